@@ -1,0 +1,115 @@
+//! Every answer's stable code, with its HTTP status and its sentence.
+
+use serde::Serialize;
+
+/// The code of a decision. Codes are a contract: they are never renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// Let through.
+    Allowed,
+    /// The request cannot be read.
+    BadRequest,
+    /// A signal that names the tenant is there more than once.
+    TenantAmbiguous,
+    /// No signal names an existing tenant.
+    TenantNotFound,
+    /// Signals name different tenants.
+    TenantMismatch,
+    /// The tenant, or one above it, is suspended.
+    TenantSuspended,
+    /// The tenant, or one above it, is inactive.
+    TenantInactive,
+    /// The tenant, or one above it, is being set up.
+    TenantProvisioning,
+    /// This place may not serve the tenant.
+    ResidencyViolation,
+    /// The route needs a feature that the tenant does not have.
+    FeatureNotAvailable,
+    /// A rate limit is used up.
+    RateLimited,
+    /// A quota or gauge is used up.
+    QuotaExceeded,
+    /// The adapter's own resolver failed.
+    ResolverFailed,
+    /// No trustworthy snapshot could be had.
+    SnapshotUnavailable,
+    /// The ledger could not be reached, and the limit is configured to refuse then.
+    LedgerUnavailable,
+}
+
+impl Code {
+    /// All codes, for documents and tests.
+    pub const ALL: [Self; 15] = [
+        Self::Allowed,
+        Self::BadRequest,
+        Self::TenantAmbiguous,
+        Self::TenantNotFound,
+        Self::TenantMismatch,
+        Self::TenantSuspended,
+        Self::TenantInactive,
+        Self::TenantProvisioning,
+        Self::ResidencyViolation,
+        Self::FeatureNotAvailable,
+        Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::ResolverFailed,
+        Self::SnapshotUnavailable,
+        Self::LedgerUnavailable,
+    ];
+
+    /// The code as it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "ALLOWED",
+            Self::BadRequest => "BAD_REQUEST",
+            Self::TenantAmbiguous => "TENANT_AMBIGUOUS",
+            Self::TenantNotFound => "TENANT_NOT_FOUND",
+            Self::TenantMismatch => "TENANT_MISMATCH",
+            Self::TenantSuspended => "TENANT_SUSPENDED",
+            Self::TenantInactive => "TENANT_INACTIVE",
+            Self::TenantProvisioning => "TENANT_PROVISIONING",
+            Self::ResidencyViolation => "RESIDENCY_VIOLATION",
+            Self::FeatureNotAvailable => "FEATURE_NOT_AVAILABLE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::ResolverFailed => "RESOLVER_FAILED",
+            Self::SnapshotUnavailable => "SNAPSHOT_UNAVAILABLE",
+            Self::LedgerUnavailable => "LEDGER_UNAVAILABLE",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Allowed => 200,
+            Self::BadRequest | Self::TenantAmbiguous => 400,
+            Self::TenantMismatch | Self::TenantSuspended | Self::TenantInactive | Self::FeatureNotAvailable => 403,
+            Self::TenantNotFound => 404,
+            Self::RateLimited | Self::QuotaExceeded => 429,
+            Self::ResidencyViolation => 451,
+            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable => 503,
+        }
+    }
+
+    /// One sentence for whoever receives it. It names no tenant and echoes nothing of the request.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Allowed => "the request is allowed",
+            Self::BadRequest => "the request cannot be read: check host, path, query and tenant header",
+            Self::TenantAmbiguous => "the request names its tenant more than once in one place: send it once",
+            Self::TenantNotFound => "no such tenant: check the address or the tenant header",
+            Self::TenantMismatch => "the request names different tenants in different places",
+            Self::TenantSuspended => "this account is suspended: contact support",
+            Self::TenantInactive => "this account is not active",
+            Self::TenantProvisioning => "this account is being set up: try again shortly",
+            Self::ResidencyViolation => "this account cannot be served from this location",
+            Self::FeatureNotAvailable => "this feature is not part of the current plan",
+            Self::RateLimited => "too many requests: slow down and try again later",
+            Self::QuotaExceeded => "the plan's allowance is used up",
+            Self::ResolverFailed => "the tenant could not be determined: try again shortly",
+            Self::SnapshotUnavailable => "the account's settings could not be loaded: try again shortly",
+            Self::LedgerUnavailable => "usage could not be checked: try again shortly",
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The answer to one request, with everything that led to it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::code::Code;
+use super::entitlements::Entitlements;
+use super::plans::Plans;
+use super::snapshots::Need;
+use super::trace::TraceStep;
+use crate::ledger::{Meter, Verdict};
+use crate::model::{Epoch, Key, Kind, TenantId, UnixMillis};
+
+/// A decision.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What was decided.
+    pub code: Code,
+    /// For the operator's log: what exactly was wrong. Never sent to clients.
+    pub reason: Option<&'static str>,
+    /// The tenant, where one was found. Denials before the status stage do not carry it.
+    pub tenant: Option<Arc<Entitlements>>,
+    /// The path behind a tenant prefix: what the origin is asked for. `None` where nothing was taken off.
+    pub path: Option<String>,
+    /// Features, in the order asked.
+    pub features: Vec<Answer>,
+    /// The feature that the route needs and the tenant lacks.
+    pub denied_feature: Option<Arc<str>>,
+    /// Every limit touched.
+    pub limits: Vec<Gauged>,
+    /// The limit that refused, as an index into `limits`.
+    pub denied_limit: Option<usize>,
+    /// Milliseconds after which the same request may pass. Only on denials that pass by themselves.
+    pub retry_after_ms: Option<u64>,
+    /// The catalog that it was decided by.
+    pub plans: Option<Arc<Plans>>,
+    /// The record that it was decided by.
+    pub epoch: Option<Epoch>,
+    /// Milliseconds since that record was read.
+    pub age_ms: u64,
+    /// Where a default stood in for missing data.
+    pub fallback: Vec<Fallback>,
+    /// When it was decided.
+    pub decided_at: UnixMillis,
+    /// The steps that led to it, if they were asked for.
+    pub trace: Option<Vec<TraceStep>>,
+    /// Snapshots that grow old: for the adapter to fetch again behind the request.
+    pub refresh: Vec<Need>,
+}
+
+/// What stood in for missing data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// The catalog does not know the tenant's plan: global defaults and default allowances apply.
+    Plan,
+    /// The ledger could not be reached, and the limits let requests through then.
+    Ledger,
+}
+
+/// What a feature is worth to a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The feature, as the catalog or, where that does not know it, the caller calls it.
+    pub key: Arc<str>,
+    /// Its value.
+    pub value: Arc<Value>,
+    /// Whether the tenant has it: the value is not `false`, `0`, `""` or `null`, and the feature is not killed.
+    pub enabled: bool,
+    /// The tier that decided.
+    pub tier: Tier,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided, if one did.
+    pub rule: Option<Key>,
+    /// The variant that was served, if it has a name.
+    pub variant: Option<Key>,
+    /// The prerequisite that is off, if that decided.
+    pub requires: Option<Key>,
+}
+
+/// Where a feature's value comes from, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// The kill switch.
+    Kill,
+    /// An override of the tenant or its nearest ancestor that has one.
+    Override,
+    /// An add-on.
+    Addon,
+    /// A contract.
+    Contract,
+    /// The plan at its pinned version.
+    Plan,
+    /// The global default, refined by rules.
+    Default,
+    /// No such feature.
+    Unknown,
+}
+
+/// Why a feature has its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// It is killed.
+    Killed,
+    /// A prerequisite is off.
+    Prerequisite,
+    /// An override says so.
+    Override,
+    /// An add-on grants it.
+    Addon,
+    /// The contract grants it.
+    Contract,
+    /// The plan grants it.
+    Plan,
+    /// A rule matched.
+    Rule,
+    /// A rule's rollout chose.
+    Rollout,
+    /// Nothing else said anything.
+    Default,
+    /// The catalog does not know it.
+    FeatureUnknown,
+}
+
+impl Tier {
+    /// The name as it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Override => "override",
+            Self::Addon => "addon",
+            Self::Contract => "contract",
+            Self::Plan => "plan",
+            Self::Default => "default",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Reason {
+    pub(super) const fn of(tier: Tier) -> Self {
+        match tier {
+            Tier::Kill => Self::Killed,
+            Tier::Override => Self::Override,
+            Tier::Addon => Self::Addon,
+            Tier::Contract => Self::Contract,
+            Tier::Plan => Self::Plan,
+            Tier::Default => Self::Default,
+            Tier::Unknown => Self::FeatureUnknown,
+        }
+    }
+}
+
+/// A limit that the request touched, as it stands after the decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gauged {
+    /// The limit.
+    pub limit: Key,
+    /// What it bounds.
+    pub kind: Kind,
+    /// The tenant whose counter it is: the request's own, or an ancestor.
+    pub tenant: TenantId,
+    /// The allowance.
+    pub meter: Meter,
+    /// Units that the request asked for.
+    pub requested: u64,
+    /// Whether it only counts and never denies.
+    pub shadow: bool,
+    /// How it stands. `None`: the ledger could not be reached.
+    pub verdict: Option<Verdict>,
+}
+
+impl Decision {
+    /// A denial that came before anything else was known.
+    pub fn refused(code: Code, reason: &'static str, now: UnixMillis) -> Self {
+        let retry = matches!(
+            code,
+            Code::TenantProvisioning | Code::ResolverFailed | Code::SnapshotUnavailable | Code::LedgerUnavailable
+        );
+        Self {
+            code,
+            reason: Some(reason),
+            tenant: None,
+            path: None,
+            features: Vec::new(),
+            denied_feature: None,
+            limits: Vec::new(),
+            denied_limit: None,
+            retry_after_ms: retry.then_some(crate::model::bounds::RETRY_AFTER_MS),
+            plans: None,
+            epoch: None,
+            age_ms: 0,
+            fallback: Vec::new(),
+            decided_at: now,
+            trace: None,
+            refresh: Vec::new(),
+        }
+    }
+
+    /// Whether the request may go on.
+    pub fn allowed(&self) -> bool {
+        self.code == Code::Allowed
+    }
+
+    /// The limit that refused.
+    pub fn denied(&self) -> Option<&Gauged> {
+        self.limits.get(self.denied_limit?)
+    }
+
+    /// The path for the origin.
+    pub fn origin_path<'a>(&'a self, path: &'a str) -> Cow<'a, str> {
+        self.path.as_deref().unwrap_or(path).into()
+    }
+}

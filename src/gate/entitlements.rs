@@ -1,0 +1,244 @@
+//! A tenant, compiled: what its tiers grant and allow, resolved down to an array access.
+//!
+//! Dated overrides, contracts and billing periods are resolved at compile time; the result says until when it holds.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::code::Code;
+use super::decision::Tier;
+use super::plans::Plans;
+use crate::ledger::Meter;
+use crate::model::period::bounds;
+use crate::model::{Allowance, Catalog, Epoch, Key, Kind, Limit, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis};
+
+/// A tenant with its ancestors, compiled against one catalog.
+#[derive(Debug)]
+pub struct Entitlements {
+    /// The tenant first, its root last. Never empty.
+    line: Vec<Arc<Tenant>>,
+    plan: Option<PlanRef>,
+    /// Whether `plan` is not in the catalog, so that defaults stand in for it.
+    plan_missing: bool,
+    grants: Vec<Option<Grant>>,
+    budgets: Vec<Vec<Budget>>,
+    barrier: Option<Code>,
+    catalog_version: Epoch,
+    valid: (UnixMillis, UnixMillis),
+}
+
+/// A feature's value, and the tier it comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub(super) value: Arc<Value>,
+    pub(super) tier: Tier,
+}
+
+/// One counter that a limit debits.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    pub(super) counter: Arc<str>,
+    pub(super) tenant: TenantId,
+    pub(super) meter: Meter,
+}
+
+impl Entitlements {
+    /// Compiles `line` (the tenant first, its root last) at `now`. `None` only if `line` is empty.
+    pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, now: UnixMillis) -> Option<Self> {
+        line.first()?;
+        let catalog = &plans.catalog;
+        let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX) };
+        let plan = line.iter().find_map(|tenant| tenant.plan.clone());
+        let own_plan = plan.as_ref().and_then(|plan| catalog.plans.get(plan));
+
+        let mut grants = vec![None; plans.features.len()];
+        // Weakest first: what comes later is stronger and replaces it. Within a tier the nearest relative comes last.
+        if let Some(plan) = own_plan {
+            grant(&mut grants, plans, plan.features.0.iter(), Tier::Plan);
+        }
+        for tenant in line.iter().rev() {
+            if let Some(contract) = tenant.contract.as_ref().filter(|c| dates.hold(c.starts_at, c.ends_at)) {
+                grant(&mut grants, plans, contract.features.0.iter(), Tier::Contract);
+            }
+        }
+        for tenant in line.iter().rev() {
+            for addon in tenant.addons.iter().filter_map(|addon| catalog.addons.get(addon)) {
+                grant(&mut grants, plans, addon.features.0.iter(), Tier::Addon);
+            }
+        }
+        for tenant in line.iter().rev() {
+            for entry in tenant.overrides.iter().filter(|entry| dates.hold(entry.starts_at, entry.ends_at)) {
+                grant(&mut grants, plans, entry.feature.iter().zip(&entry.value), Tier::Override);
+            }
+        }
+        let budgets = plans
+            .limits
+            .iter()
+            .map(|(key, limit)| {
+                let last = line.len().saturating_sub(1);
+                line.iter()
+                    .enumerate()
+                    .filter_map(|(index, tenant)| Budget::new(catalog, key, limit, tenant, index == last, &mut dates))
+                    .collect()
+            })
+            .collect();
+        Some(Self {
+            plan_missing: own_plan.is_none(),
+            barrier: line.iter().find_map(|tenant| barrier(tenant.status)),
+            catalog_version: catalog.version,
+            valid: dates.valid,
+            grants,
+            budgets,
+            plan,
+            line,
+        })
+    }
+
+    /// The tenant's record.
+    #[expect(clippy::missing_panics_doc, clippy::indexing_slicing, reason = "INVARIANT (line): `new` refuses an empty line")]
+    pub fn tenant(&self) -> &Tenant {
+        &self.line[0]
+    }
+
+    /// The plan it lives by: its own, or that of the nearest ancestor who has one.
+    pub const fn plan(&self) -> Option<&PlanRef> {
+        self.plan.as_ref()
+    }
+
+    /// Whether the catalog does not know its plan.
+    pub const fn plan_missing(&self) -> bool {
+        self.plan_missing
+    }
+
+    /// The tenant whose ledger counts for the whole family.
+    pub fn root(&self) -> &TenantId {
+        self.line.last().map_or_else(|| &self.tenant().id, |root| &root.id)
+    }
+
+    /// Why the tenant is not served, if it is not.
+    pub(super) const fn barrier(&self) -> Option<Code> {
+        self.barrier
+    }
+
+    /// Places that may serve it: those that it and all its ancestors allow. `None` where nobody says anything.
+    pub(super) fn may_be_served_from(&self, place: Option<&str>) -> bool {
+        self.line.iter().filter(|tenant| !tenant.residency.is_empty()).all(|tenant| {
+            place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place))
+        })
+    }
+
+    pub(super) fn grant(&self, feature: u32) -> Option<&Grant> {
+        self.grants.get(usize::try_from(feature).ok()?)?.as_ref()
+    }
+
+    pub(super) fn budgets(&self, limit: u32) -> &[Budget] {
+        usize::try_from(limit).ok().and_then(|limit| self.budgets.get(limit)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it still says the truth: the same catalog, the same records, and no date passed in between.
+    pub(super) fn holds(&self, plans: &Plans, now: UnixMillis) -> bool {
+        self.catalog_version == plans.catalog.version && self.valid.0 <= now && now < self.valid.1
+    }
+
+    pub(super) fn line(&self) -> &[Arc<Tenant>] {
+        &self.line
+    }
+}
+
+fn barrier(status: Status) -> Option<Code> {
+    match status {
+        Status::Active => None,
+        Status::Provisioning => Some(Code::TenantProvisioning),
+        Status::Suspended => Some(Code::TenantSuspended),
+        Status::Inactive => Some(Code::TenantInactive),
+        Status::Deleted => Some(Code::TenantNotFound),
+    }
+}
+
+fn grant<'a>(grants: &mut [Option<Grant>], plans: &Plans, values: impl Iterator<Item = (&'a Key, &'a Value)>, tier: Tier) {
+    for (key, value) in values {
+        let slot = plans.feature_id(key.as_str()).and_then(|id| grants.get_mut(usize::try_from(id).ok()?));
+        if let Some(slot) = slot {
+            *slot = Some(Grant { value: Arc::new(value.clone()), tier });
+        }
+    }
+}
+
+impl Budget {
+    /// The counter of `limit` that belongs to `tenant`. A tenant without a plan of its own shares its ancestors'
+    /// counters, unless an override or a contract bounds it separately.
+    fn new(catalog: &Catalog, key: &Key, limit: &Limit, tenant: &Tenant, root: bool, dates: &mut Dates) -> Option<Self> {
+        let agreed = tenant
+            .overrides
+            .iter()
+            .filter(|entry| dates.hold(entry.starts_at, entry.ends_at))
+            .filter(|entry| entry.limit.as_ref() == Some(key))
+            .filter_map(|entry| entry.allowance)
+            .next_back();
+        let contract = tenant.contract.as_ref().filter(|c| dates.hold(c.starts_at, c.ends_at));
+        let contract = contract.and_then(|contract| contract.limits.get(key).copied());
+        if agreed.is_none() && contract.is_none() && tenant.plan.is_none() && !root {
+            return None;
+        }
+        let plan = tenant.plan.as_ref().and_then(|plan| catalog.plans.get(plan));
+        let planned = plan.and_then(|plan| plan.limits.get(key).copied()).or(limit.default);
+        // INVARIANT (absence blocks): what nobody allowed is not allowed.
+        let base = contract.or(planned).unwrap_or(Allowance::Limited { limit: 0, burst: None });
+        let addons = tenant.addons.iter().filter_map(|addon| catalog.addons.get(addon));
+        let more = addons.filter_map(|addon: &Plan| addon.limits.get(key).copied());
+        let allowance = agreed.unwrap_or_else(|| more.fold(base, Allowance::plus));
+        Some(Self {
+            meter: meter(limit, allowance, tenant.billing_anchor, dates)?,
+            counter: format!("{}/{key}", tenant.id).into(),
+            tenant: tenant.id.clone(),
+        })
+    }
+}
+
+/// `None` for a rate without a bound: there is nothing to count.
+fn meter(limit: &Limit, allowance: Allowance, anchor: UnixMillis, dates: &mut Dates) -> Option<Meter> {
+    let bound = match allowance {
+        Allowance::Unlimited => None,
+        Allowance::Limited { limit, .. } => Some(limit),
+    };
+    Some(match limit.kind {
+        Kind::Rate => match allowance {
+            Allowance::Unlimited => return None,
+            Allowance::Limited { limit: cells, burst } => {
+                Meter::rate(cells, burst.unwrap_or(cells), limit.window_ms.map_or(1, |window| window.0))
+            }
+        },
+        Kind::Quota => {
+            let (starts, ends) = limit.period.map_or((UnixMillis::default(), UnixMillis::MAX), |period| bounds(period, anchor, dates.now));
+            dates.narrow(starts, ends);
+            Meter::Quota { limit: bound, starts_ms: starts.get(), ends_ms: ends.get() }
+        }
+        Kind::Gauge => Meter::Gauge { limit: bound },
+    })
+}
+
+/// Judges dates at `now`, and remembers for how long the judgements hold.
+struct Dates {
+    now: UnixMillis,
+    valid: (UnixMillis, UnixMillis),
+}
+
+impl Dates {
+    fn hold(&mut self, starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>) -> bool {
+        let starts = starts_at.unwrap_or_default();
+        let ends = ends_at.unwrap_or(UnixMillis::MAX);
+        for date in [starts, ends] {
+            if date <= self.now {
+                self.narrow(date, UnixMillis::MAX);
+            } else {
+                self.narrow(UnixMillis::default(), date);
+            }
+        }
+        starts <= self.now && self.now < ends
+    }
+
+    fn narrow(&mut self, from: UnixMillis, until: UnixMillis) {
+        self.valid = (self.valid.0.max(from), self.valid.1.min(until));
+    }
+}

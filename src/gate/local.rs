@@ -1,0 +1,108 @@
+//! A gate with its ledger in memory: for one process, for simulation, for the browser.
+
+use std::sync::Arc;
+
+use super::code::Code;
+use super::decision::Decision;
+use super::pipeline::{Ask, Gate, Step};
+use super::plans::Plans;
+use super::snapshots::{Need, Rejected};
+use crate::ledger::Book;
+use crate::model::{Problems, Tenant, TenantId, UnixMillis};
+use crate::resolve::Request;
+
+/// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
+#[derive(Debug, Default)]
+pub struct LocalGate {
+    gate: Gate,
+    ledger: Book,
+}
+
+/// What is put in by hand is as fresh as it will ever be.
+const FRESH: UnixMillis = UnixMillis::MAX;
+
+impl LocalGate {
+    /// A gate for a catalog.
+    ///
+    /// # Errors
+    /// All problems of the catalog, each with its JSON path.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::{gate::{Ask, LocalGate}, model::{Tenant, UnixMillis}, resolve::Request};
+    /// let mut gate = LocalGate::new(r#"{
+    ///     "version": 1,
+    ///     "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["app.example.com"]}]},
+    ///     "features": {"webhooks": {}},
+    ///     "routes": [{"path": "/webhooks", "feature": "webhooks"}],
+    ///     "plans": {"pro@1": {"features": ["webhooks"]}}
+    /// }"#).unwrap();
+    /// gate.put(Tenant::parse(r#"{"id": "t_acme", "slug": "acme", "plan": "pro@1"}"#).unwrap()).unwrap();
+    /// let request = Request { host: "acme.app.example.com", path: "/webhooks/7", ..Request::default() };
+    /// assert!(gate.decide(&request, &Ask::default(), UnixMillis::new(0)).allowed());
+    /// ```
+    pub fn new(catalog: &str) -> Result<Self, Problems> {
+        Plans::parse(catalog).map(Self::with)
+    }
+
+    /// A gate for a compiled catalog.
+    pub fn with(plans: Plans) -> Self {
+        let mut gate = Self::default();
+        // Nothing is held yet, so nothing can be older.
+        let _ = gate.gate.snapshots.put_plans(Arc::new(plans), FRESH);
+        gate
+    }
+
+    /// Replaces the catalog.
+    ///
+    /// # Errors
+    /// [`Rejected`]: it has problems, or is older than the one held, which stays.
+    pub fn put_catalog(&mut self, catalog: &str) -> Result<(), Rejected> {
+        self.gate.snapshots.put_catalog(catalog, FRESH)
+    }
+
+    /// Adds or replaces a tenant.
+    ///
+    /// # Errors
+    /// [`Rejected::Older`]: a newer record is held, which stays.
+    pub fn put(&mut self, tenant: Tenant) -> Result<(), Rejected> {
+        self.gate.snapshots.put(tenant, FRESH)
+    }
+
+    /// Forgets a tenant. Its counters stay, and its names lead nowhere.
+    pub fn remove(&mut self, id: &TenantId) {
+        // Absence has no epoch to be older than.
+        let _ = self.gate.snapshots.put_tenant(id, None, FRESH);
+    }
+
+    /// The catalog.
+    pub fn plans(&self) -> Option<&Arc<Plans>> {
+        self.gate.snapshots.current_plans()
+    }
+
+    /// Decides, and takes what the decision takes.
+    pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Decision {
+        loop {
+            match self.gate.decide(request, ask, now) {
+                Step::Done(decision) => return *decision,
+                Step::Charge(pending) => {
+                    let outcome = if pending.look() {
+                        self.ledger.look(pending.charges(), now)
+                    } else {
+                        self.ledger.take(pending.charges(), now)
+                    };
+                    return self.gate.finish(*pending, Some(&outcome), now);
+                }
+                Step::Fetch(Need::Custom) => {
+                    return Decision::refused(Code::ResolverFailed, "the caller gave no answer of a custom resolver", now);
+                }
+                // Whatever was not put in does not exist.
+                Step::Fetch(need) => {
+                    if self.gate.snapshots.put_answer(&need, None, FRESH).is_err() {
+                        return Decision::refused(Code::SnapshotUnavailable, "no catalog", now);
+                    }
+                }
+            }
+        }
+    }
+}

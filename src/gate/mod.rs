@@ -1,0 +1,27 @@
+//! The engine: facts, snapshots, balances and the time go in; a [`Decision`] comes out.
+//!
+//! The gate never waits. Where it needs something that it does not hold, [`Step`] says what; the adapter fetches it,
+//! puts it in, and asks again. The same inputs give the same decision, byte for byte.
+
+#![forbid(unsafe_code)]
+
+mod code;
+mod decision;
+mod entitlements;
+mod features;
+mod local;
+mod pipeline;
+mod plans;
+mod rules;
+mod snapshots;
+mod trace;
+
+pub use code::Code;
+pub use decision::{Answer, Decision, Fallback, Gauged, Reason, Tier};
+pub use entitlements::Entitlements;
+pub use local::LocalGate;
+pub use pipeline::{Ask, Gate, Pending, Step};
+pub use plans::Plans;
+pub use rules::{bucket, murmur3};
+pub use snapshots::{Need, Rejected, Snapshots};
+pub use trace::{Stage, TraceStep};

@@ -1,0 +1,450 @@
+//! The decision, stage by stage, in its fixed order. The first denial wins and consumes nothing.
+
+use std::sync::Arc;
+
+use super::code::Code;
+use super::decision::{Answer, Decision, Fallback, Gauged};
+use super::entitlements::Entitlements;
+use super::plans::{CompiledRoute, Plans};
+use super::rules::Facts;
+use super::snapshots::{Found, Need, Snapshots};
+use super::trace::{Stage, Trace};
+use crate::ledger::{Book, Charge, Op, Outcome, Verdict};
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS};
+use crate::model::{Access, Kind, Mode, OnError, TenantId, UnixMillis};
+use crate::resolve::{Refusal, Request, Signal, folded_path};
+
+/// What a caller wants to know or take beyond what the route says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// A tenant that the caller vouches for: no signal is read and no route applies.
+    pub tenant: Option<&'a str>,
+    /// Features to answer.
+    pub features: &'a [&'a str],
+    /// Every feature is answered.
+    pub all_features: bool,
+    /// What to do to limits; replaces what the route says of the same limit.
+    pub limits: &'a [(&'a str, Op)],
+    /// Judge as ever, but take nothing.
+    pub look: bool,
+}
+
+/// How far a decision has come.
+#[derive(Debug)]
+pub enum Step {
+    /// Decided.
+    Done(Box<Decision>),
+    /// Fetch this, put it in, and ask again.
+    Fetch(Need),
+    /// Take these charges from the ledger, then [`Gate::finish`].
+    Charge(Box<Pending>),
+}
+
+/// A decision that waits for the ledger.
+#[derive(Debug)]
+pub struct Pending {
+    decision: Decision,
+    trace: Trace,
+    plan: ChargePlan,
+}
+
+/// What a request takes, and from whom.
+#[derive(Debug, Default)]
+struct ChargePlan {
+    charges: Vec<Charge>,
+    /// Which of `Decision::limits` each charge belongs to.
+    limits: Vec<usize>,
+    local: Vec<Charge>,
+    local_limits: Vec<usize>,
+    on_error: Vec<OnError>,
+    look: bool,
+}
+
+impl Pending {
+    /// The tenant whose ledger is asked: the root of the family.
+    pub fn ledger(&self) -> Option<&TenantId> {
+        self.decision.tenant.as_ref().map(|tenant| tenant.root())
+    }
+
+    /// What to take, all or nothing.
+    pub fn charges(&self) -> &[Charge] {
+        &self.plan.charges
+    }
+
+    /// Whether the ledger judges only, and takes nothing.
+    pub const fn look(&self) -> bool {
+        self.plan.look
+    }
+}
+
+/// The engine of one isolate.
+#[derive(Debug)]
+pub struct Gate {
+    /// What it knows.
+    pub snapshots: Snapshots,
+    /// Counters of `local` limits.
+    local: Book,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { snapshots: Snapshots::default(), local: Book::bounded(MAX_LOCAL_COUNTERS) }
+    }
+}
+
+/// A denial on its way out: its code, and what the operator should know.
+type Denial = (Code, &'static str);
+
+impl Gate {
+    /// Decides as far as it can without waiting.
+    pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
+        let mut run = Run { now, trace: Trace::new(request.explain), refresh: Vec::new() };
+        let plans = match self.snapshots.plans(now, &mut run.refresh) {
+            Ok(plans) => plans,
+            Err(need) => return Step::Fetch(need),
+        };
+        match self.judge(&mut run, &plans, request, ask) {
+            Ok(step) => step,
+            Err(Halt::Fetch(need)) => Step::Fetch(need),
+            Err(Halt::Deny(decision)) => Step::Done(Box::new(run.seal(*decision, &plans))),
+        }
+    }
+
+    fn judge(&mut self, run: &mut Run, plans: &Arc<Plans>, request: &Request<'_>, ask: &Ask<'_>) -> Result<Step, Halt> {
+        let now = run.now;
+        if ask.features.len() > MAX_ASKED_FEATURES || request.context.len() > MAX_ATTRIBUTES {
+            return Err(run.deny(Stage::Request, (Code::BadRequest, "too many features or attributes are asked for")));
+        }
+        let (found, route, path) = if let Some(id) = ask.tenant {
+            let Some(id) = TenantId::parse(id) else {
+                return Err(run.deny(Stage::Request, (Code::BadRequest, "the tenant is not a tenant id")));
+            };
+            (Some(self.lookup(run, plans, &id)?), None, None)
+        } else {
+            let host = plans.resolver.host(request).map_err(|refusal| run.refuse(refusal))?;
+            let signals = plans.resolver.signals(request, &host).map_err(|refusal| run.refuse(refusal))?;
+            let route = plans.route(request.method, &folded_path(&signals.path));
+            run.trace.pass(Stage::Request, || {
+                format!("host `{}`, route `{}` ({})", host.as_str(), route.path(), route.access.as_str())
+            });
+            let found = match route.access {
+                Access::Public => None,
+                Access::Central if signals.found.is_empty() => None,
+                _ => Some(self.resolve(run, plans, &signals.found)?),
+            };
+            (found, Some(route), signals.prefixed.then(|| signals.path.into_owned()))
+        };
+        let mut decision = run.decision(Code::Allowed, None);
+        decision.path = path;
+        let Some(Found { tenant, age_ms }) = found else {
+            run.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));
+            return Ok(Step::Done(Box::new(run.seal(decision, plans))));
+        };
+        decision.epoch = Some(tenant.tenant().epoch);
+        decision.age_ms = age_ms;
+        decision.tenant = Some(Arc::clone(&tenant));
+        if tenant.plan_missing() {
+            decision.fallback.push(Fallback::Plan);
+        }
+        if let Err((stage, denial)) = admit(run, &tenant, request) {
+            return Err(run.deny_with(stage, denial, decision));
+        }
+        let facts = Facts { tenant: &tenant, context: request.context, now };
+        let decision = features(run, plans, facts, route, ask, decision)?;
+        let (plan, decision) = charge_plan(run, plans, &tenant, route, ask, decision)?;
+        let pending = Pending { decision, trace: std::mem::take(&mut run.trace), plan };
+        Ok(self.next(run, plans, pending))
+    }
+
+    /// Stages 3 and 4: every signal names one tenant, the same, and it exists.
+    fn resolve(&mut self, run: &mut Run, plans: &Plans, signals: &[Signal<'_>]) -> Result<Found, Halt> {
+        let mut first: Option<Found> = None;
+        let mut same = true;
+        for signal in signals {
+            let Some(id) = self.snapshots.identify(&signal.name, run.now, &mut run.refresh)? else {
+                run.trace.stop(Stage::Tenant, || {
+                    let found = format!("{} names nobody: {}", signal.strategy.as_str(), describe(signal));
+                    (found, String::from("a signal that names an existing tenant"))
+                });
+                return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "a signal names no tenant")));
+            };
+            run.trace.pass(Stage::Tenant, || format!("{} names `{id}`: {}", signal.strategy.as_str(), describe(signal)));
+            // INVARIANT (existence first): every tenant named must exist, also one that disagrees with the others.
+            match &first {
+                None => first = Some(self.lookup(run, plans, &id)?),
+                Some(found) if found.tenant.tenant().id == id => {}
+                Some(_) => {
+                    self.lookup(run, plans, &id)?;
+                    same = false;
+                }
+            }
+        }
+        if !same {
+            run.trace.stop(Stage::Agreement, || {
+                (String::from("the signals name different tenants"), String::from("signals that name one tenant, or `mode: first`"))
+            });
+            return Err(run.deny(Stage::Agreement, (Code::TenantMismatch, "signals name different tenants")));
+        }
+        first.ok_or_else(|| run.deny(Stage::Tenant, (Code::TenantNotFound, "no signal names a tenant")))
+    }
+
+    fn lookup(&mut self, run: &mut Run, plans: &Plans, id: &TenantId) -> Result<Found, Halt> {
+        match self.snapshots.tenant(id, plans, run.now, &mut run.refresh)? {
+            Some(found) => Ok(found),
+            None => Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "the tenant named does not exist, or one above it"))),
+        }
+    }
+
+    /// Judges what this isolate counts alone; then the ledger has the word, if it is needed.
+    fn next(&mut self, run: &mut Run, plans: &Arc<Plans>, pending: Pending) -> Step {
+        let refused = !pending.plan.local.is_empty() && !self.local.look(&pending.plan.local, run.now).allowed;
+        if pending.plan.charges.is_empty() || refused {
+            let nothing = Outcome { allowed: true, verdicts: Vec::new() };
+            let decision = self.finish(pending, Some(&nothing), run.now);
+            return Step::Done(Box::new(run.seal(decision, plans)));
+        }
+        let decision = run.seal(pending.decision, plans);
+        Step::Charge(Box::new(Pending { decision, ..pending }))
+    }
+
+    /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
+    pub fn finish(&mut self, pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Decision {
+        let Pending { mut decision, mut trace, plan } = pending;
+        if let Some(outcome) = outcome {
+            place(&mut decision.limits, &plan.limits, &outcome.verdicts);
+        } else {
+            if plan.on_error.contains(&OnError::Closed) {
+                trace.stop(Stage::Rate, || (String::from("the ledger could not be reached"), String::from("`on_error: open` for every limit of the route")));
+                decision.code = Code::LedgerUnavailable;
+                decision.reason = Some("the ledger could not be reached");
+                decision.retry_after_ms = Some(crate::model::bounds::RETRY_AFTER_MS);
+                decision.trace = trace.take();
+                return decision;
+            }
+            decision.fallback.push(Fallback::Ledger);
+        }
+        let granted = outcome.is_none_or(|outcome| outcome.allowed);
+        if !plan.local.is_empty() {
+            let local = if granted && !plan.look { self.local.take(&plan.local, now) } else { self.local.look(&plan.local, now) };
+            place(&mut decision.limits, &plan.local_limits, &local.verdicts);
+        }
+        settle(&mut decision, &mut trace, now);
+        decision.trace = trace.take();
+        decision
+    }
+}
+
+/// Stages 5 and 6: status and residency.
+fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<(), (Stage, Denial)> {
+    if let Some(code) = tenant.barrier() {
+        let reason = "the tenant, or one above it, is not active";
+        run.trace.stop(Stage::Status, || {
+            let states: Vec<_> = tenant.line().iter().map(|t| format!("`{}` is {}", t.id, t.status.as_str())).collect();
+            (states.join(", "), String::from("an active tenant with active ancestors"))
+        });
+        return Err((Stage::Status, (code, reason)));
+    }
+    run.trace.pass(Stage::Status, || format!("`{}` and {} above it are active", tenant.tenant().id, tenant.line().len().saturating_sub(1)));
+    if !tenant.may_be_served_from(request.place) {
+        run.trace.stop(Stage::Residency, || {
+            (format!("this is `{}`", request.place.unwrap_or("nowhere in particular")), format!("one of: {}", tenant.tenant().residency.join(", ")))
+        });
+        return Err((Stage::Residency, (Code::ResidencyViolation, "this place may not serve the tenant")));
+    }
+    Ok(())
+}
+
+/// Stage 7: the feature that the route needs, and those asked for.
+fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Decision) -> Result<Decision, Halt> {
+    if let Some(answer) = route.and_then(|route| plans.answer(route.feature?, facts)) {
+        let key = Arc::clone(&answer.key);
+        if !answer.enabled {
+            run.trace.stop(Stage::Feature, || {
+                let granting = plans.plans_with(&key);
+                let plans = if granting.is_empty() { String::from("no plan grants it") } else { format!("granted by {}", granting.join(", ")) };
+                (read(&answer), format!("an override, or another plan: {plans}"))
+            });
+            decision.features.push(answer);
+            decision.denied_feature = Some(key);
+            return Err(run.deny_with(Stage::Feature, (Code::FeatureNotAvailable, "the route needs a feature that is off"), decision));
+        }
+        run.trace.pass(Stage::Feature, || read(&answer));
+        decision.features.push(answer);
+    }
+    if ask.all_features {
+        decision.features = facts.tenant.all(plans, facts);
+    }
+    for key in ask.features {
+        let answer = plans.answer_named(key, facts);
+        run.trace.pass(Stage::Feature, || format!("asked for `{key}`: {}", read(&answer)));
+        decision.features.push(answer);
+    }
+    Ok(decision)
+}
+
+/// What the request takes: what the route says, replaced by what the caller says of the same limit.
+fn charge_plan(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Decision) -> Result<(ChargePlan, Decision), Halt> {
+    let mut plan = ChargePlan { look: ask.look, ..ChargePlan::default() };
+    let mut take = |id: u32, op: Op, decision: &mut Decision| {
+        let Some((key, limit)) = plans.limit(id) else { return };
+        for budget in tenant.budgets(id) {
+            let charge = Charge { counter: Arc::clone(&budget.counter), meter: budget.meter, op, shadow: limit.shadow };
+            let index = decision.limits.len();
+            decision.limits.push(Gauged {
+                limit: key.clone(),
+                kind: limit.kind,
+                tenant: budget.tenant.clone(),
+                meter: budget.meter,
+                requested: op.cost(),
+                shadow: limit.shadow,
+                verdict: None,
+            });
+            if limit.mode == Mode::Local {
+                plan.local.push(charge);
+                plan.local_limits.push(index);
+            } else {
+                plan.charges.push(charge);
+                plan.limits.push(index);
+                plan.on_error.push(limit.on_error);
+            }
+        }
+    };
+    let asked = |id: u32| ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(id));
+    for (id, cost) in route.map(|route| route.costs.as_slice()).unwrap_or_default() {
+        if ask.limits.is_empty() || !asked(*id) {
+            take(*id, Op::Take(*cost), &mut decision);
+        }
+    }
+    for (index, (key, op)) in ask.limits.iter().enumerate() {
+        let id = plans.limit_id(key);
+        let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
+        let fits = matches!(op, Op::Take(_)) || gauge;
+        let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
+        match id.filter(|_| fits && first) {
+            Some(id) => take(id, *op, &mut decision),
+            None => return Err(run.deny_with(Stage::Request, (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"), decision)),
+        }
+    }
+    if decision.limits.len() > MAX_CHARGES {
+        return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));
+    }
+    Ok((plan, decision))
+}
+
+/// Stages 9 and 10: the verdicts, rates before quotas.
+fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
+    let refused = |gauged: &Gauged| !gauged.shadow && gauged.verdict.is_some_and(|verdict| !verdict.allowed);
+    let first = |rate: bool| decision.limits.iter().position(|gauged| (gauged.kind == Kind::Rate) == rate && refused(gauged));
+    let denied = first(true).or_else(|| first(false));
+    for gauged in &decision.limits {
+        let stage = if gauged.kind == Kind::Rate { Stage::Rate } else { Stage::Quota };
+        let Some(verdict) = gauged.verdict else { continue };
+        let found = || {
+            let limit = verdict.limit.map_or_else(|| String::from("unlimited"), |limit| limit.to_string());
+            let shadow = if gauged.shadow { ", in shadow" } else { "" };
+            format!("`{}` of `{}`: {} of {limit} used, {} asked for{shadow}", gauged.limit, gauged.tenant, verdict.used, gauged.requested)
+        };
+        if refused(gauged) {
+            trace.stop(stage, || {
+                let wait = verdict.retry_after_ms.map_or_else(|| String::from("waiting does not help"), |ms| format!("wait until {}", now.plus(ms)));
+                (found(), format!("a higher allowance; {wait}"))
+            });
+        } else {
+            trace.pass(stage, found);
+        }
+    }
+    let Some(index) = denied else { return };
+    let refusals = decision.limits.iter().filter(|gauged| refused(gauged)).filter_map(|gauged| gauged.verdict);
+    // All must pass, so the slowest says when; if one never passes, nothing does.
+    let waits: Option<Vec<u64>> = refusals.map(|verdict| verdict.retry_after_ms).collect();
+    decision.retry_after_ms = waits.and_then(|waits| waits.into_iter().max());
+    decision.denied_limit = Some(index);
+    let rate = decision.limits.get(index).is_some_and(|gauged| gauged.kind == Kind::Rate);
+    decision.code = if rate { Code::RateLimited } else { Code::QuotaExceeded };
+    decision.reason = Some("an allowance is used up");
+}
+
+fn place(limits: &mut [Gauged], indexes: &[usize], verdicts: &[Verdict]) {
+    for (index, verdict) in indexes.iter().zip(verdicts) {
+        if let Some(gauged) = limits.get_mut(*index) {
+            gauged.verdict = Some(*verdict);
+        }
+    }
+}
+
+fn describe(signal: &Signal<'_>) -> String {
+    use crate::resolve::Name;
+    match &signal.name {
+        Name::Slug(slug) => format!("slug `{slug}`"),
+        Name::Id(id) => format!("id `{id}`"),
+        Name::Domain(host) => format!("domain `{host}`"),
+        Name::Nobody => String::from("a host that is neither central nor any tenant's"),
+    }
+}
+
+fn read(answer: &Answer) -> String {
+    let mut text = format!("`{}` is {} by tier {}", answer.key, answer.value, answer.tier.as_str());
+    for (what, name) in [("rule", &answer.rule), ("variant", &answer.variant), ("missing prerequisite", &answer.requires)] {
+        if let Some(name) = name {
+            text.push_str(&format!(", {what} `{name}`"));
+        }
+    }
+    text
+}
+
+/// What accompanies one decision on its way.
+struct Run {
+    now: UnixMillis,
+    trace: Trace,
+    refresh: Vec<Need>,
+}
+
+enum Halt {
+    Fetch(Need),
+    Deny(Box<Decision>),
+}
+
+impl From<Need> for Halt {
+    fn from(need: Need) -> Self {
+        Self::Fetch(need)
+    }
+}
+
+impl Run {
+    fn decision(&self, code: Code, reason: Option<&'static str>) -> Decision {
+        Decision { reason, ..Decision::refused(code, "", self.now) }
+    }
+
+    fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
+        let decision = self.decision(denial.0, None);
+        self.deny_with(stage, denial, decision)
+    }
+
+    fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Decision) -> Halt {
+        self.trace.stop_once(stage, reason, code.message());
+        decision.code = code;
+        decision.reason = Some(reason);
+        decision.limits.clear();
+        decision.retry_after_ms = Decision::refused(code, reason, self.now).retry_after_ms;
+        Halt::Deny(Box::new(decision))
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Halt {
+        match refusal {
+            Refusal::AskCustom => Halt::Fetch(Need::Custom),
+            Refusal::Unreadable(reason) => self.deny(Stage::Request, (Code::BadRequest, reason)),
+            Refusal::Repeated(_) => self.deny(Stage::Request, (Code::TenantAmbiguous, "a signal is there more than once")),
+            Refusal::CustomFailed => self.deny(Stage::Tenant, (Code::ResolverFailed, "the custom resolver failed")),
+        }
+    }
+
+    /// Adds what every decision carries.
+    fn seal(&mut self, mut decision: Decision, plans: &Arc<Plans>) -> Decision {
+        decision.plans = Some(Arc::clone(plans));
+        decision.refresh.append(&mut self.refresh);
+        if let Some(steps) = self.trace.take() {
+            decision.trace = Some(steps);
+        }
+        decision
+    }
+}

@@ -1,0 +1,307 @@
+//! What one isolate knows: the catalog, tenant records and the index of names, each with its age.
+//!
+//! Young entries serve. After the soft age they serve and ask to be fetched again behind the request; after the hard
+//! age they are no longer trusted. Names that were looked up and belong to nobody are remembered too, for a shorter
+//! time. Everything is bounded. An entry never goes back: an older publication than the one held is refused.
+
+use std::sync::Arc;
+
+use super::entitlements::Entitlements;
+use super::plans::Plans;
+use crate::model::bounds::{
+    HARD_AGE_MS, MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
+};
+use crate::model::{Cache, DomainState, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
+use crate::resolve::Name;
+
+/// Something that the gate needs and the adapter fetches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// The catalog.
+    Catalog,
+    /// The id behind a slug.
+    Slug(Slug),
+    /// The id behind a verified domain.
+    Domain(String),
+    /// A tenant record.
+    Tenant(TenantId),
+    /// What the adapter's own resolver says of the request.
+    Custom,
+}
+
+impl Need {
+    /// The key under which it is published in KV. [`Need::Custom`] has none.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Catalog => String::from("catalog"),
+            Self::Slug(slug) => format!("slug:{slug}"),
+            Self::Domain(host) => format!("domain:{host}"),
+            Self::Tenant(id) => format!("tenant:{id}"),
+            Self::Custom => String::new(),
+        }
+    }
+}
+
+/// Why a publication was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The document has problems.
+    #[error("the document has problems:\n{0}")]
+    Problems(#[from] Problems),
+    /// A newer one is held already.
+    #[error("epoch {found} is older than {held}, which was seen before")]
+    Older {
+        /// The epoch that was offered.
+        found: u64,
+        /// The epoch that is held.
+        held: u64,
+    },
+    /// There is no catalog.
+    #[error("no catalog is published")]
+    Absent,
+    /// It is some other tenant's record.
+    #[error("the record under this key belongs to another tenant")]
+    Foreign,
+}
+
+/// A value, when it was read, and when it was last asked for again.
+#[derive(Debug)]
+struct Held<T> {
+    value: T,
+    read_at: UnixMillis,
+    asked_at: UnixMillis,
+}
+
+#[derive(Debug)]
+struct Record {
+    held: Held<Option<Arc<Tenant>>>,
+    compiled: Option<Arc<Entitlements>>,
+}
+
+/// The caches of one isolate.
+#[derive(Debug)]
+pub struct Snapshots {
+    plans: Option<Held<Arc<Plans>>>,
+    slugs: Cache<Slug, Held<Option<TenantId>>>,
+    domains: Cache<String, Held<Option<TenantId>>>,
+    tenants: Cache<TenantId, Record>,
+}
+
+/// A tenant that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) tenant: Arc<Entitlements>,
+    pub(super) age_ms: u64,
+}
+
+impl<T> Held<T> {
+    fn new(value: T, now: UnixMillis) -> Self {
+        Self { value, read_at: now, asked_at: now }
+    }
+
+    /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
+    fn get(&mut self, hard_age_ms: u64, now: UnixMillis, need: impl FnOnce() -> Need, refresh: &mut Vec<Need>) -> Option<&T> {
+        let age = now.since(self.read_at);
+        if age > hard_age_ms {
+            return None;
+        }
+        if age > SOFT_AGE_MS && now.since(self.asked_at) > REFRESH_INTERVAL_MS {
+            self.asked_at = now;
+            refresh.push(need());
+        }
+        Some(&self.value)
+    }
+}
+
+const fn hard_age<T>(value: &Option<T>) -> u64 {
+    if value.is_some() { HARD_AGE_MS } else { NEGATIVE_AGE_MS }
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            plans: None,
+            slugs: Cache::new(MAX_CACHED_INDEX),
+            domains: Cache::new(MAX_CACHED_INDEX),
+            tenants: Cache::new(MAX_CACHED_TENANTS),
+        }
+    }
+}
+
+impl Snapshots {
+    /// Takes a catalog as it was published.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
+    pub fn put_catalog(&mut self, text: &str, now: UnixMillis) -> Result<(), Rejected> {
+        let plans = Plans::parse(text)?;
+        self.put_plans(Arc::new(plans), now)
+    }
+
+    /// Takes a compiled catalog.
+    ///
+    /// # Errors
+    /// [`Rejected::Older`]; what is held stays.
+    pub fn put_plans(&mut self, plans: Arc<Plans>, now: UnixMillis) -> Result<(), Rejected> {
+        if let Some(held) = &mut self.plans {
+            let (found, known) = (plans.catalog.version, held.value.catalog.version);
+            if found < known {
+                return Err(Rejected::Older { found: found.0, held: known.0 });
+            }
+            // The same version again: what was compiled from it stays good.
+            if found == known && plans.catalog == held.value.catalog {
+                held.read_at = now;
+                return Ok(());
+            }
+        }
+        self.plans = Some(Held::new(plans, now));
+        Ok(())
+    }
+
+    /// Takes what the index says of a slug.
+    pub fn put_slug(&mut self, slug: Slug, id: Option<TenantId>, now: UnixMillis) {
+        self.slugs.insert(slug, Held::new(id, now));
+    }
+
+    /// Takes what the index says of a domain.
+    pub fn put_domain(&mut self, host: String, id: Option<TenantId>, now: UnixMillis) {
+        self.domains.insert(host, Held::new(id, now));
+    }
+
+    /// Takes a tenant's record as it was published; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
+    pub fn put_tenant(&mut self, id: &TenantId, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
+        let tenant = text.map(Tenant::parse).transpose()?;
+        if tenant.as_ref().is_some_and(|tenant| tenant.id != *id) {
+            return Err(Rejected::Foreign);
+        }
+        self.put_record(id, tenant.map(Arc::new), now)
+    }
+
+    fn put_record(&mut self, id: &TenantId, tenant: Option<Arc<Tenant>>, now: UnixMillis) -> Result<(), Rejected> {
+        if let (Some(new), Some(record)) = (&tenant, self.tenants.get_mut(id))
+            && let Some(held) = &record.held.value
+        {
+            if new.epoch < held.epoch {
+                return Err(Rejected::Older { found: new.epoch.0, held: held.epoch.0 });
+            }
+            if new == held {
+                record.held.read_at = now;
+                return Ok(());
+            }
+        }
+        self.tenants.insert(id.clone(), Record { held: Held::new(tenant, now), compiled: None });
+        Ok(())
+    }
+
+    /// Takes a tenant with the names that lead to it.
+    ///
+    /// # Errors
+    /// [`Rejected::Older`]; what is held stays.
+    pub fn put(&mut self, tenant: Tenant, now: UnixMillis) -> Result<(), Rejected> {
+        let (id, slug) = (tenant.id.clone(), tenant.slug.clone());
+        let verified = tenant.domains.iter().filter(|domain| domain.state == DomainState::Verified);
+        let domains: Vec<_> = verified.map(|domain| domain.host.clone()).collect();
+        self.put_record(&id, Some(Arc::new(tenant)), now)?;
+        self.put_slug(slug, Some(id.clone()), now);
+        for host in domains {
+            self.put_domain(host, Some(id.clone()), now);
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to `need`, as it stands in KV; `None`: there is nothing under its key.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
+    pub fn put_answer(&mut self, need: &Need, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
+        let id = || text.and_then(TenantId::parse);
+        match need {
+            Need::Catalog => match text {
+                Some(text) => self.put_catalog(text, now)?,
+                None => return Err(Rejected::Absent),
+            },
+            Need::Slug(slug) => self.put_slug(slug.clone(), id(), now),
+            Need::Domain(host) => self.put_domain(host.clone(), id(), now),
+            Need::Tenant(id) => self.put_tenant(id, text, now)?,
+            Need::Custom => {}
+        }
+        Ok(())
+    }
+
+    /// The catalog, while it can be trusted.
+    pub(super) fn plans(&mut self, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Arc<Plans>, Need> {
+        let held = self.plans.as_mut().ok_or(Need::Catalog)?;
+        held.get(HARD_AGE_MS, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
+    }
+
+    /// The catalog, however old.
+    pub fn current_plans(&self) -> Option<&Arc<Plans>> {
+        self.plans.as_ref().map(|held| &held.value)
+    }
+
+    /// Whom a signal names, if anybody.
+    pub(super) fn identify(&mut self, name: &Name<'_>, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<TenantId>, Need> {
+        let (held, need): (_, &dyn Fn() -> Need) = match name {
+            Name::Nobody => return Ok(None),
+            Name::Id(id) => return Ok(TenantId::parse(id)),
+            Name::Slug(slug) => {
+                (self.slugs.get_mut(slug.as_ref()), &|| Slug::parse(slug).map_or(Need::Catalog, Need::Slug))
+            }
+            Name::Domain(host) => (self.domains.get_mut(host.as_ref()), &|| Need::Domain(host.to_string())),
+        };
+        let held = held.ok_or_else(need)?;
+        let age = hard_age(&held.value);
+        held.get(age, now, need, refresh).cloned().ok_or_else(need)
+    }
+
+    /// The tenant with this id, compiled with its ancestors. `Ok(None)`: there is none.
+    pub(super) fn tenant(&mut self, id: &TenantId, plans: &Plans, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<Found>, Need> {
+        let Some((tenant, age_ms)) = self.record(id, now, refresh)? else {
+            return Ok(None);
+        };
+        // Who has no parent, as most, needs no line.
+        let mut line = Vec::new();
+        let mut parent = tenant.parent.clone();
+        if parent.is_some() {
+            line.push(Arc::clone(&tenant));
+        }
+        while let Some(id) = parent {
+            if line.len() >= MAX_HIERARCHY_DEPTH {
+                return Ok(None);
+            }
+            let Some((ancestor, _)) = self.record(&id, now, refresh)? else {
+                return Ok(None);
+            };
+            parent = ancestor.parent.clone();
+            line.push(ancestor);
+        }
+        let record = self.tenants.get_mut(id).ok_or_else(|| Need::Tenant(id.clone()))?;
+        let good = record.compiled.as_ref().filter(|compiled| {
+            let same_line = match line.as_slice() {
+                [] => compiled.line().first().is_some_and(|first| Arc::ptr_eq(first, &tenant)),
+                line => compiled.line().len() == line.len() && compiled.line().iter().zip(line).all(|(a, b)| Arc::ptr_eq(a, b)),
+            };
+            same_line && compiled.holds(plans, now)
+        });
+        if let Some(compiled) = good {
+            return Ok(Some(Found { tenant: Arc::clone(compiled), age_ms }));
+        }
+        if line.is_empty() {
+            line.push(tenant);
+        }
+        record.compiled = Entitlements::new(plans, line, now).map(Arc::new);
+        Ok(record.compiled.clone().map(|tenant| Found { tenant, age_ms }))
+    }
+
+    fn record(&mut self, id: &TenantId, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
+        let need = || Need::Tenant(id.clone());
+        let held = &mut self.tenants.get_mut(id).ok_or_else(need)?.held;
+        let (age, read_at) = (hard_age(&held.value), held.read_at);
+        let tenant = held.get(age, now, need, refresh).ok_or_else(need)?;
+        let tenant = tenant.as_ref().filter(|tenant| tenant.status != Status::Deleted);
+        Ok(tenant.map(|tenant| (Arc::clone(tenant), now.since(read_at))))
+    }
+}

@@ -1,0 +1,75 @@
+//! The steps that led to a decision, for a person to read. Written only when asked for.
+
+use serde::Serialize;
+
+/// A stage of the decision, in its fixed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The request can be read.
+    Request,
+    /// Some signal names a tenant that exists.
+    Tenant,
+    /// All signals name the same tenant.
+    Agreement,
+    /// The status of the tenant and its ancestors.
+    Status,
+    /// Whether this place may serve it.
+    Residency,
+    /// Features, required and asked for.
+    Feature,
+    /// Rate limits.
+    Rate,
+    /// Quotas and gauges.
+    Quota,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceStep {
+    /// The stage it belongs to.
+    pub stage: Stage,
+    /// Whether it let the request go on.
+    pub passed: bool,
+    /// What was found.
+    pub found: String,
+    /// What would have changed the outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Collects steps, or does nothing at all.
+#[derive(Debug, Default)]
+pub(super) struct Trace(Option<Vec<TraceStep>>);
+
+impl Trace {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self(wanted.then(Vec::new))
+    }
+
+    /// Notes a step that passed.
+    pub(super) fn pass(&mut self, stage: Stage, found: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.0 {
+            steps.push(TraceStep { stage, passed: true, found: found(), remedy: None });
+        }
+    }
+
+    /// Notes the step that ended it, and what would have changed it.
+    pub(super) fn stop(&mut self, stage: Stage, said: impl FnOnce() -> (String, String)) {
+        if let Some(steps) = &mut self.0 {
+            let (found, remedy) = said();
+            steps.push(TraceStep { stage, passed: false, found, remedy: Some(remedy) });
+        }
+    }
+
+    /// Notes the end of it, unless the stage has said so itself.
+    pub(super) fn stop_once(&mut self, stage: Stage, found: &str, remedy: &str) {
+        if self.0.as_ref().is_some_and(|steps| steps.last().is_none_or(|last| last.passed)) {
+            self.stop(stage, || (found.to_owned(), remedy.to_owned()));
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Vec<TraceStep>> {
+        self.0.take()
+    }
+}

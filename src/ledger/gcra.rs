@@ -1,0 +1,73 @@
+//! Rates: the generic cell rate algorithm in its leaky-bucket form (ITU-T I.371, annex A), in exact integers.
+//!
+//! The bucket holds work in units of one cell times one millisecond of window: a cell adds `window_ms`, every
+//! millisecond drains `limit`. Nothing is divided on the way, so exactly `limit` cells pass per window, for every limit.
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+use crate::model::UnixMillis;
+
+/// A rate: `limit` cells per `window_ms`, of which `burst` may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Cells per window; 0 blocks.
+    pub limit: u64,
+    /// Cells that may come at once; 0 blocks.
+    pub burst: u64,
+    /// Length of the window in milliseconds, at least 1.
+    pub window_ms: u64,
+}
+
+/// How full the bucket was, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Work in the bucket: cells × `window_ms`.
+    fill: u64,
+    /// The window in which `fill` is measured.
+    window_ms: u64,
+    /// When the fill was measured, in milliseconds since 1970.
+    at_ms: u64,
+}
+
+impl Bucket {
+    /// Decides `cost` cells at `now`: the verdict, and the bucket if they are taken.
+    ///
+    /// Time that runs backwards drains nothing and is otherwise ignored.
+    pub fn step(self, rate: Rate, cost: u64, now: UnixMillis) -> (Verdict, Self) {
+        let window = u128::from(rate.window_ms.max(1));
+        let drained = u128::from(now.get().saturating_sub(self.at_ms)).saturating_mul(rate.limit.into());
+        let fill = self.measured_in(window).saturating_sub(drained);
+        let room = u128::from(rate.burst).saturating_mul(window);
+        let wanted = fill.saturating_add(u128::from(cost).saturating_mul(window));
+
+        let allowed = rate.limit > 0 && wanted <= room;
+        let after = if allowed { wanted } else { fill };
+        let verdict = Verdict {
+            allowed,
+            limit: Some(rate.limit),
+            used: narrow(after.div_ceil(window)),
+            remaining: if rate.limit == 0 { 0 } else { narrow(room.saturating_sub(after).checked_div(window).unwrap_or(0)) },
+            reset_ms: drain_ms(after, rate.limit),
+            // A cost above the burst never passes: there is no time to come back at.
+            retry_after_ms: (!allowed && rate.limit > 0 && cost <= rate.burst)
+                .then(|| drain_ms(wanted.saturating_sub(room), rate.limit)),
+        };
+        let at_ms = now.get().max(self.at_ms);
+        (verdict, Self { fill: narrow(after), window_ms: rate.window_ms.max(1), at_ms })
+    }
+
+    /// The fill for a window of another length: the same number of cells, rounded up.
+    fn measured_in(self, window: u128) -> u128 {
+        let own = u128::from(self.window_ms.max(1));
+        if own == window { self.fill.into() } else { u128::from(self.fill).saturating_mul(window).div_ceil(own) }
+    }
+}
+
+fn drain_ms(fill: u128, limit: u64) -> u64 {
+    if limit == 0 { 0 } else { narrow(fill.div_ceil(limit.into())) }
+}
+
+fn narrow(value: u128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,295 @@
+//! Features: typed values that tiers grant, with rules for the global default.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::bounds::{MAX_CONDITION_VALUES, MAX_CONDITIONS, MAX_JSON_DEPTH, MAX_PREREQUISITES, MAX_RULES, MAX_VARIANTS};
+use super::limit::Quantity;
+use super::{Key, Read, Reader, UnixMillis, choice, document};
+
+choice! {
+    /// The type of a feature's values.
+    pub enum FeatureType {
+        /// `true` or `false`.
+        Boolean = "boolean",
+        /// A finite number.
+        Number = "number",
+        /// Text.
+        String = "string",
+        /// Any JSON.
+        Json = "json",
+    }
+}
+
+impl FeatureType {
+    fn holds(self, value: &Value) -> bool {
+        match self {
+            Self::Boolean => value.is_boolean(),
+            Self::Number => value.is_number(),
+            Self::String => value.is_string(),
+            Self::Json => true,
+        }
+    }
+
+    /// Refuses values of another type, and JSON that is nested too deeply.
+    pub(super) fn check(self, value: &Value, r: &mut Reader) {
+        if !self.holds(value) {
+            r.unexpected::<()>(value, format!("a value of type `{}`", self.as_str()));
+        } else if depth(value) > MAX_JSON_DEPTH {
+            r.problem("a deeply nested value", format!("at most {MAX_JSON_DEPTH} levels"));
+        }
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(entries) => entries.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => members.values().map(depth).max().unwrap_or(0),
+        _ => return 0,
+    };
+    deepest.saturating_add(1)
+}
+
+document! {
+    /// A feature. Its value comes from the strongest tier that says anything:
+    /// kill, tenant override, add-on, contract, plan, and last the default below, refined by rules.
+    pub struct Feature {
+        /// The type of all its values. Default `boolean`.
+        type_: FeatureType = FeatureType::Boolean,
+        /// The global default. Default: false for booleans; required for other types.
+        default: Option<Value> = None,
+        /// Off for everyone, whatever any tier says: for incidents. Default false.
+        kill: bool = false,
+        /// Features that must be on for this one to be on.
+        requires: Vec<Key> = Vec::new(),
+        /// Named values, for rules and rollouts to serve.
+        variants: BTreeMap<Key, Value> = BTreeMap::new(),
+        /// Refine the default: the first rule that matches serves its value.
+        rules: Vec<Rule> = Vec::new(),
+        /// For people.
+        description: Option<String> = None,
+    }
+}
+
+document! {
+    /// A rule: all its conditions must hold. It serves exactly one of `value`, `variant`, `rollout`.
+    pub struct Rule {
+        /// Named in every answer that the rule gave.
+        name: Key,
+        /// Conditions on the request's context; all must hold. Default: none, the rule always matches.
+        when: Vec<Condition> = Vec::new(),
+        /// From when the rule matches. Default: always.
+        starts_at: Option<UnixMillis> = None,
+        /// Until when the rule matches, exclusive. Default: for ever.
+        ends_at: Option<UnixMillis> = None,
+        /// Serves this value.
+        value: Option<Value> = None,
+        /// Serves this variant's value.
+        variant: Option<Key> = None,
+        /// Serves one of several values, by a stable share of all who ask.
+        rollout: Option<Rollout> = None,
+    }
+}
+
+choice! {
+    /// How a condition compares the attribute with its value.
+    pub enum Op {
+        /// Equal, of the same type.
+        Eq = "eq",
+        /// Equal to one of a list.
+        In = "in",
+        /// Less, numbers only.
+        Lt = "lt",
+        /// Less or equal, numbers only.
+        Lte = "lte",
+        /// Greater, numbers only.
+        Gt = "gt",
+        /// Greater or equal, numbers only.
+        Gte = "gte",
+        /// Text that starts with the value.
+        StartsWith = "starts_with",
+        /// Text that ends with the value.
+        EndsWith = "ends_with",
+        /// Text that contains the value.
+        Contains = "contains",
+        /// A version that satisfies a requirement such as `>=1.2, <2` (Cargo's syntax).
+        Semver = "semver",
+        /// The attribute is there.
+        Exists = "exists",
+    }
+}
+
+document! {
+    /// One condition on one attribute. An attribute that is absent, or of another type, never matches,
+    /// not even negated; only `exists` can ask for absence.
+    pub struct Condition {
+        /// An attribute of the context, or of the tenant: `tenant.id`, `tenant.slug`, `tenant.plan`, `tenant.region`.
+        attribute: String,
+        /// How to compare.
+        op: Op,
+        /// What to compare with: a list for `in`, nothing for `exists`.
+        value: Option<Value> = None,
+        /// Turns the answer round. Default false.
+        not: bool = false,
+    }
+}
+
+document! {
+    /// A stable share: the same key always falls into the same bucket (murmur3, as in flagd's fractional evaluation).
+    pub struct Rollout {
+        /// The attribute that is hashed. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match.
+        by: String = String::from("targeting_key"),
+        /// Hashed before the attribute, so that features roll out independently. Default: the feature's key.
+        salt: Option<String> = None,
+        /// The buckets in order, with relative weights.
+        split: Vec<Weighted> = Vec::new(),
+    }
+}
+
+document! {
+    /// One bucket of a rollout: exactly one of `value` and `variant`.
+    pub struct Weighted {
+        /// Its share of the sum of all weights, 0 to 2147483647.
+        weight: Quantity,
+        /// Serves this value.
+        value: Option<Value> = None,
+        /// Serves this variant's value.
+        variant: Option<Key> = None,
+    }
+}
+
+impl Feature {
+    /// The value when no tier says anything and no rule matches.
+    pub fn default_value(&self) -> Value {
+        self.default.clone().unwrap_or(Value::Bool(false))
+    }
+
+    pub(super) fn check(&self, r: &mut Reader) {
+        match &self.default {
+            Some(value) => r.at("default", |r| self.type_.check(value, r)),
+            None if self.type_ != FeatureType::Boolean => {
+                r.at("default", |r| r.problem("nothing", "a value: only booleans default to false"));
+            }
+            None => {}
+        }
+        r.at("requires", |r| r.at_most(self.requires.len(), MAX_PREREQUISITES));
+        r.at("variants", |r| {
+            r.at_most(self.variants.len(), MAX_VARIANTS);
+            for (key, value) in &self.variants {
+                r.at(key.as_str(), |r| self.type_.check(value, r));
+            }
+        });
+        r.at("rules", |r| {
+            r.at_most(self.rules.len(), MAX_RULES);
+            for (index, rule) in self.rules.iter().enumerate() {
+                r.at_index(index, |r| self.check_rule(rule, r));
+            }
+        });
+    }
+
+    fn check_rule(&self, rule: &Rule, r: &mut Reader) {
+        let serves = [rule.value.is_some(), rule.variant.is_some(), rule.rollout.is_some()];
+        if serves.iter().filter(|said| **said).count() != 1 {
+            r.problem("a rule", "exactly one of `value`, `variant`, `rollout`");
+        }
+        self.check_served(rule.value.as_ref(), rule.variant.as_ref(), r);
+        if let Some(rollout) = &rule.rollout {
+            r.at("rollout", |r| self.check_rollout(rollout, r));
+        }
+        r.at("when", |r| {
+            r.at_most(rule.when.len(), MAX_CONDITIONS);
+            for (index, condition) in rule.when.iter().enumerate() {
+                r.at_index(index, |r| condition.check(r));
+            }
+        });
+    }
+
+    fn check_rollout(&self, rollout: &Rollout, r: &mut Reader) {
+        r.at("split", |r| {
+            r.at_most(rollout.split.len(), MAX_VARIANTS);
+            let total = rollout.split.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.weight.0));
+            if total == 0 || total > MAX_TOTAL_WEIGHT {
+                r.problem(format!("weights that sum to {total}"), format!("a sum from 1 to {MAX_TOTAL_WEIGHT}"));
+            }
+            for (index, entry) in rollout.split.iter().enumerate() {
+                r.at_index(index, |r| {
+                    if entry.value.is_some() == entry.variant.is_some() {
+                        r.problem("a bucket", "exactly one of `value` and `variant`");
+                    }
+                    self.check_served(entry.value.as_ref(), entry.variant.as_ref(), r);
+                });
+            }
+        });
+    }
+
+    fn check_served(&self, value: Option<&Value>, variant: Option<&Key>, r: &mut Reader) {
+        if let Some(value) = value {
+            r.at("value", |r| self.type_.check(value, r));
+        }
+        if let Some(variant) = variant.filter(|variant| !self.variants.contains_key(*variant)) {
+            r.at("variant", |r| r.problem(format!("`{variant}`"), "a key of `variants`"));
+        }
+    }
+}
+
+/// The sum of weights in flagd's fractional evaluation: a positive 32-bit integer.
+const MAX_TOTAL_WEIGHT: u64 = 0x7FFF_FFFF;
+
+impl Condition {
+    fn check(&self, r: &mut Reader) {
+        let expected = match (self.op, &self.value) {
+            (Op::Exists, None) | (Op::Eq, Some(Value::Bool(_) | Value::Number(_) | Value::String(_))) => return,
+            (Op::Lt | Op::Lte | Op::Gt | Op::Gte, Some(Value::Number(_))) => return,
+            (Op::StartsWith | Op::EndsWith | Op::Contains, Some(Value::String(_))) => return,
+            (Op::In, Some(Value::Array(values))) => {
+                if values.len() > MAX_CONDITION_VALUES {
+                    r.at("value", |r| r.at_most(values.len(), MAX_CONDITION_VALUES));
+                }
+                if !values.iter().any(|value| value.is_array() || value.is_object() || value.is_null()) {
+                    return;
+                }
+                "a list of text, numbers and booleans"
+            }
+            (Op::Semver, Some(Value::String(text))) if semver::VersionReq::parse(text).is_ok() => return,
+            (Op::Semver, _) => "a version requirement such as `>=1.2, <2`",
+            (Op::Exists, Some(_)) => "nothing: `exists` takes no value",
+            (Op::Eq, _) => "text, a number or a boolean",
+            (Op::In, _) => "a list",
+            (Op::Lt | Op::Lte | Op::Gt | Op::Gte, _) => "a number",
+            (Op::StartsWith | Op::EndsWith | Op::Contains, _) => "text",
+        };
+        let found = self.value.clone().unwrap_or_default();
+        r.at("value", |r| r.unexpected::<()>(&found, expected));
+    }
+}
+
+/// What a plan, add-on or contract grants: `["webhooks"]` means the same as `{"webhooks": true}`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Grants(pub BTreeMap<Key, Value>);
+
+impl Read for Grants {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::Array(_) => {
+                let keys: Vec<Key> = Read::read(value, reader)?;
+                Some(Self(keys.into_iter().map(|key| (key, Value::Bool(true))).collect()))
+            }
+            Value::Object(_) => Read::read(value, reader).map(Self),
+            _ => reader.unexpected(value, "a list of feature keys, or an object of values by feature key"),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Grants {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Grants".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Features granted: a list of keys, or an object of values by key.",
+            "anyOf": [generator.subschema_for::<Vec<Key>>(), { "type": "object" }],
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Names: opaque tenant ids, slugs, keys, plan references, epochs. Parsed at the edge, trusted inside.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::bounds::{MAX_KEY_BYTES, MAX_SLUG_BYTES, MAX_TENANT_ID_BYTES};
+use super::{Read, Reader};
+
+macro_rules! name {
+    ($(#[doc = $doc:literal])* $Name:ident, $max:expr, $pattern:literal, $valid:expr) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $Name(Arc<str>);
+
+        impl $Name {
+            /// The regular expression that describes it, for schemas and messages.
+            pub const PATTERN: &'static str = $pattern;
+
+            /// Accepts only what [`Self::PATTERN`] describes, within its length.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::is_valid(text).then(|| Self(text.into()))
+            }
+
+            /// Whether [`Self::parse`] would accept it; allocates nothing.
+            pub fn is_valid(text: &str) -> bool {
+                let valid: fn(&str) -> bool = $valid;
+                !text.is_empty() && text.len() <= $max && valid(text)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The text, shared.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
+            }
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $Name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Read for $Name {
+            fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+                value.as_str().and_then(Self::parse).or_else(|| {
+                    reader.unexpected(value, concat!("text that matches `", $pattern, "`"))
+                })
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $Name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($Name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern, "maxLength": $max })
+            }
+        }
+    };
+}
+
+name!(
+    /// A tenant's identity: opaque, never changes, never reused.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::model::TenantId;
+    /// assert!(TenantId::parse("t_acme").is_some());
+    /// assert!(TenantId::parse("../victim").is_none());
+    /// ```
+    TenantId, MAX_TENANT_ID_BYTES, "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$",
+    |text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+);
+
+name!(
+    /// A tenant's name in hosts and paths: one DNS label, lower case, no A-label; may change.
+    ///
+    /// `constructor` and `prototype` are no slugs: every JavaScript object answers to them.
+    Slug, MAX_SLUG_BYTES, "^(?!xn--|constructor$|prototype$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    |text| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-') && !text.ends_with('-') && !text.starts_with("xn--")
+        && text != "constructor" && text != "prototype"
+);
+
+name!(
+    /// The key of a feature, limit, add-on or variant. Case matters: `SSO` is not `sso`.
+    Key, MAX_KEY_BYTES, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+    |text| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+);
+
+name!(
+    /// A plan pinned to a version: `pro@2`.
+    PlanRef, MAX_KEY_BYTES, "^[A-Za-z0-9][A-Za-z0-9_.-]*@[1-9][0-9]{0,8}$",
+    |text| text.split_once('@').is_some_and(|(name, version)| {
+        Key::is_valid(name)
+            && version.len() <= 9
+            && version.bytes().all(|b| b.is_ascii_digit())
+            && !version.starts_with('0')
+            && !version.is_empty()
+    })
+);
+
+/// A number that only grows: the n-th publication of a document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Read for Epoch {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        super::limit::quantity(value, reader).map(Self)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Epoch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Epoch".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 0, "maximum": super::bounds::MAX_QUANTITY })
+    }
+}

@@ -1,0 +1,207 @@
+//! Limits: what is counted, over which span, and how much each plan allows.
+
+use serde_json::Value;
+
+use super::bounds::{MAX_QUANTITY, MAX_WINDOW_MS};
+use super::period::Period;
+use super::{Read, Reader, choice, document};
+
+choice! {
+    /// What a limit bounds.
+    pub enum Kind {
+        /// Speed: so many units per window, with a burst.
+        Rate = "rate",
+        /// A billing period: so many units from its start to its end.
+        Quota = "quota",
+        /// A level that goes up and down: seats, bytes.
+        Gauge = "gauge",
+    }
+}
+
+choice! {
+    /// Where a limit is counted.
+    pub enum Mode {
+        /// The ledger is asked each time: exactly the limit is admitted.
+        Strict = "strict",
+        /// Never more than the limit is admitted. Counted as `strict` until the ledger hands out leases.
+        Leased = "leased",
+        /// Each isolate counts alone: for pre-filtering, the limit holds per isolate.
+        Local = "local",
+    }
+}
+
+choice! {
+    /// What happens to a request when its ledger cannot be reached.
+    pub enum OnError {
+        /// It is let through, and the decision says so.
+        Open = "open",
+        /// It is refused with `LEDGER_UNAVAILABLE`.
+        Closed = "closed",
+    }
+}
+
+document! {
+    /// A limit: what is counted. How much is allowed stands in the plans.
+    pub struct Limit {
+        /// What it bounds: `rate`, `quota` or `gauge`.
+        kind: Kind,
+        /// Length of a rate's window in milliseconds, 1 to 86400000. Rates only, required there.
+        window_ms: Option<Quantity> = None,
+        /// Length of a quota's period. Quotas only, required there.
+        period: Option<Period> = None,
+        /// Where it is counted. Default `leased`.
+        mode: Mode = Mode::Leased,
+        /// What happens when the ledger cannot be reached. Default `open`.
+        on_error: OnError = OnError::Open,
+        /// Counts and reports, never denies. Default false.
+        shadow: bool = false,
+        /// What plans that do not name the limit allow. Without it every plan must name the limit.
+        default: Option<Allowance> = None,
+        /// For people.
+        description: Option<String> = None,
+    }
+}
+
+impl Limit {
+    pub(super) fn check(&self, r: &mut Reader) {
+        match (self.kind, self.window_ms) {
+            (Kind::Rate, None) => r.at("window_ms", |r| r.problem("nothing", "milliseconds: a rate has a window")),
+            (Kind::Rate, Some(Quantity(window))) if window == 0 || window > MAX_WINDOW_MS => {
+                r.at("window_ms", |r| r.problem(window.to_string(), format!("1 to {MAX_WINDOW_MS}")));
+            }
+            (Kind::Quota | Kind::Gauge, Some(_)) => {
+                r.at("window_ms", |r| r.problem("a window", "none: only rates have one"));
+            }
+            _ => {}
+        }
+        match (self.kind, self.period) {
+            (Kind::Quota, None) => r.at("period", |r| r.problem("nothing", "a period: quotas have one")),
+            (Kind::Rate | Kind::Gauge, Some(_)) => {
+                r.at("period", |r| r.problem("a period", "none: only quotas have one"));
+            }
+            _ => {}
+        }
+        if let Some(allowance) = &self.default {
+            r.at("default", |r| allowance.check(self.kind, r));
+        }
+    }
+}
+
+/// How much of a limit is allowed: a number, `{"limit": 100, "burst": 20}`, or `"unlimited"`. `0` blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// Counted, never denied. Said in so many words; an absent allowance is never unlimited.
+    Unlimited,
+    /// At most `limit` units.
+    Limited {
+        /// Units per window, per period, or at once.
+        limit: u64,
+        /// Units of a rate that may come at once; default is `limit`.
+        burst: Option<u64>,
+    },
+}
+
+impl Allowance {
+    pub(super) fn check(self, kind: Kind, r: &mut Reader) {
+        if let Self::Limited { burst: Some(burst), .. } = self
+            && kind != Kind::Rate
+        {
+            r.at("burst", |r| r.problem(burst.to_string(), "none: only rates have a burst"));
+        }
+    }
+
+    /// Both together: what an add-on adds to a plan.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Limited { limit: a, burst: x }, Self::Limited { limit: b, burst: y }) => Self::Limited {
+                limit: a.saturating_add(b).min(MAX_QUANTITY),
+                burst: match (x, y) {
+                    (None, None) => None,
+                    (x, y) => Some(x.unwrap_or(a).saturating_add(y.unwrap_or(b)).min(MAX_QUANTITY)),
+                },
+            },
+            _ => Self::Unlimited,
+        }
+    }
+}
+
+impl Read for Allowance {
+    fn read(value: &Value, r: &mut Reader) -> Option<Self> {
+        match value {
+            Value::String(text) if text == "unlimited" => Some(Self::Unlimited),
+            Value::Number(_) => quantity(value, r).map(|limit| Self::Limited { limit, burst: None }),
+            Value::Object(_) => {
+                let pair = LimitAndBurst::read(value, r)?;
+                Some(Self::Limited { limit: pair.limit.0, burst: pair.burst.map(|burst| burst.0) })
+            }
+            _ => r.unexpected(value, "a whole number, {limit, burst}, or \"unlimited\""),
+        }
+    }
+}
+
+document! {
+    /// A rate with a burst of its own.
+    struct LimitAndBurst {
+        /// Units per window.
+        limit: Quantity,
+        /// Units that may come at once. Default: the limit.
+        burst: Option<Quantity> = None,
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Allowance {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Allowance".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "How much of a limit is allowed. 0 blocks.",
+            "anyOf": [
+                generator.subschema_for::<Quantity>(),
+                generator.subschema_for::<LimitAndBurst>(),
+                { "const": "unlimited" },
+            ],
+        })
+    }
+}
+
+/// A whole number from 0 to [`MAX_QUANTITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantity(pub u64);
+
+impl Read for Quantity {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        quantity(value, reader).map(Self)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Quantity {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Quantity".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 0, "maximum": MAX_QUANTITY })
+    }
+}
+
+/// Reads a whole number; `3.0` is one, `-1`, `0.1` and `1e308` are not.
+pub(super) fn quantity(value: &Value, reader: &mut Reader) -> Option<u64> {
+    parse_quantity(value).or_else(|| reader.unexpected(value, format!("a whole number from 0 to {MAX_QUANTITY}")))
+}
+
+/// A whole number from 0 to [`MAX_QUANTITY`], or nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the range and the fraction are checked first, and MAX_QUANTITY is exact in an f64"
+)]
+pub(crate) fn parse_quantity(value: &Value) -> Option<u64> {
+    let number = value.as_u64().or_else(|| {
+        value.as_f64().filter(|x| *x >= 0.0 && *x <= MAX_QUANTITY as f64 && x.fract() == 0.0).map(|x| x as u64)
+    })?;
+    (number <= MAX_QUANTITY).then_some(number)
+}

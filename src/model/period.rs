@@ -1,0 +1,86 @@
+//! Billing periods: calendar arithmetic on an anchor, one function used everywhere.
+//!
+//! A month from 31 January ends on 28 or 29 February, the next on 31 March: periods are counted from the anchor, never
+//! from the previous period, so a short month leaves no trace. All times are UTC; the end is exclusive.
+
+use chrono::{Datelike, Days, Months, NaiveDateTime};
+
+use super::{UnixMillis, choice};
+
+choice! {
+    /// The length of a quota's period.
+    pub enum Period {
+        /// 60 minutes from the anchor's minute.
+        Hour = "hour",
+        /// 24 hours from the anchor's time of day.
+        Day = "day",
+        /// 7 days.
+        Week = "week",
+        /// A calendar month; the anchor's day, or the last day of a shorter month.
+        Month = "month",
+        /// A calendar year; an anchor on 29 February falls on the 28th in common years.
+        Year = "year",
+    }
+}
+
+/// The period that holds `now`, as start (inclusive) and end (exclusive). Before the anchor, periods run backwards.
+///
+/// # Examples
+/// ```
+/// use tenantgate::model::{UnixMillis, period::{Period, bounds}};
+/// let at = |text| UnixMillis::parse(text).unwrap();
+/// let (start, end) = bounds(Period::Month, at("2026-01-31T00:00:00Z"), at("2026-03-01T12:00:00Z"));
+/// assert_eq!((start, end), (at("2026-02-28T00:00:00Z"), at("2026-03-31T00:00:00Z")));
+/// ```
+pub fn bounds(period: Period, anchor: UnixMillis, now: UnixMillis) -> (UnixMillis, UnixMillis) {
+    let (from, at) = (anchor.utc().naive_utc(), now.utc().naive_utc());
+    // The first guess may be one period too far, because the anchor's day and time of day are not in it.
+    let mut index = match period {
+        Period::Hour => hours(at).saturating_sub(hours(from)),
+        Period::Day => days(at).saturating_sub(days(from)),
+        Period::Week => days(at).saturating_sub(days(from)).div_euclid(7),
+        Period::Month => months(at).saturating_sub(months(from)),
+        Period::Year => i64::from(at.year()).saturating_sub(i64::from(from.year())),
+    };
+    if nth(period, from, index).is_none_or(|start| start > at) {
+        index = index.saturating_sub(1);
+    }
+    // Outside chrono's range there is no such date; the ends of time stand in, and the period is merely longer.
+    let millis = |time: Option<NaiveDateTime>| {
+        time.map(|t| UnixMillis::new(u64::try_from(t.and_utc().timestamp_millis()).unwrap_or(0)))
+    };
+    (
+        millis(nth(period, from, index)).unwrap_or_default(),
+        millis(nth(period, from, index.saturating_add(1))).unwrap_or(UnixMillis::MAX),
+    )
+}
+
+fn nth(period: Period, anchor: NaiveDateTime, index: i64) -> Option<NaiveDateTime> {
+    let distance = index.unsigned_abs();
+    let months = |each: u64| u32::try_from(distance.checked_mul(each)?).ok().map(Months::new);
+    let days = |each: u64| distance.checked_mul(each).map(Days::new);
+    let forward = index >= 0;
+    match period {
+        Period::Hour => anchor.checked_add_signed(chrono::TimeDelta::try_hours(index)?),
+        Period::Day if forward => anchor.checked_add_days(days(1)?),
+        Period::Day => anchor.checked_sub_days(days(1)?),
+        Period::Week if forward => anchor.checked_add_days(days(7)?),
+        Period::Week => anchor.checked_sub_days(days(7)?),
+        Period::Month if forward => anchor.checked_add_months(months(1)?),
+        Period::Month => anchor.checked_sub_months(months(1)?),
+        Period::Year if forward => anchor.checked_add_months(months(12)?),
+        Period::Year => anchor.checked_sub_months(months(12)?),
+    }
+}
+
+fn hours(time: NaiveDateTime) -> i64 {
+    time.and_utc().timestamp().div_euclid(3_600)
+}
+
+fn days(time: NaiveDateTime) -> i64 {
+    i64::from(time.num_days_from_ce())
+}
+
+fn months(time: NaiveDateTime) -> i64 {
+    i64::from(time.year()).saturating_mul(12).saturating_add(i64::from(time.month0()))
+}

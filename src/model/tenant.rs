@@ -1,0 +1,300 @@
+//! Tenant records: who a customer is, what it bought, and what was agreed besides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
+use super::catalog::{HOST_EXPECTED, is_host};
+use super::{Allowance, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice, document};
+
+choice! {
+    /// Where a tenant stands in its life.
+    pub enum Status {
+        /// Served.
+        Active = "active",
+        /// Being set up; come back soon.
+        Provisioning = "provisioning",
+        /// Stopped by the operator.
+        Suspended = "suspended",
+        /// Stopped by the tenant itself.
+        Inactive = "inactive",
+        /// Gone; its name means nobody.
+        Deleted = "deleted",
+    }
+}
+
+choice! {
+    /// Whether a domain is the tenant's.
+    pub enum DomainState {
+        /// Claimed, not yet proven: names nobody.
+        Pending = "pending",
+        /// Proven.
+        Verified = "verified",
+    }
+}
+
+document! {
+    /// A tenant.
+    pub struct Tenant {
+        /// Never changes, never reused.
+        id: TenantId,
+        /// Its name in hosts and paths.
+        slug: Slug,
+        /// For people.
+        name: Option<String> = None,
+        /// Where it stands in its life. Default `active`.
+        status: Status = Status::Active,
+        /// The plan version it bought. Required unless it has a parent, whose plan it then shares.
+        plan: Option<PlanRef> = None,
+        /// The tenant it belongs to.
+        parent: Option<TenantId> = None,
+        /// Grows with every publication of this record.
+        epoch: Epoch = Epoch(1),
+        /// Domains of its own.
+        domains: Vec<Domain> = Vec::new(),
+        /// Exceptions for this tenant and its descendants: the strongest tier but kill.
+        overrides: Vec<Override> = Vec::new(),
+        /// Add-ons it bought.
+        addons: Vec<Key> = Vec::new(),
+        /// What was agreed instead of the plan.
+        contract: Option<Contract> = None,
+        /// Where its billing periods start. Default 1970-01-01, so months begin on the first.
+        billing_anchor: UnixMillis = UnixMillis::default(),
+        /// Where its data lives; for conditions.
+        region: Option<String> = None,
+        /// Places that may serve it. Default: everywhere.
+        residency: Vec<String> = Vec::new(),
+        /// How the origin finds its data; handed on, not read.
+        data_route: Option<Value> = None,
+        /// Logo, colours and the like; handed on, not read.
+        branding: Option<Value> = None,
+        /// Anything else; handed on, not read.
+        metadata: Option<Value> = None,
+    }
+}
+
+document! {
+    /// A domain of a tenant's own.
+    pub struct Domain {
+        /// The exact host, as A-labels.
+        host: String,
+        /// Whether it is proven. Default `pending`.
+        state: DomainState = DomainState::Pending,
+    }
+}
+
+document! {
+    /// An exception: a feature's value, or a limit's allowance.
+    pub struct Override {
+        /// The feature it is for.
+        feature: Option<Key> = None,
+        /// The feature's value. `false`, `0` and `""` are values.
+        value: Option<Value> = None,
+        /// The limit it is for.
+        limit: Option<Key> = None,
+        /// The limit's allowance.
+        allowance: Option<Allowance> = None,
+        /// From when it holds. Default: always.
+        starts_at: Option<UnixMillis> = None,
+        /// Until when it holds, exclusive. Default: for ever.
+        ends_at: Option<UnixMillis> = None,
+        /// Why.
+        reason: Option<String> = None,
+        /// Who.
+        actor: Option<String> = None,
+    }
+}
+
+document! {
+    /// What was agreed instead of the plan.
+    pub struct Contract {
+        /// Features it grants.
+        features: Grants = Grants::default(),
+        /// Allowances that replace the plan's.
+        limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
+        /// From when it holds. Default: always.
+        starts_at: Option<UnixMillis> = None,
+        /// Until when it holds, exclusive. Default: for ever.
+        ends_at: Option<UnixMillis> = None,
+    }
+}
+
+impl Tenant {
+    /// Parses a record by itself.
+    ///
+    /// # Errors
+    /// All problems, each with its JSON path.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::model::Tenant;
+    /// let tenant = Tenant::parse(r#"{"id": "t_acme", "slug": "acme", "plan": "pro@2"}"#).unwrap();
+    /// assert_eq!(tenant.plan.unwrap().as_str(), "pro@2");
+    /// assert!(Tenant::parse(r#"{"id": "t_acme", "slug": "Acme Inc", "plan": "pro"}"#).unwrap_err().0.len() == 2);
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Reader::run(|r| {
+            let value = r.json(text, MAX_RECORD_BYTES)?;
+            let tenant = Self::read(&value, r)?;
+            tenant.check(r);
+            Some(tenant)
+        })
+    }
+
+    /// What can be judged without a catalog.
+    fn check(&self, r: &mut Reader) {
+        if self.plan.is_none() && self.parent.is_none() {
+            r.at("plan", |r| r.problem("nothing", "a plan version such as `pro@1`: only tenants with a parent share a plan"));
+        }
+        if self.parent.as_ref() == Some(&self.id) {
+            r.at("parent", |r| r.problem("the tenant itself", "another tenant"));
+        }
+        r.at("domains", |r| {
+            r.at_most(self.domains.len(), MAX_DOMAINS);
+            for (index, domain) in self.domains.iter().enumerate() {
+                if !is_host(&domain.host) {
+                    r.at_index(index, |r| r.at("host", |r| r.unexpected::<()>(&Value::from(domain.host.as_str()), HOST_EXPECTED)));
+                }
+            }
+        });
+        r.at("addons", |r| r.at_most(self.addons.len(), MAX_ADDONS));
+        r.at("overrides", |r| {
+            r.at_most(self.overrides.len(), MAX_OVERRIDES);
+            for (index, entry) in self.overrides.iter().enumerate() {
+                r.at_index(index, |r| entry.check(r));
+            }
+        });
+        if let Some(contract) = &self.contract {
+            r.at("contract", |r| check_dates(contract.starts_at, contract.ends_at, r));
+        }
+    }
+
+    /// What can be judged only beside a catalog.
+    fn check_against(&self, catalog: &Catalog, r: &mut Reader) {
+        if let Some(plan) = self.plan.as_ref().filter(|plan| !catalog.plans.contains_key(*plan)) {
+            r.at("plan", |r| r.problem(format!("`{plan}`"), "a plan version of the catalog"));
+        }
+        r.at("domains", |r| {
+            for (index, domain) in self.domains.iter().enumerate() {
+                let under = |base: &str| domain.host.strip_suffix(base).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                if catalog.resolution.base_domains().any(under) {
+                    r.at_index(index, |r| r.at("host", |r| {
+                        r.unexpected::<()>(&Value::from(domain.host.as_str()), "a host that is neither a base domain nor under one")
+                    }));
+                }
+            }
+        });
+        r.at("addons", |r| {
+            for (index, addon) in self.addons.iter().enumerate().filter(|(_, addon)| !catalog.addons.contains_key(*addon)) {
+                r.at_index(index, |r| r.problem(format!("`{addon}`"), "an add-on of the catalog"));
+            }
+        });
+        r.at("overrides", |r| {
+            for (index, entry) in self.overrides.iter().enumerate() {
+                r.at_index(index, |r| {
+                    if let (Some(feature), Some(value)) = (&entry.feature, &entry.value) {
+                        r.at("value", |r| catalog.check_grant(feature, value, r));
+                    }
+                    if let (Some(key), Some(allowance)) = (&entry.limit, &entry.allowance) {
+                        match catalog.limits.get(key) {
+                            Some(limit) => r.at("allowance", |r| allowance.check(limit.kind, r)),
+                            None => r.at("limit", |r| r.problem(format!("`{key}`"), "a limit of the catalog")),
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(contract) = &self.contract {
+            r.at("contract", |r| catalog.check_bundle(&contract.features, &contract.limits, r));
+        }
+    }
+}
+
+impl Override {
+    fn check(&self, r: &mut Reader) {
+        let feature = self.feature.is_some() && self.value.is_some() && self.limit.is_none() && self.allowance.is_none();
+        let limit = self.limit.is_some() && self.allowance.is_some() && self.feature.is_none() && self.value.is_none();
+        if !feature && !limit {
+            r.problem("an override", "either `feature` with `value`, or `limit` with `allowance`");
+        }
+        check_dates(self.starts_at, self.ends_at, r);
+    }
+}
+
+fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &mut Reader) {
+    if let (Some(start), Some(end)) = (starts_at, ends_at)
+        && end <= start
+    {
+        r.at("ends_at", |r| r.problem(end.to_string(), format!("a time after {start}")));
+    }
+}
+
+document! {
+    /// A catalog and the tenants that live by it, in one document.
+    pub struct Seed {
+        /// The catalog.
+        catalog: Value,
+        /// The tenants.
+        tenants: Vec<Value>,
+    }
+}
+
+/// Checks `{"catalog": …, "tenants": […]}` as a whole: each part, and that they fit together.
+///
+/// # Errors
+/// All problems, each with its JSON path.
+pub fn parse_seed(text: &str) -> Result<(Catalog, Vec<Tenant>), Problems> {
+    Reader::run(|r| {
+        // Many records fit beside one catalog; the bound keeps a mistaken file from filling memory.
+        let value = r.json(text, MAX_CATALOG_BYTES.saturating_mul(16))?;
+        let seed = Seed::read(&value, r)?;
+        let catalog = r.at("catalog", |r| Catalog::read_checked(&seed.catalog, r));
+        let tenants = r.at("tenants", |r| {
+            let tenants: Vec<_> = seed.tenants.iter().enumerate().map(|(index, value)| {
+                r.at_index(index, |r| {
+                    let tenant = Tenant::read(value, r)?;
+                    tenant.check(r);
+                    if let Some(catalog) = &catalog {
+                        tenant.check_against(catalog, r);
+                    }
+                    Some(tenant)
+                })
+            }).collect();
+            let tenants: Vec<Tenant> = tenants.into_iter().collect::<Option<_>>()?;
+            check_family(&tenants, r);
+            Some(tenants)
+        });
+        Some((catalog?, tenants?))
+    })
+}
+
+/// Ids, slugs and domains are unique; parents exist; nobody is its own ancestor.
+fn check_family(tenants: &[Tenant], r: &mut Reader) {
+    let parents: BTreeMap<_, _> = tenants.iter().map(|tenant| (&tenant.id, tenant.parent.as_ref())).collect();
+    let (mut ids, mut slugs, mut hosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (index, tenant) in tenants.iter().enumerate() {
+        r.at_index(index, |r| {
+            let names = [("id", tenant.id.as_str(), ids.insert(&tenant.id)), ("slug", tenant.slug.as_str(), slugs.insert(&tenant.slug))];
+            for (field, name, _) in names.into_iter().filter(|(_, _, fresh)| !fresh) {
+                r.at(field, |r| r.problem(format!("`{name}`, which another tenant has"), "a name of its own"));
+            }
+            for domain in tenant.domains.iter().filter(|domain| !hosts.insert(domain.host.as_str())) {
+                r.at("domains", |r| r.problem(format!("`{}`, which is claimed twice", domain.host), "a host of its own"));
+            }
+            let mut ancestor = tenant.parent.as_ref();
+            for _ in 1..MAX_HIERARCHY_DEPTH {
+                match ancestor.map(|id| (id, parents.get(id))) {
+                    None => return,
+                    Some((id, None)) => {
+                        return r.at("parent", |r| r.problem(format!("`{id}`"), "the id of a tenant in this document"));
+                    }
+                    Some((_, Some(next))) => ancestor = *next,
+                }
+            }
+            if ancestor.is_some() {
+                r.at("parent", |r| r.problem("a circle or a long line", format!("at most {MAX_HIERARCHY_DEPTH} generations")));
+            }
+        });
+    }
+}

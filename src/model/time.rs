@@ -1,0 +1,93 @@
+//! Points in time. The core has no clock: whoever calls it says what time it is.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Read, Reader};
+
+/// Milliseconds since 1970-01-01T00:00:00Z, between the years 1970 and 9999.
+///
+/// In documents it is written as RFC 3339 (`2026-01-31T00:00:00Z`) or as a number of milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(u64);
+
+impl UnixMillis {
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// Later times become [`Self::MAX`].
+    pub const fn new(millis: u64) -> Self {
+        if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
+    }
+
+    /// From a JavaScript number; fractions are dropped, NaN and negative numbers become 0.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, which is the contract")]
+    pub fn from_js(millis: f64) -> Self {
+        Self::new(millis as u64)
+    }
+
+    /// From RFC 3339 text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = DateTime::parse_from_rfc3339(text).ok()?;
+        u64::try_from(time.timestamp_millis()).ok().map(Self::new)
+    }
+
+    /// The number of milliseconds.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The time `millis` later.
+    #[must_use]
+    pub const fn plus(self, millis: u64) -> Self {
+        Self::new(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds since `earlier`; 0 if it is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    pub(crate) fn utc(self) -> DateTime<Utc> {
+        // INVARIANT (time in range): `new` keeps it below the year 10000, which chrono represents.
+        i64::try_from(self.0).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.utc().to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+impl Serialize for UnixMillis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Read for UnixMillis {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        value
+            .as_str()
+            .and_then(Self::parse)
+            .or_else(|| value.as_u64().filter(|millis| *millis <= Self::MAX.0).map(Self))
+            .or_else(|| reader.unexpected(value, "a time as RFC 3339 text or as milliseconds since 1970"))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for UnixMillis {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "RFC 3339 text, or milliseconds since 1970-01-01T00:00:00Z",
+            "anyOf": [{ "type": "string", "format": "date-time" }, { "type": "integer", "minimum": 0, "maximum": Self::MAX.0 }],
+        })
+    }
+}

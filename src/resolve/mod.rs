@@ -1,0 +1,15 @@
+//! A request is read for signals, each a place that names a tenant; all must name one tenant.
+//!
+//! Nothing is looked up here. What comes out says which slug, id or domain each signal names; the gate finds out whose
+//! they are. A place that was looked at and holds something unusable is an answer too: it never falls through to the next.
+
+#![forbid(unsafe_code)]
+
+pub mod host;
+mod path;
+mod request;
+mod resolver;
+
+pub use path::{comparable as comparable_path, folded as folded_path};
+pub use request::{Attribute, Custom, Request};
+pub use resolver::{Name, Refusal, Resolver, Signal, Signals};

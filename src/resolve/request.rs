@@ -1,0 +1,49 @@
+//! What the gate is told of a request.
+
+/// The facts of one request. Strings are borrowed: nothing is copied on the way in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// The method, upper case. Empty counts as `GET`.
+    pub method: &'a str,
+    /// The host that the client connected to, as it arrived. Never `X-Forwarded-Host`, unless a trusted proxy sent it.
+    pub host: &'a str,
+    /// The path of the normalised URL: dot segments resolved. Others are refused.
+    pub path: &'a str,
+    /// The query string without `?`.
+    pub query: &'a str,
+    /// Headers by lower-case name. Those that [`crate::resolve::Resolver::headers`] names suffice.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// What the adapter's own resolver said.
+    pub custom: Custom<'a>,
+    /// Where the gate runs, for residency.
+    pub place: Option<&'a str>,
+    /// Attributes that rules may ask about.
+    pub context: &'a [(&'a str, Attribute<'a>)],
+    /// Whether the decision carries its trace.
+    pub explain: bool,
+}
+
+/// What the adapter's own resolver said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Custom<'a> {
+    /// It was not asked yet.
+    #[default]
+    NotAsked,
+    /// The request names no tenant.
+    Nobody,
+    /// The request names this one.
+    Named(&'a str),
+    /// It threw, or took too long.
+    Failed,
+}
+
+/// The value of a context attribute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Attribute<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number.
+    Number(f64),
+    /// A boolean.
+    Bool(bool),
+}

@@ -1,0 +1,151 @@
+//! The body of `POST /_gate/v1/decide`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::gate::Ask;
+use crate::ledger::Op;
+use crate::model::bounds::{MAX_ATTRIBUTES, MAX_BODY_BYTES};
+use crate::model::{Problems, Read, Reader, document, parse_quantity};
+use crate::resolve::{Attribute, Custom, Request};
+
+document! {
+    /// A question: who is this, what may it use, how much is left. Either `tenant`, or the facts of a request.
+    pub struct DecideBody {
+        /// The id of a tenant that the caller vouches for. No signal is read and no route applies.
+        tenant: Option<String> = None,
+        /// The request's method. Default `GET`.
+        method: String = String::from("GET"),
+        /// The request's host.
+        host: String = String::new(),
+        /// The request's path, normalised. Default `/`.
+        path: String = String::from("/"),
+        /// The request's query string, without `?`.
+        query: String = String::new(),
+        /// The request's headers.
+        headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// What the caller's own resolver said, for the `custom` strategy. Default: the request names nobody.
+        custom: Option<String> = None,
+        /// Features to answer.
+        features: Vec<String> = Vec::new(),
+        /// Answer every feature. Default false.
+        all_features: bool = false,
+        /// What to do to limits, replacing what the route says: a number takes, `{"release": 1}` and `{"set": 5}` move a gauge.
+        limits: BTreeMap<String, LimitOp> = BTreeMap::new(),
+        /// Attributes for rules: text, numbers, booleans.
+        context: BTreeMap<String, Value> = BTreeMap::new(),
+        /// Judge as ever, but take nothing. Default false.
+        look: bool = false,
+        /// Add the trace. Default false.
+        explain: bool = false,
+    }
+}
+
+/// What to do to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitOp(pub Op);
+
+impl Read for LimitOp {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let only = value.as_object().filter(|members| members.len() == 1).and_then(|members| members.iter().next());
+        let op = match only {
+            Some((name, value)) if name == "release" => parse_quantity(value).map(Op::Release),
+            Some((name, value)) if name == "set" => parse_quantity(value).map(Op::Set),
+            Some(_) => None,
+            None => parse_quantity(value).map(Op::Take),
+        };
+        op.map(Self).or_else(|| reader.unexpected(value, "a whole number, {\"release\": n} or {\"set\": n}"))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for LimitOp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LimitOp".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let quantity = generator.subschema_for::<crate::model::Quantity>();
+        let member = |name: &str| {
+            serde_json::json!({ "type": "object", "properties": { name: quantity }, "required": [name], "additionalProperties": false })
+        };
+        schemars::json_schema!({ "anyOf": [quantity, member("release"), member("set")] })
+    }
+}
+
+/// The parts of a question that borrow from it.
+#[derive(Debug)]
+pub struct Borrowed<'a> {
+    features: Vec<&'a str>,
+    limits: Vec<(&'a str, Op)>,
+    headers: Vec<(&'a str, &'a str)>,
+    context: Vec<(&'a str, Attribute<'a>)>,
+}
+
+impl DecideBody {
+    /// Parses and checks a body.
+    ///
+    /// # Errors
+    /// All problems, each with its JSON path.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Reader::run(|r| {
+            let value = r.json(text, MAX_BODY_BYTES)?;
+            let mut body = Self::read(&value, r)?;
+            body.headers = body.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+            r.at("context", |r| {
+                r.at_most(body.context.len(), MAX_ATTRIBUTES);
+                for (key, value) in &body.context {
+                    if attribute(value).is_none() {
+                        r.at(key, |r| r.unexpected::<()>(value, "text, a number or a boolean"));
+                    }
+                }
+            });
+            Some(body)
+        })
+    }
+
+    /// Borrows the parts that [`Self::request`] and [`Self::ask`] need.
+    pub fn borrow(&self) -> Borrowed<'_> {
+        Borrowed {
+            features: self.features.iter().map(String::as_str).collect(),
+            limits: self.limits.iter().map(|(key, op)| (key.as_str(), op.0)).collect(),
+            headers: self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            context: self.context.iter().filter_map(|(key, value)| Some((key.as_str(), attribute(value)?))).collect(),
+        }
+    }
+
+    /// The facts of the request.
+    pub fn request<'a>(&'a self, borrowed: &'a Borrowed<'a>, place: Option<&'a str>) -> Request<'a> {
+        Request {
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            query: &self.query,
+            headers: &borrowed.headers,
+            custom: self.custom.as_deref().map_or(Custom::Nobody, Custom::Named),
+            place,
+            context: &borrowed.context,
+            explain: self.explain,
+        }
+    }
+
+    /// What is asked beyond the route.
+    pub fn ask<'a>(&'a self, borrowed: &'a Borrowed<'a>) -> Ask<'a> {
+        Ask {
+            tenant: self.tenant.as_deref(),
+            features: &borrowed.features,
+            all_features: self.all_features,
+            limits: &borrowed.limits,
+            look: self.look,
+        }
+    }
+}
+
+fn attribute(value: &Value) -> Option<Attribute<'_>> {
+    match value {
+        Value::String(text) => Some(Attribute::Text(text)),
+        Value::Number(number) => number.as_f64().map(Attribute::Number),
+        Value::Bool(value) => Some(Attribute::Bool(*value)),
+        _ => None,
+    }
+}

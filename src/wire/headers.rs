@@ -1,0 +1,59 @@
+//! Response headers: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), `Retry-After`.
+
+use std::fmt::Write as _;
+
+use crate::gate::{Decision, Gauged};
+use crate::ledger::Meter;
+use crate::model::UnixMillis;
+
+/// Seconds for `Retry-After`: rounded up, at least 1, never earlier than the refusing limit's `t`.
+pub fn retry_after_s(decision: &Decision) -> Option<u64> {
+    decision.retry_after_ms.map(whole_seconds)
+}
+
+/// The values of `RateLimit-Policy` and `RateLimit`; `None` where no limit was touched.
+///
+/// A limit that several generations share is reported once, as it stands where least is left. Limits in shadow, and
+/// allowances without bound, promise nothing and are left out.
+pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
+    let (mut policies, mut states) = (String::new(), String::new());
+    for (index, gauged) in decision.limits.iter().enumerate() {
+        let Some(verdict) = gauged.verdict.filter(|_| !gauged.shadow) else { continue };
+        let Some(limit) = verdict.limit.filter(|_| tightest(decision, index, gauged)) else { continue };
+        let wait_ms = if verdict.allowed { verdict.reset_ms } else { verdict.retry_after_ms.unwrap_or(verdict.reset_ms) };
+        let (comma, key) = (if policies.is_empty() { "" } else { ", " }, &gauged.limit);
+        // Writing to a string cannot fail.
+        let _ = write!(policies, "{comma}\"{key}\";q={limit}");
+        if let Some(window_ms) = window_ms(gauged.meter) {
+            let _ = write!(policies, ";w={}", whole_seconds(window_ms));
+        }
+        let _ = write!(states, "{comma}\"{key}\";r={}", verdict.remaining);
+        if wait_ms > 0 {
+            let _ = write!(states, ";t={}", whole_seconds(wait_ms));
+        }
+    }
+    (!policies.is_empty()).then_some((policies, states))
+}
+
+/// Whether no other counter of the same limit has less left.
+fn tightest(decision: &Decision, index: usize, gauged: &Gauged) -> bool {
+    let rank = |gauged: &Gauged, index: usize| (gauged.verdict.map_or(u64::MAX, |verdict| verdict.remaining), index);
+    decision
+        .limits
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| other.limit == gauged.limit && other.verdict.is_some_and(|verdict| verdict.limit.is_some()))
+        .all(|(other_index, other)| rank(gauged, index) <= rank(other, other_index))
+}
+
+fn window_ms(meter: Meter) -> Option<u64> {
+    match meter {
+        Meter::Rate(rate) => Some(rate.window_ms),
+        Meter::Quota { starts_ms, ends_ms, .. } => Some(UnixMillis::new(ends_ms).since(UnixMillis::new(starts_ms))),
+        Meter::Gauge { .. } => None,
+    }
+}
+
+fn whole_seconds(millis: u64) -> u64 {
+    millis.div_ceil(1_000).max(1)
+}

@@ -1,0 +1,11 @@
+//! How it is said: JSON shapes, error envelope, response headers. Shapes are a contract.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod headers;
+mod view;
+
+pub use body::{Borrowed, DecideBody, LimitOp};
+pub use headers::{rate_limit_headers, retry_after_s};
+pub use view::{DecisionView, ErrorView, error_body, problem_body, transcript};

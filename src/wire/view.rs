@@ -1,0 +1,249 @@
+//! Decisions and errors as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::gate::{Answer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
+use crate::model::{Kind, Status};
+
+/// A decision as it travels.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DecisionView<'a> {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// The stable code: `ALLOWED`, or the code of the denial.
+    pub code: &'a str,
+    /// The tenant, where one was found and may be named.
+    pub tenant: Option<TenantView<'a>>,
+    /// Features by key, as asked.
+    pub features: BTreeMap<&'a str, AnswerView<'a>>,
+    /// Every limit touched, as it stands now.
+    pub limits: Vec<LimitView<'a>>,
+    /// What it was decided by.
+    pub snapshot: SnapshotView,
+    /// Where a default stood in for missing data: `plan`, `ledger`.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    pub fallback: &'a [Fallback],
+    /// Why it was denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+    /// The steps that led to it, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Value>>"))]
+    pub trace: Option<&'a [TraceStep]>,
+}
+
+/// The tenant of a decision.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TenantView<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its slug.
+    pub slug: &'a str,
+    /// The plan it lives by.
+    pub plan: Option<&'a str>,
+    /// Its own status.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub status: Status,
+}
+
+/// What a feature is worth.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AnswerView<'a> {
+    /// Its value.
+    pub value: &'a Value,
+    /// Whether the tenant has it.
+    pub enabled: bool,
+    /// The tier that decided.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub tier: Tier,
+    /// Why.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub reason: Reason,
+    /// The rule that decided.
+    pub rule: Option<&'a str>,
+    /// The variant served.
+    pub variant: Option<&'a str>,
+}
+
+/// A limit that the request touched.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LimitView<'a> {
+    /// The limit's key.
+    pub key: &'a str,
+    /// `rate`, `quota` or `gauge`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub kind: Kind,
+    /// The tenant whose counter it is.
+    pub tenant: &'a str,
+    /// Units allowed; null is unlimited.
+    pub limit: Option<u64>,
+    /// Units used after the decision; null where the ledger could not be reached.
+    pub used: Option<u64>,
+    /// Units left after the decision; null is unlimited or unknown.
+    pub remaining: Option<u64>,
+    /// When it is whole again (RFC 3339); null where time does not restore it.
+    pub resets_at: Option<String>,
+    /// Whether it only counts and never denies.
+    pub shadow: bool,
+}
+
+/// What a decision was made by.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SnapshotView {
+    /// The catalog's version.
+    pub catalog: u64,
+    /// The tenant record's epoch.
+    pub epoch: Option<u64>,
+    /// Milliseconds since the record was read from KV.
+    pub age_ms: u64,
+}
+
+/// An error as it travels: `{"error": {…}}`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ErrorView {
+    /// The stable code.
+    pub code: &'static str,
+    /// One sentence that helps.
+    pub message: &'static str,
+    /// What the code's description promises.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Value>"))]
+    pub details: Value,
+}
+
+impl<'a> From<&'a Decision> for DecisionView<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        // Who is refused before the tenant's status was judged learns nothing of the tenant.
+        let tenant = decision.tenant.as_deref();
+        Self {
+            allowed: decision.allowed(),
+            code: decision.code.as_str(),
+            tenant: tenant.map(|entitled| TenantView {
+                id: entitled.tenant().id.as_str(),
+                slug: entitled.tenant().slug.as_str(),
+                plan: entitled.plan().map(|plan| plan.as_str()),
+                status: entitled.tenant().status,
+            }),
+            features: decision.features.iter().map(|answer| (answer.key.as_ref(), answer.into())).collect(),
+            limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
+            snapshot: SnapshotView {
+                catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
+                epoch: decision.epoch.map(|epoch| epoch.0),
+                age_ms: decision.age_ms,
+            },
+            fallback: &decision.fallback,
+            error: (!decision.allowed()).then(|| ErrorView::from(decision)),
+            trace: decision.trace.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Answer> for AnswerView<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self {
+            value: &answer.value,
+            enabled: answer.enabled,
+            tier: answer.tier,
+            reason: answer.reason,
+            rule: answer.rule.as_ref().map(|rule| rule.as_str()),
+            variant: answer.variant.as_ref().map(|variant| variant.as_str()),
+        }
+    }
+}
+
+impl<'a> LimitView<'a> {
+    fn new(gauged: &'a Gauged, decision: &Decision) -> Self {
+        let verdict = gauged.verdict;
+        let limit = verdict.and_then(|verdict| verdict.limit);
+        Self {
+            key: gauged.limit.as_str(),
+            kind: gauged.kind,
+            tenant: gauged.tenant.as_str(),
+            limit,
+            used: verdict.map(|verdict| verdict.used),
+            remaining: limit.and(verdict).map(|verdict| verdict.remaining),
+            resets_at: verdict
+                .filter(|verdict| verdict.reset_ms > 0)
+                .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
+            shadow: gauged.shadow,
+        }
+    }
+}
+
+impl From<&Decision> for ErrorView {
+    fn from(decision: &Decision) -> Self {
+        let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
+        let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(|plan| plan.as_str());
+        let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
+        let requested = decision.denied().map(|gauged| gauged.requested);
+        let details = match (decision.code, denied) {
+            (Code::FeatureNotAvailable, _) => json!({
+                "feature": decision.denied_feature,
+                "upgrade_url": upgrade_url,
+                "current_plan": plan,
+            }),
+            (Code::QuotaExceeded, Some(limit)) => json!({
+                "quota": limit.key,
+                "limit": limit.limit,
+                "used": limit.used,
+                "requested": requested,
+                "resets_at": limit.resets_at,
+                "upgrade_url": upgrade_url,
+            }),
+            (Code::RateLimited, Some(limit)) => json!({
+                "rate": limit.key,
+                "limit": limit.limit,
+                "remaining": limit.remaining,
+                "requested": requested,
+                "retry_after_ms": decision.retry_after_ms,
+            }),
+            _ => match decision.retry_after_ms {
+                Some(retry_after_ms) => json!({ "retry_after_ms": retry_after_ms }),
+                None => json!({}),
+            },
+        };
+        Self { code: decision.code.as_str(), message: decision.code.message(), details }
+    }
+}
+
+/// Everything an answer to HTTP consists of, as JSON: for tests and tools that have no HTTP.
+pub fn transcript(decision: &Decision) -> Value {
+    let mut headers = BTreeMap::new();
+    if let Some((policy, state)) = super::rate_limit_headers(decision) {
+        headers.insert("ratelimit-policy", policy);
+        headers.insert("ratelimit", state);
+    }
+    if let Some(seconds) = super::retry_after_s(decision) {
+        headers.insert("retry-after", seconds.to_string());
+    }
+    json!({ "status": decision.code.status(), "headers": headers, "path": decision.path, "decision": DecisionView::from(decision) })
+}
+
+/// `{"error": {"code", "message", "details"}}`
+pub fn error_body(error: &ErrorView) -> String {
+    json!({ "error": error }).to_string()
+}
+
+/// The same as `application/problem+json` (RFC 9457); the members of `details` stand beside the standard ones.
+pub fn problem_body(error: &ErrorView, status: u16) -> String {
+    let mut problem = json!({
+        "type": format!("urn:tenantgate:error:{}", error.code),
+        "title": error.message,
+        "status": status,
+        "code": error.code,
+    });
+    if let (Value::Object(members), Value::Object(details)) = (&mut problem, &error.details) {
+        for (name, value) in details {
+            members.entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    problem.to_string()
+}
