@@ -58,6 +58,11 @@ impl Code {
         Self::LedgerUnavailable,
     ];
 
+    /// Its place in [`Self::ALL`].
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+
     /// The code as it travels.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -77,6 +82,11 @@ impl Code {
             Self::SnapshotUnavailable => "SNAPSHOT_UNAVAILABLE",
             Self::LedgerUnavailable => "LEDGER_UNAVAILABLE",
         }
+    }
+
+    /// Whether the condition passes by itself, so that coming back helps.
+    pub const fn passes_by_itself(self) -> bool {
+        matches!(self, Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable)
     }
 
     /// The HTTP status.

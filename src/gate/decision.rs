@@ -7,12 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::code::Code;
-use super::entitlements::Entitlements;
+use super::entitlements::{Budget, Entitlements};
 use super::plans::Plans;
 use super::snapshots::Need;
 use super::trace::TraceStep;
-use crate::ledger::{Meter, Verdict};
-use crate::model::{Epoch, Key, Kind, TenantId, UnixMillis};
+use crate::ledger::{Charge, Op, Verdict};
+use crate::model::bounds::RETRY_AFTER_MS;
+use crate::model::{Epoch, Key, UnixMillis};
 
 /// A decision.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub enum Fallback {
 pub struct Answer {
     /// The feature, as the catalog or, where that does not know it, the caller calls it.
     pub key: Arc<str>,
+    /// The feature's number, unless the catalog does not know it.
+    pub id: Option<u32>,
     /// Its value.
     pub value: Arc<Value>,
     /// Whether the tenant has it: the value is not `false`, `0`, `""` or `null`, and the feature is not killed.
@@ -158,31 +161,31 @@ impl Reason {
 }
 
 /// A limit that the request touched, as it stands after the decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gauged {
-    /// The limit.
-    pub limit: Key,
-    /// What it bounds.
-    pub kind: Kind,
-    /// The tenant whose counter it is: the request's own, or an ancestor.
-    pub tenant: TenantId,
-    /// The allowance.
-    pub meter: Meter,
-    /// Units that the request asked for.
-    pub requested: u64,
-    /// Whether it only counts and never denies.
-    pub shadow: bool,
+    /// The counter, and how much it allows.
+    pub budget: Arc<Budget>,
+    /// What the request does to it.
+    pub op: Op,
     /// How it stands. `None`: the ledger could not be reached.
     pub verdict: Option<Verdict>,
+}
+
+impl Gauged {
+    /// What a ledger is asked.
+    pub fn charge(&self) -> Charge<'_> {
+        Charge { counter: &self.budget.counter, meter: self.budget.meter, op: self.op, shadow: self.budget.shadow }
+    }
+
+    /// Whether it refused the request.
+    pub fn refused(&self) -> bool {
+        !self.budget.shadow && self.verdict.is_some_and(|verdict| !verdict.allowed)
+    }
 }
 
 impl Decision {
     /// A denial that came before anything else was known.
     pub fn refused(code: Code, reason: &'static str, now: UnixMillis) -> Self {
-        let retry = matches!(
-            code,
-            Code::TenantProvisioning | Code::ResolverFailed | Code::SnapshotUnavailable | Code::LedgerUnavailable
-        );
         Self {
             code,
             reason: Some(reason),
@@ -192,7 +195,7 @@ impl Decision {
             denied_feature: None,
             limits: Vec::new(),
             denied_limit: None,
-            retry_after_ms: retry.then_some(crate::model::bounds::RETRY_AFTER_MS),
+            retry_after_ms: code.passes_by_itself().then_some(RETRY_AFTER_MS),
             plans: None,
             epoch: None,
             age_ms: 0,

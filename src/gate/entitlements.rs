@@ -11,7 +11,7 @@ use super::decision::Tier;
 use super::plans::Plans;
 use crate::ledger::Meter;
 use crate::model::period::bounds;
-use crate::model::{Allowance, Catalog, Epoch, Key, Kind, Limit, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis};
+use crate::model::{Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis};
 
 /// A tenant with its ancestors, compiled against one catalog.
 #[derive(Debug)]
@@ -22,10 +22,11 @@ pub struct Entitlements {
     /// Whether `plan` is not in the catalog, so that defaults stand in for it.
     plan_missing: bool,
     grants: Vec<Option<Grant>>,
-    budgets: Vec<Vec<Budget>>,
+    budgets: Vec<Vec<Arc<Budget>>>,
     barrier: Option<Code>,
     catalog_version: Epoch,
     valid: (UnixMillis, UnixMillis),
+    serial: u32,
 }
 
 /// A feature's value, and the tier it comes from.
@@ -35,17 +36,32 @@ pub(super) struct Grant {
     pub(super) tier: Tier,
 }
 
-/// One counter that a limit debits.
-#[derive(Debug, Clone)]
-pub(super) struct Budget {
-    pub(super) counter: Arc<str>,
-    pub(super) tenant: TenantId,
-    pub(super) meter: Meter,
+/// One counter that a limit debits, and how much it allows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Budget {
+    /// The limit.
+    pub limit: Key,
+    /// The limit's number.
+    pub id: u32,
+    /// What it bounds.
+    pub kind: Kind,
+    /// Where it is counted.
+    pub mode: Mode,
+    /// What happens when the ledger cannot be reached.
+    pub on_error: OnError,
+    /// Whether it only counts and never denies.
+    pub shadow: bool,
+    /// The tenant whose counter it is: the request's own, or an ancestor.
+    pub tenant: TenantId,
+    /// The counter's name.
+    pub counter: String,
+    /// The allowance.
+    pub meter: Meter,
 }
 
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. `None` only if `line` is empty.
-    pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, now: UnixMillis) -> Option<Self> {
+    pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
         line.first()?;
         let catalog = &plans.catalog;
         let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX) };
@@ -75,11 +91,13 @@ impl Entitlements {
         let budgets = plans
             .limits
             .iter()
-            .map(|(key, limit)| {
+            .zip(0..)
+            .map(|((key, limit), id)| {
                 let last = line.len().saturating_sub(1);
                 line.iter()
                     .enumerate()
-                    .filter_map(|(index, tenant)| Budget::new(catalog, key, limit, tenant, index == last, &mut dates))
+                    .filter_map(|(index, tenant)| Budget::new(catalog, (key, limit, id), tenant, index == last, &mut dates))
+                    .map(Arc::new)
                     .collect()
             })
             .collect();
@@ -88,6 +106,7 @@ impl Entitlements {
             barrier: line.iter().find_map(|tenant| barrier(tenant.status)),
             catalog_version: catalog.version,
             valid: dates.valid,
+            serial,
             grants,
             budgets,
             plan,
@@ -99,6 +118,11 @@ impl Entitlements {
     #[expect(clippy::missing_panics_doc, clippy::indexing_slicing, reason = "INVARIANT (line): `new` refuses an empty line")]
     pub fn tenant(&self) -> &Tenant {
         &self.line[0]
+    }
+
+    /// Tells this compilation from all others of the same gate, until 2^32 have passed.
+    pub const fn serial(&self) -> u32 {
+        self.serial
     }
 
     /// The plan it lives by: its own, or that of the nearest ancestor who has one.
@@ -132,7 +156,7 @@ impl Entitlements {
         self.grants.get(usize::try_from(feature).ok()?)?.as_ref()
     }
 
-    pub(super) fn budgets(&self, limit: u32) -> &[Budget] {
+    pub(super) fn budgets(&self, limit: u32) -> &[Arc<Budget>] {
         usize::try_from(limit).ok().and_then(|limit| self.budgets.get(limit)).map_or(&[], Vec::as_slice)
     }
 
@@ -168,7 +192,7 @@ fn grant<'a>(grants: &mut [Option<Grant>], plans: &Plans, values: impl Iterator<
 impl Budget {
     /// The counter of `limit` that belongs to `tenant`. A tenant without a plan of its own shares its ancestors'
     /// counters, unless an override or a contract bounds it separately.
-    fn new(catalog: &Catalog, key: &Key, limit: &Limit, tenant: &Tenant, root: bool, dates: &mut Dates) -> Option<Self> {
+    fn new(catalog: &Catalog, (key, limit, id): (&Key, &Limit, u32), tenant: &Tenant, root: bool, dates: &mut Dates) -> Option<Self> {
         let agreed = tenant
             .overrides
             .iter()
@@ -190,8 +214,14 @@ impl Budget {
         let allowance = agreed.unwrap_or_else(|| more.fold(base, Allowance::plus));
         Some(Self {
             meter: meter(limit, allowance, tenant.billing_anchor, dates)?,
-            counter: format!("{}/{key}", tenant.id).into(),
+            counter: format!("{}/{key}", tenant.id),
             tenant: tenant.id.clone(),
+            limit: key.clone(),
+            kind: limit.kind,
+            mode: limit.mode,
+            on_error: limit.on_error,
+            shadow: limit.shadow,
+            id,
         })
     }
 }

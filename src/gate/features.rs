@@ -55,6 +55,7 @@ impl Answer {
     fn new(feature: &CompiledFeature, value: &Arc<Value>, tier: Tier, reason: Reason) -> Self {
         Self {
             key: feature.key.shared(),
+            id: Some(feature.id),
             enabled: tier != Tier::Kill && is_on(value),
             value: Arc::clone(value),
             tier,
@@ -68,6 +69,7 @@ impl Answer {
     fn unknown(key: &str) -> Self {
         Self {
             key: key.into(),
+            id: None,
             value: Arc::new(Value::Bool(false)),
             enabled: false,
             tier: Tier::Unknown,

@@ -49,16 +49,16 @@ impl LocalGate {
     pub fn with(plans: Plans) -> Self {
         let mut gate = Self::default();
         // Nothing is held yet, so nothing can be older.
-        let _ = gate.gate.snapshots.put_plans(Arc::new(plans), FRESH);
+        let _ = gate.put_plans(plans);
         gate
     }
 
     /// Replaces the catalog.
     ///
     /// # Errors
-    /// [`Rejected`]: it has problems, or is older than the one held, which stays.
-    pub fn put_catalog(&mut self, catalog: &str) -> Result<(), Rejected> {
-        self.gate.snapshots.put_catalog(catalog, FRESH)
+    /// [`Rejected::Older`]: a newer one is held, which stays.
+    pub fn put_plans(&mut self, plans: Plans) -> Result<(), Rejected> {
+        self.gate.snapshots.put_plans(Arc::new(plans), FRESH)
     }
 
     /// Adds or replaces a tenant.
@@ -81,25 +81,21 @@ impl LocalGate {
     }
 
     /// Decides, and takes what the decision takes.
-    pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Decision {
+    pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
         loop {
             match self.gate.decide(request, ask, now) {
-                Step::Done(decision) => return *decision,
+                Step::Done(decision) => return decision,
                 Step::Charge(pending) => {
-                    let outcome = if pending.look() {
-                        self.ledger.look(pending.charges(), now)
-                    } else {
-                        self.ledger.take(pending.charges(), now)
-                    };
-                    return self.gate.finish(*pending, Some(&outcome), now);
+                    let outcome = self.ledger.answer(&pending.order(), now);
+                    return self.gate.finish(pending, Some(&outcome), now);
                 }
                 Step::Fetch(Need::Custom) => {
-                    return Decision::refused(Code::ResolverFailed, "the caller gave no answer of a custom resolver", now);
+                    return Box::new(Decision::refused(Code::ResolverFailed, "the caller gave no answer of a custom resolver", now));
                 }
                 // Whatever was not put in does not exist.
                 Step::Fetch(need) => {
                     if self.gate.snapshots.put_answer(&need, None, FRESH).is_err() {
-                        return Decision::refused(Code::SnapshotUnavailable, "no catalog", now);
+                        return Box::new(Decision::refused(Code::SnapshotUnavailable, "no catalog", now));
                     }
                 }
             }

@@ -18,10 +18,10 @@ mod trace;
 
 pub use code::Code;
 pub use decision::{Answer, Decision, Fallback, Gauged, Reason, Tier};
-pub use entitlements::Entitlements;
+pub use entitlements::{Budget, Entitlements};
 pub use local::LocalGate;
 pub use pipeline::{Ask, Gate, Pending, Step};
 pub use plans::Plans;
-pub use rules::{bucket, murmur3};
+pub use rules::{Murmur3, bucket};
 pub use snapshots::{Need, Rejected, Snapshots};
 pub use trace::{Stage, TraceStep};

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::code::Code;
 use super::decision::{Answer, Decision, Fallback, Gauged};
-use super::entitlements::Entitlements;
+use super::entitlements::{Budget, Entitlements};
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace};
-use crate::ledger::{Book, Charge, Op, Outcome, Verdict};
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS};
+use crate::ledger::{Book, Charge, Op, Order, Outcome, Verdict};
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
 use crate::model::{Access, Kind, Mode, OnError, TenantId, UnixMillis};
-use crate::resolve::{Refusal, Request, Signal, folded_path};
+use crate::resolve::{Refusal, Request, Signal};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,26 +39,14 @@ pub enum Step {
     /// Fetch this, put it in, and ask again.
     Fetch(Need),
     /// Take these charges from the ledger, then [`Gate::finish`].
-    Charge(Box<Pending>),
+    Charge(Pending),
 }
 
 /// A decision that waits for the ledger.
 #[derive(Debug)]
 pub struct Pending {
-    decision: Decision,
+    decision: Box<Decision>,
     trace: Trace,
-    plan: ChargePlan,
-}
-
-/// What a request takes, and from whom.
-#[derive(Debug, Default)]
-struct ChargePlan {
-    charges: Vec<Charge>,
-    /// Which of `Decision::limits` each charge belongs to.
-    limits: Vec<usize>,
-    local: Vec<Charge>,
-    local_limits: Vec<usize>,
-    on_error: Vec<OnError>,
     look: bool,
 }
 
@@ -66,15 +56,19 @@ impl Pending {
         self.decision.tenant.as_ref().map(|tenant| tenant.root())
     }
 
-    /// What to take, all or nothing.
-    pub fn charges(&self) -> &[Charge] {
-        &self.plan.charges
+    /// What the ledger is asked for.
+    pub fn order(&self) -> Order<'_> {
+        Order { charges: self.charges(false).collect(), look: self.look }
     }
 
-    /// Whether the ledger judges only, and takes nothing.
-    pub const fn look(&self) -> bool {
-        self.plan.look
+    /// The charges that this isolate counts itself, or those that the ledger counts.
+    fn charges(&self, local: bool) -> impl Iterator<Item = Charge<'_>> + Clone {
+        self.decision.limits.iter().filter(move |gauged| is_local(gauged) == local).map(Gauged::charge)
     }
+}
+
+fn is_local(gauged: &Gauged) -> bool {
+    gauged.budget.mode == Mode::Local
 }
 
 /// The engine of one isolate.
@@ -106,7 +100,7 @@ impl Gate {
         match self.judge(&mut run, &plans, request, ask) {
             Ok(step) => step,
             Err(Halt::Fetch(need)) => Step::Fetch(need),
-            Err(Halt::Deny(decision)) => Step::Done(Box::new(run.seal(*decision, &plans))),
+            Err(Halt::Deny(decision)) => Step::Done(run.seal(decision, &plans)),
         }
     }
 
@@ -123,7 +117,7 @@ impl Gate {
         } else {
             let host = plans.resolver.host(request).map_err(|refusal| run.refuse(refusal))?;
             let signals = plans.resolver.signals(request, &host).map_err(|refusal| run.refuse(refusal))?;
-            let route = plans.route(request.method, &folded_path(&signals.path));
+            let route = plans.route(request.method, &signals.route_path());
             run.trace.pass(Stage::Request, || {
                 format!("host `{}`, route `{}` ({})", host.as_str(), route.path(), route.access.as_str())
             });
@@ -138,7 +132,7 @@ impl Gate {
         decision.path = path;
         let Some(Found { tenant, age_ms }) = found else {
             run.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));
-            return Ok(Step::Done(Box::new(run.seal(decision, plans))));
+            return Ok(Step::Done(run.seal(decision, plans)));
         };
         decision.epoch = Some(tenant.tenant().epoch);
         decision.age_ms = age_ms;
@@ -151,9 +145,10 @@ impl Gate {
         }
         let facts = Facts { tenant: &tenant, context: request.context, now };
         let decision = features(run, plans, facts, route, ask, decision)?;
-        let (plan, decision) = charge_plan(run, plans, &tenant, route, ask, decision)?;
-        let pending = Pending { decision, trace: std::mem::take(&mut run.trace), plan };
-        Ok(self.next(run, plans, pending))
+        let decision = limits(run, plans, &tenant, route, ask, decision)?;
+        let trace = std::mem::take(&mut run.trace);
+        let decision = run.seal(decision, plans);
+        Ok(self.next(Pending { decision, trace, look: ask.look }, now))
     }
 
     /// Stages 3 and 4: every signal names one tenant, the same, and it exists.
@@ -196,39 +191,54 @@ impl Gate {
     }
 
     /// Judges what this isolate counts alone; then the ledger has the word, if it is needed.
-    fn next(&mut self, run: &mut Run, plans: &Arc<Plans>, pending: Pending) -> Step {
-        let refused = !pending.plan.local.is_empty() && !self.local.look(&pending.plan.local, run.now).allowed;
-        if pending.plan.charges.is_empty() || refused {
-            let nothing = Outcome { allowed: true, verdicts: Vec::new() };
-            let decision = self.finish(pending, Some(&nothing), run.now);
-            return Step::Done(Box::new(run.seal(decision, plans)));
+    fn next(&mut self, pending: Pending, now: UnixMillis) -> Step {
+        let limits = &pending.decision.limits;
+        let local = limits.iter().any(is_local);
+        let refused = local && !self.count(&pending, false, now).allowed;
+        if refused || limits.iter().all(is_local) {
+            return Step::Done(self.finish(pending, Some(&Outcome { allowed: true, verdicts: SmallVec::new() }), now));
         }
-        let decision = run.seal(pending.decision, plans);
-        Step::Charge(Box::new(Pending { decision, ..pending }))
+        Step::Charge(pending)
+    }
+
+    fn count(&mut self, pending: &Pending, take: bool, now: UnixMillis) -> Outcome {
+        let charges = pending.charges(true).collect();
+        self.local.answer(&Order { charges, look: !take }, now)
     }
 
     /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
-    pub fn finish(&mut self, pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Decision {
-        let Pending { mut decision, mut trace, plan } = pending;
+    pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
         if let Some(outcome) = outcome {
-            place(&mut decision.limits, &plan.limits, &outcome.verdicts);
+            place(&mut pending.decision.limits, false, &outcome.verdicts);
         } else {
-            if plan.on_error.contains(&OnError::Closed) {
-                trace.stop(Stage::Rate, || (String::from("the ledger could not be reached"), String::from("`on_error: open` for every limit of the route")));
-                decision.code = Code::LedgerUnavailable;
-                decision.reason = Some("the ledger could not be reached");
-                decision.retry_after_ms = Some(crate::model::bounds::RETRY_AFTER_MS);
-                decision.trace = trace.take();
-                return decision;
+            if pending.decision.limits.iter().any(|gauged| !is_local(gauged) && gauged.budget.on_error == OnError::Closed) {
+                return pending.without_ledger();
             }
-            decision.fallback.push(Fallback::Ledger);
+            pending.decision.fallback.push(Fallback::Ledger);
         }
-        let granted = outcome.is_none_or(|outcome| outcome.allowed);
-        if !plan.local.is_empty() {
-            let local = if granted && !plan.look { self.local.take(&plan.local, now) } else { self.local.look(&plan.local, now) };
-            place(&mut decision.limits, &plan.local_limits, &local.verdicts);
+        if pending.decision.limits.iter().any(is_local) {
+            let granted = outcome.is_none_or(|outcome| outcome.allowed);
+            let local = self.count(&pending, granted && !pending.look, now);
+            place(&mut pending.decision.limits, true, &local.verdicts);
         }
+        let Pending { mut decision, mut trace, .. } = pending;
         settle(&mut decision, &mut trace, now);
+        if let Some(steps) = trace.take() {
+            decision.trace = Some(steps);
+        }
+        decision
+    }
+}
+
+impl Pending {
+    fn without_ledger(self) -> Box<Decision> {
+        let Self { mut decision, mut trace, .. } = self;
+        trace.stop(Stage::Rate, || {
+            (String::from("the ledger could not be reached"), String::from("`on_error: open` for every limit of the route"))
+        });
+        decision.code = Code::LedgerUnavailable;
+        decision.reason = Some("the ledger could not be reached");
+        decision.retry_after_ms = Some(RETRY_AFTER_MS);
         decision.trace = trace.take();
         decision
     }
@@ -255,7 +265,7 @@ fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<
 }
 
 /// Stage 7: the feature that the route needs, and those asked for.
-fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Decision) -> Result<Decision, Halt> {
+fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Box<Decision>) -> Result<Box<Decision>, Halt> {
     if let Some(answer) = route.and_then(|route| plans.answer(route.feature?, facts)) {
         let key = Arc::clone(&answer.key);
         if !answer.enabled {
@@ -283,36 +293,15 @@ fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&Compi
 }
 
 /// What the request takes: what the route says, replaced by what the caller says of the same limit.
-fn charge_plan(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Decision) -> Result<(ChargePlan, Decision), Halt> {
-    let mut plan = ChargePlan { look: ask.look, ..ChargePlan::default() };
-    let mut take = |id: u32, op: Op, decision: &mut Decision| {
-        let Some((key, limit)) = plans.limit(id) else { return };
-        for budget in tenant.budgets(id) {
-            let charge = Charge { counter: Arc::clone(&budget.counter), meter: budget.meter, op, shadow: limit.shadow };
-            let index = decision.limits.len();
-            decision.limits.push(Gauged {
-                limit: key.clone(),
-                kind: limit.kind,
-                tenant: budget.tenant.clone(),
-                meter: budget.meter,
-                requested: op.cost(),
-                shadow: limit.shadow,
-                verdict: None,
-            });
-            if limit.mode == Mode::Local {
-                plan.local.push(charge);
-                plan.local_limits.push(index);
-            } else {
-                plan.charges.push(charge);
-                plan.limits.push(index);
-                plan.on_error.push(limit.on_error);
-            }
-        }
+fn limits(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Box<Decision>) -> Result<Box<Decision>, Halt> {
+    let costs = route.map_or([].as_slice(), |route| &route.costs);
+    decision.limits.reserve_exact(costs.len().saturating_add(ask.limits.len()));
+    let take = |id: u32, op: Op, limits: &mut Vec<Gauged>| {
+        limits.extend(tenant.budgets(id).iter().map(|budget| Gauged { budget: Arc::clone(budget), op, verdict: None }));
     };
-    let asked = |id: u32| ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(id));
-    for (id, cost) in route.map(|route| route.costs.as_slice()).unwrap_or_default() {
-        if ask.limits.is_empty() || !asked(*id) {
-            take(*id, Op::Take(*cost), &mut decision);
+    for (id, cost) in costs {
+        if !ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(*id)) {
+            take(*id, Op::Take(*cost), &mut decision.limits);
         }
     }
     for (index, (key, op)) in ask.limits.iter().enumerate() {
@@ -321,54 +310,55 @@ fn charge_plan(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Optio
         let fits = matches!(op, Op::Take(_)) || gauge;
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         match id.filter(|_| fits && first) {
-            Some(id) => take(id, *op, &mut decision),
+            Some(id) => take(id, *op, &mut decision.limits),
             None => return Err(run.deny_with(Stage::Request, (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"), decision)),
         }
     }
     if decision.limits.len() > MAX_CHARGES {
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));
     }
-    Ok((plan, decision))
+    Ok(decision)
 }
 
 /// Stages 9 and 10: the verdicts, rates before quotas.
 fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
-    let refused = |gauged: &Gauged| !gauged.shadow && gauged.verdict.is_some_and(|verdict| !verdict.allowed);
-    let first = |rate: bool| decision.limits.iter().position(|gauged| (gauged.kind == Kind::Rate) == rate && refused(gauged));
+    let first = |rate: bool| decision.limits.iter().position(|gauged| (gauged.budget.kind == Kind::Rate) == rate && gauged.refused());
     let denied = first(true).or_else(|| first(false));
     for gauged in &decision.limits {
-        let stage = if gauged.kind == Kind::Rate { Stage::Rate } else { Stage::Quota };
+        let stage = if gauged.budget.kind == Kind::Rate { Stage::Rate } else { Stage::Quota };
         let Some(verdict) = gauged.verdict else { continue };
-        let found = || {
-            let limit = verdict.limit.map_or_else(|| String::from("unlimited"), |limit| limit.to_string());
-            let shadow = if gauged.shadow { ", in shadow" } else { "" };
-            format!("`{}` of `{}`: {} of {limit} used, {} asked for{shadow}", gauged.limit, gauged.tenant, verdict.used, gauged.requested)
-        };
-        if refused(gauged) {
+        if gauged.refused() {
             trace.stop(stage, || {
                 let wait = verdict.retry_after_ms.map_or_else(|| String::from("waiting does not help"), |ms| format!("wait until {}", now.plus(ms)));
-                (found(), format!("a higher allowance; {wait}"))
+                (count(gauged, verdict), format!("a higher allowance; {wait}"))
             });
         } else {
-            trace.pass(stage, found);
+            trace.pass(stage, || count(gauged, verdict));
         }
     }
     let Some(index) = denied else { return };
-    let refusals = decision.limits.iter().filter(|gauged| refused(gauged)).filter_map(|gauged| gauged.verdict);
+    let refusals = decision.limits.iter().filter(|gauged| gauged.refused()).filter_map(|gauged| gauged.verdict);
     // All must pass, so the slowest says when; if one never passes, nothing does.
     let waits: Option<Vec<u64>> = refusals.map(|verdict| verdict.retry_after_ms).collect();
     decision.retry_after_ms = waits.and_then(|waits| waits.into_iter().max());
     decision.denied_limit = Some(index);
-    let rate = decision.limits.get(index).is_some_and(|gauged| gauged.kind == Kind::Rate);
+    let rate = decision.limits.get(index).is_some_and(|gauged| gauged.budget.kind == Kind::Rate);
     decision.code = if rate { Code::RateLimited } else { Code::QuotaExceeded };
     decision.reason = Some("an allowance is used up");
 }
 
-fn place(limits: &mut [Gauged], indexes: &[usize], verdicts: &[Verdict]) {
-    for (index, verdict) in indexes.iter().zip(verdicts) {
-        if let Some(gauged) = limits.get_mut(*index) {
-            gauged.verdict = Some(*verdict);
-        }
+/// How a limit stands, for a person.
+fn count(gauged: &Gauged, verdict: Verdict) -> String {
+    let Budget { limit: key, tenant, shadow, .. } = &*gauged.budget;
+    let limit = verdict.limit.map_or_else(|| String::from("unlimited"), |limit| limit.to_string());
+    let shadow = if *shadow { ", in shadow" } else { "" };
+    format!("`{key}` of `{tenant}`: {} of {limit} used, {} asked for{shadow}", verdict.used, gauged.op.cost())
+}
+
+/// Gives the verdicts to their limits: those counted here, or those that the ledger counts, in their order.
+fn place(limits: &mut [Gauged], local: bool, verdicts: &[Verdict]) {
+    for (gauged, verdict) in limits.iter_mut().filter(|gauged| is_local(gauged) == local).zip(verdicts) {
+        gauged.verdict = Some(*verdict);
     }
 }
 
@@ -411,8 +401,8 @@ impl From<Need> for Halt {
 }
 
 impl Run {
-    fn decision(&self, code: Code, reason: Option<&'static str>) -> Decision {
-        Decision { reason, ..Decision::refused(code, "", self.now) }
+    fn decision(&self, code: Code, reason: Option<&'static str>) -> Box<Decision> {
+        Box::new(Decision { reason, ..Decision::refused(code, "", self.now) })
     }
 
     fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
@@ -420,13 +410,13 @@ impl Run {
         self.deny_with(stage, denial, decision)
     }
 
-    fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Decision) -> Halt {
+    fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Box<Decision>) -> Halt {
         self.trace.stop_once(stage, reason, code.message());
         decision.code = code;
         decision.reason = Some(reason);
         decision.limits.clear();
-        decision.retry_after_ms = Decision::refused(code, reason, self.now).retry_after_ms;
-        Halt::Deny(Box::new(decision))
+        decision.retry_after_ms = code.passes_by_itself().then_some(RETRY_AFTER_MS);
+        Halt::Deny(decision)
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Halt {
@@ -439,7 +429,7 @@ impl Run {
     }
 
     /// Adds what every decision carries.
-    fn seal(&mut self, mut decision: Decision, plans: &Arc<Plans>) -> Decision {
+    fn seal(&mut self, mut decision: Box<Decision>, plans: &Arc<Plans>) -> Box<Decision> {
         decision.plans = Some(Arc::clone(plans));
         decision.refresh.append(&mut self.refresh);
         if let Some(steps) = self.trace.take() {

@@ -24,6 +24,7 @@ pub struct Plans {
 
 #[derive(Debug)]
 pub(super) struct CompiledFeature {
+    pub(super) id: u32,
     pub(super) key: Key,
     pub(super) kill: bool,
     pub(super) default: Arc<Value>,
@@ -58,9 +59,10 @@ impl Plans {
     pub fn new(catalog: Catalog) -> Self {
         let feature_ids: FxHashMap<Key, u32> = catalog.features.keys().cloned().zip(0..).collect();
         let limit_ids: FxHashMap<Key, u32> = catalog.limits.keys().cloned().zip(0..).collect();
-        let features = catalog.features.iter().map(|(key, feature)| {
+        let features = catalog.features.iter().zip(0..).map(|((key, feature), id)| {
             let default = Arc::new(feature.default_value());
             CompiledFeature {
+                id,
                 key: key.clone(),
                 kill: feature.kill,
                 off: if default.is_boolean() { Arc::new(Value::Bool(false)) } else { Arc::clone(&default) },

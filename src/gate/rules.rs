@@ -30,7 +30,7 @@ pub(super) struct CompiledRule {
 #[derive(Debug)]
 enum Serve {
     One(Served),
-    Split { by: Source, salt: Vec<u8>, total: u32, buckets: Vec<(u32, Served)> },
+    Split { by: Source, salt: Murmur3, total: u32, buckets: Vec<(u32, Served)> },
 }
 
 /// Where an attribute comes from.
@@ -97,7 +97,7 @@ impl CompiledRule {
             Serve::One(served) => Some((served, false)),
             Serve::Split { by, salt, total, buckets } => {
                 let Attribute::Text(text) = by.read(facts)? else { return None };
-                let mut left = bucket(&[salt, text.as_bytes()], *total);
+                let mut left = bucket(salt.and(text.as_bytes()).finish(), *total);
                 buckets.iter().find_map(|(weight, served)| match left.checked_sub(*weight) {
                     None => Some((served, true)),
                     Some(rest) => {
@@ -116,7 +116,7 @@ impl Serve {
         let weight = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
         Self::Split {
             by: Source::new(&rollout.by),
-            salt: rollout.salt.as_deref().unwrap_or(key.as_str()).as_bytes().to_vec(),
+            salt: Murmur3::default().and(rollout.salt.as_deref().unwrap_or(key.as_str()).as_bytes()),
             total: weight(rollout.split.iter().map(|entry| entry.weight.0).fold(0, u64::saturating_add)),
             buckets: rollout
                 .split
@@ -220,28 +220,52 @@ impl Comparison {
     }
 }
 
-/// The bucket of a text given in parts, from 0 to `total - 1`, in proportion to its hash: flagd's fractional
-/// evaluation, version 2. Frozen: golden vectors hold it.
+/// The bucket of a hash, from 0 to `total - 1`, in proportion: flagd's fractional evaluation, version 2. Frozen: golden
+/// vectors hold it.
 #[expect(clippy::cast_possible_truncation, reason = "the product of two 32-bit numbers, shifted right by 32")]
-pub fn bucket(parts: &[&[u8]], total: u32) -> u32 {
-    (u64::from(murmur3(parts)).wrapping_mul(u64::from(total)) >> 32) as u32
+pub fn bucket(hash: u32, total: u32) -> u32 {
+    (u64::from(hash).wrapping_mul(u64::from(total)) >> 32) as u32
 }
 
-/// `MurmurHash3_x86_32` with seed 0 (Appleby, public domain) over the concatenation of `parts`.
-#[expect(clippy::cast_possible_truncation, reason = "the algorithm counts bytes modulo 2^32")]
-pub fn murmur3(parts: &[&[u8]]) -> u32 {
-    let mix = |k: u32| k.wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593);
-    let (mut hash, mut word, mut length) = (0_u32, 0_u32, 0_usize);
-    for byte in parts.iter().copied().flatten() {
-        word |= u32::from(*byte) << (length % 4 * 8);
-        length = length.wrapping_add(1);
-        if length.is_multiple_of(4) {
-            hash = (hash ^ mix(word)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64);
-            word = 0;
+/// `MurmurHash3_x86_32` with seed 0 (Appleby, public domain), of text that comes in parts.
+///
+/// # Examples
+/// ```
+/// use tenantgate::gate::Murmur3;
+/// assert_eq!(Murmur3::default().and(b"hello, ").and(b"world").finish(), Murmur3::default().and(b"hello, world").finish());
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Murmur3 {
+    hash: u32,
+    /// The bytes of the word begun, and how many bytes came in all.
+    word: u32,
+    length: u32,
+}
+
+impl Murmur3 {
+    /// With more bytes.
+    #[must_use]
+    pub fn and(mut self, bytes: &[u8]) -> Self {
+        for byte in bytes {
+            self.word |= u32::from(*byte) << (self.length % 4 * 8);
+            self.length = self.length.wrapping_add(1);
+            if self.length.is_multiple_of(4) {
+                self.hash = (self.hash ^ mix(self.word)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64);
+                self.word = 0;
+            }
         }
+        self
     }
-    hash ^= mix(word) ^ length as u32;
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85EB_CA6B);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xC2B2_AE35);
-    hash ^ (hash >> 16)
+
+    /// The hash of all bytes so far.
+    pub fn finish(self) -> u32 {
+        let hash = self.hash ^ mix(self.word) ^ self.length;
+        let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85EB_CA6B);
+        let hash = (hash ^ (hash >> 13)).wrapping_mul(0xC2B2_AE35);
+        hash ^ (hash >> 16)
+    }
+}
+
+fn mix(word: u32) -> u32 {
+    word.wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593)
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{Counter, Meter, Op, Verdict};
 use crate::model::{Cache, UnixMillis};
 
 /// One thing that a request takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Charge {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge<'a> {
     /// The counter: tenant and limit. Not the allowance, which may change under it.
-    pub counter: Arc<str>,
+    pub counter: &'a str,
     /// The allowance.
     pub meter: Meter,
     /// What happens to the counter.
@@ -23,9 +24,10 @@ pub struct Charge {
 
 /// What is asked of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct Order<'a> {
     /// What to take, all or nothing.
-    pub charges: Vec<Charge>,
+    #[serde(borrow)]
+    pub charges: SmallVec<[Charge<'a>; 4]>,
     /// Judge only, take nothing.
     #[serde(default)]
     pub look: bool,
@@ -37,7 +39,7 @@ pub struct Outcome {
     /// Whether all were taken. If not, none was.
     pub allowed: bool,
     /// One verdict for each charge.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: SmallVec<[Verdict; 4]>,
 }
 
 /// Counters by name.
@@ -59,7 +61,7 @@ impl Book {
     }
 
     /// Does what is asked.
-    pub fn answer(&mut self, order: &Order, now: UnixMillis) -> Outcome {
+    pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
         if order.look { self.look(&order.charges, now) } else { self.take(&order.charges, now) }
     }
 
@@ -72,18 +74,18 @@ impl Book {
     /// ```
     /// use tenantgate::{ledger::{Book, Charge, Meter, Op}, model::UnixMillis};
     /// let mut book = Book::default();
-    /// let charge = |cost| [Charge { counter: "t_acme/requests".into(), meter: Meter::rate(2, 2, 1_000), op: Op::Take(cost), shadow: false }];
+    /// let charge = |cost| [Charge { counter: "t_acme/requests", meter: Meter::rate(2, 2, 1_000), op: Op::Take(cost), shadow: false }];
     /// let now = UnixMillis::new(1_000_000);
     /// assert!(book.take(&charge(2), now).allowed);
     /// let refused = book.take(&charge(1), now);
     /// assert_eq!(refused.verdicts[0].retry_after_ms, Some(500));
     /// ```
-    pub fn take(&mut self, charges: &[Charge], now: UnixMillis) -> Outcome {
+    pub fn take(&mut self, charges: &[Charge<'_>], now: UnixMillis) -> Outcome {
         let mut allowed = true;
-        let mut verdicts = Vec::with_capacity(charges.len());
-        let mut counters = Vec::with_capacity(charges.len());
+        let mut verdicts: SmallVec<[Verdict; 4]> = SmallVec::new();
+        let mut counters: SmallVec<[Counter; 4]> = SmallVec::new();
         for charge in charges {
-            let current = self.get(&charge.counter);
+            let current = self.get(charge.counter);
             let (verdict, mut counter) = Counter::step(current, charge.meter, charge.op, now);
             if charge.shadow && !verdict.allowed {
                 counter = Counter::step(current, charge.meter.unlimited(), charge.op, now).1;
@@ -93,16 +95,24 @@ impl Book {
             counters.push(counter);
         }
         if allowed {
-            for (charge, counter) in charges.iter().zip(counters) {
-                self.put(&charge.counter, counter);
+            for (charge, counter) in charges.iter().zip(&counters) {
+                self.put(charge.counter, *counter);
             }
         } else {
             // What the others would have left is not what is left: say it again without taking.
             for (charge, verdict) in charges.iter().zip(&mut verdicts).filter(|(_, verdict)| verdict.allowed) {
-                let looked = Counter::step(self.get(&charge.counter), charge.meter, Op::Take(0), now).0;
+                let looked = Counter::step(self.get(charge.counter), charge.meter, Op::Take(0), now).0;
                 *verdict = Verdict { allowed: true, retry_after_ms: None, ..looked };
             }
         }
+        Outcome { allowed, verdicts }
+    }
+
+    /// Judges `charges` at `now` without taking anything.
+    pub fn look(&self, charges: &[Charge<'_>], now: UnixMillis) -> Outcome {
+        let judge = |charge: &Charge<'_>| Counter::step(self.get(charge.counter), charge.meter, charge.op, now).0;
+        let verdicts: SmallVec<[Verdict; 4]> = charges.iter().map(judge).collect();
+        let allowed = verdicts.iter().zip(charges).all(|(verdict, charge)| verdict.allowed || charge.shadow);
         Outcome { allowed, verdicts }
     }
 
@@ -111,21 +121,11 @@ impl Book {
         self.counters.peek(counter).copied()
     }
 
-    /// Judges `charges` at `now` without taking anything.
-    pub fn look(&self, charges: &[Charge], now: UnixMillis) -> Outcome {
-        let verdicts: Vec<_> = charges
-            .iter()
-            .map(|charge| Counter::step(self.get(&charge.counter), charge.meter, charge.op, now).0)
-            .collect();
-        let allowed = verdicts.iter().zip(charges).all(|(verdict, charge)| verdict.allowed || charge.shadow);
-        Outcome { allowed, verdicts }
-    }
-
     /// Writes a counter as it was stored.
-    pub fn put(&mut self, name: &Arc<str>, counter: Counter) {
+    pub fn put(&mut self, name: &str, counter: Counter) {
         match self.counters.get_mut(name) {
             Some(slot) => *slot = counter,
-            None => self.counters.insert(Arc::clone(name), counter),
+            None => self.counters.insert(name.into(), counter),
         }
     }
 

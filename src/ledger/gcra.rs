@@ -35,39 +35,39 @@ impl Bucket {
     ///
     /// Time that runs backwards drains nothing and is otherwise ignored.
     pub fn step(self, rate: Rate, cost: u64, now: UnixMillis) -> (Verdict, Self) {
-        let window = u128::from(rate.window_ms.max(1));
-        let drained = u128::from(now.get().saturating_sub(self.at_ms)).saturating_mul(rate.limit.into());
+        let window = rate.window_ms.max(1);
+        let drained = now.get().saturating_sub(self.at_ms).saturating_mul(rate.limit);
         let fill = self.measured_in(window).saturating_sub(drained);
-        let room = u128::from(rate.burst).saturating_mul(window);
-        let wanted = fill.saturating_add(u128::from(cost).saturating_mul(window));
+        // INVARIANT (no overflow): MAX_RATE × MAX_WINDOW_MS fits; whatever saturates is beyond every room.
+        let room = rate.burst.saturating_mul(window);
+        let wanted = fill.saturating_add(cost.saturating_mul(window));
 
         let allowed = rate.limit > 0 && wanted <= room;
         let after = if allowed { wanted } else { fill };
         let verdict = Verdict {
             allowed,
             limit: Some(rate.limit),
-            used: narrow(after.div_ceil(window)),
-            remaining: if rate.limit == 0 { 0 } else { narrow(room.saturating_sub(after).checked_div(window).unwrap_or(0)) },
+            used: after.div_ceil(window),
+            remaining: if rate.limit == 0 { 0 } else { room.saturating_sub(after).checked_div(window).unwrap_or(0) },
             reset_ms: drain_ms(after, rate.limit),
             // A cost above the burst never passes: there is no time to come back at.
             retry_after_ms: (!allowed && rate.limit > 0 && cost <= rate.burst)
                 .then(|| drain_ms(wanted.saturating_sub(room), rate.limit)),
         };
-        let at_ms = now.get().max(self.at_ms);
-        (verdict, Self { fill: narrow(after), window_ms: rate.window_ms.max(1), at_ms })
+        (verdict, Self { fill: after, window_ms: window, at_ms: now.get().max(self.at_ms) })
     }
 
     /// The fill for a window of another length: the same number of cells, rounded up.
-    fn measured_in(self, window: u128) -> u128 {
-        let own = u128::from(self.window_ms.max(1));
-        if own == window { self.fill.into() } else { u128::from(self.fill).saturating_mul(window).div_ceil(own) }
+    fn measured_in(self, window: u64) -> u64 {
+        let own = self.window_ms.max(1);
+        if own == window {
+            return self.fill;
+        }
+        let scaled = u128::from(self.fill).saturating_mul(window.into()).div_ceil(own.into());
+        u64::try_from(scaled).unwrap_or(u64::MAX)
     }
 }
 
-fn drain_ms(fill: u128, limit: u64) -> u64 {
-    if limit == 0 { 0 } else { narrow(fill.div_ceil(limit.into())) }
-}
-
-fn narrow(value: u128) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
+fn drain_ms(fill: u64, limit: u64) -> u64 {
+    if limit == 0 { 0 } else { fill.div_ceil(limit) }
 }

@@ -58,6 +58,9 @@ pub const MAX_ADDONS: usize = 64;
 pub const MAX_HIERARCHY_DEPTH: usize = 8;
 /// The largest limit, cost or level: integers that JavaScript represents exactly stay below 2^53.
 pub const MAX_QUANTITY: u64 = 1_000_000_000_000;
+/// The largest rate and burst, in units per window: times the longest window it still fits 64 bits, so that rates are
+/// exact integers.
+pub const MAX_RATE: u64 = 1_000_000_000;
 /// The longest window of a rate limit, in milliseconds: beyond a day, use a quota.
 pub const MAX_WINDOW_MS: u64 = 86_400_000;
 /// Context attributes of one request.

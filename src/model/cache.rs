@@ -28,7 +28,8 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
     where
         K: Borrow<Q>,
     {
-        if !self.young.contains_key(key) {
+        // Most caches never fill half: then there is nothing old, and one look-up is all.
+        if !self.old.is_empty() && !self.young.contains_key(key) {
             let (key, value) = self.old.remove_entry(key)?;
             self.insert(key, value);
         }

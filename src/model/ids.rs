@@ -95,7 +95,7 @@ name!(
     /// `constructor` and `prototype` are no slugs: every JavaScript object answers to them.
     Slug, MAX_SLUG_BYTES, "^(?!xn--|constructor$|prototype$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
     |text| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-') && !text.ends_with('-') && !text.starts_with("xn--")
+        && text.as_bytes().first() != Some(&b'-') && text.as_bytes().last() != Some(&b'-') && !text.starts_with("xn--")
         && text != "constructor" && text != "prototype"
 );
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bounds::{MAX_QUANTITY, MAX_WINDOW_MS};
+use super::bounds::{MAX_QUANTITY, MAX_RATE, MAX_WINDOW_MS};
 use super::period::Period;
 use super::{Read, Reader, choice, document};
 
@@ -107,6 +107,12 @@ impl Allowance {
             && kind != Kind::Rate
         {
             r.at("burst", |r| r.problem(burst.to_string(), "none: only rates have a burst"));
+        }
+        if let Self::Limited { limit, burst } = self
+            && kind == Kind::Rate
+            && limit.max(burst.unwrap_or(0)) > MAX_RATE
+        {
+            r.problem(limit.max(burst.unwrap_or(0)).to_string(), format!("at most {MAX_RATE} for a rate"));
         }
     }
 

@@ -1,1 +1,162 @@
-//! x
+//! The wasm-bindgen adapter behind the npm package.
+//!
+//! A decision crosses the boundary as bytes in one shared buffer and as integers; strings that JavaScript would have to
+//! build are asked for once per tenant and kept there. Loading and explaining may be comfortable, and use JSON.
+//!
+//! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
+//! method, host, path, query, then one text per header that [`Gate::headers`] names, then the context.
+
+#![expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
+
+mod buffer;
+
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::prelude::*;
+
+use crate::gate::{Ask, Code, Decision, LocalGate, Plans};
+use crate::model::{Problems, Tenant, TenantId, UnixMillis};
+use crate::wire::{DecideBody, publication, transcript};
+use buffer::Buffer;
+
+/// A gate with its ledger in memory.
+#[wasm_bindgen]
+pub struct Gate {
+    local: LocalGate,
+    buffer: Box<Buffer>,
+    headers: Vec<String>,
+    last: Option<Box<Decision>>,
+}
+
+#[wasm_bindgen]
+impl Gate {
+    /// A gate for a catalog as JSON text. Throws the list of problems.
+    #[wasm_bindgen(constructor)]
+    pub fn new(catalog: &str) -> Result<Gate, JsValue> {
+        console_error_panic_hook::set_once();
+        let mut gate = Self { local: LocalGate::default(), buffer: Box::default(), headers: Vec::new(), last: None };
+        gate.put_catalog(catalog)?;
+        Ok(gate)
+    }
+
+    /// Replaces the catalog. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putCatalog)]
+    pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
+        let plans = Plans::parse(catalog).map_err(problems)?;
+        self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
+        self.headers = self.local.plans().map(|plans| plans.resolver().headers().to_vec()).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Adds or replaces a tenant, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putTenant)]
+    pub fn put_tenant(&mut self, tenant: &str) -> Result<(), JsValue> {
+        let tenant = Tenant::parse(tenant).map_err(problems)?;
+        self.local.put(tenant).map_err(|rejected| rejected.to_string().into())
+    }
+
+    /// Forgets a tenant.
+    #[wasm_bindgen(js_name = removeTenant)]
+    pub fn remove_tenant(&mut self, id: &str) {
+        if let Some(id) = TenantId::parse(id) {
+            self.local.remove(&id);
+        }
+    }
+
+    /// Lower-case names of the headers that strategies read.
+    pub fn headers(&self) -> Vec<String> {
+        self.headers.clone()
+    }
+
+    /// The catalog's keys, as `{features, limits, codes}`: their places are the numbers that decisions speak in.
+    pub fn keys(&self) -> Result<JsValue, JsValue> {
+        #[derive(Serialize)]
+        struct Keys<'a> {
+            features: Vec<&'a str>,
+            limits: Vec<&'a str>,
+            codes: Vec<&'a str>,
+        }
+        let plans = self.local.plans().ok_or("no catalog")?;
+        let keys = Keys {
+            features: plans.catalog().features.keys().map(|key| key.as_str()).collect(),
+            limits: plans.catalog().limits.keys().map(|key| key.as_str()).collect(),
+            codes: Code::ALL.map(Code::as_str).to_vec(),
+        };
+        comfortable(&keys)
+    }
+
+    /// Where the buffer is: the address of its words. The texts follow after [`Gate::words`] words.
+    pub fn address(&self) -> *const u32 {
+        self.buffer.address()
+    }
+
+    /// How many words the buffer has.
+    pub fn words(&self) -> usize {
+        buffer::WORDS
+    }
+
+    /// How many bytes of text the buffer has.
+    pub fn bytes(&self) -> usize {
+        buffer::BYTES
+    }
+
+    /// How many numbers [`Gate::results`] has.
+    pub fn results(&self) -> *const f64 {
+        self.buffer.results()
+    }
+
+    /// Decides on what stands in the buffer, and takes what the decision takes.
+    ///
+    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 15, that of limits in bits 16 to 23.
+    pub fn decide(&mut self, now_ms: f64) -> u32 {
+        let now = UnixMillis::from_js(now_ms);
+        let decision = self.buffer.decide(&mut self.local, &self.headers, now);
+        let packed = self.buffer.answer(&decision);
+        self.last = Some(decision);
+        packed
+    }
+
+    /// The tenant of the last decision, as `{id, slug, plan}` in JSON text.
+    pub fn tenant(&self) -> String {
+        let tenant = self.last.as_ref().and_then(|decision| decision.tenant.as_ref());
+        let view = tenant.map(|entitled| {
+            serde_json::json!({ "id": entitled.tenant().id, "slug": entitled.tenant().slug, "plan": entitled.plan() })
+        });
+        view.map_or_else(|| String::from("null"), |view| view.to_string())
+    }
+
+    /// The value of a feature of the last decision, as JSON text.
+    pub fn value(&self, index: usize) -> String {
+        let answer = self.last.as_ref().and_then(|decision| decision.features.get(index));
+        answer.map_or_else(|| String::from("null"), |answer| answer.value.to_string())
+    }
+
+    /// The whole last decision, as `{status, headers, path, decision}`.
+    pub fn last(&self) -> Result<JsValue, JsValue> {
+        self.last.as_ref().map_or(Ok(JsValue::NULL), |decision| comfortable(&transcript(decision)))
+    }
+
+    /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}`.
+    /// Throws the list of problems.
+    pub fn ask(&mut self, question: &str, now_ms: f64) -> Result<JsValue, JsValue> {
+        let body = DecideBody::parse(question).map_err(problems)?;
+        let parts = body.borrow();
+        let ask: Ask<'_> = body.ask(&parts);
+        let decision = self.local.decide(&body.request(&parts, None), &ask, UnixMillis::from_js(now_ms));
+        comfortable(&transcript(&decision))
+    }
+}
+
+/// Checks `{"catalog": …, "tenants": […]}` and lays it out as KV entries `[[key, value], …]`. Throws the problems.
+#[wasm_bindgen]
+pub fn publish(seed: &str) -> Result<JsValue, JsValue> {
+    comfortable(&publication(seed).map_err(problems)?)
+}
+
+fn problems(problems: Problems) -> JsValue {
+    comfortable(&problems).unwrap_or_else(|error| error)
+}
+
+fn comfortable(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    Ok(value.serialize(&Serializer::json_compatible())?)
+}

@@ -35,6 +35,9 @@ impl Host<'_> {
 /// assert!(parse("acme.example.com@evil.net").is_none());
 /// ```
 pub fn parse(text: &str) -> Option<Host<'_>> {
+    if is_comparable(text) {
+        return Some(if is_ipv4(text) { Host::Ip(text.into()) } else { Host::Name(text.into()) });
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
         address.parse::<Ipv6Addr>().ok()?;
@@ -51,12 +54,35 @@ pub fn parse(text: &str) -> Option<Host<'_>> {
         return text.is_empty().then_some(Host::Empty);
     }
     let name = to_ascii(name)?;
-    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
-    if !plain || name.len() > MAX_HOST_BYTES || name.split('.').any(|label| label.is_empty() || label.len() > 63) {
-        return None;
-    }
-    Some(if is_ipv4(&name) { Host::Ip(name) } else { Host::Name(name) })
+    is_comparable(&name).then(|| if is_ipv4(&name) { Host::Ip(name) } else { Host::Name(name) })
 }
+
+/// Whether a name stands in comparable form already, as it mostly does.
+fn is_comparable(name: &str) -> bool {
+    let (mut label, mut good) = (0_usize, true);
+    for byte in name.bytes() {
+        if byte == b'.' {
+            good &= label > 0 && label <= 63;
+            label = 0;
+        } else {
+            // INVARIANT (table): 256 entries, one for every byte.
+            good &= LABEL.get(usize::from(byte)).copied().unwrap_or(false);
+            label = label.saturating_add(1);
+        }
+    }
+    good && label > 0 && label <= 63 && name.len() <= MAX_HOST_BYTES
+}
+
+/// Bytes of a label: lower-case letters, digits, hyphen and underscore.
+const LABEL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] = byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        byte += 1;
+    }
+    table
+};
 
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.parse::<u16>().is_ok() && !text.starts_with('+')
@@ -64,6 +90,10 @@ fn is_port(text: &str) -> bool {
 
 /// A name whose last label is a number is an IPv4 address or nothing (WHATWG URL, "ends in a number").
 fn is_ipv4(name: &str) -> bool {
+    // Few names end in a digit, and hexadecimal ones in nothing else than hexadecimal digits.
+    if !name.ends_with(|c: char| c.is_ascii_hexdigit()) {
+        return false;
+    }
     name.rsplit('.').next().is_some_and(|last| {
         last.bytes().all(|b| b.is_ascii_digit())
             || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -10,6 +10,5 @@ mod path;
 mod request;
 mod resolver;
 
-pub use path::{comparable as comparable_path, folded as folded_path};
 pub use request::{Attribute, Custom, Request};
 pub use resolver::{Name, Refusal, Resolver, Signal, Signals};

@@ -4,30 +4,62 @@ use std::borrow::Cow;
 
 use crate::model::bounds::MAX_PATH_BYTES;
 
-/// The path in the form in which prefixes are compared: escapes of unreserved characters undone (RFC 3986 §6.2.2.2).
+/// The path in the form in which prefixes are compared: escapes of unreserved characters undone (RFC 3986 §6.2.2.2),
+/// and whether it has runs of slashes, which [`folded`] folds.
 /// `None`: the path is too long, or was never normalised (dot segments, also escaped; backslashes), so that an origin
 /// might read it as another one.
-pub fn comparable(path: &str) -> Option<Cow<'_, str>> {
-    if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.contains(['\\', '?', '#', '\0']) {
+pub fn comparable(path: &str) -> Option<(Cow<'_, str>, bool)> {
+    if !path.starts_with('/') || path.len() > MAX_PATH_BYTES {
         return None;
     }
-    let path = if path.contains('%') { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
-    let dotted = path.contains("/.") && path.split('/').any(|segment| segment == "." || segment == "..");
-    (!dotted).then_some(path)
+    let (mut seen, mut before) = (PLAIN, PLAIN);
+    for byte in path.bytes() {
+        // INVARIANT (table): 256 entries, one for every byte.
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(BAD);
+        // Bits move to their place: SLASH after SLASH is DOUBLE, DOT after SLASH is DOTTED.
+        seen |= class | (before & class & SLASH) << 1 | ((before & SLASH) << 3) & (class << 1);
+        before = class;
+    }
+    if seen & BAD != 0 {
+        return None;
+    }
+    let path = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
+    let climbs = seen & (ESCAPE | DOTTED) != 0 && path.split('/').any(|segment| segment == "." || segment == "..");
+    (!climbs).then_some((path, seen & DOUBLE != 0))
+}
+
+// Classes of bytes in a path, as bits; `DOUBLE` and `DOTTED` are what follows from two of them side by side.
+const PLAIN: u8 = 0;
+const SLASH: u8 = 1;
+const DOUBLE: u8 = 2;
+const DOT: u8 = 4;
+const DOTTED: u8 = 8;
+const ESCAPE: u8 = 16;
+const BAD: u8 = 32;
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [PLAIN; 256];
+    classes[b'/' as usize] = SLASH;
+    classes[b'.' as usize] = DOT;
+    classes[b'%' as usize] = ESCAPE;
+    classes[b'\\' as usize] = BAD;
+    classes[b'?' as usize] = BAD;
+    classes[b'#' as usize] = BAD;
+    classes[0] = BAD;
+    classes
 }
 
 /// The path in the form in which routes are compared: runs of slashes folded, as many origins do.
-pub fn folded(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
-        return path.into();
-    }
+pub fn folded(path: &str) -> String {
     let mut folded = String::with_capacity(path.len());
     for c in path.chars() {
         if c != '/' || !folded.ends_with('/') {
             folded.push(c);
         }
     }
-    folded.into()
+    folded
 }
 
 fn unescape(path: &str) -> String {

@@ -1,7 +1,9 @@
 //! The configured strategies, compiled: a request goes in, its signals come out.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
 
 use super::host::{self, Host};
 use super::path;
@@ -35,11 +37,13 @@ pub enum Name<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signals<'a> {
     /// What was found.
-    pub found: Vec<Signal<'a>>,
+    pub found: SmallVec<[Signal<'a>; 2]>,
     /// The path behind a tenant prefix, in comparable form: what routes and the origin see.
     pub path: Cow<'a, str>,
     /// Whether `path` lost a tenant prefix.
     pub prefixed: bool,
+    /// Whether the path has runs of slashes.
+    doubled: bool,
 }
 
 /// Why a request could not be read.
@@ -78,8 +82,8 @@ enum Compiled {
 #[derive(Debug)]
 struct Hosts {
     base_domains: Vec<String>,
-    reserved: BTreeSet<String>,
-    central: BTreeSet<String>,
+    reserved: FxHashSet<String>,
+    central: FxHashSet<String>,
     custom_domains: bool,
 }
 
@@ -143,11 +147,11 @@ impl Resolver {
     /// # Errors
     /// See [`Refusal`].
     pub fn signals<'a>(&self, request: &Request<'a>, host: &'a Host<'_>) -> Result<Signals<'a>, Refusal> {
-        let path = path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
+        let (path, doubled) = path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
-        let mut signals = Signals { found: Vec::with_capacity(self.strategies.len()), path, prefixed: false };
+        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled };
         let standing = self.hosts.as_ref().map_or(Standing::Central, |hosts| hosts.standing(host));
         if matches!(standing, Standing::Foreign) {
             // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
@@ -191,6 +195,11 @@ impl Resolver {
 }
 
 impl<'a> Signals<'a> {
+    /// The path as routes compare it.
+    pub fn route_path(&self) -> Cow<'_, str> {
+        if self.doubled { path::folded(&self.path).into() } else { Cow::Borrowed(&self.path) }
+    }
+
     /// Takes the tenant segment off the path, if the path has the prefix.
     fn take_prefix(&mut self, prefix: &str) -> Option<Cow<'a, str>> {
         let (segment, rest) = match &self.path {
@@ -231,7 +240,7 @@ impl Compiled {
 impl Hosts {
     fn standing<'h>(&self, host: &'h Host<'_>) -> Standing<'h> {
         let text = host.as_str();
-        if self.central.contains(text) {
+        if !self.central.is_empty() && self.central.contains(text) {
             return Standing::Central;
         }
         let Host::Name(name) = host else {

@@ -18,13 +18,13 @@ pub fn retry_after_s(decision: &Decision) -> Option<u64> {
 pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
     let (mut policies, mut states) = (String::new(), String::new());
     for (index, gauged) in decision.limits.iter().enumerate() {
-        let Some(verdict) = gauged.verdict.filter(|_| !gauged.shadow) else { continue };
+        let Some(verdict) = gauged.verdict.filter(|_| !gauged.budget.shadow) else { continue };
         let Some(limit) = verdict.limit.filter(|_| tightest(decision, index, gauged)) else { continue };
         let wait_ms = if verdict.allowed { verdict.reset_ms } else { verdict.retry_after_ms.unwrap_or(verdict.reset_ms) };
-        let (comma, key) = (if policies.is_empty() { "" } else { ", " }, &gauged.limit);
+        let (comma, key) = (if policies.is_empty() { "" } else { ", " }, &gauged.budget.limit);
         // Writing to a string cannot fail.
         let _ = write!(policies, "{comma}\"{key}\";q={limit}");
-        if let Some(window_ms) = window_ms(gauged.meter) {
+        if let Some(window_ms) = window_ms(gauged.budget.meter) {
             let _ = write!(policies, ";w={}", whole_seconds(window_ms));
         }
         let _ = write!(states, "{comma}\"{key}\";r={}", verdict.remaining);
@@ -42,7 +42,7 @@ fn tightest(decision: &Decision, index: usize, gauged: &Gauged) -> bool {
         .limits
         .iter()
         .enumerate()
-        .filter(|(_, other)| other.limit == gauged.limit && other.verdict.is_some_and(|verdict| verdict.limit.is_some()))
+        .filter(|(_, other)| other.budget.limit == gauged.budget.limit && other.verdict.is_some_and(|verdict| verdict.limit.is_some()))
         .all(|(other_index, other)| rank(gauged, index) <= rank(other, other_index))
 }
 

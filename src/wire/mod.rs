@@ -4,8 +4,10 @@
 
 mod body;
 mod headers;
+mod seed;
 mod view;
 
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use headers::{rate_limit_headers, retry_after_s};
+pub use seed::publication;
 pub use view::{DecisionView, ErrorView, error_body, problem_body, transcript};

@@ -164,16 +164,16 @@ impl<'a> LimitView<'a> {
         let verdict = gauged.verdict;
         let limit = verdict.and_then(|verdict| verdict.limit);
         Self {
-            key: gauged.limit.as_str(),
-            kind: gauged.kind,
-            tenant: gauged.tenant.as_str(),
+            key: gauged.budget.limit.as_str(),
+            kind: gauged.budget.kind,
+            tenant: gauged.budget.tenant.as_str(),
             limit,
             used: verdict.map(|verdict| verdict.used),
             remaining: limit.and(verdict).map(|verdict| verdict.remaining),
             resets_at: verdict
                 .filter(|verdict| verdict.reset_ms > 0)
                 .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
-            shadow: gauged.shadow,
+            shadow: gauged.budget.shadow,
         }
     }
 }
@@ -183,7 +183,7 @@ impl From<&Decision> for ErrorView {
         let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
         let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(|plan| plan.as_str());
         let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
-        let requested = decision.denied().map(|gauged| gauged.requested);
+        let requested = decision.denied().map(|gauged| gauged.op.cost());
         let details = match (decision.code, denied) {
             (Code::FeatureNotAvailable, _) => json!({
                 "feature": decision.denied_feature,

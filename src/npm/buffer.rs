@@ -1,0 +1,135 @@
+//! The buffer through which decisions pass: words and texts in, numbers out.
+
+use crate::gate::{Ask, Decision, LocalGate};
+use crate::model::UnixMillis;
+use crate::resolve::{Attribute, Custom, Request};
+
+/// Words: lengths of texts, numbers of features, kinds of attributes.
+pub(super) const WORDS: usize = 512;
+/// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
+pub(super) const BYTES: usize = 32_768;
+/// Numbers of an answer.
+const RESULTS: usize = 1_024;
+/// Numbers before the first feature: tenant, milliseconds to wait, refusing limit, epoch.
+const HEAD: usize = 4;
+/// Numbers per feature: number of the feature, value (1 on, 0 off, 2 ask), tier.
+const PER_FEATURE: usize = 3;
+/// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
+const PER_LIMIT: usize = 5;
+
+#[repr(C)]
+pub(super) struct Buffer {
+    words: [u32; WORDS],
+    text: [u8; BYTES],
+    results: [f64; RESULTS],
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { words: [0; WORDS], text: [0; BYTES], results: [0.0; RESULTS] }
+    }
+}
+
+/// Takes one thing after the other from the buffer. What was not written reads as empty.
+struct Cursor<'a> {
+    words: std::slice::Iter<'a, u32>,
+    text: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn word(&mut self) -> u32 {
+        self.words.next().copied().unwrap_or(0)
+    }
+
+    fn text(&mut self) -> &'a str {
+        let length = usize::try_from(self.word()).unwrap_or(usize::MAX);
+        let Some((text, rest)) = self.text.split_at_checked(length) else { return "" };
+        self.text = rest;
+        // JavaScript's encoder writes nothing else.
+        std::str::from_utf8(text).unwrap_or("")
+    }
+
+    fn number(&mut self) -> f64 {
+        let (low, high) = (u64::from(self.word()), u64::from(self.word()));
+        f64::from_bits(low | high << 32)
+    }
+}
+
+/// The length of a text that is not there.
+const ABSENT: u32 = u32::MAX;
+
+impl Buffer {
+    pub(super) fn address(&self) -> *const u32 {
+        self.words.as_ptr()
+    }
+
+    pub(super) fn results(&self) -> *const f64 {
+        self.results.as_ptr()
+    }
+
+    /// Decides what stands in the buffer: flags, method, host, path, query, headers, context, features.
+    pub(super) fn decide(&self, gate: &mut LocalGate, headers: &[String], now: UnixMillis) -> Box<Decision> {
+        let mut cursor = Cursor { words: self.words.iter(), text: &self.text };
+        let flags = cursor.word();
+        let (method, host, path, query) = (cursor.text(), cursor.text(), cursor.text(), cursor.text());
+        let mut present = Vec::with_capacity(headers.len());
+        for name in headers {
+            if cursor.words.as_slice().first() == Some(&ABSENT) {
+                cursor.word();
+            } else {
+                present.push((name.as_str(), cursor.text()));
+            }
+        }
+        let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
+        let mut context = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = cursor.text();
+            let value = match cursor.word() {
+                0 => Attribute::Text(cursor.text()),
+                1 => Attribute::Number(cursor.number()),
+                kind => Attribute::Bool(kind == 2),
+            };
+            context.push((name, value));
+        }
+        let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
+        let mut features = Vec::with_capacity(count);
+        for _ in 0..count {
+            features.push(cursor.text());
+        }
+        let request = Request { method, host, path, query, headers: &present, custom: Custom::Nobody, context: &context, ..Request::default() };
+        let ask = Ask { features: &features, look: flags & 1 != 0, ..Ask::default() };
+        gate.decide(&request, &ask, now)
+    }
+
+    /// Writes the answer as numbers; see [`super::Gate::decide`] for what is returned.
+    #[expect(clippy::cast_precision_loss, reason = "quantities stay below 2^53 (MAX_QUANTITY)")]
+    pub(super) fn answer(&mut self, decision: &Decision) -> u32 {
+        let Self { results, .. } = self;
+        let mut put = results.iter_mut();
+        let mut write = |number: f64| if let Some(slot) = put.next() { *slot = number };
+        write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
+        write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
+        write(decision.denied_limit.map_or(-1.0, |index| index as f64));
+        write(decision.epoch.map_or(-1.0, |epoch| epoch.0 as f64));
+        let room = RESULTS.saturating_sub(HEAD);
+        let features = decision.features.len().min(255).min(room / 2 / PER_FEATURE);
+        let limits = decision.limits.len().min(255).min(room / 2 / PER_LIMIT);
+        for answer in decision.features.iter().take(features) {
+            write(answer.id.map_or(-1.0, f64::from));
+            write(match answer.value.as_bool() {
+                Some(_) => f64::from(u8::from(answer.enabled)),
+                None => 2.0,
+            });
+            write(f64::from(answer.tier as u8));
+        }
+        for gauged in decision.limits.iter().take(limits) {
+            write(f64::from(gauged.budget.id));
+            write(gauged.verdict.and_then(|verdict| verdict.limit).map_or(-1.0, |limit| limit as f64));
+            write(gauged.verdict.map_or(-1.0, |verdict| verdict.used as f64));
+            write(gauged.verdict.map_or(-1.0, |verdict| verdict.remaining as f64));
+            write(gauged.verdict.map_or(-1.0, |verdict| verdict.reset_ms as f64));
+        }
+        let count = |number: usize| u32::try_from(number).unwrap_or(0);
+        decision.code.index() | count(features) << 8 | count(limits) << 16
+    }
+}

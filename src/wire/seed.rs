@@ -1,0 +1,28 @@
+//! A catalog and its tenants as they stand in KV.
+
+use serde_json::Value;
+
+use crate::gate::Need;
+use crate::model::{DomainState, Problems, parse_seed};
+
+/// Checks `{"catalog": …, "tenants": […]}` and lays it out as KV entries: the catalog, each record, and the index
+/// from slugs and verified domains to ids.
+///
+/// # Errors
+/// All problems, each with its JSON path.
+pub fn publication(text: &str) -> Result<Vec<(String, String)>, Problems> {
+    let (_, tenants) = parse_seed(text)?;
+    // INVARIANT (published as written): records travel as their authors wrote them, not as we understood them.
+    let seed: Value = serde_json::from_str(text).unwrap_or_default();
+    let written = |pointer: &str| seed.pointer(pointer).map(Value::to_string).unwrap_or_default();
+    let mut entries = vec![(Need::Catalog.key(), written("/catalog"))];
+    for (index, tenant) in tenants.into_iter().enumerate() {
+        let id = tenant.id.to_string();
+        entries.push((Need::Slug(tenant.slug).key(), id.clone()));
+        for domain in tenant.domains.into_iter().filter(|domain| domain.state == DomainState::Verified) {
+            entries.push((Need::Domain(domain.host).key(), id.clone()));
+        }
+        entries.push((Need::Tenant(tenant.id).key(), written(&format!("/tenants/{index}"))));
+    }
+    Ok(entries)
+}

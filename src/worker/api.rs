@@ -1,0 +1,75 @@
+//! The gate's own endpoints, under `/_gate/`.
+
+use std::rc::Rc;
+
+use serde_json::json;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::call::Call;
+use super::config::Config;
+use super::reply::{self, Failure};
+use super::{edge, isolate};
+use crate::gate::{Need, Step};
+use crate::model::bounds::MAX_BODY_BYTES;
+use crate::wire::DecideBody;
+
+/// The description of all endpoints, generated from the types and checked by a test.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Answers what needs no waiting.
+pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
+    let reads = matches!(call.method(), "GET" | "HEAD");
+    match call.path() {
+        "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
+        "/_gate/healthz" if reads => None,
+        "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
+        "/_gate/v1/decide" if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
+        "/_gate/v1/decide" if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
+        "/_gate/v1/decide" => None,
+        _ => Some(Failure::NOT_FOUND.respond(call)),
+    }
+}
+
+/// Answers the rest.
+pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
+    if call.path() == "/_gate/healthz" { health(&call, config).await } else { decide(&call, config).await }
+}
+
+/// Healthy is who has a catalog, or can get one.
+async fn health(call: &Call, config: &Rc<Config>) -> Response {
+    let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
+    if version().is_none() {
+        // Why it failed stands in the log.
+        let _ = isolate::fetch(Need::Catalog, config, &call.context, call.now).await;
+    }
+    match version() {
+        Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),
+        None => reply::document(503, &json!({ "status": "unavailable", "catalog": null }).to_string()),
+    }
+}
+
+/// `POST /_gate/v1/decide`
+async fn decide(call: &Call, config: &Rc<Config>) -> Response {
+    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
+    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
+        return Failure::TOO_LARGE.respond(call);
+    };
+    let body = match DecideBody::parse(&text) {
+        Ok(body) => body,
+        Err(problems) => return reply::invalid(call, &problems),
+    };
+    loop {
+        let parts = body.borrow();
+        let step = isolate::with_gate(|gate| gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now));
+        match step {
+            Step::Done(decision) => return reply::answer(&decision),
+            Step::Charge(pending) => return reply::answer(&isolate::charge(pending, config, call.fault(), call.now).await),
+            Step::Fetch(need) => {
+                if isolate::fetch(need, config, &call.context, call.now).await.is_err() {
+                    return reply::answer(&isolate::unavailable(call.now));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One incoming request, as far as the gate looks at it.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use js_sys::{Array, Date};
+use wasm_bindgen::{JsCast, JsValue};
+
+use super::config::Config;
+use super::edge::{self, Context};
+use crate::model::UnixMillis;
+use crate::resolve::{Custom, Request};
+
+/// Headers that the adapter itself reads; those of the strategies follow.
+const OWN_HEADERS: [&str; 7] =
+    ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "upgrade", "x-fault"];
+const ACCEPT: usize = 0;
+const AUTHORIZATION: usize = 1;
+const EXPLAIN: usize = 2;
+const FORWARDED_HOST: usize = 3;
+const PROXY_SECRET: usize = 4;
+
+thread_local! {
+    /// Names of all headers that are read, in JavaScript's hands so that they cross only once, and in ours.
+    static NAMES: RefCell<(Rc<[String]>, JsValue)> = RefCell::new(names(&[]));
+}
+
+fn names(strategies: &[String]) -> (Rc<[String]>, JsValue) {
+    let names: Vec<String> = OWN_HEADERS.iter().map(ToString::to_string).chain(strategies.iter().cloned()).collect();
+    let array: Array = names.iter().map(|name| JsValue::from(name.as_str())).collect();
+    (names.into(), array.into())
+}
+
+/// From now on, the headers of these strategies are read too.
+pub(super) fn read_headers(strategies: &[String]) {
+    NAMES.with_borrow_mut(|current| {
+        let unchanged = current.0.get(OWN_HEADERS.len()..).is_some_and(|known| known == strategies);
+        if !unchanged {
+            *current = names(strategies);
+        }
+    });
+}
+
+/// A request, and what was read of it in one crossing.
+pub(super) struct Call {
+    pub(super) request: JsValue,
+    pub(super) context: Context,
+    /// One line each: method, URL, headers.
+    text: String,
+    lines: Vec<Range<usize>>,
+    names: Rc<[String]>,
+    url: Range<usize>,
+    host: Range<usize>,
+    path: Range<usize>,
+    query: Range<usize>,
+    forwarded: bool,
+    pub(super) explain: bool,
+    pub(super) now: UnixMillis,
+    pub(super) custom: Resolved,
+}
+
+/// The custom resolver's answer, owned.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Resolved {
+    #[default]
+    NotAsked,
+    Nobody,
+    Named(String),
+    Failed,
+}
+
+impl Call {
+    /// Reads a request. `None`: its URL is none.
+    pub(super) fn read(request: JsValue, context: JsValue, config: &Config) -> Option<Self> {
+        let (names, text) = NAMES.with_borrow(|(names, array)| (Rc::clone(names), edge::facts(&request, array)));
+        let mut start = 0_usize;
+        let lines: Vec<_> = text.split('\n').map(|line| {
+            let end = start.saturating_add(line.len());
+            std::mem::replace(&mut start, end.saturating_add(1))..end
+        }).collect();
+        let url = lines.get(1)?.clone();
+        let find = |from: usize, end: usize, mark: char| text.get(from..end)?.find(mark)?.checked_add(from);
+        let host_start = text.get(url.clone())?.find("://")?.checked_add(url.start)?.checked_add(3)?;
+        let path_start = find(host_start, url.end, '/')?;
+        let end = find(path_start, url.end, '#').unwrap_or(url.end);
+        let query_mark = find(path_start, end, '?').unwrap_or(end);
+        let mut call = Self {
+            host: host_start..path_start,
+            path: path_start..query_mark,
+            query: query_mark.saturating_add(1).min(end)..end,
+            url,
+            text,
+            context: context.unchecked_into(),
+            now: UnixMillis::from_js(Date::now()),
+            forwarded: false,
+            explain: false,
+            custom: Resolved::NotAsked,
+            request,
+            lines,
+            names,
+        };
+        call.forwarded = config.is_proxy(call.own_header(PROXY_SECRET)) && call.own_header(FORWARDED_HOST).is_some();
+        call.explain = config.is_operator(call.own_header(EXPLAIN));
+        Some(call)
+    }
+
+    /// The same call, with the custom resolver's answer.
+    pub(super) fn with_custom(mut self, custom: Resolved) -> Self {
+        self.custom = custom;
+        self
+    }
+
+    fn slice(&self, range: &Range<usize>) -> &str {
+        self.text.get(range.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn method(&self) -> &str {
+        self.lines.first().map_or("", |line| self.slice(line))
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.slice(&self.path)
+    }
+
+    pub(super) fn query(&self) -> &str {
+        self.slice(&self.query)
+    }
+
+    /// Scheme and authority, such as `https://acme.app.example.com`.
+    pub(super) fn origin(&self) -> &str {
+        self.slice(&(self.url.start..self.path.start))
+    }
+
+    fn host(&self) -> &str {
+        let forwarded = self.forwarded.then(|| self.own_header(FORWARDED_HOST)).flatten();
+        forwarded.unwrap_or_else(|| self.slice(&self.host))
+    }
+
+    fn own_header(&self, index: usize) -> Option<&str> {
+        let value = self.slice(self.lines.get(index.checked_add(2)?)?);
+        (value != "\0").then_some(value)
+    }
+
+    /// Whether the client would rather have `application/problem+json`.
+    pub(super) fn wants_problem(&self) -> bool {
+        self.own_header(ACCEPT).is_some_and(|accept| accept.contains("application/problem+json"))
+    }
+
+    /// The token of `Authorization: Bearer`.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.own_header(AUTHORIZATION)?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    }
+
+    /// Whether the gate's own endpoints are asked.
+    pub(super) fn is_own(&self) -> bool {
+        self.path().starts_with("/_gate/")
+    }
+
+    /// A fault to inject; only in builds for tests.
+    #[cfg(feature = "faults")]
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.own_header(6)
+    }
+
+    #[cfg(not(feature = "faults"))]
+    #[expect(clippy::unused_self, reason = "the same shape as with faults")]
+    pub(super) fn fault(&self) -> Option<&str> {
+        None
+    }
+
+    /// The headers that were read, by name.
+    pub(super) fn headers(&self) -> Vec<(&str, &str)> {
+        let values = self.lines.iter().skip(2).map(|line| self.slice(line));
+        let pairs = self.names.iter().map(String::as_str).zip(values);
+        pairs.skip(OWN_HEADERS.len()).filter(|(_, value)| *value != "\0").collect()
+    }
+
+    /// The facts for the gate.
+    pub(super) fn request<'a>(&'a self, headers: &'a [(&'a str, &'a str)], config: &'a Config) -> Request<'a> {
+        Request {
+            method: self.method(),
+            host: self.host(),
+            path: self.path(),
+            query: self.query(),
+            headers,
+            custom: match &self.custom {
+                Resolved::NotAsked => Custom::NotAsked,
+                Resolved::Nobody => Custom::Nobody,
+                Resolved::Named(name) => Custom::Named(name),
+                Resolved::Failed => Custom::Failed,
+            },
+            place: config.region.as_deref(),
+            context: &[],
+            explain: self.explain,
+        }
+    }
+}

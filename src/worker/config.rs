@@ -1,0 +1,76 @@
+//! What the Worker is configured with: bindings, variables, secrets. Read once per isolate.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::Reflect;
+use wasm_bindgen::prelude::*;
+use worker::kv::KvStore;
+
+/// Bindings and variables, by the names in `wrangler.toml`.
+pub(super) struct Config {
+    /// `SNAPSHOTS`: catalog, tenant records and index.
+    pub(super) snapshots: Option<KvStore>,
+    /// `LEDGER`: one Durable Object per family of tenants.
+    pub(super) ledger: JsValue,
+    /// `UPSTREAM`: the service that allowed requests go to.
+    pub(super) upstream: JsValue,
+    /// `UPSTREAM_URL`: the origin that allowed requests go to, where there is no service binding.
+    pub(super) upstream_url: Option<String>,
+    /// `RESOLVER`: the service that the `custom` strategy asks.
+    pub(super) resolver: JsValue,
+    /// `OPERATOR_TOKEN`: opens the decision API and traces. Without it both are closed.
+    operator_token: Option<String>,
+    /// `PROXY_SECRET`: who sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
+    proxy_secret: Option<String>,
+    /// `REGION`: where this deployment runs, for residency.
+    pub(super) region: Option<String>,
+}
+
+thread_local! {
+    static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
+}
+
+/// The configuration of this isolate.
+pub(super) fn load(env: &JsValue) -> Rc<Config> {
+    CONFIG.with_borrow_mut(|config| Rc::clone(config.get_or_insert_with(|| Rc::new(Config::read(env)))))
+}
+
+impl Config {
+    fn read(env: &JsValue) -> Self {
+        let binding = |name: &str| Reflect::get(env, &name.into()).unwrap_or(JsValue::UNDEFINED);
+        let text = |name: &str| binding(name).as_string().filter(|text| !text.is_empty());
+        Self {
+            snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
+            ledger: binding("LEDGER"),
+            upstream: binding("UPSTREAM"),
+            upstream_url: text("UPSTREAM_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            resolver: binding("RESOLVER"),
+            operator_token: text("OPERATOR_TOKEN"),
+            proxy_secret: text("PROXY_SECRET"),
+            region: text("REGION"),
+        }
+    }
+
+    /// Whether allowed requests go anywhere.
+    pub(super) fn has_upstream(&self) -> bool {
+        !self.upstream.is_undefined() || self.upstream_url.is_some()
+    }
+
+    /// Whether `token` is the operator's.
+    pub(super) fn is_operator(&self, token: Option<&str>) -> bool {
+        matches(self.operator_token.as_deref(), token)
+    }
+
+    /// Whether `secret` is the trusted proxy's.
+    pub(super) fn is_proxy(&self, secret: Option<&str>) -> bool {
+        matches(self.proxy_secret.as_deref(), secret)
+    }
+}
+
+/// Compares in time that depends on the length only; an absent secret matches nothing.
+fn matches(secret: Option<&str>, given: Option<&str>) -> bool {
+    let (Some(secret), Some(given)) = (secret, given) else { return false };
+    let differing = secret.bytes().zip(given.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
+    secret.len() == given.len() && std::hint::black_box(differing) == 0
+}

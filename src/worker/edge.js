@@ -1,0 +1,92 @@
+// What crosses between JavaScript and WebAssembly, in as few crossings as it can.
+
+/** Method, URL and the named headers, one a line; a header that is absent is a NUL. */
+export function facts(request, names) {
+  const { headers } = request;
+  let text = `${request.method}\n${request.url}`;
+  for (const name of names) text += `\n${headers.get(name) ?? "\0"}`;
+  return text;
+}
+
+/** A response; `headers` alternates names and values, one a line. */
+export function respond(status, body, headers) {
+  return new Response(body, { status, headers: pairs(headers) });
+}
+
+function pairs(lines) {
+  const list = lines.split("\n");
+  const result = [];
+  for (let i = 0; i + 1 < list.length; i += 2) result.push([list[i], list[i + 1]]);
+  return result;
+}
+
+/** The body as text; null where it is longer than `maxBytes`, which is then not read to its end. */
+export async function text(request, maxBytes) {
+  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) return null;
+  const chunks = [];
+  let length = 0;
+  for await (const chunk of request.body ?? []) {
+    length += chunk.length;
+    if (length > maxBytes) return null;
+    chunks.push(chunk);
+  }
+  return new TextDecoder().decode(await new Blob(chunks).arrayBuffer());
+}
+
+/** Hands the request to the upstream without the client's own tenant headers, and marks the response. */
+export async function forward(request, upstream, url, removed, added, marks) {
+  const headers = new Headers(request.headers);
+  for (const name of [...headers.keys()]) {
+    if (name.startsWith("x-tenant-") || removed.includes(name)) headers.delete(name);
+  }
+  for (const [name, value] of pairs(added)) headers.set(name, value);
+  const init = { method: request.method, headers, body: request.body, redirect: "manual" };
+  const response = await (upstream ?? globalThis).fetch(new Request(url, init));
+  if (response.webSocket) return response;
+  const marked = new Response(response.body, response);
+  for (const [name, value] of pairs(marks)) {
+    if (name === "vary") marked.headers.append(name, value);
+    else marked.headers.set(name, value);
+  }
+  return marked;
+}
+
+/** Asks the custom resolver: the tenant it names, null for nobody. Throws where it fails or takes too long. */
+export async function resolveCustom(resolver, request, timeoutMs) {
+  const asked = new Request(request.url, { headers: request.headers, signal: AbortSignal.timeout(timeoutMs) });
+  const response = await resolver.fetch(asked);
+  if (response.status === 204) return null;
+  if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
+  const { tenant } = await response.json();
+  if (tenant !== null && typeof tenant !== "string") throw new Error("the resolver's `tenant` is neither text nor null");
+  return tenant;
+}
+
+/** Asks a tenant's ledger. Throws where it cannot be reached. */
+export async function order(namespace, name, body, fault) {
+  const headers = fault ? { "x-fault": fault } : undefined;
+  const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body, headers });
+  if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
+  return response.text();
+}
+
+/** Opens a ledger's table and reads it: `[[name, counter], …]` as JSON. */
+export function openBook(state) {
+  const { sql } = state.storage;
+  sql.exec("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, counter TEXT NOT NULL) WITHOUT ROWID");
+  return JSON.stringify(sql.exec("SELECT name, counter FROM counters").raw().toArray());
+}
+
+/** Writes counters, an object of JSON texts by name, in one statement: all of them or none. */
+export function saveBook(state, counters) {
+  state.storage.sql.exec(
+    `INSERT INTO counters (name, counter) SELECT key, value FROM json_each(?) WHERE true
+     ON CONFLICT (name) DO UPDATE SET counter = excluded.counter`,
+    counters,
+  );
+}
+
+/** Runs `callback` in the next turn, when the requests that arrived together have been read. */
+export function nextTurn(callback) {
+  setTimeout(callback, 0);
+}

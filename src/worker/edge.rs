@@ -1,0 +1,29 @@
+//! Bindings to `edge.js`, and to what the runtime hands over.
+
+use js_sys::{Function, Promise};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/src/worker/edge.js")]
+extern "C" {
+    pub fn facts(request: &JsValue, names: &JsValue) -> String;
+    pub fn respond(status: u16, body: &str, headers: &str) -> web_sys::Response;
+    pub fn text(request: &JsValue, max_bytes: u32) -> Promise;
+    pub fn forward(request: &JsValue, upstream: &JsValue, url: &str, removed: &JsValue, added: &str, marks: &str) -> Promise;
+    #[wasm_bindgen(js_name = resolveCustom)]
+    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
+    pub fn order(namespace: &JsValue, name: &str, body: &str, fault: Option<&str>) -> Promise;
+    #[wasm_bindgen(catch, js_name = openBook)]
+    pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = saveBook)]
+    pub fn save_book(state: &JsValue, counters: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = nextTurn)]
+    pub fn next_turn(callback: &Function);
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The context of one invocation.
+    pub type Context;
+    #[wasm_bindgen(method, js_name = waitUntil)]
+    pub fn wait_until(this: &Context, promise: &Promise);
+}

@@ -1,0 +1,232 @@
+//! The gate of one isolate, and how it comes by what it needs: KV, the custom resolver, the ledger.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::{Array, Promise};
+use rustc_hash::FxHashMap;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use web_sys::{Response, console};
+
+use super::call::{self, Call, Resolved};
+use super::config::Config;
+use super::{edge, reply};
+use crate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
+use crate::ledger::Outcome;
+use crate::model::UnixMillis;
+use crate::model::bounds::CUSTOM_RESOLVER_MS;
+
+thread_local! {
+    static GATE: RefCell<Gate> = RefCell::default();
+    /// Fetches under way: whoever needs the same waits for the same.
+    static FETCHES: RefCell<FxHashMap<Need, Promise>> = RefCell::default();
+}
+
+/// KV keeps what it read for this long; its shortest.
+const KV_CACHE_S: u64 = 60;
+
+/// Runs `f` on this isolate's gate.
+pub(super) fn with_gate<T>(f: impl FnOnce(&mut Gate) -> T) -> T {
+    GATE.with_borrow_mut(f)
+}
+
+/// How far a request came without waiting.
+pub(super) enum Now {
+    Answered(Response),
+    Waits(Box<Step>),
+}
+
+/// Decides a request, and answers it if nothing has to be waited for.
+pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
+    match step(call, config) {
+        Step::Done(decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
+            let response = reply::decision(call, &decision);
+            after(call, config, *decision);
+            Now::Answered(response)
+        }
+        step => Now::Waits(Box::new(step)),
+    }
+}
+
+fn step(call: &Call, config: &Config) -> Step {
+    let headers = call.headers();
+    // An explanation shows what would happen; it costs the tenant nothing.
+    let ask = Ask { look: call.explain, ..Ask::default() };
+    with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now))
+}
+
+/// Decides a request with waiting, and answers it.
+pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) -> JsValue {
+    loop {
+        next = match next {
+            Step::Done(decision) => return conclude(&call, config, *decision).await,
+            Step::Charge(pending) => {
+                let decision = charge(pending, config, call.fault(), call.now).await;
+                return conclude(&call, config, decision).await;
+            }
+            Step::Fetch(Need::Custom) => {
+                call.custom = resolve(&call, config).await;
+                step(&call, config)
+            }
+            Step::Fetch(need) => {
+                // A new catalog may read other headers than this call did.
+                let result = fetch(need.clone(), config, &call.context, call.now).await;
+                if let Err(reason) = result {
+                    log(&need, &reason);
+                    return conclude(&call, config, unavailable(call.now)).await;
+                }
+                if need == Need::Catalog
+                    && let Some(again) = Call::read(call.request.clone(), call.context.clone().into(), config)
+                {
+                    call = again.with_custom(call.custom);
+                }
+                step(&call, config)
+            }
+        };
+    }
+}
+
+/// The decision where no trustworthy snapshot can be had.
+pub(super) fn unavailable(now: UnixMillis) -> Decision {
+    Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", now)
+}
+
+async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsValue {
+    if !decision.allowed() || !config.has_upstream() || call.explain {
+        let response = reply::decision(call, &decision);
+        after(call, config, decision);
+        return response.into();
+    }
+    let forwarded = JsFuture::from(forward(call, config, &decision)).await;
+    let response = forwarded.unwrap_or_else(|error| {
+        console::error_2(&"upstream failed".into(), &error);
+        edge::respond(502, r#"{"error":{"code":"UPSTREAM_UNAVAILABLE","message":"the origin could not be reached","details":{}}}"#, "content-type\napplication/json").into()
+    });
+    after(call, config, decision);
+    response
+}
+
+/// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
+fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
+    let mut added = String::new();
+    if let Some(tenant) = &decision.tenant {
+        added = format!("x-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug);
+        if let Some(plan) = tenant.plan() {
+            added.push_str(&format!("\nx-tenant-plan\n{plan}"));
+        }
+    }
+    let mut marks = reply::marks(decision);
+    let mut removed = vec![JsValue::from("x-gate-explain"), JsValue::from("x-gate-proxy-secret")];
+    let mut query = call.query().to_owned();
+    if let Some(plans) = &decision.plans {
+        let resolver = plans.resolver();
+        for header in resolver.headers() {
+            removed.push(header.as_str().into());
+            // The same URL may answer differently for another tenant: shared caches must know.
+            marks.push_str(&format!("vary\n{header}\n"));
+        }
+        if let Some(param) = resolver.query_param() {
+            query = without(&query, param);
+        }
+    }
+    let path = decision.path.as_deref().unwrap_or_else(|| call.path());
+    let origin = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
+    let mark = if query.is_empty() { "" } else { "?" };
+    let url = format!("{origin}{path}{mark}{query}");
+    let removed: Array = removed.into_iter().collect();
+    edge::forward(&call.request, &config.upstream, &url, &removed, &added, &marks)
+}
+
+/// The query without a parameter; what remains stays as it was written.
+fn without(query: &str, param: &str) -> String {
+    let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == param);
+    query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&")
+}
+
+/// Has growing-old snapshots fetched again behind the answer.
+fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
+    for need in decision.refresh {
+        let (config, now) = (Rc::clone(config), call.now);
+        call.context.wait_until(&once(need, config, now));
+    }
+}
+
+/// Fetches a snapshot and puts it in. Err: why it could not be had.
+pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
+    let promise = once(need, Rc::clone(config), now);
+    // It goes on for those who wait with us, also if our client goes away.
+    context.wait_until(&promise);
+    match JsFuture::from(promise).await {
+        Ok(reason) => reason.as_string().map_or(Ok(()), Err),
+        Err(error) => Err(format!("{error:?}")),
+    }
+}
+
+/// The fetch of `need`: the one under way, or a new one. Resolves to the reason why it failed, or to undefined.
+fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
+    if let Some(promise) = FETCHES.with_borrow(|fetches| fetches.get(&need).cloned()) {
+        return promise;
+    }
+    let key = need.clone();
+    let promise = future_to_promise(async move {
+        let result = read(&need, &config, now).await;
+        FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
+        if let Err(reason) = &result {
+            log(&need, reason);
+        }
+        Ok(result.err().map_or(JsValue::UNDEFINED, JsValue::from))
+    });
+    FETCHES.with_borrow_mut(|fetches| fetches.insert(key, promise.clone()));
+    promise
+}
+
+async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), String> {
+    let kv = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
+    let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.map_err(|error| error.to_string())?;
+    with_gate(|gate| {
+        gate.snapshots.put_answer(need, text.as_deref(), now).map_err(|rejected| rejected.to_string())?;
+        if let Some(plans) = gate.snapshots.current_plans().filter(|_| *need == Need::Catalog) {
+            call::read_headers(plans.resolver().headers());
+        }
+        Ok(())
+    })
+}
+
+async fn resolve(call: &Call, config: &Config) -> Resolved {
+    if config.resolver.is_undefined() {
+        console::error_1(&"the strategy `custom` needs a service binding `RESOLVER`".into());
+        return Resolved::Failed;
+    }
+    let timeout = u32::try_from(CUSTOM_RESOLVER_MS).unwrap_or(u32::MAX);
+    match JsFuture::from(edge::resolve_custom(&config.resolver, &call.request, timeout)).await {
+        Ok(name) => name.as_string().map_or(Resolved::Nobody, Resolved::Named),
+        Err(error) => {
+            console::error_2(&"the custom resolver failed".into(), &error);
+            Resolved::Failed
+        }
+    }
+}
+
+/// Takes the charges from the tenant's ledger and ends the decision.
+pub(super) async fn charge(pending: Pending, config: &Config, fault: Option<&str>, now: UnixMillis) -> Decision {
+    let outcome = ask_ledger(&pending, config, fault).await;
+    if let Err(reason) = &outcome {
+        console::error_1(&format!("ledger: {reason}").into());
+    }
+    *with_gate(|gate| gate.finish(pending, outcome.ok().as_ref(), now))
+}
+
+async fn ask_ledger(pending: &Pending, config: &Config, fault: Option<&str>) -> Result<Outcome, String> {
+    let name = pending.ledger().ok_or("no tenant")?;
+    if config.ledger.is_undefined() {
+        return Err(String::from("there is no Durable Object binding `LEDGER`"));
+    }
+    let body = serde_json::to_string(&pending.order()).map_err(|error| error.to_string())?;
+    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body, fault)).await.map_err(|error| format!("{error:?}"))?;
+    serde_json::from_str(&answer.as_string().unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+fn log(need: &Need, reason: &str) {
+    console::error_1(&format!("snapshot `{}`: {reason}", need.key()).into());
+}

@@ -1,0 +1,44 @@
+//! The Cloudflare adapter: requests, KV, the Durable Object, the upstream.
+//!
+//! `fetch` answers without a Promise wherever nothing has to be waited for: a request crosses into WebAssembly once,
+//! with its facts in one string, and its answer crosses back once. Only snapshots that are not held yet, limits that
+//! the ledger counts, and an upstream make it wait.
+
+mod api;
+mod call;
+mod config;
+mod edge;
+mod isolate;
+mod ledger;
+mod reply;
+
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use call::Call;
+pub use ledger::TenantLedger;
+
+/// The Worker's entry point. Returns a `Response`, or a Promise of one.
+#[wasm_bindgen]
+pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
+    let config = config::load(env);
+    let Some(call) = Call::read(request, context, &config) else {
+        return reply::unreadable().into();
+    };
+    #[cfg(feature = "faults")]
+    if call.fault() == Some("trap") {
+        core::arch::wasm32::unreachable();
+    }
+    if call.is_own() {
+        return match api::answer_now(&call, &config) {
+            Some(response) => response.into(),
+            None => future_to_promise(async move { Ok(api::answer(call, &config).await.into()) }).into(),
+        };
+    }
+    match isolate::decide_now(&call, &config) {
+        isolate::Now::Answered(response) => response.into(),
+        isolate::Now::Waits(step) => {
+            future_to_promise(async move { Ok(isolate::decide(call, *step, &config).await) }).into()
+        }
+    }
+}

@@ -1,0 +1,77 @@
+// The built Worker on real workerd, with real KV and Durable Objects, driven through Miniflare.
+
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Miniflare } from "miniflare";
+import { publish } from "../../pkg/node.js";
+
+const root = join(import.meta.dirname, "../..");
+export const OPERATOR = "operator-token-for-tests";
+
+const modules = (folder) => [
+  { type: "ESModule", path: join(root, folder, "index.js") },
+  { type: "CompiledWasm", path: join(root, folder, "index_bg.wasm") },
+];
+
+/** Starts the Worker with a catalog and tenants. `origin`: a fetch handler in JS text, as its upstream. */
+export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage } = {}) {
+  const gate = {
+    name: "gate",
+    modules: modules(folder),
+    modulesRoot: join(root, folder),
+    compatibilityDate: "2026-11-01",
+    kvNamespaces: ["SNAPSHOTS"],
+    bindings: { OPERATOR_TOKEN: OPERATOR, ...bindings },
+    serviceBindings: { ...(origin && { UPSTREAM: "origin" }), ...(resolver && { RESOLVER: "resolver" }) },
+    ...(ledger && { durableObjects: { LEDGER: { className: "TenantLedger", useSQLite: true } } }),
+  };
+  const service = (name, script) => ({ name, modules: true, script, compatibilityDate: "2026-11-01" });
+  const flare = new Miniflare({
+    workers: [gate, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
+    ...(storage && { kvPersist: join(storage, "kv"), durableObjectsPersist: join(storage, "do") }),
+    handleRuntimeStdio(stdout, stderr) {
+      stdout.on("data", (chunk) => log.push(String(chunk)));
+      stderr.on("data", (chunk) => log.push(String(chunk)));
+    },
+  });
+  const log = [];
+  const url = await flare.ready;
+  const kv = await flare.getKVNamespace("SNAPSHOTS", "gate");
+  if (seed) for (const [key, value] of publish(seed)) await kv.put(key, value);
+
+  /** Sends a request as a client would: to the real port, with the `Host` header of the tenant. */
+  const send = (path, { host = "app.example.com", ...init } = {}) =>
+    flare.dispatchFetch(`http://${host}${path}`, { redirect: "manual", ...init });
+  const decide = async (question) => {
+    const response = await send("/_gate/v1/decide", {
+      method: "POST", body: JSON.stringify(question), headers: { authorization: `Bearer ${OPERATOR}` },
+    });
+    return { status: response.status, headers: response.headers, body: await response.json() };
+  };
+  return { flare, kv, send, decide, log, url, stop: () => flare.dispose() };
+}
+
+/** A folder for storage that outlives a Worker. */
+export async function storage() {
+  const folder = await mkdtemp(join(tmpdir(), "tenantgate-"));
+  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
+}
+
+/** The vector files that every runtime runs. */
+export async function vectors() {
+  const folder = join(root, "tests/vectors");
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".json")).sort();
+  return Promise.all(names.map(async (name) => ({ name, ...JSON.parse(await readFile(join(folder, name), "utf8")) })));
+}
+
+/** Where `found` differs from `expected`: members that `expected` does not name do not matter. */
+export function difference(expected, found, path = "$") {
+  if (Array.isArray(expected) && Array.isArray(found) && expected.length === found.length) {
+    return expected.map((value, i) => difference(value, found[i], `${path}[${i}]`)).find(Boolean);
+  }
+  if (expected && found && typeof expected === "object" && typeof found === "object" && !Array.isArray(expected)) {
+    return Object.entries(expected).map(([key, value]) => difference(value, found[key] ?? null, `${path}.${key}`)).find(Boolean);
+  }
+  return expected === found ? undefined : `${path} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`;
+}

@@ -1,0 +1,33 @@
+// The shared vectors, through the decision API of the built Worker. Steps with a time of their own need a clock that
+// can be set: they run natively, in the browser and through the npm package.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { difference, vectors, worker } from "./harness.mjs";
+
+for (const file of await vectors()) {
+  const cases = file.cases.filter((one) => one.ask && !one.at);
+  if (!cases.length) continue;
+  test(`${file.name}: ${file.about}`, async (t) => {
+    const gate = await worker({ seed: { catalog: file.catalog, tenants: file.tenants.filter(valid(file.catalog)) } });
+    after(() => gate.stop());
+    for (const tenant of file.tenants) {
+      await gate.kv.put(`tenant:${tenant.id}`, JSON.stringify(tenant));
+      await gate.kv.put(`slug:${tenant.slug}`, tenant.id);
+    }
+    for (const { name, ask, expect } of cases) {
+      await t.test(name, async () => {
+        const { status, headers, body } = await gate.decide(ask);
+        assert.equal(status, 200);
+        assert.equal(difference(expect.decision ?? {}, body), undefined);
+        for (const [header, value] of Object.entries(expect.headers ?? {})) assert.equal(headers.get(header), value);
+        if (expect.status) assert.equal(body.allowed, expect.status === 200);
+      });
+    }
+  });
+}
+
+/** A record whose plan the catalog lacks is a case of its own; a publication refuses it. */
+function valid({ plans }) {
+  return ({ plan }) => !plan || plan in plans;
+}
