@@ -145,6 +145,11 @@ export class Gate {
     return reading(() => this.#binding.ask(text(question), now));
   }
 
+  /** Bytes of WebAssembly memory in use by all gates of this process; it never shrinks. */
+  static memoryBytes() {
+    return memory.buffer.byteLength;
+  }
+
   /** Frees the memory that the gate holds in WebAssembly. */
   free() {
     this.#binding.free();

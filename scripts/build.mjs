@@ -49,7 +49,8 @@ function newest() {
 if (process.argv[1] === import.meta.filename) {
   const flags = process.argv.slice(2);
   const named = flags.filter((flag) => !flag.startsWith("--"));
-  const options = { quick: flags.includes("--quick"), faults: flags.includes("--faults") };
+  // `npm start` builds quickly, also where wrangler runs this script by itself.
+  const options = { quick: flags.includes("--quick") || process.env.TENANTGATE_PROFILE === "quick", faults: flags.includes("--faults"), out: flags.includes("--faults") ? "build/test" : "build" };
   setup();
   if (!named.length || named.includes("worker")) buildWorker(options);
   if (!named.length || named.includes("npm")) buildNpm(options);

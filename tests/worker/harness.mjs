@@ -3,7 +3,7 @@
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Miniflare } from "miniflare";
+import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { publish } from "../../pkg/node.js";
 
 const root = join(import.meta.dirname, "../..");
@@ -27,15 +27,12 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
     ...(ledger && { durableObjects: { LEDGER: { className: "TenantLedger", useSQLite: true } } }),
   };
   const service = (name, script) => ({ name, modules: true, script, compatibilityDate: "2026-11-01" });
-  const flare = new Miniflare({
-    workers: [gate, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
-    ...(storage && { kvPersist: join(storage, "kv"), durableObjectsPersist: join(storage, "do") }),
-    handleRuntimeStdio(stdout, stderr) {
-      stdout.on("data", (chunk) => log.push(String(chunk)));
-      stderr.on("data", (chunk) => log.push(String(chunk)));
-    },
-  });
   const log = [];
+  const options = convertV4MiniflareOptions({
+    workers: [gate, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
+    handleStructuredLogs: ({ message }) => log.push(message),
+  });
+  const flare = new Miniflare({ ...options, ...(storage && { resourcePersistencePath: storage }) });
   const url = await flare.ready;
   const kv = await flare.getKVNamespace("SNAPSHOTS", "gate");
   if (seed) for (const [key, value] of publish(seed)) await kv.put(key, value);

@@ -1,0 +1,90 @@
+// Serves a catalog and its tenants on 127.0.0.1 through wrangler's local workerd.
+// Usage: npm start [-- --seed FILE --port N]
+
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { buildNpm, buildWorker } from "./build.mjs";
+import { env, fail, root, run, setup, start } from "./setup.mjs";
+
+const { values } = options();
+const port = Number(values.port);
+if (!Number.isInteger(port) || port < 1 || port > 65535) fail(`--port takes a number from 1 to 65535, not \`${values.port}\`.`);
+const file = resolve(values.seed);
+if (!existsSync(file)) fail(`There is no file \`${values.seed}\`: --seed takes a JSON document {"catalog": …, "tenants": […]}.`);
+
+setup();
+buildNpm({ quick: true });
+const entries = await publication(readFileSync(file, "utf8"));
+buildWorker({ quick: true });
+
+// Local secrets stay in a file that git ignores; the operator's token survives restarts.
+const secrets = join(root, ".dev.vars");
+if (!existsSync(secrets)) writeFileSync(secrets, `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n`);
+const token = /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(secrets, "utf8"))?.[1] ?? "";
+
+const state = join(root, ".wrangler", "state");
+mkdirSync(join(root, ".wrangler"), { recursive: true });
+const bulk = join(root, ".wrangler", "seed.json");
+writeFileSync(bulk, JSON.stringify(entries.map(([key, value]) => ({ key, value }))));
+const quiet = { stdio: ["ignore", "ignore", "inherit"] };
+run("wrangler", ["kv", "bulk", "put", bulk, "--binding", "SNAPSHOTS", "--local", "--persist-to", state], quiet);
+
+const quick = { env: { ...env, TENANTGATE_PROFILE: "quick" } };
+const server = start("wrangler", ["dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn", "--show-interactive-dev-session=false"], { stdio: ["ignore", "inherit", "inherit"], ...quick });
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill(signal));
+server.on("exit", (code) => process.exit(code ?? 0));
+
+await ready();
+console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Three requests to try:\n`);
+for (const line of requests(JSON.parse(readFileSync(file, "utf8")))) console.log(`  ${line}\n`);
+
+function options() {
+  try {
+    return parseArgs({ options: { seed: { type: "string", default: "examples/demo.json" }, port: { type: "string", default: "8787" } } });
+  } catch (error) {
+    return fail(`${error.message}. Usage: npm start -- --seed FILE --port N`);
+  }
+}
+
+async function publication(text) {
+  const { publish } = await import("../pkg/node.js");
+  try {
+    return publish(text);
+  } catch (error) {
+    const { problems = [] } = error;
+    const list = problems.map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`).join("\n");
+    return fail(`\`${values.seed}\` has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${list}`);
+  }
+}
+
+async function ready() {
+  for (let attempt = 0; attempt < 240; attempt++) {
+    const response = await fetch(`http://127.0.0.1:${port}/_gate/healthz`).catch(() => undefined);
+    if (response?.ok) return;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  server.kill();
+  fail(`The Worker did not answer on port ${port} within a minute; what wrangler said stands above.`);
+}
+
+/** Requests that fit the document: one as its first active tenant, one explained, one to the decision API. */
+function requests({ catalog, tenants }) {
+  const tenant = tenants.find(({ status = "active" }) => status === "active");
+  if (!tenant) return ["(the document has no active tenant)"];
+  const strategies = Object.fromEntries(catalog.resolution.strategies.map((one) => [one.strategy, one]));
+  const path = catalog.routes?.find(({ feature }) => feature)?.path ?? catalog.routes?.at(-1)?.path ?? "/";
+  const named = (one) => (one.identifies === "id" ? tenant.id : tenant.slug);
+  const at = `http://127.0.0.1:${port}`;
+  const { header, path: prefix, query, subdomain } = strategies;
+  const request = header ? `-H '${header.header_name ?? "X-Tenant-ID"}: ${named(header)}' ${at}${path}`
+    : prefix ? `${at}${prefix.prefix ?? "/t/"}${named(prefix)}${path}`
+    : query ? `'${at}${path}?${query.query_param ?? "tenant"}=${named(query)}'`
+    : `-H 'Host: ${subdomain ? `${tenant.slug}.${subdomain.base_domains[0]}` : tenant.domains?.[0]?.host}' ${at}${path}`;
+  return [
+    `curl ${request}`,
+    `curl -H 'X-Gate-Explain: ${token}' ${request}`,
+    `curl -H 'Authorization: Bearer ${token}' -d '{"tenant": "${tenant.id}", "all_features": true}' ${at}/_gate/v1/decide`,
+  ];
+}

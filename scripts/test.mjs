@@ -1,0 +1,31 @@
+// Runs everything: native Rust, the shared vectors in headless Chromium, the npm package in Node, the Worker on workerd.
+// Usage: npm test [-- --fast]   `--fast`: native Rust only, in seconds.
+
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { buildNpm, buildWorker } from "./build.mjs";
+import { browser, env, root, run, setup } from "./setup.mjs";
+
+const fast = process.argv.includes("--fast");
+const head = (title) => console.log(`\n— ${title}`);
+
+setup({ wasm: !fast });
+head("native Rust: unit, vectors, properties, documents, structure");
+run("cargo", ["test", "--no-default-features"]);
+if (fast) process.exit(0);
+
+head("the fuzz targets build");
+run("cargo", ["build", "--manifest-path", "fuzz/Cargo.toml"]);
+
+head("the vectors in Chromium");
+const { driver } = browser();
+run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "--mode", "no-install", "--", "--test", "browser"], {
+  env: { ...env, WASM_BINDGEN_TEST_TIMEOUT: "120" },
+});
+
+head("the npm package in Node, the Worker on workerd");
+buildNpm({ quick: true });
+buildWorker({ quick: true, faults: true, out: "build/test" });
+const tests = ["tests/npm", "tests/worker"].flatMap((folder) =>
+  readdirSync(join(root, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name)));
+run("node", ["--test", "--test-concurrency=1", ...tests]);

@@ -1,0 +1,65 @@
+//! The shared vectors in a real browser, through the wasm-bindgen adapter: `npm test` runs them in headless Chromium.
+
+#![cfg(target_family = "wasm")]
+
+mod common;
+
+use serde_json::Value;
+use tenantgate::npm::Gate;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+fn millis(time: Option<&str>) -> f64 {
+    time.map_or(1_780_000_000_000.0, js_sys::Date::parse)
+}
+
+fn run(name: &str, text: &str) {
+    let file: Value = serde_json::from_str(text).unwrap();
+    let mut count = 0;
+    for case in file["cases"].as_array().unwrap() {
+        let mut gate = Gate::new(&file["catalog"].to_string()).unwrap();
+        for tenant in file["tenants"].as_array().unwrap() {
+            gate.put_tenant(&tenant.to_string()).unwrap();
+        }
+        let one = [case.clone()];
+        for step in case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice) {
+            let answer = gate.ask(&step["ask"].to_string(), millis(step["at"].as_str())).unwrap();
+            let answer = String::from(js_sys::JSON::stringify(&answer).unwrap());
+            let found: Value = serde_json::from_str(&answer).unwrap();
+            if let Some(difference) = common::difference("$", &step["expect"], &found) {
+                panic!("{name}: `{}`: {difference}", case["name"]);
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 0, "{name}: no cases");
+}
+
+#[wasm_bindgen_test]
+fn resolution() {
+    run("resolution", include_str!("vectors/resolution.json"));
+}
+
+#[wasm_bindgen_test]
+fn features() {
+    run("features", include_str!("vectors/features.json"));
+}
+
+#[wasm_bindgen_test]
+fn status() {
+    run("status", include_str!("vectors/status.json"));
+}
+
+#[wasm_bindgen_test]
+fn limits() {
+    run("limits", include_str!("vectors/limits.json"));
+}
+
+#[wasm_bindgen_test]
+fn a_bad_catalog_throws_all_its_problems() {
+    let Err(problems) = Gate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
+        panic!("accepted");
+    };
+    assert_eq!(js_sys::Array::from(&problems).length(), 2);
+}

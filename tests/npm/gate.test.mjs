@@ -1,0 +1,100 @@
+// The npm package in Node: the shared vectors through `ask`, and `decide` beside it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DocumentError, Gate, publish } from "../../pkg/node.js";
+import { difference, vectors } from "../worker/harness.mjs";
+
+const at = (step) => ({ now: step.at ? Date.parse(step.at) : 1_780_000_000_000 });
+
+for (const file of await vectors()) {
+  test(`${file.name}: ${file.about}`, async (t) => {
+    for (const one of file.cases) {
+      await t.test(one.name, () => {
+        const gate = new Gate(file.catalog, file.tenants);
+        for (const step of one.steps ?? [one]) {
+          assert.equal(difference(step.expect, gate.ask(step.ask, at(step))), undefined);
+        }
+        gate.free();
+      });
+    }
+  });
+
+  test(`${file.name}: \`decide\` says the same as \`ask\``, () => {
+    for (const one of file.cases) {
+      const [quick, full] = [new Gate(file.catalog, file.tenants), new Gate(file.catalog, file.tenants)];
+      for (const step of one.steps ?? [one]) {
+        // What only operators and tools ask for has no short form.
+        if (["tenant", "limits", "custom", "all_features", "look"].some((name) => name in step.ask)) continue;
+        const headers = Object.fromEntries(Object.entries(step.ask.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]));
+        const short = quick.decide({ ...step.ask, headers }, at(step));
+        const { decision } = full.ask(step.ask, at(step));
+        assert.equal(short.code, decision.code, one.name);
+        assert.deepEqual(short.tenant, decision.tenant && { id: decision.tenant.id, slug: decision.tenant.slug, plan: decision.tenant.plan }, one.name);
+        for (const [key, answer] of Object.entries(short.features)) {
+          assert.deepEqual([key, answer.value, answer.tier], [key, decision.features[key].value, decision.features[key].tier]);
+        }
+        assert.deepEqual(short.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), decision.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), one.name);
+      }
+      quick.free();
+      full.free();
+    }
+  });
+}
+
+test("a bad document throws all its problems", () => {
+  assert.throws(() => new Gate({ version: -1, resolution: { strategies: [] }, plan: {} }), (error) => {
+    assert(error instanceof DocumentError);
+    assert.deepEqual(error.problems.map(({ path }) => path), ["$.plan", "$.version"]);
+    return true;
+  });
+  assert.throws(() => publish("{"), DocumentError);
+});
+
+const catalog = {
+  version: 2,
+  resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
+  features: { f: { rules: [{ name: "r", when: [{ attribute: "n", op: "gt", value: 1.5 }], value: true }] } },
+  routes: [{ path: "/f", feature: "f" }],
+  plans: { "p@1": {} },
+};
+const tenant = { id: "t", slug: "t", plan: "p@1", epoch: 2 };
+const ask = (gate, more) => gate.decide({ host: "t.app.example.com", ...more }, { now: 0 });
+
+test("context attributes of every type", () => {
+  const gate = new Gate(catalog, [tenant]);
+  assert.equal(ask(gate, { path: "/f", context: { n: 2, s: "ü".repeat(100), b: true } }).code, "ALLOWED");
+  assert.equal(ask(gate, { path: "/f", context: { n: 1.5 } }).code, "FEATURE_NOT_AVAILABLE");
+  assert.throws(() => ask(gate, { context: { n: {} } }), TypeError);
+});
+
+test("a request that is too large is a RangeError, and the next one is decided", () => {
+  const gate = new Gate(catalog, [tenant]);
+  assert.throws(() => ask(gate, { path: `/${"a".repeat(100_000)}` }), RangeError);
+  assert.throws(() => ask(gate, { features: Array(1000).fill("f") }), RangeError);
+  assert.equal(ask(gate).code, "ALLOWED");
+});
+
+test("older documents are refused, and what is held stays", () => {
+  const gate = new Gate(catalog, [tenant]);
+  assert.throws(() => gate.putCatalog({ ...catalog, version: 1 }), /older/);
+  assert.throws(() => gate.putTenant({ ...tenant, epoch: 1 }), /older/);
+  assert.equal(ask(gate).tenant.id, "t");
+  gate.putTenant({ ...tenant, epoch: 3, status: "suspended" });
+  assert.equal(ask(gate).code, "TENANT_SUSPENDED");
+  gate.removeTenant("t");
+  assert.equal(ask(gate).code, "TENANT_NOT_FOUND");
+});
+
+test("memory stays flat over snapshot swaps and decisions", () => {
+  const gate = new Gate(catalog, [tenant]);
+  let settled;
+  for (let swap = 0; swap < 200; swap++) {
+    gate.putTenant({ ...tenant, epoch: swap + 10 });
+    gate.putCatalog({ ...catalog, version: swap + 10 });
+    for (let i = 0; i < 100; i++) ask(gate, { path: "/f", context: { n: i } });
+    if (swap === 50) settled = Gate.memoryBytes();
+  }
+  assert.equal(Gate.memoryBytes(), settled);
+  gate.free();
+});

@@ -1,0 +1,361 @@
+//! Properties: no input makes the core panic, and what it promises holds for all inputs.
+
+#![cfg(not(target_family = "wasm"))]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tenantgate::gate::{Ask, Code, LocalGate, Murmur3, bucket};
+use tenantgate::ledger::{Book, Charge, Counter, Meter, Op};
+use tenantgate::model::period::{Period, bounds};
+use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
+use tenantgate::resolve::{Attribute, Request, host};
+use tenantgate::wire::{DecideBody, transcript};
+
+fn demo() -> Value {
+    serde_json::from_str(include_str!("../examples/demo.json")).unwrap()
+}
+
+fn demo_gate() -> LocalGate {
+    let demo = demo();
+    let mut gate = LocalGate::new(&demo["catalog"].to_string()).unwrap();
+    for tenant in demo["tenants"].as_array().unwrap() {
+        gate.put(Tenant::parse(&tenant.to_string()).unwrap()).unwrap();
+    }
+    gate
+}
+
+/// Text that looks like parts of requests, and text that does not.
+fn hostile() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "acme", "globex", ".", "..", "app.example.com", "localhost", "/t/", "/", "%2f", "%2e", "%", "\\", "@", ":", "[", "]", "::1",
+        "127.0.0.1", "xn--", "ü", "\0", " ", ",", "?", "#", "_", "-", "A", "0x7f", "tenant=", "&", "=", "api", "webhooks", "\u{202e}",
+    ]);
+    prop_oneof![prop::collection::vec(pieces, 0..8).prop_map(|pieces| pieces.concat()), any::<String>()]
+}
+
+/// JSON of any shape, with names that mean something.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        hostile().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 8, |inner| {
+        let name = prop::sample::select(vec![
+            "version", "resolution", "strategies", "strategy", "features", "limits", "plans", "routes", "id", "slug", "plan", "rules",
+            "when", "value", "default", "kind", "window_ms", "limit", "overrides", "domains", "pro@1", "x",
+        ]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::vec((name, inner), 0..8).prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+/// The document with one value somewhere replaced.
+fn damaged(mut document: Value, path: &[prop::sample::Index], by: Value) -> Value {
+    let Some((step, rest)) = path.split_first() else { return by };
+    match &mut document {
+        Value::Object(members) if !members.is_empty() => {
+            let key = members.keys().nth(step.index(members.len())).unwrap().clone();
+            members[&key] = damaged(members[&key].take(), rest, by);
+        }
+        Value::Array(entries) if !entries.is_empty() => {
+            let index = step.index(entries.len());
+            entries[index] = damaged(entries[index].take(), rest, by);
+        }
+        _ => return by,
+    }
+    document
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_document_panics(document in any_json()) {
+        let text = document.to_string();
+        let _ = Catalog::parse(&text);
+        let _ = Tenant::parse(&text);
+        let _ = DecideBody::parse(&text);
+        let _ = parse_seed(&text);
+    }
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = Catalog::parse(&text);
+        let _ = Tenant::parse(&text);
+        let _ = DecideBody::parse(&text);
+    }
+
+    #[test]
+    fn a_damaged_document_is_refused_with_paths_or_works(path in prop::collection::vec(any::<prop::sample::Index>(), 1..7), by in any_json()) {
+        let text = damaged(demo(), &path, by).to_string();
+        match parse_seed(&text) {
+            Err(problems) => prop_assert!(!problems.0.is_empty() && problems.0.iter().all(|problem| problem.path.starts_with('$'))),
+            Ok((catalog, tenants)) => {
+                let mut gate = LocalGate::with(tenantgate::gate::Plans::new(catalog));
+                for tenant in tenants {
+                    let id = tenant.id.to_string();
+                    gate.put(tenant).unwrap();
+                    let ask = Ask { tenant: Some(&id), all_features: true, ..Ask::default() };
+                    let _ = transcript(&gate.decide(&Request::default(), &ask, UnixMillis::new(1_780_000_000_000)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_request_panics(host in hostile(), path in hostile(), query in hostile(), header in hostile(), method in hostile(), attribute in hostile(), number in any::<f64>(), now in any::<u64>()) {
+        let headers = [("x-tenant-id", header.as_str())];
+        let context = [("targeting_key", Attribute::Text(&attribute)), ("n", Attribute::Number(number))];
+        let mut gate = demo_gate();
+        for headers in [&headers[..], &[]] {
+            let request = Request { method: &method, host: &host, path: &path, query: &query, headers, context: &context, explain: true, ..Request::default() };
+            let ask = Ask { all_features: true, ..Ask::default() };
+            let decision = gate.decide(&request, &ask, UnixMillis::new(now));
+            let _ = transcript(&decision);
+            // Without a signal for a tenant there is no tenant; central and public routes apart there is no entry.
+            if decision.tenant.is_none() && decision.allowed() {
+                let folded = path.replace("//", "/");
+                prop_assert!(folded.contains("pricing") || folded.contains("well-known"), "{host} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_decision(host in hostile(), path in hostile(), now in 0..UnixMillis::MAX.get()) {
+        let request = Request { host: &host, path: &path, explain: true, ..Request::default() };
+        let decide = || transcript(&demo_gate().decide(&request, &Ask::default(), UnixMillis::new(now))).to_string();
+        prop_assert_eq!(decide(), decide());
+    }
+
+    #[test]
+    fn a_comparable_host_is_its_own_comparable_form(text in hostile()) {
+        if let Some(host) = host::parse(&text) {
+            let again = host::parse(host.as_str());
+            prop_assert_eq!(again.as_ref().map(host::Host::as_str), Some(host.as_str()));
+            prop_assert!(host.as_str().len() <= 253 && host.as_str().is_ascii());
+        }
+    }
+
+    #[test]
+    fn names_hold_what_their_patterns_say(text in "[a-zA-Z0-9_.@-]{0,70}") {
+        if let Some(slug) = Slug::parse(&text) {
+            prop_assert!(!slug.as_str().starts_with("xn--") && !slug.as_str().starts_with('-') && slug.as_str().len() <= 63);
+        }
+        if let Some(id) = TenantId::parse(&text) {
+            prop_assert!(id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+        }
+    }
+
+    /// A rate admits exactly what its definition says: `burst` at once, and in any span of time at most
+    /// burst + limit × span / window, reached when demand never ceases.
+    #[test]
+    fn a_rate_admits_exactly_what_it_says(limit in 1_u64..200, burst in 1_u64..50, window_ms in 1_u64..100_000, gaps in prop::collection::vec(0_u64..5_000, 1..200)) {
+        let meter = Meter::rate(limit, burst, window_ms);
+        let (mut now, mut counter, mut admitted) = (1_780_000_000_000_u64, None, 0_u64);
+        let start = now;
+        for gap in gaps {
+            now += gap;
+            loop {
+                let (verdict, next) = Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now));
+                if !verdict.allowed {
+                    // It passes when it said it would, and not a millisecond before.
+                    let retry = verdict.retry_after_ms.unwrap();
+                    prop_assert!(retry > 0);
+                    prop_assert!(Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now + retry)).0.allowed);
+                    prop_assert!(!Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now + retry - 1)).0.allowed);
+                    break;
+                }
+                counter = Some(next);
+                admitted += 1;
+                let most = u128::from(burst) * u128::from(window_ms) + u128::from(limit) * u128::from(now - start);
+                prop_assert!(u128::from(admitted) * u128::from(window_ms) <= most);
+            }
+        }
+        // Demand never ceased at the end: what could be admitted without carrying more than the burst over, was.
+        prop_assert!(admitted >= burst);
+    }
+
+    #[test]
+    fn steps_never_panic_and_never_exceed(ops in prop::collection::vec((0_u8..3, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
+        let mut book = Book::default();
+        for (kind, limit, burst, span, cost, now) in ops {
+            let now = UnixMillis::new(now);
+            let meter = match kind {
+                0 => Meter::rate(limit, burst, span),
+                1 => Meter::Quota { limit: (limit % 3 > 0).then_some(limit), starts_ms: span, ends_ms: span.saturating_add(burst) },
+                _ => Meter::Gauge { limit: Some(limit) },
+            };
+            let op = match cost % 5 { 0 => Op::Release(cost), 1 => Op::Set(cost), _ => Op::Take(cost) };
+            let outcome = book.take(&[Charge { counter: "c", meter, op, shadow: false }], now);
+            let verdict = outcome.verdicts[0];
+            if verdict.allowed && kind == 1 {
+                prop_assert!(verdict.limit.is_none_or(|limit| verdict.used <= limit));
+            }
+        }
+    }
+
+    #[test]
+    fn a_denial_consumes_nothing(limits in prop::collection::vec((1_u64..20, 0_u64..30), 1..6), rounds in 1_usize..20) {
+        let mut book = Book::default();
+        let now = UnixMillis::new(1_000_000);
+        let names: Vec<String> = (0..limits.len()).map(|index| format!("t/{index}")).collect();
+        let charges: Vec<_> = limits.iter().zip(&names).map(|((limit, cost), counter)| {
+            let meter = Meter::Quota { limit: Some(*limit), starts_ms: 0, ends_ms: 10_000_000 };
+            Charge { counter, meter, op: Op::Take(*cost), shadow: false }
+        }).collect();
+        for _ in 0..rounds {
+            let before: Vec<_> = names.iter().map(|name| book.get(name)).collect();
+            let outcome = book.take(&charges, now);
+            let after: Vec<_> = names.iter().map(|name| book.get(name)).collect();
+            prop_assert_eq!(outcome.allowed, outcome.verdicts.iter().all(|verdict| verdict.allowed));
+            if !outcome.allowed {
+                prop_assert_eq!(before, after);
+            }
+        }
+    }
+
+    #[test]
+    fn periods_hold_their_time_and_join_without_gaps(anchor in 0_u64..4_102_444_800_000, now in 0_u64..4_102_444_800_000, index in 0_usize..5) {
+        let period = [Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year][index];
+        let (anchor, now) = (UnixMillis::new(anchor), UnixMillis::new(now));
+        let (start, end) = bounds(period, anchor, now);
+        prop_assert!(start <= now && now < end, "{start} {now} {end}");
+        prop_assert_eq!(bounds(period, anchor, start), (start, end));
+        let (next, _) = bounds(period, anchor, end);
+        prop_assert_eq!(next, end);
+    }
+
+    #[test]
+    fn rollouts_are_proportional(share in 1_u32..100, salt in "[a-z]{1,12}") {
+        let inside = (0..2_000_u32).filter(|user| bucket(Murmur3::default().and(salt.as_bytes()).and(format!("user-{user}").as_bytes()).finish(), 100) < share).count();
+        let expected = 20.0 * f64::from(share);
+        // Five standard deviations of the binomial distribution: a hash that is fair stays within.
+        let deviation = 5.0 * (2_000.0 * f64::from(share) / 100.0 * (1.0 - f64::from(share) / 100.0)).sqrt();
+        prop_assert!((f64::from(u32::try_from(inside).unwrap()) - expected).abs() <= deviation, "{inside} of 2000 at {share} %");
+    }
+}
+
+/// Values of the reference implementation (SMHasher, `MurmurHash3_x86_32`, seed 0), and buckets of flagd's fractional v2.
+#[test]
+fn golden_hashes() {
+    for (text, expected) in [("", 0_u32), ("a", 0x3C25_69B2), ("abc", 0xB3DD_93FA), ("abcd", 0x43ED_676A), ("Hello, world!", 0xC036_3E43)] {
+        assert_eq!(Murmur3::default().and(text.as_bytes()).finish(), expected, "{text}");
+    }
+}
+
+#[test]
+fn golden_buckets() {
+    let vectors: Value = serde_json::from_str(include_str!("vectors/rollout/buckets.json")).unwrap();
+    for vector in vectors["buckets"].as_array().unwrap() {
+        let (key, user, total) = (vector[0].as_str().unwrap(), vector[1].as_str().unwrap(), u32::try_from(vector[2].as_u64().unwrap()).unwrap());
+        let found = bucket(Murmur3::default().and(key.as_bytes()).and(user.as_bytes()).finish(), total);
+        assert_eq!(json!(found), vector[3], "{key} {user}");
+    }
+}
+
+#[test]
+fn every_bound_holds_at_it_and_past_it() {
+    use tenantgate::model::bounds::*;
+    let mut gate = demo_gate();
+    let mut code = |request: &Request<'_>| gate.decide(request, &Ask::default(), UnixMillis::new(0)).code;
+    let base = Request { host: "acme.localhost", path: "/.well-known", ..Request::default() };
+
+    let path = |bytes: usize| format!("/.well-known/{}", "a".repeat(bytes - 13));
+    assert_eq!(code(&Request { path: &path(MAX_PATH_BYTES), ..base }), Code::Allowed);
+    assert_eq!(code(&Request { path: &path(MAX_PATH_BYTES + 1), ..base }), Code::BadRequest);
+
+    assert_eq!(code(&Request { query: &"a".repeat(MAX_QUERY_BYTES), ..base }), Code::Allowed);
+    assert_eq!(code(&Request { query: &"a".repeat(MAX_QUERY_BYTES + 1), ..base }), Code::BadRequest);
+
+    let header = "a".repeat(MAX_SIGNAL_BYTES + 1);
+    assert_eq!(code(&Request { headers: &[("x-tenant-id", &header)], ..base }), Code::BadRequest);
+    assert_eq!(code(&Request { headers: &[("x-tenant-id", &header[..MAX_SLUG_BYTES])], ..base }), Code::Allowed);
+
+    let name = |bytes: usize| format!("{}.{}", vec!["a"; 100].join("."), "b".repeat(bytes - 200));
+    assert!(host::parse(&name(MAX_HOST_BYTES)).is_some() && host::parse(&name(MAX_HOST_BYTES + 1)).is_none());
+
+    assert!(Slug::is_valid(&"a".repeat(MAX_SLUG_BYTES)) && !Slug::is_valid(&"a".repeat(MAX_SLUG_BYTES + 1)));
+    assert!(TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES)) && !TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES + 1)));
+
+    let attributes: Vec<_> = (0..=MAX_ATTRIBUTES).map(|_| ("a", Attribute::Bool(true))).collect();
+    assert_eq!(code(&Request { context: &attributes[1..], ..base }), Code::Allowed);
+    assert_eq!(code(&Request { context: &attributes, ..base }), Code::BadRequest);
+
+    let spaces = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2));
+    assert!(DecideBody::parse(&spaces(MAX_BODY_BYTES)).is_ok() && DecideBody::parse(&spaces(MAX_BODY_BYTES + 1)).is_err());
+    let bytes = |problems: tenantgate::model::Problems, max: usize| problems.0.iter().any(|problem| problem.expected == format!("at most {max} bytes"));
+    assert!(bytes(Tenant::parse(&spaces(MAX_RECORD_BYTES + 1)).unwrap_err(), MAX_RECORD_BYTES));
+    assert!(!bytes(Tenant::parse(&spaces(MAX_RECORD_BYTES)).unwrap_err(), MAX_RECORD_BYTES));
+    assert!(bytes(Catalog::parse(&spaces(MAX_CATALOG_BYTES + 1)).unwrap_err(), MAX_CATALOG_BYTES));
+    assert!(!bytes(Catalog::parse(&spaces(MAX_CATALOG_BYTES)).unwrap_err(), MAX_CATALOG_BYTES));
+}
+
+/// Lists in documents: at their bound they pass, past it they are refused by name.
+#[test]
+fn every_bound_of_documents() {
+    use tenantgate::model::bounds::*;
+    let catalog = |changes: Value| {
+        let mut catalog = json!({ "version": 1, "resolution": { "strategies": [{ "strategy": "header" }] } });
+        catalog.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        Catalog::parse(&catalog.to_string())
+    };
+    let keyed = |count: usize, prefix: &str, suffix: &str, value: Value| -> Value {
+        (0..count).map(|index| (format!("{prefix}{index}{suffix}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
+    };
+    let listed = |count: usize, value: &dyn Fn(usize) -> Value| -> Value { (0..count).map(value).collect::<Vec<_>>().into() };
+    let feature = |changes: Value| catalog(json!({ "features": { "f": changes } }));
+    let rule = |when: Value| json!({ "name": "r", "value": true, "when": when });
+    type Case<'a> = (&'a str, usize, Box<dyn Fn(usize) -> Result<Catalog, tenantgate::model::Problems> + 'a>);
+    let cases: Vec<Case<'_>> = vec![
+        ("features", MAX_FEATURES, Box::new(|n| catalog(json!({ "features": keyed(n, "f", "", json!({})) })))),
+        ("limits", MAX_LIMITS, Box::new(|n| catalog(json!({ "limits": keyed(n, "l", "", json!({ "kind": "gauge", "default": 1 })) })))),
+        ("plans", MAX_PLANS, Box::new(|n| catalog(json!({ "plans": keyed(n, "p", "@1", json!({})) })))),
+        ("routes", MAX_ROUTES, Box::new(|n| catalog(json!({ "routes": listed(n, &|i| json!({ "path": format!("/{i}") })) })))),
+        ("central_hosts", MAX_HOSTS, Box::new(|n| catalog(json!({ "resolution": { "strategies": [{ "strategy": "header" }], "central_hosts": listed(n, &|i| json!(format!("h{i}"))) } })))),
+        ("variants", MAX_VARIANTS, Box::new(|n| feature(json!({ "variants": keyed(n, "v", "", json!(true)) })))),
+        ("rules", MAX_RULES, Box::new(|n| feature(json!({ "rules": listed(n, &|_| rule(json!([]))) })))),
+        ("when", MAX_CONDITIONS, Box::new(|n| feature(json!({ "rules": [rule(listed(n, &|_| json!({ "attribute": "a", "op": "exists" })))] })))),
+        ("value", MAX_CONDITION_VALUES, Box::new(|n| feature(json!({ "rules": [rule(json!([{ "attribute": "a", "op": "in", "value": listed(n, &|i| json!(i)) }]))] })))),
+        ("split", MAX_VARIANTS, Box::new(|n| feature(json!({ "rules": [{ "name": "r", "rollout": { "split": listed(n, &|_| json!({ "weight": 1, "value": true })) } }] })))),
+    ];
+    for (name, max, parse) in cases {
+        assert_eq!(parse(max).err(), None, "{name} at {max}");
+        let problems = parse(max + 1).expect_err(name).to_string();
+        assert!(problems.contains(&format!("at most {max}")) && problems.contains(name), "{name}: {problems}");
+    }
+    let prerequisites = |n: usize| {
+        let mut features = keyed(n, "g", "", json!({}));
+        features["f"] = json!({ "requires": listed(n, &|i| json!(format!("g{i}"))) });
+        catalog(json!({ "features": features }))
+    };
+    assert!(prerequisites(MAX_PREREQUISITES).is_ok() && prerequisites(MAX_PREREQUISITES + 1).is_err());
+    let strategies = [json!({ "strategy": "header" }), json!({ "strategy": "header" })];
+    assert!(catalog(json!({ "resolution": { "strategies": strategies } })).unwrap_err().to_string().contains("each strategy once"));
+    let circle = json!({ "features": { "a": { "requires": ["b"] }, "b": { "requires": ["c"] }, "c": { "requires": ["a"] } } });
+    assert_eq!(catalog(circle).unwrap_err().0.len(), 3);
+
+    let tenant = |changes: Value| {
+        let mut tenant = json!({ "id": "t", "slug": "t", "plan": "p@1" });
+        tenant.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        Tenant::parse(&tenant.to_string())
+    };
+    let domains = |n: usize| tenant(json!({ "domains": listed(n, &|i| json!({ "host": format!("h{i}.example") })) }));
+    assert!(domains(MAX_DOMAINS).is_ok() && domains(MAX_DOMAINS + 1).is_err());
+    let overrides = |n: usize| tenant(json!({ "overrides": listed(n, &|_| json!({ "feature": "f", "value": true })) }));
+    assert!(overrides(MAX_OVERRIDES).is_ok() && overrides(MAX_OVERRIDES + 1).is_err());
+    let addons = |n: usize| tenant(json!({ "addons": listed(n, &|i| json!(format!("a{i}"))) }));
+    assert!(addons(MAX_ADDONS).is_ok() && addons(MAX_ADDONS + 1).is_err());
+    let family = |n: usize| {
+        let tenants = listed(n, &|i| if i == 0 { json!({ "id": "t0", "slug": "t0", "plan": "p@1" }) } else { json!({ "id": format!("t{i}"), "slug": format!("t{i}"), "parent": format!("t{}", i - 1) }) });
+        parse_seed(&json!({ "catalog": { "version": 1, "resolution": { "strategies": [{ "strategy": "header" }] }, "plans": { "p@1": {} } }, "tenants": tenants }).to_string())
+    };
+    assert_eq!(family(MAX_HIERARCHY_DEPTH).err(), None);
+    assert!(family(MAX_HIERARCHY_DEPTH + 1).unwrap_err().to_string().contains("generations"));
+    let many = keyed(MAX_PROBLEMS + 50, "unknown", "", json!(1));
+    assert_eq!(catalog(many).unwrap_err().0.len(), MAX_PROBLEMS + 1);
+}

@@ -1,0 +1,393 @@
+// The Worker in front of an origin: what clients see, what the origin sees, what survives.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
+import { OPERATOR, storage, worker } from "./harness.mjs";
+
+const seed = {
+  catalog: {
+    version: 1,
+    upgrade_url: "https://example.com/pricing",
+    resolution: {
+      strategies: [
+        { strategy: "subdomain", base_domains: ["app.example.com"] },
+        { strategy: "custom_domain", domain_lookup: "index" },
+        { strategy: "path" }, { strategy: "header" }, { strategy: "query" },
+      ],
+    },
+    routes: [
+      { path: "/", limits: { requests: 1 } },
+      { path: "/hooks", feature: "webhooks" },
+      { path: "/few", limits: { few: 1 } },
+      { path: "/closed", limits: { few: 1, strict: 1 } },
+      { path: "/free" },
+      { path: "/public", access: "public" },
+    ],
+    features: { webhooks: {} },
+    limits: {
+      requests: { kind: "rate", window_ms: 60000, mode: "local", default: 100000 },
+      few: { kind: "quota", period: "month", mode: "strict", default: 20 },
+      strict: { kind: "quota", period: "month", on_error: "closed", default: 1000 },
+    },
+    plans: { "free@1": {}, "pro@1": { features: ["webhooks"], limits: { few: 1000 } } },
+  },
+  tenants: [
+    { id: "t_acme", slug: "acme", plan: "free@1", domains: [{ host: "app.acme.com", state: "verified" }, { host: "xn--bcher-kva.example", state: "verified" }] },
+    { id: "t_victim", slug: "victim", plan: "pro@1" },
+    { id: "t_hot", slug: "hot", plan: "free@1" },
+    { id: "t_trap", slug: "trap", plan: "free@1" },
+    { id: "t_down", slug: "down", plan: "free@1" },
+    { id: "t_suspended", slug: "suspended", plan: "free@1", status: "suspended" },
+    { id: "t_new", slug: "new", plan: "free@1", status: "provisioning" },
+  ],
+};
+
+// Answers with what it was sent; upgrades WebSockets to an echo.
+const origin = `export default { async fetch(request) {
+  if (request.headers.get("upgrade") === "websocket") {
+    const [client, server] = Object.values(new WebSocketPair());
+    server.accept();
+    server.addEventListener("message", ({ data }) => server.send(request.headers.get("x-tenant-id") + ":" + data));
+    return new Response(null, { status: 101, webSocket: client });
+  }
+  return Response.json({ method: request.method, url: request.url, headers: Object.fromEntries(request.headers), body: await request.text() },
+    { headers: { "x-origin": "yes" } });
+} }`;
+
+const acme = { host: "acme.app.example.com" };
+
+describe("without an upstream", () => {
+  let gate;
+  before(async () => { gate = await worker({ seed }); });
+  after(() => gate.stop());
+
+  test("the decision itself is the answer", async () => {
+    const response = await gate.send("/x", acme);
+    assert.equal(response.status, 200);
+    const body = await response.json();
+    assert.equal(body.code, "ALLOWED");
+    assert.deepEqual(body.tenant, { id: "t_acme", slug: "acme", plan: "free@1", status: "active" });
+    assert.equal(response.headers.get("ratelimit-policy"), '"requests";q=100000;w=60');
+    assert.match(response.headers.get("ratelimit"), /^"requests";r=\d+;t=\d+$/);
+    assert.equal(response.headers.get("cache-control"), "private, no-store");
+  });
+
+  test("errors have one envelope, and say what to do", async () => {
+    const response = await gate.send("/hooks", acme);
+    assert.equal(response.status, 403);
+    assert.deepEqual(await response.json(), {
+      error: {
+        code: "FEATURE_NOT_AVAILABLE", message: "this feature is not part of the current plan",
+        details: { current_plan: "free@1", feature: "webhooks", upgrade_url: "https://example.com/pricing" },
+      },
+    });
+  });
+
+  test("problem+json where the client asks for it", async () => {
+    const response = await gate.send("/hooks", { ...acme, headers: { accept: "application/problem+json" } });
+    assert.equal(response.headers.get("content-type"), "application/problem+json");
+    const problem = await response.json();
+    assert.equal(problem.status, 403);
+    assert.equal(problem.type, "urn:tenantgate:error:FEATURE_NOT_AVAILABLE");
+    assert.equal(problem.feature, "webhooks");
+  });
+
+  test("statuses", async () => {
+    assert.equal((await gate.send("/x", { host: "suspended.app.example.com" })).status, 403);
+    const provisioning = await gate.send("/x", { host: "new.app.example.com" });
+    assert.equal(provisioning.status, 503);
+    assert.equal(provisioning.headers.get("retry-after"), "5");
+    assert.equal((await gate.send("/x", { host: "nobody.app.example.com" })).status, 404);
+  });
+
+  test("names beyond ASCII arrive as A-labels", async () => {
+    const response = await gate.send("/x", { host: "bücher.example" });
+    assert.equal((await response.json()).tenant.id, "t_acme");
+  });
+
+  test("X-Forwarded-Host is not the host", async () => {
+    const response = await gate.send("/x", { ...acme, headers: { "x-forwarded-host": "victim.app.example.com" } });
+    assert.equal((await response.json()).tenant.id, "t_acme");
+  });
+
+  test("methods, OPTIONS and HEAD do not skip the gate", async () => {
+    for (const method of ["OPTIONS", "HEAD", "PUT", "DELETE"]) {
+      const response = await gate.send("/hooks", { ...acme, method, headers: { "x-http-method-override": "GET" } });
+      assert.equal(response.status, 403, method);
+    }
+  });
+
+  test("oversized and hostile requests are refused, and the next one is served", async () => {
+    const long = "a".repeat(10_000);
+    for (const [path, init] of [
+      [`/?tenant=${long}`, acme], [`/${long}`, acme], ["/", { ...acme, headers: { "x-tenant-id": long } }],
+      ["/?tenant=a&tenant=b", acme], ["/?tenant[]=victim", acme], ["/", { ...acme, headers: { "x-tenant-id": "__proto__" } }],
+      ["/t/acme%2Fvictim", acme], ["/t//victim", acme], ["/t/acme;v=victim", acme],
+    ]) {
+      assert.equal((await gate.send(path, init)).status, 400, path.slice(0, 40));
+    }
+    assert.equal((await gate.send("/x", acme)).status, 200);
+  });
+
+  test("explain shows the steps to the operator only, and costs nothing", async () => {
+    const plain = await gate.send("/few", { ...acme, headers: { "x-gate-explain": "wrong" } });
+    assert.equal((await plain.json()).trace, undefined);
+    const explained = await (await gate.send("/few", { ...acme, headers: { "x-gate-explain": OPERATOR } })).json();
+    assert(explained.trace.some(({ stage, found }) => stage === "tenant" && found.includes("subdomain names `t_acme`")));
+    assert(explained.trace.some(({ stage, found }) => stage === "quota" && found.includes("`few`")));
+    const after = await (await gate.send("/few", acme)).json();
+    assert.equal(after.limits[0].used, 2);
+    const denied = await (await gate.send("/hooks", { ...acme, headers: { "x-gate-explain": OPERATOR } })).json();
+    const last = denied.trace.at(-1);
+    assert.equal(last.passed, false);
+    assert.match(last.remedy, /granted by pro@1/);
+  });
+});
+
+describe("the gate's own endpoints", () => {
+  let gate;
+  before(async () => { gate = await worker({ seed }); });
+  after(() => gate.stop());
+
+  test("health and description", async () => {
+    const health = await gate.send("/_gate/healthz");
+    assert.deepEqual(await health.json(), { status: "ok", catalog: 1 });
+    const openapi = await (await gate.send("/_gate/openapi.json")).json();
+    assert.equal(openapi.openapi.slice(0, 2), "3.");
+    assert("/_gate/v1/decide" in openapi.paths);
+  });
+
+  test("wrong calls", async () => {
+    const code = async (path, init) => {
+      const response = await gate.send(path, init);
+      return [response.status, (await response.json()).error.code];
+    };
+    assert.deepEqual(await code("/_gate/nothing"), [404, "NOT_FOUND"]);
+    assert.deepEqual(await code("/_gate/v1/decide"), [405, "METHOD_NOT_ALLOWED"]);
+    assert.deepEqual(await code("/_gate/healthz", { method: "POST" }), [405, "METHOD_NOT_ALLOWED"]);
+    assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", body: "{}" }), [401, "UNAUTHENTICATED"]);
+    assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", body: "{}", headers: { authorization: "Bearer x" } }), [401, "UNAUTHENTICATED"]);
+    const operator = { authorization: `Bearer ${OPERATOR}` };
+    assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", headers: operator, body: " ".repeat(70_000) }), [413, "PAYLOAD_TOO_LARGE"]);
+    assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", headers: operator, body: "{" }), [400, "BAD_REQUEST"]);
+  });
+
+  test("a body is refused with all its problems", async () => {
+    const { status, body } = await gate.decide({ tenant: 7, limits: { few: -1 }, contxt: {} });
+    assert.equal(status, 400);
+    assert.deepEqual(body.error.details.problems.map(({ path }) => path).sort(), ["$.contxt", "$.limits.few", "$.tenant"]);
+  });
+
+  test("quantities that are none", async () => {
+    for (const quantity of [-100, 0.1, "1", null, true]) {
+      assert.equal((await gate.decide({ tenant: "t_acme", limits: { few: quantity } })).status, 400, String(quantity));
+    }
+  });
+
+  test("without an operator's token the API is closed", async () => {
+    const closed = await worker({ seed, bindings: { OPERATOR_TOKEN: "" } });
+    after(() => closed.stop());
+    const response = await closed.send("/_gate/v1/decide", { method: "POST", body: "{}", headers: { authorization: "Bearer " } });
+    assert.equal(response.status, 401);
+  });
+});
+
+describe("in front of an origin", () => {
+  let gate;
+  before(async () => { gate = await worker({ seed, origin, bindings: { PROXY_SECRET: "s3cret" } }); });
+  after(() => gate.stop());
+  const seen = async (path, init) => {
+    const response = await gate.send(path, init);
+    assert.equal(response.status, 200);
+    return { response, seen: await response.json() };
+  };
+
+  test("the origin sees the tenant, and nothing that the client said of it", async () => {
+    const { response, seen: request } = await seen("/t/acme/api/tasks?a=1&tenant=acme&b=%20", {
+      ...acme, method: "POST", body: "hello",
+      headers: { "x-tenant-id": "acme", "x-tenant-plan": "enterprise", "x-tenant-anything": "x", "x-other": "kept" },
+    });
+    assert.equal(new URL(request.url).pathname, "/api/tasks");
+    assert.equal(new URL(request.url).search, "?a=1&b=%20");
+    assert.equal(request.method, "POST");
+    assert.equal(request.body, "hello");
+    assert.equal(request.headers["x-tenant-id"], "t_acme");
+    assert.equal(request.headers["x-tenant-slug"], "acme");
+    assert.equal(request.headers["x-tenant-plan"], "free@1");
+    assert.equal(request.headers["x-tenant-anything"], undefined);
+    assert.equal(request.headers["x-other"], "kept");
+    assert.equal(response.headers.get("x-origin"), "yes");
+    assert.match(response.headers.get("ratelimit"), /"requests";r=/);
+    assert.match(response.headers.get("vary"), /x-tenant-id/);
+  });
+
+  test("public routes go through without a tenant", async () => {
+    const { seen: request } = await seen("/public/x", { host: "nobody.app.example.com", headers: { "x-tenant-id": "victim" } });
+    assert.equal(request.headers["x-tenant-id"], undefined);
+  });
+
+  test("denials do not reach the origin", async () => {
+    const response = await gate.send("/hooks", acme);
+    assert.equal(response.status, 403);
+    assert.equal(response.headers.get("x-origin"), null);
+  });
+
+  test("a trusted proxy may say the host; others may not", async () => {
+    const forwarded = { "x-forwarded-host": "victim.app.example.com" };
+    const trusted = await seen("/x", { ...acme, headers: { ...forwarded, "x-gate-proxy-secret": "s3cret" } });
+    assert.equal(trusted.seen.headers["x-tenant-id"], "t_victim");
+    assert.equal(trusted.seen.headers["x-gate-proxy-secret"], undefined);
+    const other = await seen("/x", { ...acme, headers: { ...forwarded, "x-gate-proxy-secret": "guess" } });
+    assert.equal(other.seen.headers["x-tenant-id"], "t_acme");
+  });
+
+  test("WebSocket upgrades pass", async () => {
+    const response = await gate.send("/x", { ...acme, headers: { upgrade: "websocket" } });
+    assert.equal(response.status, 101);
+    const socket = response.webSocket;
+    socket.accept();
+    const answer = new Promise((resolve) => socket.addEventListener("message", ({ data }) => resolve(data)));
+    socket.send("hi");
+    assert.equal(await answer, "t_acme:hi");
+    socket.close();
+  });
+
+  test("an upgrade is gated like any request", async () => {
+    assert.equal((await gate.send("/hooks", { ...acme, headers: { upgrade: "websocket" } })).status, 403);
+  });
+});
+
+describe("the ledger", () => {
+  test("parallel requests: exactly the limit passes, and a restart forgets nothing", async () => {
+    const disk = await storage();
+    after(() => disk.remove());
+    let gate = await worker({ seed, storage: disk.folder });
+    const statuses = async (count) => {
+      const responses = await Promise.all(Array.from({ length: count }, () => gate.send("/few", { host: "hot.app.example.com" })));
+      return responses.map(({ status }) => status);
+    };
+    const first = await statuses(200);
+    assert.equal(first.filter((status) => status === 200).length, 20);
+    assert.equal(first.filter((status) => status === 429).length, 180);
+    await gate.stop();
+    gate = await worker({ storage: disk.folder });
+    after(() => gate.stop());
+    const { body } = await gate.decide({ tenant: "t_hot", limits: { few: 0 } });
+    assert.equal(body.limits[0].used, 20);
+    assert.equal((await statuses(1))[0], 429);
+  });
+
+  test("one isolate or the API, one count", async () => {
+    const gate = await worker({ seed });
+    after(() => gate.stop());
+    await gate.decide({ tenant: "t_acme", limits: { few: 19 } });
+    assert.equal((await gate.send("/few", acme)).status, 200);
+    const refused = await gate.send("/few", acme);
+    assert.equal(refused.status, 429);
+    const { error } = await refused.json();
+    assert.equal(error.code, "QUOTA_EXCEEDED");
+    assert.equal(error.details.used, 20);
+    assert(Number(refused.headers.get("retry-after")) > 0);
+  });
+
+  test("unknown tenants create no ledger", async () => {
+    const disk = await storage();
+    after(() => disk.remove());
+    const gate = await worker({ seed, storage: disk.folder });
+    after(() => gate.stop());
+    const files = async () => (await readdir(disk.folder, { recursive: true })).filter((name) => /TenantLedger.*\.sqlite$/.test(name) && !name.includes("metadata"));
+    const flood = Array.from({ length: 100 }, (_, i) => gate.send("/few", { host: `flood-${i}.app.example.com` }));
+    for (const response of await Promise.all(flood)) assert.equal(response.status, 404);
+    assert.equal((await gate.send("/few", { host: "suspended.app.example.com" })).status, 403);
+    assert.deepEqual(await files(), []);
+    assert.equal((await gate.send("/few", acme)).status, 200);
+    assert.equal((await files()).length, 1);
+  });
+
+  test("without a ledger each limit's on_error decides, and the decision says so", async () => {
+    const gate = await worker({ seed, ledger: false });
+    after(() => gate.stop());
+    const open = await gate.send("/few", { host: "down.app.example.com" });
+    assert.equal(open.status, 200);
+    assert.deepEqual((await open.json()).fallback, ["ledger"]);
+    const closed = await gate.send("/closed", { host: "down.app.example.com" });
+    assert.equal(closed.status, 503);
+    assert.equal((await closed.json()).error.code, "LEDGER_UNAVAILABLE");
+    assert.equal((await gate.send("/few", { host: "suspended.app.example.com" })).status, 403);
+  });
+});
+
+describe("faults", () => {
+  test("after a trap in the Worker the next request is served, with the counters right", async () => {
+    const gate = await worker({ seed });
+    after(() => gate.stop());
+    const trap = { host: "trap.app.example.com" };
+    assert.equal((await gate.send("/few", trap)).status, 200);
+    const trapped = await gate.send("/few", { ...trap, headers: { "x-fault": "trap" } }).catch(() => ({ status: 500 }));
+    assert.equal(trapped.status, 500);
+    const next = await gate.send("/few", trap);
+    assert.equal(next.status, 200);
+    assert.equal((await next.json()).limits[0].used, 2);
+  });
+
+  test("after a trap in the ledger its counters are read again from disk", async () => {
+    const gate = await worker({ seed });
+    after(() => gate.stop());
+    const trap = { host: "trap.app.example.com" };
+    assert.equal((await gate.send("/few", trap)).status, 200);
+    // `few` opens where the ledger fails: the request is let through, marked, and not counted.
+    const trapped = await gate.send("/few", { ...trap, headers: { "x-fault": "trap-ledger" } });
+    assert.deepEqual((await trapped.json()).fallback, ["ledger"]);
+    const next = await (await gate.send("/few", trap)).json();
+    assert.equal(next.limits[0].used, 2);
+  });
+
+  test("no catalog: 503, and it heals by itself", async () => {
+    const gate = await worker({});
+    after(() => gate.stop());
+    const response = await gate.send("/x", acme);
+    assert.equal(response.status, 503);
+    assert.equal((await response.json()).error.code, "SNAPSHOT_UNAVAILABLE");
+    assert.equal((await gate.send("/_gate/healthz")).status, 503);
+  });
+
+  test("a record that cannot be read: 503, not a wrong answer", async () => {
+    const gate = await worker({ seed });
+    after(() => gate.stop());
+    await gate.kv.put("tenant:t_acme", '{"id": "t_victim", "slug": "acme", "plan": "pro@1"}');
+    const response = await gate.send("/x", acme);
+    assert.equal(response.status, 503);
+    assert(gate.log.some((line) => line.includes("belongs to another tenant")), gate.log.join("\n"));
+  });
+});
+
+describe("the custom strategy", () => {
+  const custom = { ...seed, catalog: { ...seed.catalog, resolution: { strategies: [{ strategy: "custom" }] } } };
+  const resolver = `export default { async fetch(request) {
+    const who = new URL(request.url).searchParams.get("who");
+    if (who === "throw") throw new Error("no");
+    if (who === "slow") await new Promise(() => {});
+    if (who === "odd") return Response.json({ tenant: 7 });
+    return who ? Response.json({ tenant: who }) : new Response(null, { status: 204 });
+  } }`;
+
+  test("names a tenant, nobody, or fails", async () => {
+    const gate = await worker({ seed: custom, resolver });
+    after(() => gate.stop());
+    const code = async (who) => (await (await gate.send(`/x?who=${who}`)).json());
+    assert.equal((await code("acme")).tenant.id, "t_acme");
+    assert.equal((await code("")).error.code, "TENANT_NOT_FOUND");
+    assert.equal((await code("a/b")).error.code, "BAD_REQUEST");
+    for (const who of ["throw", "slow", "odd"]) assert.equal((await code(who)).error.code, "RESOLVER_FAILED", who);
+  });
+});
+
+test("the demo's document is served", async () => {
+  const demo = readFileSync(new URL("../../examples/demo.json", import.meta.url), "utf8");
+  const gate = await worker({ seed: demo });
+  after(() => gate.stop());
+  const response = await gate.send("/api/tasks", { host: "acme.localhost" });
+  assert.equal(response.status, 200);
+});
