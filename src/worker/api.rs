@@ -64,7 +64,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
         let step = isolate::with_gate(|gate| gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now));
         match step {
             Step::Done(decision) => return reply::answer(&decision),
-            Step::Charge(pending) => return reply::answer(&isolate::charge(pending, config, call.fault(), call.now).await),
+            Step::Charge(pending) => return reply::answer(&isolate::charge(pending, config, call.now).await),
             Step::Fetch(need) => {
                 if isolate::fetch(need, config, &call.context, call.now).await.is_err() {
                     return reply::answer(&isolate::unavailable(call.now));

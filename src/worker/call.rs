@@ -20,6 +20,7 @@ const AUTHORIZATION: usize = 1;
 const EXPLAIN: usize = 2;
 const FORWARDED_HOST: usize = 3;
 const PROXY_SECRET: usize = 4;
+const FAULT: usize = 6;
 
 thread_local! {
     /// Names of all headers that are read, in JavaScript's hands so that they cross only once, and in ours.
@@ -158,16 +159,9 @@ impl Call {
         self.path().starts_with("/_gate/")
     }
 
-    /// A fault to inject; only in builds for tests.
-    #[cfg(feature = "faults")]
+    /// A fault that a test asks for; see [`super::fault`].
     pub(super) fn fault(&self) -> Option<&str> {
-        self.own_header(6)
-    }
-
-    #[cfg(not(feature = "faults"))]
-    #[expect(clippy::unused_self, reason = "the same shape as with faults")]
-    pub(super) fn fault(&self) -> Option<&str> {
-        None
+        self.own_header(FAULT)
     }
 
     /// The headers that were read, by name.

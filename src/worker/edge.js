@@ -63,9 +63,8 @@ export async function resolveCustom(resolver, request, timeoutMs) {
 }
 
 /** Asks a tenant's ledger. Throws where it cannot be reached. */
-export async function order(namespace, name, body, fault) {
-  const headers = fault ? { "x-fault": fault } : undefined;
-  const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body, headers });
+export async function order(namespace, name, body) {
+  const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
   if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
   return response.text();
 }
@@ -86,7 +85,29 @@ export function saveBook(state, counters) {
   );
 }
 
-/** Runs `callback` in the next turn, when the requests that arrived together have been read. */
-export function nextTurn(callback) {
-  setTimeout(callback, 0);
+/**
+ * Serves a ledger: orders that arrive together are handed to `commit` as one group, in a turn of their own.
+ * `commit` takes their texts and returns the answers; where it throws, or traps, the whole group fails.
+ */
+export function serveLedger(commit, maxBytes, maxWaiting) {
+  let waiting = [];
+  const turn = () => {
+    const group = waiting;
+    waiting = [];
+    try {
+      const answers = commit(group.map(({ order }) => order));
+      group.forEach(({ resolve }, i) => resolve(answer(answers[i])));
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+  };
+  const answer = (outcome) => new Response(outcome || null, { status: outcome ? 200 : 400 });
+  return async (request) => {
+    const order = await text(request, maxBytes);
+    if (waiting.length >= maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    return new Promise((resolve, reject) => {
+      waiting.push({ order: order ?? "", resolve, reject });
+      if (waiting.length === 1) setTimeout(turn, 0);
+    });
+  };
 }

@@ -11,13 +11,13 @@ extern "C" {
     pub fn forward(request: &JsValue, upstream: &JsValue, url: &str, removed: &JsValue, added: &str, marks: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
-    pub fn order(namespace: &JsValue, name: &str, body: &str, fault: Option<&str>) -> Promise;
+    pub fn order(namespace: &JsValue, name: &str, body: &str) -> Promise;
     #[wasm_bindgen(catch, js_name = openBook)]
     pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = saveBook)]
     pub fn save_book(state: &JsValue, counters: &str) -> Result<(), JsValue>;
-    #[wasm_bindgen(js_name = nextTurn)]
-    pub fn next_turn(callback: &Function);
+    #[wasm_bindgen(js_name = serveLedger)]
+    pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }
 
 #[wasm_bindgen]

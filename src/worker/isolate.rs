@@ -58,11 +58,12 @@ fn step(call: &Call, config: &Config) -> Step {
 
 /// Decides a request with waiting, and answers it.
 pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) -> JsValue {
+    super::fault(call.fault(), "trap-late");
     loop {
         next = match next {
             Step::Done(decision) => return conclude(&call, config, *decision).await,
             Step::Charge(pending) => {
-                let decision = charge(pending, config, call.fault(), call.now).await;
+                let decision = charge(pending, config, call.now).await;
                 return conclude(&call, config, decision).await;
             }
             Step::Fetch(Need::Custom) => {
@@ -209,21 +210,21 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 }
 
 /// Takes the charges from the tenant's ledger and ends the decision.
-pub(super) async fn charge(pending: Pending, config: &Config, fault: Option<&str>, now: UnixMillis) -> Decision {
-    let outcome = ask_ledger(&pending, config, fault).await;
+pub(super) async fn charge(pending: Pending, config: &Config, now: UnixMillis) -> Decision {
+    let outcome = ask_ledger(&pending, config).await;
     if let Err(reason) = &outcome {
         console::error_1(&format!("ledger: {reason}").into());
     }
     *with_gate(|gate| gate.finish(pending, outcome.ok().as_ref(), now))
 }
 
-async fn ask_ledger(pending: &Pending, config: &Config, fault: Option<&str>) -> Result<Outcome, String> {
+async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Outcome, String> {
     let name = pending.ledger().ok_or("no tenant")?;
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
     let body = serde_json::to_string(&pending.order()).map_err(|error| error.to_string())?;
-    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body, fault)).await.map_err(|error| format!("{error:?}"))?;
+    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body)).await.map_err(|error| format!("{error:?}"))?;
     serde_json::from_str(&answer.as_string().unwrap_or_default()).map_err(|error| error.to_string())
 }
 

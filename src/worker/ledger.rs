@@ -4,30 +4,21 @@
 //! holds every answer back until the write is on disk (output gate). What is in memory is a cache of SQLite, rebuilt
 //! at construction and after a failed write.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
-use js_sys::{Date, Function, Promise};
+use js_sys::{Date, Function};
 use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Counter, Order, Outcome};
+use crate::ledger::{Book, Counter, Order};
 use crate::model::UnixMillis;
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_LEDGER_QUEUE};
 
 /// One family's ledger.
 #[wasm_bindgen]
-pub struct TenantLedger(Rc<Inner>);
-
-struct Inner {
-    state: JsValue,
-    book: RefCell<Book>,
-    waiting: RefCell<Vec<(String, Function)>>,
-}
+pub struct TenantLedger(Function);
 
 #[wasm_bindgen]
 impl TenantLedger {
@@ -37,75 +28,48 @@ impl TenantLedger {
     /// Where SQLite cannot be read; the runtime then builds the object anew.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, _env: JsValue) -> Result<TenantLedger, JsValue> {
-        let book = read_book(&state)?;
-        Ok(Self(Rc::new(Inner { state, book: RefCell::new(book), waiting: RefCell::default() })))
+        let mut book = read_book(&state)?;
+        let commit = Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
+            commit(&state, &mut book, &orders)
+        });
+        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_BODY_BYTES, MAX_LEDGER_QUEUE)))
     }
 
-    /// Takes an [`Order`] as JSON, answers an [`Outcome`] as JSON.
-    pub fn fetch(&self, request: JsValue) -> Promise {
-        let inner = Rc::clone(&self.0);
-        future_to_promise(async move {
-            let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-            let text = JsFuture::from(edge::text(&request, max)).await?.as_string().unwrap_or_default();
-            #[cfg(feature = "faults")]
-            if edge::facts(&request, &js_sys::Array::of1(&"x-fault".into())).ends_with("trap-ledger") {
-                core::arch::wasm32::unreachable();
-            }
-            JsFuture::from(Inner::enqueue(&inner, &text)).await
-        })
+    /// Takes an [`Order`] as JSON, answers an [`crate::ledger::Outcome`] as JSON, in a Promise.
+    ///
+    /// # Errors
+    /// Never by itself; a trap is the Promise's rejection.
+    pub fn fetch(&self, request: &JsValue) -> Result<JsValue, JsValue> {
+        self.0.call1(&JsValue::UNDEFINED, request)
     }
 }
 
-impl Inner {
-    /// Adds an order to the group that the next turn decides.
-    fn enqueue(this: &Rc<Self>, order: &str) -> Promise {
-        let first = this.waiting.borrow().is_empty();
-        if this.waiting.borrow().len() >= MAX_LEDGER_QUEUE {
-            return Promise::resolve(&JsValue::from(edge::respond(503, "", "retry-after\n1")));
+/// Decides a group of orders, writes what changed, and returns the answers. An order that cannot be read has an empty
+/// answer.
+fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<String>, JsValue> {
+    let now = UnixMillis::from_js(Date::now());
+    let mut changed = BTreeSet::new();
+    let orders: Vec<Option<Order<'_>>> = texts.iter().map(|text| serde_json::from_str(text).ok()).collect();
+    let answers = orders.iter().map(|order| {
+        let Some(order) = order else { return String::new() };
+        super::fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
+        let outcome = book.answer(order, now);
+        if outcome.allowed && !order.look {
+            changed.extend(order.charges.iter().map(|charge| charge.counter));
         }
-        let promise = Promise::new(&mut |resolve, _| this.waiting.borrow_mut().push((order.to_owned(), resolve)));
-        if first {
-            let this = Rc::clone(this);
-            let commit = Closure::once_into_js(move || this.commit());
-            edge::next_turn(commit.unchecked_ref());
-        }
-        promise
+        // An outcome holds numbers and booleans: it always has a JSON form.
+        serde_json::to_string(&outcome).unwrap_or_default()
+    });
+    let answers: Vec<String> = answers.collect();
+    if !changed.is_empty()
+        && let Err(error) = edge::save_book(state, &counters(book, &changed))
+    {
+        console::error_2(&"ledger: not written".into(), &error);
+        // What could not be written did not happen.
+        *book = read_book(state)?;
+        return Err(error);
     }
-
-    /// Decides all that wait, writes what changed, and answers.
-    fn commit(&self) {
-        let waiting = self.waiting.take();
-        let now = UnixMillis::from_js(Date::now());
-        let mut changed = BTreeSet::new();
-        let orders: Vec<Option<Order<'_>>> = waiting.iter().map(|(text, _)| serde_json::from_str(text).ok()).collect();
-        let mut book = self.book.borrow_mut();
-        let outcomes: Vec<Option<Outcome>> = orders.iter().map(|order| {
-            let order = order.as_ref()?;
-            let outcome = book.answer(order, now);
-            if outcome.allowed && !order.look {
-                changed.extend(order.charges.iter().map(|charge| charge.counter));
-            }
-            Some(outcome)
-        }).collect();
-        let written = if changed.is_empty() { Ok(()) } else { edge::save_book(&self.state, &counters(&book, &changed)) };
-        if let Err(error) = &written {
-            console::error_2(&"ledger: not written".into(), error);
-            // What could not be written did not happen.
-            match read_book(&self.state) {
-                Ok(stored) => *book = stored,
-                Err(error) => console::error_2(&"ledger: not read".into(), &error),
-            }
-        }
-        for ((_, resolve), outcome) in waiting.iter().zip(outcomes) {
-            let response = match (&written, outcome.map(|outcome| serde_json::to_string(&outcome))) {
-                (Ok(()), Some(Ok(body))) => edge::respond(200, &body, ""),
-                (_, None) => edge::respond(400, "", ""),
-                _ => edge::respond(503, "", "retry-after\n1"),
-            };
-            // A resolve function does not throw.
-            let _ = resolve.call1(&JsValue::UNDEFINED, &response);
-        }
-    }
+    Ok(answers)
 }
 
 /// An object of counters by name, each as JSON text.

@@ -18,6 +18,14 @@ use wasm_bindgen_futures::future_to_promise;
 use call::Call;
 pub use ledger::TenantLedger;
 
+/// Panics where a test asks for it, which traps: never in a release.
+#[expect(clippy::panic, reason = "that is what it is for")]
+fn fault(asked: Option<&str>, here: &str) {
+    if cfg!(feature = "faults") && asked == Some(here) {
+        panic!("a fault was asked for: {here}");
+    }
+}
+
 /// The Worker's entry point. Returns a `Response`, or a Promise of one.
 #[wasm_bindgen]
 pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
@@ -25,10 +33,7 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
     let Some(call) = Call::read(request, context, &config) else {
         return reply::unreadable().into();
     };
-    #[cfg(feature = "faults")]
-    if call.fault() == Some("trap") {
-        core::arch::wasm32::unreachable();
-    }
+    fault(call.fault(), "trap");
     if call.is_own() {
         return match api::answer_now(&call, &config) {
             Some(response) => response.into(),
