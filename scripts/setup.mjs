@@ -27,6 +27,7 @@ export const env = {
   ESBUILD_BIN: modules(".bin/esbuild"),
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_SEND_ERROR_REPORTS: "false",
+  CLOUDFLARE_CF_FETCH_ENABLED: "false",
   CI: process.env.CI ?? "",
 };
 

@@ -55,7 +55,7 @@ document! {
         mode: Agreement = Agreement::Agree,
         /// Hosts that name no tenant by themselves: the gate's own names, IP literals in development, preview hosts.
         central_hosts: Vec<String> = Vec::new(),
-    }
+    } => Resolution::check
 }
 
 choice! {
@@ -127,7 +127,7 @@ document! {
         query_param: Option<String> = None,
         /// `path`, `header`, `query`, `custom`: whether the value is a slug or an id. Default `slug`.
         identifies: Option<Identifies> = None,
-    }
+    } => Strategy::check
 }
 
 /// Labels under a base domain that are no tenants unless the catalog says otherwise.
@@ -161,7 +161,7 @@ document! {
         feature: Option<Key> = None,
         /// Units of each limit that one request costs. 0 looks without taking.
         limits: BTreeMap<Key, Quantity> = BTreeMap::new(),
-    }
+    } => Route::check
 }
 
 impl Catalog {
@@ -190,7 +190,6 @@ impl Catalog {
     }
 
     fn check(&self, r: &mut Reader) {
-        r.at("resolution", |r| self.resolution.check(r));
         r.at("routes", |r| {
             r.at_most(self.routes.len(), MAX_ROUTES);
             let mut seen = BTreeSet::new();
@@ -207,17 +206,11 @@ impl Catalog {
             r.at_most(self.features.len(), MAX_FEATURES);
             for (key, feature) in &self.features {
                 r.at(key.as_str(), |r| {
-                    feature.check(r);
                     self.check_prerequisites(key, feature, r);
                 });
             }
         });
-        r.at("limits", |r| {
-            r.at_most(self.limits.len(), MAX_LIMITS);
-            for (key, limit) in &self.limits {
-                r.at(key.as_str(), |r| limit.check(r));
-            }
-        });
+        r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
         r.at("plans", |r| {
             r.at_most(self.plans.len(), MAX_PLANS);
             for (key, plan) in &self.plans {
@@ -241,17 +234,6 @@ impl Catalog {
     }
 
     fn check_route(&self, route: &Route, r: &mut Reader) {
-        let path = &route.path;
-        if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.contains(['?', '#', '%', '\\']) {
-            r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
-        }
-        for (index, method) in route.methods.iter().enumerate() {
-            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
-                r.at("methods", |r| r.at_index(index, |r| {
-                    r.unexpected::<()>(&Value::from(method.as_str()), "a method in upper case")
-                }));
-            }
-        }
         if let Some(feature) = route.feature.as_ref().filter(|key| !self.features.contains_key(*key)) {
             r.at("feature", |r| r.problem(format!("`{feature}`"), "a key of `features`"));
         }
@@ -323,6 +305,22 @@ impl Catalog {
     }
 }
 
+impl Route {
+    fn check(&self, r: &mut Reader) {
+        let path = &self.path;
+        if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.contains(['?', '#', '%', '\\']) {
+            r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
+        }
+        for (index, method) in self.methods.iter().enumerate() {
+            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
+                r.at("methods", |r| r.at_index(index, |r| {
+                    r.unexpected::<()>(&Value::from(method.as_str()), "a method in upper case")
+                }));
+            }
+        }
+    }
+}
+
 impl Resolution {
     fn check(&self, r: &mut Reader) {
         r.at("strategies", |r| {
@@ -332,12 +330,9 @@ impl Resolution {
             }
             let mut seen = BTreeSet::new();
             for (index, strategy) in self.strategies.iter().enumerate() {
-                r.at_index(index, |r| {
-                    strategy.check(r);
-                    if !seen.insert(strategy.strategy) {
-                        r.problem(format!("a second `{}`", strategy.strategy.as_str()), "each strategy once");
-                    }
-                });
+                if !seen.insert(strategy.strategy) {
+                    r.at_index(index, |r| r.problem(format!("a second `{}`", strategy.strategy.as_str()), "each strategy once"));
+                }
             }
         });
         r.at("central_hosts", |r| check_hosts(&self.central_hosts, r));

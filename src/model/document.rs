@@ -214,11 +214,12 @@ fn shorten(value: &Value) -> String {
     }
 }
 
-/// Declares a struct of a document: fields without a default are required, unknown fields are problems.
+/// Declares a struct of a document: fields without a default are required, unknown fields are problems. What follows
+/// `=>` judges what was read, by itself; references between parts are judged when the whole document has been read.
 macro_rules! document {
     ($(#[doc = $doc:literal])* $vis:vis struct $Name:ident {
         $($(#[doc = $field_doc:literal])* $field:ident : $Type:ty $(= $default:expr)?),* $(,)?
-    }) => {
+    } $(=> $check:path)?) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq)]
         $vis struct $Name {
@@ -232,7 +233,9 @@ macro_rules! document {
                     Some(value) => reader.at($crate::model::field_name(stringify!($field)), |r| $crate::model::Read::read(value, r)),
                     None => document!(@absent reader $field $($default)?),
                 };)*
-                Some(Self { $($field: $field?,)* })
+                let read = Self { $($field: $field?,)* };
+                $($check(&read, reader);)?
+                Some(read)
             }
         }
 

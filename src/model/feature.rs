@@ -69,7 +69,7 @@ document! {
         rules: Vec<Rule> = Vec::new(),
         /// For people.
         description: Option<String> = None,
-    }
+    } => Feature::check
 }
 
 document! {
@@ -132,7 +132,7 @@ document! {
         value: Option<Value> = None,
         /// Turns the answer round. Default false.
         not: bool = false,
-    }
+    } => Condition::check
 }
 
 document! {
@@ -165,7 +165,7 @@ impl Feature {
         self.default.clone().unwrap_or(Value::Bool(false))
     }
 
-    pub(super) fn check(&self, r: &mut Reader) {
+    fn check(&self, r: &mut Reader) {
         match &self.default {
             Some(value) => r.at("default", |r| self.type_.check(value, r)),
             None if self.type_ != FeatureType::Boolean => {
@@ -197,12 +197,7 @@ impl Feature {
         if let Some(rollout) = &rule.rollout {
             r.at("rollout", |r| self.check_rollout(rollout, r));
         }
-        r.at("when", |r| {
-            r.at_most(rule.when.len(), MAX_CONDITIONS);
-            for (index, condition) in rule.when.iter().enumerate() {
-                r.at_index(index, |r| condition.check(r));
-            }
-        });
+        r.at("when", |r| r.at_most(rule.when.len(), MAX_CONDITIONS));
     }
 
     fn check_rollout(&self, rollout: &Rollout, r: &mut Reader) {

@@ -59,11 +59,11 @@ document! {
         default: Option<Allowance> = None,
         /// For people.
         description: Option<String> = None,
-    }
+    } => Limit::check
 }
 
 impl Limit {
-    pub(super) fn check(&self, r: &mut Reader) {
+    fn check(&self, r: &mut Reader) {
         match (self.kind, self.window_ms) {
             (Kind::Rate, None) => r.at("window_ms", |r| r.problem("nothing", "milliseconds: a rate has a window")),
             (Kind::Rate, Some(Quantity(window))) if window == 0 || window > MAX_WINDOW_MS => {

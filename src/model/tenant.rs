@@ -71,7 +71,7 @@ document! {
         branding: Option<Value> = None,
         /// Anything else; handed on, not read.
         metadata: Option<Value> = None,
-    }
+    } => Tenant::check
 }
 
 document! {
@@ -103,7 +103,7 @@ document! {
         reason: Option<String> = None,
         /// Who.
         actor: Option<String> = None,
-    }
+    } => Override::check
 }
 
 document! {
@@ -117,6 +117,12 @@ document! {
         starts_at: Option<UnixMillis> = None,
         /// Until when it holds, exclusive. Default: for ever.
         ends_at: Option<UnixMillis> = None,
+    } => Contract::check
+}
+
+impl Contract {
+    fn check(&self, r: &mut Reader) {
+        check_dates(self.starts_at, self.ends_at, r);
     }
 }
 
@@ -136,9 +142,7 @@ impl Tenant {
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {
             let value = r.json(text, MAX_RECORD_BYTES)?;
-            let tenant = Self::read(&value, r)?;
-            tenant.check(r);
-            Some(tenant)
+            Self::read(&value, r)
         })
     }
 
@@ -159,15 +163,7 @@ impl Tenant {
             }
         });
         r.at("addons", |r| r.at_most(self.addons.len(), MAX_ADDONS));
-        r.at("overrides", |r| {
-            r.at_most(self.overrides.len(), MAX_OVERRIDES);
-            for (index, entry) in self.overrides.iter().enumerate() {
-                r.at_index(index, |r| entry.check(r));
-            }
-        });
-        if let Some(contract) = &self.contract {
-            r.at("contract", |r| check_dates(contract.starts_at, contract.ends_at, r));
-        }
+        r.at("overrides", |r| r.at_most(self.overrides.len(), MAX_OVERRIDES));
     }
 
     /// What can be judged only beside a catalog.
@@ -254,7 +250,6 @@ pub fn parse_seed(text: &str) -> Result<(Catalog, Vec<Tenant>), Problems> {
             let tenants: Vec<_> = seed.tenants.iter().enumerate().map(|(index, value)| {
                 r.at_index(index, |r| {
                     let tenant = Tenant::read(value, r)?;
-                    tenant.check(r);
                     if let Some(catalog) = &catalog {
                         tenant.check_against(catalog, r);
                     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::gate::{Answer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
-use crate::model::{Kind, Status};
+use crate::ledger::Meter;
+use crate::model::{Kind, Status, UnixMillis};
 
 /// A decision as it travels.
 #[derive(Debug, Serialize)]
@@ -170,9 +171,13 @@ impl<'a> LimitView<'a> {
             limit,
             used: verdict.map(|verdict| verdict.used),
             remaining: limit.and(verdict).map(|verdict| verdict.remaining),
-            resets_at: verdict
-                .filter(|verdict| verdict.reset_ms > 0)
-                .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
+            resets_at: match gauged.budget.meter {
+                // A period's end is a date, whatever the ledger's clock says.
+                Meter::Quota { ends_ms, .. } => verdict.map(|_| UnixMillis::new(ends_ms).to_string()),
+                _ => verdict
+                    .filter(|verdict| verdict.reset_ms > 0)
+                    .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
+            },
             shadow: gauged.budget.shadow,
         }
     }
