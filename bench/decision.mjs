@@ -30,7 +30,7 @@ export const catalog = {
     requests: { kind: "rate", window_ms: 1000 },
     api_calls: { kind: "quota", period: "month" },
   },
-  plans: { "pro@1": { limits: { requests: 1_000_000, api_calls: 1_000_000_000 } } },
+  plans: { "pro@1": { limits: { requests: 1_000_000_000, api_calls: 1_000_000_000 } } },
 };
 
 function tenantgate() {

@@ -40,6 +40,7 @@ export const publish = (seed) => reading(() => publishBinding(text(seed)));
 
 const TIERS = ["kill", "override", "addon", "contract", "plan", "default", "unknown"];
 const ABSENT = 0xffffffff;
+const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
 const HEAD = 4;
 const PER_FEATURE = 3;
 const PER_LIMIT = 5;
@@ -47,20 +48,15 @@ const PER_LIMIT = 5;
 const MAX_KNOWN_TENANTS = 4096;
 
 const encoder = new TextEncoder();
-const NO_HEADERS = {};
 
 /** A gate with its ledger in memory: it resolves the tenant, evaluates features and counts limits in this process. */
 export class Gate {
   #binding;
-  #headers;
   #keys;
   #tenants = new Map();
-  #buffer;
-  #words;
+  #words = new Uint32Array(0);
   #bytes;
   #results;
-  #word = 0;
-  #byte = 0;
 
   /**
    * @param {object | string} catalog the catalog, as an object or as JSON text
@@ -93,8 +89,8 @@ export class Gate {
   }
 
   #learn() {
-    this.#headers = this.#binding.headers();
-    this.#keys = this.#binding.keys();
+    const keys = this.#binding.keys();
+    this.#keys = Object.fromEntries(Object.entries(keys).map(([name, list]) => [name, list.map(internalized)]));
   }
 
   /**
@@ -104,35 +100,66 @@ export class Gate {
    * @param {{now?: number, look?: boolean}} [options] `now`: milliseconds since 1970, default the clock; `look`: take nothing
    */
   decide(request, options) {
-    const { method = "GET", host = "", path = "/", query = "", headers = NO_HEADERS, context, features } = request;
-    this.#open();
+    const { method = "", host = "", path = "/", query = "", headers, context, features } = request;
+    // Views of memory that has grown are detached, and empty.
+    if (this.#words.length === 0) this.#open();
     const words = this.#words;
-    words[this.#word++] = options?.look ? 1 : 0;
-    this.#text(method);
-    this.#text(host);
-    this.#text(path);
-    this.#text(query);
-    for (const name of this.#headers) {
-      const value = headers[name];
-      if (value === undefined) words[this.#word++] = ABSENT;
-      else this.#text(value);
-    }
-    const count = this.#word++;
-    words[count] = 0;
-    if (context !== undefined) {
-      for (const name in context) {
-        words[count]++;
-        this.#text(name);
-        this.#attribute(context[name]);
+    const keys = this.#keys;
+    let word = 0;
+    let at = 0;
+    let end;
+    words[word++] = options?.look ? 1 : 0;
+    words[word++] = (end = this.#text(method, at)) - at;
+    at = end;
+    words[word++] = (end = this.#text(host, at)) - at;
+    at = end;
+    words[word++] = (end = this.#text(path, at)) - at;
+    at = end;
+    words[word++] = (end = this.#text(query, at)) - at;
+    at = end;
+    for (let i = 0; i < keys.headers.length; i++) {
+      const value = headers?.[keys.headers[i]];
+      if (value === undefined) {
+        words[word++] = ABSENT;
+      } else {
+        words[word++] = (end = this.#text(value, at)) - at;
+        at = end;
       }
     }
-    if (features === undefined) {
-      words[this.#word++] = 0;
-    } else {
-      words[this.#word++] = features.length;
-      for (const feature of features) this.#text(feature);
+    const counted = word++;
+    words[counted] = 0;
+    if (context !== undefined) {
+      // Only what some rule reads crosses over.
+      for (let i = 0; i < keys.attributes.length; i++) {
+        const value = context[keys.attributes[i]];
+        if (value === undefined) continue;
+        words[counted]++;
+        words[word++] = i;
+        if (typeof value === "string") {
+          words[word++] = TEXT;
+          words[word++] = (end = this.#text(value, at)) - at;
+          at = end;
+        } else if (typeof value === "number") {
+          words[word++] = NUMBER;
+          scratch[0] = value;
+          words[word++] = halves[0];
+          words[word++] = halves[1];
+        } else if (typeof value === "boolean") {
+          words[word++] = value ? TRUE : FALSE;
+        } else {
+          throw new TypeError("context attributes are strings, numbers or booleans");
+        }
+      }
     }
-    return this.#read(this.#binding.decide(options?.now ?? Date.now()));
+    const asked = features === undefined ? 0 : features.length;
+    words[word++] = asked;
+    for (let i = 0; i < asked; i++) {
+      words[word++] = (end = this.#text(features[i], at)) - at;
+      at = end;
+    }
+    // Writes past the end of a typed array are lost, not harmful; here they are found out.
+    if (word > words.length) throw new RangeError("the request has too many parts");
+    return this.#read(this.#binding.decide(at, options === undefined || options.now === undefined ? Date.now() : options.now));
   }
 
   /**
@@ -161,85 +188,49 @@ export class Gate {
 
   /** Views of the buffer; memory that grew has new ones. */
   #open() {
-    if (this.#buffer !== memory.buffer) {
-      this.#buffer = memory.buffer;
-      const address = this.#binding.address();
-      const words = this.#binding.words();
-      this.#words = new Uint32Array(this.#buffer, address, words);
-      this.#bytes = new Uint8Array(this.#buffer, address + words * 4, this.#binding.bytes());
-      this.#results = new Float64Array(this.#buffer, this.#binding.results());
-    }
-    this.#word = 0;
-    this.#byte = 0;
+    const { buffer } = memory;
+    const address = this.#binding.address();
+    const words = this.#binding.words();
+    this.#words = new Uint32Array(buffer, address, words);
+    this.#bytes = new Uint8Array(buffer, address + words * 4, this.#binding.bytes());
+    this.#results = new Float64Array(buffer, this.#binding.results());
   }
 
-  #text(value) {
-    const start = this.#byte;
+  /** Writes a text at `start`; returns where it ends. */
+  #text(value, start) {
     const bytes = this.#bytes;
     const { length } = value;
-    let at = start;
     // Names in requests are short and ASCII: a loop is quicker than an encoder, which is there for the rest.
-    if (length <= 64) {
-      for (let i = 0; i < length; i++) {
-        const code = value.charCodeAt(i);
-        if (code > 127) {
-          at = -1;
-          break;
-        }
-        bytes[at++] = code;
-      }
-    } else {
-      at = -1;
+    if (length <= 64 && start + length <= bytes.length) {
+      let i = 0;
+      for (let code; i < length && (code = value.charCodeAt(i)) < 128; i++) bytes[start + i] = code;
+      if (i === length) return start + length;
     }
-    if (at < 0) {
-      const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
-      if (read < length) throw new RangeError(`the request is too large: its texts exceed ${bytes.length} bytes`);
-      at = start + written;
-    }
-    if (at > bytes.length || this.#word >= this.#words.length) throw new RangeError("the request is too large");
-    this.#words[this.#word++] = at - start;
-    this.#byte = at;
-  }
-
-  #attribute(value) {
-    switch (typeof value) {
-      case "string":
-        this.#words[this.#word++] = 0;
-        this.#text(value);
-        break;
-      case "number":
-        this.#words[this.#word++] = 1;
-        scratch[0] = value;
-        this.#words[this.#word++] = halves[0];
-        this.#words[this.#word++] = halves[1];
-        break;
-      case "boolean":
-        this.#words[this.#word++] = value ? 2 : 3;
-        break;
-      default:
-        throw new TypeError("context attributes are strings, numbers or booleans");
-    }
+    const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
+    if (read < length) throw new RangeError(`the request is too large: its texts exceed ${bytes.length} bytes`);
+    return start + written;
   }
 
   #read(packed) {
-    if (this.#buffer !== memory.buffer) this.#open();
+    if (this.#results.length === 0) this.#open();
     const results = this.#results;
-    const serial = results[0];
+    const serial = results[0] | 0;
+    const keys = this.#keys;
     const features = {};
     const limits = [];
     let at = HEAD;
     for (let i = 0, n = (packed >> 8) & 255; i < n; i++, at += PER_FEATURE) {
-      const id = results[at];
-      const key = id < 0 ? null : this.#keys.features[id];
+      const id = results[at] | 0;
+      const key = id < 0 ? null : keys.features[id];
       const value = results[at + 1];
       if (key !== null) {
-        features[key] = { value: value === 2 ? JSON.parse(this.#binding.value(i)) : value === 1, tier: TIERS[results[at + 2]] };
+        features[key] = { value: value === 2 ? JSON.parse(this.#binding.value(i)) : value === 1, tier: TIERS[results[at + 2] | 0] };
       }
     }
     for (let i = 0, n = (packed >> 16) & 255; i < n; i++, at += PER_LIMIT) {
       const limit = results[at + 1];
       limits.push({
-        key: this.#keys.limits[results[at]],
+        key: keys.limits[results[at] | 0],
         limit: limit < 0 ? null : limit,
         used: results[at + 2],
         remaining: limit < 0 ? null : results[at + 3],
@@ -249,7 +240,7 @@ export class Gate {
     const code = packed & 255;
     return {
       allowed: code === 0,
-      code: this.#keys.codes[code],
+      code: keys.codes[code],
       tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(serial)),
       features,
       limits,
@@ -264,6 +255,9 @@ export class Gate {
     return tenant;
   }
 }
+
+/** The same text as a property name, which the engine finds without comparing. */
+const internalized = (text) => Object.keys({ [text]: 0 })[0];
 
 const scratch = new Float64Array(1);
 const halves = new Uint32Array(scratch.buffer);

@@ -5,11 +5,15 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenantgate::gate::{Ask, Code, LocalGate, Murmur3, bucket};
-use tenantgate::ledger::{Book, Charge, Counter, Meter, Op};
+use tenantgate::ledger::{Book, Charge, Counter, Meter, Op, Order};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
 use tenantgate::resolve::{Attribute, Request, host};
 use tenantgate::wire::{DecideBody, transcript};
+
+fn order<'a>(charges: &[Charge<'a>]) -> Order<'a> {
+    Order { charges: charges.iter().copied().collect(), look: false }
+}
 
 fn demo() -> Value {
     serde_json::from_str(include_str!("../examples/demo.json")).unwrap()
@@ -191,7 +195,7 @@ proptest! {
                 _ => Meter::Gauge { limit: Some(limit) },
             };
             let op = match cost % 5 { 0 => Op::Release(cost), 1 => Op::Set(cost), _ => Op::Take(cost) };
-            let outcome = book.take(&[Charge { counter: "c", meter, op, shadow: false }], now);
+            let outcome = book.answer(&order(&[Charge { counter: "c", meter, op, shadow: false }]), now);
             let verdict = outcome.verdicts[0];
             if verdict.allowed && kind == 1 {
                 prop_assert!(verdict.limit.is_none_or(|limit| verdict.used <= limit));
@@ -210,7 +214,7 @@ proptest! {
         }).collect();
         for _ in 0..rounds {
             let before: Vec<_> = names.iter().map(|name| book.get(name)).collect();
-            let outcome = book.take(&charges, now);
+            let outcome = book.answer(&order(&charges), now);
             let after: Vec<_> = names.iter().map(|name| book.get(name)).collect();
             prop_assert_eq!(outcome.allowed, outcome.verdicts.iter().all(|verdict| verdict.allowed));
             if !outcome.allowed {

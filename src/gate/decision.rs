@@ -11,7 +11,7 @@ use super::entitlements::{Budget, Entitlements};
 use super::plans::Plans;
 use super::snapshots::Need;
 use super::trace::TraceStep;
-use crate::ledger::{Charge, Op, Verdict};
+use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
 use crate::model::{Epoch, Key, UnixMillis};
 
@@ -171,12 +171,17 @@ pub struct Gauged {
     pub verdict: Option<Verdict>,
 }
 
-impl Gauged {
-    /// What a ledger is asked.
-    pub fn charge(&self) -> Charge<'_> {
+impl Take for Gauged {
+    fn charge(&self) -> Charge<'_> {
         Charge { counter: &self.budget.counter, meter: self.budget.meter, op: self.op, shadow: self.budget.shadow }
     }
 
+    fn settle(&mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
+    }
+}
+
+impl Gauged {
     /// Whether it refused the request.
     pub fn refused(&self) -> bool {
         !self.budget.shadow && self.verdict.is_some_and(|verdict| !verdict.allowed)
@@ -204,6 +209,26 @@ impl Decision {
             trace: None,
             refresh: Vec::new(),
         }
+    }
+
+    /// Makes it an allowed decision about nothing, as [`Self::refused`] would, but in the memory that it has.
+    pub(super) fn reset(&mut self, now: UnixMillis) {
+        self.code = Code::Allowed;
+        self.reason = None;
+        self.tenant = None;
+        self.path = None;
+        self.features.clear();
+        self.denied_feature = None;
+        self.limits.clear();
+        self.denied_limit = None;
+        self.retry_after_ms = None;
+        self.plans = None;
+        self.epoch = None;
+        self.age_ms = 0;
+        self.fallback.clear();
+        self.decided_at = now;
+        self.trace = None;
+        self.refresh.clear();
     }
 
     /// Whether the request may go on.

@@ -69,6 +69,11 @@ impl LocalGate {
         self.gate.snapshots.put(tenant, FRESH)
     }
 
+    /// Takes back a decision that is no longer needed; see [`Gate::recycle`].
+    pub fn recycle(&mut self, decision: Box<Decision>) {
+        self.gate.recycle(decision);
+    }
+
     /// Forgets a tenant. Its counters stay, and its names lead nowhere.
     pub fn remove(&mut self, id: &TenantId) {
         // Absence has no epoch to be older than.
@@ -85,9 +90,9 @@ impl LocalGate {
         loop {
             match self.gate.decide(request, ask, now) {
                 Step::Done(decision) => return decision,
-                Step::Charge(pending) => {
-                    let outcome = self.ledger.answer(&pending.order(), now);
-                    return self.gate.finish(pending, Some(&outcome), now);
+                Step::Charge(mut pending) => {
+                    pending.take_from(&mut self.ledger, now);
+                    return self.gate.settled(pending, now);
                 }
                 Step::Fetch(Need::Custom) => {
                     return Box::new(Decision::refused(Code::ResolverFailed, "the caller gave no answer of a custom resolver", now));

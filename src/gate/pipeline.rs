@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::code::Code;
 use super::decision::{Answer, Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
@@ -11,10 +9,10 @@ use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace};
-use crate::ledger::{Book, Charge, Op, Order, Outcome, Verdict};
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
-use crate::model::{Access, Kind, Mode, OnError, TenantId, UnixMillis};
-use crate::resolve::{Refusal, Request, Signal};
+use crate::ledger::{Book, Op, Order, Outcome, Take, Verdict};
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
+use crate::model::{Access, Cache, Kind, Mode, OnError, TenantId, UnixMillis};
+use crate::resolve::{KnownHost, Refusal, Request, Signal};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +46,9 @@ pub struct Pending {
     decision: Box<Decision>,
     trace: Trace,
     look: bool,
+    /// How many of the limits this isolate counts alone; they come first.
+    locals: usize,
+    refused: bool,
 }
 
 impl Pending {
@@ -58,17 +59,26 @@ impl Pending {
 
     /// What the ledger is asked for.
     pub fn order(&self) -> Order<'_> {
-        Order { charges: self.charges(false).collect(), look: self.look }
+        Order { charges: self.remote().iter().map(Take::charge).collect(), look: self.look }
     }
 
-    /// The charges that this isolate counts itself, or those that the ledger counts.
-    fn charges(&self, local: bool) -> impl Iterator<Item = Charge<'_>> + Clone {
-        self.decision.limits.iter().filter(move |gauged| is_local(gauged) == local).map(Gauged::charge)
+    /// Has a ledger in this process take what is asked.
+    pub fn take_from(&mut self, ledger: &mut Book, now: UnixMillis) {
+        let look = self.look;
+        self.refused |= !ledger.take(self.remote_mut(), look, now);
     }
-}
 
-fn is_local(gauged: &Gauged) -> bool {
-    gauged.budget.mode == Mode::Local
+    fn remote(&self) -> &[Gauged] {
+        self.decision.limits.get(self.locals..).unwrap_or_default()
+    }
+
+    fn remote_mut(&mut self) -> &mut [Gauged] {
+        self.decision.limits.get_mut(self.locals..).unwrap_or_default()
+    }
+
+    fn local_mut(&mut self) -> &mut [Gauged] {
+        self.decision.limits.get_mut(..self.locals).unwrap_or_default()
+    }
 }
 
 /// The engine of one isolate.
@@ -78,11 +88,16 @@ pub struct Gate {
     pub snapshots: Snapshots,
     /// Counters of `local` limits.
     local: Book,
+    /// A decision that was done with: its memory serves the next one.
+    spare: Option<Box<Decision>>,
+    /// Hosts as they arrived, and what they say under `hosts_of`.
+    hosts: Cache<String, Arc<KnownHost>>,
+    hosts_of: Option<Arc<Plans>>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { snapshots: Snapshots::default(), local: Book::bounded(MAX_LOCAL_COUNTERS) }
+        Self { snapshots: Snapshots::default(), local: Book::bounded(MAX_LOCAL_COUNTERS), spare: None, hosts: Cache::new(MAX_CACHED_INDEX), hosts_of: None }
     }
 }
 
@@ -92,7 +107,7 @@ type Denial = (Code, &'static str);
 impl Gate {
     /// Decides as far as it can without waiting.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
-        let mut run = Run { now, trace: Trace::new(request.explain), refresh: Vec::new() };
+        let mut run = Run { now, trace: Trace::new(request.explain), refresh: Vec::new(), spare: self.spare.take() };
         let plans = match self.snapshots.plans(now, &mut run.refresh) {
             Ok(plans) => plans,
             Err(need) => return Step::Fetch(need),
@@ -102,6 +117,11 @@ impl Gate {
             Err(Halt::Fetch(need)) => Step::Fetch(need),
             Err(Halt::Deny(decision)) => Step::Done(run.seal(decision, &plans)),
         }
+    }
+
+    /// Takes back a decision that is no longer needed, so that the next one needs no memory of its own.
+    pub fn recycle(&mut self, decision: Box<Decision>) {
+        self.spare = Some(decision);
     }
 
     fn judge(&mut self, run: &mut Run, plans: &Arc<Plans>, request: &Request<'_>, ask: &Ask<'_>) -> Result<Step, Halt> {
@@ -115,11 +135,11 @@ impl Gate {
             };
             (Some(self.lookup(run, plans, &id)?), None, None)
         } else {
-            let host = plans.resolver.host(request).map_err(|refusal| run.refuse(refusal))?;
+            let host = self.host(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
             let signals = plans.resolver.signals(request, &host).map_err(|refusal| run.refuse(refusal))?;
             let route = plans.route(request.method, &signals.route_path());
             run.trace.pass(Stage::Request, || {
-                format!("host `{}`, route `{}` ({})", host.as_str(), route.path(), route.access.as_str())
+                format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str())
             });
             let found = match route.access {
                 Access::Public => None,
@@ -128,7 +148,7 @@ impl Gate {
             };
             (found, Some(route), signals.prefixed.then(|| signals.path.into_owned()))
         };
-        let mut decision = run.decision(Code::Allowed, None);
+        let mut decision = run.decision();
         decision.path = path;
         let Some(Found { tenant, age_ms }) = found else {
             run.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));
@@ -148,7 +168,22 @@ impl Gate {
         let decision = limits(run, plans, &tenant, route, ask, decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
-        Ok(self.next(Pending { decision, trace, look: ask.look }, now))
+        let locals = decision.limits.iter().take_while(|gauged| is_local(gauged)).count();
+        Ok(self.next(Pending { decision, trace, look: ask.look, locals, refused: false }, now))
+    }
+
+    /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.
+    fn host(&mut self, plans: &Arc<Plans>, text: &str) -> Result<Arc<KnownHost>, Refusal> {
+        if !self.hosts_of.as_ref().is_some_and(|known| Arc::ptr_eq(known, plans)) {
+            self.hosts = Cache::new(MAX_CACHED_INDEX);
+            self.hosts_of = Some(Arc::clone(plans));
+        }
+        if let Some(known) = self.hosts.get_mut(text) {
+            return Ok(Arc::clone(known));
+        }
+        let known = Arc::new(plans.resolver.host(text)?);
+        self.hosts.insert(text.to_owned(), Arc::clone(&known));
+        Ok(known)
     }
 
     /// Stages 3 and 4: every signal names one tenant, the same, and it exists.
@@ -191,35 +226,34 @@ impl Gate {
     }
 
     /// Judges what this isolate counts alone; then the ledger has the word, if it is needed.
-    fn next(&mut self, pending: Pending, now: UnixMillis) -> Step {
-        let limits = &pending.decision.limits;
-        let local = limits.iter().any(is_local);
-        let refused = local && !self.count(&pending, false, now).allowed;
-        if refused || limits.iter().all(is_local) {
-            return Step::Done(self.finish(pending, Some(&Outcome { allowed: true, verdicts: SmallVec::new() }), now));
+    fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
+        let refused = pending.locals > 0 && !self.local.take(pending.local_mut(), true, now);
+        if refused || pending.remote().is_empty() {
+            return Step::Done(self.settled(pending, now));
         }
         Step::Charge(pending)
-    }
-
-    fn count(&mut self, pending: &Pending, take: bool, now: UnixMillis) -> Outcome {
-        let charges = pending.charges(true).collect();
-        self.local.answer(&Order { charges, look: !take }, now)
     }
 
     /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
     pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
         if let Some(outcome) = outcome {
-            place(&mut pending.decision.limits, false, &outcome.verdicts);
-        } else {
-            if pending.decision.limits.iter().any(|gauged| !is_local(gauged) && gauged.budget.on_error == OnError::Closed) {
-                return pending.without_ledger();
+            pending.refused |= !outcome.allowed;
+            for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
+                gauged.settle(*verdict);
             }
+        } else if pending.remote().iter().any(|gauged| gauged.budget.on_error == OnError::Closed) {
+            return pending.without_ledger();
+        } else {
             pending.decision.fallback.push(Fallback::Ledger);
         }
-        if pending.decision.limits.iter().any(is_local) {
-            let granted = outcome.is_none_or(|outcome| outcome.allowed);
-            let local = self.count(&pending, granted && !pending.look, now);
-            place(&mut pending.decision.limits, true, &local.verdicts);
+        self.settled(pending, now)
+    }
+
+    /// Takes what this isolate counts alone, if nobody has refused, and draws the conclusion.
+    pub fn settled(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
+        if pending.locals > 0 {
+            let look = pending.look || pending.refused;
+            self.local.take(pending.local_mut(), look, now);
         }
         let Pending { mut decision, mut trace, .. } = pending;
         settle(&mut decision, &mut trace, now);
@@ -314,6 +348,10 @@ fn limits(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&Co
             None => return Err(run.deny_with(Stage::Request, (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"), decision)),
         }
     }
+    // What this isolate counts alone comes first; otherwise the order stays.
+    if decision.limits.iter().any(is_local) {
+        decision.limits.sort_by_key(|gauged| !is_local(gauged));
+    }
     if decision.limits.len() > MAX_CHARGES {
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));
     }
@@ -355,11 +393,8 @@ fn count(gauged: &Gauged, verdict: Verdict) -> String {
     format!("`{key}` of `{tenant}`: {} of {limit} used, {} asked for{shadow}", verdict.used, gauged.op.cost())
 }
 
-/// Gives the verdicts to their limits: those counted here, or those that the ledger counts, in their order.
-fn place(limits: &mut [Gauged], local: bool, verdicts: &[Verdict]) {
-    for (gauged, verdict) in limits.iter_mut().filter(|gauged| is_local(gauged) == local).zip(verdicts) {
-        gauged.verdict = Some(*verdict);
-    }
+fn is_local(gauged: &Gauged) -> bool {
+    gauged.budget.mode == Mode::Local
 }
 
 fn describe(signal: &Signal<'_>) -> String {
@@ -387,6 +422,7 @@ struct Run {
     now: UnixMillis,
     trace: Trace,
     refresh: Vec<Need>,
+    spare: Option<Box<Decision>>,
 }
 
 enum Halt {
@@ -401,12 +437,18 @@ impl From<Need> for Halt {
 }
 
 impl Run {
-    fn decision(&self, code: Code, reason: Option<&'static str>) -> Box<Decision> {
-        Box::new(Decision { reason, ..Decision::refused(code, "", self.now) })
+    fn decision(&mut self) -> Box<Decision> {
+        match self.spare.take() {
+            Some(mut decision) => {
+                decision.reset(self.now);
+                decision
+            }
+            None => Box::new(Decision::refused(Code::Allowed, "", self.now)),
+        }
     }
 
     fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
-        let decision = self.decision(denial.0, None);
+        let decision = self.decision();
         self.deny_with(stage, denial, decision)
     }
 

@@ -98,6 +98,14 @@ impl Plans {
         }
     }
 
+    /// Names of the context attributes that rules read; others change nothing.
+    pub fn attributes(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.features.iter().flat_map(|feature| &feature.rules).flat_map(CompiledRule::attributes).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The catalog it was made from.
     pub const fn catalog(&self) -> &Catalog {
         &self.catalog

@@ -88,6 +88,13 @@ impl CompiledRule {
         }
     }
 
+    /// Names of the context attributes that it reads.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &str> {
+        let by = if let Serve::Split { by, .. } = &self.serve { Some(by) } else { None };
+        let sources = self.conditions.iter().map(|test| &test.source).chain(by);
+        sources.filter_map(|source| if let Source::Context(name) = source { Some(name.as_str()) } else { None })
+    }
+
     /// What the rule serves, and whether it was a rollout; `None` if it does not match.
     pub(super) fn serve(&self, facts: Facts<'_>) -> Option<(&Served, bool)> {
         if facts.now < self.starts_at || facts.now >= self.ends_at || !self.conditions.iter().all(|test| test.holds(facts)) {

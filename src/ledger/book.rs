@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{Counter, Meter, Op, Verdict};
-use crate::model::{Cache, UnixMillis};
+use crate::model::UnixMillis;
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,14 @@ pub struct Charge<'a> {
     /// Counts and reports, never denies.
     #[serde(default)]
     pub shadow: bool,
+}
+
+/// Something that a book can take: it says what, and is told how it stands.
+pub trait Take {
+    /// What is taken.
+    fn charge(&self) -> Charge<'_>;
+    /// How it stands then.
+    fn settle(&mut self, verdict: Verdict);
 }
 
 /// What is asked of a ledger.
@@ -43,9 +52,23 @@ pub struct Outcome {
 }
 
 /// Counters by name.
+///
+/// # Examples
+/// ```
+/// use tenantgate::{ledger::{Book, Charge, Meter, Op, Order}, model::UnixMillis};
+/// let mut book = Book::default();
+/// let meter = Meter::rate(2, 2, 1_000);
+/// let order = |cost| Order { charges: [Charge { counter: "t_acme/requests", meter, op: Op::Take(cost), shadow: false }].into_iter().collect(), look: false };
+/// let now = UnixMillis::new(1_000_000);
+/// assert!(book.answer(&order(2), now).allowed);
+/// assert_eq!(book.answer(&order(1), now).verdicts[0].retry_after_ms, Some(500));
+/// ```
 #[derive(Debug)]
 pub struct Book {
-    counters: Cache<Arc<str>, Counter>,
+    /// Where each counter stands in `counters`: found once, a charge needs no second look.
+    places: FxHashMap<Arc<str>, usize>,
+    counters: Vec<Counter>,
+    max_counters: usize,
 }
 
 impl Default for Book {
@@ -55,78 +78,80 @@ impl Default for Book {
 }
 
 impl Book {
-    /// A book that forgets the counters longest unused when there are more than `max_counters`.
+    /// A book that starts anew when it would hold more than `max_counters`: for counts that may be lost.
     pub fn bounded(max_counters: usize) -> Self {
-        Self { counters: Cache::new(max_counters) }
+        Self { places: FxHashMap::default(), counters: Vec::new(), max_counters }
     }
 
     /// Does what is asked.
     pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
-        if order.look { self.look(&order.charges, now) } else { self.take(&order.charges, now) }
+        let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
+        let allowed = self.take(&mut slips, order.look, now);
+        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect() }
     }
 
-    /// Takes all `charges` at `now`, or none.
+    /// Takes all of `items` at `now`, or none; whether it could. With `look` it judges as ever, and takes nothing.
     ///
     /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been judged.
     /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
-    ///
-    /// # Examples
-    /// ```
-    /// use tenantgate::{ledger::{Book, Charge, Meter, Op}, model::UnixMillis};
-    /// let mut book = Book::default();
-    /// let charge = |cost| [Charge { counter: "t_acme/requests", meter: Meter::rate(2, 2, 1_000), op: Op::Take(cost), shadow: false }];
-    /// let now = UnixMillis::new(1_000_000);
-    /// assert!(book.take(&charge(2), now).allowed);
-    /// let refused = book.take(&charge(1), now);
-    /// assert_eq!(refused.verdicts[0].retry_after_ms, Some(500));
-    /// ```
-    pub fn take(&mut self, charges: &[Charge<'_>], now: UnixMillis) -> Outcome {
+    pub fn take(&mut self, items: &mut [impl Take], look: bool, now: UnixMillis) -> bool {
         let mut allowed = true;
-        let mut verdicts: SmallVec<[Verdict; 4]> = SmallVec::new();
-        let mut counters: SmallVec<[Counter; 4]> = SmallVec::new();
-        for charge in charges {
-            let current = self.get(charge.counter);
+        let mut judged: SmallVec<[(Option<usize>, Counter); 4]> = SmallVec::new();
+        for item in &mut *items {
+            let charge = item.charge();
+            let place = self.places.get(charge.counter).copied();
+            let current = self.at(place);
             let (verdict, mut counter) = Counter::step(current, charge.meter, charge.op, now);
             if charge.shadow && !verdict.allowed {
                 counter = Counter::step(current, charge.meter.unlimited(), charge.op, now).1;
             }
             allowed &= verdict.allowed || charge.shadow;
-            verdicts.push(verdict);
-            counters.push(counter);
+            judged.push((place, counter));
+            item.settle(verdict);
         }
-        if allowed {
-            for (charge, counter) in charges.iter().zip(&counters) {
-                self.put(charge.counter, *counter);
+        if look {
+            return allowed;
+        }
+        for (item, (place, counter)) in items.iter_mut().zip(judged) {
+            let charge = item.charge();
+            if allowed {
+                match place.and_then(|place| self.counters.get_mut(place)) {
+                    Some(slot) => *slot = counter,
+                    None => self.put(charge.counter, counter),
+                }
+                continue;
             }
-        } else {
-            // What the others would have left is not what is left: say it again without taking.
-            for (charge, verdict) in charges.iter().zip(&mut verdicts).filter(|(_, verdict)| verdict.allowed) {
-                let looked = Counter::step(self.get(charge.counter), charge.meter, Op::Take(0), now).0;
-                *verdict = Verdict { allowed: true, retry_after_ms: None, ..looked };
+            // What would have been left is not what is left: those that would have passed are looked at again.
+            let would = Counter::step(self.at(place), charge.meter, charge.op, now).0;
+            if would.allowed {
+                let looked = Counter::step(self.at(place), charge.meter, Op::Take(0), now).0;
+                item.settle(Verdict { allowed: true, retry_after_ms: None, ..looked });
             }
         }
-        Outcome { allowed, verdicts }
-    }
-
-    /// Judges `charges` at `now` without taking anything.
-    pub fn look(&self, charges: &[Charge<'_>], now: UnixMillis) -> Outcome {
-        let judge = |charge: &Charge<'_>| Counter::step(self.get(charge.counter), charge.meter, charge.op, now).0;
-        let verdicts: SmallVec<[Verdict; 4]> = charges.iter().map(judge).collect();
-        let allowed = verdicts.iter().zip(charges).all(|(verdict, charge)| verdict.allowed || charge.shadow);
-        Outcome { allowed, verdicts }
+        allowed
     }
 
     /// A counter, if it was ever written.
     pub fn get(&self, counter: &str) -> Option<Counter> {
-        self.counters.peek(counter).copied()
+        self.at(self.places.get(counter).copied())
+    }
+
+    fn at(&self, place: Option<usize>) -> Option<Counter> {
+        self.counters.get(place?).copied()
     }
 
     /// Writes a counter as it was stored.
     pub fn put(&mut self, name: &str, counter: Counter) {
-        match self.counters.get_mut(name) {
-            Some(slot) => *slot = counter,
-            None => self.counters.insert(name.into(), counter),
+        if let Some(slot) = self.places.get(name).and_then(|place| self.counters.get_mut(*place)) {
+            *slot = counter;
+            return;
         }
+        if self.counters.len() >= self.max_counters {
+            self.places.clear();
+            self.counters.clear();
+        }
+        self.places.insert(name.into(), self.counters.len());
+        self.counters.push(counter);
     }
 
     /// How many counters there are.
@@ -136,6 +161,33 @@ impl Book {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.counters.is_empty()
+    }
+}
+
+/// A charge of an order, and its verdict.
+struct Slip<'a>(Charge<'a>, Option<Verdict>);
+
+impl Take for Slip<'_> {
+    fn charge(&self) -> Charge<'_> {
+        self.0
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        self.1 = Some(verdict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_book_stays_within_its_bound() {
+        let mut book = Book::bounded(10);
+        for index in 0..100 {
+            book.put(&format!("c{index}"), Counter::Gauge { level: index });
+            assert!(book.len() <= 10 && book.get(&format!("c{index}")) == Some(Counter::Gauge { level: index }));
+        }
     }
 }

@@ -9,5 +9,5 @@ mod book;
 mod counter;
 mod gcra;
 
-pub use book::{Book, Charge, Order, Outcome};
+pub use book::{Book, Charge, Order, Outcome, Take};
 pub use counter::{Counter, Meter, Op, Verdict};

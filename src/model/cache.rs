@@ -36,6 +36,7 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.young.get_mut(key)
     }
 
+    #[cfg(test)]
     /// Finds an entry without keeping it.
     pub(crate) fn peek<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
@@ -53,6 +54,7 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.young.insert(key, value);
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len().saturating_add(self.old.len())
     }

@@ -1,5 +1,7 @@
 //! The buffer through which decisions pass: words and texts in, numbers out.
 
+use smallvec::SmallVec;
+
 use crate::gate::{Ask, Decision, LocalGate};
 use crate::model::UnixMillis;
 use crate::resolve::{Attribute, Custom, Request};
@@ -17,6 +19,15 @@ const PER_FEATURE: usize = 3;
 /// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
 const PER_LIMIT: usize = 5;
 
+/// Names that JavaScript says by number.
+#[derive(Default)]
+pub(super) struct Names {
+    /// Headers that strategies read.
+    pub(super) headers: Vec<String>,
+    /// Attributes that rules read.
+    pub(super) attributes: Vec<String>,
+}
+
 #[repr(C)]
 pub(super) struct Buffer {
     words: [u32; WORDS],
@@ -33,7 +44,7 @@ impl Default for Buffer {
 /// Takes one thing after the other from the buffer. What was not written reads as empty.
 struct Cursor<'a> {
     words: std::slice::Iter<'a, u32>,
-    text: &'a [u8],
+    text: &'a str,
 }
 
 impl<'a> Cursor<'a> {
@@ -45,8 +56,7 @@ impl<'a> Cursor<'a> {
         let length = usize::try_from(self.word()).unwrap_or(usize::MAX);
         let Some((text, rest)) = self.text.split_at_checked(length) else { return "" };
         self.text = rest;
-        // JavaScript's encoder writes nothing else.
-        std::str::from_utf8(text).unwrap_or("")
+        text
     }
 
     fn number(&mut self) -> f64 {
@@ -68,12 +78,14 @@ impl Buffer {
     }
 
     /// Decides what stands in the buffer: flags, method, host, path, query, headers, context, features.
-    pub(super) fn decide(&self, gate: &mut LocalGate, headers: &[String], now: UnixMillis) -> Box<Decision> {
-        let mut cursor = Cursor { words: self.words.iter(), text: &self.text };
+    pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
+        // JavaScript's encoder writes nothing but UTF-8; if ever it does, there is no text.
+        let text = self.text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        let mut cursor = Cursor { words: self.words.iter(), text };
         let flags = cursor.word();
         let (method, host, path, query) = (cursor.text(), cursor.text(), cursor.text(), cursor.text());
-        let mut present = Vec::with_capacity(headers.len());
-        for name in headers {
+        let mut present: SmallVec<[(&str, &str); 4]> = SmallVec::new();
+        for name in &names.headers {
             if cursor.words.as_slice().first() == Some(&ABSENT) {
                 cursor.word();
             } else {
@@ -81,9 +93,9 @@ impl Buffer {
             }
         }
         let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
-        let mut context = Vec::with_capacity(count);
+        let mut context: SmallVec<[(&str, Attribute<'_>); 8]> = SmallVec::new();
         for _ in 0..count {
-            let name = cursor.text();
+            let name = usize::try_from(cursor.word()).ok().and_then(|name| names.attributes.get(name)).map_or("", String::as_str);
             let value = match cursor.word() {
                 0 => Attribute::Text(cursor.text()),
                 1 => Attribute::Number(cursor.number()),
@@ -92,7 +104,7 @@ impl Buffer {
             context.push((name, value));
         }
         let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
-        let mut features = Vec::with_capacity(count);
+        let mut features: SmallVec<[&str; 8]> = SmallVec::new();
         for _ in 0..count {
             features.push(cursor.text());
         }

@@ -4,7 +4,7 @@
 //! build are asked for once per tenant and kept there. Loading and explaining may be comfortable, and use JSON.
 //!
 //! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
-//! method, host, path, query, then one text per header that [`Gate::headers`] names, then the context.
+//! flags, method, host, path, query, then the headers and the context that [`Gate::keys`] names, then features.
 
 #![expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
 
@@ -17,14 +17,14 @@ use wasm_bindgen::prelude::*;
 use crate::gate::{Ask, Code, Decision, LocalGate, Plans};
 use crate::model::{Problems, Tenant, TenantId, UnixMillis};
 use crate::wire::{DecideBody, publication, transcript};
-use buffer::Buffer;
+use buffer::{Buffer, Names};
 
 /// A gate with its ledger in memory.
 #[wasm_bindgen]
 pub struct Gate {
     local: LocalGate,
     buffer: Box<Buffer>,
-    headers: Vec<String>,
+    names: Names,
     last: Option<Box<Decision>>,
 }
 
@@ -34,7 +34,7 @@ impl Gate {
     #[wasm_bindgen(constructor)]
     pub fn new(catalog: &str) -> Result<Gate, JsValue> {
         console_error_panic_hook::set_once();
-        let mut gate = Self { local: LocalGate::default(), buffer: Box::default(), headers: Vec::new(), last: None };
+        let mut gate = Self { local: LocalGate::default(), buffer: Box::default(), names: Names::default(), last: None };
         gate.put_catalog(catalog)?;
         Ok(gate)
     }
@@ -44,7 +44,10 @@ impl Gate {
     pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
         let plans = Plans::parse(catalog).map_err(problems)?;
         self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
-        self.headers = self.local.plans().map(|plans| plans.resolver().headers().to_vec()).unwrap_or_default();
+        if let Some(plans) = self.local.plans() {
+            let attributes = plans.attributes().into_iter().map(String::from).collect();
+            self.names = Names { headers: plans.resolver().headers().to_vec(), attributes };
+        }
         Ok(())
     }
 
@@ -63,24 +66,23 @@ impl Gate {
         }
     }
 
-    /// Lower-case names of the headers that strategies read.
-    pub fn headers(&self) -> Vec<String> {
-        self.headers.clone()
-    }
-
-    /// The catalog's keys, as `{features, limits, codes}`: their places are the numbers that decisions speak in.
+    /// Names as `{features, limits, codes, headers, attributes}`: their places are the numbers that decisions speak in.
     pub fn keys(&self) -> Result<JsValue, JsValue> {
         #[derive(Serialize)]
         struct Keys<'a> {
             features: Vec<&'a str>,
             limits: Vec<&'a str>,
             codes: Vec<&'a str>,
+            headers: &'a [String],
+            attributes: &'a [String],
         }
         let plans = self.local.plans().ok_or("no catalog")?;
         let keys = Keys {
             features: plans.catalog().features.keys().map(|key| key.as_str()).collect(),
             limits: plans.catalog().limits.keys().map(|key| key.as_str()).collect(),
             codes: Code::ALL.map(Code::as_str).to_vec(),
+            headers: &self.names.headers,
+            attributes: &self.names.attributes,
         };
         comfortable(&keys)
     }
@@ -105,12 +107,15 @@ impl Gate {
         self.buffer.results()
     }
 
-    /// Decides on what stands in the buffer, and takes what the decision takes.
+    /// Decides on what stands in the buffer, with `length` bytes of text, and takes what the decision takes.
     ///
     /// Returns the code in bits 0 to 7, the number of features in bits 8 to 15, that of limits in bits 16 to 23.
-    pub fn decide(&mut self, now_ms: f64) -> u32 {
+    pub fn decide(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
-        let decision = self.buffer.decide(&mut self.local, &self.headers, now);
+        if let Some(done) = self.last.take() {
+            self.local.recycle(done);
+        }
+        let decision = self.buffer.decide(length, &mut self.local, &self.names, now);
         let packed = self.buffer.answer(&decision);
         self.last = Some(decision);
         packed

@@ -11,4 +11,4 @@ mod request;
 mod resolver;
 
 pub use request::{Attribute, Custom, Request};
-pub use resolver::{Name, Refusal, Resolver, Signal, Signals};
+pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

@@ -16,8 +16,10 @@ pub fn comparable(path: &str) -> Option<(Cow<'_, str>, bool)> {
     for byte in path.bytes() {
         // INVARIANT (table): 256 entries, one for every byte.
         let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(BAD);
-        // Bits move to their place: SLASH after SLASH is DOUBLE, DOT after SLASH is DOTTED.
-        seen |= class | (before & class & SLASH) << 1 | ((before & SLASH) << 3) & (class << 1);
+        seen |= class;
+        if before == SLASH && class & (SLASH | DOT) != 0 {
+            seen |= class << 1;
+        }
         before = class;
     }
     if seen & BAD != 0 {
@@ -28,7 +30,7 @@ pub fn comparable(path: &str) -> Option<(Cow<'_, str>, bool)> {
     (!climbs).then_some((path, seen & DOUBLE != 0))
 }
 
-// Classes of bytes in a path, as bits; `DOUBLE` and `DOTTED` are what follows from two of them side by side.
+// Classes of bytes in a path, as bits. `DOUBLE` and `DOTTED` are a slash and a dot after a slash: their class, shifted.
 const PLAIN: u8 = 0;
 const SLASH: u8 = 1;
 const DOUBLE: u8 = 2;

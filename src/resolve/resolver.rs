@@ -87,12 +87,24 @@ struct Hosts {
     custom_domains: bool,
 }
 
-/// What a host says, before any strategy is asked.
-enum Standing<'h> {
-    Central,
-    Label(&'h str),
-    Custom(&'h str),
-    Foreign,
+/// A host, and whom it names. It depends on the resolution alone, so that it can be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHost {
+    /// The host in comparable form.
+    pub text: String,
+    /// Whom it names; `None` where it is central, or no strategy looks at hosts.
+    pub signal: Option<Signal<'static>>,
+}
+
+impl Name<'_> {
+    fn borrowed(&self) -> Name<'_> {
+        match self {
+            Self::Slug(slug) => Name::Slug(Cow::Borrowed(slug)),
+            Self::Id(id) => Name::Id(Cow::Borrowed(id)),
+            Self::Domain(host) => Name::Domain(Cow::Borrowed(host)),
+            Self::Nobody => Name::Nobody,
+        }
+    }
 }
 
 impl Resolver {
@@ -134,51 +146,50 @@ impl Resolver {
         self.mode
     }
 
-    /// The host of a request in comparable form.
+    /// Reads the host of a request.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`].
-    pub fn host<'a>(&self, request: &Request<'a>) -> Result<Host<'a>, Refusal> {
-        host::parse(request.host).ok_or(Refusal::Unreadable("the host is not a host name"))
+    pub fn host(&self, text: &str) -> Result<KnownHost, Refusal> {
+        let host = host::parse(text).ok_or(Refusal::Unreadable("the host is not a host name"))?;
+        let signal = self.hosts.as_ref().and_then(|hosts| hosts.signal(&host));
+        Ok(KnownHost { text: host.as_str().to_owned(), signal })
     }
 
     /// The signals of a request whose host is `host`.
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn signals<'a>(&self, request: &Request<'a>, host: &'a Host<'_>) -> Result<Signals<'a>, Refusal> {
+    pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
         let (path, doubled) = path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
         let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled };
-        let standing = self.hosts.as_ref().map_or(Standing::Central, |hosts| hosts.standing(host));
-        if matches!(standing, Standing::Foreign) {
+        let host = host.signal.as_ref();
+        if let Some(Signal { strategy, name: Name::Nobody }) = host {
             // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
-            let strategy = if self.hosts.as_ref().is_some_and(|hosts| hosts.custom_domains) { StrategyKind::CustomDomain } else { StrategyKind::Subdomain };
-            signals.found.push(Signal { strategy, name: Name::Nobody });
+            signals.found.push(Signal { strategy: *strategy, name: Name::Nobody });
         }
         for strategy in &self.strategies {
-            let (kind, name) = match (strategy, &standing) {
-                (Compiled::Subdomain, Standing::Label(label)) => {
-                    let name = if Slug::is_valid(label) { Name::Slug((*label).into()) } else { Name::Nobody };
-                    (StrategyKind::Subdomain, name)
-                }
-                (Compiled::CustomDomain, Standing::Custom(host)) => (StrategyKind::CustomDomain, Name::Domain((*host).into())),
-                (Compiled::Subdomain | Compiled::CustomDomain, _) => continue,
-                (Compiled::Path(prefix, identifies), _) => match signals.take_prefix(prefix) {
+            let (kind, name) = match strategy {
+                Compiled::Subdomain | Compiled::CustomDomain => match host {
+                    Some(signal) if signal.strategy == strategy.kind() && signal.name != Name::Nobody => (signal.strategy, signal.name.borrowed()),
+                    _ => continue,
+                },
+                Compiled::Path(prefix, identifies) => match signals.take_prefix(prefix) {
                     None => continue,
                     Some(segment) => (StrategyKind::Path, identifies.name(segment)?),
                 },
-                (Compiled::Header(header, identifies), _) => match header_value(request, header)? {
+                Compiled::Header(header, identifies) => match header_value(request, header)? {
                     None => continue,
                     Some(value) => (StrategyKind::Header, identifies.name(value.into())?),
                 },
-                (Compiled::Query(param, identifies), _) => match query_value(request.query, param)? {
+                Compiled::Query(param, identifies) => match query_value(request.query, param)? {
                     None => continue,
                     Some(value) => (StrategyKind::Query, identifies.name(value)?),
                 },
-                (Compiled::Custom(identifies), _) => match request.custom {
+                Compiled::Custom(identifies) => match request.custom {
                     Custom::NotAsked => return Err(Refusal::AskCustom),
                     Custom::Failed => return Err(Refusal::CustomFailed),
                     Custom::Nobody => continue,
@@ -219,6 +230,17 @@ impl<'a> Signals<'a> {
 }
 
 impl Compiled {
+    const fn kind(&self) -> StrategyKind {
+        match self {
+            Self::Subdomain => StrategyKind::Subdomain,
+            Self::CustomDomain => StrategyKind::CustomDomain,
+            Self::Path(..) => StrategyKind::Path,
+            Self::Header(..) => StrategyKind::Header,
+            Self::Query(..) => StrategyKind::Query,
+            Self::Custom(_) => StrategyKind::Custom,
+        }
+    }
+
     fn new(strategy: &Strategy) -> Option<Self> {
         let identifies = strategy.identifies.unwrap_or(Identifies::Slug);
         Some(match strategy.strategy {
@@ -238,13 +260,15 @@ impl Compiled {
 }
 
 impl Hosts {
-    fn standing<'h>(&self, host: &'h Host<'_>) -> Standing<'h> {
+    /// Whom a host names; `None` where it is central.
+    fn signal(&self, host: &Host<'_>) -> Option<Signal<'static>> {
         let text = host.as_str();
-        if !self.central.is_empty() && self.central.contains(text) {
-            return Standing::Central;
+        if self.central.contains(text) {
+            return None;
         }
+        let subdomain = |name| Some(Signal { strategy: StrategyKind::Subdomain, name });
         let Host::Name(name) = host else {
-            return Standing::Foreign;
+            return subdomain(Name::Nobody);
         };
         // The longest base domain counts, so that `eu.example.com` can be a base beside `example.com`.
         let labels = self.base_domains.iter().filter_map(|base| {
@@ -252,12 +276,14 @@ impl Hosts {
             if left.is_empty() { Some((base.len(), "")) } else { left.strip_suffix('.').map(|label| (base.len(), label)) }
         });
         match labels.max() {
-            Some((_, "")) => Standing::Central,
-            Some((_, label)) if self.reserved.contains(label) => Standing::Central,
-            Some((_, label)) if !label.contains('.') => Standing::Label(label),
-            Some(_) => Standing::Foreign,
-            None if self.custom_domains => Standing::Custom(text),
-            None => Standing::Foreign,
+            Some((_, "")) => None,
+            Some((_, label)) if self.reserved.contains(label) => None,
+            Some((_, label)) if Slug::is_valid(label) => subdomain(Name::Slug(Cow::Owned(label.to_owned()))),
+            Some(_) => subdomain(Name::Nobody),
+            None if self.custom_domains => {
+                Some(Signal { strategy: StrategyKind::CustomDomain, name: Name::Domain(Cow::Owned(text.to_owned())) })
+            }
+            None => subdomain(Name::Nobody),
         }
     }
 }
