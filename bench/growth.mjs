@@ -1,0 +1,55 @@
+// (c) What a snapshot costs to compile, and (e) how a decision's time grows with tenants and features.
+
+import { Gate } from "../pkg/node.js";
+import { catalog } from "./decision.mjs";
+import { compare } from "./measure.mjs";
+
+const keyed = (count, prefix, value) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`${prefix}${i}`, value]));
+
+const plan = (features, limits) => ({
+  ...catalog,
+  features: { ...catalog.features, ...keyed(features, "feature-", {}) },
+  limits: { ...catalog.limits, ...keyed(limits, "limit-", { kind: "quota", period: "month" }) },
+  plans: { "pro@1": { features: keyed(features, "feature-", true), limits: { ...catalog.plans["pro@1"].limits, ...keyed(limits, "limit-", 1000) } } },
+});
+
+/** Compiling a tenant's snapshot, and a catalog, of 100 features and 20 limits. */
+export function compile() {
+  const text = JSON.stringify(plan(100, 20));
+  const gate = new Gate(text);
+  let epoch = 0;
+  const tenant = () => gate.putTenant(`{"id": "t", "slug": "t", "plan": "pro@1", "epoch": ${++epoch}}`);
+  const request = { host: "t.app.example.com", path: "/x" };
+  const loop = (body) => (n) => { for (let i = 0; i < n; i++) body(); };
+  tenant();
+  const ns = compare({
+    record: loop(() => { tenant(); gate.decide(request, { now: 0 }); }),
+    decide: loop(() => gate.decide(request, { now: 0 })),
+    catalog: loop(() => new Gate(text).free()),
+  }, { rounds: 9, roundMs: 40 });
+  const record = (ns.record - ns.decide) / 1000;
+  gate.free();
+  return [
+    { name: "compile a tenant's snapshot, 100 features, 20 limits", value: record, unit: "us", peer: null, ratio: null, target: 200, ok: record <= 200 },
+    { name: "parse and compile a catalog, 100 features, 20 limits", value: ns.catalog / 1000, unit: "us", peer: null, ratio: null, target: null, ok: null },
+  ];
+}
+
+/** The same decision beside few and many. */
+export function growth() {
+  const decide = (features, tenants, step) => {
+    const gate = new Gate(plan(features, 0), []);
+    for (let i = 0; i < tenants; i++) gate.putTenant(`{"id": "t_${i}", "slug": "t-${i}", "plan": "pro@1"}`);
+    const hosts = Array.from({ length: Math.min(tenants, 1000) }, (_, i) => `t-${(i * step) % tenants}.app.example.com`);
+    return (n) => { for (let i = 0; i < n; i++) gate.decide({ host: hosts[i % hosts.length], path: "/x" }, { now: 0 }); };
+  };
+  const features = compare({ few: decide(10, 1, 1), many: decide(1000, 1, 1) });
+  const tenants = compare({ few: decide(10, 1, 1), many: decide(10, 4000, 7) });
+  const row = (name, { few, many }) => ({ name, value: many, unit: "ns", peer: few, ratio: many / few, target: null, ok: null });
+  return [
+    row("decision with 1000 features beside 10", features),
+    row("decision among 4000 tenants beside 1", tenants),
+  ];
+}
+
+if (process.argv[1] === import.meta.filename) console.table([...compile(), ...growth()]);

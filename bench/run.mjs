@@ -1,0 +1,19 @@
+// Runs all benchmarks and prints one table. Usage: npm run bench [-- --json FILE]
+
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { decision } from "./decision.mjs";
+import { machine } from "./disk.mjs";
+import { compile, growth } from "./growth.mjs";
+import { size } from "./size.mjs";
+import { worker } from "./worker.mjs";
+
+const { values } = parseArgs({ options: { json: { type: "string" } } });
+const rows = [...machine(), ...(await decision()), ...compile(), ...growth(), ...size(), ...(await worker())];
+
+const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));
+console.table(rows.map(({ name, value, unit, peer, ratio, target, ok }) => ({
+  what: name, value: short(value), unit, peer: short(peer), ratio: short(ratio), target: target ?? "", met: ok === null ? "" : ok ? "yes" : "no",
+})));
+if (values.json) writeFileSync(values.json, `${JSON.stringify(rows, null, 2)}\n`);
+process.exit(0);
