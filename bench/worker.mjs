@@ -12,7 +12,7 @@ import { catalog } from "./decision.mjs";
 const root = resolve(import.meta.dirname, "..");
 const CONNECTIONS = 16;
 const ROUND_MS = 1500;
-const ROUNDS = 8;
+const ROUNDS = Number(process.env.ROUNDS ?? 8);
 
 // What this isolate can decide alone: resolution, status, a feature, a rate. The ledger is not part of the comparison.
 const seed = {
@@ -44,7 +44,7 @@ const config :Workerd.Config = (
   ],
 );
 const gate :Workerd.Worker = (
-  modules = [(name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
+  modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
   compatibilityDate = "2026-11-01",
   bindings = [(name = "SNAPSHOTS", kvNamespace = "kv")],
 );
@@ -96,7 +96,7 @@ const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.len
 export async function worker() {
   const folder = mkdtempSync(join(tmpdir(), "tenantgate-bench-"));
   const ports = [await freePort(), await freePort()];
-  for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(root, "build", name), join(folder, name));
+  for (const name of ["entry.js", "index.js", "index_bg.wasm"]) copyFileSync(join(root, "build", name), join(folder, name));
   writeFileSync(join(folder, "kv.js"), kv(publish(seed)));
   writeFileSync(join(folder, "empty.js"), empty({}, ""));
   writeFileSync(join(folder, "config.capnp"), config(ports));

@@ -1,7 +1,7 @@
 // Builds the Worker (`build/`) and the npm package's generated files (`pkg/dist/`).
 // Usage: node scripts/build.mjs [worker|npm …] [--quick] [--faults]
 
-import { existsSync, readdirSync, statSync, rmSync, readFileSync, writeFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, statSync, rmSync, readFileSync, writeFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { root, run, setup } from "./setup.mjs";
 
@@ -13,6 +13,7 @@ export function buildWorker({ quick = false, faults = false, out = "build" } = {
   if (upToDate(join(root, out, "index.js"), `${features} ${quick}`)) return;
   const profile = quick ? ["--profile", "quick"] : ["--release"];
   run("worker-build", ["--out-dir", out, ...profile, ...(quick ? ["--no-opt"] : []), "--", "--no-default-features", "--features", features]);
+  copyFileSync(join(root, "src/worker/entry.js"), join(root, out, "entry.js"));
   stamp(join(root, out, "index.js"), `${features} ${quick}`);
 }
 
@@ -20,7 +21,7 @@ export function buildWorker({ quick = false, faults = false, out = "build" } = {
 export function buildNpm({ quick = false } = {}) {
   const dist = join(root, "pkg/dist");
   if (upToDate(join(dist, "tenantgate.js"), `npm ${quick}`)) return;
-  const profile = quick ? "quick" : "npm";
+  const profile = quick ? "quick" : "release";
   run("cargo", ["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", "npm"]);
   rmSync(dist, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });

@@ -39,19 +39,32 @@ fn the_schemas_accept_the_demo_and_refuse_what_the_reader_refuses() {
     let demo = include_str!("../examples/demo.json");
     parse_seed(demo).unwrap();
     let demo: Value = serde_json::from_str(demo).unwrap();
-    let (catalog, tenant) = (jsonschema::validator_for(&schema::<Catalog>()).unwrap(), jsonschema::validator_for(&schema::<Tenant>()).unwrap());
+    let (catalog, tenant) = (
+        jsonschema::validator_for(&schema::<Catalog>()).unwrap(),
+        jsonschema::validator_for(&schema::<Tenant>()).unwrap(),
+    );
     let errors: Vec<_> = catalog.iter_errors(&demo["catalog"]).map(|error| error.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());
     for record in demo["tenants"].as_array().unwrap() {
         assert!(tenant.is_valid(record), "{record}");
     }
-    for broken in [json!({ "version": -1 }), json!({ "versoin": 1 }), json!({ "plans": { "pro": {} } }), json!({ "features": { "f": { "type": "text" } } })] {
+    for broken in [
+        json!({ "version": -1 }),
+        json!({ "versoin": 1 }),
+        json!({ "plans": { "pro": {} } }),
+        json!({ "features": { "f": { "type": "text" } } }),
+    ] {
         let mut document = demo["catalog"].clone();
         document.as_object_mut().unwrap().extend(broken.as_object().unwrap().clone());
         assert!(Catalog::parse(&document.to_string()).is_err(), "{broken}");
         assert!(!catalog.is_valid(&document), "{broken}");
     }
-    for broken in [json!({ "slug": "Acme" }), json!({ "slug": "xn--acme" }), json!({ "status": "paused" }), json!({ "plan": "pro" })] {
+    for broken in [
+        json!({ "slug": "Acme" }),
+        json!({ "slug": "xn--acme" }),
+        json!({ "status": "paused" }),
+        json!({ "plan": "pro" }),
+    ] {
         let mut document = demo["tenants"][0].clone();
         document.as_object_mut().unwrap().extend(broken.as_object().unwrap().clone());
         assert!(Tenant::parse(&document.to_string()).is_err(), "{broken}");
@@ -68,11 +81,14 @@ fn openapi() {
     let decision = generator.subschema_for::<DecisionView<'_>>();
     let error = generator.subschema_for::<ErrorView>();
     let envelope = json!({ "type": "object", "properties": { "error": error }, "required": ["error"] });
-    let failure = |description: &str| json!({
-        "description": description,
-        "content": { "application/json": { "schema": envelope } },
-    });
-    let codes: Vec<_> = Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
+    let failure = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": envelope } },
+        })
+    };
+    let codes: Vec<_> =
+        Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
     let document = json!({
         "openapi": "3.1.0",
         "info": {

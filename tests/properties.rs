@@ -31,8 +31,41 @@ fn demo_gate() -> LocalGate {
 /// Text that looks like parts of requests, and text that does not.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "acme", "globex", ".", "..", "app.example.com", "localhost", "/t/", "/", "%2f", "%2e", "%", "\\", "@", ":", "[", "]", "::1",
-        "127.0.0.1", "xn--", "ü", "\0", " ", ",", "?", "#", "_", "-", "A", "0x7f", "tenant=", "&", "=", "api", "webhooks", "\u{202e}",
+        "acme",
+        "globex",
+        ".",
+        "..",
+        "app.example.com",
+        "localhost",
+        "/t/",
+        "/",
+        "%2f",
+        "%2e",
+        "%",
+        "\\",
+        "@",
+        ":",
+        "[",
+        "]",
+        "::1",
+        "127.0.0.1",
+        "xn--",
+        "ü",
+        "\0",
+        " ",
+        ",",
+        "?",
+        "#",
+        "_",
+        "-",
+        "A",
+        "0x7f",
+        "tenant=",
+        "&",
+        "=",
+        "api",
+        "webhooks",
+        "\u{202e}",
     ]);
     prop_oneof![prop::collection::vec(pieces, 0..8).prop_map(|pieces| pieces.concat()), any::<String>()]
 }
@@ -48,12 +81,33 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     leaf.prop_recursive(5, 64, 8, |inner| {
         let name = prop::sample::select(vec![
-            "version", "resolution", "strategies", "strategy", "features", "limits", "plans", "routes", "id", "slug", "plan", "rules",
-            "when", "value", "default", "kind", "window_ms", "limit", "overrides", "domains", "pro@1", "x",
+            "version",
+            "resolution",
+            "strategies",
+            "strategy",
+            "features",
+            "limits",
+            "plans",
+            "routes",
+            "id",
+            "slug",
+            "plan",
+            "rules",
+            "when",
+            "value",
+            "default",
+            "kind",
+            "window_ms",
+            "limit",
+            "overrides",
+            "domains",
+            "pro@1",
+            "x",
         ]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-            prop::collection::vec((name, inner), 0..8).prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            prop::collection::vec((name, inner), 0..8)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
         ]
     })
 }
@@ -247,7 +301,9 @@ proptest! {
 /// Values of the reference implementation (SMHasher, `MurmurHash3_x86_32`, seed 0), and buckets of flagd's fractional v2.
 #[test]
 fn golden_hashes() {
-    for (text, expected) in [("", 0_u32), ("a", 0x3C25_69B2), ("abc", 0xB3DD_93FA), ("abcd", 0x43ED_676A), ("Hello, world!", 0xC036_3E43)] {
+    for (text, expected) in
+        [("", 0_u32), ("a", 0x3C25_69B2), ("abc", 0xB3DD_93FA), ("abcd", 0x43ED_676A), ("Hello, world!", 0xC036_3E43)]
+    {
         assert_eq!(Murmur3::default().and(text.as_bytes()).finish(), expected, "{text}");
     }
 }
@@ -256,7 +312,11 @@ fn golden_hashes() {
 fn golden_buckets() {
     let vectors: Value = serde_json::from_str(include_str!("vectors/rollout/buckets.json")).unwrap();
     for vector in vectors["buckets"].as_array().unwrap() {
-        let (key, user, total) = (vector[0].as_str().unwrap(), vector[1].as_str().unwrap(), u32::try_from(vector[2].as_u64().unwrap()).unwrap());
+        let (key, user, total) = (
+            vector[0].as_str().unwrap(),
+            vector[1].as_str().unwrap(),
+            u32::try_from(vector[2].as_u64().unwrap()).unwrap(),
+        );
         let found = bucket(Murmur3::default().and(key.as_bytes()).and(user.as_bytes()).finish(), total);
         assert_eq!(json!(found), vector[3], "{key} {user}");
     }
@@ -284,15 +344,22 @@ fn every_bound_holds_at_it_and_past_it() {
     assert!(host::parse(&name(MAX_HOST_BYTES)).is_some() && host::parse(&name(MAX_HOST_BYTES + 1)).is_none());
 
     assert!(Slug::is_valid(&"a".repeat(MAX_SLUG_BYTES)) && !Slug::is_valid(&"a".repeat(MAX_SLUG_BYTES + 1)));
-    assert!(TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES)) && !TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES + 1)));
+    assert!(
+        TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES))
+            && !TenantId::is_valid(&"a".repeat(MAX_TENANT_ID_BYTES + 1))
+    );
 
     let attributes: Vec<_> = (0..=MAX_ATTRIBUTES).map(|_| ("a", Attribute::Bool(true))).collect();
     assert_eq!(code(&Request { context: &attributes[1..], ..base }), Code::Allowed);
     assert_eq!(code(&Request { context: &attributes, ..base }), Code::BadRequest);
 
     let spaces = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2));
-    assert!(DecideBody::parse(&spaces(MAX_BODY_BYTES)).is_ok() && DecideBody::parse(&spaces(MAX_BODY_BYTES + 1)).is_err());
-    let bytes = |problems: tenantgate::model::Problems, max: usize| problems.0.iter().any(|problem| problem.expected == format!("at most {max} bytes"));
+    assert!(
+        DecideBody::parse(&spaces(MAX_BODY_BYTES)).is_ok() && DecideBody::parse(&spaces(MAX_BODY_BYTES + 1)).is_err()
+    );
+    let bytes = |problems: tenantgate::model::Problems, max: usize| {
+        problems.0.iter().any(|problem| problem.expected == format!("at most {max} bytes"))
+    };
     assert!(bytes(Tenant::parse(&spaces(MAX_RECORD_BYTES + 1)).unwrap_err(), MAX_RECORD_BYTES));
     assert!(!bytes(Tenant::parse(&spaces(MAX_RECORD_BYTES)).unwrap_err(), MAX_RECORD_BYTES));
     assert!(bytes(Catalog::parse(&spaces(MAX_CATALOG_BYTES + 1)).unwrap_err(), MAX_CATALOG_BYTES));
@@ -309,23 +376,65 @@ fn every_bound_of_documents() {
         Catalog::parse(&catalog.to_string())
     };
     let keyed = |count: usize, prefix: &str, suffix: &str, value: Value| -> Value {
-        (0..count).map(|index| (format!("{prefix}{index}{suffix}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
+        (0..count)
+            .map(|index| (format!("{prefix}{index}{suffix}"), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
-    let listed = |count: usize, value: &dyn Fn(usize) -> Value| -> Value { (0..count).map(value).collect::<Vec<_>>().into() };
+    let listed =
+        |count: usize, value: &dyn Fn(usize) -> Value| -> Value { (0..count).map(value).collect::<Vec<_>>().into() };
     let feature = |changes: Value| catalog(json!({ "features": { "f": changes } }));
     let rule = |when: Value| json!({ "name": "r", "value": true, "when": when });
     type Case<'a> = (&'a str, usize, Box<dyn Fn(usize) -> Result<Catalog, tenantgate::model::Problems> + 'a>);
     let cases: Vec<Case<'_>> = vec![
         ("features", MAX_FEATURES, Box::new(|n| catalog(json!({ "features": keyed(n, "f", "", json!({})) })))),
-        ("limits", MAX_LIMITS, Box::new(|n| catalog(json!({ "limits": keyed(n, "l", "", json!({ "kind": "gauge", "default": 1 })) })))),
+        (
+            "limits",
+            MAX_LIMITS,
+            Box::new(|n| catalog(json!({ "limits": keyed(n, "l", "", json!({ "kind": "gauge", "default": 1 })) }))),
+        ),
         ("plans", MAX_PLANS, Box::new(|n| catalog(json!({ "plans": keyed(n, "p", "@1", json!({})) })))),
-        ("routes", MAX_ROUTES, Box::new(|n| catalog(json!({ "routes": listed(n, &|i| json!({ "path": format!("/{i}") })) })))),
-        ("central_hosts", MAX_HOSTS, Box::new(|n| catalog(json!({ "resolution": { "strategies": [{ "strategy": "header" }], "central_hosts": listed(n, &|i| json!(format!("h{i}"))) } })))),
+        (
+            "routes",
+            MAX_ROUTES,
+            Box::new(|n| catalog(json!({ "routes": listed(n, &|i| json!({ "path": format!("/{i}") })) }))),
+        ),
+        (
+            "central_hosts",
+            MAX_HOSTS,
+            Box::new(|n| {
+                catalog(
+                    json!({ "resolution": { "strategies": [{ "strategy": "header" }], "central_hosts": listed(n, &|i| json!(format!("h{i}"))) } }),
+                )
+            }),
+        ),
         ("variants", MAX_VARIANTS, Box::new(|n| feature(json!({ "variants": keyed(n, "v", "", json!(true)) })))),
         ("rules", MAX_RULES, Box::new(|n| feature(json!({ "rules": listed(n, &|_| rule(json!([]))) })))),
-        ("when", MAX_CONDITIONS, Box::new(|n| feature(json!({ "rules": [rule(listed(n, &|_| json!({ "attribute": "a", "op": "exists" })))] })))),
-        ("value", MAX_CONDITION_VALUES, Box::new(|n| feature(json!({ "rules": [rule(json!([{ "attribute": "a", "op": "in", "value": listed(n, &|i| json!(i)) }]))] })))),
-        ("split", MAX_VARIANTS, Box::new(|n| feature(json!({ "rules": [{ "name": "r", "rollout": { "split": listed(n, &|_| json!({ "weight": 1, "value": true })) } }] })))),
+        (
+            "when",
+            MAX_CONDITIONS,
+            Box::new(|n| {
+                feature(json!({ "rules": [rule(listed(n, &|_| json!({ "attribute": "a", "op": "exists" })))] }))
+            }),
+        ),
+        (
+            "value",
+            MAX_CONDITION_VALUES,
+            Box::new(|n| {
+                feature(
+                    json!({ "rules": [rule(json!([{ "attribute": "a", "op": "in", "value": listed(n, &|i| json!(i)) }]))] }),
+                )
+            }),
+        ),
+        (
+            "split",
+            MAX_VARIANTS,
+            Box::new(|n| {
+                feature(
+                    json!({ "rules": [{ "name": "r", "rollout": { "split": listed(n, &|_| json!({ "weight": 1, "value": true })) } }] }),
+                )
+            }),
+        ),
     ];
     for (name, max, parse) in cases {
         assert_eq!(parse(max).err(), None, "{name} at {max}");
@@ -339,8 +448,14 @@ fn every_bound_of_documents() {
     };
     assert!(prerequisites(MAX_PREREQUISITES).is_ok() && prerequisites(MAX_PREREQUISITES + 1).is_err());
     let strategies = [json!({ "strategy": "header" }), json!({ "strategy": "header" })];
-    assert!(catalog(json!({ "resolution": { "strategies": strategies } })).unwrap_err().to_string().contains("each strategy once"));
-    let circle = json!({ "features": { "a": { "requires": ["b"] }, "b": { "requires": ["c"] }, "c": { "requires": ["a"] } } });
+    assert!(
+        catalog(json!({ "resolution": { "strategies": strategies } }))
+            .unwrap_err()
+            .to_string()
+            .contains("each strategy once")
+    );
+    let circle =
+        json!({ "features": { "a": { "requires": ["b"] }, "b": { "requires": ["c"] }, "c": { "requires": ["a"] } } });
     assert_eq!(catalog(circle).unwrap_err().0.len(), 3);
 
     let tenant = |changes: Value| {
@@ -355,7 +470,13 @@ fn every_bound_of_documents() {
     let addons = |n: usize| tenant(json!({ "addons": listed(n, &|i| json!(format!("a{i}"))) }));
     assert!(addons(MAX_ADDONS).is_ok() && addons(MAX_ADDONS + 1).is_err());
     let family = |n: usize| {
-        let tenants = listed(n, &|i| if i == 0 { json!({ "id": "t0", "slug": "t0", "plan": "p@1" }) } else { json!({ "id": format!("t{i}"), "slug": format!("t{i}"), "parent": format!("t{}", i - 1) }) });
+        let tenants = listed(n, &|i| {
+            if i == 0 {
+                json!({ "id": "t0", "slug": "t0", "plan": "p@1" })
+            } else {
+                json!({ "id": format!("t{i}"), "slug": format!("t{i}"), "parent": format!("t{}", i - 1) })
+            }
+        });
         parse_seed(&json!({ "catalog": { "version": 1, "resolution": { "strategies": [{ "strategy": "header" }] }, "plans": { "p@1": {} } }, "tenants": tenants }).to_string())
     };
     assert_eq!(family(MAX_HIERARCHY_DEPTH).err(), None);

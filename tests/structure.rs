@@ -32,10 +32,27 @@ fn refuse(folder: &str, words: &[&str]) {
 #[test]
 fn the_core_knows_no_clock_no_io_no_randomness_no_javascript() {
     for folder in ["model", "resolve", "gate", "ledger", "wire"] {
-        refuse(folder, &[
-            "worker::", "js_sys", "web_sys", "wasm_bindgen", "SystemTime", "Instant", "Utc::now", "Local::now", "std::fs",
-            "std::net::Tcp", "std::net::Udp", "std::env", "std::thread", "getrandom", "rand::", "RandomState",
-        ]);
+        refuse(
+            folder,
+            &[
+                "worker::",
+                "js_sys",
+                "web_sys",
+                "wasm_bindgen",
+                "SystemTime",
+                "Instant",
+                "Utc::now",
+                "Local::now",
+                "std::fs",
+                "std::net::Tcp",
+                "std::net::Udp",
+                "std::env",
+                "std::thread",
+                "getrandom",
+                "rand::",
+                "RandomState",
+            ],
+        );
     }
 }
 

@@ -12,15 +12,19 @@ fn run(name: &str, text: &str) {
     let cases = file["cases"].as_array().unwrap();
     assert!(!cases.is_empty(), "{name}: no cases");
     for case in cases {
-        let mut gate = LocalGate::new(&file["catalog"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        let mut gate =
+            LocalGate::new(&file["catalog"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
         for tenant in file["tenants"].as_array().unwrap() {
-            gate.put(Tenant::parse(&tenant.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"))).unwrap();
+            gate.put(Tenant::parse(&tenant.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}")))
+                .unwrap();
         }
         let one = [case.clone()];
         let steps = case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice);
         for (index, step) in steps.iter().enumerate() {
-            let at = step["at"].as_str().map_or(UnixMillis::new(1_780_000_000_000), |at| UnixMillis::parse(at).unwrap());
-            let body = DecideBody::parse(&step["ask"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+            let at =
+                step["at"].as_str().map_or(UnixMillis::new(1_780_000_000_000), |at| UnixMillis::parse(at).unwrap());
+            let body =
+                DecideBody::parse(&step["ask"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
             let parts = body.borrow();
             let found = transcript(&gate.decide(&body.request(&parts, None), &body.ask(&parts), at));
             if let Some(difference) = common::difference("$", &step["expect"], &found) {

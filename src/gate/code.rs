@@ -86,7 +86,10 @@ impl Code {
 
     /// Whether the condition passes by itself, so that coming back helps.
     pub const fn passes_by_itself(self) -> bool {
-        matches!(self, Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable)
+        matches!(
+            self,
+            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable
+        )
     }
 
     /// The HTTP status.
@@ -98,7 +101,9 @@ impl Code {
             Self::TenantNotFound => 404,
             Self::RateLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
-            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable => 503,
+            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable => {
+                503
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use super::decision::Tier;
 use super::plans::Plans;
 use crate::ledger::Meter;
 use crate::model::period::bounds;
-use crate::model::{Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis};
+use crate::model::{
+    Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis,
+};
 
 /// A tenant with its ancestors, compiled against one catalog.
 #[derive(Debug)]
@@ -96,7 +98,9 @@ impl Entitlements {
                 let last = line.len().saturating_sub(1);
                 line.iter()
                     .enumerate()
-                    .filter_map(|(index, tenant)| Budget::new(catalog, (key, limit, id), tenant, index == last, &mut dates))
+                    .filter_map(|(index, tenant)| {
+                        Budget::new(catalog, (key, limit, id), tenant, index == last, &mut dates)
+                    })
                     .map(Arc::new)
                     .collect()
             })
@@ -115,7 +119,11 @@ impl Entitlements {
     }
 
     /// The tenant's record.
-    #[expect(clippy::missing_panics_doc, clippy::indexing_slicing, reason = "INVARIANT (line): `new` refuses an empty line")]
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::indexing_slicing,
+        reason = "INVARIANT (line): `new` refuses an empty line"
+    )]
     pub fn tenant(&self) -> &Tenant {
         &self.line[0]
     }
@@ -147,9 +155,10 @@ impl Entitlements {
 
     /// Places that may serve it: those that it and all its ancestors allow. `None` where nobody says anything.
     pub(super) fn may_be_served_from(&self, place: Option<&str>) -> bool {
-        self.line.iter().filter(|tenant| !tenant.residency.is_empty()).all(|tenant| {
-            place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place))
-        })
+        self.line
+            .iter()
+            .filter(|tenant| !tenant.residency.is_empty())
+            .all(|tenant| place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place)))
     }
 
     pub(super) fn grant(&self, feature: u32) -> Option<&Grant> {
@@ -180,7 +189,12 @@ fn barrier(status: Status) -> Option<Code> {
     }
 }
 
-fn grant<'a>(grants: &mut [Option<Grant>], plans: &Plans, values: impl Iterator<Item = (&'a Key, &'a Value)>, tier: Tier) {
+fn grant<'a>(
+    grants: &mut [Option<Grant>],
+    plans: &Plans,
+    values: impl Iterator<Item = (&'a Key, &'a Value)>,
+    tier: Tier,
+) {
     for (key, value) in values {
         let slot = plans.feature_id(key.as_str()).and_then(|id| grants.get_mut(usize::try_from(id).ok()?));
         if let Some(slot) = slot {
@@ -192,7 +206,13 @@ fn grant<'a>(grants: &mut [Option<Grant>], plans: &Plans, values: impl Iterator<
 impl Budget {
     /// The counter of `limit` that belongs to `tenant`. A tenant without a plan of its own shares its ancestors'
     /// counters, unless an override or a contract bounds it separately.
-    fn new(catalog: &Catalog, (key, limit, id): (&Key, &Limit, u32), tenant: &Tenant, root: bool, dates: &mut Dates) -> Option<Self> {
+    fn new(
+        catalog: &Catalog,
+        (key, limit, id): (&Key, &Limit, u32),
+        tenant: &Tenant,
+        root: bool,
+        dates: &mut Dates,
+    ) -> Option<Self> {
         let agreed = tenant
             .overrides
             .iter()
@@ -240,7 +260,9 @@ fn meter(limit: &Limit, allowance: Allowance, anchor: UnixMillis, dates: &mut Da
             }
         },
         Kind::Quota => {
-            let (starts, ends) = limit.period.map_or((UnixMillis::default(), UnixMillis::MAX), |period| bounds(period, anchor, dates.now));
+            let (starts, ends) = limit
+                .period
+                .map_or((UnixMillis::default(), UnixMillis::MAX), |period| bounds(period, anchor, dates.now));
             dates.narrow(starts, ends);
             Meter::Quota { limit: bound, starts_ms: starts.get(), ends_ms: ends.get() }
         }

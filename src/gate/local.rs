@@ -95,7 +95,11 @@ impl LocalGate {
                     return self.gate.settled(pending, now);
                 }
                 Step::Fetch(Need::Custom) => {
-                    return Box::new(Decision::refused(Code::ResolverFailed, "the caller gave no answer of a custom resolver", now));
+                    return Box::new(Decision::refused(
+                        Code::ResolverFailed,
+                        "the caller gave no answer of a custom resolver",
+                        now,
+                    ));
                 }
                 // Whatever was not put in does not exist.
                 Step::Fetch(need) => {

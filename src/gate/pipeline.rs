@@ -10,7 +10,9 @@ use super::rules::Facts;
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace};
 use crate::ledger::{Book, Op, Order, Outcome, Take, Verdict};
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
+use crate::model::bounds::{
+    MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS,
+};
 use crate::model::{Access, Cache, Kind, Mode, OnError, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Refusal, Request, Signal};
 
@@ -97,7 +99,13 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { snapshots: Snapshots::default(), local: Book::bounded(MAX_LOCAL_COUNTERS), spare: None, hosts: Cache::new(MAX_CACHED_INDEX), hosts_of: None }
+        Self {
+            snapshots: Snapshots::default(),
+            local: Book::bounded(MAX_LOCAL_COUNTERS),
+            spare: None,
+            hosts: Cache::new(MAX_CACHED_INDEX),
+            hosts_of: None,
+        }
     }
 }
 
@@ -198,7 +206,8 @@ impl Gate {
                 });
                 return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "a signal names no tenant")));
             };
-            run.trace.pass(Stage::Tenant, || format!("{} names `{id}`: {}", signal.strategy.as_str(), describe(signal)));
+            run.trace
+                .pass(Stage::Tenant, || format!("{} names `{id}`: {}", signal.strategy.as_str(), describe(signal)));
             // INVARIANT (existence first): every tenant named must exist, also one that disagrees with the others.
             match &first {
                 None => first = Some(self.lookup(run, plans, &id)?),
@@ -211,7 +220,10 @@ impl Gate {
         }
         if !same {
             run.trace.stop(Stage::Agreement, || {
-                (String::from("the signals name different tenants"), String::from("signals that name one tenant, or `mode: first`"))
+                (
+                    String::from("the signals name different tenants"),
+                    String::from("signals that name one tenant, or `mode: first`"),
+                )
             });
             return Err(run.deny(Stage::Agreement, (Code::TenantMismatch, "signals name different tenants")));
         }
@@ -221,7 +233,9 @@ impl Gate {
     fn lookup(&mut self, run: &mut Run, plans: &Plans, id: &TenantId) -> Result<Found, Halt> {
         match self.snapshots.tenant(id, plans, run.now, &mut run.refresh)? {
             Some(found) => Ok(found),
-            None => Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "the tenant named does not exist, or one above it"))),
+            None => {
+                Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "the tenant named does not exist, or one above it")))
+            }
         }
     }
 
@@ -268,7 +282,10 @@ impl Pending {
     fn without_ledger(self) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
         trace.stop(Stage::Rate, || {
-            (String::from("the ledger could not be reached"), String::from("`on_error: open` for every limit of the route"))
+            (
+                String::from("the ledger could not be reached"),
+                String::from("`on_error: open` for every limit of the route"),
+            )
         });
         decision.code = Code::LedgerUnavailable;
         decision.reason = Some("the ledger could not be reached");
@@ -288,10 +305,15 @@ fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<
         });
         return Err((Stage::Status, (code, reason)));
     }
-    run.trace.pass(Stage::Status, || format!("`{}` and {} above it are active", tenant.tenant().id, tenant.line().len().saturating_sub(1)));
+    run.trace.pass(Stage::Status, || {
+        format!("`{}` and {} above it are active", tenant.tenant().id, tenant.line().len().saturating_sub(1))
+    });
     if !tenant.may_be_served_from(request.place) {
         run.trace.stop(Stage::Residency, || {
-            (format!("this is `{}`", request.place.unwrap_or("nowhere in particular")), format!("one of: {}", tenant.tenant().residency.join(", ")))
+            (
+                format!("this is `{}`", request.place.unwrap_or("nowhere in particular")),
+                format!("one of: {}", tenant.tenant().residency.join(", ")),
+            )
         });
         return Err((Stage::Residency, (Code::ResidencyViolation, "this place may not serve the tenant")));
     }
@@ -299,18 +321,33 @@ fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<
 }
 
 /// Stage 7: the feature that the route needs, and those asked for.
-fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Box<Decision>) -> Result<Box<Decision>, Halt> {
+fn features(
+    run: &mut Run,
+    plans: &Plans,
+    facts: Facts<'_>,
+    route: Option<&CompiledRoute>,
+    ask: &Ask<'_>,
+    mut decision: Box<Decision>,
+) -> Result<Box<Decision>, Halt> {
     if let Some(answer) = route.and_then(|route| plans.answer(route.feature?, facts)) {
         let key = Arc::clone(&answer.key);
         if !answer.enabled {
             run.trace.stop(Stage::Feature, || {
                 let granting = plans.plans_with(&key);
-                let plans = if granting.is_empty() { String::from("no plan grants it") } else { format!("granted by {}", granting.join(", ")) };
+                let plans = if granting.is_empty() {
+                    String::from("no plan grants it")
+                } else {
+                    format!("granted by {}", granting.join(", "))
+                };
                 (read(&answer), format!("an override, or another plan: {plans}"))
             });
             decision.features.push(answer);
             decision.denied_feature = Some(key);
-            return Err(run.deny_with(Stage::Feature, (Code::FeatureNotAvailable, "the route needs a feature that is off"), decision));
+            return Err(run.deny_with(
+                Stage::Feature,
+                (Code::FeatureNotAvailable, "the route needs a feature that is off"),
+                decision,
+            ));
         }
         run.trace.pass(Stage::Feature, || read(&answer));
         decision.features.push(answer);
@@ -327,7 +364,14 @@ fn features(run: &mut Run, plans: &Plans, facts: Facts<'_>, route: Option<&Compi
 }
 
 /// What the request takes: what the route says, replaced by what the caller says of the same limit.
-fn limits(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&CompiledRoute>, ask: &Ask<'_>, mut decision: Box<Decision>) -> Result<Box<Decision>, Halt> {
+fn limits(
+    run: &mut Run,
+    plans: &Plans,
+    tenant: &Entitlements,
+    route: Option<&CompiledRoute>,
+    ask: &Ask<'_>,
+    mut decision: Box<Decision>,
+) -> Result<Box<Decision>, Halt> {
     let costs = route.map_or([].as_slice(), |route| &route.costs);
     decision.limits.reserve_exact(costs.len().saturating_add(ask.limits.len()));
     let take = |id: u32, op: Op, limits: &mut Vec<Gauged>| {
@@ -345,7 +389,13 @@ fn limits(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&Co
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         match id.filter(|_| fits && first) {
             Some(id) => take(id, *op, &mut decision.limits),
-            None => return Err(run.deny_with(Stage::Request, (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"), decision)),
+            None => {
+                return Err(run.deny_with(
+                    Stage::Request,
+                    (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"),
+                    decision,
+                ));
+            }
         }
     }
     // What this isolate counts alone comes first; otherwise the order stays.
@@ -360,14 +410,18 @@ fn limits(run: &mut Run, plans: &Plans, tenant: &Entitlements, route: Option<&Co
 
 /// Stages 9 and 10: the verdicts, rates before quotas.
 fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
-    let first = |rate: bool| decision.limits.iter().position(|gauged| (gauged.budget.kind == Kind::Rate) == rate && gauged.refused());
+    let first = |rate: bool| {
+        decision.limits.iter().position(|gauged| (gauged.budget.kind == Kind::Rate) == rate && gauged.refused())
+    };
     let denied = first(true).or_else(|| first(false));
     for gauged in &decision.limits {
         let stage = if gauged.budget.kind == Kind::Rate { Stage::Rate } else { Stage::Quota };
         let Some(verdict) = gauged.verdict else { continue };
         if gauged.refused() {
             trace.stop(stage, || {
-                let wait = verdict.retry_after_ms.map_or_else(|| String::from("waiting does not help"), |ms| format!("wait until {}", now.plus(ms)));
+                let wait = verdict
+                    .retry_after_ms
+                    .map_or_else(|| String::from("waiting does not help"), |ms| format!("wait until {}", now.plus(ms)));
                 (count(gauged, verdict), format!("a higher allowance; {wait}"))
             });
         } else {
@@ -409,7 +463,9 @@ fn describe(signal: &Signal<'_>) -> String {
 
 fn read(answer: &Answer) -> String {
     let mut text = format!("`{}` is {} by tier {}", answer.key, answer.value, answer.tier.as_str());
-    for (what, name) in [("rule", &answer.rule), ("variant", &answer.variant), ("missing prerequisite", &answer.requires)] {
+    for (what, name) in
+        [("rule", &answer.rule), ("variant", &answer.variant), ("missing prerequisite", &answer.requires)]
+    {
         if let Some(name) = name {
             text.push_str(&format!(", {what} `{name}`"));
         }
@@ -465,7 +521,9 @@ impl Run {
         match refusal {
             Refusal::AskCustom => Halt::Fetch(Need::Custom),
             Refusal::Unreadable(reason) => self.deny(Stage::Request, (Code::BadRequest, reason)),
-            Refusal::Repeated(_) => self.deny(Stage::Request, (Code::TenantAmbiguous, "a signal is there more than once")),
+            Refusal::Repeated(_) => {
+                self.deny(Stage::Request, (Code::TenantAmbiguous, "a signal is there more than once"))
+            }
             Refusal::CustomFailed => self.deny(Stage::Tenant, (Code::ResolverFailed, "the custom resolver failed")),
         }
     }

@@ -71,13 +71,21 @@ impl Plans {
                 rules: feature.rules.iter().map(|rule| CompiledRule::new(rule, key, feature)).collect(),
             }
         });
-        let mut routes: Vec<_> = catalog.routes.iter().map(|route| CompiledRoute {
-            path: route.path.trim_end_matches('/').to_owned(),
-            methods: route.methods.clone(),
-            access: route.access,
-            feature: route.feature.as_ref().and_then(|key| feature_ids.get(key).copied()),
-            costs: route.limits.iter().filter_map(|(key, cost)| Some((limit_ids.get(key).copied()?, cost.0))).collect(),
-        }).collect();
+        let mut routes: Vec<_> = catalog
+            .routes
+            .iter()
+            .map(|route| CompiledRoute {
+                path: route.path.trim_end_matches('/').to_owned(),
+                methods: route.methods.clone(),
+                access: route.access,
+                feature: route.feature.as_ref().and_then(|key| feature_ids.get(key).copied()),
+                costs: route
+                    .limits
+                    .iter()
+                    .filter_map(|(key, cost)| Some((limit_ids.get(key).copied()?, cost.0)))
+                    .collect(),
+            })
+            .collect();
         // Longest path first; among equals, those that name methods before the one that takes all.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.path.len()), route.methods.is_empty()));
         Self {
@@ -100,7 +108,8 @@ impl Plans {
 
     /// Names of the context attributes that rules read; others change nothing.
     pub fn attributes(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.features.iter().flat_map(|feature| &feature.rules).flat_map(CompiledRule::attributes).collect();
+        let mut names: Vec<&str> =
+            self.features.iter().flat_map(|feature| &feature.rules).flat_map(CompiledRule::attributes).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -156,7 +165,9 @@ impl CompiledRoute {
     fn matches(&self, method: &str, path: &str) -> bool {
         let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // HEAD asks for what GET would answer: what guards one guards the other.
-        below && (self.methods.is_empty() || self.methods.iter().any(|own| own == method || own == "GET" && method == "HEAD"))
+        below
+            && (self.methods.is_empty()
+                || self.methods.iter().any(|own| own == method || own == "GET" && method == "HEAD"))
     }
 
     /// The path as it stands in the catalog.

@@ -97,7 +97,10 @@ impl CompiledRule {
 
     /// What the rule serves, and whether it was a rollout; `None` if it does not match.
     pub(super) fn serve(&self, facts: Facts<'_>) -> Option<(&Served, bool)> {
-        if facts.now < self.starts_at || facts.now >= self.ends_at || !self.conditions.iter().all(|test| test.holds(facts)) {
+        if facts.now < self.starts_at
+            || facts.now >= self.ends_at
+            || !self.conditions.iter().all(|test| test.holds(facts))
+        {
             return None;
         }
         match &self.serve {

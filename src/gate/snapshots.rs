@@ -10,7 +10,8 @@ use super::code::Code;
 use super::entitlements::Entitlements;
 use super::plans::Plans;
 use crate::model::bounds::{
-    HARD_AGE_MS, MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
+    HARD_AGE_MS, MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS,
+    SOFT_AGE_MS,
 };
 use crate::model::{Cache, DomainState, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
 use crate::resolve::Name;
@@ -102,7 +103,13 @@ impl<T> Held<T> {
     }
 
     /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
-    fn get(&mut self, hard_age_ms: u64, now: UnixMillis, need: impl FnOnce() -> Need, refresh: &mut Vec<Need>) -> Option<&T> {
+    fn get(
+        &mut self,
+        hard_age_ms: u64,
+        now: UnixMillis,
+        need: impl FnOnce() -> Need,
+        refresh: &mut Vec<Need>,
+    ) -> Option<&T> {
         let age = now.since(self.read_at);
         if age > hard_age_ms {
             return None;
@@ -246,7 +253,12 @@ impl Snapshots {
     }
 
     /// Whom a signal names, if anybody.
-    pub(super) fn identify(&mut self, name: &Name<'_>, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<TenantId>, Need> {
+    pub(super) fn identify(
+        &mut self,
+        name: &Name<'_>,
+        now: UnixMillis,
+        refresh: &mut Vec<Need>,
+    ) -> Result<Option<TenantId>, Need> {
         let (held, need): (_, &dyn Fn() -> Need) = match name {
             Name::Nobody => return Ok(None),
             Name::Id(id) => return Ok(TenantId::parse(id)),
@@ -261,10 +273,17 @@ impl Snapshots {
     }
 
     /// The tenant with this id, compiled with its ancestors. `Ok(None)`: there is none.
-    pub(super) fn tenant(&mut self, id: &TenantId, plans: &Plans, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<Found>, Need> {
+    pub(super) fn tenant(
+        &mut self,
+        id: &TenantId,
+        plans: &Plans,
+        now: UnixMillis,
+        refresh: &mut Vec<Need>,
+    ) -> Result<Option<Found>, Need> {
         // The usual case in one look-up: a tenant without a parent, compiled before.
         if let Some(record) = self.tenants.get_mut(id)
-            && let Some(compiled) = record.compiled.as_ref().filter(|compiled| compiled.line().len() == 1 && compiled.holds(plans, now))
+            && let Some(compiled) =
+                record.compiled.as_ref().filter(|compiled| compiled.line().len() == 1 && compiled.holds(plans, now))
             && now.since(record.held.read_at) <= SOFT_AGE_MS
             && compiled.barrier() != Some(Code::TenantNotFound)
         {
@@ -291,7 +310,9 @@ impl Snapshots {
         }
         let record = self.tenants.get_mut(id).ok_or_else(|| Need::Tenant(id.clone()))?;
         let good = record.compiled.as_ref().filter(|compiled| {
-            let same_line = line.is_empty() || compiled.line().len() == line.len() && compiled.line().iter().zip(&line).all(|(a, b)| Arc::ptr_eq(a, b));
+            let same_line = line.is_empty()
+                || compiled.line().len() == line.len()
+                    && compiled.line().iter().zip(&line).all(|(a, b)| Arc::ptr_eq(a, b));
             same_line && compiled.holds(plans, now)
         });
         if let Some(compiled) = good {
@@ -305,7 +326,12 @@ impl Snapshots {
         Ok(record.compiled.clone().map(|tenant| Found { tenant, age_ms }))
     }
 
-    fn record(&mut self, id: &TenantId, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
+    fn record(
+        &mut self,
+        id: &TenantId,
+        now: UnixMillis,
+        refresh: &mut Vec<Need>,
+    ) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
         let need = || Need::Tenant(id.clone());
         let held = &mut self.tenants.get_mut(id).ok_or_else(need)?.held;
         let (age, read_at) = (hard_age(&held.value), held.read_at);

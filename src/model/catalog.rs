@@ -132,8 +132,26 @@ document! {
 
 /// Labels under a base domain that are no tenants unless the catalog says otherwise.
 pub const RESERVED: [&str; 20] = [
-    "www", "api", "admin", "app", "auth", "assets", "cdn", "dashboard", "docs", "ftp", "help", "login", "mail", "ns1",
-    "ns2", "smtp", "static", "status", "support", "_dmarc",
+    "www",
+    "api",
+    "admin",
+    "app",
+    "auth",
+    "assets",
+    "cdn",
+    "dashboard",
+    "docs",
+    "ftp",
+    "help",
+    "login",
+    "mail",
+    "ns1",
+    "ns2",
+    "smtp",
+    "static",
+    "status",
+    "support",
+    "_dmarc",
 ];
 
 choice! {
@@ -218,9 +236,14 @@ impl Catalog {
                     self.check_bundle(&plan.features, &plan.limits, r);
                     for (limit, definition) in &self.limits {
                         if definition.default.is_none() && !plan.limits.contains_key(limit) {
-                            r.at("limits", |r| r.at(limit.as_str(), |r| {
-                                r.problem("nothing", "an allowance, `\"unlimited\"`, or a `default` in the limit itself")
-                            }));
+                            r.at("limits", |r| {
+                                r.at(limit.as_str(), |r| {
+                                    r.problem(
+                                        "nothing",
+                                        "an allowance, `\"unlimited\"`, or a `default` in the limit itself",
+                                    )
+                                })
+                            });
                         }
                     }
                 });
@@ -283,9 +306,11 @@ impl Catalog {
             } else {
                 continue;
             };
-            r.at("requires", |r| r.at_index(index, |r| {
-                r.problem(format!("`{required}`: {found}"), "a feature that does not require this one")
-            }));
+            r.at("requires", |r| {
+                r.at_index(index, |r| {
+                    r.problem(format!("`{required}`: {found}"), "a feature that does not require this one")
+                })
+            });
         }
     }
 
@@ -313,9 +338,9 @@ impl Route {
         }
         for (index, method) in self.methods.iter().enumerate() {
             if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
-                r.at("methods", |r| r.at_index(index, |r| {
-                    r.unexpected::<()>(&Value::from(method.as_str()), "a method in upper case")
-                }));
+                r.at("methods", |r| {
+                    r.at_index(index, |r| r.unexpected::<()>(&Value::from(method.as_str()), "a method in upper case"))
+                });
             }
         }
     }
@@ -331,7 +356,9 @@ impl Resolution {
             let mut seen = BTreeSet::new();
             for (index, strategy) in self.strategies.iter().enumerate() {
                 if !seen.insert(strategy.strategy) {
-                    r.at_index(index, |r| r.problem(format!("a second `{}`", strategy.strategy.as_str()), "each strategy once"));
+                    r.at_index(index, |r| {
+                        r.problem(format!("a second `{}`", strategy.strategy.as_str()), "each strategy once")
+                    });
                 }
             }
         });
@@ -350,7 +377,10 @@ impl Strategy {
         let kind = self.strategy;
         if matches!(kind, Jwt | ApiKey) {
             r.at("strategy", |r| {
-                r.problem(format!("`{}`", kind.as_str()), "another strategy: this version does not verify credentials yet")
+                r.problem(
+                    format!("`{}`", kind.as_str()),
+                    "another strategy: this version does not verify credentials yet",
+                )
             });
         }
         let options: [(&str, bool, &[StrategyKind]); 7] = [
@@ -365,7 +395,12 @@ impl Strategy {
         for (name, given, strategies) in options {
             if given && !strategies.contains(&kind) {
                 let names: Vec<_> = strategies.iter().map(|kind| kind.as_str()).collect();
-                r.at(name, |r| r.problem(format!("an option for `{}`", kind.as_str()), format!("none: it belongs to {}", quoted(&names))));
+                r.at(name, |r| {
+                    r.problem(
+                        format!("an option for `{}`", kind.as_str()),
+                        format!("none: it belongs to {}", quoted(&names)),
+                    )
+                });
             }
         }
         match &self.base_domains {
@@ -403,7 +438,8 @@ fn check_hosts(hosts: &[String], r: &mut Reader) {
     }
 }
 
-pub(super) const HOST_EXPECTED: &str = "a host in lower case, names beyond ASCII as A-labels (xn--…), no port, no trailing dot";
+pub(super) const HOST_EXPECTED: &str =
+    "a host in lower case, names beyond ASCII as A-labels (xn--…), no port, no trailing dot";
 
 /// Whether a host stands as it would be compared: lower case, ASCII, no port, no trailing dot.
 pub(super) fn is_host(host: &str) -> bool {
@@ -411,7 +447,10 @@ pub(super) fn is_host(host: &str) -> bool {
         && host.len() <= MAX_HOST_BYTES
         && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
         && host.split('.').all(|label| !label.is_empty() && label.len() <= 63)
-        || host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
+        || host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -427,5 +466,7 @@ fn is_token(text: &str) -> bool {
 }
 
 fn is_parameter(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

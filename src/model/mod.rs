@@ -16,12 +16,14 @@ pub mod period;
 mod tenant;
 mod time;
 
-pub use catalog::{Access, Agreement, Catalog, DomainLookup, Identifies, Plan, RESERVED, Resolution, Route, Strategy, StrategyKind};
+pub use catalog::{
+    Access, Agreement, Catalog, DomainLookup, Identifies, Plan, RESERVED, Resolution, Route, Strategy, StrategyKind,
+};
 pub use document::{Problem, Problems};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};
 pub use ids::{Epoch, Key, PlanRef, Slug, TenantId};
-pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
 pub(crate) use limit::parse_quantity;
+pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
 pub use tenant::{Contract, Domain, DomainState, Override, Status, Tenant, parse_seed};
 pub use time::UnixMillis;
 

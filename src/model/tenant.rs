@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
 use super::catalog::{HOST_EXPECTED, is_host};
-use super::{Allowance, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice, document};
+use super::{
+    Allowance, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice,
+    document,
+};
 
 choice! {
     /// Where a tenant stands in its life.
@@ -149,7 +152,9 @@ impl Tenant {
     /// What can be judged without a catalog.
     fn check(&self, r: &mut Reader) {
         if self.plan.is_none() && self.parent.is_none() {
-            r.at("plan", |r| r.problem("nothing", "a plan version such as `pro@1`: only tenants with a parent share a plan"));
+            r.at("plan", |r| {
+                r.problem("nothing", "a plan version such as `pro@1`: only tenants with a parent share a plan")
+            });
         }
         if self.parent.as_ref() == Some(&self.id) {
             r.at("parent", |r| r.problem("the tenant itself", "another tenant"));
@@ -158,7 +163,9 @@ impl Tenant {
             r.at_most(self.domains.len(), MAX_DOMAINS);
             for (index, domain) in self.domains.iter().enumerate() {
                 if !is_host(&domain.host) {
-                    r.at_index(index, |r| r.at("host", |r| r.unexpected::<()>(&Value::from(domain.host.as_str()), HOST_EXPECTED)));
+                    r.at_index(index, |r| {
+                        r.at("host", |r| r.unexpected::<()>(&Value::from(domain.host.as_str()), HOST_EXPECTED))
+                    });
                 }
             }
         });
@@ -173,16 +180,25 @@ impl Tenant {
         }
         r.at("domains", |r| {
             for (index, domain) in self.domains.iter().enumerate() {
-                let under = |base: &str| domain.host.strip_suffix(base).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                let under = |base: &str| {
+                    domain.host.strip_suffix(base).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                };
                 if catalog.resolution.base_domains().any(under) {
-                    r.at_index(index, |r| r.at("host", |r| {
-                        r.unexpected::<()>(&Value::from(domain.host.as_str()), "a host that is neither a base domain nor under one")
-                    }));
+                    r.at_index(index, |r| {
+                        r.at("host", |r| {
+                            r.unexpected::<()>(
+                                &Value::from(domain.host.as_str()),
+                                "a host that is neither a base domain nor under one",
+                            )
+                        })
+                    });
                 }
             }
         });
         r.at("addons", |r| {
-            for (index, addon) in self.addons.iter().enumerate().filter(|(_, addon)| !catalog.addons.contains_key(*addon)) {
+            for (index, addon) in
+                self.addons.iter().enumerate().filter(|(_, addon)| !catalog.addons.contains_key(*addon))
+            {
                 r.at_index(index, |r| r.problem(format!("`{addon}`"), "an add-on of the catalog"));
             }
         });
@@ -209,7 +225,8 @@ impl Tenant {
 
 impl Override {
     fn check(&self, r: &mut Reader) {
-        let feature = self.feature.is_some() && self.value.is_some() && self.limit.is_none() && self.allowance.is_none();
+        let feature =
+            self.feature.is_some() && self.value.is_some() && self.limit.is_none() && self.allowance.is_none();
         let limit = self.limit.is_some() && self.allowance.is_some() && self.feature.is_none() && self.value.is_none();
         if !feature && !limit {
             r.problem("an override", "either `feature` with `value`, or `limit` with `allowance`");
@@ -247,15 +264,20 @@ pub fn parse_seed(text: &str) -> Result<(Catalog, Vec<Tenant>), Problems> {
         let seed = Seed::read(&value, r)?;
         let catalog = r.at("catalog", |r| Catalog::read_checked(&seed.catalog, r));
         let tenants = r.at("tenants", |r| {
-            let tenants: Vec<_> = seed.tenants.iter().enumerate().map(|(index, value)| {
-                r.at_index(index, |r| {
-                    let tenant = Tenant::read(value, r)?;
-                    if let Some(catalog) = &catalog {
-                        tenant.check_against(catalog, r);
-                    }
-                    Some(tenant)
+            let tenants: Vec<_> = seed
+                .tenants
+                .iter()
+                .enumerate()
+                .map(|(index, value)| {
+                    r.at_index(index, |r| {
+                        let tenant = Tenant::read(value, r)?;
+                        if let Some(catalog) = &catalog {
+                            tenant.check_against(catalog, r);
+                        }
+                        Some(tenant)
+                    })
                 })
-            }).collect();
+                .collect();
             let tenants: Vec<Tenant> = tenants.into_iter().collect::<Option<_>>()?;
             check_family(&tenants, r);
             Some(tenants)
@@ -270,12 +292,17 @@ fn check_family(tenants: &[Tenant], r: &mut Reader) {
     let (mut ids, mut slugs, mut hosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (index, tenant) in tenants.iter().enumerate() {
         r.at_index(index, |r| {
-            let names = [("id", tenant.id.as_str(), ids.insert(&tenant.id)), ("slug", tenant.slug.as_str(), slugs.insert(&tenant.slug))];
+            let names = [
+                ("id", tenant.id.as_str(), ids.insert(&tenant.id)),
+                ("slug", tenant.slug.as_str(), slugs.insert(&tenant.slug)),
+            ];
             for (field, name, _) in names.into_iter().filter(|(_, _, fresh)| !fresh) {
                 r.at(field, |r| r.problem(format!("`{name}`, which another tenant has"), "a name of its own"));
             }
             for domain in tenant.domains.iter().filter(|domain| !hosts.insert(domain.host.as_str())) {
-                r.at("domains", |r| r.problem(format!("`{}`, which is claimed twice", domain.host), "a host of its own"));
+                r.at("domains", |r| {
+                    r.problem(format!("`{}`, which is claimed twice", domain.host), "a host of its own")
+                });
             }
             let mut ancestor = tenant.parent.as_ref();
             for _ in 1..MAX_HIERARCHY_DEPTH {
@@ -288,7 +315,9 @@ fn check_family(tenants: &[Tenant], r: &mut Reader) {
                 }
             }
             if ancestor.is_some() {
-                r.at("parent", |r| r.problem("a circle or a long line", format!("at most {MAX_HIERARCHY_DEPTH} generations")));
+                r.at("parent", |r| {
+                    r.problem("a circle or a long line", format!("at most {MAX_HIERARCHY_DEPTH} generations"))
+                });
             }
         });
     }

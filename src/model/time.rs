@@ -24,7 +24,11 @@ impl UnixMillis {
     }
 
     /// From a JavaScript number; fractions are dropped, NaN and negative numbers become 0.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, which is the contract")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, which is the contract"
+    )]
     pub fn from_js(millis: f64) -> Self {
         Self::new(millis as u64)
     }

@@ -95,7 +95,10 @@ impl Buffer {
         let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
         let mut context: SmallVec<[(&str, Attribute<'_>); 8]> = SmallVec::new();
         for _ in 0..count {
-            let name = usize::try_from(cursor.word()).ok().and_then(|name| names.attributes.get(name)).map_or("", String::as_str);
+            let name = usize::try_from(cursor.word())
+                .ok()
+                .and_then(|name| names.attributes.get(name))
+                .map_or("", String::as_str);
             let value = match cursor.word() {
                 0 => Attribute::Text(cursor.text()),
                 1 => Attribute::Number(cursor.number()),
@@ -108,7 +111,16 @@ impl Buffer {
         for _ in 0..count {
             features.push(cursor.text());
         }
-        let request = Request { method, host, path, query, headers: &present, custom: Custom::Nobody, context: &context, ..Request::default() };
+        let request = Request {
+            method,
+            host,
+            path,
+            query,
+            headers: &present,
+            custom: Custom::Nobody,
+            context: &context,
+            ..Request::default()
+        };
         let ask = Ask { features: &features, look: flags & 1 != 0, ..Ask::default() };
         gate.decide(&request, &ask, now)
     }
@@ -118,7 +130,11 @@ impl Buffer {
     pub(super) fn answer(&mut self, decision: &Decision) -> u32 {
         let Self { results, .. } = self;
         let mut put = results.iter_mut();
-        let mut write = |number: f64| if let Some(slot) = put.next() { *slot = number };
+        let mut write = |number: f64| {
+            if let Some(slot) = put.next() {
+                *slot = number
+            }
+        };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
         write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
         write(decision.denied_limit.map_or(-1.0, |index| index as f64));

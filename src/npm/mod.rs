@@ -34,7 +34,8 @@ impl Gate {
     #[wasm_bindgen(constructor)]
     pub fn new(catalog: &str) -> Result<Gate, JsValue> {
         console_error_panic_hook::set_once();
-        let mut gate = Self { local: LocalGate::default(), buffer: Box::default(), names: Names::default(), last: None };
+        let mut gate =
+            Self { local: LocalGate::default(), buffer: Box::default(), names: Names::default(), last: None };
         gate.put_catalog(catalog)?;
         Ok(gate)
     }

@@ -161,7 +161,8 @@ impl Resolver {
     /// # Errors
     /// See [`Refusal`].
     pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-        let (path, doubled) = path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
+        let (path, doubled) =
+            path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
@@ -174,7 +175,9 @@ impl Resolver {
         for strategy in &self.strategies {
             let (kind, name) = match strategy {
                 Compiled::Subdomain | Compiled::CustomDomain => match host {
-                    Some(signal) if signal.strategy == strategy.kind() && signal.name != Name::Nobody => (signal.strategy, signal.name.borrowed()),
+                    Some(signal) if signal.strategy == strategy.kind() && signal.name != Name::Nobody => {
+                        (signal.strategy, signal.name.borrowed())
+                    }
                     _ => continue,
                 },
                 Compiled::Path(prefix, identifies) => match signals.take_prefix(prefix) {
@@ -251,7 +254,9 @@ impl Compiled {
                 let name = strategy.header_name.as_deref().unwrap_or("X-Tenant-ID");
                 Self::Header(name.to_ascii_lowercase(), identifies)
             }
-            StrategyKind::Query => Self::Query(strategy.query_param.clone().unwrap_or_else(|| "tenant".into()), identifies),
+            StrategyKind::Query => {
+                Self::Query(strategy.query_param.clone().unwrap_or_else(|| "tenant".into()), identifies)
+            }
             StrategyKind::Custom => Self::Custom(identifies),
             // Refused when the catalog is read.
             StrategyKind::Jwt | StrategyKind::ApiKey => return None,
@@ -273,7 +278,11 @@ impl Hosts {
         // The longest base domain counts, so that `eu.example.com` can be a base beside `example.com`.
         let labels = self.base_domains.iter().filter_map(|base| {
             let left = name.strip_suffix(base.as_str())?;
-            if left.is_empty() { Some((base.len(), "")) } else { left.strip_suffix('.').map(|label| (base.len(), label)) }
+            if left.is_empty() {
+                Some((base.len(), ""))
+            } else {
+                left.strip_suffix('.').map(|label| (base.len(), label))
+            }
         });
         match labels.max() {
             Some((_, "")) => None,
@@ -321,7 +330,9 @@ fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, 
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.strip_prefix(param) {
             Some("") if found.is_some() => return Err(Refusal::Repeated(StrategyKind::Query)),
-            Some("") if value.len() > MAX_SIGNAL_BYTES => return Err(Refusal::Unreadable("the tenant parameter is too long")),
+            Some("") if value.len() > MAX_SIGNAL_BYTES => {
+                return Err(Refusal::Unreadable("the tenant parameter is too long"));
+            }
             Some("") => found = Some(value),
             // Some frameworks read `tenant[]=a` and `tenant[x]=a` as the parameter `tenant`.
             Some(rest) if rest.starts_with('[') => return Err(Refusal::Unreadable("the tenant parameter is a list")),

@@ -66,9 +66,7 @@ impl schemars::JsonSchema for LimitOp {
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let quantity = generator.subschema_for::<crate::model::Quantity>();
-        let member = |name: &str| {
-            serde_json::json!({ "type": "object", "properties": { name: quantity }, "required": [name], "additionalProperties": false })
-        };
+        let member = |name: &str| serde_json::json!({ "type": "object", "properties": { name: quantity }, "required": [name], "additionalProperties": false });
         schemars::json_schema!({ "anyOf": [quantity, member("release"), member("set")] })
     }
 }

@@ -20,7 +20,8 @@ pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
     for (index, gauged) in decision.limits.iter().enumerate() {
         let Some(verdict) = gauged.verdict.filter(|_| !gauged.budget.shadow) else { continue };
         let Some(limit) = verdict.limit.filter(|_| tightest(decision, index, gauged)) else { continue };
-        let wait_ms = if verdict.allowed { verdict.reset_ms } else { verdict.retry_after_ms.unwrap_or(verdict.reset_ms) };
+        let wait_ms =
+            if verdict.allowed { verdict.reset_ms } else { verdict.retry_after_ms.unwrap_or(verdict.reset_ms) };
         let (comma, key) = (if policies.is_empty() { "" } else { ", " }, &gauged.budget.limit);
         // Writing to a string cannot fail.
         let _ = write!(policies, "{comma}\"{key}\";q={limit}");
@@ -42,7 +43,9 @@ fn tightest(decision: &Decision, index: usize, gauged: &Gauged) -> bool {
         .limits
         .iter()
         .enumerate()
-        .filter(|(_, other)| other.budget.limit == gauged.budget.limit && other.verdict.is_some_and(|verdict| verdict.limit.is_some()))
+        .filter(|(_, other)| {
+            other.budget.limit == gauged.budget.limit && other.verdict.is_some_and(|verdict| verdict.limit.is_some())
+        })
         .all(|(other_index, other)| rank(gauged, index) <= rank(other, other_index))
 }
 

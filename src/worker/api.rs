@@ -61,7 +61,9 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
     };
     loop {
         let parts = body.borrow();
-        let step = isolate::with_gate(|gate| gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now));
+        let step = isolate::with_gate(|gate| {
+            gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now)
+        });
         match step {
             Step::Done(decision) => return reply::answer(&decision),
             Step::Charge(pending) => return reply::answer(&isolate::charge(pending, config, call.now).await),

@@ -76,10 +76,13 @@ impl Call {
     pub(super) fn read(request: JsValue, context: JsValue, config: &Config) -> Option<Self> {
         let (names, text) = NAMES.with_borrow(|(names, array)| (Rc::clone(names), edge::facts(&request, array)));
         let mut start = 0_usize;
-        let lines: Vec<_> = text.split('\n').map(|line| {
-            let end = start.saturating_add(line.len());
-            std::mem::replace(&mut start, end.saturating_add(1))..end
-        }).collect();
+        let lines: Vec<_> = text
+            .split('\n')
+            .map(|line| {
+                let end = start.saturating_add(line.len());
+                std::mem::replace(&mut start, end.saturating_add(1))..end
+            })
+            .collect();
         let url = lines.get(1)?.clone();
         let find = |from: usize, end: usize, mark: char| text.get(from..end)?.find(mark)?.checked_add(from);
         let host_start = text.get(url.clone())?.find("://")?.checked_add(url.start)?.checked_add(3)?;

@@ -6,9 +6,16 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen(module = "/src/worker/edge.js")]
 extern "C" {
     pub fn facts(request: &JsValue, names: &JsValue) -> String;
-    pub fn respond(status: u16, body: &str, headers: &str) -> web_sys::Response;
+    pub fn respond(status: u16, text: &str) -> web_sys::Response;
     pub fn text(request: &JsValue, max_bytes: u32) -> Promise;
-    pub fn forward(request: &JsValue, upstream: &JsValue, url: &str, removed: &JsValue, added: &str, marks: &str) -> Promise;
+    pub fn forward(
+        request: &JsValue,
+        upstream: &JsValue,
+        url: &str,
+        removed: &JsValue,
+        added: &str,
+        marks: &str,
+    ) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
     pub fn order(namespace: &JsValue, name: &str, body: &str) -> Promise;

@@ -11,7 +11,8 @@ use web_sys::{Response, console};
 
 use super::call::{self, Call, Resolved};
 use super::config::Config;
-use super::{edge, reply};
+use super::edge;
+use super::reply::{self, Failure};
 use crate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
 use crate::ledger::Outcome;
 use crate::model::UnixMillis;
@@ -102,7 +103,7 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
     let forwarded = JsFuture::from(forward(call, config, &decision)).await;
     let response = forwarded.unwrap_or_else(|error| {
         console::error_2(&"upstream failed".into(), &error);
-        edge::respond(502, r#"{"error":{"code":"UPSTREAM_UNAVAILABLE","message":"the origin could not be reached","details":{}}}"#, "content-type\napplication/json").into()
+        Failure::UPSTREAM.respond(call).into()
     });
     after(call, config, decision);
     response
@@ -154,7 +155,12 @@ fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
 }
 
 /// Fetches a snapshot and puts it in. Err: why it could not be had.
-pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
+pub(super) async fn fetch(
+    need: Need,
+    config: &Rc<Config>,
+    context: &edge::Context,
+    now: UnixMillis,
+) -> Result<(), String> {
     let promise = once(need, Rc::clone(config), now);
     // It goes on for those who wait with us, also if our client goes away.
     context.wait_until(&promise);
@@ -224,7 +230,9 @@ async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Outcome, Strin
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
     let body = serde_json::to_string(&pending.order()).map_err(|error| error.to_string())?;
-    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body)).await.map_err(|error| format!("{error:?}"))?;
+    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body))
+        .await
+        .map_err(|error| format!("{error:?}"))?;
     serde_json::from_str(&answer.as_string().unwrap_or_default()).map_err(|error| error.to_string())
 }
 

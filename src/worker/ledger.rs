@@ -29,9 +29,10 @@ impl TenantLedger {
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, _env: JsValue) -> Result<TenantLedger, JsValue> {
         let mut book = read_book(&state)?;
-        let commit = Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
-            commit(&state, &mut book, &orders)
-        });
+        let commit =
+            Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
+                commit(&state, &mut book, &orders)
+            });
         Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_BODY_BYTES, MAX_LEDGER_QUEUE)))
     }
 
@@ -82,7 +83,8 @@ fn counters(book: &Book, names: &BTreeSet<&str>) -> String {
 }
 
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
-    let rows: Vec<(String, String)> = serde_json::from_str(&edge::open_book(state)?).map_err(|error| error.to_string())?;
+    let rows: Vec<(String, String)> =
+        serde_json::from_str(&edge::open_book(state)?).map_err(|error| error.to_string())?;
     let mut book = Book::default();
     for (name, text) in rows {
         let counter: Counter = serde_json::from_str(&text).map_err(|error| format!("counter `{name}`: {error}"))?;

@@ -1,7 +1,5 @@
 //! Decisions and errors as HTTP responses.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 use web_sys::Response;
 
@@ -11,35 +9,39 @@ use crate::gate::{Code, Decision};
 use crate::model::{Problems, UnixMillis};
 use crate::wire::{DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s};
 
-/// Answers of the gate are about one caller at one moment: no cache may keep them.
-const PRIVATE: &str = "cache-control\nprivate, no-store\n";
-
 /// The answer to a request that is not forwarded: the decision, or the error.
 pub(super) fn decision(call: &Call, decision: &Decision) -> Response {
-    let mut headers = String::from(PRIVATE);
-    headers.push_str(&marks(decision));
     if decision.allowed() || call.explain {
-        headers.push_str("content-type\napplication/json");
-        return edge::respond(decision.code.status(), &json(&DecisionView::from(decision)), &headers);
+        return respond(decision.code.status(), JSON, Some(decision), "", &json(decision));
     }
-    error(call, &ErrorView::from(decision), decision.code.status(), headers)
+    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
 }
 
 /// The decision as the decision API gives it: 200, whatever was decided.
 pub(super) fn answer(decision: &Decision) -> Response {
-    let headers = format!("{PRIVATE}{}content-type\napplication/json", marks(decision));
-    edge::respond(200, &json(&DecisionView::from(decision)), &headers)
+    respond(200, JSON, Some(decision), "", &json(decision))
 }
 
-/// Headers by which allowed and denied answers tell how much is left.
+const JSON: &str = "application/json";
+
+/// One line for each header, then the body: see `respond` in `edge.js`.
+fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, body: &str) -> Response {
+    let (policy, state) = decision.and_then(rate_limit_headers).unwrap_or_default();
+    let retry = decision.and_then(retry_after_s).map(|seconds| seconds.to_string()).unwrap_or_default();
+    let mut text = String::with_capacity(body.len().saturating_add(256));
+    for line in [kind, &policy, &state, &retry, header] {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(body);
+    edge::respond(status, &text)
+}
+
+/// Headers for a response that comes from elsewhere, names and values in turn, one a line.
 pub(super) fn marks(decision: &Decision) -> String {
     let mut headers = String::new();
     if let Some((policy, state)) = rate_limit_headers(decision) {
-        // Writing to a string cannot fail.
-        let _ = write!(headers, "ratelimit-policy\n{policy}\nratelimit\n{state}\n");
-    }
-    if let Some(seconds) = retry_after_s(decision) {
-        let _ = write!(headers, "retry-after\n{seconds}\n");
+        headers.push_str(&format!("ratelimit-policy\n{policy}\nratelimit\n{state}\n"));
     }
     headers
 }
@@ -49,25 +51,36 @@ pub(super) struct Failure {
     pub(super) status: u16,
     pub(super) code: &'static str,
     pub(super) message: &'static str,
-    /// A header, as `name\nvalue`.
+    /// A header, as `name: value`.
     pub(super) header: &'static str,
 }
 
 impl Failure {
-    pub(super) const NOT_FOUND: Self = Self { status: 404, code: "NOT_FOUND", message: "no such endpoint: see /_gate/openapi.json", header: "" };
-    pub(super) const GET_ONLY: Self = Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes GET", header: "allow\nGET, HEAD\n" };
-    pub(super) const POST_ONLY: Self = Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes POST", header: "allow\nPOST\n" };
+    pub(super) const NOT_FOUND: Self =
+        Self { status: 404, code: "NOT_FOUND", message: "no such endpoint: see /_gate/openapi.json", header: "" };
+    pub(super) const GET_ONLY: Self = Self {
+        status: 405,
+        code: "METHOD_NOT_ALLOWED",
+        message: "this endpoint takes GET",
+        header: "allow: GET, HEAD",
+    };
+    pub(super) const POST_ONLY: Self =
+        Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes POST", header: "allow: POST" };
     pub(super) const UNAUTHENTICATED: Self = Self {
         status: 401,
         code: "UNAUTHENTICATED",
         message: "this endpoint needs the operator's token as `Authorization: Bearer`",
-        header: "www-authenticate\nBearer realm=\"tenantgate\"\n",
+        header: "www-authenticate: Bearer realm=\"tenantgate\"",
     };
-    pub(super) const TOO_LARGE: Self = Self { status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", header: "" };
+    pub(super) const TOO_LARGE: Self =
+        Self { status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", header: "" };
+
+    pub(super) const UPSTREAM: Self =
+        Self { status: 502, code: "UPSTREAM_UNAVAILABLE", message: "the origin could not be reached", header: "" };
 
     pub(super) fn respond(&self, call: &Call) -> Response {
         let view = ErrorView { code: self.code, message: self.message, details: json!({}) };
-        error(call, &view, self.status, format!("{PRIVATE}{}", self.header))
+        error(call, &view, self.status, None, self.header)
     }
 }
 
@@ -78,30 +91,29 @@ pub(super) fn invalid(call: &Call, problems: &Problems) -> Response {
         message: "the body has problems: see `details.problems`",
         details: json!({ "problems": problems }),
     };
-    error(call, &view, 400, String::from(PRIVATE))
+    error(call, &view, 400, None, "")
 }
 
 /// A JSON document.
 pub(super) fn document(status: u16, body: &str) -> Response {
-    edge::respond(status, body, "content-type\napplication/json\ncache-control\nno-cache")
+    respond(status, JSON, None, "", body)
 }
 
 /// A request whose URL cannot be taken apart.
 pub(super) fn unreadable() -> Response {
     let decision = Decision::refused(Code::BadRequest, "no URL", UnixMillis::default());
-    edge::respond(400, &error_body(&ErrorView::from(&decision)), "content-type\napplication/json")
+    respond(400, JSON, None, "", &error_body(&ErrorView::from(&decision)))
 }
 
-fn error(call: &Call, view: &ErrorView, status: u16, mut headers: String) -> Response {
+fn error(call: &Call, view: &ErrorView, status: u16, decision: Option<&Decision>, header: &str) -> Response {
     if call.wants_problem() {
-        headers.push_str("content-type\napplication/problem+json");
-        return edge::respond(status, &problem_body(view, status), &headers);
+        respond(status, "application/problem+json", decision, header, &problem_body(view, status))
+    } else {
+        respond(status, JSON, decision, header, &error_body(view))
     }
-    headers.push_str("content-type\napplication/json");
-    edge::respond(status, &error_body(view), &headers)
 }
 
-fn json(view: &DecisionView<'_>) -> String {
+fn json(decision: &Decision) -> String {
     // A view holds text, numbers and JSON values: it always has a JSON form.
-    serde_json::to_string(view).unwrap_or_default()
+    serde_json::to_string(&DecisionView::from(decision)).unwrap_or_default()
 }

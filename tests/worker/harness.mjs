@@ -10,6 +10,7 @@ const root = join(import.meta.dirname, "../..");
 export const OPERATOR = "operator-token-for-tests";
 
 const modules = (folder) => [
+  { type: "ESModule", path: join(root, folder, "entry.js") },
   { type: "ESModule", path: join(root, folder, "index.js") },
   { type: "CompiledWasm", path: join(root, folder, "index_bg.wasm") },
 ];

@@ -1,0 +1,140 @@
+//! What an isolate keeps, for how long, and what it refuses: driven step by step, as an adapter would.
+
+#![cfg(not(target_family = "wasm"))]
+
+use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Rejected, Step};
+use tenantgate::model::bounds::{HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
+use tenantgate::model::{TenantId, UnixMillis};
+use tenantgate::resolve::{Custom, Request};
+
+const CATALOG: &str = r#"{"version": 5, "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["a.example"]}]}, "plans": {"p@1": {}}}"#;
+const RECORD: &str = r#"{"id": "t1", "slug": "acme", "plan": "p@1", "epoch": 5}"#;
+const START: UnixMillis = UnixMillis::new(1_780_000_000_000);
+
+struct World {
+    gate: Gate,
+    fetched: Vec<Need>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { gate: Gate::default(), fetched: Vec::new() }
+    }
+
+    fn read(need: &Need) -> Option<&'static str> {
+        match need {
+            Need::Catalog => Some(CATALOG),
+            Need::Slug(slug) if slug.as_str() == "acme" => Some("t1"),
+            Need::Tenant(id) if id.as_str() == "t1" => Some(RECORD),
+            _ => None,
+        }
+    }
+
+    /// Decides as an adapter does: fetches what is needed, and counts the fetches.
+    fn decide(&mut self, host: &str, now: UnixMillis) -> Box<Decision> {
+        self.fetched.clear();
+        let request = Request { host, path: "/", custom: Custom::Nobody, ..Request::default() };
+        loop {
+            match self.gate.decide(&request, &Ask::default(), now) {
+                Step::Done(decision) => return decision,
+                Step::Fetch(need) => {
+                    self.gate.snapshots.put_answer(&need, Self::read(&need), now).unwrap();
+                    self.fetched.push(need);
+                }
+                Step::Charge(_) => panic!("the catalog has no limits"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_request_fetches_what_it_needs_and_the_next_nothing() {
+    let mut world = World::new();
+    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
+    let keys: Vec<_> = world.fetched.iter().map(Need::key).collect();
+    assert_eq!(keys, ["catalog", "slug:acme", "tenant:t1"]);
+    assert_eq!(world.decide("acme.a.example", START.plus(1)).code, Code::Allowed);
+    assert!(world.fetched.is_empty());
+}
+
+#[test]
+fn soft_age_refreshes_behind_the_request_and_not_too_often() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    let young = world.decide("acme.a.example", START.plus(SOFT_AGE_MS));
+    assert!(young.refresh.is_empty());
+    let late = START.plus(SOFT_AGE_MS + 1);
+    let old = world.decide("acme.a.example", late);
+    assert!(world.fetched.is_empty(), "nobody waits");
+    assert_eq!(old.refresh.len(), 3);
+    assert_eq!(old.age_ms, SOFT_AGE_MS + 1);
+    assert!(
+        world.decide("acme.a.example", late.plus(REFRESH_INTERVAL_MS)).refresh.is_empty(),
+        "the refresh is under way"
+    );
+    assert_eq!(world.decide("acme.a.example", late.plus(REFRESH_INTERVAL_MS + 1)).refresh.len(), 3);
+    for need in &old.refresh {
+        world.gate.snapshots.put_answer(need, World::read(need), late).unwrap();
+    }
+    let fresh = world.decide("acme.a.example", late.plus(1));
+    assert!(fresh.refresh.is_empty());
+    assert_eq!(fresh.age_ms, 1);
+}
+
+#[test]
+fn hard_age_is_not_trusted() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    world.decide("acme.a.example", START.plus(HARD_AGE_MS));
+    assert!(world.fetched.is_empty());
+    world.decide("acme.a.example", START.plus(HARD_AGE_MS + 1));
+    assert_eq!(world.fetched.len(), 3);
+}
+
+#[test]
+fn absence_is_remembered_for_a_while() {
+    let mut world = World::new();
+    assert_eq!(world.decide("nobody.a.example", START).code, Code::TenantNotFound);
+    assert_eq!(world.fetched.len(), 2);
+    world.decide("nobody.a.example", START.plus(NEGATIVE_AGE_MS));
+    assert!(world.fetched.is_empty());
+    world.decide("nobody.a.example", START.plus(NEGATIVE_AGE_MS + 1));
+    assert_eq!(world.fetched.len(), 1);
+}
+
+#[test]
+fn publications_never_go_back() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    let id = TenantId::parse("t1").unwrap();
+    let snapshots = &mut world.gate.snapshots;
+    let older = snapshots.put_tenant(&id, Some(&RECORD.replace("\"epoch\": 5", "\"epoch\": 4")), START);
+    assert_eq!(older, Err(Rejected::Older { found: 4, held: 5 }));
+    assert_eq!(
+        snapshots.put_catalog(&CATALOG.replace("\"version\": 5", "\"version\": 4"), START),
+        Err(Rejected::Older { found: 4, held: 5 })
+    );
+    assert!(matches!(snapshots.put_catalog("{", START), Err(Rejected::Problems(_))));
+    assert_eq!(snapshots.put_tenant(&id, Some(&RECORD.replace("t1", "t2")), START), Err(Rejected::Foreign));
+    assert_eq!(snapshots.put_answer(&Need::Catalog, None, START), Err(Rejected::Absent));
+    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
+
+    let suspended = RECORD.replace("\"epoch\": 5", "\"epoch\": 6, \"status\": \"suspended\"");
+    world.gate.snapshots.put_tenant(&id, Some(&suspended), START).unwrap();
+    assert_eq!(world.decide("acme.a.example", START).code, Code::TenantSuspended);
+    world.gate.snapshots.put_tenant(&id, None, START).unwrap();
+    assert_eq!(world.decide("acme.a.example", START).code, Code::TenantNotFound);
+}
+
+#[test]
+fn a_flood_of_names_does_not_push_out_who_is_in_use() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    for index in 0..50_000 {
+        world.decide(&format!("flood-{index}.a.example"), START);
+        if index % 1_000 == 0 {
+            assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
+            assert!(world.fetched.is_empty(), "after {index}");
+        }
+    }
+}
