@@ -189,11 +189,10 @@ export class Gate {
   /** Views of the buffer; memory that grew has new ones. */
   #open() {
     const { buffer } = memory;
-    const address = this.#binding.address();
-    const words = this.#binding.words();
-    this.#words = new Uint32Array(buffer, address, words);
-    this.#bytes = new Uint8Array(buffer, address + words * 4, this.#binding.bytes());
-    this.#results = new Float64Array(buffer, this.#binding.results());
+    const [words, wordCount, text, textBytes, results, resultCount] = this.#binding.buffer();
+    this.#words = new Uint32Array(buffer, words, wordCount);
+    this.#bytes = new Uint8Array(buffer, text, textBytes);
+    this.#results = new Float64Array(buffer, results, resultCount);
   }
 
   /** Writes a text at `start`; returns where it ends. */

@@ -14,6 +14,10 @@ head("native Rust: unit, vectors, properties, documents, structure");
 run("cargo", ["test", "--no-default-features"]);
 if (fast) process.exit(0);
 
+head("lints, in each of the builds");
+const builds = [["--no-default-features"], ["--target", "wasm32-unknown-unknown"], ["--target", "wasm32-unknown-unknown", "--no-default-features", "--features", "worker"]];
+for (const build of builds) run("cargo", ["clippy", "--lib", ...build, "--", "--deny", "warnings"]);
+
 head("the fuzz targets build");
 run("cargo", ["build", "--manifest-path", "fuzz/Cargo.toml"]);
 

@@ -119,11 +119,7 @@ impl Entitlements {
     }
 
     /// The tenant's record.
-    #[expect(
-        clippy::missing_panics_doc,
-        clippy::indexing_slicing,
-        reason = "INVARIANT (line): `new` refuses an empty line"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "INVARIANT (line): `new` refuses an empty line")]
     pub fn tenant(&self) -> &Tenant {
         &self.line[0]
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::decision::{Answer, Reason, Tier};
-use super::entitlements::Entitlements;
 use super::plans::{CompiledFeature, Plans};
 use super::rules::{Facts, Served};
 
@@ -13,6 +12,11 @@ impl Plans {
     /// The answer for a feature by name, which the catalog may not know.
     pub(super) fn answer_named(&self, key: &str, facts: Facts<'_>) -> Answer {
         self.feature_id(key).and_then(|id| self.answer(id, facts)).unwrap_or_else(|| Answer::unknown(key))
+    }
+
+    /// The answers for every feature of the catalog.
+    pub(super) fn answers(&self, facts: Facts<'_>) -> Vec<Answer> {
+        (0..).map_while(|id| self.answer(id, facts)).collect()
     }
 
     /// The answer for the feature with this number; `None` if there is none.
@@ -89,12 +93,5 @@ pub(super) fn is_on(value: &Value) -> bool {
         Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
         Value::String(text) => !text.is_empty(),
         Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
-impl Entitlements {
-    /// The answers for every feature of the catalog.
-    pub(super) fn all(&self, plans: &Plans, facts: Facts<'_>) -> Vec<Answer> {
-        (0..).map_while(|id| plans.answer(id, facts)).collect()
     }
 }

@@ -13,6 +13,7 @@ mod local;
 mod pipeline;
 mod plans;
 mod rules;
+mod run;
 mod snapshots;
 mod trace;
 

@@ -7,6 +7,7 @@ use super::decision::{Answer, Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
+use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace};
 use crate::ledger::{Book, Op, Order, Outcome, Take, Verdict};
@@ -108,9 +109,6 @@ impl Default for Gate {
         }
     }
 }
-
-/// A denial on its way out: its code, and what the operator should know.
-type Denial = (Code, &'static str);
 
 impl Gate {
     /// Decides as far as it can without waiting.
@@ -353,7 +351,7 @@ fn features(
         decision.features.push(answer);
     }
     if ask.all_features {
-        decision.features = facts.tenant.all(plans, facts);
+        decision.features = plans.answers(facts);
     }
     for key in ask.features {
         let answer = plans.answer_named(key, facts);
@@ -471,70 +469,4 @@ fn read(answer: &Answer) -> String {
         }
     }
     text
-}
-
-/// What accompanies one decision on its way.
-struct Run {
-    now: UnixMillis,
-    trace: Trace,
-    refresh: Vec<Need>,
-    spare: Option<Box<Decision>>,
-}
-
-enum Halt {
-    Fetch(Need),
-    Deny(Box<Decision>),
-}
-
-impl From<Need> for Halt {
-    fn from(need: Need) -> Self {
-        Self::Fetch(need)
-    }
-}
-
-impl Run {
-    fn decision(&mut self) -> Box<Decision> {
-        match self.spare.take() {
-            Some(mut decision) => {
-                decision.reset(self.now);
-                decision
-            }
-            None => Box::new(Decision::refused(Code::Allowed, "", self.now)),
-        }
-    }
-
-    fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
-        let decision = self.decision();
-        self.deny_with(stage, denial, decision)
-    }
-
-    fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Box<Decision>) -> Halt {
-        self.trace.stop_once(stage, reason, code.message());
-        decision.code = code;
-        decision.reason = Some(reason);
-        decision.limits.clear();
-        decision.retry_after_ms = code.passes_by_itself().then_some(RETRY_AFTER_MS);
-        Halt::Deny(decision)
-    }
-
-    fn refuse(&mut self, refusal: Refusal) -> Halt {
-        match refusal {
-            Refusal::AskCustom => Halt::Fetch(Need::Custom),
-            Refusal::Unreadable(reason) => self.deny(Stage::Request, (Code::BadRequest, reason)),
-            Refusal::Repeated(_) => {
-                self.deny(Stage::Request, (Code::TenantAmbiguous, "a signal is there more than once"))
-            }
-            Refusal::CustomFailed => self.deny(Stage::Tenant, (Code::ResolverFailed, "the custom resolver failed")),
-        }
-    }
-
-    /// Adds what every decision carries.
-    fn seal(&mut self, mut decision: Box<Decision>, plans: &Arc<Plans>) -> Box<Decision> {
-        decision.plans = Some(Arc::clone(plans));
-        decision.refresh.append(&mut self.refresh);
-        if let Some(steps) = self.trace.take() {
-            decision.trace = Some(steps);
-        }
-        decision
-    }
 }

@@ -232,7 +232,6 @@ impl Comparison {
 
 /// The bucket of a hash, from 0 to `total - 1`, in proportion: flagd's fractional evaluation, version 2. Frozen: golden
 /// vectors hold it.
-#[expect(clippy::cast_possible_truncation, reason = "the product of two 32-bit numbers, shifted right by 32")]
 pub fn bucket(hash: u32, total: u32) -> u32 {
     (u64::from(hash).wrapping_mul(u64::from(total)) >> 32) as u32
 }
@@ -257,7 +256,7 @@ impl Murmur3 {
     #[must_use]
     pub fn and(mut self, bytes: &[u8]) -> Self {
         for byte in bytes {
-            self.word |= u32::from(*byte) << (self.length % 4 * 8);
+            self.word |= u32::from(*byte) << ((self.length & 3) << 3);
             self.length = self.length.wrapping_add(1);
             if self.length.is_multiple_of(4) {
                 self.hash = (self.hash ^ mix(self.word)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64);

@@ -122,7 +122,7 @@ impl<T> Held<T> {
     }
 }
 
-const fn hard_age<T>(value: &Option<T>) -> u64 {
+const fn hard_age<T>(value: Option<&T>) -> u64 {
     if value.is_some() { HARD_AGE_MS } else { NEGATIVE_AGE_MS }
 }
 
@@ -268,7 +268,7 @@ impl Snapshots {
             Name::Domain(host) => (self.domains.get_mut(host.as_ref()), &|| Need::Domain(host.to_string())),
         };
         let held = held.ok_or_else(need)?;
-        let age = hard_age(&held.value);
+        let age = hard_age(held.value.as_ref());
         held.get(age, now, need, refresh).cloned().ok_or_else(need)
     }
 
@@ -334,7 +334,7 @@ impl Snapshots {
     ) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
         let need = || Need::Tenant(id.clone());
         let held = &mut self.tenants.get_mut(id).ok_or_else(need)?.held;
-        let (age, read_at) = (hard_age(&held.value), held.read_at);
+        let (age, read_at) = (hard_age(held.value.as_ref()), held.read_at);
         let tenant = held.get(age, now, need, refresh).ok_or_else(need)?;
         let tenant = tenant.as_ref().filter(|tenant| tenant.status != Status::Deleted);
         Ok(tenant.map(|tenant| (Arc::clone(tenant), now.since(read_at))))

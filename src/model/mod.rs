@@ -13,17 +13,17 @@ mod feature;
 mod ids;
 mod limit;
 pub mod period;
+mod resolution;
 mod tenant;
 mod time;
 
-pub use catalog::{
-    Access, Agreement, Catalog, DomainLookup, Identifies, Plan, RESERVED, Resolution, Route, Strategy, StrategyKind,
-};
+pub use catalog::{Access, Catalog, Plan, Route};
 pub use document::{Problem, Problems};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};
 pub use ids::{Epoch, Key, PlanRef, Slug, TenantId};
 pub(crate) use limit::parse_quantity;
 pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
+pub use resolution::{Agreement, DomainLookup, Identifies, RESERVED, Resolution, Strategy, StrategyKind};
 pub use tenant::{Contract, Domain, DomainState, Override, Status, Tenant, parse_seed};
 pub use time::UnixMillis;
 

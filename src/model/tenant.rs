@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
-use super::catalog::{HOST_EXPECTED, is_host};
+use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
     Allowance, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice,
     document,

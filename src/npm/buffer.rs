@@ -11,7 +11,7 @@ pub(super) const WORDS: usize = 512;
 /// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
 pub(super) const BYTES: usize = 32_768;
 /// Numbers of an answer.
-const RESULTS: usize = 1_024;
+pub(super) const RESULTS: usize = 1_024;
 /// Numbers before the first feature: tenant, milliseconds to wait, refusing limit, epoch.
 const HEAD: usize = 4;
 /// Numbers per feature: number of the feature, value (1 on, 0 off, 2 ask), tier.
@@ -28,16 +28,16 @@ pub(super) struct Names {
     pub(super) attributes: Vec<String>,
 }
 
-#[repr(C)]
+/// Three regions of memory that JavaScript reads and writes in place; they never move.
 pub(super) struct Buffer {
-    words: [u32; WORDS],
-    text: [u8; BYTES],
-    results: [f64; RESULTS],
+    words: Box<[u32]>,
+    text: Box<[u8]>,
+    results: Box<[f64]>,
 }
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self { words: [0; WORDS], text: [0; BYTES], results: [0.0; RESULTS] }
+        Self { words: vec![0; WORDS].into(), text: vec![0; BYTES].into(), results: vec![0.0; RESULTS].into() }
     }
 }
 
@@ -69,8 +69,12 @@ impl<'a> Cursor<'a> {
 const ABSENT: u32 = u32::MAX;
 
 impl Buffer {
-    pub(super) fn address(&self) -> *const u32 {
+    pub(super) fn words(&self) -> *const u32 {
         self.words.as_ptr()
+    }
+
+    pub(super) fn text(&self) -> *const u8 {
+        self.text.as_ptr()
     }
 
     pub(super) fn results(&self) -> *const f64 {

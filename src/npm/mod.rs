@@ -15,7 +15,7 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
 use crate::gate::{Ask, Code, Decision, LocalGate, Plans};
-use crate::model::{Problems, Tenant, TenantId, UnixMillis};
+use crate::model::{Key, Problems, Tenant, TenantId, UnixMillis};
 use crate::wire::{DecideBody, publication, transcript};
 use buffer::{Buffer, Names};
 
@@ -23,7 +23,7 @@ use buffer::{Buffer, Names};
 #[wasm_bindgen]
 pub struct Gate {
     local: LocalGate,
-    buffer: Box<Buffer>,
+    buffer: Buffer,
     names: Names,
     last: Option<Box<Decision>>,
 }
@@ -35,7 +35,7 @@ impl Gate {
     pub fn new(catalog: &str) -> Result<Gate, JsValue> {
         console_error_panic_hook::set_once();
         let mut gate =
-            Self { local: LocalGate::default(), buffer: Box::default(), names: Names::default(), last: None };
+            Self { local: LocalGate::default(), buffer: Buffer::default(), names: Names::default(), last: None };
         gate.put_catalog(catalog)?;
         Ok(gate)
     }
@@ -79,8 +79,8 @@ impl Gate {
         }
         let plans = self.local.plans().ok_or("no catalog")?;
         let keys = Keys {
-            features: plans.catalog().features.keys().map(|key| key.as_str()).collect(),
-            limits: plans.catalog().limits.keys().map(|key| key.as_str()).collect(),
+            features: plans.catalog().features.keys().map(Key::as_str).collect(),
+            limits: plans.catalog().limits.keys().map(Key::as_str).collect(),
             codes: Code::ALL.map(Code::as_str).to_vec(),
             headers: &self.names.headers,
             attributes: &self.names.attributes,
@@ -88,24 +88,17 @@ impl Gate {
         comfortable(&keys)
     }
 
-    /// Where the buffer is: the address of its words. The texts follow after [`Gate::words`] words.
-    pub fn address(&self) -> *const u32 {
-        self.buffer.address()
-    }
-
-    /// How many words the buffer has.
-    pub fn words(&self) -> usize {
-        buffer::WORDS
-    }
-
-    /// How many bytes of text the buffer has.
-    pub fn bytes(&self) -> usize {
-        buffer::BYTES
-    }
-
-    /// How many numbers [`Gate::results`] has.
-    pub fn results(&self) -> *const f64 {
-        self.buffer.results()
+    /// Where the buffer is: addresses and lengths of its words, its text, and its results.
+    pub fn buffer(&self) -> Vec<usize> {
+        let buffer = &self.buffer;
+        vec![
+            buffer.words() as usize,
+            buffer::WORDS,
+            buffer.text() as usize,
+            buffer::BYTES,
+            buffer.results() as usize,
+            buffer::RESULTS,
+        ]
     }
 
     /// Decides on what stands in the buffer, with `length` bytes of text, and takes what the decision takes.

@@ -74,6 +74,7 @@ fn is_comparable(name: &str) -> bool {
 }
 
 /// Bytes of a label: lower-case letters, digits, hyphen and underscore.
+#[expect(clippy::indexing_slicing, reason = "at compile time, where a mistake does not compile")]
 const LABEL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

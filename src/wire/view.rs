@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::gate::{Answer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
 use crate::ledger::Meter;
-use crate::model::{Kind, Status, UnixMillis};
+use crate::model::{Key, Kind, PlanRef, Status, UnixMillis};
 
 /// A decision as it travels.
 #[derive(Debug, Serialize)]
@@ -130,7 +130,7 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             tenant: tenant.map(|entitled| TenantView {
                 id: entitled.tenant().id.as_str(),
                 slug: entitled.tenant().slug.as_str(),
-                plan: entitled.plan().map(|plan| plan.as_str()),
+                plan: entitled.plan().map(PlanRef::as_str),
                 status: entitled.tenant().status,
             }),
             features: decision.features.iter().map(|answer| (answer.key.as_ref(), answer.into())).collect(),
@@ -154,8 +154,8 @@ impl<'a> From<&'a Answer> for AnswerView<'a> {
             enabled: answer.enabled,
             tier: answer.tier,
             reason: answer.reason,
-            rule: answer.rule.as_ref().map(|rule| rule.as_str()),
-            variant: answer.variant.as_ref().map(|variant| variant.as_str()),
+            rule: answer.rule.as_ref().map(Key::as_str),
+            variant: answer.variant.as_ref().map(Key::as_str),
         }
     }
 }
@@ -186,7 +186,7 @@ impl<'a> LimitView<'a> {
 impl From<&Decision> for ErrorView {
     fn from(decision: &Decision) -> Self {
         let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
-        let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(|plan| plan.as_str());
+        let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(PlanRef::as_str);
         let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
         let requested = decision.denied().map(|gauged| gauged.op.cost());
         let details = match (decision.code, denied) {

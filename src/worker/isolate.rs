@@ -79,7 +79,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
                 if need == Need::Catalog
-                    && let Some(again) = Call::read(call.request.clone(), call.context.clone().into(), config)
+                    && let Some(again) = Call::read(call.request.clone(), call.context.clone(), config)
                 {
                     call = again.with_custom(call.custom);
                 }

@@ -1,7 +1,7 @@
 //! The Durable Object that counts for one family of tenants.
 //!
 //! Orders that arrive together are decided in memory, written in one statement, and answered after it: the runtime
-//! holds every answer back until the write is on disk (output gate). What is in memory is a cache of SQLite, rebuilt
+//! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
 //! at construction and after a failed write.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ impl TenantLedger {
     /// Opens the ledger and reads its counters.
     ///
     /// # Errors
-    /// Where SQLite cannot be read; the runtime then builds the object anew.
+    /// Where `SQLite` cannot be read; the runtime then builds the object anew.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, _env: JsValue) -> Result<TenantLedger, JsValue> {
         let mut book = read_book(&state)?;

@@ -1,0 +1,84 @@
+//! What accompanies one decision on its way: the time, the trace, what should be fetched again, and how it ends early.
+
+use std::sync::Arc;
+
+use super::code::Code;
+use super::decision::Decision;
+use super::plans::Plans;
+use super::snapshots::Need;
+use super::trace::{Stage, Trace};
+use crate::model::UnixMillis;
+use crate::model::bounds::RETRY_AFTER_MS;
+use crate::resolve::Refusal;
+
+/// A denial on its way out: its code, and what the operator should know.
+pub(super) type Denial = (Code, &'static str);
+
+/// What accompanies one decision on its way.
+pub(super) struct Run {
+    pub(super) now: UnixMillis,
+    pub(super) trace: Trace,
+    pub(super) refresh: Vec<Need>,
+    pub(super) spare: Option<Box<Decision>>,
+}
+
+/// Why a decision cannot go on.
+pub(super) enum Halt {
+    /// Something is missing.
+    Fetch(Need),
+    /// It is decided.
+    Deny(Box<Decision>),
+}
+
+impl From<Need> for Halt {
+    fn from(need: Need) -> Self {
+        Self::Fetch(need)
+    }
+}
+
+impl Run {
+    pub(super) fn decision(&mut self) -> Box<Decision> {
+        match self.spare.take() {
+            Some(mut decision) => {
+                decision.reset(self.now);
+                decision
+            }
+            None => Box::new(Decision::refused(Code::Allowed, "", self.now)),
+        }
+    }
+
+    pub(super) fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
+        let decision = self.decision();
+        self.deny_with(stage, denial, decision)
+    }
+
+    pub(super) fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Box<Decision>) -> Halt {
+        self.trace.stop_once(stage, reason, code.message());
+        decision.code = code;
+        decision.reason = Some(reason);
+        decision.limits.clear();
+        decision.retry_after_ms = code.passes_by_itself().then_some(RETRY_AFTER_MS);
+        Halt::Deny(decision)
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Halt {
+        match refusal {
+            Refusal::AskCustom => Halt::Fetch(Need::Custom),
+            Refusal::Unreadable(reason) => self.deny(Stage::Request, (Code::BadRequest, reason)),
+            Refusal::Repeated(_) => {
+                self.deny(Stage::Request, (Code::TenantAmbiguous, "a signal is there more than once"))
+            }
+            Refusal::CustomFailed => self.deny(Stage::Tenant, (Code::ResolverFailed, "the custom resolver failed")),
+        }
+    }
+
+    /// Adds what every decision carries.
+    pub(super) fn seal(&mut self, mut decision: Box<Decision>, plans: &Arc<Plans>) -> Box<Decision> {
+        decision.plans = Some(Arc::clone(plans));
+        decision.refresh.append(&mut self.refresh);
+        if let Some(steps) = self.trace.take() {
+            decision.trace = Some(steps);
+        }
+        decision
+    }
+}

@@ -1,0 +1,242 @@
+//! How a request names its tenant: strategies, each with the options that belong to it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::bounds::{MAX_HOST_BYTES, MAX_HOSTS, MAX_STRATEGIES};
+use super::document::quoted;
+use super::{Reader, choice, document};
+
+document! {
+    /// How a request names its tenant.
+    pub struct Resolution {
+        /// What is looked at, in this order.
+        strategies: Vec<Strategy>,
+        /// What several signals must do. Default `agree`.
+        mode: Agreement = Agreement::Agree,
+        /// Hosts that name no tenant by themselves: the gate's own names, IP literals in development, preview hosts.
+        central_hosts: Vec<String> = Vec::new(),
+    } => Resolution::check
+}
+
+choice! {
+    /// What is asked of several signals in one request.
+    pub enum Agreement {
+        /// Every signal that is present names the same tenant.
+        Agree = "agree",
+        /// The first strategy whose signal is present decides, even where it names nobody.
+        First = "first",
+    }
+}
+
+choice! {
+    /// Where a strategy looks.
+    pub enum StrategyKind {
+        /// The label left of a base domain.
+        Subdomain = "subdomain",
+        /// A host of the tenant's own.
+        CustomDomain = "custom_domain" | "custom-domain",
+        /// A path segment after a prefix.
+        Path = "path",
+        /// A request header.
+        Header = "header",
+        /// A query parameter.
+        Query = "query",
+        /// A claim of a verified token.
+        Jwt = "jwt",
+        /// A verified API key.
+        ApiKey = "api_key" | "api-key",
+        /// Whatever the adapter's own resolver says.
+        Custom = "custom",
+    }
+}
+
+choice! {
+    /// What a signal's value is.
+    pub enum Identifies {
+        /// The tenant's slug.
+        Slug = "slug",
+        /// The tenant's id.
+        Id = "id",
+    }
+}
+
+choice! {
+    /// Where custom domains are looked up.
+    pub enum DomainLookup {
+        /// In the published index of verified domains.
+        Index = "index",
+    }
+}
+
+document! {
+    /// One strategy, with the options that belong to it.
+    pub struct Strategy {
+        /// Where it looks.
+        strategy: StrategyKind,
+        /// `subdomain`: the domains under which tenants live. Required there.
+        base_domains: Option<Vec<String>> = None,
+        /// `subdomain`: labels that are no tenants. Default: www, api, admin, app, mail, static, status, _dmarc and others.
+        reserved: Option<Vec<String>> = None,
+        /// `custom_domain`: where domains are looked up. Required there.
+        domain_lookup: Option<DomainLookup> = None,
+        /// `path`: what stands before the tenant. Default `/t/`.
+        prefix: Option<String> = None,
+        /// `header`: the header's name. Default `X-Tenant-ID`.
+        header_name: Option<String> = None,
+        /// `query`: the parameter's name. Default `tenant`.
+        query_param: Option<String> = None,
+        /// `path`, `header`, `query`, `custom`: whether the value is a slug or an id. Default `slug`.
+        identifies: Option<Identifies> = None,
+    } => Strategy::check
+}
+
+/// Labels under a base domain that are no tenants unless the catalog says otherwise.
+pub const RESERVED: [&str; 20] = [
+    "www",
+    "api",
+    "admin",
+    "app",
+    "auth",
+    "assets",
+    "cdn",
+    "dashboard",
+    "docs",
+    "ftp",
+    "help",
+    "login",
+    "mail",
+    "ns1",
+    "ns2",
+    "smtp",
+    "static",
+    "status",
+    "support",
+    "_dmarc",
+];
+
+impl Resolution {
+    fn check(&self, r: &mut Reader) {
+        r.at("strategies", |r| {
+            r.at_most(self.strategies.len(), MAX_STRATEGIES);
+            if self.strategies.is_empty() {
+                r.problem("none", "at least one strategy");
+            }
+            let mut seen = BTreeSet::new();
+            for (index, strategy) in self.strategies.iter().enumerate() {
+                if !seen.insert(strategy.strategy) {
+                    r.at_index(index, |r| {
+                        r.problem(format!("a second `{}`", strategy.strategy.as_str()), "each strategy once")
+                    });
+                }
+            }
+        });
+        r.at("central_hosts", |r| check_hosts(&self.central_hosts, r));
+    }
+
+    /// The domains under which tenants live.
+    pub fn base_domains(&self) -> impl Iterator<Item = &str> {
+        self.strategies.iter().flat_map(|strategy| strategy.base_domains.iter().flatten()).map(String::as_str)
+    }
+}
+
+impl Strategy {
+    fn check(&self, r: &mut Reader) {
+        use StrategyKind::{ApiKey, Custom, CustomDomain, Header, Jwt, Path, Query, Subdomain};
+        let kind = self.strategy;
+        if matches!(kind, Jwt | ApiKey) {
+            r.at("strategy", |r| {
+                r.problem(
+                    format!("`{}`", kind.as_str()),
+                    "another strategy: this version does not verify credentials yet",
+                )
+            });
+        }
+        let options: [(&str, bool, &[StrategyKind]); 7] = [
+            ("base_domains", self.base_domains.is_some(), &[Subdomain]),
+            ("reserved", self.reserved.is_some(), &[Subdomain]),
+            ("domain_lookup", self.domain_lookup.is_some(), &[CustomDomain]),
+            ("prefix", self.prefix.is_some(), &[Path]),
+            ("header_name", self.header_name.is_some(), &[Header]),
+            ("query_param", self.query_param.is_some(), &[Query]),
+            ("identifies", self.identifies.is_some(), &[Path, Header, Query, Custom]),
+        ];
+        for (name, given, strategies) in options {
+            if given && !strategies.contains(&kind) {
+                let names: Vec<_> = strategies.iter().map(|kind| kind.as_str()).collect();
+                r.at(name, |r| {
+                    r.problem(
+                        format!("an option for `{}`", kind.as_str()),
+                        format!("none: it belongs to {}", quoted(&names)),
+                    )
+                });
+            }
+        }
+        match &self.base_domains {
+            Some(domains) => r.at("base_domains", |r| check_hosts(domains, r)),
+            None if kind == Subdomain => missing("base_domains", "at least one domain", r),
+            None => {}
+        }
+        if kind == CustomDomain && self.domain_lookup.is_none() {
+            missing("domain_lookup", "`index`: custom domains must be looked up somewhere", r);
+        }
+        let texts = [
+            ("prefix", &self.prefix, "a path that starts and ends with `/`", is_prefix as fn(&str) -> bool),
+            ("header_name", &self.header_name, "a header name", is_token),
+            ("query_param", &self.query_param, "a parameter name of letters, digits, `_`, `-`, `.`", is_parameter),
+        ];
+        for (name, text, expected, valid) in texts {
+            if let Some(text) = text.as_deref().filter(|text| !valid(text)) {
+                r.at(name, |r| r.unexpected::<()>(&Value::from(text), expected));
+            }
+        }
+        r.at("reserved", |r| r.at_most(self.reserved.as_ref().map_or(0, Vec::len), MAX_HOSTS));
+    }
+}
+
+fn missing(name: &str, expected: &str, r: &mut Reader) {
+    r.at(name, |r| r.problem("nothing", expected));
+}
+
+fn check_hosts(hosts: &[String], r: &mut Reader) {
+    r.at_most(hosts.len(), MAX_HOSTS);
+    for (index, host) in hosts.iter().enumerate() {
+        if !is_host(host) {
+            r.at_index(index, |r| r.unexpected::<()>(&Value::from(host.as_str()), HOST_EXPECTED));
+        }
+    }
+}
+
+pub(super) const HOST_EXPECTED: &str =
+    "a host in lower case, names beyond ASCII as A-labels (xn--…), no port, no trailing dot";
+
+/// Whether a host stands as it would be compared: lower case, ASCII, no port, no trailing dot.
+pub(super) fn is_host(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= MAX_HOST_BYTES
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
+        && host.split('.').all(|label| !label.is_empty() && label.len() <= 63)
+        || host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() >= 2
+        && text.starts_with('/')
+        && text.ends_with('/')
+        && !text.contains("//")
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~' | b'@'))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+fn is_parameter(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
