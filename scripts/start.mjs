@@ -39,6 +39,7 @@ server.on("exit", (code) => process.exit(code ?? 0));
 await ready();
 console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Three requests to try:\n`);
 for (const line of requests(JSON.parse(readFileSync(file, "utf8")))) console.log(`  ${line}\n`);
+console.log(`Or look at decisions step by step on http://127.0.0.1:${port}/_gate/ui, with the token above.\n`);
 
 function options() {
   try {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::json;
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
@@ -23,6 +24,7 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     match call.path() {
         "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
         "/_gate/healthz" if reads => None,
+        UI if reads && !config.assets.is_undefined() => None,
         "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
         "/_gate/v1/decide" if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         "/_gate/v1/decide" if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
@@ -33,7 +35,19 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
 
 /// Answers the rest.
 pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
-    if call.path() == "/_gate/healthz" { health(&call, config).await } else { decide(&call, config).await }
+    match call.path() {
+        "/_gate/healthz" => health(&call, config).await,
+        UI => page(&call, config).await,
+        _ => decide(&call, config).await,
+    }
+}
+
+/// The playground, where there is one.
+const UI: &str = "/_gate/ui";
+
+async fn page(call: &Call, config: &Config) -> Response {
+    let page = JsFuture::from(edge::page(&config.assets, &format!("{}/", call.origin()))).await;
+    page.ok().and_then(|page| page.dyn_into().ok()).unwrap_or_else(|| Failure::NOT_FOUND.respond(call))
 }
 
 /// Healthy is who has a catalog, or can get one.

@@ -19,6 +19,8 @@ pub(super) struct Config {
     pub(super) upstream_url: Option<String>,
     /// `RESOLVER`: the service that the `custom` strategy asks.
     pub(super) resolver: JsValue,
+    /// `ASSETS`: the playground.
+    pub(super) assets: JsValue,
     /// `OPERATOR_TOKEN`: opens the decision API and traces. Without it both are closed.
     operator_token: Option<String>,
     /// `PROXY_SECRET`: who sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
@@ -46,6 +48,7 @@ impl Config {
             upstream: binding("UPSTREAM"),
             upstream_url: text("UPSTREAM_URL").map(|url| url.trim_end_matches('/').to_owned()),
             resolver: binding("RESOLVER"),
+            assets: binding("ASSETS"),
             operator_token: text("OPERATOR_TOKEN"),
             proxy_secret: text("PROXY_SECRET"),
             region: text("REGION"),

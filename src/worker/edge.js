@@ -70,6 +70,9 @@ export async function forward(request, upstream, url, removed, added, marks) {
   return marked;
 }
 
+/** A page of the gate's own. */
+export const page = (assets, url) => assets.fetch(url);
+
 /** Asks the custom resolver: the tenant it names, null for nobody. Throws where it fails or takes too long. */
 export async function resolveCustom(resolver, request, timeoutMs) {
   const asked = new Request(request.url, { headers: request.headers, signal: AbortSignal.timeout(timeoutMs) });

@@ -16,6 +16,7 @@ extern "C" {
         added: &str,
         marks: &str,
     ) -> Promise;
+    pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
     pub fn order(namespace: &JsValue, name: &str, body: &str) -> Promise;

@@ -45,7 +45,7 @@ for (const file of await vectors()) {
 test("a bad document throws all its problems", () => {
   assert.throws(() => new Gate({ version: -1, resolution: { strategies: [] }, plan: {} }), (error) => {
     assert(error instanceof DocumentError);
-    assert.deepEqual(error.problems.map(({ path }) => path), ["$.plan", "$.version"]);
+    assert.deepEqual(error.problems.map(({ path }) => path), ["$.plan", "$.version", "$.resolution.strategies"]);
     return true;
   });
   assert.throws(() => publish("{"), DocumentError);
