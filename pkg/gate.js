@@ -41,8 +41,8 @@ export const publish = (seed) => reading(() => publishBinding(text(seed)));
 const TIERS = ["kill", "override", "addon", "contract", "plan", "default", "unknown"];
 const ABSENT = 0xffffffff;
 const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
-const HEAD = 4;
-const PER_FEATURE = 3;
+const HEAD = 2;
+const PER_FEATURE = 4;
 const PER_LIMIT = 5;
 /** Tenants whose names are kept here; beyond, they are asked for again. */
 const MAX_KNOWN_TENANTS = 4096;
@@ -98,6 +98,12 @@ export class Gate {
    * @param {{method?: string, host?: string, path?: string, query?: string, headers?: Record<string, string>,
    *   context?: Record<string, string | number | boolean>, features?: string[]}} request header names in lower case
    * @param {{now?: number, look?: boolean}} [options] `now`: milliseconds since 1970, default the clock; `look`: take nothing
+   * @returns {{allowed: boolean, code: string, tenant: {id: string, slug: string, plan: string | null} | null,
+   *   features: Record<string, {value: unknown, enabled: boolean, tier: string}>,
+   *   limits: {key: string, limit: number | null, used: number, remaining: number | null, reset_ms: number}[],
+   *   retry_after_ms: number | null}}
+   * @throws {RangeError} the request exceeds the bounds
+   * @throws {TypeError} a context attribute is neither text nor number nor boolean
    */
   decide(request, options) {
     const { method = "", host = "", path = "/", query = "", headers, context, features } = request;
@@ -159,7 +165,7 @@ export class Gate {
     }
     // Writes past the end of a typed array are lost, not harmful; here they are found out.
     if (word > words.length) throw new RangeError("the request has too many parts");
-    return this.#read(this.#binding.decide(at, options === undefined || options.now === undefined ? Date.now() : options.now));
+    return this.#read(features, this.#binding.decide(at, options === undefined || options.now === undefined ? Date.now() : options.now));
   }
 
   /**
@@ -210,7 +216,7 @@ export class Gate {
     return start + written;
   }
 
-  #read(packed) {
+  #read(asked, packed) {
     if (this.#results.length === 0) this.#open();
     const results = this.#results;
     const serial = results[0] | 0;
@@ -218,15 +224,19 @@ export class Gate {
     const features = {};
     const limits = [];
     let at = HEAD;
-    for (let i = 0, n = (packed >> 8) & 255; i < n; i++, at += PER_FEATURE) {
+    const answers = (packed >>> 8) & 4095;
+    // What the route needs comes first, then what was asked for, in its order.
+    const first = answers - (asked === undefined ? 0 : asked.length);
+    for (let i = 0; i < answers; i++, at += PER_FEATURE) {
       const id = results[at] | 0;
-      const key = id < 0 ? null : keys.features[id];
-      const value = results[at + 1];
-      if (key !== null) {
-        features[key] = { value: value === 2 ? JSON.parse(this.#binding.value(i)) : value === 1, tier: TIERS[results[at + 2] | 0] };
-      }
+      const value = results[at + 2];
+      features[id < 0 ? asked[i - first] : keys.features[id]] = {
+        value: value === 2 ? JSON.parse(this.#binding.value(i)) : value === 1,
+        enabled: results[at + 1] === 1,
+        tier: TIERS[results[at + 3] | 0],
+      };
     }
-    for (let i = 0, n = (packed >> 16) & 255; i < n; i++, at += PER_LIMIT) {
+    for (let i = 0, n = packed >>> 20; i < n; i++, at += PER_LIMIT) {
       const limit = results[at + 1];
       limits.push({
         key: keys.limits[results[at] | 0],

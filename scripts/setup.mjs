@@ -2,9 +2,10 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { delimiter, join, resolve } from "node:path";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-export const root = resolve(import.meta.dirname, "..");
+export const root = fileURLToPath(new URL("..", import.meta.url));
 
 // A folder may be shared by several checkouts, so that continuous integration builds the tools once per machine.
 const tools = process.env.TENANTGATE_TOOLS ?? join(root, ".tools");
@@ -50,7 +51,8 @@ export function run(command, args, options = {}) {
 /** Starts a command that goes on. */
 export const start = (command, args, options = {}) => spawn(command, args, { cwd: root, env, ...options });
 
-const output = (command, args) => spawnSync(command, args, { cwd: root, env, encoding: "utf8" }).stdout ?? "";
+/** What a command prints; nothing if it cannot be run. */
+export const output = (command, args) => spawnSync(command, args, { cwd: root, env, encoding: "utf8" }).stdout ?? "";
 
 function step(what, usually, work) {
   console.log(`set-up: ${what} (usually ${usually})`);
@@ -61,8 +63,8 @@ function step(what, usually, work) {
 
 /** npm packages, the wasm32 target and the pinned tools. */
 export function setup({ wasm = true } = {}) {
-  const [major] = process.versions.node.split(".").map(Number);
-  if (major < 20) fail(`tenantgate needs Node 20 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major < 20 || (major === 20 && minor < 11)) fail(`tenantgate needs Node 20.11 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
   if (!output("cargo", ["--version"])) fail("tenantgate needs Rust: install it from https://rustup.rs, then run this again.");
   if (!wasm) return;
 

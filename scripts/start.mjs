@@ -1,8 +1,8 @@
 // Serves a catalog and its tenants on 127.0.0.1 through wrangler's local workerd.
 // Usage: npm start [-- --seed FILE --port N]
 
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildNpm, buildWorker } from "./build.mjs";
@@ -24,7 +24,9 @@ const secrets = join(root, ".dev.vars");
 if (!existsSync(secrets)) writeFileSync(secrets, `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n`);
 const token = /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(secrets, "utf8"))?.[1] ?? "";
 
-const state = join(root, ".wrangler", "state");
+// Each document has its own state: counters survive a restart, snapshots are published anew.
+const state = join(root, ".wrangler", `state-${createHash("sha256").update(file).digest("hex").slice(0, 8)}`);
+rmSync(join(state, "v3", "kv"), { recursive: true, force: true });
 mkdirSync(join(root, ".wrangler"), { recursive: true });
 const bulk = join(root, ".wrangler", "seed.json");
 writeFileSync(bulk, JSON.stringify(entries.map(([key, value]) => ({ key, value }))));
@@ -54,7 +56,8 @@ async function publication(text) {
   try {
     return publish(text);
   } catch (error) {
-    const { problems = [] } = error;
+    const { problems } = error;
+    if (!problems) throw error;
     const list = problems.map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`).join("\n");
     return fail(`\`${values.seed}\` has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${list}`);
   }

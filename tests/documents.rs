@@ -74,7 +74,8 @@ fn the_schemas_accept_the_demo_and_refuse_what_the_reader_refuses() {
 
 #[test]
 fn openapi() {
-    let mut settings = SchemaSettings::openapi3();
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.meta_schema = None;
     settings.definitions_path = "/components/schemas".into();
     let mut generator = settings.into_generator();
     let question = generator.subschema_for::<DecideBody>();

@@ -114,6 +114,8 @@ fn publications_never_go_back() {
         snapshots.put_catalog(&CATALOG.replace("\"version\": 5", "\"version\": 4"), START),
         Err(Rejected::Older { found: 4, held: 5 })
     );
+    let changed = CATALOG.replace("\"p@1\": {}", "\"p@1\": {}, \"q@1\": {}");
+    assert_eq!(snapshots.put_catalog(&changed, START), Err(Rejected::Changed(5)));
     assert!(matches!(snapshots.put_catalog("{", START), Err(Rejected::Problems(_))));
     assert_eq!(snapshots.put_tenant(&id, Some(&RECORD.replace("t1", "t2")), START), Err(Rejected::Foreign));
     assert_eq!(snapshots.put_answer(&Need::Catalog, None, START), Err(Rejected::Absent));
@@ -137,4 +139,54 @@ fn a_flood_of_names_does_not_push_out_who_is_in_use() {
             assert!(world.fetched.is_empty(), "after {index}");
         }
     }
+}
+
+#[test]
+fn a_name_that_was_given_up_leads_nowhere() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    let renamed = RECORD.replace("\"epoch\": 5", "\"epoch\": 6").replace("\"slug\": \"acme\"", "\"slug\": \"acme2\"");
+    world.gate.snapshots.put_tenant(&TenantId::parse("t1").unwrap(), Some(&renamed), START).unwrap();
+    let decision = world.decide("acme.a.example", START.plus(1));
+    assert_eq!(decision.code, Code::TenantNotFound);
+    assert_eq!(decision.refresh.iter().map(Need::key).collect::<Vec<_>>(), ["slug:acme"]);
+}
+
+#[test]
+fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
+    let mut world = World::new();
+    world.decide("acme.a.example", START);
+    let late = START.plus(SOFT_AGE_MS + 1);
+    let decision = world.decide("nobody.a.example", late);
+    assert_eq!(decision.refresh, [Need::Catalog]);
+}
+
+/// Two requests of one isolate, interleaved: what one took while it waited for the ledger goes back if that refuses.
+#[test]
+fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
+    use tenantgate::ledger::Book;
+    let catalog = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
+        "routes": [{"path": "/", "limits": {"local": 1, "month": 1}}],
+        "limits": {"local": {"kind": "rate", "window_ms": 1000, "mode": "local", "default": 1}, "month": {"kind": "quota", "period": "month", "default": 1}},
+        "plans": {"p@1": {}}}"#;
+    let mut gate = Gate::default();
+    gate.snapshots.put_catalog(catalog, START).unwrap();
+    gate.snapshots.put(tenantgate::model::Tenant::parse(RECORD).unwrap(), START).unwrap();
+    let headers = [("x-tenant-id", "acme")];
+    let request = Request { path: "/", headers: &headers, ..Request::default() };
+    let mut ledger = Book::default();
+    let (ask, later) = (Ask::default(), START.plus(1_000));
+
+    let Step::Charge(first) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
+    let Step::Done(second) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
+    assert_eq!(second.code, Code::RateLimited);
+    let outcome = ledger.answer(&first.order(), START);
+    assert!(gate.finish(first, Some(&outcome), START).allowed());
+
+    let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
+    let outcome = ledger.answer(&third.order(), later);
+    assert_eq!(gate.finish(third, Some(&outcome), later).code, Code::QuotaExceeded);
+    let Step::Charge(fourth) = gate.decide(&request, &ask, later) else { panic!("the refusal gave the local unit back") };
+    assert_eq!(gate.overloaded(fourth, later).code, Code::LedgerUnavailable);
+    assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
 }

@@ -1,6 +1,5 @@
 //! The answer to one request, with everything that led to it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -239,10 +238,5 @@ impl Decision {
     /// The limit that refused.
     pub fn denied(&self) -> Option<&Gauged> {
         self.limits.get(self.denied_limit?)
-    }
-
-    /// The path for the origin.
-    pub fn origin_path<'a>(&'a self, path: &'a str) -> Cow<'a, str> {
-        self.path.as_deref().unwrap_or(path).into()
     }
 }

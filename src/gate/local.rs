@@ -6,13 +6,13 @@ use super::code::Code;
 use super::decision::Decision;
 use super::pipeline::{Ask, Gate, Step};
 use super::plans::Plans;
-use super::snapshots::{Need, Rejected};
+use super::snapshots::{Need, Rejected, Snapshots};
 use crate::ledger::Book;
 use crate::model::{Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LocalGate {
     gate: Gate,
     ledger: Book,
@@ -20,6 +20,12 @@ pub struct LocalGate {
 
 /// What is put in by hand is as fresh as it will ever be.
 const FRESH: UnixMillis = UnixMillis::MAX;
+
+impl Default for LocalGate {
+    fn default() -> Self {
+        Self { gate: Gate::with(Snapshots::complete()), ledger: Book::default() }
+    }
+}
 
 impl LocalGate {
     /// A gate for a catalog.
@@ -87,27 +93,18 @@ impl LocalGate {
 
     /// Decides, and takes what the decision takes.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
-        loop {
-            match self.gate.decide(request, ask, now) {
-                Step::Done(decision) => return decision,
-                Step::Charge(mut pending) => {
-                    pending.take_from(&mut self.ledger, now);
-                    return self.gate.settled(pending, now);
-                }
-                Step::Fetch(Need::Custom) => {
-                    return Box::new(Decision::refused(
-                        Code::ResolverFailed,
-                        "the caller gave no answer of a custom resolver",
-                        now,
-                    ));
-                }
-                // Whatever was not put in does not exist.
-                Step::Fetch(need) => {
-                    if self.gate.snapshots.put_answer(&need, None, FRESH).is_err() {
-                        return Box::new(Decision::refused(Code::SnapshotUnavailable, "no catalog", now));
-                    }
-                }
+        match self.gate.decide(request, ask, now) {
+            Step::Done(decision) => decision,
+            Step::Charge(mut pending) => {
+                pending.take_from(&mut self.ledger, now);
+                self.gate.settled(pending, now)
             }
+            Step::Fetch(Need::Custom) => {
+                let reason = "the caller gave no answer of a custom resolver";
+                Box::new(Decision::refused(Code::ResolverFailed, reason, now))
+            }
+            // Nothing is fetched: what was not put in does not exist. Only without a catalog can nothing be said.
+            Step::Fetch(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::code::Code;
-use super::decision::{Answer, Decision, Fallback, Gauged};
+use super::decision::{Answer, Decision, Fallback, Gauged, Reason};
 use super::entitlements::{Budget, Entitlements};
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
@@ -14,8 +14,8 @@ use crate::ledger::{Book, Op, Order, Outcome, Take, Verdict};
 use crate::model::bounds::{
     MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS,
 };
-use crate::model::{Access, Cache, Kind, Mode, OnError, TenantId, UnixMillis};
-use crate::resolve::{KnownHost, Refusal, Request, Signal};
+use crate::model::{Access, Cache, DomainState, Kind, Mode, OnError, Tenant, TenantId, UnixMillis};
+use crate::resolve::{KnownHost, Name, Refusal, Request, Signal, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,6 +51,8 @@ pub struct Pending {
     look: bool,
     /// How many of the limits this isolate counts alone; they come first.
     locals: usize,
+    /// Whether this isolate has taken them.
+    taken: bool,
     refused: bool,
 }
 
@@ -96,16 +98,26 @@ pub struct Gate {
     /// Hosts as they arrived, and what they say under `hosts_of`.
     hosts: Cache<String, Arc<KnownHost>>,
     hosts_of: Option<Arc<Plans>>,
+    /// Snapshots to fetch again that no decision has carried out yet.
+    unserved: Vec<Need>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
+        Self::with(Snapshots::default())
+    }
+}
+
+impl Gate {
+    /// A gate that knows `snapshots`.
+    pub fn with(snapshots: Snapshots) -> Self {
         Self {
-            snapshots: Snapshots::default(),
+            snapshots,
             local: Book::bounded(MAX_LOCAL_COUNTERS),
             spare: None,
             hosts: Cache::new(MAX_CACHED_INDEX),
             hosts_of: None,
+            unserved: Vec::new(),
         }
     }
 }
@@ -113,14 +125,19 @@ impl Default for Gate {
 impl Gate {
     /// Decides as far as it can without waiting.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
-        let mut run = Run { now, trace: Trace::new(request.explain), refresh: Vec::new(), spare: self.spare.take() };
+        let refresh = std::mem::take(&mut self.unserved);
+        let mut run = Run { now, trace: Trace::new(request.explain), refresh, spare: self.spare.take() };
         let plans = match self.snapshots.plans(now, &mut run.refresh) {
             Ok(plans) => plans,
             Err(need) => return Step::Fetch(need),
         };
         match self.judge(&mut run, &plans, request, ask) {
             Ok(step) => step,
-            Err(Halt::Fetch(need)) => Step::Fetch(need),
+            Err(Halt::Fetch(need)) => {
+                // Nobody has been told yet what grows old: whoever asks next is.
+                self.unserved = run.refresh;
+                Step::Fetch(need)
+            }
             Err(Halt::Deny(decision)) => Step::Done(run.seal(decision, &plans)),
         }
     }
@@ -144,6 +161,13 @@ impl Gate {
             let host = self.host(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
             let signals = plans.resolver.signals(request, &host).map_err(|refusal| run.refuse(refusal))?;
             let route = plans.route(request.method, &signals.route_path());
+            // INVARIANT (one route): however an origin reads the path, the route that was judged is the one it takes.
+            let read_alike =
+                |path: &str| loose_path(path).is_some_and(|loose| plans.is_route(route, request.method, &loose));
+            if signals.odd && !read_alike(&signals.path) {
+                let reason = "the path could be read as that of another route";
+                return Err(run.deny(Stage::Request, (Code::BadRequest, reason)));
+            }
             run.trace.pass(Stage::Request, || {
                 format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str())
             });
@@ -175,7 +199,7 @@ impl Gate {
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
         let locals = decision.limits.iter().take_while(|gauged| is_local(gauged)).count();
-        Ok(self.next(Pending { decision, trace, look: ask.look, locals, refused: false }, now))
+        Ok(self.next(Pending { decision, trace, look: ask.look, locals, taken: false, refused: false }, now))
     }
 
     /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.
@@ -207,13 +231,16 @@ impl Gate {
             run.trace
                 .pass(Stage::Tenant, || format!("{} names `{id}`: {}", signal.strategy.as_str(), describe(signal)));
             // INVARIANT (existence first): every tenant named must exist, also one that disagrees with the others.
+            let found = self.lookup(run, plans, &id)?;
+            if !owns(found.tenant.tenant(), &signal.name) {
+                // The index is older than the record: the name was given up, and may be somebody else's by now.
+                run.refresh.extend(Need::of(&signal.name));
+                let reason = "the tenant no longer has the name that leads to it";
+                return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, reason)));
+            }
             match &first {
-                None => first = Some(self.lookup(run, plans, &id)?),
-                Some(found) if found.tenant.tenant().id == id => {}
-                Some(_) => {
-                    self.lookup(run, plans, &id)?;
-                    same = false;
-                }
+                None => first = Some(found),
+                Some(first) => same &= first.tenant.tenant().id == id,
             }
         }
         if !same {
@@ -237,10 +264,12 @@ impl Gate {
         }
     }
 
-    /// Judges what this isolate counts alone; then the ledger has the word, if it is needed.
+    /// Takes what this isolate counts alone; then the ledger has the word, if it is needed.
     fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
-        let refused = pending.locals > 0 && !self.local.take(pending.local_mut(), true, now);
-        if refused || pending.remote().is_empty() {
+        let look = pending.look;
+        pending.refused = pending.locals > 0 && !self.local.take(pending.local_mut(), look, now);
+        pending.taken = pending.locals > 0 && !pending.refused && !look;
+        if pending.refused || pending.remote().is_empty() {
             return Step::Done(self.settled(pending, now));
         }
         Step::Charge(pending)
@@ -248,24 +277,30 @@ impl Gate {
 
     /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
     pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
+        let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
         if let Some(outcome) = outcome {
             pending.refused |= !outcome.allowed;
             for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
                 gauged.settle(*verdict);
             }
-        } else if pending.remote().iter().any(|gauged| gauged.budget.on_error == OnError::Closed) {
-            return pending.without_ledger();
+        } else if pending.remote().iter().any(binding) {
+            return self.overloaded(pending, now);
         } else {
             pending.decision.fallback.push(Fallback::Ledger);
         }
         self.settled(pending, now)
     }
 
-    /// Takes what this isolate counts alone, if nobody has refused, and draws the conclusion.
+    /// Ends a decision whose ledger has too much to do: refused, whatever `on_error` says, so that a flood lifts no limit.
+    pub fn overloaded(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
+        self.give_back(&mut pending, now);
+        pending.without_ledger()
+    }
+
+    /// Draws the conclusion.
     pub fn settled(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
-        if pending.locals > 0 {
-            let look = pending.look || pending.refused;
-            self.local.take(pending.local_mut(), look, now);
+        if pending.refused {
+            self.give_back(&mut pending, now);
         }
         let Pending { mut decision, mut trace, .. } = pending;
         settle(&mut decision, &mut trace, now);
@@ -273,6 +308,13 @@ impl Gate {
             decision.trace = Some(steps);
         }
         decision
+    }
+
+    /// A denial consumes nothing: what this isolate took while the ledger was asked goes back.
+    fn give_back(&mut self, pending: &mut Pending, now: UnixMillis) {
+        if std::mem::take(&mut pending.taken) {
+            self.local.give_back(pending.local_mut(), now);
+        }
     }
 }
 
@@ -290,6 +332,18 @@ impl Pending {
         decision.retry_after_ms = Some(RETRY_AFTER_MS);
         decision.trace = trace.take();
         decision
+    }
+}
+
+/// Whether a name that leads to a tenant is still the tenant's.
+fn owns(tenant: &Tenant, name: &Name<'_>) -> bool {
+    match name {
+        Name::Slug(slug) => tenant.slug.as_str() == slug,
+        Name::Id(id) => tenant.id.as_str() == id,
+        Name::Domain(host) => {
+            tenant.domains.iter().any(|domain| domain.state == DomainState::Verified && domain.host == *host)
+        }
+        Name::Nobody => false,
     }
 }
 
@@ -315,6 +369,7 @@ fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<
         });
         return Err((Stage::Residency, (Code::ResidencyViolation, "this place may not serve the tenant")));
     }
+    run.trace.pass(Stage::Residency, || format!("`{}` may serve it", request.place.unwrap_or("any place")));
     Ok(())
 }
 
@@ -330,15 +385,7 @@ fn features(
     if let Some(answer) = route.and_then(|route| plans.answer(route.feature?, facts)) {
         let key = Arc::clone(&answer.key);
         if !answer.enabled {
-            run.trace.stop(Stage::Feature, || {
-                let granting = plans.plans_with(&key);
-                let plans = if granting.is_empty() {
-                    String::from("no plan grants it")
-                } else {
-                    format!("granted by {}", granting.join(", "))
-                };
-                (read(&answer), format!("an override, or another plan: {plans}"))
-            });
+            run.trace.stop(Stage::Feature, || (read(&answer), remedy(&answer, plans)));
             decision.features.push(answer);
             decision.denied_feature = Some(key);
             return Err(run.deny_with(
@@ -383,14 +430,15 @@ fn limits(
     for (index, (key, op)) in ask.limits.iter().enumerate() {
         let id = plans.limit_id(key);
         let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
-        let fits = matches!(op, Op::Take(_)) || gauge;
+        // A level that a family shares has one owner of each unit: it moves by taking, and by releasing what one took.
+        let fits = matches!(op, Op::Take(_)) || gauge && id.is_some_and(|id| tenant.budgets(id).len() == 1);
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         match id.filter(|_| fits && first) {
             Some(id) => take(id, *op, &mut decision.limits),
             None => {
                 return Err(run.deny_with(
                     Stage::Request,
-                    (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have"),
+                    (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have here"),
                     decision,
                 ));
             }
@@ -398,7 +446,9 @@ fn limits(
     }
     // What this isolate counts alone comes first; otherwise the order stays.
     if decision.limits.iter().any(is_local) {
-        decision.limits.sort_by_key(|gauged| !is_local(gauged));
+        let (mut local, remote): (Vec<_>, Vec<_>) = decision.limits.drain(..).partition(is_local);
+        local.extend(remote);
+        decision.limits = local;
     }
     if decision.limits.len() > MAX_CHARGES {
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));
@@ -449,8 +499,19 @@ fn is_local(gauged: &Gauged) -> bool {
     gauged.budget.mode == Mode::Local
 }
 
+/// What would have given the tenant the feature.
+fn remedy(answer: &Answer, plans: &Plans) -> String {
+    match (answer.reason, &answer.requires) {
+        (Reason::Killed, _) => String::from("nothing but the end of the kill switch"),
+        (Reason::Prerequisite, Some(required)) => format!("the prerequisite `{required}`"),
+        _ => match plans.plans_with(&answer.key).join(", ") {
+            none if none.is_empty() => String::from("an override; no plan grants it"),
+            granting => format!("an override, or another plan: granted by {granting}"),
+        },
+    }
+}
+
 fn describe(signal: &Signal<'_>) -> String {
-    use crate::resolve::Name;
     match &signal.name {
         Name::Slug(slug) => format!("slug `{slug}`"),
         Name::Id(id) => format!("id `{id}`"),

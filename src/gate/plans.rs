@@ -149,6 +149,13 @@ impl Plans {
         self.routes.iter().find(|route| route.matches(method, path)).unwrap_or(&self.everywhere)
     }
 
+    /// Whether `path`, in the form of [`crate::resolve::loose_path`], leads to `route` when routes are compared as loosely.
+    pub(super) fn is_route(&self, route: &CompiledRoute, method: &str, path: &str) -> bool {
+        let method = if method.is_empty() { "GET" } else { method };
+        let found = self.routes.iter().find(|route| route.matches_loosely(method, path)).unwrap_or(&self.everywhere);
+        std::ptr::eq(found, route)
+    }
+
     /// Keys of plans that grant a feature, for people.
     pub(super) fn plans_with(&self, feature: &str) -> Vec<&str> {
         let grants = |value: &Value| super::features::is_on(value);
@@ -163,17 +170,27 @@ impl Plans {
 
 impl CompiledRoute {
     fn matches(&self, method: &str, path: &str) -> bool {
-        let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        is_above(&self.path, path) && self.takes(method)
+    }
+
+    fn matches_loosely(&self, method: &str, path: &str) -> bool {
+        is_above(&self.path.to_lowercase(), path) && self.takes(method)
+    }
+
+    fn takes(&self, method: &str) -> bool {
         // HEAD asks for what GET would answer: what guards one guards the other.
-        below
-            && (self.methods.is_empty()
-                || self.methods.iter().any(|own| own == method || own == "GET" && method == "HEAD"))
+        self.methods.is_empty() || self.methods.iter().any(|own| own == method || own == "GET" && method == "HEAD")
     }
 
     /// The path as it stands in the catalog.
     pub(super) fn path(&self) -> &str {
         if self.path.is_empty() { "/" } else { &self.path }
     }
+}
+
+/// Whether `path` is `prefix`, or below it by whole segments.
+fn is_above(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Everything that `key` requires, itself excluded, each once.

@@ -32,6 +32,15 @@ pub enum Need {
 }
 
 impl Need {
+    /// The index entry behind a name.
+    pub(super) fn of(name: &Name<'_>) -> Option<Self> {
+        match name {
+            Name::Slug(slug) => Slug::parse(slug).map(Self::Slug),
+            Name::Domain(host) => Some(Self::Domain(host.to_string())),
+            Name::Id(_) | Name::Nobody => None,
+        }
+    }
+
     /// The key under which it is published in KV. [`Need::Custom`] has none.
     pub fn key(&self) -> String {
         match self {
@@ -58,6 +67,9 @@ pub enum Rejected {
         /// The epoch that is held.
         held: u64,
     },
+    /// The same version was published before, with other content.
+    #[error("version {0} was published before with other content: a change needs a higher version")]
+    Changed(u64),
     /// There is no catalog.
     #[error("no catalog is published")]
     Absent,
@@ -88,6 +100,8 @@ pub struct Snapshots {
     domains: Cache<String, Held<Option<TenantId>>>,
     tenants: Cache<TenantId, Record>,
     compiled: u32,
+    /// Whether what is not held does not exist, so that nothing has to be fetched.
+    complete: bool,
 }
 
 /// A tenant that was found.
@@ -128,17 +142,27 @@ const fn hard_age<T>(value: Option<&T>) -> u64 {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self {
-            plans: None,
-            slugs: Cache::new(MAX_CACHED_INDEX),
-            domains: Cache::new(MAX_CACHED_INDEX),
-            tenants: Cache::new(MAX_CACHED_TENANTS),
-            compiled: 0,
-        }
+        Self::bounded(MAX_CACHED_TENANTS, MAX_CACHED_INDEX, false)
     }
 }
 
 impl Snapshots {
+    fn bounded(tenants: usize, index: usize, complete: bool) -> Self {
+        Self {
+            plans: None,
+            slugs: Cache::new(index),
+            domains: Cache::new(index),
+            tenants: Cache::new(tenants),
+            compiled: 0,
+            complete,
+        }
+    }
+
+    /// Snapshots that hold everything there is: nothing is forgotten, and what is not held does not exist.
+    pub fn complete() -> Self {
+        Self::bounded(usize::MAX, usize::MAX, true)
+    }
+
     /// Takes a catalog as it was published.
     ///
     /// # Errors
@@ -158,8 +182,11 @@ impl Snapshots {
             if found < known {
                 return Err(Rejected::Older { found: found.0, held: known.0 });
             }
-            // The same version again: what was compiled from it stays good.
-            if found == known && plans.catalog == held.value.catalog {
+            if found == known {
+                if plans.catalog != held.value.catalog {
+                    return Err(Rejected::Changed(found.0));
+                }
+                // The same again: what was compiled from it stays good.
                 held.read_at = now;
                 return Ok(());
             }
@@ -267,7 +294,9 @@ impl Snapshots {
             }
             Name::Domain(host) => (self.domains.get_mut(host.as_ref()), &|| Need::Domain(host.to_string())),
         };
-        let held = held.ok_or_else(need)?;
+        let Some(held) = held else {
+            return if self.complete { Ok(None) } else { Err(need()) };
+        };
         let age = hard_age(held.value.as_ref());
         held.get(age, now, need, refresh).cloned().ok_or_else(need)
     }
@@ -333,7 +362,10 @@ impl Snapshots {
         refresh: &mut Vec<Need>,
     ) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
         let need = || Need::Tenant(id.clone());
-        let held = &mut self.tenants.get_mut(id).ok_or_else(need)?.held;
+        let Some(record) = self.tenants.get_mut(id) else {
+            return if self.complete { Ok(None) } else { Err(need()) };
+        };
+        let held = &mut record.held;
         let (age, read_at) = (hard_age(held.value.as_ref()), held.read_at);
         let tenant = held.get(age, now, need, refresh).ok_or_else(need)?;
         let tenant = tenant.as_ref().filter(|tenant| tenant.status != Status::Deleted);

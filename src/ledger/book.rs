@@ -95,6 +95,10 @@ impl Book {
     /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been judged.
     /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
     pub fn take(&mut self, items: &mut [impl Take], look: bool, now: UnixMillis) -> bool {
+        if self.counters.len().saturating_add(items.len()) > self.max_counters {
+            self.places.clear();
+            self.counters.clear();
+        }
         let mut allowed = true;
         let mut judged: SmallVec<[(Option<usize>, Counter); 4]> = SmallVec::new();
         for item in &mut *items {
@@ -129,6 +133,19 @@ impl Book {
             }
         }
         allowed
+    }
+
+    /// Gives back what [`Self::take`] took of `items`, because somebody else refused.
+    pub fn give_back(&mut self, items: &mut [impl Take], now: UnixMillis) {
+        for item in items {
+            let charge = item.charge();
+            let current = self.get(charge.counter).map(|counter| counter.without(charge.op.cost()));
+            let verdict = Counter::step(current, charge.meter, Op::Take(0), now).0;
+            if let Some(counter) = current {
+                self.put(charge.counter, counter);
+            }
+            item.settle(Verdict { allowed: true, retry_after_ms: None, ..verdict });
+        }
     }
 
     /// A counter, if it was ever written.

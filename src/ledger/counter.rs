@@ -139,6 +139,17 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// The counter as if `units` had not been taken.
+    pub(super) fn without(self, units: u64) -> Self {
+        match self {
+            Self::Rate(bucket) => Self::Rate(bucket.without(units)),
+            Self::Quota { starts_ms, used } => Self::Quota { starts_ms, used: used.saturating_sub(units) },
+            Self::Gauge { level } => Self::Gauge { level: level.saturating_sub(units) },
+        }
+    }
+}
+
 impl Op {
     /// Units that it would take.
     pub const fn cost(self) -> u64 {

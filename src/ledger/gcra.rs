@@ -57,6 +57,11 @@ impl Bucket {
         (verdict, Self { fill: after, window_ms: window, at_ms: now.get().max(self.at_ms) })
     }
 
+    /// The bucket as if `cells` had not come.
+    pub(super) fn without(self, cells: u64) -> Self {
+        Self { fill: self.fill.saturating_sub(cells.saturating_mul(self.window_ms)), ..self }
+    }
+
     /// The fill for a window of another length: the same number of cells, rounded up.
     fn measured_in(self, window: u64) -> u64 {
         let own = self.window_ms.max(1);

@@ -223,7 +223,7 @@ impl Catalog {
 impl Route {
     fn check(&self, r: &mut Reader) {
         let path = &self.path;
-        if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.contains(['?', '#', '%', '\\']) {
+        if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !is_plain_path(path) {
             r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
         }
         for (index, method) in self.methods.iter().enumerate() {
@@ -234,4 +234,11 @@ impl Route {
             }
         }
     }
+}
+
+/// Whether a path can be that of a request in its comparable form; others would guard nothing.
+fn is_plain_path(path: &str) -> bool {
+    path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%' | b'\\' | b';'))
+        && !path.contains("//")
+        && !path.split('/').any(|segment| segment == "." || segment == "..")
 }

@@ -177,17 +177,20 @@ impl<K: Read + Ord, T: Read> Read for BTreeMap<K, T> {
         let Value::Object(members) = value else {
             return reader.unexpected(value, "an object");
         };
-        let entries: Vec<_> = members
-            .iter()
-            .map(|(name, member)| {
-                reader.at(name, |r| {
-                    let key = K::read(&Value::from(name.as_str()), r);
-                    let value = T::read(member, r);
-                    Some((key?, value?))
-                })
-            })
-            .collect();
-        entries.into_iter().collect()
+        // Inserted one by one, for the sake of size: collecting brings a sorting algorithm along for every type of map.
+        let mut read = Some(Self::new());
+        for (name, member) in members {
+            let entry = reader.at(name, |r| {
+                let key = K::read(&Value::from(name.as_str()), r);
+                let value = T::read(member, r);
+                Some((key?, value?))
+            });
+            match (&mut read, entry) {
+                (Some(map), Some((key, value))) => drop(map.insert(key, value)),
+                _ => read = None,
+            }
+        }
+        read
     }
 }
 

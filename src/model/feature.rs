@@ -268,7 +268,11 @@ impl Read for Grants {
         match value {
             Value::Array(_) => {
                 let keys: Vec<Key> = Read::read(value, reader)?;
-                Some(Self(keys.into_iter().map(|key| (key, Value::Bool(true))).collect()))
+                let mut granted = BTreeMap::new();
+                for key in keys {
+                    granted.insert(key, Value::Bool(true));
+                }
+                Some(Self(granted))
             }
             Value::Object(_) => Read::read(value, reader).map(Self),
             _ => reader.unexpected(value, "a list of feature keys, or an object of values by feature key"),

@@ -81,6 +81,9 @@ impl Limit {
             }
             _ => {}
         }
+        if (self.kind, self.mode) == (Kind::Gauge, Mode::Local) {
+            r.at("mode", |r| r.problem("`local`", "`strict` or `leased`: a level is one, wherever it is changed"));
+        }
         if let Some(allowance) = &self.default {
             r.at("default", |r| allowance.check(self.kind, r));
         }

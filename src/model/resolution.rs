@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::bounds::{MAX_HOST_BYTES, MAX_HOSTS, MAX_STRATEGIES};
 use super::document::quoted;
-use super::{Reader, choice, document};
+use super::{Reader, Slug, choice, document};
 
 document! {
     /// How a request names its tenant.
@@ -133,6 +133,15 @@ impl Resolution {
             }
         });
         r.at("central_hosts", |r| check_hosts(&self.central_hosts, r));
+    }
+
+    /// Whether a label under a base domain is kept from tenants.
+    pub fn is_reserved(&self, slug: &Slug) -> bool {
+        let subdomain = self.strategies.iter().find(|strategy| strategy.strategy == StrategyKind::Subdomain);
+        subdomain.is_some_and(|options| match &options.reserved {
+            Some(labels) => labels.iter().any(|label| label == slug.as_str()),
+            None => RESERVED.contains(&slug.as_str()),
+        })
     }
 
     /// The domains under which tenants live.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
@@ -178,6 +179,9 @@ impl Tenant {
         if let Some(plan) = self.plan.as_ref().filter(|plan| !catalog.plans.contains_key(*plan)) {
             r.at("plan", |r| r.problem(format!("`{plan}`"), "a plan version of the catalog"));
         }
+        if catalog.resolution.is_reserved(&self.slug) {
+            r.at("slug", |r| r.problem(format!("`{}`, which is reserved", self.slug), "a label that is not reserved"));
+        }
         r.at("domains", |r| {
             for (index, domain) in self.domains.iter().enumerate() {
                 let under = |base: &str| {
@@ -288,7 +292,7 @@ pub fn parse_seed(text: &str) -> Result<(Catalog, Vec<Tenant>), Problems> {
 
 /// Ids, slugs and domains are unique; parents exist; nobody is its own ancestor.
 fn check_family(tenants: &[Tenant], r: &mut Reader) {
-    let parents: BTreeMap<_, _> = tenants.iter().map(|tenant| (&tenant.id, tenant.parent.as_ref())).collect();
+    let parents: FxHashMap<_, _> = tenants.iter().map(|tenant| (&tenant.id, tenant.parent.as_ref())).collect();
     let (mut ids, mut slugs, mut hosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (index, tenant) in tenants.iter().enumerate() {
         r.at_index(index, |r| {

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::gate::{Ask, Decision, LocalGate};
 use crate::model::UnixMillis;
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES};
 use crate::resolve::{Attribute, Custom, Request};
 
 /// Words: lengths of texts, numbers of features, kinds of attributes.
@@ -11,11 +12,11 @@ pub(super) const WORDS: usize = 512;
 /// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
 pub(super) const BYTES: usize = 32_768;
 /// Numbers of an answer.
-pub(super) const RESULTS: usize = 1_024;
-/// Numbers before the first feature: tenant, milliseconds to wait, refusing limit, epoch.
-const HEAD: usize = 4;
-/// Numbers per feature: number of the feature, value (1 on, 0 off, 2 ask), tier.
-const PER_FEATURE: usize = 3;
+pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
+/// Numbers before the first feature: tenant, milliseconds to wait.
+const HEAD: usize = 2;
+/// Numbers per feature: its number, whether it is on, its value (1 true, 0 false, 2 ask), its tier.
+const PER_FEATURE: usize = 4;
 /// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
 const PER_LIMIT: usize = 5;
 
@@ -141,20 +142,13 @@ impl Buffer {
         };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
         write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
-        write(decision.denied_limit.map_or(-1.0, |index| index as f64));
-        write(decision.epoch.map_or(-1.0, |epoch| epoch.0 as f64));
-        let room = RESULTS.saturating_sub(HEAD);
-        let features = decision.features.len().min(255).min(room / 2 / PER_FEATURE);
-        let limits = decision.limits.len().min(255).min(room / 2 / PER_LIMIT);
-        for answer in decision.features.iter().take(features) {
+        for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
-            write(match answer.value.as_bool() {
-                Some(_) => f64::from(u8::from(answer.enabled)),
-                None => 2.0,
-            });
+            write(f64::from(u8::from(answer.enabled)));
+            write(answer.value.as_bool().map_or(2.0, |value| f64::from(u8::from(value))));
             write(f64::from(answer.tier as u8));
         }
-        for gauged in decision.limits.iter().take(limits) {
+        for gauged in &decision.limits {
             write(f64::from(gauged.budget.id));
             write(gauged.verdict.and_then(|verdict| verdict.limit).map_or(-1.0, |limit| limit as f64));
             write(gauged.verdict.map_or(-1.0, |verdict| verdict.used as f64));
@@ -162,6 +156,7 @@ impl Buffer {
             write(gauged.verdict.map_or(-1.0, |verdict| verdict.reset_ms as f64));
         }
         let count = |number: usize| u32::try_from(number).unwrap_or(0);
-        decision.code.index() | count(features) << 8 | count(limits) << 16
+        // INVARIANT (packing): MAX_ASKED_FEATURES and MAX_CHARGES stay below 4096.
+        decision.code.index() | count(decision.features.len()) << 8 | count(decision.limits.len()) << 20
     }
 }

@@ -103,7 +103,7 @@ impl Gate {
 
     /// Decides on what stands in the buffer, with `length` bytes of text, and takes what the decision takes.
     ///
-    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 15, that of limits in bits 16 to 23.
+    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 19, that of limits in bits 20 to 31.
     pub fn decide(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
         if let Some(done) = self.last.take() {
@@ -128,11 +128,6 @@ impl Gate {
     pub fn value(&self, index: usize) -> String {
         let answer = self.last.as_ref().and_then(|decision| decision.features.get(index));
         answer.map_or_else(|| String::from("null"), |answer| answer.value.to_string())
-    }
-
-    /// The whole last decision, as `{status, headers, path, decision}`.
-    pub fn last(&self) -> Result<JsValue, JsValue> {
-        self.last.as_ref().map_or(Ok(JsValue::NULL), |decision| comfortable(&transcript(decision)))
     }
 
     /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}`.

@@ -10,5 +10,6 @@ mod path;
 mod request;
 mod resolver;
 
+pub use path::loose as loose_path;
 pub use request::{Attribute, Custom, Request};
 pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

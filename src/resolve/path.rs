@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use crate::model::bounds::MAX_PATH_BYTES;
 
 /// The path in the form in which prefixes are compared: escapes of unreserved characters undone (RFC 3986 §6.2.2.2),
-/// and whether it has runs of slashes, which [`folded`] folds.
+/// and what is remarkable about it.
 /// `None`: the path is too long, or was never normalised (dot segments, also escaped; backslashes), so that an origin
 /// might read it as another one.
-pub fn comparable(path: &str) -> Option<(Cow<'_, str>, bool)> {
+pub fn comparable(path: &str) -> Option<Comparable<'_>> {
     if !path.starts_with('/') || path.len() > MAX_PATH_BYTES {
         return None;
     }
@@ -22,12 +22,51 @@ pub fn comparable(path: &str) -> Option<(Cow<'_, str>, bool)> {
         }
         before = class;
     }
-    if seen & BAD != 0 {
+    if seen & BAD != 0 || seen & ESCAPE != 0 && !well_escaped(path) {
         return None;
     }
-    let path = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
-    let climbs = seen & (ESCAPE | DOTTED) != 0 && path.split('/').any(|segment| segment == "." || segment == "..");
-    (!climbs).then_some((path, seen & DOUBLE != 0))
+    let plain = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
+    let climbs = seen & (ESCAPE | DOTTED) != 0 && climbs(&plain);
+    (!climbs).then_some(Comparable { path: plain, doubled: seen & DOUBLE != 0, odd: seen & (ESCAPE | ODD) != 0 })
+}
+
+/// A path as prefixes compare it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparable<'a> {
+    /// The path.
+    pub path: Cow<'a, str>,
+    /// Whether it has runs of slashes, which [`folded`] folds.
+    pub doubled: bool,
+    /// Whether an origin might read it as another path: see [`loose`].
+    pub odd: bool,
+}
+
+fn climbs(path: &str) -> bool {
+    path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Whether every `%` begins an escape. Others would become escapes when what follows them is undone.
+fn well_escaped(path: &str) -> bool {
+    path.split('%')
+        .skip(1)
+        .all(|rest| rest.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())))
+}
+
+/// The path as the most liberal origin might read it: all escapes undone once, backslashes as slashes, path parameters
+/// (`;v=1`) cut off, slashes folded, lower case. `None`: read like that, it climbs.
+pub fn loose(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escape = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = escape.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    let text = String::from_utf8_lossy(&bytes).replace('\\', "/").to_lowercase();
+    let cut: Vec<_> = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    let path = cut.join("/");
+    (!climbs(&path)).then(|| folded(&path))
 }
 
 // Classes of bytes in a path, as bits. `DOUBLE` and `DOTTED` are a slash and a dot after a slash: their class, shifted.
@@ -38,12 +77,23 @@ const DOT: u8 = 4;
 const DOTTED: u8 = 8;
 const ESCAPE: u8 = 16;
 const BAD: u8 = 32;
+const ODD: u8 = 64;
 
 const CLASSES: [u8; 256] = classes();
 
-#[expect(clippy::indexing_slicing, reason = "at compile time, where a mistake does not compile")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "at compile time, where a mistake does not compile"
+)]
 const fn classes() -> [u8; 256] {
     let mut classes = [PLAIN; 256];
+    classes[b';' as usize] = ODD;
+    let mut upper = b'A';
+    while upper <= b'Z' {
+        classes[upper as usize] = ODD;
+        upper += 1;
+    }
     classes[b'/' as usize] = SLASH;
     classes[b'.' as usize] = DOT;
     classes[b'%' as usize] = ESCAPE;

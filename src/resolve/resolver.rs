@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::host::{self, Host};
-use super::path;
+use super::path::{self, Comparable};
 use super::request::{Custom, Request};
 use crate::model::bounds::{MAX_QUERY_BYTES, MAX_SIGNAL_BYTES};
 use crate::model::{Agreement, Identifies, RESERVED, Resolution, Slug, Strategy, StrategyKind, TenantId};
@@ -44,6 +44,8 @@ pub struct Signals<'a> {
     pub prefixed: bool,
     /// Whether the path has runs of slashes.
     doubled: bool,
+    /// Whether an origin might read the path as another one.
+    pub odd: bool,
 }
 
 /// Why a request could not be read.
@@ -141,11 +143,6 @@ impl Resolver {
         })
     }
 
-    /// Whether the answer to a request may depend on one of [`Self::headers`].
-    pub const fn mode(&self) -> Agreement {
-        self.mode
-    }
-
     /// Reads the host of a request.
     ///
     /// # Errors
@@ -161,20 +158,20 @@ impl Resolver {
     /// # Errors
     /// See [`Refusal`].
     pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-        let (path, doubled) =
+        let Comparable { path, doubled, odd } =
             path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
-        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled };
+        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled, odd };
         let host = host.signal.as_ref();
-        if let Some(Signal { strategy, name: Name::Nobody }) = host {
-            // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
-            signals.found.push(Signal { strategy: *strategy, name: Name::Nobody });
-        }
         for strategy in &self.strategies {
             let (kind, name) = match strategy {
                 Compiled::Subdomain | Compiled::CustomDomain => match host {
+                    // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
+                    Some(signal) if signal.name == Name::Nobody && !signals.has(&Name::Nobody) => {
+                        (strategy.kind(), Name::Nobody)
+                    }
                     Some(signal) if signal.strategy == strategy.kind() && signal.name != Name::Nobody => {
                         (signal.strategy, signal.name.borrowed())
                     }
@@ -200,9 +197,9 @@ impl Resolver {
                 },
             };
             signals.found.push(Signal { strategy: kind, name });
-        }
-        if self.mode == Agreement::First {
-            signals.found.truncate(1);
+            if self.mode == Agreement::First {
+                break;
+            }
         }
         Ok(signals)
     }
@@ -212,6 +209,10 @@ impl<'a> Signals<'a> {
     /// The path as routes compare it.
     pub fn route_path(&self) -> Cow<'_, str> {
         if self.doubled { path::folded(&self.path).into() } else { Cow::Borrowed(&self.path) }
+    }
+
+    fn has(&self, name: &Name<'_>) -> bool {
+        self.found.iter().any(|signal| signal.name == *name)
     }
 
     /// Takes the tenant segment off the path, if the path has the prefix.

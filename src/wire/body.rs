@@ -89,7 +89,11 @@ impl DecideBody {
         Reader::run(|r| {
             let value = r.json(text, MAX_BODY_BYTES)?;
             let mut body = Self::read(&value, r)?;
-            body.headers = body.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+            for (name, value) in std::mem::take(&mut body.headers) {
+                if body.headers.insert(name.to_ascii_lowercase(), value).is_some() {
+                    r.at("headers", |r| r.problem(format!("`{name}` twice"), "each header once, whatever its case"));
+                }
+            }
             r.at("context", |r| {
                 r.at_most(body.context.len(), MAX_ATTRIBUTES);
                 for (key, value) in &body.context {

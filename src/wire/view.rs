@@ -124,6 +124,10 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
     fn from(decision: &'a Decision) -> Self {
         // Who is refused before the tenant's status was judged learns nothing of the tenant.
         let tenant = decision.tenant.as_deref();
+        let mut features = BTreeMap::new();
+        for answer in &decision.features {
+            features.insert(answer.key.as_ref(), answer.into());
+        }
         Self {
             allowed: decision.allowed(),
             code: decision.code.as_str(),
@@ -133,7 +137,7 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
                 plan: entitled.plan().map(PlanRef::as_str),
                 status: entitled.tenant().status,
             }),
-            features: decision.features.iter().map(|answer| (answer.key.as_ref(), answer.into())).collect(),
+            features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
             snapshot: SnapshotView {
                 catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::config::Config;
 use super::reply::{self, Failure};
 use super::{edge, isolate};
-use crate::gate::{Need, Step};
+use crate::gate::{Decision, Need, Step};
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
 
@@ -79,8 +79,10 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
             gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now)
         });
         match step {
-            Step::Done(decision) => return reply::answer(&decision),
-            Step::Charge(pending) => return reply::answer(&isolate::charge(pending, config, call.now).await),
+            Step::Done(decision) => return conclude(call, config, *decision),
+            Step::Charge(pending) => {
+                return conclude(call, config, isolate::charge(pending, config, call.now).await);
+            }
             Step::Fetch(need) => {
                 if isolate::fetch(need, config, &call.context, call.now).await.is_err() {
                     return reply::answer(&isolate::unavailable(call.now));
@@ -88,4 +90,10 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
             }
         }
     }
+}
+
+fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> Response {
+    let response = reply::answer(&decision);
+    isolate::after(call, config, decision);
+    response
 }

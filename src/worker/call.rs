@@ -13,14 +13,14 @@ use crate::model::UnixMillis;
 use crate::resolve::{Custom, Request};
 
 /// Headers that the adapter itself reads; those of the strategies follow.
-const OWN_HEADERS: [&str; 7] =
-    ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "upgrade", "x-fault"];
+const OWN_HEADERS: [&str; 6] =
+    ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "x-fault"];
 const ACCEPT: usize = 0;
 const AUTHORIZATION: usize = 1;
 const EXPLAIN: usize = 2;
 const FORWARDED_HOST: usize = 3;
 const PROXY_SECRET: usize = 4;
-const FAULT: usize = 6;
+const FAULT: usize = 5;
 
 thread_local! {
     /// Names of all headers that are read, in JavaScript's hands so that they cross only once, and in ours.
@@ -136,7 +136,8 @@ impl Call {
         self.slice(&(self.url.start..self.path.start))
     }
 
-    fn host(&self) -> &str {
+    /// The host that is judged.
+    pub(super) fn host(&self) -> &str {
         let forwarded = self.forwarded.then(|| self.own_header(FORWARDED_HOST)).flatten();
         forwarded.unwrap_or_else(|| self.slice(&self.host))
     }

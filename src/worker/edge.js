@@ -52,14 +52,24 @@ export async function text(request, maxBytes) {
   return new TextDecoder().decode(await new Blob(chunks).arrayBuffer());
 }
 
-/** Hands the request to the upstream without the client's own tenant headers, and marks the response. */
+// By these an origin may take the request for another one than the gate has judged.
+const REROUTING = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override"];
+
+/**
+ * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
+ * whatever spelling an origin may read: many make no difference between `-` and `_`.
+ */
 export async function forward(request, upstream, url, removed, added, marks) {
   const headers = new Headers(request.headers);
   for (const name of [...headers.keys()]) {
-    if (name.startsWith("x-tenant-") || removed.includes(name)) headers.delete(name);
+    const plain = name.replaceAll("_", "-");
+    if (plain.startsWith("x-tenant-") || REROUTING.includes(plain) || removed.includes(plain)) headers.delete(name);
   }
   for (const [name, value] of pairs(added)) headers.set(name, value);
-  const init = { method: request.method, headers, body: request.body, redirect: "manual" };
+  const bare = request.method === "GET" || request.method === "HEAD";
+  if (bare) for (const name of ["content-length", "transfer-encoding"]) headers.delete(name);
+  // Tenants may ask for the same URL: what answers one must not be kept for another.
+  const init = { method: request.method, headers, body: bare ? null : request.body, redirect: "manual", cache: "no-store" };
   const response = await (upstream ?? globalThis).fetch(new Request(url, init));
   if (response.webSocket) return response;
   const marked = new Response(response.body, response);
@@ -84,11 +94,17 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
-/** Asks a tenant's ledger. Throws where it cannot be reached. */
+/** Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. */
 export async function order(namespace, name, body) {
-  const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
-  if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
-  return response.text();
+  try {
+    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
+    if (response.status === 503) return null;
+    if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
+    return await response.text();
+  } catch (error) {
+    if (error.overloaded) return null;
+    throw error;
+  }
 }
 
 /** Opens a ledger's table and reads it: `[[name, counter], …]` as JSON. */

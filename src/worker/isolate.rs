@@ -16,12 +16,12 @@ use super::reply::{self, Failure};
 use crate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
 use crate::ledger::Outcome;
 use crate::model::UnixMillis;
-use crate::model::bounds::CUSTOM_RESOLVER_MS;
+use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 
 thread_local! {
     static GATE: RefCell<Gate> = RefCell::default();
     /// Fetches under way: whoever needs the same waits for the same.
-    static FETCHES: RefCell<FxHashMap<Need, Promise>> = RefCell::default();
+    static FETCHES: RefCell<FxHashMap<Need, (Promise, UnixMillis)>> = RefCell::default();
 }
 
 /// KV keeps what it read for this long; its shortest.
@@ -111,9 +111,9 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
 
 /// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
 fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
-    let mut added = String::new();
+    let mut added = format!("x-forwarded-host\n{}", call.host());
     if let Some(tenant) = &decision.tenant {
-        added = format!("x-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug);
+        added.push_str(&format!("\nx-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug));
         if let Some(plan) = tenant.plan() {
             added.push_str(&format!("\nx-tenant-plan\n{plan}"));
         }
@@ -124,7 +124,7 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
     if let Some(plans) = &decision.plans {
         let resolver = plans.resolver();
         for header in resolver.headers() {
-            removed.push(header.as_str().into());
+            removed.push(header.replace('_', "-").into());
             // The same URL may answer differently for another tenant: shared caches must know.
             marks.push_str(&format!("vary\n{header}\n"));
         }
@@ -147,7 +147,7 @@ fn without(query: &str, param: &str) -> String {
 }
 
 /// Has growing-old snapshots fetched again behind the answer.
-fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
+pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     for need in decision.refresh {
         let (config, now) = (Rc::clone(config), call.now);
         call.context.wait_until(&once(need, config, now));
@@ -172,7 +172,9 @@ pub(super) async fn fetch(
 
 /// The fetch of `need`: the one under way, or a new one. Resolves to the reason why it failed, or to undefined.
 fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
-    if let Some(promise) = FETCHES.with_borrow(|fetches| fetches.get(&need).cloned()) {
+    // One that takes very long may have died with the request that began it.
+    let under_way = FETCHES.with_borrow(|fetches| fetches.get(&need).cloned());
+    if let Some((promise, _)) = under_way.filter(|(_, begun)| now.since(*begun) < REFRESH_INTERVAL_MS) {
         return promise;
     }
     let key = need.clone();
@@ -184,7 +186,7 @@ fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
         }
         Ok(result.err().map_or(JsValue::UNDEFINED, JsValue::from))
     });
-    FETCHES.with_borrow_mut(|fetches| fetches.insert(key, promise.clone()));
+    FETCHES.with_borrow_mut(|fetches| fetches.insert(key, (promise.clone(), now)));
     promise
 }
 
@@ -217,23 +219,27 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 
 /// Takes the charges from the tenant's ledger and ends the decision.
 pub(super) async fn charge(pending: Pending, config: &Config, now: UnixMillis) -> Decision {
-    let outcome = ask_ledger(&pending, config).await;
-    if let Err(reason) = &outcome {
+    let answer = ask_ledger(&pending, config).await;
+    if let Err(reason) = &answer {
         console::error_1(&format!("ledger: {reason}").into());
     }
-    *with_gate(|gate| gate.finish(pending, outcome.ok().as_ref(), now))
+    *with_gate(|gate| match answer {
+        Ok(Some(outcome)) => gate.finish(pending, Some(&outcome), now),
+        Ok(None) => gate.overloaded(pending, now),
+        Err(_) => gate.finish(pending, None, now),
+    })
 }
 
-async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Outcome, String> {
+/// The ledger's outcome; `None` where it has too much to do.
+async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Option<Outcome>, String> {
     let name = pending.ledger().ok_or("no tenant")?;
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
     let body = serde_json::to_string(&pending.order()).map_err(|error| error.to_string())?;
-    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body))
-        .await
-        .map_err(|error| format!("{error:?}"))?;
-    serde_json::from_str(&answer.as_string().unwrap_or_default()).map_err(|error| error.to_string())
+    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body)).await;
+    let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
 }
 
 fn log(need: &Need, reason: &str) {

@@ -31,9 +31,8 @@ for (const file of await vectors()) {
         const { decision } = full.ask(step.ask, at(step));
         assert.equal(short.code, decision.code, one.name);
         assert.deepEqual(short.tenant, decision.tenant && { id: decision.tenant.id, slug: decision.tenant.slug, plan: decision.tenant.plan }, one.name);
-        for (const [key, answer] of Object.entries(short.features)) {
-          assert.deepEqual([key, answer.value, answer.tier], [key, decision.features[key].value, decision.features[key].tier]);
-        }
+        const told = Object.entries(decision.features).map(([key, { value, enabled, tier }]) => [key, { value, enabled, tier }]);
+        assert.deepEqual(short.features, Object.fromEntries(told), one.name);
         assert.deepEqual(short.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), decision.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), one.name);
       }
       quick.free();
@@ -75,9 +74,21 @@ test("a request that is too large is a RangeError, and the next one is decided",
   assert.equal(ask(gate).code, "ALLOWED");
 });
 
+test("as many features as may be asked for, known or not, and as many tenants as there are", () => {
+  const gate = new Gate(catalog, Array.from({ length: 10_000 }, (_, i) => ({ id: `n${i}`, slug: `n${i}`, plan: "p@1" })));
+  const features = Array.from({ length: 256 }, (_, i) => (i ? `unknown-${i}` : "f"));
+  for (let i = 0; i < 10_000; i++) assert.equal(gate.decide({ host: `n${i}.app.example.com` }).code, "ALLOWED");
+  const answer = gate.decide({ host: "n0.app.example.com", features });
+  assert.equal(Object.keys(answer.features).length, 256);
+  assert.deepEqual(answer.features["unknown-255"], { value: false, enabled: false, tier: "unknown" });
+  assert.equal(gate.decide({ host: "n0.app.example.com", features: [...features, "g"] }).code, "BAD_REQUEST");
+  gate.free();
+});
+
 test("older documents are refused, and what is held stays", () => {
   const gate = new Gate(catalog, [tenant]);
   assert.throws(() => gate.putCatalog({ ...catalog, version: 1 }), /older/);
+  assert.throws(() => gate.putCatalog({ ...catalog, features: {}, routes: [] }), /higher version/);
   assert.throws(() => gate.putTenant({ ...tenant, epoch: 1 }), /older/);
   assert.equal(ask(gate).tenant.id, "t");
   gate.putTenant({ ...tenant, epoch: 3, status: "suspended" });

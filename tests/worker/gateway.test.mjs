@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
+import { publish } from "../../pkg/node.js";
 import { OPERATOR, storage, worker } from "./harness.mjs";
 
 const seed = {
@@ -224,6 +225,22 @@ describe("in front of an origin", () => {
     assert.match(response.headers.get("vary"), /x-tenant-id/);
   });
 
+  test("whatever an origin may read as the gate's headers, or as another request, is gone", async () => {
+    const { seen: request } = await seen("/x", { ...acme, headers: {
+      "x_tenant_id": "t_victim", "X-Tenant_Plan": "enterprise", "x-forwarded-host": "victim.app.example.com",
+      "x-original-url": "/hooks", "x-http-method-override": "DELETE", forwarded: "host=victim.app.example.com",
+    } });
+    assert.deepEqual(Object.keys(request.headers).filter((name) => /tenant/i.test(name)).sort(), ["x-tenant-id", "x-tenant-plan", "x-tenant-slug"]);
+    assert.equal(request.headers["x-forwarded-host"], "acme.app.example.com");
+    for (const name of ["x-original-url", "x-http-method-override", "forwarded"]) assert.equal(request.headers[name], undefined, name);
+  });
+
+  test("paths that an origin may read as another route's", async () => {
+    for (const path of ["/t/acme/public/%2%65%2%65/hooks", "/public/..%2Fhooks", "/public/..;/hooks", "/hooks%2F7", "/Hooks/7", "/hooks;x/7"]) {
+      assert.equal((await gate.send(path, acme)).status, 400, path);
+    }
+  });
+
   test("public routes go through without a tenant", async () => {
     const { seen: request } = await seen("/public/x", { host: "nobody.app.example.com", headers: { "x-tenant-id": "victim" } });
     assert.equal(request.headers["x-tenant-id"], undefined);
@@ -362,8 +379,11 @@ describe("faults", () => {
     after(() => gate.stop());
     const response = await gate.send("/x", acme);
     assert.equal(response.status, 503);
+    assert.equal(response.headers.get("retry-after"), "5");
     assert.equal((await response.json()).error.code, "SNAPSHOT_UNAVAILABLE");
     assert.equal((await gate.send("/_gate/healthz")).status, 503);
+    for (const [key, value] of publish(seed)) await gate.kv.put(key, value);
+    assert.equal((await gate.send("/x", acme)).status, 200);
   });
 
   test("a record that cannot be read: 503, not a wrong answer", async () => {
