@@ -186,7 +186,9 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
     let outcome = ledger.answer(&third.order(), later);
     assert_eq!(gate.finish(third, Some(&outcome), later).code, Code::QuotaExceeded);
-    let Step::Charge(fourth) = gate.decide(&request, &ask, later) else { panic!("the refusal gave the local unit back") };
+    let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
+        panic!("the refusal gave the local unit back")
+    };
     assert_eq!(gate.overloaded(fourth, later).code, Code::LedgerUnavailable);
     assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
 }

@@ -1,6 +1,7 @@
 //! The answer to one request, with everything that led to it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -160,7 +161,7 @@ impl Reason {
 }
 
 /// A limit that the request touched, as it stands after the decision.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Gauged {
     /// The counter, and how much it allows.
     pub budget: Arc<Budget>,
@@ -177,6 +178,10 @@ impl Take for Gauged {
 
     fn settle(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
+    }
+
+    fn hint(&self) -> Option<&AtomicUsize> {
+        Some(&self.budget.hint)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Dated overrides, contracts and billing periods are resolved at compile time; the result says until when it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ pub(super) struct Grant {
 }
 
 /// One counter that a limit debits, and how much it allows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Budget {
     /// The limit.
     pub limit: Key,
@@ -59,6 +60,8 @@ pub struct Budget {
     pub counter: String,
     /// The allowance.
     pub meter: Meter,
+    /// Where a book in this process found the counter last.
+    pub(super) hint: AtomicUsize,
 }
 
 impl Entitlements {
@@ -233,6 +236,7 @@ impl Budget {
             counter: format!("{}/{key}", tenant.id),
             tenant: tenant.id.clone(),
             limit: key.clone(),
+            hint: AtomicUsize::new(usize::MAX),
             kind: limit.kind,
             mode: limit.mode,
             on_error: limit.on_error,

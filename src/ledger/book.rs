@@ -1,6 +1,7 @@
 //! Many counters, taken together or not at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,10 @@ pub trait Take {
     fn charge(&self) -> Charge<'_>;
     /// How it stands then.
     fn settle(&mut self, verdict: Verdict);
+    /// Where the counter was found last: a hint that saves looking it up again.
+    fn hint(&self) -> Option<&AtomicUsize> {
+        None
+    }
 }
 
 /// What is asked of a ledger.
@@ -67,6 +72,7 @@ pub struct Outcome {
 pub struct Book {
     /// Where each counter stands in `counters`: found once, a charge needs no second look.
     places: FxHashMap<Arc<str>, usize>,
+    names: Vec<Arc<str>>,
     counters: Vec<Counter>,
     max_counters: usize,
 }
@@ -80,7 +86,7 @@ impl Default for Book {
 impl Book {
     /// A book that starts anew when it would hold more than `max_counters`: for counts that may be lost.
     pub fn bounded(max_counters: usize) -> Self {
-        Self { places: FxHashMap::default(), counters: Vec::new(), max_counters }
+        Self { places: FxHashMap::default(), names: Vec::new(), counters: Vec::new(), max_counters }
     }
 
     /// Does what is asked.
@@ -96,14 +102,13 @@ impl Book {
     /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
     pub fn take(&mut self, items: &mut [impl Take], look: bool, now: UnixMillis) -> bool {
         if self.counters.len().saturating_add(items.len()) > self.max_counters {
-            self.places.clear();
-            self.counters.clear();
+            self.forget();
         }
         let mut allowed = true;
         let mut judged: SmallVec<[(Option<usize>, Counter); 4]> = SmallVec::new();
         for item in &mut *items {
             let charge = item.charge();
-            let place = self.places.get(charge.counter).copied();
+            let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
             let (verdict, mut counter) = Counter::step(current, charge.meter, charge.op, now);
             if charge.shadow && !verdict.allowed {
@@ -116,7 +121,7 @@ impl Book {
         if look {
             return allowed;
         }
-        for (item, (place, counter)) in items.iter_mut().zip(judged) {
+        for (item, &(place, counter)) in items.iter_mut().zip(&judged) {
             let charge = item.charge();
             if allowed {
                 match place.and_then(|place| self.counters.get_mut(place)) {
@@ -153,6 +158,24 @@ impl Book {
         self.at(self.places.get(counter).copied())
     }
 
+    /// Where a counter stands: at its hint, or wherever it is found.
+    fn place(&self, counter: &str, hint: Option<&AtomicUsize>) -> Option<usize> {
+        let Some(hint) = hint else { return self.places.get(counter).copied() };
+        let hinted = hint.load(Ordering::Relaxed);
+        if self.names.get(hinted).is_some_and(|name| **name == *counter) {
+            return Some(hinted);
+        }
+        let place = self.places.get(counter).copied()?;
+        hint.store(place, Ordering::Relaxed);
+        Some(place)
+    }
+
+    fn forget(&mut self) {
+        self.places.clear();
+        self.names.clear();
+        self.counters.clear();
+    }
+
     fn at(&self, place: Option<usize>) -> Option<Counter> {
         self.counters.get(place?).copied()
     }
@@ -164,10 +187,11 @@ impl Book {
             return;
         }
         if self.counters.len() >= self.max_counters {
-            self.places.clear();
-            self.counters.clear();
+            self.forget();
         }
-        self.places.insert(name.into(), self.counters.len());
+        let name: Arc<str> = name.into();
+        self.places.insert(Arc::clone(&name), self.counters.len());
+        self.names.push(name);
         self.counters.push(counter);
     }
 

@@ -36,19 +36,21 @@ impl Bucket {
     /// Time that runs backwards drains nothing and is otherwise ignored.
     pub fn step(self, rate: Rate, cost: u64, now: UnixMillis) -> (Verdict, Self) {
         let window = rate.window_ms.max(1);
-        let drained = now.get().saturating_sub(self.at_ms).saturating_mul(rate.limit);
+        let drained = times(now.get().saturating_sub(self.at_ms), rate.limit);
         let fill = self.measured_in(window).saturating_sub(drained);
         // INVARIANT (no overflow): MAX_RATE × MAX_WINDOW_MS fits; whatever saturates is beyond every room.
-        let room = rate.burst.saturating_mul(window);
-        let wanted = fill.saturating_add(cost.saturating_mul(window));
+        let room = times(rate.burst, window);
+        let wanted = fill.saturating_add(times(cost, window));
 
         let allowed = rate.limit > 0 && wanted <= room;
         let after = if allowed { wanted } else { fill };
+        let used = after.div_ceil(window);
         let verdict = Verdict {
             allowed,
             limit: Some(rate.limit),
-            used: after.div_ceil(window),
-            remaining: if rate.limit == 0 { 0 } else { room.saturating_sub(after).checked_div(window).unwrap_or(0) },
+            used,
+            // ⌊(burst × window − after) ÷ window⌋, without another division.
+            remaining: if rate.limit == 0 { 0 } else { rate.burst.saturating_sub(used) },
             reset_ms: drain_ms(after, rate.limit),
             // A cost above the burst never passes: there is no time to come back at.
             retry_after_ms: (!allowed && rate.limit > 0 && cost <= rate.burst)
@@ -71,6 +73,11 @@ impl Bucket {
         let scaled = u128::from(self.fill).saturating_mul(window.into()).div_ceil(own.into());
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
+}
+
+/// A product that saturates. Factors of 32 bits, the usual case, need no 128-bit arithmetic, which WebAssembly lacks.
+fn times(a: u64, b: u64) -> u64 {
+    if (a | b) >> 32 == 0 { a.wrapping_mul(b) } else { a.saturating_mul(b) }
 }
 
 fn drain_ms(fill: u64, limit: u64) -> u64 {
