@@ -481,6 +481,77 @@ fn every_bound_of_documents() {
     };
     assert_eq!(family(MAX_HIERARCHY_DEPTH).err(), None);
     assert!(family(MAX_HIERARCHY_DEPTH + 1).unwrap_err().to_string().contains("generations"));
+    // Quantities, times and names: at the bound, and past it.
+    let good = |what: &str,
+                at: Result<Catalog, tenantgate::model::Problems>,
+                past: Result<Catalog, tenantgate::model::Problems>| {
+        assert_eq!(at.err(), None, "{what} at its bound");
+        assert!(past.is_err(), "{what} past its bound");
+    };
+    let limit = |limit: Value| catalog(json!({ "limits": { "l": limit } }));
+    let rate = |window: u64, allowed: u64| limit(json!({ "kind": "rate", "window_ms": window, "default": allowed }));
+    good("a window", rate(MAX_WINDOW_MS, 1), rate(MAX_WINDOW_MS + 1, 1));
+    good("a window, from below", rate(1, 1), rate(0, 1));
+    good("a rate", rate(1, MAX_RATE), rate(1, MAX_RATE + 1));
+    let burst =
+        |burst: u64| limit(json!({ "kind": "rate", "window_ms": 1, "default": { "limit": 1, "burst": burst } }));
+    good("a burst", burst(MAX_RATE), burst(MAX_RATE + 1));
+    let quota = |allowed: u64| limit(json!({ "kind": "quota", "period": "day", "default": allowed }));
+    good("a quantity", quota(MAX_QUANTITY), quota(MAX_QUANTITY + 1));
+    let key = |bytes: usize| catalog(json!({ "features": { "k".repeat(bytes): {} } }));
+    good("a key", key(MAX_KEY_BYTES), key(MAX_KEY_BYTES + 1));
+    let nested = |depth: usize| {
+        feature(json!({ "type": "json", "default": (0..depth).fold(json!(1), |inner, _| json!([inner])) }))
+    };
+    good("nesting", nested(MAX_JSON_DEPTH), nested(MAX_JSON_DEPTH + 1));
+    let weight = |weight: u64| {
+        feature(json!({ "rules": [{ "name": "r", "rollout": { "split": [{ "weight": weight, "value": true }] } }] }))
+    };
+    good("weights", weight(0x7FFF_FFFF), weight(0x8000_0000));
+    good("weights, from below", weight(1), weight(0));
+    let subdomain = |option: &str, n: usize| {
+        let mut strategy = json!({ "strategy": "subdomain", "base_domains": ["a.example"] });
+        strategy[option] = listed(n, &|i| json!(format!("h{i}.example")));
+        catalog(json!({ "resolution": { "strategies": [strategy] } }))
+    };
+    good("base domains", subdomain("base_domains", MAX_HOSTS), subdomain("base_domains", MAX_HOSTS + 1));
+    good("reserved labels", subdomain("reserved", MAX_HOSTS), subdomain("reserved", MAX_HOSTS + 1));
+    let addons = |n: usize| catalog(json!({ "addons": keyed(n, "a", "", json!({})) }));
+    good("add-ons", addons(MAX_PLANS), addons(MAX_PLANS + 1));
+    let plan = |plan: Value| catalog(json!({ "limits": { "l": { "kind": "gauge" } }, "plans": { "p@1": plan } }));
+    good("a plan that forgets a limit", plan(json!({ "limits": { "l": 1 } })), plan(json!({})));
+
     let many = keyed(MAX_PROBLEMS + 50, "unknown", "", json!(1));
     assert_eq!(catalog(many).unwrap_err().0.len(), MAX_PROBLEMS + 1);
+}
+
+/// Bounds of one question: features, charges, and the length of an attribute.
+#[test]
+fn every_bound_of_questions() {
+    use tenantgate::model::bounds::*;
+    let now = UnixMillis::new(0);
+    let limits: serde_json::Map<_, _> =
+        (0..=MAX_CHARGES).map(|i| (format!("l{i}"), json!({ "kind": "gauge", "default": 9 }))).collect();
+    let long = "a".repeat(MAX_ATTRIBUTE_BYTES);
+    let rule = json!({ "name": "r", "value": true, "when": [{ "attribute": "a", "op": "starts_with", "value": "a" }] });
+    let catalog = json!({
+        "version": 1, "resolution": { "strategies": [{ "strategy": "header" }] },
+        "limits": limits, "features": { "f": { "rules": [rule] } }, "plans": { "p@1": {} },
+    });
+    let mut gate = LocalGate::new(&catalog.to_string()).unwrap();
+    gate.put(Tenant::parse(r#"{"id": "t", "slug": "t", "plan": "p@1"}"#).unwrap()).unwrap();
+    let names: Vec<String> = (0..=MAX_CHARGES).map(|i| format!("l{i}")).collect();
+    let charges: Vec<_> = names.iter().map(|name| (name.as_str(), Op::Take(1))).collect();
+    let mut ask = |ask: Ask<'_>, value: &str| {
+        let context = [("a", Attribute::Text(value))];
+        gate.decide(&Request { context: &context, ..Request::default() }, &Ask { tenant: Some("t"), ..ask }, now)
+    };
+    assert_eq!(ask(Ask { limits: &charges[1..], ..Ask::default() }, "").code, Code::Allowed);
+    assert_eq!(ask(Ask { limits: &charges, ..Ask::default() }, "").code, Code::BadRequest);
+    let features = vec!["f"; MAX_ASKED_FEATURES + 1];
+    assert_eq!(ask(Ask { features: &features[1..], ..Ask::default() }, "").code, Code::Allowed);
+    assert_eq!(ask(Ask { features: &features, ..Ask::default() }, "").code, Code::BadRequest);
+    let f = Ask { features: &["f"], ..Ask::default() };
+    assert!(ask(f, &long).features[0].enabled, "an attribute at its bound is read");
+    assert!(!ask(f, &format!("{long}a")).features[0].enabled, "one past it is as good as absent");
 }

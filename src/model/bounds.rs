@@ -1,4 +1,5 @@
-//! Every bound of the product, each with its unit and reason. Past a bound there is a clear error, and nothing is lost.
+//! Every bound of the product, each with its unit and reason. Past a bound there is a clear error, and nothing is lost;
+//! where a constant says otherwise, it says so.
 
 /// Bytes of a host name: the longest that DNS can carry (RFC 1035 §2.3.4).
 pub const MAX_HOST_BYTES: usize = 253;
@@ -40,7 +41,7 @@ pub const MAX_PREREQUISITES: usize = 16;
 pub const MAX_LIMITS: usize = 256;
 /// Limits one request may charge, its ancestors' included: they are taken in one transaction.
 pub const MAX_CHARGES: usize = 64;
-/// Plan versions in a catalog.
+/// Plan versions in a catalog, and add-ons.
 pub const MAX_PLANS: usize = 1_024;
 /// Routes in a catalog: searched longest prefix first.
 pub const MAX_ROUTES: usize = 512;
@@ -65,7 +66,7 @@ pub const MAX_RATE: u64 = 1_000_000_000;
 pub const MAX_WINDOW_MS: u64 = 86_400_000;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
-/// Bytes of one context attribute's value.
+/// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.
 pub const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 /// Features that one request may ask for.
 pub const MAX_ASKED_FEATURES: usize = 256;
@@ -73,9 +74,9 @@ pub const MAX_ASKED_FEATURES: usize = 256;
 pub const MAX_CACHED_TENANTS: usize = 4_096;
 /// Index entries (slug or domain to id, and proven absences) that one isolate keeps.
 pub const MAX_CACHED_INDEX: usize = 16_384;
-/// Counters of `local` limits that one isolate keeps.
+/// Counters of `local` limits that one isolate keeps; past it, it starts counting anew.
 pub const MAX_LOCAL_COUNTERS: usize = 65_536;
-/// Requests that wait for one ledger's next commit; more are told to come back.
+/// Requests that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
 pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
 /// Milliseconds after which a snapshot is refreshed behind the request.

@@ -140,6 +140,7 @@ impl Catalog {
             }
         });
         r.at("addons", |r| {
+            r.at_most(self.addons.len(), MAX_PLANS);
             for (key, addon) in &self.addons {
                 r.at(key.as_str(), |r| self.check_bundle(&addon.features, &addon.limits, r));
             }

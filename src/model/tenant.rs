@@ -69,11 +69,11 @@ document! {
         region: Option<String> = None,
         /// Places that may serve it. Default: everywhere.
         residency: Vec<String> = Vec::new(),
-        /// How the origin finds its data; handed on, not read.
+        /// How the origin finds its data; kept, not read.
         data_route: Option<Value> = None,
-        /// Logo, colours and the like; handed on, not read.
+        /// Logo, colours and the like; kept, not read.
         branding: Option<Value> = None,
-        /// Anything else; handed on, not read.
+        /// Anything else; kept, not read.
         metadata: Option<Value> = None,
     } => Tenant::check
 }
