@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod charge;
 mod code;
 mod decision;
 mod entitlements;
@@ -17,11 +18,12 @@ mod run;
 mod snapshots;
 mod trace;
 
+pub use charge::Pending;
 pub use code::Code;
 pub use decision::{Answer, Decision, Fallback, Gauged, Reason, Tier};
 pub use entitlements::{Budget, Entitlements};
 pub use local::LocalGate;
-pub use pipeline::{Ask, Gate, Pending, Step};
+pub use pipeline::{Ask, Gate, Step};
 pub use plans::Plans;
 pub use rules::{Murmur3, bucket};
 pub use snapshots::{Need, Rejected, Snapshots};

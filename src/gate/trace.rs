@@ -2,6 +2,12 @@
 
 use serde::Serialize;
 
+use super::decision::{Answer, Gauged, Reason};
+use super::entitlements::Budget;
+use super::plans::Plans;
+use crate::ledger::Verdict;
+use crate::resolve::{Name, Signal};
+
 /// A stage of the decision, in its fixed order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,4 +78,47 @@ impl Trace {
     pub(super) fn take(&mut self) -> Option<Vec<TraceStep>> {
         self.0.take()
     }
+}
+
+/// How a limit stands, for a person.
+pub(super) fn count(gauged: &Gauged, verdict: Verdict) -> String {
+    let Budget { limit: key, tenant, shadow, .. } = &*gauged.budget;
+    let limit = verdict.limit.map_or_else(|| String::from("unlimited"), |limit| limit.to_string());
+    let shadow = if *shadow { ", in shadow" } else { "" };
+    format!("`{key}` of `{tenant}`: {} of {limit} used, {} asked for{shadow}", verdict.used, gauged.op.cost())
+}
+
+/// What would have given the tenant the feature.
+pub(super) fn remedy(answer: &Answer, plans: &Plans) -> String {
+    match (answer.reason, &answer.requires) {
+        (Reason::Killed, _) => String::from("nothing but the end of the kill switch"),
+        (Reason::Prerequisite, Some(required)) => format!("the prerequisite `{required}`"),
+        _ => match plans.plans_with(&answer.key).join(", ") {
+            none if none.is_empty() => String::from("an override; no plan grants it"),
+            granting => format!("an override, or another plan: granted by {granting}"),
+        },
+    }
+}
+
+/// Whom a signal names.
+pub(super) fn describe(signal: &Signal<'_>) -> String {
+    match &signal.name {
+        Name::Slug(slug) => format!("slug `{slug}`"),
+        Name::Id(id) => format!("id `{id}`"),
+        Name::Domain(host) => format!("domain `{host}`"),
+        Name::Nobody => String::from("a host that is neither central nor any tenant's"),
+    }
+}
+
+/// What a feature is worth, and why.
+pub(super) fn read(answer: &Answer) -> String {
+    let mut text = format!("`{}` is {} by tier {}", answer.key, answer.value, answer.tier.as_str());
+    for (what, name) in
+        [("rule", &answer.rule), ("variant", &answer.variant), ("missing prerequisite", &answer.requires)]
+    {
+        if let Some(name) = name {
+            text.push_str(&format!(", {what} `{name}`"));
+        }
+    }
+    text
 }
