@@ -11,7 +11,7 @@ use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace, describe, read, remedy};
-use crate::ledger::{Book, Op, Take};
+use crate::ledger::{Book, Op};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
 use crate::model::{Access, Cache, DomainState, Kind, Tenant, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Name, Refusal, Request, Signal, loose_path};
