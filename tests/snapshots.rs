@@ -147,9 +147,15 @@ fn a_name_that_was_given_up_leads_nowhere() {
     world.decide("acme.a.example", START);
     let renamed = RECORD.replace("\"epoch\": 5", "\"epoch\": 6").replace("\"slug\": \"acme\"", "\"slug\": \"acme2\"");
     world.gate.snapshots.put_tenant(&TenantId::parse("t1").unwrap(), Some(&renamed), START).unwrap();
-    let decision = world.decide("acme.a.example", START.plus(1));
-    assert_eq!(decision.code, Code::TenantNotFound);
-    assert_eq!(decision.refresh.iter().map(Need::key).collect::<Vec<_>>(), ["slug:acme"]);
+    let mut refreshed = |after_ms| {
+        let decision = world.decide("acme.a.example", START.plus(after_ms));
+        assert_eq!(decision.code, Code::TenantNotFound);
+        decision.refresh.iter().map(Need::key).collect::<Vec<_>>()
+    };
+    // The entry that led astray is fetched again, and not at every request: a flood of them must cost nothing.
+    assert!(refreshed(REFRESH_INTERVAL_MS).is_empty());
+    assert_eq!(refreshed(REFRESH_INTERVAL_MS + 1), ["slug:acme"]);
+    assert!(refreshed(REFRESH_INTERVAL_MS + 2).is_empty());
 }
 
 #[test]

@@ -72,7 +72,9 @@ impl Gate {
                 gauged.settle(*verdict);
             }
         } else if pending.remote().iter().any(binding) {
-            return self.overloaded(pending, now);
+            self.give_back(&mut pending, now);
+            return pending
+                .without_ledger("the ledger could not be reached", "`on_error: open` for every limit of the route");
         } else {
             pending.decision.fallback.push(Fallback::Ledger);
         }
@@ -82,7 +84,7 @@ impl Gate {
     /// Ends a decision whose ledger has too much to do: refused, whatever `on_error` says, so that a flood lifts no limit.
     pub fn overloaded(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
         self.give_back(&mut pending, now);
-        pending.without_ledger()
+        pending.without_ledger("the ledger has too much to do", "fewer requests at once")
     }
 
     /// Draws the conclusion.
@@ -107,16 +109,11 @@ impl Gate {
 }
 
 impl Pending {
-    fn without_ledger(self) -> Box<Decision> {
+    fn without_ledger(self, reason: &'static str, remedy: &str) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
-        trace.stop(Stage::Rate, || {
-            (
-                String::from("the ledger could not be reached"),
-                String::from("`on_error: open` for every limit of the route"),
-            )
-        });
+        trace.stop(Stage::Rate, || (reason.to_owned(), remedy.to_owned()));
         decision.code = Code::LedgerUnavailable;
-        decision.reason = Some("the ledger could not be reached");
+        decision.reason = Some(reason);
         decision.retry_after_ms = Some(RETRY_AFTER_MS);
         decision.trace = trace.take();
         decision

@@ -14,7 +14,7 @@ use super::trace::{Stage, Trace, describe, read, remedy};
 use crate::ledger::{Book, Op};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
 use crate::model::{Access, Cache, DomainState, Kind, Tenant, TenantId, UnixMillis};
-use crate::resolve::{KnownHost, Name, Refusal, Request, Signal, loose_path};
+use crate::resolve::{Custom, KnownHost, Name, Refusal, Request, Signal, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,16 +76,17 @@ impl Gate {
             unserved: Vec::new(),
         }
     }
-}
 
-impl Gate {
     /// Decides as far as it can without waiting.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
         let refresh = std::mem::take(&mut self.unserved);
         let mut run = Run { now, trace: Trace::new(request.explain), refresh, spare: self.spare.take() };
         let plans = match self.snapshots.plans(now, &mut run.refresh) {
             Ok(plans) => plans,
-            Err(need) => return Step::Fetch(need),
+            Err(need) => {
+                self.unserved = run.refresh;
+                return Step::Fetch(need);
+            }
         };
         match self.judge(&mut run, &plans, request, ask) {
             Ok(step) => step,
@@ -115,7 +116,7 @@ impl Gate {
             (Some(self.lookup(run, plans, &id)?), None, None)
         } else {
             let host = self.host(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
-            let signals = plans.resolver.signals(request, &host).map_err(|refusal| run.refuse(refusal))?;
+            let signals = signals(plans, request, &host).map_err(|refusal| run.refuse(refusal))?;
             let route = plans.route(request.method, &signals.route_path());
             // INVARIANT (one route): however an origin reads the path, the route that was judged is the one it takes.
             let read_alike =
@@ -190,7 +191,7 @@ impl Gate {
             let found = self.lookup(run, plans, &id)?;
             if !owns(found.tenant.tenant(), &signal.name) {
                 // The index is older than the record: the name was given up, and may be somebody else's by now.
-                run.refresh.extend(Need::of(&signal.name));
+                run.refresh.extend(self.snapshots.doubt(&signal.name, run.now));
                 let reason = "the tenant no longer has the name that leads to it";
                 return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, reason)));
             }
@@ -219,6 +220,17 @@ impl Gate {
             }
         }
     }
+}
+
+/// The signals of a request. Public routes are nobody's: they do not wait for a custom resolver, nor fail with it.
+fn signals<'a>(plans: &Plans, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
+    let unasked = match plans.resolver.signals(request, host) {
+        Err(refusal @ (Refusal::AskCustom | Refusal::CustomFailed)) => refusal,
+        done => return done,
+    };
+    let without = plans.resolver.signals(&Request { custom: Custom::Nobody, ..*request }, host)?;
+    let public = plans.route(request.method, &without.route_path()).access == Access::Public;
+    if public { Ok(without) } else { Err(unasked) }
 }
 
 /// Whether a name that leads to a tenant is still the tenant's.

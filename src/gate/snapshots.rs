@@ -301,6 +301,20 @@ impl Snapshots {
         held.get(age, now, need, refresh).cloned().ok_or_else(need)
     }
 
+    /// What to fetch again where the index entry of a name has turned out to be wrong; nothing if that was asked lately.
+    pub(super) fn doubt(&mut self, name: &Name<'_>, now: UnixMillis) -> Option<Need> {
+        let held = match name {
+            Name::Slug(slug) => self.slugs.get_mut(slug.as_ref()),
+            Name::Domain(host) => self.domains.get_mut(host.as_ref()),
+            Name::Id(_) | Name::Nobody => None,
+        }?;
+        if now.since(held.asked_at) <= REFRESH_INTERVAL_MS {
+            return None;
+        }
+        held.asked_at = now;
+        Need::of(name)
+    }
+
     /// The tenant with this id, compiled with its ancestors. `Ok(None)`: there is none.
     pub(super) fn tenant(
         &mut self,

@@ -72,15 +72,12 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 step(&call, config)
             }
             Step::Fetch(need) => {
-                // A new catalog may read other headers than this call did.
-                let result = fetch(need.clone(), config, &call.context, call.now).await;
-                if let Err(reason) = result {
-                    log(&need, &reason);
+                // Why it failed stands in the log.
+                if fetch(need, config, &call.context, call.now).await.is_err() {
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
-                if need == Need::Catalog
-                    && let Some(again) = Call::read(call.request.clone(), call.context.clone(), config)
-                {
+                // While it waited, a new catalog may have come, which reads other headers than this call did.
+                if let Some(again) = Call::read(call.request.clone(), call.context.clone(), config) {
                     call = again.with_custom(call.custom);
                 }
                 step(&call, config)

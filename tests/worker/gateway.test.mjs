@@ -414,6 +414,8 @@ describe("the custom strategy", () => {
     assert.equal((await code("")).error.code, "TENANT_NOT_FOUND");
     assert.equal((await code("a/b")).error.code, "BAD_REQUEST");
     for (const who of ["throw", "slow", "odd"]) assert.equal((await code(who)).error.code, "RESOLVER_FAILED", who);
+    // A public route does not ask, so it neither waits nor fails.
+    assert.equal((await gate.send("/public/x?who=throw")).status, 200);
   });
 });
 
