@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod gate;
+pub mod identity;
 pub mod ledger;
 pub mod model;
 pub mod resolve;

@@ -153,7 +153,7 @@ proptest! {
         let text = damaged(demo(), &path, by).to_string();
         match parse_seed(&text) {
             Err(problems) => prop_assert!(!problems.0.is_empty() && problems.0.iter().all(|problem| problem.path.starts_with('$'))),
-            Ok((catalog, tenants)) => {
+            Ok(tenantgate::model::Seed { catalog, tenants, .. }) => {
                 let mut gate = LocalGate::with(tenantgate::gate::Plans::new(catalog));
                 for tenant in tenants {
                     let id = tenant.id.to_string();

@@ -12,10 +12,14 @@ pub enum Code {
     BadRequest,
     /// A signal that names the tenant is there more than once.
     TenantAmbiguous,
+    /// A credential is needed and not there, or there and not good.
+    Unauthenticated,
     /// No signal names an existing tenant.
     TenantNotFound,
     /// Signals name different tenants.
     TenantMismatch,
+    /// The credential does not allow what the route needs.
+    InsufficientScope,
     /// The tenant, or one above it, is suspended.
     TenantSuspended,
     /// The tenant, or one above it, is inactive.
@@ -32,6 +36,8 @@ pub enum Code {
     QuotaExceeded,
     /// The adapter's own resolver failed.
     ResolverFailed,
+    /// The keys of a token's issuer could not be had.
+    IssuerUnavailable,
     /// No trustworthy snapshot could be had.
     SnapshotUnavailable,
     /// The ledger could not be reached, and the limit is configured to refuse then.
@@ -40,12 +46,14 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
+        Self::Unauthenticated,
         Self::TenantNotFound,
         Self::TenantMismatch,
+        Self::InsufficientScope,
         Self::TenantSuspended,
         Self::TenantInactive,
         Self::TenantProvisioning,
@@ -54,6 +62,7 @@ impl Code {
         Self::RateLimited,
         Self::QuotaExceeded,
         Self::ResolverFailed,
+        Self::IssuerUnavailable,
         Self::SnapshotUnavailable,
         Self::LedgerUnavailable,
     ];
@@ -69,8 +78,10 @@ impl Code {
             Self::Allowed => "ALLOWED",
             Self::BadRequest => "BAD_REQUEST",
             Self::TenantAmbiguous => "TENANT_AMBIGUOUS",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::TenantNotFound => "TENANT_NOT_FOUND",
             Self::TenantMismatch => "TENANT_MISMATCH",
+            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::TenantInactive => "TENANT_INACTIVE",
             Self::TenantProvisioning => "TENANT_PROVISIONING",
@@ -79,6 +90,7 @@ impl Code {
             Self::RateLimited => "RATE_LIMITED",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::ResolverFailed => "RESOLVER_FAILED",
+            Self::IssuerUnavailable => "ISSUER_UNAVAILABLE",
             Self::SnapshotUnavailable => "SNAPSHOT_UNAVAILABLE",
             Self::LedgerUnavailable => "LEDGER_UNAVAILABLE",
         }
@@ -86,10 +98,8 @@ impl Code {
 
     /// Whether the condition passes by itself, so that coming back helps.
     pub const fn passes_by_itself(self) -> bool {
-        matches!(
-            self,
-            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable
-        )
+        // Nothing else is answered with this status.
+        self.status() == 503
     }
 
     /// The HTTP status.
@@ -97,13 +107,20 @@ impl Code {
         match self {
             Self::Allowed => 200,
             Self::BadRequest | Self::TenantAmbiguous => 400,
-            Self::TenantMismatch | Self::TenantSuspended | Self::TenantInactive | Self::FeatureNotAvailable => 403,
+            Self::Unauthenticated => 401,
+            Self::TenantMismatch
+            | Self::InsufficientScope
+            | Self::TenantSuspended
+            | Self::TenantInactive
+            | Self::FeatureNotAvailable => 403,
             Self::TenantNotFound => 404,
             Self::RateLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
-            Self::TenantProvisioning | Self::ResolverFailed | Self::SnapshotUnavailable | Self::LedgerUnavailable => {
-                503
-            }
+            Self::TenantProvisioning
+            | Self::ResolverFailed
+            | Self::IssuerUnavailable
+            | Self::SnapshotUnavailable
+            | Self::LedgerUnavailable => 503,
         }
     }
 
@@ -113,8 +130,10 @@ impl Code {
             Self::Allowed => "the request is allowed",
             Self::BadRequest => "the request cannot be read: check host, path, query and tenant header",
             Self::TenantAmbiguous => "the request names its tenant more than once in one place: send it once",
+            Self::Unauthenticated => "this request needs a valid token or API key of its tenant",
             Self::TenantNotFound => "no such tenant: check the address or the tenant header",
             Self::TenantMismatch => "the request names different tenants in different places",
+            Self::InsufficientScope => "the token or API key does not allow this",
             Self::TenantSuspended => "this account is suspended: contact support",
             Self::TenantInactive => "this account is not active",
             Self::TenantProvisioning => "this account is being set up: try again shortly",
@@ -123,6 +142,7 @@ impl Code {
             Self::RateLimited => "too many requests: slow down and try again later",
             Self::QuotaExceeded => "the plan's allowance is used up",
             Self::ResolverFailed => "the tenant could not be determined: try again shortly",
+            Self::IssuerUnavailable => "the token could not be checked: try again shortly",
             Self::SnapshotUnavailable => "the account's settings could not be loaded: try again shortly",
             Self::LedgerUnavailable => "usage could not be checked: try again shortly",
         }

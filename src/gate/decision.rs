@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::code::Code;
+use super::credentials::Credential;
 use super::entitlements::{Budget, Entitlements};
 use super::plans::Plans;
 use super::snapshots::Need;
 use super::trace::TraceStep;
 use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
-use crate::model::{Epoch, Key, UnixMillis};
+use crate::model::{Epoch, Key, Scope, TenantId, UnixMillis};
 
 /// A decision.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Decision {
     pub reason: Option<&'static str>,
     /// The tenant, where one was found. Denials before the status stage do not carry it.
     pub tenant: Option<Arc<Entitlements>>,
+    /// What the caller showed, where that was needed or counted.
+    pub credential: Option<Bearer>,
+    /// What a caller could show, where it must show more.
+    pub challenge: Option<Box<Challenge>>,
     /// The path behind a tenant prefix: what the origin is asked for. `None` where nothing was taken off.
     pub path: Option<String>,
     /// Features, in the order asked.
@@ -50,6 +55,28 @@ pub struct Decision {
     pub trace: Option<Vec<TraceStep>>,
     /// Snapshots that grow old: for the adapter to fetch again behind the request.
     pub refresh: Vec<Need>,
+}
+
+/// A credential, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// The credential.
+    pub credential: Arc<Credential>,
+    /// The tenant it was issued for: the decision's, or one above it.
+    pub tenant: TenantId,
+}
+
+/// What a caller could show (RFC 9110 §11.6.1, RFC 6750 §3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// Whether a token would do.
+    pub token: bool,
+    /// Whether an API key would do.
+    pub api_key: bool,
+    /// Whether a token was shown, and is not good.
+    pub invalid_token: bool,
+    /// What a token would have to allow, where one was shown that does not.
+    pub scopes: Vec<Scope>,
 }
 
 /// What stood in for missing data.
@@ -199,6 +226,8 @@ impl Decision {
             code,
             reason: Some(reason),
             tenant: None,
+            credential: None,
+            challenge: None,
             path: None,
             features: Vec::new(),
             denied_feature: None,
@@ -220,6 +249,8 @@ impl Decision {
         self.code = Code::Allowed;
         self.reason = None;
         self.tenant = None;
+        self.credential = None;
+        self.challenge = None;
         self.path = None;
         self.features.clear();
         self.denied_feature = None;

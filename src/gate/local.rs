@@ -8,7 +8,7 @@ use super::pipeline::{Ask, Gate, Step};
 use super::plans::Plans;
 use super::snapshots::{Need, Rejected, Snapshots};
 use crate::ledger::Book;
-use crate::model::{Problems, Tenant, TenantId, UnixMillis};
+use crate::model::{ApiKey, Environment, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
@@ -73,6 +73,34 @@ impl LocalGate {
     /// [`Rejected::Older`]: a newer record is held, which stays.
     pub fn put(&mut self, tenant: Tenant) -> Result<(), Rejected> {
         self.gate.snapshots.put(tenant, FRESH)
+    }
+
+    /// Takes the keys that issuers publish at `url` (RFC 7517). They do not age; replace them when they change.
+    ///
+    /// # Errors
+    /// [`Rejected::Problems`]; what is held stays.
+    pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), Rejected> {
+        self.gate.snapshots.put_keys(url, jwks, FRESH)
+    }
+
+    /// Takes the value of a secret that issuers refer to.
+    pub fn put_secret(&mut self, name: &str, value: &str) {
+        self.gate.snapshots.put_secret(name, Some(value));
+        self.gate.verified.forget();
+    }
+
+    /// Adds or replaces an API key.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
+    pub fn put_api_key(&mut self, record: ApiKey) -> Result<(), Rejected> {
+        let id = record.id.clone();
+        self.gate.snapshots.keys.put_api_key(&id, Some(record), FRESH)
+    }
+
+    /// Says where the gate runs; see [`Gate::serve`].
+    pub fn serve(&mut self, environment: Environment) {
+        self.gate.serve(environment);
     }
 
     /// Takes back a decision that is no longer needed; see [`Gate::recycle`].

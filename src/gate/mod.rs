@@ -5,11 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod charge;
 mod code;
+mod credentials;
 mod decision;
 mod entitlements;
 mod features;
+mod held;
+mod key_store;
 mod local;
 mod pipeline;
 mod plans;
@@ -20,7 +24,8 @@ mod trace;
 
 pub use charge::Pending;
 pub use code::Code;
-pub use decision::{Answer, Decision, Fallback, Gauged, Reason, Tier};
+pub use credentials::Credential;
+pub use decision::{Answer, Bearer, Challenge, Decision, Fallback, Gauged, Reason, Tier};
 pub use entitlements::{Budget, Entitlements};
 pub use local::LocalGate;
 pub use pipeline::{Ask, Gate, Step};

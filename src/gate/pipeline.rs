@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::charge::{Pending, is_local};
 use super::code::Code;
+use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
 use super::entitlements::Entitlements;
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
-use super::trace::{Stage, Trace, describe, read, remedy};
+use super::trace::{Stage, Trace, read, remedy};
 use crate::ledger::{Book, Op};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
-use crate::model::{Access, Cache, DomainState, Kind, Tenant, TenantId, UnixMillis};
-use crate::resolve::{Custom, KnownHost, Name, Refusal, Request, Signal, Signals, loose_path};
+use crate::model::{Access, Cache, Environment, Kind, TenantId, UnixMillis};
+use crate::resolve::{Custom, KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +55,10 @@ pub struct Gate {
     /// Hosts as they arrived, and what they say under `hosts_of`.
     hosts: Cache<String, Arc<KnownHost>>,
     hosts_of: Option<Arc<Plans>>,
+    /// Tokens that were verified.
+    pub(super) verified: Verified,
+    /// Which API keys work here.
+    pub(super) environment: Environment,
     /// Snapshots to fetch again that no decision has carried out yet.
     unserved: Vec<Need>,
 }
@@ -73,6 +78,8 @@ impl Gate {
             spare: None,
             hosts: Cache::new(MAX_CACHED_INDEX),
             hosts_of: None,
+            verified: Verified::default(),
+            environment: Environment::Live,
             unserved: Vec::new(),
         }
     }
@@ -109,11 +116,11 @@ impl Gate {
         if ask.features.len() > MAX_ASKED_FEATURES || request.context.len() > MAX_ATTRIBUTES {
             return Err(run.deny(Stage::Request, (Code::BadRequest, "too many features or attributes are asked for")));
         }
-        let (found, route, path) = if let Some(id) = ask.tenant {
+        let (found, route, path, bearer) = if let Some(id) = ask.tenant {
             let Some(id) = TenantId::parse(id) else {
                 return Err(run.deny(Stage::Request, (Code::BadRequest, "the tenant is not a tenant id")));
             };
-            (Some(self.lookup(run, plans, &id)?), None, None)
+            (Some(self.lookup(run, plans, &id)?), None, None, None)
         } else {
             let host = self.host(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
             let signals = signals(plans, request, &host).map_err(|refusal| run.refuse(refusal))?;
@@ -128,15 +135,21 @@ impl Gate {
             run.trace.pass(Stage::Request, || {
                 format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str())
             });
-            let found = match route.access {
-                Access::Public => None,
-                Access::Central if signals.found.is_empty() => None,
-                _ => Some(self.resolve(run, plans, &signals.found)?),
+            let path = signals.prefixed.then(|| signals.path.clone().into_owned());
+            let (found, bearer) = match route.access {
+                Access::Public => (None, None),
+                Access::Central if signals.found.is_empty() => (None, None),
+                _ => {
+                    let credentials = self.authenticate(run, plans, &signals, route)?;
+                    let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;
+                    (Some(found), bearer)
+                }
             };
-            (found, Some(route), signals.prefixed.then(|| signals.path.into_owned()))
+            (found, Some(route), path, bearer)
         };
         let mut decision = run.decision();
         decision.path = path;
+        decision.credential = bearer;
         let Some(Found { tenant, age_ms }) = found else {
             run.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));
             return Ok(Step::Done(run.seal(decision, plans)));
@@ -172,54 +185,6 @@ impl Gate {
         self.hosts.insert(text.to_owned(), Arc::clone(&known));
         Ok(known)
     }
-
-    /// Stages 3 and 4: every signal names one tenant, the same, and it exists.
-    fn resolve(&mut self, run: &mut Run, plans: &Plans, signals: &[Signal<'_>]) -> Result<Found, Halt> {
-        let mut first: Option<Found> = None;
-        let mut same = true;
-        for signal in signals {
-            let Some(id) = self.snapshots.identify(&signal.name, run.now, &mut run.refresh)? else {
-                run.trace.stop(Stage::Tenant, || {
-                    let found = format!("{} names nobody: {}", signal.strategy.as_str(), describe(signal));
-                    (found, String::from("a signal that names an existing tenant"))
-                });
-                return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "a signal names no tenant")));
-            };
-            run.trace
-                .pass(Stage::Tenant, || format!("{} names `{id}`: {}", signal.strategy.as_str(), describe(signal)));
-            // INVARIANT (existence first): every tenant named must exist, also one that disagrees with the others.
-            let found = self.lookup(run, plans, &id)?;
-            if !owns(found.tenant.tenant(), &signal.name) {
-                // The index is older than the record: the name was given up, and may be somebody else's by now.
-                run.refresh.extend(self.snapshots.doubt(&signal.name, run.now));
-                let reason = "the tenant no longer has the name that leads to it";
-                return Err(run.deny(Stage::Tenant, (Code::TenantNotFound, reason)));
-            }
-            match &first {
-                None => first = Some(found),
-                Some(first) => same &= first.tenant.tenant().id == id,
-            }
-        }
-        if !same {
-            run.trace.stop(Stage::Agreement, || {
-                (
-                    String::from("the signals name different tenants"),
-                    String::from("signals that name one tenant, or `mode: first`"),
-                )
-            });
-            return Err(run.deny(Stage::Agreement, (Code::TenantMismatch, "signals name different tenants")));
-        }
-        first.ok_or_else(|| run.deny(Stage::Tenant, (Code::TenantNotFound, "no signal names a tenant")))
-    }
-
-    fn lookup(&mut self, run: &mut Run, plans: &Plans, id: &TenantId) -> Result<Found, Halt> {
-        match self.snapshots.tenant(id, plans, run.now, &mut run.refresh)? {
-            Some(found) => Ok(found),
-            None => {
-                Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "the tenant named does not exist, or one above it")))
-            }
-        }
-    }
 }
 
 /// The signals of a request. Public routes are nobody's: they do not wait for a custom resolver, nor fail with it.
@@ -231,18 +196,6 @@ fn signals<'a>(plans: &Plans, request: &Request<'a>, host: &'a KnownHost) -> Res
     let without = plans.resolver.signals(&Request { custom: Custom::Nobody, ..*request }, host)?;
     let public = plans.route(request.method, &without.route_path()).access == Access::Public;
     if public { Ok(without) } else { Err(unasked) }
-}
-
-/// Whether a name that leads to a tenant is still the tenant's.
-fn owns(tenant: &Tenant, name: &Name<'_>) -> bool {
-    match name {
-        Name::Slug(slug) => tenant.slug.as_str() == slug,
-        Name::Id(id) => tenant.id.as_str() == id,
-        Name::Domain(host) => {
-            tenant.domains.iter().any(|domain| domain.state == DomainState::Verified && domain.host == *host)
-        }
-        Name::Nobody => false,
-    }
 }
 
 /// Stages 5 and 6: status and residency.

@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::rules::CompiledRule;
-use crate::model::{Access, Catalog, Key, Limit, Problems};
+use crate::identity::Issuers;
+use crate::model::{Access, Auth, Catalog, Key, Limit, Problems, Scope};
 use crate::resolve::Resolver;
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
@@ -14,6 +15,7 @@ use crate::resolve::Resolver;
 pub struct Plans {
     pub(super) catalog: Catalog,
     pub(super) resolver: Resolver,
+    pub(super) issuers: Issuers,
     pub(super) features: Vec<CompiledFeature>,
     pub(super) limits: Vec<(Key, Limit)>,
     feature_ids: FxHashMap<Key, u32>,
@@ -41,6 +43,9 @@ pub(super) struct CompiledRoute {
     path: String,
     methods: Vec<String>,
     pub(super) access: Access,
+    pub(super) auth: Auth,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) act_for_descendants: bool,
     pub(super) feature: Option<u32>,
     /// Limits by number, with their cost.
     pub(super) costs: Vec<(u32, u64)>,
@@ -78,6 +83,9 @@ impl Plans {
                 path: route.path.trim_end_matches('/').to_owned(),
                 methods: route.methods.clone(),
                 access: route.access,
+                auth: catalog.auth(route),
+                scopes: route.scopes.clone(),
+                act_for_descendants: route.act_for_descendants,
                 feature: route.feature.as_ref().and_then(|key| feature_ids.get(key).copied()),
                 costs: route
                     .limits
@@ -90,12 +98,17 @@ impl Plans {
         routes.sort_by_key(|route| (std::cmp::Reverse(route.path.len()), route.methods.is_empty()));
         Self {
             resolver: Resolver::new(&catalog.resolution),
+            issuers: Issuers::new(&catalog),
             features: features.collect(),
             limits: catalog.limits.iter().map(|(key, limit)| (key.clone(), limit.clone())).collect(),
             everywhere: CompiledRoute {
                 path: String::new(),
                 methods: Vec::new(),
                 access: Access::Tenant,
+                // A path that no route names is as closed as one that says nothing.
+                auth: if catalog.resolution.has_credentials() { Auth::Any } else { Auth::None },
+                scopes: Vec::new(),
+                act_for_descendants: false,
                 feature: None,
                 costs: Vec::new(),
             },
@@ -123,6 +136,11 @@ impl Plans {
     /// How requests are resolved.
     pub const fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// Whose tokens are believed.
+    pub const fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The number of a feature, for [`super::Ask`].

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::code::Code;
-use super::decision::Decision;
+use super::decision::{Challenge, Decision};
 use super::plans::Plans;
 use super::snapshots::Need;
 use super::trace::{Stage, Trace};
@@ -50,6 +50,13 @@ impl Run {
     pub(super) fn deny(&mut self, stage: Stage, denial: Denial) -> Halt {
         let decision = self.decision();
         self.deny_with(stage, denial, decision)
+    }
+
+    /// Denies, and says what the caller could show instead.
+    pub(super) fn challenge(&mut self, denial: Denial, challenge: Challenge) -> Halt {
+        let mut decision = self.decision();
+        decision.challenge = Some(Box::new(challenge));
+        self.deny_with(Stage::Credential, denial, decision)
     }
 
     pub(super) fn deny_with(&mut self, stage: Stage, (code, reason): Denial, mut decision: Box<Decision>) -> Halt {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::code::Code;
 use super::entitlements::Entitlements;
+use super::held::{Ages, Held};
+use super::key_store::KeyStore;
 use super::plans::Plans;
 use crate::model::bounds::{
-    HARD_AGE_MS, MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS,
-    SOFT_AGE_MS,
+    MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
 };
-use crate::model::{Cache, DomainState, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
+use crate::model::{ApiKey, Cache, DomainState, KeyId, KeySet, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
 use crate::resolve::Name;
 
 /// Something that the gate needs and the adapter fetches.
@@ -27,6 +28,12 @@ pub enum Need {
     Domain(String),
     /// A tenant record.
     Tenant(TenantId),
+    /// An API key's record.
+    ApiKey(KeyId),
+    /// The keys that issuers publish at this URL; see [`Snapshots::put_keys`].
+    Keys(Arc<str>),
+    /// The secret of this name; see [`Snapshots::put_secret`].
+    Secret(Arc<str>),
     /// What the adapter's own resolver says of the request.
     Custom,
 }
@@ -37,18 +44,20 @@ impl Need {
         match name {
             Name::Slug(slug) => Slug::parse(slug).map(Self::Slug),
             Name::Domain(host) => Some(Self::Domain(host.to_string())),
-            Name::Id(_) | Name::Nobody => None,
+            Name::Id(_) | Name::Credential | Name::Nobody => None,
         }
     }
 
-    /// The key under which it is published in KV. [`Need::Custom`] has none.
+    /// The key under which it stands in KV. Empty for what is kept elsewhere: secrets, and the custom resolver's answer.
     pub fn key(&self) -> String {
         match self {
             Self::Catalog => String::from("catalog"),
             Self::Slug(slug) => format!("slug:{slug}"),
             Self::Domain(host) => format!("domain:{host}"),
             Self::Tenant(id) => format!("tenant:{id}"),
-            Self::Custom => String::new(),
+            Self::ApiKey(id) => format!("key:{id}"),
+            Self::Keys(url) => format!("jwks:{url}"),
+            Self::Secret(_) | Self::Custom => String::new(),
         }
     }
 }
@@ -78,14 +87,6 @@ pub enum Rejected {
     Foreign,
 }
 
-/// A value, when it was read, and when it was last asked for again.
-#[derive(Debug)]
-struct Held<T> {
-    value: T,
-    read_at: UnixMillis,
-    asked_at: UnixMillis,
-}
-
 #[derive(Debug)]
 struct Record {
     held: Held<Option<Arc<Tenant>>>,
@@ -99,6 +100,7 @@ pub struct Snapshots {
     slugs: Cache<Slug, Held<Option<TenantId>>>,
     domains: Cache<String, Held<Option<TenantId>>>,
     tenants: Cache<TenantId, Record>,
+    pub(super) keys: KeyStore,
     compiled: u32,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
     complete: bool,
@@ -109,35 +111,6 @@ pub struct Snapshots {
 pub(super) struct Found {
     pub(super) tenant: Arc<Entitlements>,
     pub(super) age_ms: u64,
-}
-
-impl<T> Held<T> {
-    fn new(value: T, now: UnixMillis) -> Self {
-        Self { value, read_at: now, asked_at: now }
-    }
-
-    /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
-    fn get(
-        &mut self,
-        hard_age_ms: u64,
-        now: UnixMillis,
-        need: impl FnOnce() -> Need,
-        refresh: &mut Vec<Need>,
-    ) -> Option<&T> {
-        let age = now.since(self.read_at);
-        if age > hard_age_ms {
-            return None;
-        }
-        if age > SOFT_AGE_MS && now.since(self.asked_at) > REFRESH_INTERVAL_MS {
-            self.asked_at = now;
-            refresh.push(need());
-        }
-        Some(&self.value)
-    }
-}
-
-const fn hard_age<T>(value: Option<&T>) -> u64 {
-    if value.is_some() { HARD_AGE_MS } else { NEGATIVE_AGE_MS }
 }
 
 impl Default for Snapshots {
@@ -153,6 +126,7 @@ impl Snapshots {
             slugs: Cache::new(index),
             domains: Cache::new(index),
             tenants: Cache::new(tenants),
+            keys: KeyStore::new(complete),
             compiled: 0,
             complete,
         }
@@ -191,6 +165,7 @@ impl Snapshots {
                 return Ok(());
             }
         }
+        self.keys.keep(plans.issuers.urls());
         self.plans = Some(Held::new(plans, now));
         Ok(())
     }
@@ -263,15 +238,58 @@ impl Snapshots {
             Need::Slug(slug) => self.put_slug(slug.clone(), id(), now),
             Need::Domain(host) => self.put_domain(host.clone(), id(), now),
             Need::Tenant(id) => self.put_tenant(id, text, now)?,
+            Need::ApiKey(id) => self.put_api_key(id, text, now)?,
+            Need::Keys(url) => match text {
+                Some(text) => self.put_keys(url, text, now)?,
+                None => self.keys.fail(url, now),
+            },
+            Need::Secret(name) => self.put_secret(name, text),
             Need::Custom => {}
         }
         Ok(())
     }
 
+    /// Takes an API key's record as it was published; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
+    pub fn put_api_key(&mut self, id: &KeyId, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
+        let record = text.map(ApiKey::parse).transpose()?;
+        if record.as_ref().is_some_and(|record| record.id != *id) {
+            return Err(Rejected::Foreign);
+        }
+        self.keys.put_api_key(id, record, now)
+    }
+
+    /// Takes the keys that issuers publish at `url` (RFC 7517), as they were fetched at `fetched_at`.
+    ///
+    /// # Errors
+    /// [`Rejected::Problems`]; what is held stays.
+    pub fn put_keys(&mut self, url: &str, text: &str, fetched_at: UnixMillis) -> Result<(), Rejected> {
+        match KeySet::parse(text) {
+            Ok(set) => self.keys.put_published(url, set, fetched_at),
+            Err(problems) => {
+                self.keys.fail(url, fetched_at);
+                return Err(problems.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// When the keys published at `url` that are held were fetched.
+    pub fn keys_fetched_at(&self, url: &str) -> Option<UnixMillis> {
+        self.keys.fetched_at(url)
+    }
+
+    /// Takes the value of a secret; `None`: there is no such secret.
+    pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
+        self.keys.put_secret(name, value);
+    }
+
     /// The catalog, while it can be trusted.
     pub(super) fn plans(&mut self, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Arc<Plans>, Need> {
         let held = self.plans.as_mut().ok_or(Need::Catalog)?;
-        held.get(HARD_AGE_MS, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
+        held.get(Ages::SNAPSHOT, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
     }
 
     /// The catalog, however old.
@@ -287,7 +305,7 @@ impl Snapshots {
         refresh: &mut Vec<Need>,
     ) -> Result<Option<TenantId>, Need> {
         let (held, need): (_, &dyn Fn() -> Need) = match name {
-            Name::Nobody => return Ok(None),
+            Name::Nobody | Name::Credential => return Ok(None),
             Name::Id(id) => return Ok(TenantId::parse(id)),
             Name::Slug(slug) => {
                 (self.slugs.get_mut(slug.as_ref()), &|| Slug::parse(slug).map_or(Need::Catalog, Need::Slug))
@@ -297,8 +315,7 @@ impl Snapshots {
         let Some(held) = held else {
             return if self.complete { Ok(None) } else { Err(need()) };
         };
-        let age = hard_age(held.value.as_ref());
-        held.get(age, now, need, refresh).cloned().ok_or_else(need)
+        held.get(Ages::of(held.value.as_ref()), now, need, refresh).cloned().ok_or_else(need)
     }
 
     /// What to fetch again where the index entry of a name has turned out to be wrong; nothing if that was asked lately.
@@ -306,7 +323,7 @@ impl Snapshots {
         let held = match name {
             Name::Slug(slug) => self.slugs.get_mut(slug.as_ref()),
             Name::Domain(host) => self.domains.get_mut(host.as_ref()),
-            Name::Id(_) | Name::Nobody => None,
+            Name::Id(_) | Name::Credential | Name::Nobody => None,
         }?;
         if now.since(held.asked_at) <= REFRESH_INTERVAL_MS {
             return None;
@@ -380,8 +397,8 @@ impl Snapshots {
             return if self.complete { Ok(None) } else { Err(need()) };
         };
         let held = &mut record.held;
-        let (age, read_at) = (hard_age(held.value.as_ref()), held.read_at);
-        let tenant = held.get(age, now, need, refresh).ok_or_else(need)?;
+        let (ages, read_at) = (Ages::of(held.value.as_ref()), held.read_at);
+        let tenant = held.get(ages, now, need, refresh).ok_or_else(need)?;
         let tenant = tenant.as_ref().filter(|tenant| tenant.status != Status::Deleted);
         Ok(tenant.map(|tenant| (Arc::clone(tenant), now.since(read_at))))
     }

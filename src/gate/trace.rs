@@ -14,6 +14,8 @@ use crate::resolve::{Name, Signal};
 pub enum Stage {
     /// The request can be read.
     Request,
+    /// What the caller shows is good, and enough.
+    Credential,
     /// Some signal names a tenant that exists.
     Tenant,
     /// All signals name the same tenant.
@@ -106,6 +108,7 @@ pub(super) fn describe(signal: &Signal<'_>) -> String {
         Name::Slug(slug) => format!("slug `{slug}`"),
         Name::Id(id) => format!("id `{id}`"),
         Name::Domain(host) => format!("domain `{host}`"),
+        Name::Credential => String::from("a credential"),
         Name::Nobody => String::from("a host that is neither central nor any tenant's"),
     }
 }

@@ -64,6 +64,46 @@ pub const MAX_QUANTITY: u64 = 1_000_000_000_000;
 pub const MAX_RATE: u64 = 1_000_000_000;
 /// The longest window of a rate limit, in milliseconds: beyond a day, use a quota.
 pub const MAX_WINDOW_MS: u64 = 86_400_000;
+/// Bytes of a token, its signature included: what common servers take in one header.
+pub const MAX_TOKEN_BYTES: usize = 8_192;
+/// Bytes of a `Cookie` header in which a token is looked for.
+pub const MAX_COOKIE_BYTES: usize = 16_384;
+/// Bytes of the text that names a claim, its path included, and of a token's `typ`.
+pub const MAX_CLAIM_BYTES: usize = 128;
+/// Steps of the path to a claim.
+pub const MAX_CLAIM_DEPTH: usize = 8;
+/// Scopes of a route, a key or a token.
+pub const MAX_SCOPES: usize = 64;
+/// Bytes of one scope.
+pub const MAX_SCOPE_BYTES: usize = 128;
+/// Issuers in a catalog.
+pub const MAX_ISSUERS: usize = 256;
+/// Audiences of one issuer, and of one token.
+pub const MAX_AUDIENCES: usize = 16;
+/// Tenants that an issuer may speak for by name; more have a prefix.
+pub const MAX_NAMED_TENANTS: usize = 256;
+/// Keys of one issuer in the catalog.
+pub const MAX_ISSUER_KEYS: usize = 16;
+/// Bytes of the name of a key in tokens.
+pub const MAX_KEY_ID_BYTES: usize = 128;
+/// Bytes of an issuer's name, and of the URL of its keys: fits a KV key (512) with its prefix.
+pub const MAX_URL_BYTES: usize = 480;
+/// Bytes of a published set of keys: its largest keys, with certificates that are not looked at.
+pub const MAX_JWKS_BYTES: usize = 131_072;
+/// Keys of a published set.
+pub const MAX_JWKS_KEYS: usize = 64;
+/// Bits of an RSA key, at least (NIST SP 800-131A).
+pub const MIN_RSA_BITS: usize = 2_048;
+/// Bits of an RSA key, at most: verification grows with the square.
+pub const MAX_RSA_BITS: usize = 4_096;
+/// Milliseconds by which clocks of issuer and gate may differ, unless the issuer says otherwise.
+pub const DEFAULT_LEEWAY_MS: u64 = 30_000;
+/// The largest leeway: beyond, an expired token is no longer expired.
+pub const MAX_LEEWAY_MS: u64 = 300_000;
+/// Verified tokens that one isolate remembers.
+pub const MAX_CACHED_TOKENS: usize = 4_096;
+/// API keys that one isolate keeps, proven absences included.
+pub const MAX_CACHED_KEYS: usize = 16_384;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.
@@ -91,3 +131,21 @@ pub const REFRESH_INTERVAL_MS: u64 = 10_000;
 pub const RETRY_AFTER_MS: u64 = 5_000;
 /// Milliseconds a custom resolver may take.
 pub const CUSTOM_RESOLVER_MS: u64 = 2_000;
+
+/// Milliseconds after which an API key's record is refreshed behind the request.
+pub const KEY_SOFT_AGE_MS: u64 = 30_000;
+/// Milliseconds after which an API key's record is fetched again before it is trusted: with KV's own cache (60 s), the
+/// bound on how long a revoked key may work.
+pub const KEY_HARD_AGE_MS: u64 = 60_000;
+/// Milliseconds after which published keys are refreshed behind the request.
+pub const JWKS_SOFT_AGE_MS: u64 = 600_000;
+/// Milliseconds for which published keys are trusted while their issuer cannot be reached.
+pub const JWKS_HARD_AGE_MS: u64 = 86_400_000;
+/// Milliseconds between two fetches of the same published keys, whatever unknown `kid`s arrive.
+pub const JWKS_COOLDOWN_MS: u64 = 30_000;
+/// Milliseconds that an issuer may take to send its keys.
+pub const JWKS_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds for which an origin may trust the gate's assertion of a tenant.
+pub const ASSERTION_LIFETIME_MS: u64 = 60_000;
+/// Signed assertions that one isolate keeps for use again.
+pub const MAX_CACHED_ASSERTIONS: usize = 4_096;

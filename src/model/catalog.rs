@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::bounds::{MAX_CATALOG_BYTES, MAX_FEATURES, MAX_LIMITS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES};
+use super::bounds::{
+    MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES, MAX_SCOPES,
+};
 use super::limit::Quantity;
 use super::{
-    Allowance, Epoch, Feature, Grants, Key, Limit, PlanRef, Problems, Read, Reader, Resolution, choice, document,
+    Allowance, Epoch, Feature, Grants, Issuer, Key, Limit, PlanRef, Problems, Read, Reader, Resolution, Scope,
+    StrategyKind, choice, document,
 };
 
 document! {
@@ -17,6 +20,8 @@ document! {
         version: Epoch,
         /// How a request names its tenant.
         resolution: Resolution,
+        /// Who may say which tenant a caller belongs to, by a name of your own. For the strategy `jwt`.
+        issuers: BTreeMap<Key, Issuer> = BTreeMap::new(),
         /// What each path needs and costs; the longest matching prefix counts.
         routes: Vec<Route> = Vec::new(),
         /// Features by key.
@@ -56,6 +61,20 @@ choice! {
     }
 }
 
+choice! {
+    /// How a caller must show that it belongs to its tenant.
+    pub enum Auth {
+        /// Not at all. What it shows nevertheless must be good, and agree.
+        None = "none",
+        /// By a token or an API key.
+        Any = "any",
+        /// By a token.
+        Jwt = "jwt",
+        /// By an API key.
+        ApiKey = "api_key" | "api-key",
+    }
+}
+
 document! {
     /// What a path needs and costs.
     pub struct Route {
@@ -65,6 +84,13 @@ document! {
         methods: Vec<String> = Vec::new(),
         /// Who may come in. Default `tenant`.
         access: Access = Access::Tenant,
+        /// How callers show that they belong to the tenant. Default `any` where `jwt` or `api_key` is configured: a route
+        /// that was forgotten is closed. Otherwise `none`.
+        auth: Option<Auth> = None,
+        /// What a caller's token or API key must allow, all of it.
+        scopes: Vec<Scope> = Vec::new(),
+        /// Credentials of a tenant also serve for tenants below it. Default false.
+        act_for_descendants: bool = false,
         /// The feature a tenant must have.
         feature: Option<Key> = None,
         /// Units of each limit that one request costs. 0 looks without taking.
@@ -108,6 +134,19 @@ impl Catalog {
                         r.problem("a second route for the same path and methods", "one");
                     }
                 });
+            }
+        });
+        r.at("issuers", |r| {
+            r.at_most(self.issuers.len(), MAX_ISSUERS);
+            if self.resolution.strategy(StrategyKind::Jwt).is_some() == self.issuers.is_empty() {
+                let found = if self.issuers.is_empty() { "none" } else { "issuers" };
+                r.problem(found, "issuers where the strategy `jwt` is configured, and only there");
+            }
+            let mut seen = BTreeSet::new();
+            for (key, issuer) in &self.issuers {
+                if !seen.insert(&issuer.issuer) {
+                    r.at(key.as_str(), |r| r.at("issuer", |r| r.problem("the issuer of another entry", "each once")));
+                }
             }
         });
         r.at("features", |r| {
@@ -156,6 +195,31 @@ impl Catalog {
                 self.check_limit_key(key, r);
             }
         });
+        let has = |kind| self.resolution.strategy(kind).is_some();
+        let possible = match route.auth {
+            None | Some(Auth::None) => true,
+            Some(Auth::Any) => self.resolution.has_credentials(),
+            Some(Auth::Jwt) => has(StrategyKind::Jwt),
+            Some(Auth::ApiKey) => has(StrategyKind::ApiKey),
+        };
+        if !possible {
+            r.at("auth", |r| {
+                r.problem("a credential that no strategy reads", "a configured strategy `jwt` or `api_key`")
+            });
+        }
+        if !route.scopes.is_empty() && self.auth(route) == Auth::None {
+            r.at("scopes", |r| r.problem("scopes without a credential", "none, or an `auth` other than `none`"));
+        }
+    }
+
+    /// How callers of a route show that they belong to their tenant.
+    pub fn auth(&self, route: &Route) -> Auth {
+        match (route.access, route.auth) {
+            (Access::Public, _) => Auth::None,
+            (_, Some(auth)) => auth,
+            (_, None) if self.resolution.has_credentials() => Auth::Any,
+            (_, None) => Auth::None,
+        }
     }
 
     fn check_limit_key(&self, key: &Key, r: &mut Reader) {
@@ -227,6 +291,10 @@ impl Route {
         if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !is_plain_path(path) {
             r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
         }
+        if self.access == Access::Public && self.auth.is_some_and(|auth| auth != Auth::None) {
+            r.at("auth", |r| r.problem("a credential for everybody", "none: the route is public"));
+        }
+        r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
         for (index, method) in self.methods.iter().enumerate() {
             if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
                 r.at("methods", |r| {

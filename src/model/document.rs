@@ -40,9 +40,13 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    pub(crate) fn new() -> Self {
+        Self { problems: Vec::new(), path: String::from("$") }
+    }
+
     /// Reads a whole document: `Ok` only if there was no problem at all.
     pub(crate) fn run<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
-        let mut reader = Self { problems: Vec::new(), path: String::from("$") };
+        let mut reader = Self::new();
         match read(&mut reader) {
             Some(document) if reader.problems.is_empty() => Ok(document),
             _ => Err(Problems(reader.problems)),

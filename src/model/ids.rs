@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::bounds::{MAX_KEY_BYTES, MAX_SLUG_BYTES, MAX_TENANT_ID_BYTES};
+use super::bounds::{MAX_KEY_BYTES, MAX_SCOPE_BYTES, MAX_SLUG_BYTES, MAX_TENANT_ID_BYTES};
 use super::{Read, Reader};
 
 macro_rules! name {
@@ -116,6 +116,18 @@ name!(
             && !version.starts_with('0')
             && !version.is_empty()
     })
+);
+
+name!(
+    /// The part of an API key that names it; no secret.
+    KeyId, 16, "^[0-9A-Za-z]{16}$",
+    |text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+);
+
+name!(
+    /// Something that a credential's holder may do (RFC 6749 §3.3): `api.read`.
+    Scope, MAX_SCOPE_BYTES, "^[!#-\\[\\]-~]+$",
+    |text| text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
 );
 
 /// A number that only grows: the n-th publication of a document.

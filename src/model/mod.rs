@@ -5,26 +5,32 @@
 
 #![forbid(unsafe_code)]
 
+mod api_key;
 pub mod bounds;
 mod cache;
 mod catalog;
 mod document;
 mod feature;
 mod ids;
+mod issuer;
 mod limit;
 pub mod period;
+mod public_key;
 mod resolution;
 mod tenant;
 mod time;
 
-pub use catalog::{Access, Catalog, Plan, Route};
+pub use api_key::{API_KEY_ENTROPY_BYTES, ApiKey, Environment, IssuedKey, KeyHash, PresentedKey};
+pub use catalog::{Access, Auth, Catalog, Plan, Route};
 pub use document::{Problem, Problems};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};
-pub use ids::{Epoch, Key, PlanRef, Slug, TenantId};
+pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
+pub use issuer::{Issuer, IssuerKey, Speaks};
 pub(crate) use limit::parse_quantity;
 pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
+pub use public_key::{Algorithm, KeySet, Material, PublicKey};
 pub use resolution::{Agreement, DomainLookup, Identifies, RESERVED, Resolution, Strategy, StrategyKind};
-pub use tenant::{Contract, Domain, DomainState, Override, Status, Tenant, parse_seed};
+pub use tenant::{Contract, Domain, DomainState, Override, Seed, Status, Tenant, parse_seed};
 pub use time::UnixMillis;
 
 pub(crate) use cache::Cache;

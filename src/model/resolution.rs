@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::bounds::{MAX_HOST_BYTES, MAX_HOSTS, MAX_STRATEGIES};
+use super::bounds::{MAX_CLAIM_BYTES, MAX_HOST_BYTES, MAX_HOSTS, MAX_STRATEGIES};
 use super::document::quoted;
 use super::{Reader, Slug, choice, document};
 
@@ -83,11 +83,18 @@ document! {
         domain_lookup: Option<DomainLookup> = None,
         /// `path`: what stands before the tenant. Default `/t/`.
         prefix: Option<String> = None,
-        /// `header`: the header's name. Default `X-Tenant-ID`.
+        /// `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`.
         header_name: Option<String> = None,
         /// `query`: the parameter's name. Default `tenant`.
         query_param: Option<String> = None,
-        /// `path`, `header`, `query`, `custom`: whether the value is a slug or an id. Default `slug`.
+        /// `jwt`: the claim that names the tenant, where the issuer does not say: a name, or a path with dots. Default
+        /// `tenant_id`.
+        jwt_claim: Option<String> = None,
+        /// `jwt`: the cookie that holds the token, where `Authorization` has none. Default: none.
+        cookie_name: Option<String> = None,
+        /// `jwt`: the origin sees the token too. Default false.
+        forward: Option<bool> = None,
+        /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id. Default `slug`; for `jwt` `id`.
         identifies: Option<Identifies> = None,
     } => Strategy::check
 }
@@ -131,14 +138,30 @@ impl Resolution {
                     });
                 }
             }
+            let name = |kind| self.strategy(kind).and_then(|strategy| strategy.header_name.as_deref());
+            let names = [name(StrategyKind::Header), name(StrategyKind::ApiKey)];
+            let taken = |name: &str| ["authorization", "cookie"].iter().any(|other| name.eq_ignore_ascii_case(other));
+            let same = matches!(names, [Some(one), Some(other)] if one.eq_ignore_ascii_case(other));
+            if same || names.into_iter().flatten().any(taken) {
+                r.problem("a `header_name` that means something else too", "a header of its own for each strategy");
+            }
         });
         r.at("central_hosts", |r| check_hosts(&self.central_hosts, r));
     }
 
+    /// The options of a strategy, if it is configured.
+    pub fn strategy(&self, kind: StrategyKind) -> Option<&Strategy> {
+        self.strategies.iter().find(|strategy| strategy.strategy == kind)
+    }
+
+    /// Whether callers can show who they are.
+    pub fn has_credentials(&self) -> bool {
+        self.strategy(StrategyKind::Jwt).or_else(|| self.strategy(StrategyKind::ApiKey)).is_some()
+    }
+
     /// Whether a label under a base domain is kept from tenants.
     pub fn is_reserved(&self, slug: &Slug) -> bool {
-        let subdomain = self.strategies.iter().find(|strategy| strategy.strategy == StrategyKind::Subdomain);
-        subdomain.is_some_and(|options| match &options.reserved {
+        self.strategy(StrategyKind::Subdomain).is_some_and(|options| match &options.reserved {
             Some(labels) => labels.iter().any(|label| label == slug.as_str()),
             None => RESERVED.contains(&slug.as_str()),
         })
@@ -154,22 +177,17 @@ impl Strategy {
     fn check(&self, r: &mut Reader) {
         use StrategyKind::{ApiKey, Custom, CustomDomain, Header, Jwt, Path, Query, Subdomain};
         let kind = self.strategy;
-        if matches!(kind, Jwt | ApiKey) {
-            r.at("strategy", |r| {
-                r.problem(
-                    format!("`{}`", kind.as_str()),
-                    "another strategy: this version does not verify credentials yet",
-                )
-            });
-        }
-        let options: [(&str, bool, &[StrategyKind]); 7] = [
+        let options: [(&str, bool, &[StrategyKind]); 10] = [
             ("base_domains", self.base_domains.is_some(), &[Subdomain]),
             ("reserved", self.reserved.is_some(), &[Subdomain]),
             ("domain_lookup", self.domain_lookup.is_some(), &[CustomDomain]),
             ("prefix", self.prefix.is_some(), &[Path]),
-            ("header_name", self.header_name.is_some(), &[Header]),
+            ("header_name", self.header_name.is_some(), &[Header, ApiKey]),
             ("query_param", self.query_param.is_some(), &[Query]),
-            ("identifies", self.identifies.is_some(), &[Path, Header, Query, Custom]),
+            ("jwt_claim", self.jwt_claim.is_some(), &[Jwt]),
+            ("cookie_name", self.cookie_name.is_some(), &[Jwt]),
+            ("forward", self.forward.is_some(), &[Jwt]),
+            ("identifies", self.identifies.is_some(), &[Path, Header, Query, Custom, Jwt]),
         ];
         for (name, given, strategies) in options {
             if given && !strategies.contains(&kind) {
@@ -194,6 +212,8 @@ impl Strategy {
             ("prefix", &self.prefix, "a path that starts and ends with `/`", is_prefix as fn(&str) -> bool),
             ("header_name", &self.header_name, "a header name", is_token),
             ("query_param", &self.query_param, "a parameter name of letters, digits, `_`, `-`, `.`", is_parameter),
+            ("jwt_claim", &self.jwt_claim, "a claim of 1 to 128 bytes", is_claim),
+            ("cookie_name", &self.cookie_name, "a cookie name of letters, digits, `_`, `-`, `.`", is_parameter),
         ];
         for (name, text, expected, valid) in texts {
             if let Some(text) = text.as_deref().filter(|text| !valid(text)) {
@@ -242,6 +262,10 @@ fn is_prefix(text: &str) -> bool {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+fn is_claim(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_CLAIM_BYTES
 }
 
 fn is_parameter(text: &str) -> bool {

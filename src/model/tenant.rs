@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice,
-    document,
+    Allowance, ApiKey, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis,
+    choice, document,
 };
 
 choice! {
@@ -63,6 +63,8 @@ document! {
         addons: Vec<Key> = Vec::new(),
         /// What was agreed instead of the plan.
         contract: Option<Contract> = None,
+        /// Credentials issued before are refused: tokens by `iat`, API keys by `created_at`. Default: none.
+        credentials_from: Option<UnixMillis> = None,
         /// Where its billing periods start. Default 1970-01-01, so months begin on the first.
         billing_anchor: UnixMillis = UnixMillis::default(),
         /// Where its data lives; for conditions.
@@ -248,46 +250,74 @@ fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &m
 }
 
 document! {
-    /// A catalog and the tenants that live by it, in one document.
-    pub struct Seed {
+    /// A catalog, the tenants that live by it and their API keys, in one document.
+    struct SeedParts {
         /// The catalog.
         catalog: Value,
         /// The tenants.
         tenants: Vec<Value>,
+        /// Records of API keys.
+        api_keys: Vec<Value> = Vec::new(),
     }
 }
 
-/// Checks `{"catalog": …, "tenants": […]}` as a whole: each part, and that they fit together.
+/// A catalog, the tenants that live by it and their API keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seed {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// The tenants.
+    pub tenants: Vec<Tenant>,
+    /// Records of API keys.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// Checks `{"catalog": …, "tenants": […], "api_keys": […]}` as a whole: each part, and that they fit together.
 ///
 /// # Errors
 /// All problems, each with its JSON path.
-pub fn parse_seed(text: &str) -> Result<(Catalog, Vec<Tenant>), Problems> {
+pub fn parse_seed(text: &str) -> Result<Seed, Problems> {
     Reader::run(|r| {
         // Many records fit beside one catalog; the bound keeps a mistaken file from filling memory.
         let value = r.json(text, MAX_CATALOG_BYTES.saturating_mul(16))?;
-        let seed = Seed::read(&value, r)?;
+        let seed = SeedParts::read(&value, r)?;
         let catalog = r.at("catalog", |r| Catalog::read_checked(&seed.catalog, r));
-        let tenants = r.at("tenants", |r| {
-            let tenants: Vec<_> = seed
-                .tenants
-                .iter()
-                .enumerate()
-                .map(|(index, value)| {
-                    r.at_index(index, |r| {
-                        let tenant = Tenant::read(value, r)?;
-                        if let Some(catalog) = &catalog {
-                            tenant.check_against(catalog, r);
-                        }
-                        Some(tenant)
-                    })
-                })
-                .collect();
-            let tenants: Vec<Tenant> = tenants.into_iter().collect::<Option<_>>()?;
+        let tenants: Option<Vec<Tenant>> = r.at("tenants", |r| {
+            let tenants = read_all(&seed.tenants, r, |tenant: &Tenant, r| {
+                if let Some(catalog) = &catalog {
+                    tenant.check_against(catalog, r);
+                }
+            })?;
             check_family(&tenants, r);
             Some(tenants)
         });
-        Some((catalog?, tenants?))
+        let ids: Option<BTreeSet<_>> =
+            tenants.as_ref().map(|tenants| tenants.iter().map(|tenant| &tenant.id).collect());
+        let mut seen = BTreeSet::new();
+        let api_keys = r.at("api_keys", |r| {
+            read_all(&seed.api_keys, r, |key: &ApiKey, r| {
+                if ids.as_ref().is_some_and(|ids| !ids.contains(&key.tenant)) {
+                    r.at("tenant", |r| r.problem(format!("`{}`", key.tenant), "the id of a tenant in this document"));
+                }
+                if !seen.insert(key.id.clone()) {
+                    r.at("id", |r| r.problem(format!("`{}`, which another key has", key.id), "a name of its own"));
+                }
+            })
+        });
+        Some(Seed { catalog: catalog?, tenants: tenants?, api_keys: api_keys? })
     })
+}
+
+fn read_all<T: Read>(values: &[Value], r: &mut Reader, mut check: impl FnMut(&T, &mut Reader)) -> Option<Vec<T>> {
+    let read = values.iter().enumerate().map(|(index, value)| {
+        r.at_index(index, |r| {
+            let read = T::read(value, r)?;
+            check(&read, r);
+            Some(read)
+        })
+    });
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
 }
 
 /// Ids, slugs and domains are unique; parents exist; nobody is its own ancestor.

@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod credential;
 pub mod host;
 mod path;
 mod request;
 mod resolver;
 
+pub use credential::Shown;
 pub use path::loose as loose_path;
 pub use request::{Attribute, Custom, Request};
 pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

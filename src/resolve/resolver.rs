@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
+use super::credential::{self, Shown};
 use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
@@ -29,6 +30,8 @@ pub enum Name<'a> {
     Id(Cow<'a, str>),
     /// The tenant that has verified this domain.
     Domain(Cow<'a, str>),
+    /// Whomever a credential names; known once it has been verified.
+    Credential,
     /// Nobody that could exist: a host that is neither central nor any tenant's.
     Nobody,
 }
@@ -46,6 +49,8 @@ pub struct Signals<'a> {
     doubled: bool,
     /// Whether an origin might read the path as another one.
     pub odd: bool,
+    /// What the caller shows, in configured order, also where `mode: first` did not need it to find the tenant.
+    pub shown: SmallVec<[Shown<'a>; 2]>,
 }
 
 /// Why a request could not be read.
@@ -69,6 +74,7 @@ pub struct Resolver {
     /// `None` where no strategy looks at the host: then every host is as good as another.
     hosts: Option<Hosts>,
     headers: Vec<String>,
+    forward: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +85,10 @@ enum Compiled {
     Header(String, Identifies),
     Query(String, Identifies),
     Custom(Identifies),
+    /// The cookie that may hold the token.
+    Jwt(Option<String>),
+    /// The header that holds the key.
+    ApiKey(String),
 }
 
 #[derive(Debug)]
@@ -104,6 +114,7 @@ impl Name<'_> {
             Self::Slug(slug) => Name::Slug(Cow::Borrowed(slug)),
             Self::Id(id) => Name::Id(Cow::Borrowed(id)),
             Self::Domain(host) => Name::Domain(Cow::Borrowed(host)),
+            Self::Credential => Name::Credential,
             Self::Nobody => Name::Nobody,
         }
     }
@@ -112,10 +123,9 @@ impl Name<'_> {
 impl Resolver {
     /// Compiles a checked resolution.
     pub fn new(resolution: &Resolution) -> Self {
-        let strategies: Vec<_> = resolution.strategies.iter().filter_map(Compiled::new).collect();
-        let options = |kind| resolution.strategies.iter().find(move |strategy| strategy.strategy == kind);
-        let subdomain = options(StrategyKind::Subdomain);
-        let custom_domains = options(StrategyKind::CustomDomain).is_some();
+        let strategies: Vec<_> = resolution.strategies.iter().map(Compiled::new).collect();
+        let subdomain = resolution.strategy(StrategyKind::Subdomain);
+        let custom_domains = resolution.strategy(StrategyKind::CustomDomain).is_some();
         let reserved = subdomain.and_then(|options| options.reserved.clone());
         let hosts = (subdomain.is_some() || custom_domains).then(|| Hosts {
             base_domains: resolution.base_domains().map(String::from).collect(),
@@ -123,16 +133,35 @@ impl Resolver {
             central: resolution.central_hosts.iter().cloned().collect(),
             custom_domains,
         });
-        let headers = strategies.iter().filter_map(|strategy| match strategy {
-            Compiled::Header(name, _) => Some(name.clone()),
-            _ => None,
+        let headers = strategies.iter().flat_map(|strategy| match strategy {
+            Compiled::Header(name, _) | Compiled::ApiKey(name) => vec![name.clone()],
+            Compiled::Jwt(None) => vec![credential::AUTHORIZATION.to_owned()],
+            Compiled::Jwt(Some(_)) => vec![credential::AUTHORIZATION.to_owned(), credential::COOKIE.to_owned()],
+            _ => Vec::new(),
         });
-        Self { headers: headers.collect(), mode: resolution.mode, hosts, strategies }
+        let forward = resolution.strategy(StrategyKind::Jwt).is_some_and(|jwt| jwt.forward == Some(true));
+        Self { headers: headers.collect(), mode: resolution.mode, hosts, forward, strategies }
     }
 
     /// The lower-case names of the headers that strategies read.
     pub fn headers(&self) -> &[String] {
         &self.headers
+    }
+
+    /// The lower-case names of headers that hold nothing but a signal, which the origin must not see.
+    pub fn own_headers(&self) -> impl Iterator<Item = &str> {
+        self.strategies.iter().filter_map(|strategy| match strategy {
+            Compiled::Header(name, _) | Compiled::ApiKey(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether tokens are read that the origin must not see, and the cookie that may hold them.
+    pub fn hidden_token(&self) -> Option<Option<&str>> {
+        self.strategies.iter().find_map(|strategy| match strategy {
+            Compiled::Jwt(cookie) if !self.forward => Some(cookie.as_deref()),
+            _ => None,
+        })
     }
 
     /// The query parameter that a strategy reads, which the origin must not see.
@@ -163,9 +192,16 @@ impl Resolver {
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
-        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled, odd };
+        let shown = SmallVec::new();
+        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled, odd, shown };
         let host = host.signal.as_ref();
+        let mut settled = false;
         for strategy in &self.strategies {
+            let credential = strategy.credential(request)?;
+            signals.shown.extend(credential);
+            if settled {
+                continue;
+            }
             let (kind, name) = match strategy {
                 Compiled::Subdomain | Compiled::CustomDomain => match host {
                     // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
@@ -181,7 +217,7 @@ impl Resolver {
                     None => continue,
                     Some(segment) => (StrategyKind::Path, identifies.name(segment)?),
                 },
-                Compiled::Header(header, identifies) => match header_value(request, header)? {
+                Compiled::Header(header, identifies) => match header_value(request, header, StrategyKind::Header)? {
                     None => continue,
                     Some(value) => (StrategyKind::Header, identifies.name(value.into())?),
                 },
@@ -195,11 +231,11 @@ impl Resolver {
                     Custom::Nobody => continue,
                     Custom::Named(value) => (StrategyKind::Custom, identifies.name(value.into())?),
                 },
+                Compiled::Jwt(_) | Compiled::ApiKey(_) if credential.is_none() => continue,
+                Compiled::Jwt(_) | Compiled::ApiKey(_) => (strategy.kind(), Name::Credential),
             };
             signals.found.push(Signal { strategy: kind, name });
-            if self.mode == Agreement::First {
-                break;
-            }
+            settled = self.mode == Agreement::First;
         }
         Ok(signals)
     }
@@ -242,12 +278,23 @@ impl Compiled {
             Self::Header(..) => StrategyKind::Header,
             Self::Query(..) => StrategyKind::Query,
             Self::Custom(_) => StrategyKind::Custom,
+            Self::Jwt(_) => StrategyKind::Jwt,
+            Self::ApiKey(_) => StrategyKind::ApiKey,
         }
     }
 
-    fn new(strategy: &Strategy) -> Option<Self> {
+    /// What the caller shows, where this strategy looks for it.
+    fn credential<'a>(&self, request: &Request<'a>) -> Result<Option<Shown<'a>>, Refusal> {
+        match self {
+            Self::Jwt(cookie) => credential::token(request, cookie.as_deref()),
+            Self::ApiKey(header) => Ok(header_value(request, header, StrategyKind::ApiKey)?.map(Shown::ApiKey)),
+            _ => Ok(None),
+        }
+    }
+
+    fn new(strategy: &Strategy) -> Self {
         let identifies = strategy.identifies.unwrap_or(Identifies::Slug);
-        Some(match strategy.strategy {
+        match strategy.strategy {
             StrategyKind::Subdomain => Self::Subdomain,
             StrategyKind::CustomDomain => Self::CustomDomain,
             StrategyKind::Path => Self::Path(strategy.prefix.clone().unwrap_or_else(|| "/t/".into()), identifies),
@@ -259,9 +306,11 @@ impl Compiled {
                 Self::Query(strategy.query_param.clone().unwrap_or_else(|| "tenant".into()), identifies)
             }
             StrategyKind::Custom => Self::Custom(identifies),
-            // Refused when the catalog is read.
-            StrategyKind::Jwt | StrategyKind::ApiKey => return None,
-        })
+            StrategyKind::Jwt => Self::Jwt(strategy.cookie_name.clone()),
+            StrategyKind::ApiKey => {
+                Self::ApiKey(strategy.header_name.as_deref().unwrap_or("X-API-Key").to_ascii_lowercase())
+            }
+        }
     }
 }
 
@@ -308,17 +357,16 @@ impl Identifies {
     }
 }
 
-fn header_value<'a>(request: &Request<'a>, name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = request.headers.iter().filter(|(header, _)| *header == name).map(|(_, value)| *value);
-    let Some(value) = values.next() else {
+fn header_value<'a>(request: &Request<'a>, name: &str, kind: StrategyKind) -> Result<Option<&'a str>, Refusal> {
+    let Some(value) = credential::header(request, name, kind)? else {
         return Ok(None);
     };
-    // A repeated header arrives joined by commas, and no name of a tenant has one.
-    if values.next().is_some() || value.contains(',') {
-        return Err(Refusal::Repeated(StrategyKind::Header));
+    // A repeated header arrives joined by commas, and neither a name of a tenant nor an API key has one.
+    if value.contains(',') {
+        return Err(Refusal::Repeated(kind));
     }
     if value.len() > MAX_SIGNAL_BYTES {
-        return Err(Refusal::Unreadable("the tenant header is too long"));
+        return Err(Refusal::Unreadable("the header that should name a tenant is too long"));
     }
     Ok(Some(value.trim_matches([' ', '\t'])))
 }

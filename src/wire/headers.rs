@@ -1,15 +1,39 @@
-//! Response headers: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), `Retry-After`.
+//! Response headers: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), `Retry-After`,
+//! `WWW-Authenticate` (RFC 9110 §11.6.1, RFC 6750 §3).
 
 use std::fmt::Write as _;
 
 use crate::gate::{Decision, Gauged};
 use crate::ledger::Meter;
-use crate::model::UnixMillis;
+use crate::model::{Scope, UnixMillis};
 
 /// Seconds for `Retry-After`: rounded up, at least 1, never earlier than the refusing limit's `t`.
 pub fn retry_after_s(decision: &Decision) -> Option<u64> {
     decision.retry_after_ms.map(whole_seconds)
 }
+
+/// The value of `WWW-Authenticate`: what a caller could show. What was wrong with a token is not said beyond RFC 6750's
+/// codes.
+pub fn www_authenticate(decision: &Decision) -> Option<String> {
+    let challenge = decision.challenge.as_ref()?;
+    let mut schemes = Vec::new();
+    if challenge.token || challenge.invalid_token {
+        let mut bearer = format!("Bearer {REALM}");
+        if challenge.invalid_token {
+            bearer.push_str(", error=\"invalid_token\"");
+        } else if !challenge.scopes.is_empty() {
+            let scopes: Vec<_> = challenge.scopes.iter().map(Scope::as_str).collect();
+            bearer.push_str(&format!(", error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" ")));
+        }
+        schemes.push(bearer);
+    }
+    if challenge.api_key {
+        schemes.push(format!("ApiKey {REALM}"));
+    }
+    Some(schemes.join(", "))
+}
+
+const REALM: &str = "realm=\"tenantgate\"";
 
 /// The values of `RateLimit-Policy` and `RateLimit`; `None` where no limit was touched.
 ///

@@ -8,6 +8,6 @@ mod seed;
 mod view;
 
 pub use body::{Borrowed, DecideBody, LimitOp};
-pub use headers::{rate_limit_headers, retry_after_s};
+pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
 pub use seed::publication;
-pub use view::{DecisionView, ErrorView, error_body, problem_body, transcript};
+pub use view::{CredentialView, DecisionView, ErrorView, api_key_record, error_body, problem_body, transcript};

@@ -1,17 +1,17 @@
-//! A catalog and its tenants as they stand in KV.
+//! A catalog, its tenants and their API keys as they stand in KV.
 
 use serde_json::Value;
 
 use crate::gate::Need;
-use crate::model::{DomainState, Problems, parse_seed};
+use crate::model::{DomainState, Problems, Seed, parse_seed};
 
-/// Checks `{"catalog": …, "tenants": […]}` and lays it out as KV entries: the catalog, each record, and the index
-/// from slugs and verified domains to ids.
+/// Checks `{"catalog": …, "tenants": […], "api_keys": […]}` and lays it out as KV entries: the catalog, each record, and
+/// the index from slugs and verified domains to ids.
 ///
 /// # Errors
 /// All problems, each with its JSON path.
 pub fn publication(text: &str) -> Result<Vec<(String, String)>, Problems> {
-    let (_, tenants) = parse_seed(text)?;
+    let Seed { tenants, api_keys, .. } = parse_seed(text)?;
     // INVARIANT (published as written): records travel as their authors wrote them, not as we understood them.
     let seed: Value = serde_json::from_str(text).unwrap_or_default();
     let written = |pointer: &str| seed.pointer(pointer).map(Value::to_string).unwrap_or_default();
@@ -23,6 +23,9 @@ pub fn publication(text: &str) -> Result<Vec<(String, String)>, Problems> {
             entries.push((Need::Domain(domain.host).key(), id.clone()));
         }
         entries.push((Need::Tenant(tenant.id).key(), written(&format!("/tenants/{index}"))));
+    }
+    for (index, key) in api_keys.into_iter().enumerate() {
+        entries.push((Need::ApiKey(key.id).key(), written(&format!("/api_keys/{index}"))));
     }
     Ok(entries)
 }

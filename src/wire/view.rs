@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::gate::{Answer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
+use crate::gate::{Answer, Bearer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
 use crate::ledger::Meter;
-use crate::model::{Key, Kind, PlanRef, Status, UnixMillis};
+use crate::model::{ApiKey, Key, KeyId, Kind, PlanRef, Scope, Status, UnixMillis};
 
 /// A decision as it travels.
 #[derive(Debug, Serialize)]
@@ -19,6 +19,9 @@ pub struct DecisionView<'a> {
     pub code: &'a str,
     /// The tenant, where one was found and may be named.
     pub tenant: Option<TenantView<'a>>,
+    /// What the caller showed, where that was needed or counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialView<'a>>,
     /// Features by key, as asked.
     pub features: BTreeMap<&'a str, AnswerView<'a>>,
     /// Every limit touched, as it stands now.
@@ -50,6 +53,28 @@ pub struct TenantView<'a> {
     /// Its own status.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub status: Status,
+}
+
+/// A credential that was verified.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CredentialView<'a> {
+    /// `jwt` or `api_key`.
+    pub kind: &'a str,
+    /// The tenant it was issued for: the decision's, or one above it that acts for it.
+    pub tenant: &'a str,
+    /// Who issued the token, by its name in the catalog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'a str>,
+    /// The token's subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'a str>,
+    /// The API key's name; no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    /// What it allows.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    pub scopes: &'a [Scope],
 }
 
 /// What a feature is worth.
@@ -137,6 +162,7 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
                 plan: entitled.plan().map(PlanRef::as_str),
                 status: entitled.tenant().status,
             }),
+            credential: decision.credential.as_ref().map(CredentialView::from),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
             snapshot: SnapshotView {
@@ -147,6 +173,19 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             fallback: &decision.fallback,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
             trace: decision.trace.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Bearer> for CredentialView<'a> {
+    fn from(Bearer { credential, tenant }: &'a Bearer) -> Self {
+        Self {
+            kind: credential.kind.as_str(),
+            tenant: tenant.as_str(),
+            issuer: credential.issuer.as_ref().map(Key::as_str),
+            subject: credential.subject.as_deref(),
+            key: credential.key.as_ref().map(KeyId::as_str),
+            scopes: &credential.scopes,
         }
     }
 }
@@ -214,6 +253,9 @@ impl From<&Decision> for ErrorView {
                 "requested": requested,
                 "retry_after_ms": decision.retry_after_ms,
             }),
+            (Code::InsufficientScope, _) => json!({
+                "scopes": decision.challenge.as_ref().map(|challenge| &challenge.scopes),
+            }),
             _ => match decision.retry_after_ms {
                 Some(retry_after_ms) => json!({ "retry_after_ms": retry_after_ms }),
                 None => json!({}),
@@ -233,7 +275,30 @@ pub fn transcript(decision: &Decision) -> Value {
     if let Some(seconds) = super::retry_after_s(decision) {
         headers.insert("retry-after", seconds.to_string());
     }
+    if let Some(challenge) = super::www_authenticate(decision) {
+        headers.insert("www-authenticate", challenge);
+    }
     json!({ "status": decision.code.status(), "headers": headers, "path": decision.path, "decision": DecisionView::from(decision) })
+}
+
+/// An API key's record as it is published.
+pub fn api_key_record(key: &ApiKey) -> Value {
+    let mut record = json!({
+        "id": key.id,
+        "tenant": key.tenant,
+        "hash": key.hash.to_string(),
+        "environment": key.environment,
+        "scopes": key.scopes,
+        "created_at": key.created_at,
+        "epoch": key.epoch,
+    });
+    let dates = [("expires_at", key.expires_at), ("revoked_at", key.revoked_at)];
+    let dates = dates.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())));
+    let name = key.name.iter().map(|name| ("name", name.clone()));
+    if let Value::Object(members) = &mut record {
+        members.extend(dates.chain(name).map(|(name, text)| (name.to_owned(), text.into())));
+    }
+    record
 }
 
 /// `{"error": {"code", "message", "details"}}`

@@ -1,0 +1,318 @@
+//! Stage 2: what a caller shows is good, and enough for the route.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
+
+use super::code::Code;
+use super::decision::Challenge;
+use super::key_store::KeyStore;
+use super::pipeline::Gate;
+use super::plans::{CompiledRoute, Plans};
+use super::run::{Halt, Run};
+use super::trace::Stage;
+use crate::identity::{Claims, Keyring, Keys, Reason, Token, Validity};
+use crate::model::bounds::MAX_CACHED_TOKENS;
+use crate::model::{
+    Access, ApiKey, Auth, Cache, Environment, IssuerKey, Key, KeyId, PresentedKey, Scope, StrategyKind, UnixMillis,
+};
+use crate::resolve::{Name, Shown, Signals};
+
+/// A verified credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// `jwt` or `api_key`.
+    pub kind: StrategyKind,
+    /// Who issued the token, by its name in the catalog.
+    pub issuer: Option<Key>,
+    /// The API key's name.
+    pub key: Option<KeyId>,
+    /// The token's subject.
+    pub subject: Option<String>,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// When it was issued.
+    pub issued_at: Option<UnixMillis>,
+    /// Whom it names.
+    pub(super) tenant: Name<'static>,
+    /// The token's issuer, by its number.
+    pub(super) issuer_id: Option<usize>,
+}
+
+/// The credentials of one request; usually one.
+pub(super) type Credentials = SmallVec<[Arc<Credential>; 1]>;
+
+/// Tokens that were verified, by their SHA-256, with the keys that did it.
+#[derive(Debug)]
+pub(super) struct Verified {
+    of: Option<Arc<Plans>>,
+    tokens: Cache<[u8; 32], Remembered>,
+    /// Keys of the catalog, by issuer.
+    rings: Vec<Option<Arc<Keyring>>>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    validity: Validity,
+    ring: Arc<Keyring>,
+    credential: Arc<Credential>,
+}
+
+/// Why a token was not believed.
+enum Doubt {
+    Halt(Halt),
+    Refuse(Reason),
+    Unavailable(Reason),
+}
+
+impl From<super::snapshots::Need> for Doubt {
+    fn from(need: super::snapshots::Need) -> Self {
+        Self::Halt(need.into())
+    }
+}
+
+impl From<Reason> for Doubt {
+    fn from(reason: Reason) -> Self {
+        Self::Refuse(reason)
+    }
+}
+
+impl Default for Verified {
+    fn default() -> Self {
+        Self { of: None, tokens: Cache::new(MAX_CACHED_TOKENS), rings: Vec::new() }
+    }
+}
+
+impl Credential {
+    pub(super) fn of_key(record: &ApiKey) -> Self {
+        Self {
+            kind: StrategyKind::ApiKey,
+            issuer: None,
+            key: Some(record.id.clone()),
+            subject: None,
+            scopes: record.scopes.clone(),
+            issued_at: Some(record.created_at),
+            tenant: Name::Id(record.tenant.to_string().into()),
+            issuer_id: None,
+        }
+    }
+
+    fn of_token(claims: Claims, plans: &Plans) -> Self {
+        let Claims { validity, tenant, subject, scopes } = claims;
+        Self {
+            kind: StrategyKind::Jwt,
+            issuer: plans.issuers.get(validity.issuer).map(|(key, _)| key.clone()),
+            key: None,
+            subject,
+            scopes,
+            issued_at: validity.issued_at,
+            tenant,
+            issuer_id: Some(validity.issuer),
+        }
+    }
+
+    fn serves(&self, auth: Auth) -> bool {
+        match auth {
+            Auth::None | Auth::Any => true,
+            Auth::Jwt => self.kind == StrategyKind::Jwt,
+            Auth::ApiKey => self.kind == StrategyKind::ApiKey,
+        }
+    }
+
+    fn allows(&self, scopes: &[Scope]) -> bool {
+        scopes.iter().all(|scope| self.scopes.contains(scope))
+    }
+}
+
+impl Gate {
+    /// The credentials of a request, verified; the one that serves the route comes first.
+    pub(super) fn authenticate(
+        &mut self,
+        run: &mut Run,
+        plans: &Arc<Plans>,
+        signals: &Signals<'_>,
+        route: &CompiledRoute,
+    ) -> Result<Credentials, Halt> {
+        let needed = route.auth != Auth::None && (route.access == Access::Tenant || !signals.found.is_empty());
+        let mut credentials = Credentials::new();
+        for shown in &signals.shown {
+            // With `mode: first`, what is neither needed nor counted is not looked at.
+            if needed || signals.found.iter().any(|signal| signal.strategy == shown.kind()) {
+                let credential = match shown {
+                    Shown::Token(text) => self.token(run, plans, text, route)?,
+                    Shown::ApiKey(text) => self.api_key(run, plans, text, route)?,
+                };
+                run.trace.pass(Stage::Credential, || credential.to_string());
+                credentials.push(credential);
+            }
+        }
+        if !needed {
+            return Ok(credentials);
+        }
+        let serves = |credential: &&Arc<Credential>| credential.serves(route.auth);
+        if !credentials.iter().any(|credential| serves(&credential)) {
+            let challenge = Challenge::new(plans, route, false);
+            return Err(run.challenge((Code::Unauthenticated, "the route needs a credential"), challenge));
+        }
+        // One credential must do it alone: what two allow together, nobody was given.
+        let found = credentials.iter().position(|credential| serves(&credential) && credential.allows(&route.scopes));
+        let Some(index) = found else {
+            let challenge = Challenge { scopes: route.scopes.clone(), ..Challenge::new(plans, route, false) };
+            return Err(run.challenge((Code::InsufficientScope, "the credential lacks a scope"), challenge));
+        };
+        credentials.swap(0, index);
+        Ok(credentials)
+    }
+
+    /// Verifies a token, or remembers that it was verified.
+    fn token(
+        &mut self,
+        run: &mut Run,
+        plans: &Arc<Plans>,
+        text: &str,
+        route: &CompiledRoute,
+    ) -> Result<Arc<Credential>, Halt> {
+        match self.verified.token(&mut self.snapshots.keys, run, plans, text) {
+            Ok(credential) => Ok(credential),
+            Err(Doubt::Halt(halt)) => Err(halt),
+            Err(Doubt::Refuse(reason)) => {
+                Err(run.challenge((Code::Unauthenticated, reason), Challenge::new(plans, route, true)))
+            }
+            Err(Doubt::Unavailable(reason)) => Err(run.deny(Stage::Credential, (Code::IssuerUnavailable, reason))),
+        }
+    }
+
+    /// Verifies an API key.
+    fn api_key(
+        &mut self,
+        run: &mut Run,
+        plans: &Plans,
+        text: &str,
+        route: &CompiledRoute,
+    ) -> Result<Arc<Credential>, Halt> {
+        let refusal = match PresentedKey::parse(text) {
+            None => "the API key is none, or mistyped",
+            Some(presented) => match self.snapshots.keys.api_key(&presented.id, run.now, &mut run.refresh)? {
+                None => "no such API key",
+                // A name without its secret says nothing of the key behind it.
+                Some(known) if !known.record.is(&presented) => "the API key's secret is not right",
+                Some(known) => match known.record.refusal(self.environment, run.now) {
+                    None => return Ok(Arc::clone(&known.credential)),
+                    Some(refusal) => refusal,
+                },
+            },
+        };
+        Err(run.challenge((Code::Unauthenticated, refusal), Challenge::new(plans, route, false)))
+    }
+
+    /// Says where the gate runs: keys of another environment are refused. Default [`Environment::Live`].
+    pub fn serve(&mut self, environment: Environment) {
+        self.environment = environment;
+    }
+}
+
+impl Verified {
+    fn token(
+        &mut self,
+        store: &mut KeyStore,
+        run: &mut Run,
+        plans: &Arc<Plans>,
+        text: &str,
+    ) -> Result<Arc<Credential>, Doubt> {
+        if !self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, plans)) {
+            *self = Self { of: Some(Arc::clone(plans)), ..Self::default() };
+        }
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        if let Some(known) = self.tokens.get_mut(&digest) {
+            let (validity, ring, credential) = (known.validity, Arc::clone(&known.ring), Arc::clone(&known.credential));
+            // INVARIANT (same keys): a token is believed as long as the keys that it was verified with are.
+            if self.ring(store, run, plans, validity.issuer)?.is_some_and(|now| Arc::ptr_eq(&now, &ring)) {
+                plans.issuers.in_time(validity, run.now)?;
+                return Ok(credential);
+            }
+        }
+        let token = Token::parse(text)?;
+        let claims = plans.issuers.judge(&token, run.now)?;
+        let validity = claims.validity;
+        let ring = self.ring(store, run, plans, validity.issuer)?;
+        let ring = ring.ok_or(Doubt::Unavailable("the issuer's keys could not be fetched"))?;
+        match (ring.verify(&token), plans.issuers.keys(validity.issuer)) {
+            (Some(true), _) => {}
+            (Some(false), _) => return Err("the token's signature is not good".into()),
+            (None, Keys::Published(url)) => {
+                if let Some(need) = store.doubt(url, run.now) {
+                    return Err(need.into());
+                }
+                return Err("the issuer has no such key".into());
+            }
+            (None, Keys::Held(_)) if ring.lacks(token.algorithm()) => {
+                return Err(Doubt::Unavailable("the issuer's secret is absent, or too short"));
+            }
+            (None, Keys::Held(_)) => return Err("the issuer has no such key".into()),
+        }
+        let credential = Arc::new(Credential::of_token(claims, plans));
+        self.tokens.insert(digest, Remembered { validity, ring, credential: Arc::clone(&credential) });
+        Ok(credential)
+    }
+
+    /// The keys of an issuer; `Ok(None)`: they could not be had.
+    fn ring(
+        &mut self,
+        store: &mut KeyStore,
+        run: &mut Run,
+        plans: &Plans,
+        issuer: usize,
+    ) -> Result<Option<Arc<Keyring>>, Doubt> {
+        match plans.issuers.keys(issuer) {
+            Keys::Published(url) => Ok(store.published(url, run.now, &mut run.refresh)?),
+            Keys::Held(keys) => {
+                if let Some(ring) = self.rings.get(issuer).and_then(Option::as_ref) {
+                    return Ok(Some(Arc::clone(ring)));
+                }
+                for key in keys {
+                    if let IssuerKey::Secret { name, .. } = key {
+                        store.secret(name)?;
+                    }
+                }
+                let ring = Arc::new(Keyring::of(keys, |name| store.secret(name).ok().flatten().map(String::from)));
+                if self.rings.len() <= issuer {
+                    self.rings.resize(issuer.saturating_add(1), None);
+                }
+                if let Some(slot) = self.rings.get_mut(issuer) {
+                    *slot = Some(Arc::clone(&ring));
+                }
+                Ok(Some(ring))
+            }
+        }
+    }
+
+    /// Forgets what was verified with secrets that have changed.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Challenge {
+    pub(super) fn new(plans: &Plans, route: &CompiledRoute, invalid_token: bool) -> Self {
+        let reads = |kind| plans.catalog.resolution.strategy(kind).is_some();
+        Self {
+            token: reads(StrategyKind::Jwt) && route.auth != Auth::ApiKey,
+            api_key: reads(StrategyKind::ApiKey) && route.auth != Auth::Jwt,
+            invalid_token,
+            scopes: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.issuer, &self.key) {
+            (Some(issuer), _) => write!(f, "a token of `{issuer}`")?,
+            (None, Some(key)) => write!(f, "the API key `{key}`")?,
+            (None, None) => f.write_str("a credential")?,
+        }
+        let scopes: Vec<_> = self.scopes.iter().map(Scope::as_str).collect();
+        write!(f, ", with {}", if scopes.is_empty() { String::from("no scopes") } else { scopes.join(" ") })
+    }
+}

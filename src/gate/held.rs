@@ -1,0 +1,65 @@
+//! A value that was read from elsewhere, and how long it is good for.
+
+use super::snapshots::Need;
+use crate::model::UnixMillis;
+use crate::model::bounds::{
+    HARD_AGE_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, KEY_HARD_AGE_MS, KEY_SOFT_AGE_MS, NEGATIVE_AGE_MS,
+    REFRESH_INTERVAL_MS, SOFT_AGE_MS,
+};
+
+/// A value, when it was read, and when it was last asked for again.
+#[derive(Debug)]
+pub(super) struct Held<T> {
+    pub(super) value: T,
+    pub(super) read_at: UnixMillis,
+    pub(super) asked_at: UnixMillis,
+}
+
+/// After `soft` a value serves, and asks to be fetched again behind the request; after `hard` it is not trusted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ages {
+    soft_ms: u64,
+    hard_ms: u64,
+}
+
+impl Ages {
+    pub(super) const SNAPSHOT: Self = Self { soft_ms: SOFT_AGE_MS, hard_ms: HARD_AGE_MS };
+    pub(super) const API_KEY: Self = Self { soft_ms: KEY_SOFT_AGE_MS, hard_ms: KEY_HARD_AGE_MS };
+    pub(super) const PUBLISHED_KEYS: Self = Self { soft_ms: JWKS_SOFT_AGE_MS, hard_ms: JWKS_HARD_AGE_MS };
+    const ABSENT: Self = Self { soft_ms: NEGATIVE_AGE_MS, hard_ms: NEGATIVE_AGE_MS };
+
+    /// Those of a snapshot, or of the knowledge that there is none.
+    pub(super) const fn of<T>(value: Option<&T>) -> Self {
+        if value.is_some() { Self::SNAPSHOT } else { Self::ABSENT }
+    }
+
+    /// These, or those of the knowledge that there is no such thing.
+    pub(super) const fn unless_absent<T>(self, value: Option<&T>) -> Self {
+        if value.is_some() { self } else { Self::ABSENT }
+    }
+}
+
+impl<T> Held<T> {
+    pub(super) fn new(value: T, now: UnixMillis) -> Self {
+        Self { value, read_at: now, asked_at: now }
+    }
+
+    /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
+    pub(super) fn get(
+        &mut self,
+        ages: Ages,
+        now: UnixMillis,
+        need: impl FnOnce() -> Need,
+        refresh: &mut Vec<Need>,
+    ) -> Option<&T> {
+        let age = now.since(self.read_at);
+        if age > ages.hard_ms {
+            return None;
+        }
+        if age > ages.soft_ms && now.since(self.asked_at) > REFRESH_INTERVAL_MS {
+            self.asked_at = now;
+            refresh.push(need());
+        }
+        Some(&self.value)
+    }
+}

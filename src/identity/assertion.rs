@@ -1,0 +1,141 @@
+//! What the gate tells the origin, signed: this request is this tenant's. A JWS (RFC 7515) with Ed25519 (RFC 8037), so
+//! that an origin can trust the tenant without trusting the network between, and cannot forge one itself.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::pkcs8::DecodePrivateKey as _;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Keyring, Reason, Token};
+use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
+use crate::model::{Algorithm, KeySet, UnixMillis};
+
+/// Who signs: `iss`.
+const ISSUER: &str = "tenantgate";
+/// What it is, so that no other token is taken for one: `typ`.
+const TYP: &str = "tenant+jwt";
+
+/// What is said of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Asserted<'a> {
+    /// The tenant's id.
+    pub tenant: &'a str,
+    /// The tenant's slug.
+    pub slug: &'a str,
+    /// The plan it lives by.
+    pub plan: Option<&'a str>,
+    /// The ids of its ancestors, nearest first.
+    pub ancestors: &'a [&'a str],
+    /// What the caller showed, as the decision has it; null where nothing was needed.
+    pub credential: &'a Value,
+}
+
+/// A verified assertion.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assertion {
+    /// The tenant's id.
+    pub tenant: String,
+    /// All claims: `sub` is the tenant's id, then `slug`, `plan`, `ancestors`, `credential`.
+    pub claims: Value,
+    /// When it ends.
+    pub expires_at: UnixMillis,
+}
+
+/// Signs assertions.
+pub struct Signer {
+    key: SigningKey,
+    kid: String,
+    header: String,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        SigningKey::from_pkcs8_pem(pem.trim()).ok().map(|key| {
+            // RFC 7638, RFC 8037 appendix A.3: the members that matter, in the order of the alphabet.
+            let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+            let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)));
+            let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": TYP, "kid": kid }).to_string());
+            Self { key, kid, header }
+        })
+    }
+
+    /// The public key, as a set of one (RFC 7517): what origins verify with.
+    pub fn jwks(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes());
+        json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.kid, "use": "sig", "alg": "EdDSA" }] })
+    }
+
+    /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
+    pub fn sign(&self, said: &Asserted<'_>, audience: &str, now: UnixMillis) -> String {
+        let seconds = |time: UnixMillis| time.get() / 1_000;
+        let claims = json!({
+            "iss": ISSUER,
+            "aud": audience,
+            "sub": said.tenant,
+            "iat": seconds(now),
+            "exp": seconds(now.plus(ASSERTION_LIFETIME_MS)),
+            "slug": said.slug,
+            "plan": said.plan,
+            "ancestors": said.ancestors,
+            "credential": said.credential,
+        });
+        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()).to_bytes());
+        format!("{signed}.{signature}")
+    }
+}
+
+impl Assertion {
+    /// Verifies what arrived in `X-Tenant-Assertion`. `keys`: what the gate publishes at `/_gate/jwks.json`; `audience`: who
+    /// the origin is, as the gate is configured.
+    ///
+    /// # Errors
+    /// Why it is not believed; treat the request as nobody's.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::identity::{Asserted, Assertion, Signer};
+    /// use tenantgate::model::{KeySet, UnixMillis};
+    /// let pem = "-----BEGIN PRIVATE KEY-----\n\
+    ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    ///     -----END PRIVATE KEY-----";
+    /// let signer = Signer::from_pem(pem).unwrap();
+    /// let said = Asserted { tenant: "t_acme", slug: "acme", plan: None, ancestors: &[], credential: &serde_json::Value::Null };
+    /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
+    /// let token = signer.sign(&said, "https://origin.example.com", now);
+    ///
+    /// let keys = KeySet::parse(&signer.jwks().to_string()).unwrap();
+    /// let assertion = Assertion::verify(&token, &keys, "https://origin.example.com", now).unwrap();
+    /// assert_eq!(assertion.tenant, "t_acme");
+    /// assert!(Assertion::verify(&token, &keys, "https://other.example.com", now).is_err());
+    /// ```
+    pub fn verify(token: &str, keys: &KeySet, audience: &str, now: UnixMillis) -> Result<Self, Reason> {
+        let token = Token::parse(token)?;
+        let claim = |name: &str| token.claims.get(name);
+        let time = |name: &str| claim(name).and_then(Value::as_u64).map(|s| UnixMillis::new(s.saturating_mul(1_000)));
+        if token.algorithm != Algorithm::EdDsa || !token.is_typ(TYP) || token.issuer() != Some(ISSUER) {
+            return Err("the token is no assertion of the gate");
+        }
+        if claim("aud").and_then(Value::as_str) != Some(audience) {
+            return Err("the assertion is for another origin");
+        }
+        if Keyring::published(keys).verify(&token) != Some(true) {
+            return Err("the assertion's signature is not good");
+        }
+        let expires_at = time("exp").ok_or("the assertion does not expire")?;
+        if expires_at <= now || time("iat").is_none_or(|at| at > now.plus(DEFAULT_LEEWAY_MS)) {
+            return Err("the assertion has expired, or is not good yet");
+        }
+        let tenant = claim("sub").and_then(Value::as_str).ok_or("the assertion names no tenant")?.to_owned();
+        Ok(Self { tenant, expires_at, claims: token.claims.into() })
+    }
+}

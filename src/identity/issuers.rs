@@ -1,0 +1,204 @@
+//! The issuers of a catalog: what their tokens say, once it has been judged.
+
+use rustc_hash::FxHashMap;
+use serde_json::{Map, Value};
+
+use super::{Reason, Token};
+use crate::model::bounds::{MAX_AUDIENCES, MAX_CLAIM_DEPTH, MAX_SCOPES};
+use crate::model::{Catalog, Identifies, Issuer, IssuerKey, Key, Scope, Slug, StrategyKind, TenantId, UnixMillis};
+use crate::resolve::Name;
+
+/// The issuers of a catalog, by what they call themselves.
+#[derive(Debug, Default)]
+pub struct Issuers {
+    issuers: Vec<(Key, Issuer)>,
+    by_name: FxHashMap<String, usize>,
+    claim: String,
+    identifies: Option<Identifies>,
+}
+
+/// Where an issuer's keys are.
+#[derive(Debug, Clone, Copy)]
+pub enum Keys<'a> {
+    /// In the catalog.
+    Held(&'a [IssuerKey]),
+    /// Published at this URL.
+    Published(&'a str),
+}
+
+/// What a token says, judged but for its signature.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    /// Whose word it is, and for how long.
+    pub(crate) validity: Validity,
+    /// The tenant it names.
+    pub(crate) tenant: Name<'static>,
+    pub(crate) subject: Option<String>,
+    pub(crate) scopes: Vec<Scope>,
+}
+
+/// Whose word a token is, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Validity {
+    /// The issuer, by its number in [`Issuers`].
+    pub(crate) issuer: usize,
+    pub(crate) issued_at: Option<UnixMillis>,
+    not_before: Option<UnixMillis>,
+    /// When it ends, without leeway.
+    expires_at: UnixMillis,
+}
+
+impl Issuers {
+    /// The issuers of a checked catalog.
+    pub fn new(catalog: &Catalog) -> Self {
+        let issuers: Vec<_> = catalog.issuers.iter().map(|(key, issuer)| (key.clone(), issuer.clone())).collect();
+        let jwt = catalog.resolution.strategy(StrategyKind::Jwt);
+        Self {
+            by_name: issuers.iter().enumerate().map(|(index, (_, issuer))| (issuer.issuer.clone(), index)).collect(),
+            issuers,
+            claim: jwt.and_then(|jwt| jwt.jwt_claim.clone()).unwrap_or_else(|| String::from("tenant_id")),
+            identifies: jwt.and_then(|jwt| jwt.identifies),
+        }
+    }
+
+    /// An issuer, with its name in the catalog.
+    pub fn get(&self, index: usize) -> Option<(&Key, &Issuer)> {
+        self.issuers.get(index).map(|(key, issuer)| (key, issuer))
+    }
+
+    /// Where issuers publish their keys.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().filter_map(|(_, issuer)| issuer.jwks_url.as_deref())
+    }
+
+    /// Where the keys of an issuer are.
+    pub(crate) fn keys(&self, index: usize) -> Keys<'_> {
+        match self.issuers.get(index) {
+            Some((_, Issuer { jwks_url: Some(url), .. })) => Keys::Published(url),
+            Some((_, issuer)) => Keys::Held(&issuer.keys),
+            None => Keys::Held(&[]),
+        }
+    }
+
+    /// Judges everything about a token but its signature: cheap, and before any key is fetched for it.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn judge(&self, token: &Token<'_>, now: UnixMillis) -> Result<Claims, Reason> {
+        let index = token.issuer().and_then(|name| self.by_name.get(name)).ok_or("the token's issuer is not known")?;
+        let (_, issuer) = self.issuers.get(*index).ok_or("the token's issuer is not known")?;
+        if !issuer.algorithms.contains(&token.algorithm) {
+            return Err("the token's algorithm is not that of its issuer");
+        }
+        if issuer.typ.as_ref().is_some_and(|typ| !token.is_typ(typ)) {
+            return Err("the token's `typ` is another one");
+        }
+        let claims = &token.claims;
+        if !is_for(claims.get("aud"), &issuer.audience) {
+            return Err("the token is for another audience");
+        }
+        let validity = Validity {
+            issuer: *index,
+            issued_at: time(claims, "iat")?,
+            not_before: time(claims, "nbf")?,
+            expires_at: time(claims, "exp")?.ok_or("the token does not expire")?,
+        };
+        self.in_time(validity, now)?;
+        Ok(Claims {
+            validity,
+            tenant: self.tenant(issuer, claims)?,
+            subject: match claims.get("sub") {
+                None => None,
+                Some(Value::String(subject)) => Some(subject.clone()),
+                Some(_) => return Err("the token's subject is no text"),
+            },
+            scopes: scopes(claims)?,
+        })
+    }
+
+    /// Whether a token that was judged before is still, and already, good.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn in_time(&self, validity: Validity, now: UnixMillis) -> Result<(), Reason> {
+        let leeway_ms = self.get(validity.issuer).map_or(0, |(_, issuer)| issuer.leeway_ms.0);
+        let ahead = |time: Option<UnixMillis>| time.is_some_and(|time| time > now.plus(leeway_ms));
+        if validity.expires_at.plus(leeway_ms) <= now {
+            Err("the token has expired")
+        } else if ahead(validity.not_before) {
+            Err("the token is not good yet")
+        } else if ahead(validity.issued_at) {
+            Err("the token was issued in the future")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The tenant that a token names, for which its issuer may speak as far as that can be told by now: whom a slug
+    /// belongs to is not known yet.
+    fn tenant(&self, issuer: &Issuer, claims: &Map<String, Value>) -> Result<Name<'static>, Reason> {
+        let claim = issuer.tenant_claim.as_deref().unwrap_or(&self.claim);
+        let text = match (find(claims, claim), issuer.tenants.only()) {
+            (Some(Value::String(text)), _) => text.as_str(),
+            (Some(_), _) => return Err("the token's tenant is no text"),
+            (None, Some(only)) => return Ok(Name::Id(only.to_string().into())),
+            (None, None) => return Err("the token names no tenant"),
+        };
+        match self.identifies {
+            Some(Identifies::Slug) if Slug::is_valid(text) => Ok(Name::Slug(text.to_owned().into())),
+            None | Some(Identifies::Id) => match TenantId::parse(text) {
+                Some(id) if issuer.tenants.covers(&id) => Ok(Name::Id(text.to_owned().into())),
+                _ => Err("the token's issuer may not speak for the tenant that it names"),
+            },
+            Some(Identifies::Slug) => Err("the token's tenant is no slug"),
+        }
+    }
+}
+
+/// A claim by its name, or by the path that the name spells with dots.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(name) {
+        return Some(value);
+    }
+    let mut steps = name.split('.').take(MAX_CLAIM_DEPTH);
+    let first = claims.get(steps.next()?)?;
+    steps.try_fold(first, |value, step| value.as_object()?.get(step))
+}
+
+/// Whether `aud` (RFC 7519 §4.1.3: text, or a list of texts) names one of `audience`.
+fn is_for(aud: Option<&Value>, audience: &[String]) -> bool {
+    let names = |value: &Value| value.as_str().is_some_and(|text| audience.iter().any(|own| own == text));
+    match aud {
+        Some(Value::Array(list)) => {
+            list.len() <= MAX_AUDIENCES && list.iter().all(Value::is_string) && list.iter().any(names)
+        }
+        Some(value) => names(value),
+        None => false,
+    }
+}
+
+/// `scope` (RFC 8693 §4.2), or `scp`: text with spaces, or a list. What is no scope allows nothing.
+fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, Reason> {
+    let texts: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
+        None => Vec::new(),
+        Some(Value::String(text)) => text.split(' ').collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        Some(_) => return Err("the token's scopes are neither text nor a list"),
+    };
+    if texts.len() > MAX_SCOPES {
+        return Err("the token has too many scopes");
+    }
+    Ok(texts.into_iter().filter_map(Scope::parse).collect())
+}
+
+/// A `NumericDate` (RFC 7519 §2): seconds since 1970, fractions allowed.
+#[expect(clippy::cast_precision_loss, reason = "the last time is far below 2^53")]
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, Reason> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    match value.as_f64().map(|seconds| seconds * 1_000.0) {
+        Some(millis) if (0.0..=UnixMillis::MAX.get() as f64).contains(&millis) => Ok(Some(UnixMillis::from_js(millis))),
+        _ => Err("a time in the token is no time"),
+    }
+}

@@ -1,0 +1,108 @@
+//! Keys, ready to verify. `jsonwebtoken` does the arithmetic; which key and algorithm it is given is decided here.
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+
+use super::token::Token;
+use crate::model::{Algorithm, IssuerKey, KeySet, Material, PublicKey};
+
+/// The keys of one issuer.
+#[derive(Debug, Default)]
+pub struct Keyring(Vec<Held>);
+
+#[derive(Debug)]
+struct Held {
+    kid: Option<String>,
+    kind: Kind,
+    key: DecodingKey,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Public(PublicKey),
+    /// A shared secret of so many bytes.
+    Secret(usize),
+}
+
+impl Held {
+    fn public(key: &PublicKey) -> Self {
+        // INVARIANT (good keys): their sizes were judged when the document was read.
+        let decoding = match &key.material {
+            Material::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+            Material::P256(point) | Material::P384(point) => DecodingKey::from_ec_der(point),
+            Material::Ed25519(bytes) => DecodingKey::from_ed_der(bytes),
+        };
+        Self { kid: key.kid.clone(), kind: Kind::Public(key.clone()), key: decoding }
+    }
+
+    /// INVARIANT (no confusion): a key verifies algorithms of its own kind alone; a public key is never a secret.
+    fn verifies(&self, algorithm: Algorithm) -> bool {
+        match &self.kind {
+            Kind::Public(key) => key.verifies(algorithm),
+            Kind::Secret(length) => algorithm.min_secret_bytes().is_some_and(|min| *length >= min),
+        }
+    }
+}
+
+impl Keyring {
+    /// Published keys.
+    pub fn published(set: &KeySet) -> Self {
+        Self(set.keys.iter().map(Held::public).collect())
+    }
+
+    /// Keys of the catalog; `secret` says what stands behind the name of a secret. Secrets that are absent are left out.
+    pub fn of(keys: &[IssuerKey], mut secret: impl FnMut(&str) -> Option<String>) -> Self {
+        let held = keys.iter().filter_map(|key| match key {
+            IssuerKey::Public(key) => Some(Held::public(key)),
+            IssuerKey::Secret { kid, name } => {
+                let text = secret(name)?;
+                let key = DecodingKey::from_secret(text.as_bytes());
+                Some(Held { kid: kid.clone(), kind: Kind::Secret(text.len()), key })
+            }
+        });
+        Self(held.collect())
+    }
+
+    /// Whether the keyring has no key that could verify an algorithm.
+    pub fn lacks(&self, algorithm: Algorithm) -> bool {
+        !self.0.iter().any(|held| held.verifies(algorithm))
+    }
+
+    /// Whether a token's signature is good; `None`: there is no such key.
+    pub fn verify(&self, token: &Token<'_>) -> Option<bool> {
+        let held = self.find(token)?;
+        let verifier = (DEFAULT_PROVIDER.verifier_factory)(&named(token.algorithm), &held.key).ok();
+        Some(verifier.is_some_and(|verifier| verifier.verify(token.signed.as_bytes(), &token.signature).is_ok()))
+    }
+
+    /// The one key that is meant: that of the token's name, or the only one there is.
+    fn find(&self, token: &Token<'_>) -> Option<&Held> {
+        let fits = |held: &&Held| held.verifies(token.algorithm);
+        match (&token.kid, self.0.as_slice()) {
+            (_, [only]) if only.kid.is_none() => Some(only).filter(fits),
+            (Some(kid), held) => held.iter().find(|held| held.kid.as_ref() == Some(kid)).filter(fits),
+            (None, held) => {
+                let mut fitting = held.iter().filter(fits);
+                fitting.next().filter(|_| fitting.next().is_none())
+            }
+        }
+    }
+}
+
+const fn named(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    use jsonwebtoken::Algorithm as Named;
+    match algorithm {
+        Algorithm::Hs256 => Named::HS256,
+        Algorithm::Hs384 => Named::HS384,
+        Algorithm::Hs512 => Named::HS512,
+        Algorithm::Rs256 => Named::RS256,
+        Algorithm::Rs384 => Named::RS384,
+        Algorithm::Rs512 => Named::RS512,
+        Algorithm::Ps256 => Named::PS256,
+        Algorithm::Ps384 => Named::PS384,
+        Algorithm::Ps512 => Named::PS512,
+        Algorithm::Es256 => Named::ES256,
+        Algorithm::Es384 => Named::ES384,
+        Algorithm::EdDsa => Named::EdDSA,
+    }
+}

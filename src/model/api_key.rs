@@ -1,0 +1,241 @@
+//! API keys: how they are written, and what is kept of them. The key itself is shown once and never stored.
+//!
+//! `tg_live_` or `tg_test_`, then 16 characters that name the key, 32 that are its secret (190 bits), and 6 that are a
+//! checksum of all before, so that a mistyped or made-up key is refused without a look-up, and scanners of leaked secrets
+//! can tell a key from noise. The alphabet is `0-9A-Za-z`.
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::bounds::{MAX_RECORD_BYTES, MAX_SCOPES};
+use super::{Epoch, KeyId, Problems, Read, Reader, Scope, TenantId, UnixMillis, choice, document};
+
+choice! {
+    /// What a key, or a deployment, is for.
+    pub enum Environment {
+        /// The real thing.
+        Live = "live",
+        /// Trials.
+        Test = "test",
+    }
+}
+
+document! {
+    /// An API key, as it is kept.
+    pub struct ApiKey {
+        /// The part of the key that names it.
+        id: KeyId,
+        /// The tenant it is for.
+        tenant: TenantId,
+        /// SHA-256 of the whole key, in hexadecimal.
+        hash: KeyHash,
+        /// Where it works. Default `live`.
+        environment: Environment = Environment::Live,
+        /// What its holder may do.
+        scopes: Vec<Scope> = Vec::new(),
+        /// For people.
+        name: Option<String> = None,
+        /// When it was issued.
+        created_at: UnixMillis,
+        /// Until when it works, exclusive. Default: for ever. A key that was replaced keeps working until here.
+        expires_at: Option<UnixMillis> = None,
+        /// When it was revoked: from then on it does not work.
+        revoked_at: Option<UnixMillis> = None,
+        /// Grows with every publication of this record.
+        epoch: Epoch = Epoch(1),
+    } => ApiKey::check
+}
+
+/// SHA-256 of a key. Compared in constant time, never shown.
+#[derive(Clone, Copy, Eq)]
+pub struct KeyHash([u8; 32]);
+
+/// A key that a request presented: well-formed, its checksum right, not yet verified.
+#[derive(Clone)]
+pub struct PresentedKey<'a> {
+    text: &'a str,
+    /// What it is for, as it says itself.
+    pub environment: Environment,
+    /// The part that names it.
+    pub id: KeyId,
+}
+
+/// A key as it was issued: `text` goes to its holder and nowhere else, `record` is published.
+pub struct IssuedKey {
+    /// The key. Not stored anywhere.
+    pub text: String,
+    /// What is kept of it.
+    pub record: ApiKey,
+}
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const PREFIX_BYTES: usize = 8;
+const ID_BYTES: usize = 16;
+const SECRET_BYTES: usize = 32;
+const CHECKSUM_BYTES: usize = 6;
+/// Bytes of a key.
+pub const API_KEY_BYTES: usize = PREFIX_BYTES + ID_BYTES + SECRET_BYTES + CHECKSUM_BYTES;
+/// Bytes of randomness that a key is made of: twice what it needs, since some are passed over.
+pub const API_KEY_ENTROPY_BYTES: usize = 96;
+
+impl<'a> PresentedKey<'a> {
+    /// Reads a key; `None`: it is no key that was ever issued.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (body, checksum) = text.split_at_checked(API_KEY_BYTES.saturating_sub(CHECKSUM_BYTES))?;
+        let environment = match body.get(..PREFIX_BYTES)? {
+            "tg_live_" => Environment::Live,
+            "tg_test_" => Environment::Test,
+            _ => return None,
+        };
+        let rest = body.get(PREFIX_BYTES..)?;
+        let whole = rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) && checksum == checksum_of(body);
+        Some(Self { text, environment, id: KeyId::parse(rest.get(..ID_BYTES)?)? }).filter(|_| whole)
+    }
+
+    fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.text).into())
+    }
+}
+
+impl ApiKey {
+    /// Parses a record.
+    ///
+    /// # Errors
+    /// All problems, each with its JSON path.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Reader::run(|r| {
+            let value = r.json(text, MAX_RECORD_BYTES)?;
+            Self::read(&value, r)
+        })
+    }
+
+    /// Makes a key for a tenant out of randomness that the caller provides; scopes, name and expiry are the caller's to
+    /// add. `None`: what was provided is not random.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::model::{ApiKey, Environment, PresentedKey, TenantId, UnixMillis};
+    /// let entropy = [7; 96]; // from the platform's generator, never this
+    /// let tenant = TenantId::parse("t_acme").unwrap();
+    /// let issued = ApiKey::issue(tenant, Environment::Live, &entropy, UnixMillis::new(0)).unwrap();
+    /// assert!(issued.text.starts_with("tg_live_"));
+    /// assert!(issued.record.is(&PresentedKey::parse(&issued.text).unwrap()));
+    /// ```
+    pub fn issue(
+        tenant: TenantId,
+        environment: Environment,
+        entropy: &[u8; API_KEY_ENTROPY_BYTES],
+        now: UnixMillis,
+    ) -> Option<IssuedKey> {
+        // 248 is the largest multiple of 62 in a byte: larger bytes would favour some characters.
+        let mut characters = entropy.iter().filter(|byte| **byte < 248).map(|byte| character(u32::from(*byte)));
+        let mut take = |count| (0..count).map(|_| characters.next()).collect::<Option<String>>();
+        let (id, secret) = (take(ID_BYTES)?, take(SECRET_BYTES)?);
+        let body = format!("tg_{}_{id}{secret}", environment.as_str());
+        let text = format!("{body}{}", checksum_of(&body));
+        let record = Self {
+            id: KeyId::parse(&id)?,
+            tenant,
+            hash: KeyHash(Sha256::digest(&text).into()),
+            environment,
+            scopes: Vec::new(),
+            name: None,
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+            epoch: Epoch(1),
+        };
+        Some(IssuedKey { text, record })
+    }
+
+    /// Whether a presented key is this one. Takes the same time whatever the answer.
+    pub fn is(&self, presented: &PresentedKey<'_>) -> bool {
+        self.hash == presented.hash()
+    }
+
+    /// Why the key does not work at `now`; `None`: it works.
+    pub fn refusal(&self, environment: Environment, now: UnixMillis) -> Option<&'static str> {
+        if self.environment != environment {
+            Some("the API key is for another environment")
+        } else if self.revoked_at.is_some_and(|at| at <= now) {
+            Some("the API key was revoked")
+        } else if self.expires_at.is_some_and(|at| at <= now) {
+            Some("the API key has expired")
+        } else {
+            None
+        }
+    }
+
+    /// The same key, working until `until` at the latest: how a replaced key leaves, with time for its holder to change.
+    #[must_use]
+    pub fn retired(mut self, until: UnixMillis) -> Self {
+        self.expires_at = Some(self.expires_at.map_or(until, |at| at.min(until)));
+        self.epoch = Epoch(self.epoch.0.saturating_add(1));
+        self
+    }
+
+    fn check(&self, r: &mut Reader) {
+        r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
+    }
+}
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+impl std::fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Read for KeyHash {
+    fn read(value: &Value, r: &mut Reader) -> Option<Self> {
+        let text = value
+            .as_str()
+            .filter(|text| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        let Some(text) = text else {
+            return r.refuse("no hash", "SHA-256 of the key: 64 digits in lower-case hexadecimal");
+        };
+        let mut hash = [0; 32];
+        for (index, byte) in hash.iter_mut().enumerate() {
+            let start = index.saturating_mul(2);
+            *byte = text.get(start..start.saturating_add(2)).and_then(|digits| u8::from_str_radix(digits, 16).ok())?;
+        }
+        Some(Self(hash))
+    }
+}
+
+fn character(number: u32) -> char {
+    let index = usize::try_from(number % 62).unwrap_or(0);
+    ALPHABET.get(index).copied().map_or('0', char::from)
+}
+
+/// CRC-32 in base 62, most significant first.
+fn checksum_of(body: &str) -> String {
+    let mut rest = crc32fast::hash(body.as_bytes());
+    let mut digits = [0_u32; CHECKSUM_BYTES];
+    for digit in digits.iter_mut().rev() {
+        (*digit, rest) = (rest % 62, rest / 62);
+    }
+    digits.map(character).iter().collect()
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for KeyHash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KeyHash".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
