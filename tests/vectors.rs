@@ -4,7 +4,7 @@ mod common;
 
 use serde_json::Value;
 use tenantgate::gate::LocalGate;
-use tenantgate::model::{Tenant, UnixMillis};
+use tenantgate::model::{ApiKey, Tenant, UnixMillis};
 use tenantgate::wire::{DecideBody, transcript};
 
 fn run(name: &str, text: &str) {
@@ -17,6 +17,18 @@ fn run(name: &str, text: &str) {
         for tenant in file["tenants"].as_array().unwrap() {
             gate.put(Tenant::parse(&tenant.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}")))
                 .unwrap();
+        }
+        for (name, value) in members(&file["secrets"]) {
+            gate.put_secret(name, value.as_str().unwrap());
+        }
+        for (url, keys) in members(&file["keys"]) {
+            gate.put_keys(url, &keys.to_string()).unwrap();
+        }
+        for record in file["api_keys"].as_array().into_iter().flatten() {
+            gate.put_api_key(
+                ApiKey::parse(&record.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}")),
+            )
+            .unwrap();
         }
         let one = [case.clone()];
         let steps = case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice);
@@ -34,6 +46,10 @@ fn run(name: &str, text: &str) {
     }
 }
 
+fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten()
+}
+
 macro_rules! vectors {
     ($($test:ident),*) => {$(
         #[test]
@@ -43,4 +59,4 @@ macro_rules! vectors {
     )*};
 }
 
-vectors!(resolution, features, status, limits);
+vectors!(resolution, features, status, limits, identity);

@@ -1,8 +1,8 @@
 //! Keys, ready to verify. `jsonwebtoken` does the arithmetic; which key and algorithm it is given is decided here.
 
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 
+use super::provider;
 use super::token::Token;
 use crate::model::{Algorithm, IssuerKey, KeySet, Material, PublicKey};
 
@@ -71,8 +71,7 @@ impl Keyring {
     /// Whether a token's signature is good; `None`: there is no such key.
     pub fn verify(&self, token: &Token<'_>) -> Option<bool> {
         let held = self.find(token)?;
-        let verifier = (DEFAULT_PROVIDER.verifier_factory)(&named(token.algorithm), &held.key).ok();
-        Some(verifier.is_some_and(|verifier| verifier.verify(token.signed.as_bytes(), &token.signature).is_ok()))
+        Some(provider::verify(token.signature, token.signed, &held.key, named(token.algorithm)))
     }
 
     /// The one key that is meant: that of the token's name, or the only one there is.

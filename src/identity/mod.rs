@@ -8,6 +8,7 @@
 mod assertion;
 mod issuers;
 mod keyring;
+mod provider;
 mod strict_json;
 mod token;
 

@@ -13,7 +13,8 @@ use crate::model::bounds::{MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES};
 pub struct Token<'a> {
     /// What was signed: header and claims, as they arrived.
     pub(super) signed: &'a str,
-    pub(super) signature: Vec<u8>,
+    /// As it arrived: base64url.
+    pub(super) signature: &'a str,
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
     pub(super) typ: Option<String>,
@@ -34,8 +35,7 @@ impl<'a> Token<'a> {
         // The engine refuses what has more than one spelling: padding, other alphabets, trailing bits. A dot too many is
         // none of its letters.
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "a part of the token is not base64url");
-        let signature = decode(signature)?;
-        if signature.is_empty() {
+        if decode(signature)?.is_empty() {
             return Err("the token is not signed");
         }
         let header =

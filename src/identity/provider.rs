@@ -1,0 +1,108 @@
+//! The arithmetic behind signatures, for `jsonwebtoken`: verification only, by the RustCrypto crates. What the crate's own
+//! backend brings besides, signing with every algorithm, would be linked and never used.
+
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac};
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::signature::Verifier;
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use rsa::traits::SignatureScheme;
+use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPublicKey};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+    verifier_factory: verifier,
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// Whether a signature (base64url) of `message` is good.
+pub(super) fn verify(signature: &str, message: &str, key: &DecodingKey, algorithm: Algorithm) -> bool {
+    // A second installation changes nothing.
+    let _ = PROVIDER.install_default();
+    jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
+}
+
+/// A message and a signature go in; whether that is good comes out.
+type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+
+struct By(Algorithm, Check);
+
+impl Verifier<Vec<u8>> for By {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), jsonwebtoken::signature::Error> {
+        if (self.1)(message, signature) { Ok(()) } else { Err(jsonwebtoken::signature::Error::new()) }
+    }
+}
+
+impl JwtVerifier for By {
+    fn algorithm(&self) -> Algorithm {
+        self.0
+    }
+}
+
+fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
+    if key.family() != algorithm.family() {
+        return Err(ErrorKind::InvalidKeyFormat.into());
+    }
+    let check: Check = match algorithm {
+        Algorithm::HS256 => shared::<Hmac<Sha256>>(key)?,
+        Algorithm::HS384 => shared::<Hmac<Sha384>>(key)?,
+        Algorithm::HS512 => shared::<Hmac<Sha512>>(key)?,
+        Algorithm::RS256 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha256>(), Sha256::digest(message).to_vec()))?,
+        Algorithm::RS384 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha384>(), Sha384::digest(message).to_vec()))?,
+        Algorithm::RS512 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha512>(), Sha512::digest(message).to_vec()))?,
+        Algorithm::PS256 => rsa(key, |message| (Pss::new::<Sha256>(), Sha256::digest(message).to_vec()))?,
+        Algorithm::PS384 => rsa(key, |message| (Pss::new::<Sha384>(), Sha384::digest(message).to_vec()))?,
+        Algorithm::PS512 => rsa(key, |message| (Pss::new::<Sha512>(), Sha512::digest(message).to_vec()))?,
+        Algorithm::ES256 => {
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key.try_get_as_bytes()?).map_err(unfit)?;
+            Box::new(move |message, signature| {
+                p256::ecdsa::Signature::from_slice(signature)
+                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            })
+        }
+        Algorithm::ES384 => {
+            let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key.try_get_as_bytes()?).map_err(unfit)?;
+            Box::new(move |message, signature| {
+                p384::ecdsa::Signature::from_slice(signature)
+                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            })
+        }
+        Algorithm::EdDSA => {
+            let bytes = key.try_get_as_bytes()?.try_into().map_err(unfit)?;
+            let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(unfit)?;
+            // Strict: one message has one good signature, and keys of small order none (RFC 8032 §5.1.7).
+            Box::new(move |message, signature| {
+                let signature = ed25519_dalek::Signature::from_slice(signature);
+                signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+            })
+        }
+        _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
+    };
+    Ok(Box::new(By(*algorithm, check)))
+}
+
+fn shared<M: Mac + KeyInit + Clone + 'static>(key: &DecodingKey) -> Result<Check, Error> {
+    let mac = <M as Mac>::new_from_slice(key.try_get_as_bytes()?).map_err(unfit)?;
+    // Compared in constant time.
+    Ok(Box::new(move |message, signature| mac.clone().chain_update(message).verify_slice(signature).is_ok()))
+}
+
+fn rsa<S: SignatureScheme + 'static>(
+    key: &DecodingKey,
+    scheme: impl Fn(&[u8]) -> (S, Vec<u8>) + 'static,
+) -> Result<Check, Error> {
+    let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else {
+        return Err(ErrorKind::InvalidKeyFormat.into());
+    };
+    let key = RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).map_err(unfit)?;
+    Ok(Box::new(move |message, signature| {
+        let (scheme, digest) = scheme(message);
+        key.verify(scheme, &digest, signature).is_ok()
+    }))
+}
+
+fn unfit<E>(_: E) -> Error {
+    ErrorKind::InvalidKeyFormat.into()
+}
