@@ -66,8 +66,14 @@ impl Reader {
 
     /// Records a problem at the current path.
     pub(crate) fn problem(&mut self, found: impl Into<String>, expected: impl Into<String>) {
+        self.record(found.into(), expected.into());
+    }
+
+    // What follows is called from every field of every document: out of line, it is there once.
+    #[inline(never)]
+    fn record(&mut self, found: String, expected: String) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(Problem { path: self.path.clone(), found: found.into(), expected: expected.into() });
+            self.problems.push(Problem { path: self.path.clone(), found, expected });
         } else if self.problems.len() == MAX_PROBLEMS {
             self.problems.push(Problem {
                 path: String::from("$"),
@@ -79,33 +85,48 @@ impl Reader {
 
     /// Records a problem and ends the reading of this value.
     pub(crate) fn refuse<T>(&mut self, found: impl Into<String>, expected: impl Into<String>) -> Option<T> {
-        self.problem(found, expected);
+        self.record(found.into(), expected.into());
         None
     }
 
     /// Records that `value` is not what was expected.
     pub(crate) fn unexpected<T>(&mut self, value: &Value, expected: impl Into<String>) -> Option<T> {
-        self.refuse(shorten(value), expected)
+        self.record(shorten(value), expected.into());
+        None
     }
 
     /// Runs `read` one step deeper, at a key.
     pub(crate) fn at<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if plain { self.step(&format!(".{key}"), read) } else { self.step(&format!("[{}]", Value::from(key)), read) }
+        let length = self.enter(key);
+        let result = read(self);
+        self.path.truncate(length);
+        result
     }
 
     /// Runs `read` one step deeper, at an index.
     pub(crate) fn at_index<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.step(&format!("[{index}]"), read)
-    }
-
-    fn step<T>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.path.len();
-        self.path.push_str(step);
+        let length = self.enter_index(index);
         let result = read(self);
         self.path.truncate(length);
         result
+    }
+
+    /// Extends the path by a key; returns how long it was.
+    #[inline(never)]
+    fn enter(&mut self, key: &str) -> usize {
+        let length = self.path.len();
+        let plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let step = if plain { format!(".{key}") } else { format!("[{}]", Value::from(key)) };
+        self.path.push_str(&step);
+        length
+    }
+
+    #[inline(never)]
+    fn enter_index(&mut self, index: usize) -> usize {
+        let length = self.path.len();
+        self.path.push_str(&format!("[{index}]"));
+        length
     }
 
     /// The members of an object; members that are not in `known` are problems.
