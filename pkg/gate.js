@@ -1,6 +1,8 @@
 // The gate for JavaScript: idiomatic objects over a binding that speaks in bytes and integers.
 
-import { Gate as Binding, initSync, publish as publishBinding } from "./dist/tenantgate.js";
+import {
+  Gate as Binding, initSync, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding,
+} from "./dist/tenantgate.js";
 
 let memory;
 
@@ -31,17 +33,45 @@ function reading(read) {
 }
 
 /**
- * Checks a catalog with its tenants and lays both out as KV entries.
- * @param {object | string} seed `{catalog, tenants}`
+ * Checks a catalog with its tenants and API keys, and lays them out as KV entries.
+ * @param {object | string} seed `{catalog, tenants, api_keys}`
  * @returns {[key: string, value: string][]}
  * @throws {DocumentError} with every problem
  */
 export const publish = (seed) => reading(() => publishBinding(text(seed)));
 
+/**
+ * Makes an API key. `key` goes to its holder and is kept nowhere; `record` is published, and holds only a hash.
+ * @param {{tenant: string, environment?: "live" | "test", scopes?: string[], name?: string, expires_at?: string}} options
+ *   `environment`: default `live`
+ * @returns {{key: string, record: object}}
+ * @throws {Error} the tenant is not a tenant id
+ * @example
+ * const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
+ */
+export function issueApiKey({ tenant, environment = "live", ...more }) {
+  const entropy = crypto.getRandomValues(new Uint8Array(96));
+  const { text: key, record } = reading(() => issueBinding(tenant, environment, entropy, Date.now()));
+  return { key, record: { ...record, ...more } };
+}
+
+/**
+ * For origins: verifies what arrived in `X-Tenant-Assertion`, so that the tenant can be trusted.
+ * @param {string | null | undefined} assertion the header's value
+ * @param {{keys: object | string, audience: string, now?: number}} options `keys`: what the gate publishes at
+ *   `/_gate/jwks.json`; `audience`: its `ASSERTION_AUDIENCE`; `now`: milliseconds since 1970, default the clock
+ * @returns {{sub: string, slug: string, plan: string | null, ancestors: string[], credential: object | null, exp: number}}
+ *   `sub` is the tenant's id
+ * @throws {Error} it is not to be believed: treat the request as nobody's
+ */
+export function verifyAssertion(assertion, { keys, audience, now = Date.now() }) {
+  return reading(() => verifyBinding(assertion ?? "", text(keys), audience, now));
+}
+
 const TIERS = ["kill", "override", "addon", "contract", "plan", "default", "unknown"];
 const ABSENT = 0xffffffff;
 const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
-const HEAD = 2;
+const HEAD = 3;
 const PER_FEATURE = 4;
 const PER_LIMIT = 5;
 /** Tenants whose names are kept here; beyond, they are asked for again. */
@@ -61,15 +91,22 @@ export class Gate {
   /**
    * @param {object | string} catalog the catalog, as an object or as JSON text
    * @param {(object | string)[]} [tenants] tenant records
+   * @param {{keys?: Record<string, object | string>, secrets?: Record<string, string>, apiKeys?: (object | string)[],
+   *   environment?: "live" | "test"}} [options] what credentials are verified with: key sets by `jwks_url`, secrets by name,
+   *   records of API keys; `environment`: which API keys work, default `live`
    * @throws {DocumentError} with every problem
    * @example
    * const gate = new Gate(catalog, [{ id: "t_acme", slug: "acme", plan: "pro@1" }]);
    * gate.decide({ host: "acme.app.example.com", path: "/api" }).allowed;
    */
-  constructor(catalog, tenants = []) {
+  constructor(catalog, tenants = [], { keys = {}, secrets = {}, apiKeys = [], environment = "live" } = {}) {
     this.#binding = reading(() => new Binding(text(catalog)));
     this.#learn();
     for (const tenant of tenants) this.putTenant(tenant);
+    for (const [url, jwks] of Object.entries(keys)) this.putKeys(url, jwks);
+    for (const [name, value] of Object.entries(secrets)) this.#binding.putSecret(name, value);
+    for (const record of apiKeys) this.putApiKey(record);
+    reading(() => this.#binding.serve(environment));
   }
 
   /** Replaces the catalog; an older version than the one held is refused. */
@@ -81,6 +118,16 @@ export class Gate {
   /** Adds or replaces a tenant; an older epoch than the one held is refused. */
   putTenant(tenant) {
     reading(() => this.#binding.putTenant(text(tenant)));
+  }
+
+  /** Replaces the keys that issuers publish at `url`: a JSON Web Key Set. The gate fetches none by itself. */
+  putKeys(url, jwks) {
+    reading(() => this.#binding.putKeys(url, text(jwks)));
+  }
+
+  /** Adds or replaces the record of an API key; an older epoch than the one held is refused. */
+  putApiKey(record) {
+    reading(() => this.#binding.putApiKey(text(record)));
   }
 
   /** Forgets a tenant. */
@@ -100,6 +147,7 @@ export class Gate {
    * @param {{now?: number, look?: boolean}} [options] `now`: milliseconds since 1970, default the clock; `look`: take nothing
    * @returns {{allowed: boolean, code: string, tenant: {id: string, slug: string, plan: string | null} | null,
    *   features: Record<string, {value: unknown, enabled: boolean, tier: string}>,
+   *   credential: {kind: "jwt" | "api_key", tenant: string, issuer?: string, subject?: string, key?: string, scopes: string[]} | null,
    *   limits: {key: string, limit: number | null, used: number, remaining: number | null, reset_ms: number}[],
    *   retry_after_ms: number | null}}
    * @throws {RangeError} the request exceeds the bounds
@@ -251,6 +299,7 @@ export class Gate {
       allowed: code === 0,
       code: keys.codes[code],
       tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(serial)),
+      credential: results[2] === 0 ? null : JSON.parse(this.#binding.credential()),
       features,
       limits,
       retry_after_ms: results[1] < 0 ? null : results[1],

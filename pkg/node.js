@@ -4,4 +4,4 @@ import { instantiate } from "./gate.js";
 
 instantiate(readFileSync(new URL("./dist/tenantgate_bg.wasm", import.meta.url)));
 
-export { DocumentError, Gate, publish } from "./gate.js";
+export { DocumentError, Gate, issueApiKey, publish, verifyAssertion } from "./gate.js";

@@ -11,4 +11,4 @@ export async function init(source = new URL("./dist/tenantgate_bg.wasm", import.
   instantiate(await response.arrayBuffer());
 }
 
-export { DocumentError, Gate, publish } from "./gate.js";
+export { DocumentError, Gate, issueApiKey, publish, verifyAssertion } from "./gate.js";

@@ -22,6 +22,15 @@ fn run(name: &str, text: &str) {
         for tenant in file["tenants"].as_array().unwrap() {
             gate.put_tenant(&tenant.to_string()).unwrap();
         }
+        for (name, value) in file["secrets"].as_object().into_iter().flatten() {
+            gate.put_secret(name, value.as_str().unwrap());
+        }
+        for (url, keys) in file["keys"].as_object().into_iter().flatten() {
+            gate.put_keys(url, &keys.to_string()).unwrap();
+        }
+        for record in file["api_keys"].as_array().into_iter().flatten() {
+            gate.put_api_key(&record.to_string()).unwrap();
+        }
         let one = [case.clone()];
         for step in case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice) {
             let answer = gate.ask(&step["ask"].to_string(), millis(step["at"].as_str())).unwrap();
@@ -54,6 +63,11 @@ fn status() {
 #[wasm_bindgen_test]
 fn limits() {
     run("limits", include_str!("vectors/limits.json"));
+}
+
+#[wasm_bindgen_test]
+fn identity() {
+    run("identity", include_str!("vectors/identity.json"));
 }
 
 #[wasm_bindgen_test]

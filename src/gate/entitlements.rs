@@ -173,6 +173,11 @@ impl Entitlements {
         self.catalog_version == plans.catalog.version && self.valid.0 <= now && now < self.valid.1
     }
 
+    /// The ids of the tenants above it, nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        self.line.iter().skip(1).map(|tenant| tenant.id.as_str())
+    }
+
     pub(super) fn line(&self) -> &[Arc<Tenant>] {
         &self.line
     }

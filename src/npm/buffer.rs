@@ -10,11 +10,11 @@ use crate::resolve::{Attribute, Custom, Request};
 /// Words: lengths of texts, numbers of features, kinds of attributes.
 pub(super) const WORDS: usize = 512;
 /// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
-pub(super) const BYTES: usize = 32_768;
+pub(super) const BYTES: usize = 65_536;
 /// Numbers of an answer.
 pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
-/// Numbers before the first feature: tenant, milliseconds to wait.
-const HEAD: usize = 2;
+/// Numbers before the first feature: tenant, milliseconds to wait, whether there is a credential.
+const HEAD: usize = 3;
 /// Numbers per feature: its number, whether it is on, its value (1 true, 0 false, 2 ask), its tier.
 const PER_FEATURE: usize = 4;
 /// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
@@ -142,6 +142,7 @@ impl Buffer {
         };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
         write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
+        write(f64::from(u8::from(decision.credential.is_some())));
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
             write(f64::from(u8::from(answer.enabled)));

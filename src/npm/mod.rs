@@ -14,9 +14,10 @@ use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
-use crate::gate::{Ask, Code, Decision, LocalGate, Plans};
-use crate::model::{Key, Problems, Tenant, TenantId, UnixMillis};
-use crate::wire::{DecideBody, publication, transcript};
+use crate::gate::{Ask, Code, Decision, LocalGate, Plans, Rejected};
+use crate::identity::Assertion;
+use crate::model::{ApiKey, Environment, Key, KeySet, Problems, Tenant, TenantId, UnixMillis};
+use crate::wire::{CredentialView, DecideBody, api_key_record, publication, transcript};
 use buffer::{Buffer, Names};
 
 /// A gate with its ledger in memory.
@@ -65,6 +66,30 @@ impl Gate {
         if let Some(id) = TenantId::parse(id) {
             self.local.remove(&id);
         }
+    }
+
+    /// Takes the keys that issuers publish at `url`, as JSON text. Throws the list of problems; what is held then stays.
+    #[wasm_bindgen(js_name = putKeys)]
+    pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), JsValue> {
+        self.local.put_keys(url, jwks).map_err(rejected)
+    }
+
+    /// Takes the value of a secret that issuers refer to.
+    #[wasm_bindgen(js_name = putSecret)]
+    pub fn put_secret(&mut self, name: &str, value: &str) {
+        self.local.put_secret(name, value);
+    }
+
+    /// Adds or replaces an API key, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putApiKey)]
+    pub fn put_api_key(&mut self, record: &str) -> Result<(), JsValue> {
+        self.local.put_api_key(ApiKey::parse(record).map_err(problems)?).map_err(rejected)
+    }
+
+    /// Says where the gate runs: `live` or `test`. Throws a sentence.
+    pub fn serve(&mut self, environment: &str) -> Result<(), JsValue> {
+        self.local.serve(environment_of(environment)?);
+        Ok(())
     }
 
     /// Names as `{features, limits, codes, headers, attributes}`: their places are the numbers that decisions speak in.
@@ -124,6 +149,12 @@ impl Gate {
         view.map_or_else(|| String::from("null"), |view| view.to_string())
     }
 
+    /// The credential of the last decision, as JSON text.
+    pub fn credential(&self) -> String {
+        let bearer = self.last.as_ref().and_then(|decision| decision.credential.as_ref());
+        serde_json::to_string(&bearer.map(CredentialView::from)).unwrap_or_else(|_| String::from("null"))
+    }
+
     /// The value of a feature of the last decision, as JSON text.
     pub fn value(&self, index: usize) -> String {
         let answer = self.last.as_ref().and_then(|decision| decision.features.get(index));
@@ -145,6 +176,39 @@ impl Gate {
 #[wasm_bindgen]
 pub fn publish(seed: &str) -> Result<JsValue, JsValue> {
     comfortable(&publication(seed).map_err(problems)?)
+}
+
+/// Makes an API key out of 96 bytes of randomness: `{text, record}`. Throws a sentence.
+#[wasm_bindgen(js_name = issueApiKey)]
+pub fn issue_api_key(tenant: &str, environment: &str, entropy: &[u8], now_ms: f64) -> Result<JsValue, JsValue> {
+    let tenant = TenantId::parse(tenant).ok_or("the tenant is not a tenant id")?;
+    let environment = environment_of(environment)?;
+    let issued = entropy.try_into().ok().and_then(|entropy| ApiKey::issue(tenant, environment, entropy, UnixMillis::from_js(now_ms)));
+    let issued = issued.ok_or("the randomness is none")?;
+    comfortable(&serde_json::json!({ "text": issued.text, "record": api_key_record(&issued.record) }))
+}
+
+/// Verifies an assertion of the gate: its claims. Throws a sentence.
+#[wasm_bindgen(js_name = verifyAssertion)]
+pub fn verify_assertion(token: &str, jwks: &str, audience: &str, now_ms: f64) -> Result<JsValue, JsValue> {
+    let keys = KeySet::parse(jwks).map_err(problems)?;
+    let verified = Assertion::verify(token, &keys, audience, UnixMillis::from_js(now_ms));
+    comfortable(&verified?.claims)
+}
+
+fn environment_of(name: &str) -> Result<Environment, JsValue> {
+    match name {
+        "live" => Ok(Environment::Live),
+        "test" => Ok(Environment::Test),
+        _ => Err("the environment is neither `live` nor `test`".into()),
+    }
+}
+
+fn rejected(rejected: Rejected) -> JsValue {
+    match rejected {
+        Rejected::Problems(list) => problems(list),
+        other => other.to_string().into(),
+    }
 }
 
 fn problems(problems: Problems) -> JsValue {

@@ -23,9 +23,13 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     let reads = matches!(call.method(), "GET" | "HEAD");
     match call.path() {
         "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
+        KEYS if reads => Some(match &config.assertions {
+            Some(assertions) => reply::document(200, &assertions.jwks().to_string()),
+            None => reply::document(200, r#"{"keys":[]}"#),
+        }),
         "/_gate/healthz" if reads => None,
         UI if reads && !config.assets.is_undefined() => None,
-        "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
+        KEYS | "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
         "/_gate/v1/decide" if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         "/_gate/v1/decide" if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
         "/_gate/v1/decide" => None,
@@ -42,6 +46,8 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     }
 }
 
+/// The public key of assertions, for origins.
+const KEYS: &str = "/_gate/jwks.json";
 /// The playground, where there is one.
 const UI: &str = "/_gate/ui";
 

@@ -4,8 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use js_sys::Reflect;
+use subtle::ConstantTimeEq as _;
 use wasm_bindgen::prelude::*;
+use web_sys::console;
 use worker::kv::KvStore;
+
+use super::assertion::Assertions;
+use crate::model::Environment;
 
 /// Bindings and variables, by the names in `wrangler.toml`.
 pub(super) struct Config {
@@ -27,6 +32,12 @@ pub(super) struct Config {
     proxy_secret: Option<String>,
     /// `REGION`: where this deployment runs, for residency.
     pub(super) region: Option<String>,
+    /// `ENVIRONMENT`: `test` where test keys work instead of live ones.
+    pub(super) environment: Environment,
+    /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs what the origin is told.
+    pub(super) assertions: Option<Assertions>,
+    /// All of it, for secrets that the catalog refers to by name.
+    env: JsValue,
 }
 
 thread_local! {
@@ -42,17 +53,36 @@ impl Config {
     fn read(env: &JsValue) -> Self {
         let binding = |name: &str| Reflect::get(env, &name.into()).unwrap_or(JsValue::UNDEFINED);
         let text = |name: &str| binding(name).as_string().filter(|text| !text.is_empty());
+        let upstream_url = text("UPSTREAM_URL").map(|url| url.trim_end_matches('/').to_owned());
+        let audience = text("ASSERTION_AUDIENCE").or_else(|| upstream_url.clone());
+        let environment = match text("ENVIRONMENT").as_deref() {
+            None | Some("live") => Environment::Live,
+            Some("test") => Environment::Test,
+            Some(_) => {
+                console::error_1(&"ENVIRONMENT is neither `live` nor `test`: taken for `live`".into());
+                Environment::Live
+            }
+        };
         Self {
             snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
             ledger: binding("LEDGER"),
             upstream: binding("UPSTREAM"),
-            upstream_url: text("UPSTREAM_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            upstream_url,
             resolver: binding("RESOLVER"),
             assets: binding("ASSETS"),
             operator_token: text("OPERATOR_TOKEN"),
             proxy_secret: text("PROXY_SECRET"),
             region: text("REGION"),
+            environment,
+            assertions: text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience)),
+            env: env.clone(),
         }
+    }
+
+    /// A secret or variable that the catalog refers to. The gate's own are none of its business.
+    pub(super) fn secret(&self, name: &str) -> Option<String> {
+        let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY"].contains(&name);
+        Reflect::get(&self.env, &name.into()).ok()?.as_string().filter(|_| !own)
     }
 
     /// Whether allowed requests go anywhere.
@@ -74,6 +104,5 @@ impl Config {
 /// Compares in time that depends on the length only; an absent secret matches nothing.
 fn matches(secret: Option<&str>, given: Option<&str>) -> bool {
     let (Some(secret), Some(given)) = (secret, given) else { return false };
-    let differing = secret.bytes().zip(given.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
-    secret.len() == given.len() && std::hint::black_box(differing) == 0
+    secret.as_bytes().ct_eq(given.as_bytes()).into()
 }

@@ -57,14 +57,16 @@ const REROUTING = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-metho
 
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
- * whatever spelling an origin may read: many make no difference between `-` and `_`.
+ * whatever spelling an origin may read: many make no difference between `-` and `_`. `cookie`: where tokens are hidden,
+ * the name of the cookie that may hold one, or empty.
  */
-export async function forward(request, upstream, url, removed, added, marks) {
+export async function forward(request, upstream, url, removed, cookie, added, marks) {
   const headers = new Headers(request.headers);
   for (const name of [...headers.keys()]) {
     const plain = name.replaceAll("_", "-");
     if (plain.startsWith("x-tenant-") || REROUTING.includes(plain) || removed.includes(plain)) headers.delete(name);
   }
+  if (cookie !== undefined) hideToken(headers, cookie);
   for (const [name, value] of pairs(added)) headers.set(name, value);
   const bare = request.method === "GET" || request.method === "HEAD";
   if (bare) for (const name of ["content-length", "transfer-encoding"]) headers.delete(name);
@@ -78,6 +80,24 @@ export async function forward(request, upstream, url, removed, added, marks) {
     else marked.headers.set(name, value);
   }
   return marked;
+}
+
+/** Takes the token away: `Authorization: Bearer`, and the cookie of this name, whatever else the header holds. */
+function hideToken(headers, cookie) {
+  if (/^\s*bearer\b/i.test(headers.get("authorization") ?? "")) headers.delete("authorization");
+  const cookies = headers.get("cookie");
+  if (!cookie || cookies === null) return;
+  const others = cookies.split(";").filter((pair) => pair.split("=", 1)[0].trim() !== cookie);
+  if (others.length) headers.set("cookie", others.join(";").trim());
+  else headers.delete("cookie");
+}
+
+/** What an issuer publishes; null where it is longer than `maxBytes`. Follows no redirect. Throws where it fails. */
+export async function fetchKeys(url, maxBytes, timeoutMs) {
+  const init = { headers: { accept: "application/json" }, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) };
+  const response = await fetch(url, init);
+  if (response.status !== 200) throw new Error(`the issuer answered ${response.status}`);
+  return text(response, maxBytes);
 }
 
 /** A page of the gate's own. */

@@ -13,9 +13,12 @@ extern "C" {
         upstream: &JsValue,
         url: &str,
         removed: &JsValue,
+        cookie: Option<&str>,
         added: &str,
         marks: &str,
     ) -> Promise;
+    #[wasm_bindgen(js_name = fetchKeys)]
+    pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
     pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use js_sys::{Array, Promise};
 use rustc_hash::FxHashMap;
+use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Response, console};
@@ -12,6 +13,7 @@ use web_sys::{Response, console};
 use super::call::{self, Call, Resolved};
 use super::config::Config;
 use super::edge;
+use super::keys;
 use super::reply::{self, Failure};
 use crate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
 use crate::ledger::Outcome;
@@ -25,7 +27,7 @@ thread_local! {
 }
 
 /// KV keeps what it read for this long; its shortest.
-const KV_CACHE_S: u64 = 60;
+pub(super) const KV_CACHE_S: u64 = 60;
 
 /// Runs `f` on this isolate's gate.
 pub(super) fn with_gate<T>(f: impl FnOnce(&mut Gate) -> T) -> T {
@@ -114,17 +116,23 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
         if let Some(plan) = tenant.plan() {
             added.push_str(&format!("\nx-tenant-plan\n{plan}"));
         }
+        if let Some(assertions) = &config.assertions {
+            let assertion = assertions.of(tenant, decision.credential.as_ref(), call.now);
+            added.push_str(&format!("\nx-tenant-assertion\n{assertion}"));
+        }
     }
     let mut marks = reply::marks(decision);
     let mut removed = vec![JsValue::from("x-gate-explain"), JsValue::from("x-gate-proxy-secret")];
     let mut query = call.query().to_owned();
+    let mut cookie = None;
     if let Some(plans) = &decision.plans {
         let resolver = plans.resolver();
+        removed.extend(resolver.own_headers().map(|header| header.replace('_', "-").into()));
         for header in resolver.headers() {
-            removed.push(header.replace('_', "-").into());
             // The same URL may answer differently for another tenant: shared caches must know.
             marks.push_str(&format!("vary\n{header}\n"));
         }
+        cookie = resolver.hidden_token().map(Option::unwrap_or_default);
         if let Some(param) = resolver.query_param() {
             query = without(&query, param);
         }
@@ -134,7 +142,7 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{origin}{path}{mark}{query}");
     let removed: Array = removed.into_iter().collect();
-    edge::forward(&call.request, &config.upstream, &url, &removed, &added, &marks)
+    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks)
 }
 
 /// The query without a parameter; what remains stays as it was written.
@@ -143,8 +151,15 @@ fn without(query: &str, param: &str) -> String {
     query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&")
 }
 
-/// Has growing-old snapshots fetched again behind the answer.
+/// Has denials noted, and growing-old snapshots fetched again behind the answer.
 pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
+    let suspicious = matches!(
+        decision.code,
+        Code::Unauthenticated | Code::InsufficientScope | Code::TenantMismatch | Code::TenantAmbiguous | Code::IssuerUnavailable
+    );
+    if suspicious {
+        log_denial(call, &decision);
+    }
     for need in decision.refresh {
         let (config, now) = (Rc::clone(config), call.now);
         call.context.wait_until(&once(need, config, now));
@@ -188,6 +203,22 @@ fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
 }
 
 async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), String> {
+    match need {
+        Need::Keys(url) => {
+            // Without them the gate says so itself: an issuer that is down is not the gate that is down.
+            keys::fetch(need, url, config, now).await;
+            return Ok(());
+        }
+        Need::Secret(name) => {
+            let value = config.secret(name);
+            if value.is_none() {
+                console::error_1(&format!("the catalog refers to a secret `{name}`, which this Worker does not have").into());
+            }
+            with_gate(|gate| gate.snapshots.put_secret(name, value.as_deref()));
+            return Ok(());
+        }
+        _ => {}
+    }
     let kv = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
     let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.map_err(|error| error.to_string())?;
     with_gate(|gate| {
@@ -237,6 +268,20 @@ async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Option<Outcome
     let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body)).await;
     let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
+}
+
+/// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
+fn log_denial(call: &Call, decision: &Decision) {
+    let line = json!({
+        "event": "denied",
+        "code": decision.code,
+        "reason": decision.reason,
+        "method": call.method(),
+        "host": call.host(),
+        "path": call.path(),
+        "catalog": decision.plans.as_ref().map(|plans| plans.catalog().version),
+    });
+    console::warn_1(&line.to_string().into());
 }
 
 fn log(need: &Need, reason: &str) {

@@ -5,10 +5,12 @@
 //! the ledger counts, and an upstream make it wait.
 
 mod api;
+mod assertion;
 mod call;
 mod config;
 mod edge;
 mod isolate;
+mod keys;
 mod ledger;
 mod reply;
 
@@ -27,6 +29,7 @@ fn fault(asked: Option<&str>, here: &str) {
 #[wasm_bindgen]
 pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
     let config = config::load(env);
+    isolate::with_gate(|gate| gate.serve(config.environment));
     let Some(call) = Call::read(request, context, &config) else {
         return reply::unreadable().into();
     };

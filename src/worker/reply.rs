@@ -7,14 +7,16 @@ use super::call::Call;
 use super::edge;
 use crate::gate::{Code, Decision};
 use crate::model::{Problems, UnixMillis};
-use crate::wire::{DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s};
+use crate::wire::{DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s, www_authenticate};
 
 /// The answer to a request that is not forwarded: the decision, or the error.
 pub(super) fn decision(call: &Call, decision: &Decision) -> Response {
     if decision.allowed() || call.explain {
         return respond(decision.code.status(), JSON, Some(decision), "", &json(decision));
     }
-    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
+    let challenge = www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}"));
+    let header = challenge.unwrap_or_default();
+    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &header)
 }
 
 /// The decision as the decision API gives it: 200, whatever was decided.
@@ -68,7 +70,7 @@ impl Failure {
         Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes POST", header: "allow: POST" };
     pub(super) const UNAUTHENTICATED: Self = Self {
         status: 401,
-        code: "UNAUTHENTICATED",
+        code: Code::Unauthenticated.as_str(),
         message: "this endpoint needs the operator's token as `Authorization: Bearer`",
         header: "www-authenticate: Bearer realm=\"tenantgate\"",
     };

@@ -7,11 +7,13 @@ import { difference, vectors } from "../worker/harness.mjs";
 
 const at = (step) => ({ now: step.at ? Date.parse(step.at) : 1_780_000_000_000 });
 
+const open = ({ catalog, tenants, keys, secrets, api_keys }) => new Gate(catalog, tenants, { keys, secrets, apiKeys: api_keys });
+
 for (const file of await vectors()) {
   test(`${file.name}: ${file.about}`, async (t) => {
     for (const one of file.cases) {
       await t.test(one.name, () => {
-        const gate = new Gate(file.catalog, file.tenants);
+        const gate = open(file);
         for (const step of one.steps ?? [one]) {
           assert.equal(difference(step.expect, gate.ask(step.ask, at(step))), undefined);
         }
@@ -22,7 +24,7 @@ for (const file of await vectors()) {
 
   test(`${file.name}: \`decide\` says the same as \`ask\``, () => {
     for (const one of file.cases) {
-      const [quick, full] = [new Gate(file.catalog, file.tenants), new Gate(file.catalog, file.tenants)];
+      const [quick, full] = [open(file), open(file)];
       for (const step of one.steps ?? [one]) {
         // What only operators and tools ask for has no short form.
         if (["tenant", "limits", "custom", "all_features", "look"].some((name) => name in step.ask)) continue;
@@ -31,6 +33,7 @@ for (const file of await vectors()) {
         const { decision } = full.ask(step.ask, at(step));
         assert.equal(short.code, decision.code, one.name);
         assert.deepEqual(short.tenant, decision.tenant && { id: decision.tenant.id, slug: decision.tenant.slug, plan: decision.tenant.plan }, one.name);
+        assert.deepEqual(short.credential, decision.credential ?? null, one.name);
         const told = Object.entries(decision.features).map(([key, { value, enabled, tier }]) => [key, { value, enabled, tier }]);
         assert.deepEqual(short.features, Object.fromEntries(told), one.name);
         assert.deepEqual(short.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), decision.limits.map(({ key, used, remaining }) => ({ key, used, remaining })), one.name);
