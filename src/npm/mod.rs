@@ -183,7 +183,10 @@ pub fn publish(seed: &str) -> Result<JsValue, JsValue> {
 pub fn issue_api_key(tenant: &str, environment: &str, entropy: &[u8], now_ms: f64) -> Result<JsValue, JsValue> {
     let tenant = TenantId::parse(tenant).ok_or("the tenant is not a tenant id")?;
     let environment = environment_of(environment)?;
-    let issued = entropy.try_into().ok().and_then(|entropy| ApiKey::issue(tenant, environment, entropy, UnixMillis::from_js(now_ms)));
+    let issued = entropy
+        .try_into()
+        .ok()
+        .and_then(|entropy| ApiKey::issue(tenant, environment, entropy, UnixMillis::from_js(now_ms)));
     let issued = issued.ok_or("the randomness is none")?;
     comfortable(&serde_json::json!({ "text": issued.text, "record": api_key_record(&issued.record) }))
 }

@@ -22,7 +22,9 @@ impl Assertions {
     /// `None`: the key is none, which stands in the log. An origin that insists on assertions then refuses everything.
     pub(super) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
         let Some(signer) = Signer::from_pem(pem) else {
-            console::error_1(&"ASSERTION_KEY is no Ed25519 key in PEM (`BEGIN PRIVATE KEY`): nothing is asserted".into());
+            console::error_1(
+                &"ASSERTION_KEY is no Ed25519 key in PEM (`BEGIN PRIVATE KEY`): nothing is asserted".into(),
+            );
             return None;
         };
         let audience = audience.unwrap_or_else(|| String::from("upstream"));

@@ -155,7 +155,11 @@ fn without(query: &str, param: &str) -> String {
 pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     let suspicious = matches!(
         decision.code,
-        Code::Unauthenticated | Code::InsufficientScope | Code::TenantMismatch | Code::TenantAmbiguous | Code::IssuerUnavailable
+        Code::Unauthenticated
+            | Code::InsufficientScope
+            | Code::TenantMismatch
+            | Code::TenantAmbiguous
+            | Code::IssuerUnavailable
     );
     if suspicious {
         log_denial(call, &decision);
@@ -212,7 +216,9 @@ async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), Strin
         Need::Secret(name) => {
             let value = config.secret(name);
             if value.is_none() {
-                console::error_1(&format!("the catalog refers to a secret `{name}`, which this Worker does not have").into());
+                console::error_1(
+                    &format!("the catalog refers to a secret `{name}`, which this Worker does not have").into(),
+                );
             }
             with_gate(|gate| gate.snapshots.put_secret(name, value.as_deref()));
             return Ok(());

@@ -9,9 +9,7 @@ use super::config::Config;
 use super::edge;
 use super::isolate::{KV_CACHE_S, with_gate};
 use crate::gate::Need;
-use crate::model::bounds::{
-    JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES,
-};
+use crate::model::bounds::{JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES};
 use crate::model::{KeySet, UnixMillis};
 
 /// Published keys, and when they were fetched.

@@ -7,7 +7,9 @@ use super::call::Call;
 use super::edge;
 use crate::gate::{Code, Decision};
 use crate::model::{Problems, UnixMillis};
-use crate::wire::{DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s, www_authenticate};
+use crate::wire::{
+    DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s, www_authenticate,
+};
 
 /// The answer to a request that is not forwarded: the decision, or the error.
 pub(super) fn decision(call: &Call, decision: &Decision) -> Response {
