@@ -8,7 +8,7 @@ use std::path::Path;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 use tenantgate::gate::Code;
-use tenantgate::model::{Catalog, Tenant, parse_seed};
+use tenantgate::model::{ApiKey, Catalog, Tenant, parse_seed};
 use tenantgate::wire::{DecideBody, DecisionView, ErrorView};
 
 fn committed(path: &str, document: &Value) {
@@ -30,6 +30,7 @@ fn schema<T: JsonSchema>() -> Value {
 fn schemas() {
     committed("pkg/schema/catalog.json", &schema::<Catalog>());
     committed("pkg/schema/tenant.json", &schema::<Tenant>());
+    committed("pkg/schema/api_key.json", &schema::<ApiKey>());
     committed("pkg/schema/decide.json", &schema::<DecideBody>());
     committed("pkg/schema/decision.json", &schema::<DecisionView<'_>>());
 }
@@ -69,6 +70,110 @@ fn the_schemas_accept_the_demo_and_refuse_what_the_reader_refuses() {
         document.as_object_mut().unwrap().extend(broken.as_object().unwrap().clone());
         assert!(Tenant::parse(&document.to_string()).is_err(), "{broken}");
         assert!(!tenant.is_valid(&document), "{broken}");
+    }
+}
+
+fn with_issuer(changes: Value) -> Value {
+    let mut issuer = json!({ "issuer": "https://id.example", "audience": ["api"], "algorithms": ["ES256"], "tenants": "all", "jwks_url": "https://id.example/keys" });
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            issuer.as_object_mut().unwrap().remove(name)
+        } else {
+            issuer.as_object_mut().unwrap().insert(name.clone(), value.clone())
+        };
+    }
+    json!({ "version": 1, "resolution": { "strategies": [{ "strategy": "jwt" }] }, "plans": { "p@1": {} }, "issuers": { "main": issuer } })
+}
+
+/// What is wrong with an issuer is said with its path: a mistake here is a door.
+#[test]
+fn issuers_are_refused_with_paths() {
+    assert_eq!(Catalog::parse(&with_issuer(json!({})).to_string()).err(), None);
+    let ec = json!({ "kty": "EC", "crv": "P-256", "kid": "k", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" });
+    let mut other_curve = ec.clone();
+    other_curve["crv"] = json!("secp256k1");
+    let mut off_curve = ec.clone();
+    off_curve["y"] = ec["x"].clone();
+    let mut private = ec.clone();
+    private["d"] = json!("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI");
+    let held = |key: &Value| json!({ "jwks_url": null, "keys": [key] });
+    for (changes, path) in [
+        (json!({ "issuer": "" }), "issuer"),
+        (json!({ "issuer": null }), "issuer"),
+        (json!({ "audience": [] }), "audience"),
+        (json!({ "audience": null }), "audience"),
+        (json!({ "audience": [""] }), "audience"),
+        (json!({ "algorithms": [] }), "algorithms"),
+        (json!({ "algorithms": ["none"] }), "algorithms[0]"),
+        (json!({ "algorithms": ["ES256K"] }), "algorithms[0]"),
+        (json!({ "algorithms": ["ES256", "HS256"] }), "algorithms"),
+        (json!({ "algorithms": ["HS256"] }), "jwks_url"),
+        (json!({ "tenants": null }), "tenants"),
+        (json!({ "tenants": [] }), "tenants"),
+        (json!({ "tenants": "*" }), "tenants"),
+        (json!({ "tenants": { "prefix": "t_acme" } }), "tenants.prefix"),
+        (json!({ "tenants": { "prefix": "" } }), "tenants.prefix"),
+        (json!({ "jwks_url": "http://id.example/keys" }), "jwks_url"),
+        (json!({ "jwks_url": "http://localhost.evil.example/keys" }), "jwks_url"),
+        (json!({ "jwks_url": "https://id.example@evil.example/keys" }), "jwks_url"),
+        (json!({ "jwks_url": "file:///etc/keys" }), "jwks_url"),
+        (json!({ "jwks_url": null }), "keys"),
+        (json!({ "keys": [{ "jwk": ec }] }), "keys"),
+        (json!({ "leeway_ms": 300_001 }), "leeway_ms"),
+        (json!({ "typ": "" }), "typ"),
+        (json!({ "tenant_claim": "" }), "tenant_claim"),
+        (held(&json!({})), "keys[0]"),
+        (held(&json!({ "jwk": ec, "secret": "S" })), "keys[0]"),
+        (held(&json!({ "jwk": other_curve })), "keys[0].jwk.kty"),
+        (held(&json!({ "jwk": off_curve })), "keys[0].jwk"),
+        (held(&json!({ "jwk": private })), "keys[0].jwk.d"),
+        (held(&json!({ "pem": "-----BEGIN PRIVATE KEY-----" })), "keys[0].pem"),
+        (held(&json!({ "secret": "S" })), "keys[0]"),
+        (
+            json!({ "jwks_url": null, "algorithms": ["HS256"], "keys": [{ "secret": "the secret itself" }] }),
+            "keys[0].secret",
+        ),
+        (
+            json!({ "jwks_url": null, "algorithms": ["HS256"], "keys": [{ "secret": "A" }, { "secret": "B" }] }),
+            "keys[0]",
+        ),
+        (json!({ "jwks_url": null, "keys": [{ "jwk": ec }, { "jwk": ec }] }), "keys[1]"),
+    ] {
+        let problems = Catalog::parse(&with_issuer(changes.clone()).to_string()).expect_err(&changes.to_string());
+        let path = format!("$.issuers.main.{path}");
+        assert!(problems.0.iter().any(|problem| problem.path == path), "{changes}: {problems}");
+    }
+    // A secret that was written into the catalog by mistake is not repeated in what is printed of it.
+    let leaked =
+        with_issuer(json!({ "jwks_url": null, "algorithms": ["HS256"], "keys": [{ "secret": "hunter2 hunter2" }] }));
+    let said = Catalog::parse(&leaked.to_string()).unwrap_err().to_string();
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn api_keys_are_refused_with_paths() {
+    let good = json!({ "id": "0123456789abcdef", "tenant": "t_acme", "hash": "ab".repeat(32), "created_at": "2026-11-22T12:00:00Z", "epoch": 1 });
+    let schema = jsonschema::validator_for(&schema::<ApiKey>()).unwrap();
+    assert_eq!(ApiKey::parse(&good.to_string()).err(), None);
+    assert!(schema.is_valid(&good));
+    for (name, value) in [
+        ("id", json!("short")),
+        ("id", json!("../../catalog000")),
+        ("tenant", json!("not a tenant")),
+        ("hash", json!("AB".repeat(32))),
+        ("hash", json!("ab".repeat(31))),
+        ("environment", json!("prod")),
+        ("scopes", json!(["a b"])),
+        ("created_at", json!("yesterday")),
+        ("key", json!("tg_live_…")),
+    ] {
+        let mut broken = good.clone();
+        broken[name] = value;
+        let problems = ApiKey::parse(&broken.to_string()).expect_err(&broken.to_string());
+        assert!(
+            problems.0.iter().any(|problem| problem.path.starts_with(&format!("$.{name}"))),
+            "{broken}: {problems}"
+        );
     }
 }
 
@@ -116,6 +221,11 @@ fn openapi() {
                 "operationId": "health",
                 "summary": "Whether a catalog is held.",
                 "responses": { "200": { "description": "It is." }, "503": { "description": "None can be had." } },
+            } },
+            "/_gate/jwks.json": { "get": {
+                "operationId": "keys",
+                "summary": "The public key of `X-Tenant-Assertion`, for origins: a JWK set (RFC 7517), empty without `ASSERTION_KEY`.",
+                "responses": { "200": { "description": "The set." } },
             } },
             "/_gate/openapi.json": { "get": {
                 "operationId": "openapi",

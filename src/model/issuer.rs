@@ -120,10 +120,9 @@ impl Read for IssuerKey {
             (None, Some(pem), None) => r.at("pem", |r| PublicKey::read_pem(&pem, kid, r)).map(Self::Public),
             (None, None, Some(name)) if is_secret_name(&name) => Some(Self::Secret { kid, name }),
             (None, None, Some(name)) => r.at("secret", |r| {
-                r.unexpected(
-                    &name.into(),
-                    "the name of a secret: upper-case letters, digits, `_`; never the secret itself",
-                )
+                // It may be the secret itself, which is not to be printed.
+                let expected = "upper-case letters, digits, `_`; never the secret itself";
+                r.refuse(format!("no name of a secret ({} bytes)", name.len()), expected)
             }),
             _ => r.refuse("a key", "one of `jwk` (which has its own `kid`), `pem`, `secret`"),
         }

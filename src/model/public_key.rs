@@ -165,6 +165,14 @@ impl PublicKey {
     }
 
     fn checked(self, r: &mut Reader) -> Option<Self> {
+        let on_curve = match &self.material {
+            Material::P256(point) => p256::PublicKey::from_sec1_bytes(point).is_ok(),
+            Material::P384(point) => p384::PublicKey::from_sec1_bytes(point).is_ok(),
+            Material::Rsa { .. } | Material::Ed25519(_) => true,
+        };
+        if !on_curve {
+            return r.refuse("a point beside the curve", "a point of the curve");
+        }
         match self.algorithm {
             Some(algorithm) if !self.verifies(algorithm) => {
                 r.at("alg", |r| r.refuse(format!("`{}`", algorithm.as_str()), "an algorithm of this kind of key"))

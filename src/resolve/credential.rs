@@ -62,5 +62,8 @@ fn cookie_value<'a>(cookies: &'a str, name: &str) -> Result<Option<&'a str>, Ref
     let pairs = cookies.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
     let mut values = pairs.filter(|(key, _)| key.trim_end_matches([' ', '\t']) == name).map(|(_, value)| value);
     let first = values.next();
-    if values.next().is_some() { Err(Refusal::Repeated(StrategyKind::Jwt)) } else { Ok(first) }
+    // What is left where somebody has signed out shows nothing.
+    // What is left where somebody has signed out shows nothing.
+    let shown = first.filter(|token| !token.is_empty());
+    if values.next().is_some() { Err(Refusal::Repeated(StrategyKind::Jwt)) } else { Ok(shown) }
 }

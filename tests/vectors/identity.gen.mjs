@@ -286,6 +286,9 @@ add("cookie and header say the same", { headers: { ...is, cookie: `session=${fin
 add("cookie and header say different things", { headers: { ...is, cookie: `session=${await token({ tenant_id: "t_victim" })}` } }, denied(400, "TENANT_AMBIGUOUS"));
 add("a cookie with another name", { headers: { cookie: `xsession=${fine}; session2=${fine}` } }, wanting);
 add("a broken cookie", { headers: { cookie: `session=${flip(fine)}` } }, refused);
+add("an empty cookie, as signing out leaves it", { headers: { cookie: "session=; theme=dark" } }, wanting);
+add("an empty cookie beside a token", { headers: { ...is, cookie: "session=" } }, allowed("t_acme"));
+add("an empty cookie beside another one", { headers: { cookie: `session=; session=${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
 add("very long cookies", { headers: { cookie: "a=b; ".repeat(4000) } }, denied(400, "BAD_REQUEST"));
 
 // API keys.

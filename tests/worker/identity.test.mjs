@@ -1,0 +1,331 @@
+// Credentials on real parts: an issuer over HTTP, KV, workerd, an origin that sees what is left.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { after, before, beforeEach, describe, test } from "node:test";
+import * as jose from "jose";
+import { issueApiKey, verifyAssertion } from "../../pkg/node.js";
+import { OPERATOR, worker } from "./harness.mjs";
+import { AUDIENCE, issuer } from "./issuer.mjs";
+
+const MINUTE = 60_000;
+const bearer = (token) => ({ authorization: `Bearer ${token}` });
+const code = async (response) => (await response.json()).error?.code ?? "ALLOWED";
+
+const seed = (changes = {}, more = {}) => ({
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "jwt", cookie_name: "session" }, { strategy: "api_key" }, { strategy: "header" }] },
+    routes: [{ path: "/write", scopes: ["api.write"] }, { path: "/keys", auth: "api_key" }, { path: "/public", access: "public" }],
+    plans: { "free@1": {} },
+    ...changes,
+  },
+  tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }, { id: "t_victim", slug: "victim", plan: "free@1" }],
+  ...more,
+});
+
+describe("published keys", () => {
+  let source, gate;
+  beforeEach(async () => { source = await issuer(); });
+  const start = async (more) => { gate = await worker({ seed: seed({ issuers: { main: source.entry } }, more) }); };
+  const call = async (token) => gate.send("/", { headers: bearer(token) });
+  const inKv = (ageMs, keys = [...source.keys.values()].map(({ jwk }) => jwk)) =>
+    gate.kv.put(`jwks:${source.url}`, JSON.stringify({ fetched_at: Date.now() - ageMs, jwks: { keys } }));
+  const stop = () => Promise.all([gate.stop(), source.stop()]);
+
+  test("are fetched once for many requests, and left in KV for other isolates", async () => {
+    await start();
+    let go;
+    source.state.wait = new Promise((resolve) => { go = resolve; });
+    const token = await source.sign("t_acme");
+    const calls = Array.from({ length: 50 }, () => call(token));
+    while (!source.state.requests) await new Promise(setImmediate);
+    go();
+    assert.deepEqual([...new Set((await Promise.all(calls)).map(({ status }) => status))], [200]);
+    assert.equal(source.state.requests, 1);
+    const kept = JSON.parse(await gate.kv.get(`jwks:${source.url}`));
+    assert.deepEqual(kept.jwks.keys.map(({ kid }) => kid), ["k1"]);
+    assert(Math.abs(Date.now() - kept.fetched_at) < MINUTE);
+    await stop();
+  });
+
+  test("of another isolate serve without asking the issuer", async () => {
+    await start();
+    await inKv(MINUTE);
+    assert.equal((await call(await source.sign("t_acme"))).status, 200);
+    assert.equal(source.state.requests, 0);
+    await stop();
+  });
+
+  test("are asked for once, whatever names tokens invent", async () => {
+    await start();
+    await inKv(MINUTE);
+    assert.equal((await call(await source.sign("t_acme"))).status, 200);
+    const [head, claims, signature] = (await source.sign("t_victim")).split(".");
+    const header = JSON.parse(Buffer.from(head, "base64url"));
+    const invented = (kid) => [Buffer.from(JSON.stringify({ ...header, kid })).toString("base64url"), claims, signature].join(".");
+    for (let round = 0; round < 20; round++) {
+      const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => call(invented(`${round}-${i}`))));
+      assert.deepEqual([...new Set(answers.map(({ status }) => status))], [401]);
+    }
+    assert.equal(source.state.requests, 1);
+    await stop();
+  });
+
+  test("with a new key are found by the first token that it signed", async () => {
+    await start();
+    await inKv(MINUTE);
+    await source.add("k2");
+    const token = await source.sign("t_acme", {}, { kid: "k2", key: source.keys.get("k2").privateKey });
+    assert.equal((await call(token)).status, 200);
+    assert.equal(source.state.requests, 1);
+    await stop();
+  });
+
+  test("serve for a day while the issuer is down, and no longer", async () => {
+    await start();
+    source.state.status = 500;
+    await inKv(23 * 60 * MINUTE);
+    const token = await source.sign("t_acme");
+    assert.equal((await call(token)).status, 200);
+    assert(gate.log.some((line) => line.includes("the issuer answered 500")), "the operator hears of it");
+    await gate.stop();
+
+    const { key, record } = issueApiKey({ tenant: "t_acme" });
+    await start({ api_keys: [record] });
+    await inKv(25 * 60 * MINUTE);
+    const refused = await call(token);
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get("retry-after"), "5");
+    assert.equal(await code(refused), "ISSUER_UNAVAILABLE");
+    assert.equal((await gate.send("/", { headers: { "x-api-key": key } })).status, 200, "who needs no issuer is served");
+    source.state.status = 200;
+    assert.equal((await call(token)).status, 503, "it is not asked again at once");
+    await stop();
+  });
+
+  for (const [what, state] of [
+    ["a redirect", { status: 302, headers: { location: "https://attacker.example/keys" } }],
+    ["more than 128 KiB", { body: JSON.stringify({ keys: [], padding: "x".repeat(200_000) }) }],
+    ["no JSON", { body: "<html>" }],
+    ["no set of keys", { body: "[]" }],
+    ["a server error", { status: 503 }],
+  ]) {
+    test(`that are ${what} are none`, async () => {
+      await start();
+      Object.assign(source.state, state);
+      assert.equal(await code(await call(await source.sign("t_acme"))), "ISSUER_UNAVAILABLE");
+      assert(gate.log.some((line) => line.includes(source.url)), gate.log.join("\n"));
+      await stop();
+    });
+  }
+
+  test("that are weak or doubtful are left out, and the log says so", async () => {
+    await start();
+    const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
+    const weak = { ...publicKey.export({ format: "jwk" }), kid: "weak", alg: "RS256" };
+    const good = source.keys.get("k1").jwk;
+    source.state.body = JSON.stringify({ keys: [weak, { ...good, kid: "enc", use: "enc" }, { ...good, kid: "twin" }, { ...good, kid: "twin" }, good] });
+    assert.equal((await call(await source.sign("t_acme"))).status, 200);
+    for (const kid of ["enc", "twin"]) assert.equal((await call(await source.sign("t_acme", {}, { kid }))).status, 401, kid);
+    assert(privateKey);
+    assert(gate.log.filter((line) => line.includes("left out")).length >= 3, gate.log.join("\n"));
+    await stop();
+  });
+});
+
+describe("what a caller is told, and what the operator is", () => {
+  let source, gate, keys;
+  before(async () => {
+    source = await issuer();
+    keys = { live: issueApiKey({ tenant: "t_acme", scopes: ["api.read"] }), test: issueApiKey({ tenant: "t_acme", environment: "test" }) };
+    gate = await worker({ seed: seed({ issuers: { main: source.entry } }, { api_keys: [keys.live.record, keys.test.record] }) });
+  });
+  after(() => Promise.all([gate.stop(), source.stop()]));
+
+  test("without a credential: how to bring one", async () => {
+    const response = await gate.send("/");
+    assert.equal(response.status, 401);
+    assert.equal(response.headers.get("www-authenticate"), 'Bearer realm="tenantgate", ApiKey realm="tenantgate"');
+    assert.equal(await code(response), "UNAUTHENTICATED");
+    assert.equal((await gate.send("/keys")).headers.get("www-authenticate"), 'ApiKey realm="tenantgate"');
+  });
+
+  test("with a bad token: that it is bad, and not why; the log says why, and not the token", async () => {
+    const token = await source.sign("t_acme", { exp: 1_000_000_000, secret_claim: "do-not-log" });
+    const bodies = [];
+    for (const bad of [token, `${token.slice(0, -10)}AAAAAAAAAA`, "x.y.z", "x"]) {
+      const response = await gate.send("/", { headers: bearer(bad) });
+      assert.equal(response.status, 401);
+      assert.match(response.headers.get("www-authenticate"), /^Bearer realm="tenantgate", error="invalid_token"/);
+      bodies.push(await response.text());
+    }
+    assert.equal(new Set(bodies).size, 1, "all refusals look the same");
+    const denied = gate.log.filter((line) => line.includes('"denied"')).map((line) => JSON.parse(line));
+    assert(denied.some(({ code, reason, path }) => code === "UNAUTHENTICATED" && reason === "the token has expired" && path === "/"));
+    assert(denied.some(({ reason }) => reason === "the token has no three parts"));
+    for (const part of token.split(".")) assert(!gate.log.some((line) => line.includes(part)));
+    assert(!gate.log.some((line) => line.includes("do-not-log")));
+  });
+
+  test("without the scope: which one", async () => {
+    for (const headers of [bearer(await source.sign("t_acme", { scope: "api.read" })), { "x-api-key": keys.live.key }]) {
+      const response = await gate.send("/write", { headers });
+      assert.equal(response.status, 403);
+      assert.match(response.headers.get("www-authenticate"), /error="insufficient_scope", scope="api.write"/);
+      assert.equal(await code(response), "INSUFFICIENT_SCOPE");
+    }
+    assert.equal((await gate.send("/write", { headers: bearer(await source.sign("t_acme", { scope: "api.read api.write" })) })).status, 200);
+  });
+
+  test("as problem+json where the client asks for it", async () => {
+    const response = await gate.send("/", { headers: { accept: "application/problem+json" } });
+    assert.equal(response.headers.get("content-type"), "application/problem+json");
+    assert.equal((await response.json()).type, "urn:tenantgate:error:UNAUTHENTICATED");
+    assert.match(response.headers.get("www-authenticate"), /^Bearer/);
+  });
+
+  test("with a good one: as whom, and not what is secret", async () => {
+    const response = await gate.send("/", { headers: { "x-api-key": keys.live.key } });
+    const decision = await response.json();
+    assert.deepEqual(decision.credential, { kind: "api_key", key: keys.live.record.id, tenant: "t_acme", scopes: ["api.read"] });
+    const token = await (await gate.send("/", { headers: bearer(await source.sign("t_acme", { scope: "a b" })) })).json();
+    assert.deepEqual(token.credential, { kind: "jwt", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: ["a", "b"] });
+  });
+
+  test("the explanation for the operator says why", async () => {
+    const response = await gate.send("/", { headers: { ...bearer("x.y.z"), "x-gate-explain": OPERATOR } });
+    const { trace } = await response.json();
+    assert.equal(trace.at(-1).stage, "credential");
+    assert.equal(trace.at(-1).passed, false);
+  });
+
+  test("a test key works where ENVIRONMENT is test, and a live one does not", async () => {
+    const testing = await worker({ seed: seed({ issuers: { main: source.entry } }, { api_keys: [keys.live.record, keys.test.record] }), bindings: { ENVIRONMENT: "test" } });
+    const status = async (where, key) => (await where.send("/", { headers: { "x-api-key": key } })).status;
+    assert.deepEqual([await status(testing, keys.test.key), await status(testing, keys.live.key)], [200, 401]);
+    assert.deepEqual([await status(gate, keys.test.key), await status(gate, keys.live.key)], [401, 200]);
+    await testing.stop();
+  });
+});
+
+describe("secrets", () => {
+  const text = "a secret of thirty-two bytes or more";
+  const hmac = (secret, name) => new jose.SignJWT({ iss: "own", aud: AUDIENCE, tenant_id: "t_acme", exp: Math.floor(Date.now() / 1000) + 60 })
+    .setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret ?? name));
+  const own = (name) => seed({ issuers: { own: { issuer: "own", audience: [AUDIENCE], algorithms: ["HS256"], tenants: "all", keys: [{ secret: name }] } } });
+
+  test("of the Worker verify what they signed", async () => {
+    const gate = await worker({ seed: own("JWT_SECRET"), bindings: { JWT_SECRET: text } });
+    assert.equal((await gate.send("/", { headers: bearer(await hmac(text)) })).status, 200);
+    assert.equal((await gate.send("/", { headers: bearer(await hmac("another secret of thirty-two bytes")) })).status, 401);
+    await gate.stop();
+  });
+
+  test("that are missing, too short or the gate's own verify nothing", async () => {
+    for (const [name, bindings] of [["JWT_SECRET", {}], ["JWT_SECRET", { JWT_SECRET: "short" }], ["OPERATOR_TOKEN", {}], ["PROXY_SECRET", { PROXY_SECRET: text }]]) {
+      const gate = await worker({ seed: own(name), bindings });
+      const token = await hmac(bindings[name] ?? OPERATOR);
+      assert.equal(await code(await gate.send("/", { headers: bearer(token) })), "ISSUER_UNAVAILABLE", name);
+      await gate.stop();
+    }
+  });
+});
+
+// Answers with the headers that it was sent.
+const origin = `export default { async fetch(request) { return Response.json(Object.fromEntries(request.headers)); } }`;
+
+describe("in front of an origin", () => {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const bindings = { ASSERTION_KEY: privateKey.export({ type: "pkcs8", format: "pem" }), ASSERTION_AUDIENCE: "https://origin.example.com" };
+  let source, gate, key;
+  const start = async (strategies, more = {}) => {
+    const changed = seed({ issuers: { main: source.entry }, ...(strategies && { resolution: { strategies } }) }, { api_keys: [key.record] });
+    return worker({ seed: changed, origin, bindings, ...more });
+  };
+  const seen = async (where, headers, path = "/") => {
+    const response = await where.send(path, { headers });
+    assert.equal(response.status, 200);
+    return response.json();
+  };
+  before(async () => {
+    source = await issuer();
+    key = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
+    gate = await start();
+  });
+  after(() => Promise.all([gate.stop(), source.stop()]));
+
+  test("credentials stay with the gate; what is not a credential goes on", async () => {
+    const token = await source.sign("t_acme");
+    const byToken = await seen(gate, { ...bearer(token), cookie: `theme=dark; session=${token}; lang=en`, "x-request-id": "7" });
+    assert.equal(byToken.authorization, undefined);
+    assert.equal(byToken.cookie, "theme=dark; lang=en");
+    assert.equal(byToken["x-request-id"], "7");
+    const byKey = await seen(gate, { "x-api-key": key.key, "x_api_key": key.key, cookie: "session=; a=b" });
+    assert(!JSON.stringify(byKey).includes(key.key));
+    assert.equal(byKey.cookie, "a=b");
+  });
+
+  test("other schemes of Authorization are the origin's business", async () => {
+    const headers = { authorization: "Basic eDp5", "x-api-key": key.key };
+    assert.equal((await seen(gate, headers)).authorization, "Basic eDp5");
+  });
+
+  test("with `forward: true` the token goes on", async () => {
+    const open = await start([{ strategy: "jwt", cookie_name: "session", forward: true }, { strategy: "api_key" }]);
+    const token = await source.sign("t_acme");
+    assert.equal((await seen(open, bearer(token))).authorization, `Bearer ${token}`);
+    assert.equal((await seen(open, { cookie: `session=${token}` })).cookie, `session=${token}`);
+    await open.stop();
+  });
+
+  test("the origin can verify the tenant by itself", async () => {
+    const headers = await seen(gate, { ...bearer(await source.sign("t_acme")), "x-tenant-assertion": "e30.e30.AA" });
+    const assertion = headers["x-tenant-assertion"];
+    const keys = await (await gate.send("/_gate/jwks.json")).json();
+    // By a library that knows nothing of the gate.
+    const { payload, protectedHeader } = await jose.jwtVerify(assertion, jose.createLocalJWKSet(keys), { issuer: "tenantgate", audience: "https://origin.example.com", typ: "tenant+jwt", requiredClaims: ["exp"] });
+    assert.equal(protectedHeader.alg, "EdDSA");
+    assert.equal(payload.sub, "t_acme");
+    assert.deepEqual(payload.credential, { kind: "jwt", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: [] });
+    assert(payload.exp - payload.iat <= 60);
+    // By the helper.
+    const good = { keys, audience: "https://origin.example.com" };
+    assert.equal(verifyAssertion(assertion, good).sub, "t_acme");
+    const [head, claims, signature] = assertion.split(".");
+    const forged = Buffer.from(JSON.stringify({ ...payload, sub: "t_victim" })).toString("base64url");
+    const { publicKey } = generateKeyPairSync("ed25519");
+    const foreign = { keys: [{ ...publicKey.export({ format: "jwk" }), kid: keys.keys[0].kid }] };
+    for (const [what, token, how] of [
+      ["forged", `${head}.${forged}.${signature}`, good], ["for another origin", assertion, { ...good, audience: "https://other.example.com" }],
+      ["late", assertion, { ...good, now: Date.now() + 61_000 }], ["by another key", assertion, { ...good, keys: foreign }],
+      ["a token of the issuer", await source.sign("t_acme"), { ...good, keys: { keys: [source.keys.get("k1").jwk] } }],
+      ["absent", undefined, good], ["empty", "", good], ["unsigned", `${head}.${claims}.`, good],
+    ]) {
+      assert.throws(() => verifyAssertion(token, how), (error) => error instanceof Error && error.message.length > 10, what);
+    }
+  });
+
+  test("a public route carries no assertion, and none of the client's", async () => {
+    const headers = await seen(gate, { "x-tenant-assertion": "e30.e30.AA", "x-tenant-id": "acme" }, "/public");
+    assert.deepEqual(Object.keys(headers).filter((name) => name.startsWith("x-tenant")), []);
+  });
+
+  test("each caller has an assertion of its own", async () => {
+    const read = async (headers) => jose.decodeJwt((await seen(gate, headers))["x-tenant-assertion"]);
+    const [a, b, c] = [
+      await read(bearer(await source.sign("t_acme", { sub: "alice" }))), await read(bearer(await source.sign("t_acme", { sub: "bob" }))),
+      await read({ "x-api-key": key.key }),
+    ];
+    assert.deepEqual([a.credential.subject, b.credential.subject, c.credential.key], ["alice", "bob", key.record.id]);
+    assert.equal((await read(bearer(await source.sign("t_victim")))).sub, "t_victim");
+  });
+
+  test("a key that is none is told to the operator, and nothing is asserted", async () => {
+    const without = await start(undefined, { bindings: { ASSERTION_KEY: "no key" } });
+    assert.equal((await seen(without, { "x-api-key": key.key }))["x-tenant-assertion"], undefined);
+    assert(without.log.some((line) => line.includes("ASSERTION_KEY")));
+    assert.deepEqual(await (await without.send("/_gate/jwks.json")).json(), { keys: [] });
+    await without.stop();
+  });
+});
