@@ -45,14 +45,15 @@ export const publish = (seed) => reading(() => publishBinding(text(seed)));
  * @param {{tenant: string, environment?: "live" | "test", scopes?: string[], name?: string, expires_at?: string}} options
  *   `environment`: default `live`
  * @returns {{key: string, record: object}}
+ * @throws {DocumentError} with every problem of the record
  * @throws {Error} the tenant is not a tenant id
  * @example
  * const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
  */
-export function issueApiKey({ tenant, environment = "live", ...more }) {
+export function issueApiKey(options) {
   const entropy = crypto.getRandomValues(new Uint8Array(96));
-  const { text: key, record } = reading(() => issueBinding(tenant, environment, entropy, Date.now()));
-  return { key, record: { ...record, ...more } };
+  const { text: key, record } = reading(() => issueBinding(text(options) ?? "", entropy, Date.now()));
+  return { key, record };
 }
 
 /**

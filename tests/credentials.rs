@@ -509,3 +509,79 @@ proptest! {
         }
     }
 }
+
+/// Bounds of what is shown: at the bound it is read, past it it is refused.
+#[test]
+fn every_bound_of_what_is_shown() {
+    let code = |header: &str, text: &str| {
+        let request = [(header, text)];
+        let request = Request { host: "api.example", path: "/any", headers: &request, ..Request::default() };
+        closed_gate("agree").decide(&request, &Ask::default(), START).code
+    };
+    let padded = |bytes: usize| {
+        let mut claims = claims("own", "t_acme");
+        // Three bytes of claims are four of the token.
+        claims["pad"] = json!("");
+        let short = by_secret(SECRET, &claims).len();
+        claims["pad"] = json!("x".repeat((bytes - short) * 3 / 4));
+        by_secret(SECRET, &claims)
+    };
+    let longest =
+        (MAX_TOKEN_BYTES - 8..=MAX_TOKEN_BYTES).rev().map(padded).find(|token| token.len() <= MAX_TOKEN_BYTES);
+    let longest = longest.unwrap();
+    assert!(longest.len() > MAX_TOKEN_BYTES - 4);
+    assert_eq!(code("authorization", &format!("Bearer {longest}")), Code::Allowed);
+    let longer = padded(MAX_TOKEN_BYTES + 8);
+    assert!(longer.len() > MAX_TOKEN_BYTES);
+    assert_eq!(code("authorization", &format!("Bearer {longer}")), Code::Unauthenticated);
+
+    let good = by(1, "k1", &claims("main", "t_acme"));
+    let cookies = |bytes: usize| {
+        let session = format!("session={good}; pad=");
+        format!("{session}{}", "x".repeat(bytes - session.len()))
+    };
+    assert_eq!(code("cookie", &cookies(MAX_COOKIE_BYTES)), Code::Allowed);
+    assert_eq!(code("cookie", &cookies(MAX_COOKIE_BYTES + 1)), Code::BadRequest);
+
+    let claimed = |name: &str, value: Value| {
+        let mut claims = claims("own", "t_acme");
+        claims[name] = value;
+        code("authorization", &format!("Bearer {}", by_secret(SECRET, &claims)))
+    };
+    let audiences =
+        |count: usize| (0..count).map(|i| if i == 0 { json!("api") } else { json!(i.to_string()) }).collect::<Vec<_>>();
+    assert_eq!(claimed("aud", json!(audiences(MAX_AUDIENCES))), Code::Allowed);
+    assert_eq!(claimed("aud", json!(audiences(MAX_AUDIENCES + 1))), Code::Unauthenticated);
+    let scopes = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(claimed("scope", json!(scopes(MAX_SCOPES))), Code::Allowed);
+    assert_eq!(claimed("scope", json!(scopes(MAX_SCOPES + 1))), Code::Unauthenticated);
+
+    let named = |bytes: usize| {
+        let header = json!({ "alg": "HS256", "kid": "k".repeat(bytes) });
+        tenantgate::identity::Token::parse(&token(&header, &claims("own", "t_acme"), |_| vec![1; 32])).err()
+    };
+    assert_eq!(named(MAX_KEY_ID_BYTES), None);
+    assert_eq!(named(MAX_KEY_ID_BYTES + 1), Some("the token's `kid` is too long"));
+
+    let keys = |count: usize| {
+        let names: Vec<_> = (0..count).map(|index| format!("k{index}")).collect();
+        let keys: Vec<_> = names.iter().map(|name| (1, name.as_str())).collect();
+        tenantgate::model::KeySet::parse(&jwks(&keys))
+    };
+    assert_eq!(keys(MAX_JWKS_KEYS).unwrap().keys.len(), MAX_JWKS_KEYS);
+    assert!(keys(MAX_JWKS_KEYS + 1).is_err());
+    let sized = |bytes: usize| {
+        let text = jwks(&[(1, "k1")]);
+        tenantgate::model::KeySet::parse(&format!("{text}{}", " ".repeat(bytes - text.len())))
+    };
+    assert!(sized(MAX_JWKS_BYTES).is_ok() && sized(MAX_JWKS_BYTES + 1).is_err());
+    let rsa = |bits: usize| {
+        let mut modulus = vec![0xFF; bits.div_ceil(8)];
+        if bits % 8 != 0 {
+            modulus[0] = 1;
+        }
+        let set = json!({ "keys": [{ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" }] });
+        tenantgate::model::KeySet::parse(&set.to_string()).unwrap().keys.len()
+    };
+    assert_eq!([rsa(MIN_RSA_BITS), rsa(MIN_RSA_BITS - 7), rsa(MAX_RSA_BITS), rsa(MAX_RSA_BITS + 1)], [1, 0, 1, 0]);
+}

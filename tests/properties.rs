@@ -521,6 +521,52 @@ fn every_bound_of_documents() {
     let plan = |plan: Value| catalog(json!({ "limits": { "l": { "kind": "gauge" } }, "plans": { "p@1": plan } }));
     good("a plan that forgets a limit", plan(json!({ "limits": { "l": 1 } })), plan(json!({})));
 
+    let by_token = |changes: Value| {
+        let resolution = json!({ "strategies": [{ "strategy": "jwt" }] });
+        catalog(json!({ "resolution": resolution, "issuers": changes }))
+    };
+    let issuer = |changes: Value| {
+        let mut issuer = json!({ "issuer": "i", "audience": ["a"], "algorithms": ["HS256"], "tenants": "all", "keys": [{ "secret": "S" }] });
+        issuer.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        issuer
+    };
+    let issued = |changes: Value| by_token(json!({ "i": issuer(changes) }));
+    let issuers = |n: usize| {
+        let named = |i: usize| (format!("i{i}"), issuer(json!({ "issuer": format!("i{i}") })));
+        by_token((0..n).map(named).collect::<serde_json::Map<_, _>>().into())
+    };
+    good("issuers", issuers(MAX_ISSUERS), issuers(MAX_ISSUERS + 1));
+    let of = |name: &str, n: usize, value: &dyn Fn(usize) -> Value| issued(json!({ name: listed(n, value) }));
+    let text = |i: usize| json!(format!("t{i}"));
+    good("audiences", of("audience", MAX_AUDIENCES, &text), of("audience", MAX_AUDIENCES + 1, &text));
+    good("named tenants", of("tenants", MAX_NAMED_TENANTS, &text), of("tenants", MAX_NAMED_TENANTS + 1, &text));
+    let secret = |i: usize| json!({ "secret": "S", "kid": format!("k{i}") });
+    good("keys of an issuer", of("keys", MAX_ISSUER_KEYS, &secret), of("keys", MAX_ISSUER_KEYS + 1, &secret));
+    let sized = |name: &str, bytes: usize| issued(json!({ name: "x".repeat(bytes) }));
+    for (name, max) in [("issuer", MAX_URL_BYTES), ("typ", MAX_CLAIM_BYTES), ("tenant_claim", MAX_CLAIM_BYTES)] {
+        good(name, sized(name, max), sized(name, max + 1));
+        good(name, sized(name, 1), sized(name, 0));
+    }
+    let kid = |bytes: usize| issued(json!({ "keys": [{ "secret": "S", "kid": "k".repeat(bytes) }] }));
+    good("a kid", kid(MAX_KEY_ID_BYTES), kid(MAX_KEY_ID_BYTES + 1));
+    let leeway = |ms: u64| issued(json!({ "leeway_ms": ms }));
+    good("leeway", leeway(MAX_LEEWAY_MS), leeway(MAX_LEEWAY_MS + 1));
+    let url = |bytes: usize| {
+        let start = "https://id.example/";
+        let url = format!("{start}{}", "k".repeat(bytes - start.len()));
+        let mut published = issuer(json!({ "algorithms": ["EdDSA"], "jwks_url": url }));
+        published.as_object_mut().unwrap().remove("keys");
+        by_token(json!({ "i": published }))
+    };
+    good("a URL of keys", url(MAX_URL_BYTES), url(MAX_URL_BYTES + 1));
+    let scoped = |n: usize, bytes: usize| {
+        let scope = |i: usize| json!(format!("{i:0>bytes$}"));
+        let resolution = json!({ "strategies": [{ "strategy": "api_key" }] });
+        catalog(json!({ "resolution": resolution, "routes": [{ "path": "/", "scopes": listed(n, &scope) }] }))
+    };
+    good("scopes", scoped(MAX_SCOPES, 4), scoped(MAX_SCOPES + 1, 4));
+    good("a scope", scoped(1, MAX_SCOPE_BYTES), scoped(1, MAX_SCOPE_BYTES + 1));
+
     let many = keyed(MAX_PROBLEMS + 50, "unknown", "", json!(1));
     assert_eq!(catalog(many).unwrap_err().0.len(), MAX_PROBLEMS + 1);
 }

@@ -11,6 +11,7 @@
 mod buffer;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
@@ -178,17 +179,25 @@ pub fn publish(seed: &str) -> Result<JsValue, JsValue> {
     comfortable(&publication(seed).map_err(problems)?)
 }
 
-/// Makes an API key out of 96 bytes of randomness: `{text, record}`. Throws a sentence.
+/// Makes an API key out of 96 bytes of randomness: `{text, record}`. `options`: an object with `tenant`, and what else a
+/// record may say. Throws the list of problems, or a sentence.
 #[wasm_bindgen(js_name = issueApiKey)]
-pub fn issue_api_key(tenant: &str, environment: &str, entropy: &[u8], now_ms: f64) -> Result<JsValue, JsValue> {
-    let tenant = TenantId::parse(tenant).ok_or("the tenant is not a tenant id")?;
-    let environment = environment_of(environment)?;
-    let issued = entropy
-        .try_into()
-        .ok()
-        .and_then(|entropy| ApiKey::issue(tenant, environment, entropy, UnixMillis::from_js(now_ms)));
+pub fn issue_api_key(options: &str, entropy: &[u8], now_ms: f64) -> Result<JsValue, JsValue> {
+    let Ok(Value::Object(mut record)) = serde_json::from_str(options) else {
+        return Err("the options are no object".into());
+    };
+    let option = |name: &str| record.get(name).map(|value| value.as_str().unwrap_or_default());
+    let tenant = option("tenant").and_then(TenantId::parse).ok_or("the tenant is not a tenant id")?;
+    let environment = environment_of(option("environment").unwrap_or("live"))?;
+    let entropy = entropy.try_into().map_err(|_| "the randomness is of another length")?;
+    let issued = ApiKey::issue(tenant, environment, entropy, UnixMillis::from_js(now_ms));
     let issued = issued.ok_or("the randomness is none")?;
-    comfortable(&serde_json::json!({ "text": issued.text, "record": api_key_record(&issued.record) }))
+    let own = ["id", "tenant", "hash", "environment", "created_at", "epoch"];
+    if let Value::Object(members) = api_key_record(&issued.record) {
+        record.extend(members.into_iter().filter(|(name, _)| own.contains(&name.as_str())));
+    }
+    let record = ApiKey::parse(&Value::Object(record).to_string()).map_err(problems)?;
+    comfortable(&serde_json::json!({ "text": issued.text, "record": api_key_record(&record) }))
 }
 
 /// Verifies an assertion of the gate: its claims. Throws a sentence.
