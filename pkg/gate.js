@@ -69,6 +69,12 @@ export function verifyAssertion(assertion, { keys, audience, now = Date.now() })
   return reading(() => verifyBinding(assertion ?? "", text(keys), audience, now));
 }
 
+/** Handed out many times, so that nobody may write in it. */
+const frozen = (value) => {
+  for (const part of Object.values(value)) if (typeof part === "object" && part !== null) Object.freeze(part);
+  return Object.freeze(value);
+};
+
 const TIERS = ["kill", "override", "addon", "contract", "plan", "default", "unknown"];
 const ABSENT = 0xffffffff;
 const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
@@ -76,7 +82,7 @@ const HEAD = 3;
 const PER_FEATURE = 4;
 const PER_LIMIT = 5;
 /** Tenants whose names are kept here; beyond, they are asked for again. */
-const MAX_KNOWN_TENANTS = 4096;
+const MAX_KNOWN = 4096;
 
 const encoder = new TextEncoder();
 
@@ -85,6 +91,7 @@ export class Gate {
   #binding;
   #keys;
   #tenants = new Map();
+  #callers = new Map();
   #words = new Uint32Array(0);
   #bytes;
   #results;
@@ -269,6 +276,7 @@ export class Gate {
     if (this.#results.length === 0) this.#open();
     const results = this.#results;
     const serial = results[0] | 0;
+    const caller = results[2];
     const keys = this.#keys;
     const features = {};
     const limits = [];
@@ -299,19 +307,20 @@ export class Gate {
     return {
       allowed: code === 0,
       code: keys.codes[code],
-      tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(serial)),
-      credential: results[2] === 0 ? null : JSON.parse(this.#binding.credential()),
+      tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(this.#tenants, serial, this.#binding.tenant())),
+      credential: caller === 0 ? null : (this.#callers.get(caller) ?? this.#meet(this.#callers, caller, this.#binding.credential())),
       features,
       limits,
       retry_after_ms: results[1] < 0 ? null : results[1],
     };
   }
 
-  #meet(serial) {
-    if (this.#tenants.size >= MAX_KNOWN_TENANTS) this.#tenants.clear();
-    const tenant = Object.freeze(JSON.parse(this.#binding.tenant()));
-    this.#tenants.set(serial, tenant);
-    return tenant;
+  /** Reads what is described for the first time, and keeps it. */
+  #meet(known, number, described) {
+    if (known.size >= MAX_KNOWN) known.clear();
+    const met = frozen(JSON.parse(described));
+    known.set(number, met);
+    return met;
   }
 }
 

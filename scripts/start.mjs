@@ -16,7 +16,11 @@ if (!existsSync(file)) fail(`There is no file \`${values.seed}\`: --seed takes a
 
 setup();
 buildNpm({ quick: true });
-const entries = await publication(readFileSync(file, "utf8"));
+const { issueApiKey, publish } = await import("../pkg/node.js");
+const document = readFileSync(file, "utf8");
+const entries = published(document);
+const visitor = guest(JSON.parse(document));
+if (visitor.record) entries.push([`key:${visitor.record.id}`, JSON.stringify(visitor.record)]);
 buildWorker({ quick: true });
 
 // Local secrets stay in a file that git ignores; the operator's token survives restarts.
@@ -39,8 +43,8 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill
 server.on("exit", (code) => process.exit(code ?? 0));
 
 await ready();
-console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Three requests to try:\n`);
-for (const line of requests(JSON.parse(readFileSync(file, "utf8")))) console.log(`  ${line}\n`);
+console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Requests to try:\n`);
+for (const line of requests(JSON.parse(document), visitor)) console.log(`  ${line}\n`);
 console.log(`Or look at decisions step by step on http://127.0.0.1:${port}/_gate/ui, with the token above.\n`);
 
 function options() {
@@ -51,8 +55,7 @@ function options() {
   }
 }
 
-async function publication(text) {
-  const { publish } = await import("../pkg/node.js");
+function published(text) {
   try {
     return publish(text);
   } catch (error) {
@@ -61,6 +64,15 @@ async function publication(text) {
     const list = problems.map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`).join("\n");
     return fail(`\`${values.seed}\` has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${list}`);
   }
+}
+
+/** The first active tenant, with an API key of its own for this run where the document reads any. */
+function guest({ catalog, tenants }) {
+  const tenant = tenants.find(({ status = "active" }) => status === "active");
+  const reads = catalog.resolution.strategies.find(({ strategy }) => strategy === "api_key");
+  if (!tenant || !reads) return { tenant };
+  const scopes = [...new Set((catalog.routes ?? []).flatMap(({ scopes = [] }) => scopes))];
+  return { tenant, header: reads.header_name ?? "X-API-Key", ...issueApiKey({ tenant: tenant.id, scopes, name: "npm start" }) };
 }
 
 async function ready() {
@@ -73,22 +85,27 @@ async function ready() {
   fail(`The Worker did not answer on port ${port} within a minute; what wrangler said stands above.`);
 }
 
-/** Requests that fit the document: one as its first active tenant, one explained, one to the decision API. */
-function requests({ catalog, tenants }) {
-  const tenant = tenants.find(({ status = "active" }) => status === "active");
+/** Requests that fit the document: one as its first active tenant, one explained, one with an API key, one to the API. */
+function requests({ catalog }, { tenant, header: keyHeader, key }) {
   if (!tenant) return ["(the document has no active tenant)"];
   const strategies = Object.fromEntries(catalog.resolution.strategies.map((one) => [one.strategy, one]));
-  const path = catalog.routes?.find(({ feature }) => feature)?.path ?? catalog.routes?.at(-1)?.path ?? "/";
+  const open = (route) => (route.auth === "none" || !(strategies.jwt || strategies.api_key)) && route.access !== "public";
+  const routes = catalog.routes ?? [];
+  const path = (routes.find((route) => route.feature && open(route)) ?? routes.findLast(open))?.path ?? "/";
   const named = (one) => (one.identifies === "id" ? tenant.id : tenant.slug);
   const at = `http://127.0.0.1:${port}`;
-  const { header, path: prefix, query, subdomain } = strategies;
+  const { header, path: prefix, query, subdomain, custom_domain: domain } = strategies;
+  const host = subdomain ? `${tenant.slug}.${subdomain.base_domains[0]}` : domain && tenant.domains?.[0]?.host;
   const request = header ? `-H '${header.header_name ?? "X-Tenant-ID"}: ${named(header)}' ${at}${path}`
     : prefix ? `${at}${prefix.prefix ?? "/t/"}${named(prefix)}${path}`
     : query ? `'${at}${path}?${query.query_param ?? "tenant"}=${named(query)}'`
-    : `-H 'Host: ${subdomain ? `${tenant.slug}.${subdomain.base_domains[0]}` : tenant.domains?.[0]?.host}' ${at}${path}`;
+    : host ? `-H 'Host: ${host}' ${at}${path}`
+    : undefined;
+  const closed = routes.find((route) => route.scopes?.length)?.path ?? routes.find((route) => !open(route))?.path ?? "/";
   return [
-    `curl ${request}`,
-    `curl -H 'X-Gate-Explain: ${token}' ${request}`,
+    request && `curl ${request}`,
+    request && `curl -H 'X-Gate-Explain: ${token}' ${request}`,
+    key && `curl -H '${keyHeader}: ${key}' ${at}${closed}`,
     `curl -H 'Authorization: Bearer ${token}' -d '{"tenant": "${tenant.id}", "all_features": true}' ${at}/_gate/v1/decide`,
-  ];
+  ].filter(Boolean);
 }

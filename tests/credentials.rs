@@ -340,6 +340,11 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
     world.decide(&Shown::Key(&unknown.text), START.plus(NEGATIVE_AGE_MS + 1));
     assert!(!world.fetched.is_empty());
 
+    // What nobody issued is told by its checksum, and not looked up.
+    let made_up = format!("{}000000", &issue("t_acme", 3).text[..56]);
+    assert_eq!(world.code(&Shown::Key(&made_up), START), Code::Unauthenticated);
+    assert!(world.fetched.is_empty());
+
     assert_eq!(world.code(&Shown::Key(&issued.text), START), Code::Allowed);
     for index in 0..2 * MAX_CACHED_KEYS {
         let id = format!("{index:016}");

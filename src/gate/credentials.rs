@@ -59,6 +59,8 @@ struct Remembered {
     credential: Arc<Credential>,
 }
 
+const NO_KEY: &str = "the API key is none, or mistyped";
+
 /// Why a token was not believed.
 enum Doubt {
     Halt(Halt),
@@ -192,12 +194,15 @@ impl Gate {
         route: &CompiledRoute,
     ) -> Result<Arc<Credential>, Halt> {
         let refusal = match PresentedKey::parse(text) {
-            None => "the API key is none, or mistyped",
-            Some(presented) => match self.snapshots.keys.api_key(&presented.id, run.now, &mut run.refresh)? {
-                None => "no such API key",
+            None => NO_KEY,
+            Some(presented) => match self.snapshots.keys.api_key(&presented.id, run.now, &mut run.refresh) {
+                // What nobody issued is not worth a look-up.
+                Err(_) if !presented.is_whole() => NO_KEY,
+                Err(need) => return Err(need.into()),
+                Ok(None) => "no such API key",
                 // A name without its secret says nothing of the key behind it.
-                Some(known) if !known.record.is(&presented) => "the API key's secret is not right",
-                Some(known) => match known.record.refusal(self.environment, run.now) {
+                Ok(Some(known)) if !known.record.is(&presented) => "the API key's secret is not right",
+                Ok(Some(known)) => match known.record.refusal(self.environment, run.now) {
                     None => return Ok(Arc::clone(&known.credential)),
                     Some(refusal) => refusal,
                 },

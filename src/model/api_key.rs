@@ -52,7 +52,7 @@ document! {
 #[derive(Clone, Copy, Eq)]
 pub struct KeyHash([u8; 32]);
 
-/// A key that a request presented: well-formed, its checksum right, not yet verified.
+/// A key that a request presented: well-formed, not yet verified.
 #[derive(Clone)]
 pub struct PresentedKey<'a> {
     text: &'a str,
@@ -83,7 +83,7 @@ pub const API_KEY_BYTES: usize = PREFIX_BYTES + ID_BYTES + SECRET_BYTES + CHECKS
 pub const API_KEY_ENTROPY_BYTES: usize = 96;
 
 impl<'a> PresentedKey<'a> {
-    /// Reads a key; `None`: it is no key that was ever issued.
+    /// Reads a key; `None`: it has not the form of one.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (body, checksum) = text.split_at_checked(API_KEY_BYTES.saturating_sub(CHECKSUM_BYTES))?;
         let environment = match body.get(..PREFIX_BYTES)? {
@@ -92,8 +92,15 @@ impl<'a> PresentedKey<'a> {
             _ => return None,
         };
         let rest = body.get(PREFIX_BYTES..)?;
-        let whole = rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) && checksum == checksum_of(body);
-        Some(Self { text, environment, id: KeyId::parse(rest.get(..ID_BYTES)?)? }).filter(|_| whole)
+        let plain =
+            checksum.len() == CHECKSUM_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        Some(Self { text, environment, id: KeyId::parse(rest.get(..ID_BYTES)?)? }).filter(|_| plain)
+    }
+
+    /// Whether the checksum is right: what is mistyped, or made up, is told apart without looking it up.
+    pub fn is_whole(&self) -> bool {
+        let parts = self.text.split_at_checked(API_KEY_BYTES.saturating_sub(CHECKSUM_BYTES));
+        parts.is_some_and(|(body, checksum)| checksum == checksum_of(body))
     }
 
     fn hash(&self) -> KeyHash {

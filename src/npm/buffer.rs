@@ -130,9 +130,9 @@ impl Buffer {
         gate.decide(&request, &ask, now)
     }
 
-    /// Writes the answer as numbers; see [`super::Gate::decide`] for what is returned.
+    /// Writes the answer as numbers, with the caller's; see [`super::Gate::decide`] for what is returned.
     #[expect(clippy::cast_precision_loss, reason = "quantities stay below 2^53 (MAX_QUANTITY)")]
-    pub(super) fn answer(&mut self, decision: &Decision) -> u32 {
+    pub(super) fn answer(&mut self, decision: &Decision, caller: f64) -> u32 {
         let Self { results, .. } = self;
         let mut put = results.iter_mut();
         let mut write = |number: f64| {
@@ -142,7 +142,7 @@ impl Buffer {
         };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
         write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
-        write(f64::from(u8::from(decision.credential.is_some())));
+        write(caller);
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
             write(f64::from(u8::from(answer.enabled)));

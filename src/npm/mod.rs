@@ -1,7 +1,7 @@
 //! The wasm-bindgen adapter behind the npm package.
 //!
 //! A decision crosses the boundary as bytes in one shared buffer and as integers; strings that JavaScript would have to
-//! build are asked for once per tenant and kept there. Loading and explaining may be comfortable, and use JSON.
+//! build are asked for once per tenant and caller, and kept there. Loading and explaining may be comfortable, and use JSON.
 //!
 //! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
 //! flags, method, host, path, query, then the headers and the context that [`Gate::keys`] names, then features.
@@ -9,6 +9,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
 
 mod buffer;
+mod callers;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::identity::Assertion;
 use crate::model::{ApiKey, Environment, Key, KeySet, Problems, Tenant, TenantId, UnixMillis};
 use crate::wire::{CredentialView, DecideBody, api_key_record, publication, transcript};
 use buffer::{Buffer, Names};
+use callers::Callers;
 
 /// A gate with its ledger in memory.
 #[wasm_bindgen]
@@ -27,6 +29,7 @@ pub struct Gate {
     local: LocalGate,
     buffer: Buffer,
     names: Names,
+    callers: Callers,
     last: Option<Box<Decision>>,
 }
 
@@ -36,8 +39,13 @@ impl Gate {
     #[wasm_bindgen(constructor)]
     pub fn new(catalog: &str) -> Result<Gate, JsValue> {
         console_error_panic_hook::set_once();
-        let mut gate =
-            Self { local: LocalGate::default(), buffer: Buffer::default(), names: Names::default(), last: None };
+        let mut gate = Self {
+            local: LocalGate::default(),
+            buffer: Buffer::default(),
+            names: Names::default(),
+            callers: Callers::default(),
+            last: None,
+        };
         gate.put_catalog(catalog)?;
         Ok(gate)
     }
@@ -136,7 +144,8 @@ impl Gate {
             self.local.recycle(done);
         }
         let decision = self.buffer.decide(length, &mut self.local, &self.names, now);
-        let packed = self.buffer.answer(&decision);
+        let caller = decision.credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
+        let packed = self.buffer.answer(&decision, caller);
         self.last = Some(decision);
         packed
     }
