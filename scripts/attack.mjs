@@ -24,13 +24,14 @@ const REQUIRED = ["base", "tenant", "tenant-id", "victim", "victim-id"];
 const usage = () => `npm run attack -- [--list] [--url URL …]\n${Object.entries(OPTIONS).map(([name, about]) => `  --${name.padEnd(10)} ${about}`).join("\n")}`;
 
 const { values } = options();
-if (values.list) list();
+if (values.help) console.log(usage());
+else if (values.list) list();
 else process.exitCode = await report(values.url ? given() : await own());
 
 function options() {
   try {
     const named = Object.fromEntries(Object.keys(OPTIONS).map((name) => [name, { type: "string" }]));
-    return parseArgs({ options: { ...named, list: { type: "boolean", default: false } } });
+    return parseArgs({ options: { ...named, list: { type: "boolean" }, help: { type: "boolean" } } });
   } catch (error) {
     return fail(`${error.message}\n\n${usage()}`);
   }
@@ -97,7 +98,7 @@ async function report(target) {
     if (text) console.log(text);
   }
   await target.stop();
-  if (missing.size) console.log(`left out for want of: ${[...missing].sort().join(", ")}`);
+  if (missing.size) console.log(`left out for want of: ${[...missing].sort().join(", ")} (see --help)`);
   console.log(`${attacks.length} attacks: ${count.held} held, ${count.otherwise} refused otherwise, ${count.untold} untold, ${count.skipped} left out, ${count.through} got through`);
   return count.through ? 1 : 0;
 }

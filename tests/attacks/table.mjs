@@ -39,56 +39,59 @@ const at = (host, more = {}) => (t) => ({ host: typeof host === "function" ? hos
 const sub = (slug) => (t) => `${slug}.${t.base}`;
 const token = { needs: ["token"] };
 const key = { needs: ["key"] };
-const withToken = (request) => (t) => {
+// Whichever of them the attacker has.
+const credential = { needs: ["credential"] };
+const withCredential = (request) => (t) => {
   const sent = request(t);
-  return { host: t.central, ...sent, headers: [bearer(t.acme.token), ...(sent.headers ?? [])] };
+  return { host: t.central, ...sent, headers: [t.acme.token ? bearer(t.acme.token) : ["X-API-Key", t.acme.key], ...(sent.headers ?? [])] };
 };
 
 group("host", [
   ...["X-Forwarded-Host", "X-Forwarded-Server", "X-Host", "X-Original-Host", "X-HTTP-Host-Override", "Forwarded", "X-Real-Host"].map((name, i) => ({
     from: i ? undefined : 1, name: `${name} says victim`, ...token, right: ["acme"],
-    request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [[name, name === "Forwarded" ? `host=${t.victim.slug}.${t.base}` : `${t.victim.slug}.${t.base}`]] })),
+    request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [[name, name === "Forwarded" ? `host=${t.victim.slug}.${t.base}` : `${t.victim.slug}.${t.base}`]] })),
   })),
-  { name: "X-Forwarded-Host with a guessed proxy secret", ...token, right: ["acme"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [["X-Forwarded-Host", `${t.victim.slug}.${t.base}`], ["X-Gate-Proxy-Secret", "secret"]] })) },
-  { from: 2, name: "the base domain as an ending", ...token, right: ["404"], request: withToken((t) => ({ host: `evil${t.base}` })) },
-  { from: 2, name: "victim glued to the base domain", ...token, right: ["404"], request: withToken((t) => ({ host: `${t.victim.slug}${t.base}` })) },
-  { from: 2, name: "the base domain inside another", ...token, right: ["404"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.base}.evil.net` })) },
-  { from: 2, name: "victim's label under another domain", ...token, right: ["404"], request: withToken((t) => ({ host: `${t.victim.slug}.attacker.com` })) },
-  { name: "victim below acme", ...token, right: ["404"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.acme.slug}.${t.base}` })) },
-  { name: "acme below victim", ...token, right: ["404"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.victim.slug}.${t.base}` })) },
-  { from: 3, name: "victim's host in capitals", ...token, right: ["403"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.base}`.toUpperCase() })) },
-  { from: 3, name: "victim's host with a dot behind", ...token, right: ["403"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.base}.` })) },
-  { from: 3, name: "victim's host with a port", ...token, right: ["403"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.base}:8443` })) },
-  { from: 3, name: "acme's host in capitals, with dot and port", ...token, right: ["acme"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}.:8443`.toUpperCase() })) },
-  { name: "two dots behind", ...token, right: ["400", "404"], request: withToken((t) => ({ host: `${t.victim.slug}.${t.base}..` })) },
-  { name: "an escape in the host", ...token, right: ["400", "403", "404"], request: withToken((t) => ({ host: `${escaped(t.victim.slug)}.${t.base}` })) },
-  { name: "acme's host as the user of victim's", ...token, right: ["400", "403", "404"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}@${t.victim.slug}.${t.base}` })) },
-  { name: "a letter that looks alike", ...token, right: ["404"], request: withToken((t) => ({ host: `xn--${t.victim.slug}-8g3.${t.base}` })) },
+  { name: "X-Forwarded-Host with a guessed proxy secret", ...credential, right: ["acme"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [["X-Forwarded-Host", `${t.victim.slug}.${t.base}`], ["X-Gate-Proxy-Secret", "secret"]] })) },
+  { from: 2, name: "the base domain as an ending", ...credential, right: ["404"], request: withCredential((t) => ({ host: `evil${t.base}` })) },
+  { from: 2, name: "victim glued to the base domain", ...credential, right: ["404"], request: withCredential((t) => ({ host: `${t.victim.slug}${t.base}` })) },
+  { from: 2, name: "the base domain inside another", ...credential, right: ["404"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.base}.evil.net` })) },
+  { from: 2, name: "victim's label under another domain", ...credential, right: ["404"], request: withCredential((t) => ({ host: `${t.victim.slug}.attacker.com` })) },
+  { name: "victim below acme", ...credential, right: ["404"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.acme.slug}.${t.base}` })) },
+  { name: "acme below victim", ...credential, right: ["404"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.victim.slug}.${t.base}` })) },
+  { from: 3, name: "victim's host in capitals", ...credential, right: ["403"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.base}`.toUpperCase() })) },
+  { from: 3, name: "victim's host with a dot behind", ...credential, right: ["403"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.base}.` })) },
+  { from: 3, name: "victim's host with a port", ...credential, right: ["403"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.base}:8443` })) },
+  { from: 3, name: "acme's host in capitals, with dot and port", ...credential, right: ["acme"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}.:8443`.toUpperCase() })) },
+  { name: "two dots behind", ...credential, right: ["400", "404"], request: withCredential((t) => ({ host: `${t.victim.slug}.${t.base}..` })) },
+  { name: "an escape in the host", ...credential, right: ["400", "403", "404"], request: withCredential((t) => ({ host: `${escaped(t.victim.slug)}.${t.base}` })) },
+  { name: "acme's host as the user of victim's", ...credential, right: ["400", "403", "404"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}@${t.victim.slug}.${t.base}` })) },
+  { name: "a letter that looks alike", ...credential, right: ["404"], request: withCredential((t) => ({ host: `xn--${t.victim.slug}-8g3.${t.base}` })) },
   // 500: what workerd itself says of it, before any Worker is asked.
-  { name: "two Host headers", ...token, right: ["400", "0", "403", "404", "500"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [["Host", `${t.victim.slug}.${t.base}`]] })) },
-  { name: "victim's host in the request line", ...token, right: ["400", "403", "acme"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}`, target: `http://${t.victim.slug}.${t.base}${t.path}` })) },
-  { from: 4, name: "victim's address in the query", ...token, right: ["acme"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}`, target: `${t.path}?n=http://${t.victim.slug}.${t.base}&u=//${t.victim.slug}.localhost` })) },
-  ...["www", "api", "admin", "_dmarc"].map((label) => ({ from: 5, name: `the reserved label ${label}, for victim`, ...token, right: ["403", "404"], request: withToken((t) => ({ host: `${label}.${t.base}`, headers: [[t.header, t.victim.slug]] })) })),
+  { name: "two Host headers", ...credential, right: ["400", "0", "403", "404", "500"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}`, headers: [["Host", `${t.victim.slug}.${t.base}`]] })) },
+  { name: "victim's host in the request line", ...credential, right: ["400", "403", "acme"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}`, target: `http://${t.victim.slug}.${t.base}${t.path}` })) },
+  { from: 4, name: "victim's address in the query", ...credential, right: ["acme"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}`, target: `${t.path}?n=http://${t.victim.slug}.${t.base}&u=//${t.victim.slug}.localhost` })) },
+  ...["www", "api", "admin", "_dmarc"].map((label) => ({ from: 5, name: `the reserved label ${label}, for victim`, ...credential, right: ["403", "404"], request: withCredential((t) => ({ host: `${label}.${t.base}`, headers: [[t.header, t.victim.slug]] })) })),
   { from: 5, name: "a reserved label without a credential", right: ["401", "404"], request: at(sub("admin")) },
-  ...["127.0.0.1", "[::1]", "0x7f.1", "2130706433", "10.0.0.7:80", ""].map((host) => ({ from: 7, name: `the host ${JSON.stringify(host)}`, ...token, right: ["400", "404", "0"], request: withToken(() => ({ host })) })),
+  // As acme where it is a central host, since the credential is acme's.
+  ...["127.0.0.1", "[::1]", "0x7f.1", "2130706433", "10.0.0.7:80", ""].map((host) => ({ from: 7, name: `the host ${JSON.stringify(host)}`, ...credential, right: ["400", "404", "0", "acme"], request: withCredential(() => ({ host })) })),
 ]);
 
 group("path", [
-  { from: 8, name: "victim in the path", ...token, right: ["403"], request: withToken((t) => ({ target: `${t.prefix}${t.victim.slug}${t.path}` })) },
-  { from: 9, name: "both, with an escaped slash", ...token, right: ["400"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}%2F${t.victim.slug}` })) },
-  { from: 9, name: "an empty segment before victim", ...token, right: ["400"], request: withToken((t) => ({ target: `${t.prefix}/${t.victim.slug}` })) },
-  { from: 9, name: "victim as a parameter of the segment", ...token, right: ["400"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug};v=${t.victim.slug}` })) },
-  { from: 9, name: "up and down again, escaped", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.prefix}%2e%2e${t.prefix}${t.victim.slug}` })) },
-  { name: "from acme up and down to victim", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}/../..${t.prefix}${t.victim.slug}${t.path}` })) },
-  { name: "the same, escaped twice: a name like any other", ...token, right: ["400", "403", "acme"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}/%252e%252e/${t.victim.slug}` })) },
-  { name: "the same with a backslash", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}/..\\..${t.prefix.replaceAll("/", "\\")}${t.victim.slug}` })) },
-  { name: "the same with an escaped backslash", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}/..%5c..${t.prefix.replaceAll("/", "%5c")}${t.victim.slug}` })) },
-  { name: "dots with a path parameter", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}/..;/..;${t.prefix}${t.victim.slug}` })) },
-  { name: "a slash in overlong UTF-8", ...token, right: ["400", "404"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}%c0%af${t.victim.slug}` })) },
-  { name: "a NUL behind victim", ...token, right: ["400"], request: withToken((t) => ({ target: `${t.prefix}${t.victim.slug}%00` })) },
-  { name: "a line break behind acme", ...token, right: ["400"], request: withToken((t) => ({ target: `${t.prefix}${t.acme.slug}%0a${t.victim.slug}` })) },
-  { name: "victim with an escaped letter", ...token, right: ["403"], request: withToken((t) => ({ target: `${t.prefix}${escaped(t.victim.slug)}` })) },
-  { name: "victim in capitals", ...token, right: ["400", "403", "404"], request: withToken((t) => ({ target: `${t.prefix}${t.victim.slug.toUpperCase()}` })) },
+  { from: 8, name: "victim in the path", ...credential, right: ["403"], request: withCredential((t) => ({ target: `${t.prefix}${t.victim.slug}${t.path}` })) },
+  { from: 9, name: "both, with an escaped slash", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}%2F${t.victim.slug}` })) },
+  { from: 9, name: "an empty segment before victim", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}/${t.victim.slug}` })) },
+  { from: 9, name: "victim as a parameter of the segment", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug};v=${t.victim.slug}` })) },
+  { from: 9, name: "up and down again, escaped", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.prefix}%2e%2e${t.prefix}${t.victim.slug}` })) },
+  { name: "from acme up and down to victim", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}/../..${t.prefix}${t.victim.slug}${t.path}` })) },
+  { name: "the same, escaped twice: a name like any other", ...credential, right: ["400", "403", "acme"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}/%252e%252e/${t.victim.slug}` })) },
+  { name: "the same with a backslash", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}/..\\..${t.prefix.replaceAll("/", "\\")}${t.victim.slug}` })) },
+  { name: "the same with an escaped backslash", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}/..%5c..${t.prefix.replaceAll("/", "%5c")}${t.victim.slug}` })) },
+  { name: "dots with a path parameter", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}/..;/..;${t.prefix}${t.victim.slug}` })) },
+  { name: "a slash in overlong UTF-8", ...credential, right: ["400", "404"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}%c0%af${t.victim.slug}` })) },
+  { name: "a NUL behind victim", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}${t.victim.slug}%00` })) },
+  { name: "a line break behind acme", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}%0a${t.victim.slug}` })) },
+  { name: "victim with an escaped letter", ...credential, right: ["403"], request: withCredential((t) => ({ target: `${t.prefix}${escaped(t.victim.slug)}` })) },
+  { name: "victim in capitals", ...credential, right: ["400", "403", "404"], request: withCredential((t) => ({ target: `${t.prefix}${t.victim.slug.toUpperCase()}` })) },
 ], ["prefix"]);
 
 const header = (...values) => (t) => ({ headers: values.map((value) => [t.header, value(t)]) });
@@ -96,30 +99,30 @@ const victim = (t) => t.victim.slug;
 const acme = (t) => t.acme.slug;
 group("header", [
   { from: 10, name: "victim in the header, acme's key", ...key, right: ["403"], request: (t) => ({ host: t.central, headers: [["X-API-Key", t.acme.key], [t.header, t.victim.slug]] }) },
-  { name: "victim in the header, acme's token", ...token, right: ["403"], request: withToken(header(victim)) },
-  { name: "the header twice", ...token, right: ["400", "403"], request: withToken(header(acme, victim)) },
-  { name: "the header with a comma", ...token, right: ["400"], request: withToken(header((t) => `${t.acme.slug}, ${t.victim.slug}`)) },
-  { name: "the header in two cases", ...token, right: ["400", "403"], request: withToken((t) => ({ headers: [[t.header, t.acme.slug], [t.header.toLowerCase(), t.victim.slug]] })) },
+  { name: "victim in the header, acme's token", ...credential, right: ["403"], request: withCredential(header(victim)) },
+  { name: "the header twice", ...credential, right: ["400", "403"], request: withCredential(header(acme, victim)) },
+  { name: "the header with a comma", ...credential, right: ["400"], request: withCredential(header((t) => `${t.acme.slug}, ${t.victim.slug}`)) },
+  { name: "the header in two cases", ...credential, right: ["400", "403"], request: withCredential((t) => ({ headers: [[t.header, t.acme.slug], [t.header.toLowerCase(), t.victim.slug]] })) },
   { name: "victim's header without a credential", right: ["401"], request: (t) => ({ host: t.central, ...header(victim)(t) }) },
-  { name: "an empty header", ...token, right: ["400", "404"], request: withToken(header(() => "")) },
-  { name: "a tab between both", ...token, right: ["400"], request: withToken(header((t) => `${t.acme.slug}\t${t.victim.slug}`)) },
-  { name: "victim in Origin and Referer", ...token, right: ["acme"], request: withToken((t) => ({ headers: [["Origin", `https://${t.victim.slug}.${t.base}`], ["Referer", `https://${t.victim.slug}.${t.base}/`]] })) },
-  { name: "victim in X-Tenant-Slug, X-Tenant-Plan and X-Tenant-Assertion", ...token, right: ["acme"], request: withToken((t) => ({ headers: [["X-Tenant-Slug", t.victim.slug], ["X-Tenant-Plan", "enterprise@1"], ["X-Tenant-Assertion", "e30.e30.AA"]] })) },
-  { name: "victim in the body", ...token, right: ["acme"], request: withToken((t) => ({ method: "POST", headers: [["Content-Type", "application/json"]], body: JSON.stringify({ tenant: t.victim.slug, tenant_id: t.victim.id }) })) },
-  ...["__proto__", "constructor", "../../", "a".repeat(10_000)].map((value) => ({ from: 12, name: `the header ${value.slice(0, 20)}`, ...token, right: ["400", "0"], request: withToken(header(() => value)) })),
-  { from: 13, name: "an unknown host with acme's header", ...token, right: ["404"], request: withToken((t) => ({ host: `no-such-tenant.${t.base}`, ...header(acme)(t) })) },
-  { from: 13, name: "a foreign host with acme's header", ...token, right: ["404"], request: withToken((t) => ({ host: "unknown.example.net", ...header(acme)(t) })) },
+  { name: "an empty header", ...credential, right: ["400", "404"], request: withCredential(header(() => "")) },
+  { name: "a tab between both", ...credential, right: ["400"], request: withCredential(header((t) => `${t.acme.slug}\t${t.victim.slug}`)) },
+  { name: "victim in Origin and Referer", ...credential, right: ["acme"], request: withCredential((t) => ({ headers: [["Origin", `https://${t.victim.slug}.${t.base}`], ["Referer", `https://${t.victim.slug}.${t.base}/`]] })) },
+  { name: "victim in X-Tenant-Slug, X-Tenant-Plan and X-Tenant-Assertion", ...credential, right: ["acme"], request: withCredential((t) => ({ headers: [["X-Tenant-Slug", t.victim.slug], ["X-Tenant-Plan", "enterprise@1"], ["X-Tenant-Assertion", "e30.e30.AA"]] })) },
+  { name: "victim in the body", ...credential, right: ["acme"], request: withCredential((t) => ({ method: "POST", headers: [["Content-Type", "application/json"]], body: JSON.stringify({ tenant: t.victim.slug, tenant_id: t.victim.id }) })) },
+  ...["__proto__", "constructor", "../../", "a".repeat(10_000)].map((value) => ({ from: 12, name: `the header ${value.slice(0, 20)}`, ...credential, right: ["400", "0"], request: withCredential(header(() => value)) })),
+  { from: 13, name: "an unknown host with acme's header", ...credential, right: ["404"], request: withCredential((t) => ({ host: `no-such-tenant.${t.base}`, ...header(acme)(t) })) },
+  { from: 13, name: "a foreign host with acme's header", ...credential, right: ["404"], request: withCredential((t) => ({ host: "unknown.example.net", ...header(acme)(t) })) },
 ], ["header"]);
 
-const query = (text) => withToken((t) => ({ target: `${t.path}?${text(t)}` }));
+const query = (text) => withCredential((t) => ({ target: `${t.path}?${text(t)}` }));
 group("query", [
-  { from: 11, name: "victim in the query, acme in the header", ...token, right: ["400", "403"], request: withToken((t) => ({ target: `${t.path}?${t.query}=${t.victim.slug}`, ...header(acme)(t) })) },
-  { name: "victim in the query, acme's token", ...token, right: ["403"], request: query((t) => `${t.query}=${t.victim.slug}`) },
-  { name: "the parameter twice", ...token, right: ["400"], request: query((t) => `${t.query}=${t.acme.slug}&${t.query}=${t.victim.slug}`) },
-  { name: "its name escaped", ...token, right: ["403"], request: query((t) => `${escaped(t.query)}=${t.victim.slug}`) },
-  { name: "twice, once with its name escaped", ...token, right: ["400"], request: query((t) => `${t.query}=${t.acme.slug}&${escaped(t.query)}=${t.victim.slug}`) },
-  ...["[]", "%5B%5D", "[x]", "[__proto__]"].map((index) => ({ from: 12, name: `tenant${index}=victim`, ...token, right: ["400"], request: query((t) => `${t.query}${index}=${t.victim.slug}`) })),
-  ...["__proto__", "constructor", "..%2F..%2F", "%00", "a".repeat(10_000)].map((value) => ({ from: 12, name: `tenant=${value.slice(0, 20)}`, ...token, right: ["400", "0", "414", "431"], request: query((t) => `${t.query}=${value}`) })),
+  { from: 11, name: "victim in the query, acme in the header", ...credential, right: ["400", "403"], request: withCredential((t) => ({ target: `${t.path}?${t.query}=${t.victim.slug}`, ...header(acme)(t) })) },
+  { name: "victim in the query, acme's token", ...credential, right: ["403"], request: query((t) => `${t.query}=${t.victim.slug}`) },
+  { name: "the parameter twice", ...credential, right: ["400"], request: query((t) => `${t.query}=${t.acme.slug}&${t.query}=${t.victim.slug}`) },
+  { name: "its name escaped", ...credential, right: ["403"], request: query((t) => `${escaped(t.query)}=${t.victim.slug}`) },
+  { name: "twice, once with its name escaped", ...credential, right: ["400"], request: query((t) => `${t.query}=${t.acme.slug}&${escaped(t.query)}=${t.victim.slug}`) },
+  ...["[]", "%5B%5D", "[x]", "[__proto__]"].map((index) => ({ from: 12, name: `tenant${index}=victim`, ...credential, right: ["400"], request: query((t) => `${t.query}${index}=${t.victim.slug}`) })),
+  ...["__proto__", "constructor", "..%2F..%2F", "%00", "a".repeat(10_000)].map((value) => ({ from: 12, name: `tenant=${value.slice(0, 20)}`, ...credential, right: ["400", "0", "414", "431"], request: query((t) => `${t.query}=${value}`) })),
   { name: "the token in the query", ...token, right: ["401"], request: (t) => ({ host: t.central, target: `${t.path}?access_token=${t.acme.token}` }) },
   { name: "the key in the query", ...key, right: ["401"], request: (t) => ({ host: t.central, target: `${t.path}?api_key=${t.acme.key}&x-api-key=${t.acme.key}` }) },
 ], ["query"]);
@@ -130,11 +133,11 @@ group("route", [
   ...["OPTIONS", "HEAD", "PUT", "DELETE", "PATCH", "PROPFIND"].map((method) => ({ from: 14, name: `${method} without a credential`, right: ["401", "501", "400", "405"], request: (t) => ({ method, host: sub(t.victim.slug)(t), target: t.path }) })),
   ...["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"].map((name) => ({ from: 14, name: `${name} without a credential`, right: ["401"], request: (t) => ({ method: "POST", host: sub(t.victim.slug)(t), target: t.path, headers: [[name, "OPTIONS"]] }) })),
   { from: 14, name: "an upgrade without a credential", right: ["401"], request: (t) => ({ host: sub(t.victim.slug)(t), target: t.path, headers: [["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"], ["Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="]] }) },
-  { from: 14, name: "/.well-known without a credential", right: ["401"], request: (t) => ({ host: sub(t.victim.slug)(t), target: "/.well-known/anything" }) },
+  { from: 14, name: "/.well-known without a credential", needs: ["own"], right: ["401"], request: (t) => ({ host: sub(t.victim.slug)(t), target: "/.well-known/anything" }) },
   { name: "X-Original-URL and X-Rewrite-URL into a public path", right: ["401"], needs: ["public"], request: (t) => ({ host: sub(t.victim.slug)(t), target: t.path, headers: [["X-Original-URL", t.public], ["X-Rewrite-URL", t.public]] }) },
   { name: "the decision API without the operator's token", right: ["401"], request: (t) => ({ method: "POST", host: t.central, target: "/_gate/v1/decide", body: JSON.stringify({ tenant: t.victim.id }) }) },
   { name: "the decision API with a tenant's token", ...token, right: ["401"], request: (t) => ({ method: "POST", host: t.central, target: "/_gate/v1/decide", headers: [bearer(t.acme.token)], body: JSON.stringify({ tenant: t.victim.id }) }) },
-  { from: 15, name: "an answer that a shared cache could keep for victim", ...token, right: ["acme"], request: withToken((t) => ({ host: `${t.acme.slug}.${t.base}` })), keeps: false },
+  { from: 15, name: "an answer that a shared cache could keep for victim", ...credential, right: ["acme"], request: withCredential((t) => ({ host: `${t.acme.slug}.${t.base}` })), keeps: false },
 ]);
 
 const shown = (make) => (t) => ({ host: t.central, target: t.path, headers: [bearer(make(t))] });
@@ -224,7 +227,7 @@ group("plan", [
   { from: 33, name: "SSO for sso", needs: ["operator", "features"], right: ["acme"], request: (t) => ask(t, { features: ["SSO", "sso"] }), answers: ({ features }) => features.SSO.enabled === false && features.sso.enabled === true },
   { from: 34, name: "an override that has just ended", needs: ["operator", "features"], right: ["acme"], request: (t) => ask(t, { features: ["trial"] }), answers: ({ features }) => features.trial.enabled === false },
   ...["-100", "1e308", "0.1", "null", "\"1\"", "[1]"].map((quantity) => ({ from: 28, name: `the quantity ${quantity}`, needs: ["operator", "limit"], right: ["400"], request: (t) => ({ ...ask(t, {}), body: `{"tenant":"${t.acme.id}","limits":{"${t.limit}":${quantity}}}` }) })),
-  { from: 31, name: "a Date of the client's", ...token, right: ["acme"], request: withToken(() => ({ headers: [["Date", "Thu, 01 Jan 1970 00:00:00 GMT"], ["X-Date", "1970-01-01T00:00:00Z"]] })) },
+  { from: 31, name: "a Date of the client's", ...credential, right: ["acme"], request: withCredential(() => ({ headers: [["Date", "Thu, 01 Jan 1970 00:00:00 GMT"], ["X-Date", "1970-01-01T00:00:00Z"]] })) },
 ]);
 
 const ask = (t, question) => ({ method: "POST", host: t.central, target: "/_gate/v1/decide", headers: [bearer(t.operator)], body: JSON.stringify({ tenant: t.acme.id, ...question }), asks: true });
