@@ -13,7 +13,7 @@ const OPTIONS = {
   victim: "slug of another tenant of yours, who is attacked", "victim-id": "its id",
   central: "a host that names no tenant (default: that of --url)",
   path: "a path that needs a credential (default: /)",
-  public: "a path that is public",
+  public: "a path that is public", scoped: "a path that needs a scope which the credential lacks",
   prefix: "the prefix of paths that name tenants, such as /t/", header: "the header that names tenants", query: "the query parameter that does",
   claim: "the claim of tokens that does (default: tenant_id)", cookie: "the cookie that may hold a token",
   token: "a valid token of the attacking tenant", "api-key": "a valid API key of the attacking tenant",
@@ -52,7 +52,7 @@ function given() {
   if (!URL.canParse(values.url) || !/^https?:/.test(values.url)) fail(`--url takes an http or https URL, not \`${values.url}\`.`);
   const { base, central = new URL(values.url).hostname, path = "/", claim = "tenant_id", prefix, header, query, cookie, operator, limit } = values;
   return {
-    url: values.url, base, central, path, claim, prefix, header, query, cookie, operator, limit, public: values.public,
+    url: values.url, base, central, path, claim, prefix, header, query, cookie, operator, limit, public: values.public, scoped: values.scoped,
     acme: { slug: values.tenant, id: values["tenant-id"], token: values.token, key: values["api-key"] },
     victim: { slug: values.victim, id: values["victim-id"] },
     stop: () => {},

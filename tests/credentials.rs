@@ -173,6 +173,12 @@ fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
     assert!(world.fetched_keys());
     assert_eq!(world.code(&good, START.plus(JWKS_SOFT_AGE_MS)), Code::Allowed);
     assert!(world.fetched.is_empty());
+    // What the issuer has withdrawn is not believed because nobody asked for long.
+    let mut idle = World::new();
+    idle.decide(&good, START);
+    idle.published = Some(jwks(&[(2, "k2")]));
+    assert_eq!(idle.decide_alone(&good, START.plus(JWKS_FIRM_AGE_MS)).code, Code::Allowed);
+    assert_eq!(idle.code(&good, START.plus(JWKS_FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1)), Code::Unauthenticated);
     let late = world.decide_alone(&good, START.plus(JWKS_SOFT_AGE_MS + 1));
     assert!(world.fetched.is_empty(), "nobody waits");
     assert_eq!(late.refresh.iter().filter(|need| matches!(need, Need::Keys(_))).count(), 1);

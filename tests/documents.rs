@@ -150,6 +150,39 @@ fn issuers_are_refused_with_paths() {
     assert!(!said.contains("hunter2"), "{said}");
 }
 
+/// What a catalog says of callers and cannot keep is refused.
+#[test]
+fn catalogs_that_would_leave_a_door_open_are_refused() {
+    let refused = |resolution: Value, route: Value, path: &str| {
+        let catalog = json!({ "version": 1, "resolution": resolution, "routes": [route], "plans": { "p@1": {} } });
+        let problems = Catalog::parse(&catalog.to_string()).expect_err(path);
+        assert!(problems.0.iter().any(|problem| problem.path == path), "{path}: {problems}");
+    };
+    let keys = json!({ "strategies": [{ "strategy": "api_key" }, { "strategy": "query" }] });
+    for access in ["central", "public"] {
+        refused(keys.clone(), json!({ "path": "/", "access": access, "auth": "any" }), "$.routes[0].auth");
+        refused(keys.clone(), json!({ "path": "/", "access": access, "scopes": ["a"] }), "$.routes[0].scopes");
+    }
+    refused(keys.clone(), json!({ "path": "/", "auth": "jwt" }), "$.routes[0].auth");
+    refused(keys, json!({ "path": "/", "auth": "none", "scopes": ["a"] }), "$.routes[0].scopes");
+    let header = json!({ "strategies": [{ "strategy": "header" }] });
+    refused(header, json!({ "path": "/", "scopes": ["a"] }), "$.routes[0].scopes");
+    for (header, key) in [
+        (json!("X-API-Key"), json!(null)),
+        (json!(null), json!("x-tenant-id")),
+        (json!("X-A"), json!("x-a")),
+        (json!("Cookie"), json!(null)),
+    ] {
+        let mut strategies = [json!({ "strategy": "header" }), json!({ "strategy": "api_key" })];
+        for (strategy, name) in strategies.iter_mut().zip([&header, &key]) {
+            if !name.is_null() {
+                strategy["header_name"] = name.clone();
+            }
+        }
+        refused(json!({ "strategies": strategies }), json!({ "path": "/" }), "$.resolution.strategies");
+    }
+}
+
 #[test]
 fn api_keys_are_refused_with_paths() {
     let good = json!({ "id": "0123456789abcdef", "tenant": "t_acme", "hash": "ab".repeat(32), "created_at": "2026-11-22T12:00:00Z", "epoch": 1 });

@@ -3,7 +3,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Rejected, Step};
-use tenantgate::model::bounds::{HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
+use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
 use tenantgate::model::{TenantId, UnixMillis};
 use tenantgate::resolve::{Custom, Request};
 
@@ -82,12 +82,31 @@ fn soft_age_refreshes_behind_the_request_and_not_too_often() {
 }
 
 #[test]
-fn hard_age_is_not_trusted() {
+fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
     let mut world = World::new();
     world.decide("acme.a.example", START);
-    world.decide("acme.a.example", START.plus(HARD_AGE_MS));
-    assert!(world.fetched.is_empty());
-    world.decide("acme.a.example", START.plus(HARD_AGE_MS + 1));
+    world.decide("acme.a.example", START.plus(FIRM_AGE_MS));
+    assert!(world.fetched.is_empty(), "not yet");
+    let late = START.plus(FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1);
+    world.decide("acme.a.example", late);
+    assert_eq!(world.fetched.len(), 3, "nobody asked for a while: what KV says by now comes first");
+
+    // KV is down: what is held serves until it is too old, and KV is asked now and then.
+    let mut asked = 0;
+    let mut decide = |world: &mut World, now| loop {
+        let request = Request { host: "acme.a.example", path: "/", ..Request::default() };
+        match world.gate.decide(&request, &Ask::default(), now) {
+            Step::Done(decision) => return Some(decision),
+            Step::Fetch(need) if world.gate.snapshots.put_failure(&need, now) => asked += 1,
+            _ => return None,
+        }
+    };
+    let end = late.plus(HARD_AGE_MS);
+    assert_eq!(decide(&mut world, end).unwrap().code, Code::Allowed);
+    assert_eq!(decide(&mut world, end).unwrap().age_ms, HARD_AGE_MS);
+    assert!(decide(&mut world, end.plus(1)).is_none(), "a day is enough");
+    assert_eq!(asked, 3, "once for each, not at every request");
+    world.decide("acme.a.example", end.plus(1));
     assert_eq!(world.fetched.len(), 3);
 }
 

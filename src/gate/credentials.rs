@@ -13,7 +13,7 @@ use super::plans::{CompiledRoute, Plans};
 use super::run::{Halt, Run};
 use super::trace::Stage;
 use crate::identity::{Claims, Keyring, Keys, Reason, Token, Validity};
-use crate::model::bounds::MAX_CACHED_TOKENS;
+use crate::model::bounds::{MAX_CACHED_TOKENS, MAX_REMEMBERED_BYTES};
 use crate::model::{
     Access, ApiKey, Auth, Cache, Environment, IssuerKey, Key, KeyId, PresentedKey, Scope, StrategyKind, UnixMillis,
 };
@@ -112,6 +112,12 @@ impl Credential {
             tenant,
             issuer_id: Some(validity.issuer),
         }
+    }
+
+    /// Bytes of what its issuer could choose.
+    fn bytes(&self) -> usize {
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().len().saturating_add(size_of::<Scope>()));
+        scopes.sum::<usize>().saturating_add(self.subject.as_ref().map_or(0, String::len))
     }
 
     fn serves(&self, auth: Auth) -> bool {
@@ -257,7 +263,9 @@ impl Verified {
             (None, Keys::Held(_)) => return Err("the issuer has no such key".into()),
         }
         let credential = Arc::new(Credential::of_token(claims, plans));
-        self.tokens.insert(digest, Remembered { validity, ring, credential: Arc::clone(&credential) });
+        if credential.bytes() <= MAX_REMEMBERED_BYTES {
+            self.tokens.insert(digest, Remembered { validity, ring, credential: Arc::clone(&credential) });
+        }
         Ok(credential)
     }
 

@@ -3,8 +3,8 @@
 use super::snapshots::Need;
 use crate::model::UnixMillis;
 use crate::model::bounds::{
-    HARD_AGE_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, KEY_HARD_AGE_MS, KEY_SOFT_AGE_MS, NEGATIVE_AGE_MS,
-    REFRESH_INTERVAL_MS, SOFT_AGE_MS,
+    FIRM_AGE_MS, HARD_AGE_MS, JWKS_FIRM_AGE_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, KEY_HARD_AGE_MS, KEY_SOFT_AGE_MS,
+    NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
 };
 
 /// A value, when it was read, and when it was last asked for again.
@@ -15,18 +15,22 @@ pub(super) struct Held<T> {
     pub(super) asked_at: UnixMillis,
 }
 
-/// After `soft` a value serves, and asks to be fetched again behind the request; after `hard` it is not trusted.
+/// After `soft` a value serves, and asks to be fetched again behind the request; after `firm` it is fetched again first, and
+/// serves where that has just failed; after `hard` it is not trusted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ages {
     soft_ms: u64,
+    firm_ms: u64,
     hard_ms: u64,
 }
 
 impl Ages {
-    pub(super) const SNAPSHOT: Self = Self { soft_ms: SOFT_AGE_MS, hard_ms: HARD_AGE_MS };
-    pub(super) const API_KEY: Self = Self { soft_ms: KEY_SOFT_AGE_MS, hard_ms: KEY_HARD_AGE_MS };
-    pub(super) const PUBLISHED_KEYS: Self = Self { soft_ms: JWKS_SOFT_AGE_MS, hard_ms: JWKS_HARD_AGE_MS };
-    const ABSENT: Self = Self { soft_ms: NEGATIVE_AGE_MS, hard_ms: NEGATIVE_AGE_MS };
+    pub(super) const SNAPSHOT: Self = Self { soft_ms: SOFT_AGE_MS, firm_ms: FIRM_AGE_MS, hard_ms: HARD_AGE_MS };
+    pub(super) const API_KEY: Self =
+        Self { soft_ms: KEY_SOFT_AGE_MS, firm_ms: KEY_HARD_AGE_MS, hard_ms: KEY_HARD_AGE_MS };
+    pub(super) const PUBLISHED_KEYS: Self =
+        Self { soft_ms: JWKS_SOFT_AGE_MS, firm_ms: JWKS_FIRM_AGE_MS, hard_ms: JWKS_HARD_AGE_MS };
+    const ABSENT: Self = Self { soft_ms: NEGATIVE_AGE_MS, firm_ms: NEGATIVE_AGE_MS, hard_ms: NEGATIVE_AGE_MS };
 
     /// Those of a snapshot, or of the knowledge that there is none.
     pub(super) const fn of<T>(value: Option<&T>) -> Self {
@@ -44,6 +48,12 @@ impl<T> Held<T> {
         Self { value, read_at: now, asked_at: now }
     }
 
+    /// Notes that the value could not be fetched again. Whether the one that is held serves on.
+    pub(super) fn failed(&mut self, ages: Ages, now: UnixMillis) -> bool {
+        self.asked_at = now;
+        now.since(self.read_at) <= ages.hard_ms
+    }
+
     /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
     pub(super) fn get(
         &mut self,
@@ -53,10 +63,11 @@ impl<T> Held<T> {
         refresh: &mut Vec<Need>,
     ) -> Option<&T> {
         let age = now.since(self.read_at);
-        if age > ages.hard_ms {
+        let asked_lately = now.since(self.asked_at) <= REFRESH_INTERVAL_MS;
+        if age > ages.hard_ms || age > ages.firm_ms && !asked_lately {
             return None;
         }
-        if age > ages.soft_ms && now.since(self.asked_at) > REFRESH_INTERVAL_MS {
+        if age > ages.soft_ms && !asked_lately {
             self.asked_at = now;
             refresh.push(need());
         }

@@ -68,7 +68,12 @@ impl KeyStore {
 
     /// Notes that published keys could not be had.
     pub(super) fn fail(&mut self, url: &str, now: UnixMillis) {
-        self.published.entry(url.into()).or_default().answered_at = Some(now);
+        let published = self.published.entry(url.into()).or_default();
+        published.answered_at = Some(now);
+        // What is held serves on meanwhile.
+        if let Some(held) = &mut published.held {
+            held.asked_at = now;
+        }
     }
 
     pub(super) fn fetched_at(&self, url: &str) -> Option<UnixMillis> {

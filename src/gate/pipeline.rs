@@ -15,7 +15,7 @@ use super::trace::{Stage, Trace, read, remedy};
 use crate::ledger::{Book, Op};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
 use crate::model::{Access, Cache, Environment, Kind, TenantId, UnixMillis};
-use crate::resolve::{Custom, KnownHost, Refusal, Request, Signals, loose_path};
+use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -187,15 +187,14 @@ impl Gate {
     }
 }
 
-/// The signals of a request. Public routes are nobody's: they do not wait for a custom resolver, nor fail with it.
+/// The signals of a request. Public routes are nobody's: they neither wait for a custom resolver nor fail with it, nor with
+/// anything else that a request says of its tenant, such as a cookie that a sibling host has set.
 fn signals<'a>(plans: &Plans, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-    let unasked = match plans.resolver.signals(request, host) {
-        Err(refusal @ (Refusal::AskCustom | Refusal::CustomFailed)) => refusal,
-        done => return done,
-    };
-    let without = plans.resolver.signals(&Request { custom: Custom::Nobody, ..*request }, host)?;
-    let public = plans.route(request.method, &without.route_path()).access == Access::Public;
-    if public { Ok(without) } else { Err(unasked) }
+    plans.resolver.signals(request, host).or_else(|refusal| {
+        let without = plans.resolver.without_signals(request)?;
+        let public = plans.route(request.method, &without.route_path()).access == Access::Public;
+        if public { Ok(without) } else { Err(refusal) }
+    })
 }
 
 /// Stages 5 and 6: status and residency.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::rules::CompiledRule;
 use crate::identity::Issuers;
 use crate::model::{Access, Auth, Catalog, Key, Limit, Problems, Scope};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolver, without_extension};
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
 #[derive(Debug)]
@@ -170,8 +170,12 @@ impl Plans {
     /// Whether `path`, in the form of [`crate::resolve::loose_path`], leads to `route` when routes are compared as loosely.
     pub(super) fn is_route(&self, route: &CompiledRoute, method: &str, path: &str) -> bool {
         let method = if method.is_empty() { "GET" } else { method };
-        let found = self.routes.iter().find(|route| route.matches_loosely(method, path)).unwrap_or(&self.everywhere);
-        std::ptr::eq(found, route)
+        let find = |path: &str| {
+            self.routes.iter().find(|route| route.matches_loosely(method, path)).unwrap_or(&self.everywhere)
+        };
+        // A route that names the extension itself is meant as it stands.
+        let without = without_extension(path).map_or(route, find);
+        std::ptr::eq(find(path), route) && (std::ptr::eq(without, route) || without.path.len() < route.path.len())
     }
 
     /// Keys of plans that grant a feature, for people.
@@ -197,7 +201,11 @@ impl CompiledRoute {
 
     fn takes(&self, method: &str) -> bool {
         // HEAD asks for what GET would answer: what guards one guards the other.
-        self.methods.is_empty() || self.methods.iter().any(|own| own == method || own == "GET" && method == "HEAD")
+        self.methods.is_empty()
+            || self
+                .methods
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(method) || own == "GET" && method.eq_ignore_ascii_case("HEAD"))
     }
 
     /// The path as it stands in the catalog.

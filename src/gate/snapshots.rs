@@ -249,6 +249,21 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Notes that `need` could not be fetched. What is held of it serves on while it can be trusted: then true.
+    pub fn put_failure(&mut self, need: &Need, now: UnixMillis) -> bool {
+        fn note<T>(held: Option<&mut Held<Option<T>>>, now: UnixMillis) -> bool {
+            held.is_some_and(|held| held.failed(Ages::of(held.value.as_ref()), now))
+        }
+        match need {
+            Need::Catalog => self.plans.as_mut().is_some_and(|held| held.failed(Ages::SNAPSHOT, now)),
+            Need::Slug(slug) => note(self.slugs.get_mut(slug.as_str()), now),
+            Need::Domain(host) => note(self.domains.get_mut(host), now),
+            Need::Tenant(id) => note(self.tenants.get_mut(id).map(|record| &mut record.held), now),
+            // Keys of callers fail closed; published keys know for themselves.
+            Need::ApiKey(_) | Need::Keys(_) | Need::Secret(_) | Need::Custom => false,
+        }
+    }
+
     /// Takes an API key's record as it was published; `None`: there is none.
     ///
     /// # Errors

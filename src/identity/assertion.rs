@@ -32,6 +32,19 @@ pub struct Asserted<'a> {
     pub credential: &'a Value,
 }
 
+impl Asserted<'_> {
+    /// The claims about the request, without those about the assertion.
+    pub(crate) fn claims(&self) -> Value {
+        json!({
+            "sub": self.tenant,
+            "slug": self.slug,
+            "plan": self.plan,
+            "ancestors": self.ancestors,
+            "credential": self.credential,
+        })
+    }
+}
+
 /// A verified assertion.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assertion {
@@ -77,17 +90,11 @@ impl Signer {
     /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
     pub fn sign(&self, said: &Asserted<'_>, audience: &str, now: UnixMillis) -> String {
         let seconds = |time: UnixMillis| time.get() / 1_000;
-        let claims = json!({
-            "iss": ISSUER,
-            "aud": audience,
-            "sub": said.tenant,
-            "iat": seconds(now),
-            "exp": seconds(now.plus(ASSERTION_LIFETIME_MS)),
-            "slug": said.slug,
-            "plan": said.plan,
-            "ancestors": said.ancestors,
-            "credential": said.credential,
-        });
+        let mut claims = said.claims();
+        claims["iss"] = ISSUER.into();
+        claims["aud"] = audience.into();
+        claims["iat"] = seconds(now).into();
+        claims["exp"] = seconds(now.plus(ASSERTION_LIFETIME_MS)).into();
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()).to_bytes());
         format!("{signed}.{signature}")

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
 use super::{Reason, Token};
-use crate::model::bounds::{MAX_AUDIENCES, MAX_CLAIM_DEPTH, MAX_SCOPES};
+use crate::model::bounds::{MAX_AUDIENCES, MAX_SCOPES, MAX_SUBJECT_BYTES};
 use crate::model::{Catalog, Identifies, Issuer, IssuerKey, Key, Scope, Slug, StrategyKind, TenantId, UnixMillis};
 use crate::resolve::Name;
 
@@ -109,6 +109,9 @@ impl Issuers {
             tenant: self.tenant(issuer, claims)?,
             subject: match claims.get("sub") {
                 None => None,
+                Some(Value::String(subject)) if subject.len() > MAX_SUBJECT_BYTES => {
+                    return Err("the token's subject is too long");
+                }
                 Some(Value::String(subject)) => Some(subject.clone()),
                 Some(_) => return Err("the token's subject is no text"),
             },
@@ -160,7 +163,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
     }
-    let mut steps = name.split('.').take(MAX_CLAIM_DEPTH);
+    let mut steps = name.split('.');
     let first = claims.get(steps.next()?)?;
     steps.try_fold(first, |value, step| value.as_object()?.get(step))
 }

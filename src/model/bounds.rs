@@ -55,6 +55,8 @@ pub const MAX_DOMAINS: usize = 256;
 pub const MAX_OVERRIDES: usize = 1_024;
 /// Add-ons of one tenant.
 pub const MAX_ADDONS: usize = 64;
+/// Bytes of a token's subject (OpenID Connect Core §2).
+pub const MAX_SUBJECT_BYTES: usize = 255;
 /// Tenants from a project up to its root, both included.
 pub const MAX_HIERARCHY_DEPTH: usize = 8;
 /// The largest limit, cost or level: integers that JavaScript represents exactly stay below 2^53.
@@ -70,8 +72,6 @@ pub const MAX_TOKEN_BYTES: usize = 8_192;
 pub const MAX_COOKIE_BYTES: usize = 16_384;
 /// Bytes of the text that names a claim, its path included, and of a token's `typ`.
 pub const MAX_CLAIM_BYTES: usize = 128;
-/// Steps of the path to a claim.
-pub const MAX_CLAIM_DEPTH: usize = 8;
 /// Scopes of a route, a key or a token.
 pub const MAX_SCOPES: usize = 64;
 /// Bytes of one scope.
@@ -100,6 +100,9 @@ pub const MAX_RSA_BITS: usize = 4_096;
 pub const DEFAULT_LEEWAY_MS: u64 = 30_000;
 /// The largest leeway: beyond, an expired token is no longer expired.
 pub const MAX_LEEWAY_MS: u64 = 300_000;
+/// Bytes of subject and scopes of a token that is remembered once verified, and of an assertion that is used again: larger
+/// ones are dealt with anew, so that nobody fills an isolate's memory with them.
+pub const MAX_REMEMBERED_BYTES: usize = 2_048;
 /// Verified tokens that one isolate remembers.
 pub const MAX_CACHED_TOKENS: usize = 4_096;
 /// API keys that one isolate keeps, proven absences included.
@@ -121,6 +124,9 @@ pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
 /// Milliseconds after which a snapshot is refreshed behind the request.
 pub const SOFT_AGE_MS: u64 = 300_000;
+/// Milliseconds after which a snapshot is fetched again before it is used, and used all the same where that fails: with
+/// KV's own cache (60 s), the bound on how long a suspension may go unseen while KV can be read.
+pub const FIRM_AGE_MS: u64 = 600_000;
 /// Milliseconds after which a snapshot is no longer trusted.
 pub const HARD_AGE_MS: u64 = 86_400_000;
 /// Milliseconds for which an unknown name is remembered as unknown.
@@ -139,6 +145,9 @@ pub const KEY_SOFT_AGE_MS: u64 = 30_000;
 pub const KEY_HARD_AGE_MS: u64 = 60_000;
 /// Milliseconds after which published keys are refreshed behind the request.
 pub const JWKS_SOFT_AGE_MS: u64 = 600_000;
+/// Milliseconds after which published keys are fetched again before they are used, and used all the same where that fails:
+/// the bound on how long a key may work that its issuer has withdrawn.
+pub const JWKS_FIRM_AGE_MS: u64 = 1_200_000;
 /// Milliseconds for which published keys are trusted while their issuer cannot be reached.
 pub const JWKS_HARD_AGE_MS: u64 = 86_400_000;
 /// Milliseconds between two fetches of the same published keys, whatever unknown `kid`s arrive.

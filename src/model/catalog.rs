@@ -80,7 +80,8 @@ document! {
     pub struct Route {
         /// Matches this path and everything below it, by whole segments.
         path: String,
-        /// Methods it is for, upper case. Default: all.
+        /// Methods it is for, upper case; others go on to the next route that matches. An origin that lets bodies change the
+        /// method (`_method`) must not do so behind routes that differ by it. Default: all.
         methods: Vec<String> = Vec::new(),
         /// Who may come in. Default `tenant`.
         access: Access = Access::Tenant,
@@ -291,8 +292,14 @@ impl Route {
         if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !is_plain_path(path) {
             r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
         }
-        if self.access == Access::Public && self.auth.is_some_and(|auth| auth != Auth::None) {
-            r.at("auth", |r| r.problem("a credential for everybody", "none: the route is public"));
+        // Who says nothing of a tenant would be asked for nothing.
+        if self.access != Access::Tenant {
+            if self.auth.is_some_and(|auth| auth != Auth::None) {
+                r.at("auth", |r| r.problem("a credential of everybody", "none, or `access: tenant`"));
+            }
+            if !self.scopes.is_empty() {
+                r.at("scopes", |r| r.problem("scopes of everybody", "none, or `access: tenant`"));
+            }
         }
         r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
         for (index, method) in self.methods.iter().enumerate() {

@@ -29,7 +29,10 @@ pub use issuer::{Issuer, IssuerKey, Speaks};
 pub(crate) use limit::parse_quantity;
 pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
 pub use public_key::{Algorithm, KeySet, Material, PublicKey};
-pub use resolution::{Agreement, DomainLookup, Identifies, RESERVED, Resolution, Strategy, StrategyKind};
+pub use resolution::{
+    Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,
+    StrategyKind,
+};
 pub use tenant::{Contract, Domain, DomainState, Override, Seed, Status, Tenant, parse_seed};
 pub use time::UnixMillis;
 

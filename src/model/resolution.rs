@@ -94,10 +94,16 @@ document! {
         cookie_name: Option<String> = None,
         /// `jwt`: the origin sees the token too. Default false.
         forward: Option<bool> = None,
-        /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id. Default `slug`; for `jwt` `id`.
+        /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id. Default `slug`; for `jwt` `id`,
+        /// since a token that names a slug is good for whoever has the slug next.
         identifies: Option<Identifies> = None,
     } => Strategy::check
 }
+
+/// The header of the strategy `header`, unless it says otherwise.
+pub const DEFAULT_HEADER: &str = "X-Tenant-ID";
+/// The header of the strategy `api_key`, unless it says otherwise.
+pub const DEFAULT_KEY_HEADER: &str = "X-API-Key";
 
 /// Labels under a base domain that are no tenants unless the catalog says otherwise.
 pub const RESERVED: [&str; 20] = [
@@ -138,8 +144,8 @@ impl Resolution {
                     });
                 }
             }
-            let name = |kind| self.strategy(kind).and_then(|strategy| strategy.header_name.as_deref());
-            let names = [name(StrategyKind::Header), name(StrategyKind::ApiKey)];
+            let name = |kind, default| self.strategy(kind).map(|one| one.header_name.as_deref().unwrap_or(default));
+            let names = [name(StrategyKind::Header, DEFAULT_HEADER), name(StrategyKind::ApiKey, DEFAULT_KEY_HEADER)];
             let taken = |name: &str| ["authorization", "cookie"].iter().any(|other| name.eq_ignore_ascii_case(other));
             let same = matches!(names, [Some(one), Some(other)] if one.eq_ignore_ascii_case(other));
             if same || names.into_iter().flatten().any(taken) {

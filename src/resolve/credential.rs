@@ -42,8 +42,7 @@ pub(super) fn token<'a>(request: &Request<'a>, cookie: Option<&str>) -> Result<O
     if authorization.contains(',') && authorization.to_ascii_lowercase().contains("bearer") {
         return Err(Refusal::Repeated(StrategyKind::Jwt));
     }
-    let (scheme, rest) = authorization.split_once(' ').unwrap_or((authorization, ""));
-    let bearer = scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim_matches(' '));
+    let bearer = bearer(authorization);
     let cookie = match cookie {
         Some(name) => cookie_value(header(request, COOKIE, StrategyKind::Jwt)?.unwrap_or_default(), name)?,
         None => None,
@@ -54,16 +53,38 @@ pub(super) fn token<'a>(request: &Request<'a>, cookie: Option<&str>) -> Result<O
     }
 }
 
+/// The token of an `Authorization` header (RFC 6750 §2.1). What an origin may take for the same scheme, such as `Bearer:` or a
+/// tab behind it, shows a token that is none.
+fn bearer(authorization: &str) -> Option<&str> {
+    let value = authorization.trim_matches([' ', '\t']);
+    let (scheme, rest) = value.split_at_checked("bearer".len())?;
+    if !scheme.eq_ignore_ascii_case("bearer")
+        || rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    {
+        return None;
+    }
+    Some(rest.strip_prefix(' ').map_or(value, |token| token.trim_matches(' ')))
+}
+
 /// The value of a cookie (RFC 6265 §4.2). A second one of that name may have been put there from a sibling host.
 fn cookie_value<'a>(cookies: &'a str, name: &str) -> Result<Option<&'a str>, Refusal> {
     if cookies.len() > MAX_COOKIE_BYTES {
         return Err(Refusal::Unreadable("the cookies are too long"));
     }
-    let pairs = cookies.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-    let mut values = pairs.filter(|(key, _)| key.trim_end_matches([' ', '\t']) == name).map(|(_, value)| value);
-    let first = values.next();
+    let mut found = None;
+    for pair in cookies.split(';') {
+        // A second header arrives joined by a comma, and some origins take quoted names: no browser does either.
+        for (nth, part) in pair.split(',').enumerate() {
+            let Some((key, value)) = part.split_once('=') else { continue };
+            if key.trim_matches([' ', '\t', '"']) != name {
+                continue;
+            }
+            if nth > 0 || key.contains('"') || found.is_some() {
+                return Err(Refusal::Repeated(StrategyKind::Jwt));
+            }
+            found = Some(value.trim_matches([' ', '\t']));
+        }
+    }
     // What is left where somebody has signed out shows nothing.
-    // What is left where somebody has signed out shows nothing.
-    let shown = first.filter(|token| !token.is_empty());
-    if values.next().is_some() { Err(Refusal::Repeated(StrategyKind::Jwt)) } else { Ok(shown) }
+    Ok(found.filter(|token| !token.is_empty()))
 }

@@ -86,7 +86,7 @@ const LABEL: [bool; 256] = {
 };
 
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.parse::<u16>().is_ok() && !text.starts_with('+')
+    text.is_empty() || text.len() <= 5 && text.parse::<u16>().is_ok() && !text.starts_with('+')
 }
 
 /// A name whose last label is a number is an IPv4 address or nothing (WHATWG URL, "ends in a number").

@@ -12,6 +12,6 @@ mod request;
 mod resolver;
 
 pub use credential::Shown;
-pub use path::loose as loose_path;
+pub use path::{loose as loose_path, without_extension};
 pub use request::{Attribute, Custom, Request};
 pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

@@ -6,8 +6,8 @@ use crate::model::bounds::MAX_PATH_BYTES;
 
 /// The path in the form in which prefixes are compared: escapes of unreserved characters undone (RFC 3986 §6.2.2.2),
 /// and what is remarkable about it.
-/// `None`: the path is too long, or was never normalised (dot segments, also escaped; backslashes), so that an origin
-/// might read it as another one.
+/// `None`: the path is too long, or was never normalised (dot segments, also escaped; backslashes; control characters), so
+/// that an origin might read it as another one.
 pub fn comparable(path: &str) -> Option<Comparable<'_>> {
     if !path.starts_with('/') || path.len() > MAX_PATH_BYTES {
         return None;
@@ -22,12 +22,16 @@ pub fn comparable(path: &str) -> Option<Comparable<'_>> {
         }
         before = class;
     }
-    if seen & BAD != 0 || seen & ESCAPE != 0 && !well_escaped(path) {
+    if seen & BAD != 0 || seen & ESCAPE != 0 && !(well_escaped(path) && visible(path)) {
         return None;
     }
     let plain = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
     let climbs = seen & (ESCAPE | DOTTED) != 0 && climbs(&plain);
-    (!climbs).then_some(Comparable { path: plain, doubled: seen & DOUBLE != 0, odd: seen & (ESCAPE | ODD) != 0 })
+    (!climbs).then_some(Comparable {
+        path: plain,
+        doubled: seen & DOUBLE != 0,
+        odd: seen & (ESCAPE | ODD | DOT | DOTTED) != 0,
+    })
 }
 
 /// A path as prefixes compare it.
@@ -52,9 +56,44 @@ fn well_escaped(path: &str) -> bool {
         .all(|rest| rest.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())))
 }
 
-/// The path as the most liberal origin might read it: all escapes undone once, backslashes as slashes, path parameters
-/// (`;v=1`) cut off, slashes folded, lower case. `None`: read like that, it climbs.
+/// Whether no escape is of a control character, at which some origins cut a path off.
+fn visible(path: &str) -> bool {
+    let hidden = |digits: &str| u8::from_str_radix(digits, 16).is_ok_and(|byte| byte.is_ascii_control());
+    !path.split('%').skip(1).any(|rest| rest.get(..2).is_some_and(hidden))
+}
+
+/// How often an escape may be an escape of an escape: once by the origin, once by what stands before it.
+const PASSES: usize = 3;
+
+/// The path as the most liberal origin might read it: escapes undone again and again, backslashes as slashes, cut off at
+/// `?` and `#`, path parameters (`;v=1`), dots and blanks at the end of a segment cut off, slashes folded, lower case.
+/// `None`: read like that, it climbs.
 pub fn loose(path: &str) -> Option<String> {
+    let mut text = path.to_owned();
+    for _ in 0..PASSES {
+        text = decoded(&text);
+    }
+    let text = text.split(['?', '#']).next().unwrap_or_default().to_lowercase();
+    let text = text.replace(['\\', '\u{ff0f}', '\u{ff3c}'], "/").replace('\u{ff0e}', ".");
+    let before_parameters = |segment| str::split(segment, ';').next().unwrap_or_default();
+    let cut: Vec<_> = text.split('/').map(before_parameters).collect();
+    let blank = |c: char| c == '.' || c.is_whitespace();
+    let trimmed: Vec<_> = cut.iter().map(|segment| segment.trim_end_matches(blank)).collect();
+    // What consists of dots and blanks is a dot segment to some, and nothing to others.
+    if cut.iter().zip(&trimmed).any(|(segment, rest)| rest.is_empty() && !segment.is_empty()) {
+        return None;
+    }
+    Some(folded(&trimmed.join("/")))
+}
+
+/// A path without the extension of its last segment: many origins take `/reports.json` for `/reports`.
+pub fn without_extension(path: &str) -> Option<&str> {
+    let (stem, extension) = path.rsplit_once('.')?;
+    (!extension.contains('/') && !stem.ends_with('/')).then_some(stem)
+}
+
+/// All escapes undone once.
+fn decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -63,10 +102,7 @@ pub fn loose(path: &str) -> Option<String> {
         bytes.push(byte.unwrap_or(*first));
         rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
     }
-    let text = String::from_utf8_lossy(&bytes).replace('\\', "/").to_lowercase();
-    let cut: Vec<_> = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
-    let path = cut.join("/");
-    (!climbs(&path)).then(|| folded(&path))
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 // Classes of bytes in a path, as bits. `DOUBLE` and `DOTTED` are a slash and a dot after a slash: their class, shifted.
@@ -94,13 +130,23 @@ const fn classes() -> [u8; 256] {
         classes[upper as usize] = ODD;
         upper += 1;
     }
+    let mut control = 0;
+    while control <= b' ' {
+        classes[control as usize] = BAD;
+        control += 1;
+    }
+    let mut foreign = 0x7F;
+    while foreign < 256 {
+        classes[foreign] = ODD;
+        foreign += 1;
+    }
+    classes[0x7F] = BAD;
     classes[b'/' as usize] = SLASH;
     classes[b'.' as usize] = DOT;
     classes[b'%' as usize] = ESCAPE;
     classes[b'\\' as usize] = BAD;
     classes[b'?' as usize] = BAD;
     classes[b'#' as usize] = BAD;
-    classes[0] = BAD;
     classes
 }
 

@@ -10,7 +10,10 @@ use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
 use crate::model::bounds::{MAX_QUERY_BYTES, MAX_SIGNAL_BYTES};
-use crate::model::{Agreement, Identifies, RESERVED, Resolution, Slug, Strategy, StrategyKind, TenantId};
+use crate::model::{
+    Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, Identifies, RESERVED, Resolution, Slug, Strategy, StrategyKind,
+    TenantId,
+};
 
 /// What one strategy found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,13 +190,7 @@ impl Resolver {
     /// # Errors
     /// See [`Refusal`].
     pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-        let Comparable { path, doubled, odd } =
-            path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
-        if request.query.len() > MAX_QUERY_BYTES {
-            return Err(Refusal::Unreadable("the query is too long"));
-        }
-        let shown = SmallVec::new();
-        let mut signals = Signals { found: SmallVec::new(), path, prefixed: false, doubled, odd, shown };
+        let mut signals = Signals::none(request)?;
         let host = host.signal.as_ref();
         let mut settled = false;
         for strategy in &self.strategies {
@@ -239,9 +236,32 @@ impl Resolver {
         }
         Ok(signals)
     }
+
+    /// What is left of a request whose signals do not matter: its path, behind the tenant prefix.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreadable`]: path or query.
+    pub fn without_signals<'a>(&self, request: &Request<'a>) -> Result<Signals<'a>, Refusal> {
+        let mut signals = Signals::none(request)?;
+        for strategy in &self.strategies {
+            if let Compiled::Path(prefix, _) = strategy {
+                signals.take_prefix(prefix);
+            }
+        }
+        Ok(signals)
+    }
 }
 
 impl<'a> Signals<'a> {
+    fn none(request: &Request<'a>) -> Result<Self, Refusal> {
+        let Comparable { path, doubled, odd } =
+            path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
+        if request.query.len() > MAX_QUERY_BYTES {
+            return Err(Refusal::Unreadable("the query is too long"));
+        }
+        Ok(Self { found: SmallVec::new(), path, prefixed: false, doubled, odd, shown: SmallVec::new() })
+    }
+
     /// The path as routes compare it.
     pub fn route_path(&self) -> Cow<'_, str> {
         if self.doubled { path::folded(&self.path).into() } else { Cow::Borrowed(&self.path) }
@@ -299,7 +319,7 @@ impl Compiled {
             StrategyKind::CustomDomain => Self::CustomDomain,
             StrategyKind::Path => Self::Path(strategy.prefix.clone().unwrap_or_else(|| "/t/".into()), identifies),
             StrategyKind::Header => {
-                let name = strategy.header_name.as_deref().unwrap_or("X-Tenant-ID");
+                let name = strategy.header_name.as_deref().unwrap_or(DEFAULT_HEADER);
                 Self::Header(name.to_ascii_lowercase(), identifies)
             }
             StrategyKind::Query => {
@@ -308,7 +328,7 @@ impl Compiled {
             StrategyKind::Custom => Self::Custom(identifies),
             StrategyKind::Jwt => Self::Jwt(strategy.cookie_name.clone()),
             StrategyKind::ApiKey => {
-                Self::ApiKey(strategy.header_name.as_deref().unwrap_or("X-API-Key").to_ascii_lowercase())
+                Self::ApiKey(strategy.header_name.as_deref().unwrap_or(DEFAULT_KEY_HEADER).to_ascii_lowercase())
             }
         }
     }
@@ -377,16 +397,27 @@ fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, 
         return Ok(None);
     }
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match name.strip_prefix(param) {
-            Some("") if found.is_some() => return Err(Refusal::Repeated(StrategyKind::Query)),
-            Some("") if value.len() > MAX_SIGNAL_BYTES => {
+        if name == param {
+            if found.is_some() {
+                return Err(Refusal::Repeated(StrategyKind::Query));
+            }
+            if value.len() > MAX_SIGNAL_BYTES {
                 return Err(Refusal::Unreadable("the tenant parameter is too long"));
             }
-            Some("") => found = Some(value),
-            // Some frameworks read `tenant[]=a` and `tenant[x]=a` as the parameter `tenant`.
-            Some(rest) if rest.starts_with('[') => return Err(Refusal::Unreadable("the tenant parameter is a list")),
-            _ => {}
+            found = Some(value);
+        } else if may_be_read_as(&name, param) || value.split(';').skip(1).any(|pair| may_be_read_as(pair, param)) {
+            return Err(Refusal::Unreadable("a parameter that may be read as the tenant parameter"));
         }
     }
     Ok(found)
+}
+
+/// Whether some framework takes a parameter for another: `tenant[]`, `tenant[x]`, ` Tenant`, `tenant.x`; with `;` in front
+/// where that separates pairs too.
+fn may_be_read_as(name: &str, param: &str) -> bool {
+    name.split(';').any(|name| {
+        let name = name.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+        let end = name.find(['[', '.', '=', '\0', ' ', '\t']).unwrap_or(name.len());
+        name.get(..end).is_some_and(|name| name.eq_ignore_ascii_case(param))
+    })
 }

@@ -61,7 +61,7 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     if version().is_none() {
         // Why it failed stands in the log.
-        let _ = isolate::fetch(Need::Catalog, config, &call.context, call.now).await;
+        isolate::fetch(Need::Catalog, config, &call.context, call.now).await;
     }
     match version() {
         Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),
@@ -90,7 +90,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
                 return conclude(call, config, isolate::charge(pending, config, call.now).await);
             }
             Step::Fetch(need) => {
-                if isolate::fetch(need, config, &call.context, call.now).await.is_err() {
+                if !isolate::fetch(need, config, &call.context, call.now).await {
                     return reply::answer(&isolate::unavailable(call.now));
                 }
             }

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use web_sys::console;
 
 use crate::gate::{Bearer, Entitlements};
 use crate::identity::{Asserted, Signer};
-use crate::model::bounds::{ASSERTION_LIFETIME_MS, MAX_CACHED_ASSERTIONS};
+use crate::model::bounds::{ASSERTION_LIFETIME_MS, MAX_CACHED_ASSERTIONS, MAX_REMEMBERED_BYTES};
 use crate::model::{Cache, PlanRef, UnixMillis};
 use crate::wire::CredentialView;
 
@@ -15,7 +16,8 @@ use crate::wire::CredentialView;
 pub(super) struct Assertions {
     signer: Signer,
     audience: String,
-    signed: RefCell<Cache<String, (String, UnixMillis)>>,
+    /// By the digest of all that they say but the time.
+    signed: RefCell<Cache<[u8; 32], (String, UnixMillis)>>,
 }
 
 impl Assertions {
@@ -42,19 +44,20 @@ impl Assertions {
         let credential = credential.unwrap_or_default();
         let own = tenant.tenant();
         let plan = tenant.plan().map(PlanRef::as_str);
-        // Everything that is said but the time.
-        let same = format!("{} {} {} {credential}", own.id, own.epoch.0, plan.unwrap_or_default());
+        let ancestors: Vec<&str> = tenant.ancestors().collect();
+        let (id, slug) = (own.id.as_str(), own.slug.as_str());
+        let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential };
+        let same: [u8; 32] = Sha256::digest(said.claims().to_string()).into();
         let mut signed = self.signed.borrow_mut();
         if let Some((token, at)) = signed.get_mut(&same)
             && now.since(*at) < ASSERTION_LIFETIME_MS / 2
         {
             return token.clone();
         }
-        let ancestors: Vec<&str> = tenant.ancestors().collect();
-        let (id, slug) = (own.id.as_str(), own.slug.as_str());
-        let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential };
         let token = self.signer.sign(&said, &self.audience, now);
-        signed.insert(same, (token.clone(), now));
+        if token.len() <= MAX_REMEMBERED_BYTES {
+            signed.insert(same, (token.clone(), now));
+        }
         token
     }
 }

@@ -109,12 +109,6 @@ impl Call {
         Some(call)
     }
 
-    /// The same call, with the custom resolver's answer.
-    pub(super) fn with_custom(mut self, custom: Resolved) -> Self {
-        self.custom = custom;
-        self
-    }
-
     fn slice(&self, range: &Range<usize>) -> &str {
         self.text.get(range.clone()).unwrap_or_default()
     }

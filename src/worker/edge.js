@@ -53,24 +53,32 @@ export async function text(request, maxBytes) {
 }
 
 // By these an origin may take the request for another one than the gate has judged.
-const REROUTING = ["forwarded", "x-original-url", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override"];
+const REROUTING = [
+  "forwarded", "x-original-url", "x-original-uri", "x-original-host", "x-rewrite-url", "x-host", "x-real-host", "base-url",
+  "x-http-host-override", "x-http-method", "x-http-method-override", "x-method-override", "x-forwarded-server",
+  "x-forwarded-prefix", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-method", "x-envoy-original-path", "x-waws-unencoded-url",
+];
+// Servers that hand headers on as variables make no difference between `-`, `_`, `.` and the like.
+const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
- * whatever spelling an origin may read: many make no difference between `-` and `_`. `cookie`: where tokens are hidden,
+ * whatever spelling an origin may read. `cookie`: where tokens are hidden,
  * the name of the cookie that may hold one, or empty.
  */
 export async function forward(request, upstream, url, removed, cookie, added, marks) {
   const headers = new Headers(request.headers);
+  const hidden = new Set([...REROUTING, ...removed.map(plain)]);
   for (const name of [...headers.keys()]) {
-    const plain = name.replaceAll("_", "-");
-    if (plain.startsWith("x-tenant-") || REROUTING.includes(plain) || removed.includes(plain)) headers.delete(name);
+    if (plain(name).startsWith("x-tenant-") || hidden.has(plain(name))) headers.delete(name);
   }
   if (cookie !== undefined) hideToken(headers, cookie);
   for (const [name, value] of pairs(added)) headers.set(name, value);
   const bare = request.method === "GET" || request.method === "HEAD";
   if (bare) for (const name of ["content-length", "transfer-encoding"]) headers.delete(name);
   // Tenants may ask for the same URL: what answers one must not be kept for another.
+  // The origin is told the host that was judged, not the text that it was read from.
+  headers.set("host", new URL(url).host);
   const init = { method: request.method, headers, body: bare ? null : request.body, redirect: "manual", cache: "no-store" };
   const response = await (upstream ?? globalThis).fetch(new Request(url, init));
   if (response.webSocket) return response;

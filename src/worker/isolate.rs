@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Array, Promise};
+use js_sys::{Array, Date, Promise};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -69,19 +69,18 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 let decision = charge(pending, config, call.now).await;
                 return conclude(&call, config, decision).await;
             }
-            Step::Fetch(Need::Custom) => {
-                call.custom = resolve(&call, config).await;
-                step(&call, config)
-            }
             Step::Fetch(need) => {
-                // Why it failed stands in the log.
-                if fetch(need, config, &call.context, call.now).await.is_err() {
+                let mut custom = std::mem::take(&mut call.custom);
+                if need == Need::Custom {
+                    custom = resolve(&call, config).await;
+                } else if !fetch(need, config, &call.context, call.now).await {
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
                 // While it waited, a new catalog may have come, which reads other headers than this call did.
                 if let Some(again) = Call::read(call.request.clone(), call.context.clone(), config) {
-                    call = again.with_custom(call.custom);
+                    call = again;
                 }
+                call.custom = custom;
                 step(&call, config)
             }
         };
@@ -127,7 +126,7 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
     let mut cookie = None;
     if let Some(plans) = &decision.plans {
         let resolver = plans.resolver();
-        removed.extend(resolver.own_headers().map(|header| header.replace('_', "-").into()));
+        removed.extend(resolver.own_headers().map(JsValue::from));
         for header in resolver.headers() {
             // The same URL may answer differently for another tenant: shared caches must know.
             marks.push_str(&format!("vary\n{header}\n"));
@@ -170,20 +169,14 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     }
 }
 
-/// Fetches a snapshot and puts it in. Err: why it could not be had.
-pub(super) async fn fetch(
-    need: Need,
-    config: &Rc<Config>,
-    context: &edge::Context,
-    now: UnixMillis,
-) -> Result<(), String> {
-    let promise = once(need, Rc::clone(config), now);
+/// Fetches a snapshot and puts it in. False: it could not be had, and none that is held will do; why stands in the log.
+pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> bool {
+    let promise = once(need.clone(), Rc::clone(config), now);
     // It goes on for those who wait with us, also if our client goes away.
     context.wait_until(&promise);
-    match JsFuture::from(promise).await {
-        Ok(reason) => reason.as_string().map_or(Ok(()), Err),
-        Err(error) => Err(format!("{error:?}")),
-    }
+    let fetched = JsFuture::from(promise).await.is_ok_and(|reason| reason.is_undefined());
+    // It may have taken long: the time of the failure is now.
+    fetched || with_gate(|gate| gate.snapshots.put_failure(&need, UnixMillis::from_js(Date::now())))
 }
 
 /// The fetch of `need`: the one under way, or a new one. Resolves to the reason why it failed, or to undefined.

@@ -5,7 +5,7 @@ import { send } from "./send.mjs";
 /** What a target must offer for an attack to be tried. */
 const offers = (t) => ({
   credential: t.acme.token ?? t.acme.key, token: t.acme.token, key: t.acme.key, own: t.own, operator: t.operator, public: t.public, cookie: t.cookie, jwk: t.jwk,
-  issuer: t.issuer, keys: t.keys, features: t.features, limit: t.limit, prefix: t.prefix, header: t.header, query: t.query,
+  issuer: t.issuer, keys: t.keys, features: t.features, limit: t.limit, prefix: t.prefix, scoped: t.scoped, header: t.header, query: t.query,
 });
 
 /**

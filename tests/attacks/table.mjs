@@ -127,7 +127,15 @@ group("query", [
   { name: "the key in the query", ...key, right: ["401"], request: (t) => ({ host: t.central, target: `${t.path}?api_key=${t.acme.key}&x-api-key=${t.acme.key}` }) },
 ], ["query"]);
 
+// Spellings that one origin or another takes for the path without them.
+const SPELLINGS = [
+  (p) => `${p}.json`, (p) => `${p}.`, (p) => `${p}%20`, (p) => `${p}%00`, (p) => `${p}%00.html`, (p) => `${p}%0a`, (p) => `${p}%3Fx`, (p) => `${p}%23x`, (p) => `${p};v=1`,
+  (p) => `${p}%252f`, (p) => `/%25${escaped(p.slice(1)).slice(1)}`, (p) => p.toUpperCase(), (p) => `/x/..%2f${p.slice(1)}`, (p) => `/x/%252e%252e${p}`, (p) => `/x/..%20${p}`,
+];
 group("route", [
+  { name: "a route whose scope the credential lacks", needs: ["credential", "scoped"], right: ["403"], request: withCredential((t) => ({ target: t.scoped })) },
+  ...SPELLINGS.map((spell) => ({ name: `the same, spelled ${spell("/path")}`, needs: ["credential", "scoped"], right: ["400", "403", "404"], request: withCredential((t) => ({ target: spell(t.scoped) })) })),
+  ...["%252e%252e", "..%00", "..%20", "%ef%bc%8e%ef%bc%8e", "..%5c", "%u002e%u002e"].map((up) => ({ name: `out of a public path by ${up}`, needs: ["public"], right: ["400", "401", "403", "404"], request: (t) => ({ host: sub(t.victim.slug)(t), target: `${t.public}/${up}${t.path}` }) })),
   { name: "out of a public path, escaped", needs: ["public"], right: ["400", "401", "403", "404"], request: (t) => ({ host: sub(t.victim.slug)(t), target: `${t.public}/..%2f${t.path.slice(1)}` }) },
   { name: "out of a public path with a path parameter", needs: ["public"], right: ["400", "401", "403", "404"], request: (t) => ({ host: sub(t.victim.slug)(t), target: `${t.public};/..${t.path}` }) },
   ...["OPTIONS", "HEAD", "PUT", "DELETE", "PATCH", "PROPFIND"].map((method) => ({ from: 14, name: `${method} without a credential`, right: ["401", "501", "400", "405"], request: (t) => ({ method, host: sub(t.victim.slug)(t), target: t.path }) })),

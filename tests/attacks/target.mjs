@@ -28,7 +28,7 @@ export async function target() {
         central_hosts: ["api.example.com"],
       },
       issuers: { main: operators.entry, acme: acmes.entry },
-      routes: [{ path: "/public", access: "public" }, { path: "/family", act_for_descendants: true }],
+      routes: [{ path: "/public", access: "public" }, { path: "/family", act_for_descendants: true }, { path: "/admin", scopes: ["admin"] }],
       features: { sso: {}, trial: {} },
       limits: { exports: { kind: "quota", period: "month", default: 10 } },
       plans: { "free@1": { features: ["sso"] }, "enterprise@1": { features: ["sso", "trial"] } },
@@ -49,7 +49,7 @@ export async function target() {
     url: String(gate.url), base: "app.example.com", central: "api.example.com", path: "/api", prefix: "/t/", header: "X-Tenant-ID", query: "tenant", claim: "tenant_id",
     acme: { slug: "acme", id: "t_acme", token: await operators.sign("t_acme"), key: keys.acme, issuer: acmes },
     victim: { slug: "victim", id: "t_victim" }, parent: { slug: "org", id: "t_org" }, child: { slug: "team", id: "t_team" },
-    public: "/public", cookie: "session", operator: OPERATOR, features: true, limit: "exports", own: true,
+    public: "/public", scoped: "/admin", cookie: "session", operator: OPERATOR, features: true, limit: "exports", own: true,
     issuer: operators, jwk: operators.keys.get("k1").jwk, keys, gate,
     stop: async () => {
       await gate.stop();

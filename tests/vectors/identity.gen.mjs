@@ -195,6 +195,12 @@ good("long", await token({ more: "x".repeat(4000) }));
 add("two tokens", { headers: { authorization: `Bearer ${fine}, Bearer ${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
 add("the scheme in another case", { headers: { authorization: `bEaReR ${fine}` } }, allowed("t_acme"));
 add("another scheme shows nothing", { headers: { authorization: "Basic YWNtZTpzZWNyZXQ=" } }, wanting);
+for (const between of ["\t", ": ", ":", "  \t", "=", ","]) {
+  add(`the scheme, then ${JSON.stringify(between)}`, { headers: { authorization: `Bearer${between}${fine}` } }, between === "," ? denied(400, "TENANT_AMBIGUOUS") : refused);
+}
+add("a space before the scheme", { headers: { authorization: ` Bearer ${fine}` } }, allowed("t_acme"));
+add("a scheme that begins alike", { headers: { authorization: `BearerX ${fine}` } }, wanting);
+add("the scheme alone", { headers: { authorization: "Bearer" } }, refused);
 add("no scheme", { headers: { authorization: fine } }, wanting);
 
 // Every claim.
@@ -207,7 +213,7 @@ for (const [name, claims] of Object.entries({
   "no expiry": { exp: undefined }, "an expiry that is text": { exp: String(FAR) }, "an expiry that is null": { exp: null }, "an expiry that is true": { exp: true }, "an expiry in a list": { exp: [FAR] },
   "an expiry before 1970": { exp: -1 }, "an expiry of zero": { exp: 0 }, "an expiry in milliseconds": { exp: FAR * 1000 }, "an expiry of 1e308": { exp: 1e308 }, "expired": { exp: PAST },
   "a start that is text": { nbf: "0" }, "a start that is null": { nbf: null }, "a start in 2099": { nbf: FAR - 1 }, "issued in 2099": { iat: FAR - 1 }, "issued at a text": { iat: "x" },
-  "a subject that is a number": { sub: 7 }, "a subject that is a list": { sub: ["user-1"] },
+  "a subject that is a number": { sub: 7 }, "a subject that is a list": { sub: ["user-1"] }, "a subject of 256 bytes": { sub: "s".repeat(256) },
   "no tenant": { tenant_id: undefined }, "a tenant that is a number": { tenant_id: 1 }, "a tenant that is null": { tenant_id: null }, "tenants in a list": { tenant_id: ["t_acme"] }, "a tenant in an object": { tenant_id: { id: "t_acme" } },
   "an empty tenant": { tenant_id: "" }, "a tenant with a path": { tenant_id: "../t_victim" }, "a tenant with a NUL": { tenant_id: "t_acme\u0000" }, "a tenant with a comma": { tenant_id: "t_acme,t_victim" },
   "a tenant of __proto__": { tenant_id: "__proto__" }, "scopes that are a number": { scope: 1 }, "too many scopes": { scope: Array.from({ length: 65 }, (_, i) => `s${i}`) },
@@ -218,6 +224,7 @@ bad("an expiry of 1e400", raw({ alg: "EdDSA", kid: "EdDSA" }, JSON.stringify(bas
 good("audiences in a list", await token({ aud: ["x", AUDIENCE] }));
 good("an expiry with a fraction", await token({ exp: FAR + 0.5 }));
 good("no subject", await token({ sub: undefined }));
+good("a subject of 255 bytes", await token({ sub: "s".repeat(255) }));
 add("a tenant that does not exist", { headers: bearer(await token({ tenant_id: "t_nobody" })) }, denied(404, "TENANT_NOT_FOUND"));
 add("a deleted tenant", { headers: bearer(await token({ tenant_id: "t_deleted" })) }, denied(404, "TENANT_NOT_FOUND"));
 add("a suspended tenant", { headers: bearer(await token({ tenant_id: "t_suspended" })) }, denied(403, "TENANT_SUSPENDED"));
@@ -261,6 +268,10 @@ add("host and token agree", { host: "acme.app.example.com", headers: is }, allow
 add("host of another", { host: "victim.app.example.com", headers: is }, mismatch);
 add("header of another", { headers: { ...is, "x-tenant-id": "t_victim" } }, mismatch);
 add("query of another", { query: "tenant=victim", headers: is }, mismatch);
+for (const query of ["a=1;tenant=victim", "%20tenant=victim", "Tenant=victim", "tenant.x=victim", "tenant%00=victim", "tenant%20=victim", "tenant[]=victim", "a;tenant=victim"]) {
+  add(`query of another, spelled ${query}`, { query, headers: is }, denied(400, "BAD_REQUEST"));
+}
+add("a query that names something else", { query: "tenants=victim&subtenant=victim&x=tenant&y=a;b", headers: is }, allowed("t_acme"));
 add("path of another", { path: "/t/victim/api", headers: is }, mismatch);
 add("all agree but one", { host: "acme.app.example.com", path: "/t/acme/api", query: "tenant=victim", headers: is }, mismatch);
 add("all agree", { host: "acme.app.example.com", path: "/t/acme/api", query: "tenant=acme", headers: { ...is, "x-tenant-id": "t_acme" } }, allowed("t_acme"));
@@ -274,6 +285,10 @@ add("an open route needs nothing", { path: "/open", host: "acme.app.example.com"
 add("what an open route is shown must be good", { path: "/open", host: "acme.app.example.com", headers: bearer(flip(fine)) }, refused);
 add("what an open route is shown must agree", { path: "/open", host: "victim.app.example.com", headers: is }, mismatch);
 add("a public route looks at nothing", { path: "/public", headers: bearer("rubbish") }, { status: 200, decision: { tenant: null } });
+for (const [what, headers] of [["two cookies", { cookie: "session=a; session=b" }], ["two tokens", { authorization: "Bearer a, Bearer b" }], ["two API keys", { "x-api-key": "a,b" }], ["two tenants", { "x-tenant-id": "a,b" }], ["very long cookies", { cookie: "a=b; ".repeat(4000) }]]) {
+  add(`a public route does not mind ${what}`, { path: "/public", headers }, { status: 200, decision: { tenant: null } });
+}
+add("a public route behind a tenant's prefix", { path: "/t/NOBODY/public", query: "tenant[]=x" }, { status: 200, path: "/public", decision: { tenant: null } });
 add("a central route without a tenant", { path: "/central" }, { status: 200, decision: { tenant: null } });
 add("a central route with a tenant and no token", { path: "/central", headers: { "x-tenant-id": "t_acme" } }, wanting);
 add("a central route with a token", { path: "/central", headers: is }, allowed("t_acme"));
@@ -289,6 +304,8 @@ add("a broken cookie", { headers: { cookie: `session=${flip(fine)}` } }, refused
 add("an empty cookie, as signing out leaves it", { headers: { cookie: "session=; theme=dark" } }, wanting);
 add("an empty cookie beside a token", { headers: { ...is, cookie: "session=" } }, allowed("t_acme"));
 add("an empty cookie beside another one", { headers: { cookie: `session=; session=${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
+add("a cookie in a second header, joined", { headers: { cookie: `a=1, session=${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
+add("a cookie with a quoted name", { headers: { cookie: `"session"=${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
 add("very long cookies", { headers: { cookie: "a=b; ".repeat(4000) } }, denied(400, "BAD_REQUEST"));
 
 // API keys.
@@ -357,6 +374,14 @@ add("a token where a key is asked for", { path: "/key", headers: is }, { status:
 add("a key where a token is asked for", { path: "/token", headers: shows(key("Acme")) }, { status: 401, headers: { "www-authenticate": 'Bearer realm="tenantgate"' }, decision: { code: "UNAUTHENTICATED" } });
 add("a key where a key is asked for", { path: "/key", headers: shows(key("Acme")) }, allowed("t_acme"));
 add("a token where a token is asked for", { path: "/token", headers: is }, allowed("t_acme"));
+for (const path of [
+  "/scoped.json", "/scoped.", "/scoped..", "/scoped%20", "/scoped%3Fx", "/scoped%23x", "/scoped%252fx", "/%2573coped", "/%252573coped", "/SCOPED.json", "/scoped;v.json",
+  "/scoped%09", "/scoped%0a", "/scoped%00", "/scoped%00.html", "/scoped%7f", "/open%2f..%2fscoped", "/open/%252e%252e/scoped", "/open/..%20/scoped", "/open/...%20/scoped", "/open/%ef%bc%8e%ef%bc%8e/scoped",
+  "/public/%252e%252e/scoped", "/public/..%00/scoped", "/public/..%20/scoped", "/public/%ef%bc%8e%ef%bc%8e/scoped", "/public/..;/scoped", "/public%5c..%5cscoped",
+]) add(`another spelling of the path: ${path}`, { path, headers: is }, denied(400, "BAD_REQUEST"));
+for (const path of ["/files/report.pdf", "/files/a%20b.txt", "/public/app.js", "/public/what%3F.html", "/scoped-out", "/Files/README.md"]) {
+  add(`a path that nothing else is: ${path}`, { path, headers: is }, { status: 200 });
+}
 add("scopes as text", { path: "/scoped", headers: bearer(await token({ scope: "api.write api.read" })) }, allowed("t_acme", { credential: { scopes: ["api.write", "api.read"] } }));
 add("scopes as a list", { path: "/scoped", headers: bearer(await token({ scp: ["api.read", "api.write", "x y", 7] })) }, allowed("t_acme"));
 add("scopes of a key", { path: "/scoped", headers: shows(key("Both")) }, allowed("t_acme"));
