@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use ed25519_dalek::{Signer as _, SigningKey};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Keyring, Reason, Token};
@@ -34,14 +34,20 @@ pub struct Asserted<'a> {
 
 impl Asserted<'_> {
     /// The claims about the request, without those about the assertion.
-    pub(crate) fn claims(&self) -> Value {
-        json!({
-            "sub": self.tenant,
-            "slug": self.slug,
-            "plan": self.plan,
-            "ancestors": self.ancestors,
-            "credential": self.credential,
-        })
+    fn claims(&self) -> Map<String, Value> {
+        let own = [
+            ("sub", self.tenant.into()),
+            ("slug", self.slug.into()),
+            ("plan", self.plan.into()),
+            ("ancestors", self.ancestors.into()),
+            ("credential", self.credential.clone()),
+        ];
+        own.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
+    }
+
+    /// A digest of all that is said of the request: the same for the same.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(Value::from(self.claims()).to_string()).into()
     }
 }
 
@@ -91,10 +97,15 @@ impl Signer {
     pub fn sign(&self, said: &Asserted<'_>, audience: &str, now: UnixMillis) -> String {
         let seconds = |time: UnixMillis| time.get() / 1_000;
         let mut claims = said.claims();
-        claims["iss"] = ISSUER.into();
-        claims["aud"] = audience.into();
-        claims["iat"] = seconds(now).into();
-        claims["exp"] = seconds(now.plus(ASSERTION_LIFETIME_MS)).into();
+        let until = now.plus(ASSERTION_LIFETIME_MS);
+        let own = [
+            ("iss", ISSUER.into()),
+            ("aud", audience.into()),
+            ("iat", seconds(now).into()),
+            ("exp", seconds(until).into()),
+        ];
+        claims.extend(own.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
+        let claims = Value::from(claims);
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()).to_bytes());
         format!("{signed}.{signature}")

@@ -55,7 +55,7 @@ pub const MAX_DOMAINS: usize = 256;
 pub const MAX_OVERRIDES: usize = 1_024;
 /// Add-ons of one tenant.
 pub const MAX_ADDONS: usize = 64;
-/// Bytes of a token's subject (OpenID Connect Core §2).
+/// Bytes of a token's subject (`OpenID` Connect Core §2).
 pub const MAX_SUBJECT_BYTES: usize = 255;
 /// Tenants from a project up to its root, both included.
 pub const MAX_HIERARCHY_DEPTH: usize = 8;

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use web_sys::console;
 
 use crate::gate::{Bearer, Entitlements};
@@ -47,7 +46,7 @@ impl Assertions {
         let ancestors: Vec<&str> = tenant.ancestors().collect();
         let (id, slug) = (own.id.as_str(), own.slug.as_str());
         let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential };
-        let same: [u8; 32] = Sha256::digest(said.claims().to_string()).into();
+        let same = said.digest();
         let mut signed = self.signed.borrow_mut();
         if let Some((token, at)) = signed.get_mut(&same)
             && now.since(*at) < ASSERTION_LIFETIME_MS / 2
