@@ -12,7 +12,7 @@ use tenantgate::resolve::{Attribute, Request, host};
 use tenantgate::wire::{DecideBody, transcript};
 
 fn order<'a>(charges: &[Charge<'a>]) -> Order<'a> {
-    Order { charges: charges.iter().copied().collect(), look: false }
+    Order { charges: charges.iter().copied().collect(), ..Order::default() }
 }
 
 fn demo() -> Value {

@@ -205,11 +205,11 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let Step::Charge(first) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
     let Step::Done(second) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
     assert_eq!(second.code, Code::RateLimited);
-    let outcome = ledger.answer(&first.order(), START);
+    let outcome = ledger.answer(&gate.order(&first), START);
     assert!(gate.finish(first, Some(&outcome), START).allowed());
 
     let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
-    let outcome = ledger.answer(&third.order(), later);
+    let outcome = ledger.answer(&gate.order(&third), later);
     assert_eq!(gate.finish(third, Some(&outcome), later).code, Code::QuotaExceeded);
     let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
         panic!("the refusal gave the local unit back")

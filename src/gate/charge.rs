@@ -1,35 +1,76 @@
 //! Stages 9 and 10: what a request takes, from this isolate and from the ledger, all or nothing.
 
+use smallvec::SmallVec;
+
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged};
+use super::leases::{Contact, Group, is_leasable, levels};
 use super::pipeline::{Gate, Step};
+use super::snapshots::Need;
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Book, Order, Outcome, Take};
+use crate::ledger::{Book, Order, Outcome, Spend, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
 use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
+
+/// How a limit is paid, in the order in which that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Payment {
+    /// From counters of this isolate.
+    Local,
+    /// From a lease, if there is one.
+    Lease,
+    /// By the ledger.
+    Ledger,
+}
 
 /// A decision that waits for the ledger.
 #[derive(Debug)]
 pub struct Pending {
     pub(super) decision: Box<Decision>,
-    pub(super) trace: Trace,
-    pub(super) look: bool,
+    trace: Trace,
+    look: bool,
     /// How many of the limits this isolate counts alone; they come first.
-    pub(super) locals: usize,
-    /// Whether this isolate has taken them.
-    pub(super) taken: bool,
-    pub(super) refused: bool,
+    locals: usize,
+    /// Limits that are paid from leases; they come next.
+    groups: SmallVec<[Group; 2]>,
+    /// Where the others begin, which the ledger is asked for.
+    rest: usize,
+    /// What is said to the ledger about leases.
+    contact: Contact,
+    /// Whether this isolate has taken what it counts alone.
+    taken: bool,
+    refused: bool,
+}
+
+impl Payment {
+    pub(super) fn of(gauged: &Gauged, leases: bool) -> Self {
+        match gauged.budget.mode {
+            Mode::Local => Self::Local,
+            _ if leases && is_leasable(gauged) => Self::Lease,
+            _ => Self::Ledger,
+        }
+    }
 }
 
 impl Pending {
+    pub(super) fn new(decision: Box<Decision>, trace: Trace, look: bool) -> Self {
+        let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
+        Self {
+            decision,
+            trace,
+            look,
+            locals,
+            groups: SmallVec::new(),
+            rest: locals,
+            contact: Contact::default(),
+            taken: false,
+            refused: false,
+        }
+    }
+
     /// The tenant whose ledger is asked: the root of the family.
     pub fn ledger(&self) -> Option<&TenantId> {
         self.decision.tenant.as_ref().map(|tenant| tenant.root())
-    }
-
-    /// What the ledger is asked for.
-    pub fn order(&self) -> Order<'_> {
-        Order { charges: self.remote().iter().map(Take::charge).collect(), look: self.look }
     }
 
     /// Has a ledger in this process take what is asked.
@@ -39,50 +80,162 @@ impl Pending {
     }
 
     fn remote(&self) -> &[Gauged] {
-        self.decision.limits.get(self.locals..).unwrap_or_default()
+        self.decision.limits.get(self.rest..).unwrap_or_default()
     }
 
     fn remote_mut(&mut self) -> &mut [Gauged] {
-        self.decision.limits.get_mut(self.locals..).unwrap_or_default()
+        self.decision.limits.get_mut(self.rest..).unwrap_or_default()
     }
 
     fn local_mut(&mut self) -> &mut [Gauged] {
         self.decision.limits.get_mut(..self.locals).unwrap_or_default()
     }
+
+    fn of(&self, group: Group) -> &[Gauged] {
+        self.decision.limits.get(group.start..group.end).unwrap_or_default()
+    }
+
+    /// Finds the limits that leases may pay: those of one limit are neighbours.
+    fn find_groups(&mut self) {
+        let mut start = self.locals;
+        let limits = self.decision.limits.get(start..).unwrap_or_default();
+        for chunk in limits.chunk_by(|one, next| one.budget.id == next.budget.id) {
+            if chunk.first().is_none_or(|gauged| Payment::of(gauged, true) != Payment::Lease) {
+                break;
+            }
+            let end = start.saturating_add(chunk.len());
+            let cost = chunk.first().map_or(0, |gauged| gauged.op.cost());
+            self.groups.push(Group { start, end, cost, paid: false, dry: false });
+            start = end;
+        }
+        self.rest = start;
+    }
 }
 
 impl Gate {
-    /// Takes what this isolate counts alone; then the ledger has the word, if it is needed.
+    /// Takes what this isolate can take alone; then the ledger has the word, if it is needed.
     pub(super) fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
         let look = pending.look;
-        pending.refused = pending.locals > 0 && !self.local.take(pending.local_mut(), look, now);
-        pending.taken = pending.locals > 0 && !pending.refused && !look;
-        if pending.refused || pending.remote().is_empty() {
+        if self.purse.is_some() && !look {
+            pending.find_groups();
+            if let Some(need) = self.pay(&mut pending, now) {
+                self.give_back(&mut pending, now);
+                return Step::Fetch(need);
+            }
+        }
+        if !pending.refused && pending.locals > 0 {
+            pending.refused = !self.local.take(pending.local_mut(), look, now);
+            pending.taken = !pending.refused && !look;
+        }
+        let asks = pending.groups.iter().any(|group| !group.paid) || !pending.remote().is_empty();
+        if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
+        }
+        if let Some(root) = pending.ledger() {
+            let lacking: SmallVec<[(String, u64); 2]> = pending
+                .groups
+                .iter()
+                .filter(|group| !group.paid)
+                .filter_map(|group| Some((pending.of(*group).first()?.budget.counter.clone(), group.cost)))
+                .collect();
+            let root = root.clone();
+            pending.contact = self.contact(&root, lacking.iter().map(|(counter, cost)| (counter.as_str(), *cost)), now);
         }
         Step::Charge(pending)
     }
 
+    /// Pays from leases what they can pay. What somebody else asks for already is to be waited for.
+    fn pay(&mut self, pending: &mut Pending, now: UnixMillis) -> Option<Need> {
+        let root = pending.ledger()?.clone();
+        let purse = self.purse.as_mut()?;
+        for index in 0..pending.groups.len() {
+            let group = *pending.groups.get(index)?;
+            let spend = purse.spend(root.as_str(), &levels(pending.of(group)), group.cost, now);
+            match spend {
+                Spend::Done { low } => {
+                    if let Some(group) = pending.groups.get_mut(index) {
+                        group.paid = true;
+                    }
+                    if low && let Some(first) = pending.of(group).first() {
+                        let need = Need::Refill(root.clone(), first.budget.counter.clone());
+                        pending.decision.refresh.push(need);
+                    }
+                }
+                Spend::Ask => {}
+                Spend::Wait => return Some(Need::Answer(root)),
+                Spend::Refused => {
+                    pending.refused = true;
+                    if let Some(group) = pending.groups.get_mut(index) {
+                        group.dry = true;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What the ledger is asked for.
+    pub fn order<'a>(&'a self, pending: &'a Pending) -> Order<'a> {
+        Order {
+            charges: pending.remote().iter().map(Take::charge).collect(),
+            claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
+            look: pending.look,
+        }
+    }
+
     /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
     pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
-        let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
-        if let Some(outcome) = outcome {
-            pending.refused |= !outcome.allowed;
-            for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
-                gauged.settle(*verdict);
+        let contact = std::mem::take(&mut pending.contact);
+        self.heard(&contact, outcome, now);
+        let Some(outcome) = outcome else {
+            let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
+            let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
+            if asked.chain(pending.remote()).any(binding) {
+                self.give_back(&mut pending, now);
+                return pending.without_ledger(
+                    "the ledger could not be reached",
+                    "`on_error: open` for every limit of the route",
+                );
             }
-        } else if pending.remote().iter().any(binding) {
-            self.give_back(&mut pending, now);
-            return pending
-                .without_ledger("the ledger could not be reached", "`on_error: open` for every limit of the route");
-        } else {
             pending.decision.fallback.push(Fallback::Ledger);
+            return self.settled(pending, now);
+        };
+        pending.refused |= !outcome.allowed;
+        for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
+            gauged.settle(*verdict);
         }
+        // What was granted for this request is its own: nobody else has had a turn since.
+        let mut served = outcome.allowed;
+        let mut grants = outcome.grants.iter();
+        for index in 0..pending.groups.len() {
+            let Some(group) = pending.groups.get(index).copied().filter(|group| !group.paid) else { continue };
+            let Some(grant) = grants.next() else { break };
+            if outcome.allowed {
+                let paid = self.pay_one(&pending, group, now);
+                served &= paid;
+                if let Some(group) = pending.groups.get_mut(index) {
+                    group.paid = paid;
+                }
+            } else {
+                let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
+                for (gauged, verdict) in gauged.iter_mut().zip(&grant.verdicts) {
+                    gauged.settle(*verdict);
+                }
+            }
+        }
+        pending.refused |= !served;
         self.settled(pending, now)
+    }
+
+    fn pay_one(&mut self, pending: &Pending, group: Group, now: UnixMillis) -> bool {
+        let (Some(purse), Some(root)) = (&mut self.purse, pending.ledger()) else { return false };
+        matches!(purse.spend(root.as_str(), &levels(pending.of(group)), group.cost, now), Spend::Done { .. })
     }
 
     /// Ends a decision whose ledger has too much to do: refused, whatever `on_error` says, so that a flood lifts no limit.
     pub fn overloaded(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
+        let contact = std::mem::take(&mut pending.contact);
+        self.heard(&contact, None, now);
         self.give_back(&mut pending, now);
         pending.without_ledger("the ledger has too much to do", "fewer requests at once")
     }
@@ -91,6 +244,11 @@ impl Gate {
     pub fn settled(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
         if pending.refused {
             self.give_back(&mut pending, now);
+        }
+        self.tell(&mut pending, now);
+        if pending.refused && !pending.decision.limits.iter().any(Gauged::refused) {
+            // Refused, and no limit says so: the ledger has no room for another lease.
+            return pending.without_ledger("the ledger has too much to do", "fewer isolates at once");
         }
         let Pending { mut decision, mut trace, .. } = pending;
         settle(&mut decision, &mut trace, now);
@@ -104,6 +262,30 @@ impl Gate {
     fn give_back(&mut self, pending: &mut Pending, now: UnixMillis) {
         if std::mem::take(&mut pending.taken) {
             self.local.give_back(pending.local_mut(), now);
+        }
+        let Some(purse) = &mut self.purse else { return };
+        for index in 0..pending.groups.len() {
+            let Some(group) = pending.groups.get(index).copied().filter(|group| group.paid) else { continue };
+            if let Some(first) = pending.of(group).first() {
+                purse.unspend(&first.budget.counter, group.cost);
+            }
+        }
+    }
+
+    /// Says how limits stand that leases pay: as their ledger said last, and what was spent since.
+    fn tell(&self, pending: &mut Pending, now: UnixMillis) {
+        let Some(purse) = &self.purse else { return };
+        for group in pending.groups.iter().filter(|group| group.paid || group.dry) {
+            let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
+            let Some(first) = gauged.first().filter(|first| first.verdict.is_none()) else { continue };
+            let verdicts = purse.verdicts(&first.budget.counter, now);
+            for (gauged, verdict) in gauged.iter_mut().zip(verdicts) {
+                gauged.settle(if group.paid {
+                    Verdict { allowed: true, retry_after_ms: None, ..verdict }
+                } else {
+                    verdict
+                });
+            }
         }
     }
 }
@@ -149,9 +331,4 @@ fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
     let rate = decision.limits.get(index).is_some_and(|gauged| gauged.budget.kind == Kind::Rate);
     decision.code = if rate { Code::RateLimited } else { Code::QuotaExceeded };
     decision.reason = Some("an allowance is used up");
-}
-
-/// Whether this isolate counts it alone.
-pub(super) fn is_local(gauged: &Gauged) -> bool {
-    gauged.budget.mode == Mode::Local
 }

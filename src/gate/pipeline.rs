@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::charge::{Pending, is_local};
+use super::charge::{Payment, Pending};
 use super::code::Code;
 use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
@@ -12,7 +12,7 @@ use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
-use crate::ledger::{Book, Op};
+use crate::ledger::{Book, Op, Purse};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
 use crate::model::{Access, Cache, Environment, Kind, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
@@ -34,6 +34,7 @@ pub struct Ask<'a> {
 
 /// How far a decision has come.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would be one more allocation for each decision")]
 pub enum Step {
     /// Decided.
     Done(Box<Decision>),
@@ -50,6 +51,8 @@ pub struct Gate {
     pub snapshots: Snapshots,
     /// Counters of `local` limits.
     pub(super) local: Book,
+    /// What may be spent without asking; `None` where nothing is leased.
+    pub(super) purse: Option<Purse>,
     /// A decision that was done with: its memory serves the next one.
     spare: Option<Box<Decision>>,
     /// Hosts as they arrived, and what they say under `hosts_of`.
@@ -75,6 +78,7 @@ impl Gate {
         Self {
             snapshots,
             local: Book::bounded(MAX_LOCAL_COUNTERS),
+            purse: None,
             spare: None,
             hosts: Cache::new(MAX_CACHED_INDEX),
             hosts_of: None,
@@ -165,11 +169,10 @@ impl Gate {
         }
         let facts = Facts { tenant: &tenant, context: request.context, now };
         let decision = features(run, plans, facts, route, ask, decision)?;
-        let decision = limits(run, plans, &tenant, route, ask, decision)?;
+        let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && !ask.look, decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
-        let locals = decision.limits.iter().take_while(|gauged| is_local(gauged)).count();
-        Ok(self.next(Pending { decision, trace, look: ask.look, locals, taken: false, refused: false }, now))
+        Ok(self.next(Pending::new(decision, trace, ask.look), now))
     }
 
     /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.
@@ -265,6 +268,7 @@ fn limits(
     tenant: &Entitlements,
     route: Option<&CompiledRoute>,
     ask: &Ask<'_>,
+    leases: bool,
     mut decision: Box<Decision>,
 ) -> Result<Box<Decision>, Halt> {
     let costs = route.map_or([].as_slice(), |route| &route.costs);
@@ -294,11 +298,10 @@ fn limits(
             }
         }
     }
-    // What this isolate counts alone comes first; otherwise the order stays.
-    if decision.limits.iter().any(is_local) {
-        let (mut local, remote): (Vec<_>, Vec<_>) = decision.limits.drain(..).partition(is_local);
-        local.extend(remote);
-        decision.limits = local;
+    // What this isolate counts alone comes first, then what it may have leases for; otherwise the order stays.
+    let rank = |gauged: &Gauged| Payment::of(gauged, leases);
+    if !decision.limits.is_sorted_by_key(rank) {
+        decision.limits.sort_by_key(rank);
     }
     if decision.limits.len() > MAX_CHARGES {
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));

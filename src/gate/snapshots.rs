@@ -36,6 +36,10 @@ pub enum Need {
     Secret(Arc<str>),
     /// What the adapter's own resolver says of the request.
     Custom,
+    /// The answer of a tenant's ledger that somebody else waits for already.
+    Answer(TenantId),
+    /// More units for the lease on this counter, from the ledger of this tenant; see [`super::Gate::refill`].
+    Refill(TenantId, String),
 }
 
 impl Need {
@@ -48,7 +52,7 @@ impl Need {
         }
     }
 
-    /// The key under which it stands in KV. Empty for what is kept elsewhere: secrets, and the custom resolver's answer.
+    /// The key under which it stands in KV. Empty for what is kept elsewhere: secrets, ledgers, the custom resolver's answer.
     pub fn key(&self) -> String {
         match self {
             Self::Catalog => String::from("catalog"),
@@ -57,7 +61,7 @@ impl Need {
             Self::Tenant(id) => format!("tenant:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
             Self::Keys(url) => format!("jwks:{url}"),
-            Self::Secret(_) | Self::Custom => String::new(),
+            Self::Secret(_) | Self::Custom | Self::Answer(_) | Self::Refill(..) => String::new(),
         }
     }
 }
@@ -244,7 +248,7 @@ impl Snapshots {
                 None => self.keys.fail(url, now),
             },
             Need::Secret(name) => self.put_secret(name, text),
-            Need::Custom => {}
+            Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
         }
         Ok(())
     }
@@ -260,7 +264,9 @@ impl Snapshots {
             Need::Domain(host) => note(self.domains.get_mut(host), now),
             Need::Tenant(id) => note(self.tenants.get_mut(id).map(|record| &mut record.held), now),
             // Keys of callers fail closed; published keys know for themselves.
-            Need::ApiKey(_) | Need::Keys(_) | Need::Secret(_) | Need::Custom => false,
+            Need::ApiKey(_) | Need::Keys(_) | Need::Secret(_) | Need::Custom | Need::Answer(_) | Need::Refill(..) => {
+                false
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Many counters, taken together or not at all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,6 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::lease::{Claim, Grant, Lease, Leases};
 use super::{Counter, Meter, Op, Verdict};
 use crate::model::UnixMillis;
 
@@ -37,11 +39,14 @@ pub trait Take {
 }
 
 /// What is asked of a ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order<'a> {
     /// What to take, all or nothing.
     #[serde(borrow)]
     pub charges: SmallVec<[Charge<'a>; 4]>,
+    /// What is said of leases, and wanted of them: with the charges, all or nothing.
+    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
+    pub claims: SmallVec<[Claim<'a>; 2]>,
     /// Judge only, take nothing.
     #[serde(default)]
     pub look: bool,
@@ -54,6 +59,18 @@ pub struct Outcome {
     pub allowed: bool,
     /// One verdict for each charge.
     pub verdicts: SmallVec<[Verdict; 4]>,
+    /// One grant for each claim.
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub grants: SmallVec<[Grant; 2]>,
+}
+
+/// What has changed since it was last asked: what an adapter has to write.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Names of counters.
+    pub counters: BTreeSet<Arc<str>>,
+    /// Names of leases; one that is not there any more is to be deleted.
+    pub leases: BTreeSet<Arc<str>>,
 }
 
 /// Counters by name.
@@ -63,7 +80,7 @@ pub struct Outcome {
 /// use tenantgate::{ledger::{Book, Charge, Meter, Op, Order}, model::UnixMillis};
 /// let mut book = Book::default();
 /// let meter = Meter::rate(2, 2, 1_000);
-/// let order = |cost| Order { charges: [Charge { counter: "t_acme/requests", meter, op: Op::Take(cost), shadow: false }].into_iter().collect(), look: false };
+/// let order = |cost| Order { charges: [Charge { counter: "t_acme/requests", meter, op: Op::Take(cost), shadow: false }].into_iter().collect(), ..Order::default() };
 /// let now = UnixMillis::new(1_000_000);
 /// assert!(book.answer(&order(2), now).allowed);
 /// assert_eq!(book.answer(&order(1), now).verdicts[0].retry_after_ms, Some(500));
@@ -75,6 +92,9 @@ pub struct Book {
     names: Vec<Arc<str>>,
     counters: Vec<Counter>,
     max_counters: usize,
+    pub(super) leases: Leases,
+    /// Kept where somebody writes them down.
+    changes: Option<Changes>,
 }
 
 impl Default for Book {
@@ -86,14 +106,62 @@ impl Default for Book {
 impl Book {
     /// A book that starts anew when it would hold more than `max_counters`: for counts that may be lost.
     pub fn bounded(max_counters: usize) -> Self {
-        Self { places: FxHashMap::default(), names: Vec::new(), counters: Vec::new(), max_counters }
+        Self {
+            places: FxHashMap::default(),
+            names: Vec::new(),
+            counters: Vec::new(),
+            max_counters,
+            leases: Leases::default(),
+            changes: None,
+        }
     }
 
-    /// Does what is asked.
+    /// A book that notes its changes, for [`Self::take_changes`].
+    pub fn journaled() -> Self {
+        Self { changes: Some(Changes::default()), ..Self::default() }
+    }
+
+    /// What has changed since this was last asked.
+    pub fn take_changes(&mut self) -> Changes {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn note_counter(&mut self, name: &Arc<str>) {
+        if let Some(changes) = &mut self.changes {
+            changes.counters.insert(Arc::clone(name));
+        }
+    }
+
+    pub(super) fn note_lease(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.leases.insert(name.into());
+        }
+    }
+
+    /// Does what is asked. What is said of leases is heard in any case; everything else happens together or not at all.
     pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
+        self.end_leases(now);
+        for claim in &order.claims {
+            self.hear(claim, now);
+        }
+        let judged: SmallVec<[_; 2]> = order.claims.iter().map(|claim| self.judge(claim, now)).collect();
+        let fits = |((_, good, _), claim): (&(u64, bool, _), &Claim<'_>)| *good || claim.need == 0;
+        let granted = judged.iter().zip(&order.claims).all(fits) && each_once(order);
         let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
-        let allowed = self.take(&mut slips, order.look, now);
-        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect() }
+        let allowed = self.take(&mut slips, order.look || !granted, now) && granted;
+        if !granted && !order.look {
+            self.look_again(&mut slips, now);
+        }
+        let grants = order.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
+            if allowed && good && !order.look && (claim.need > 0 || claim.want > 0) {
+                return self.grant(claim, lack, now);
+            }
+            let standing = self.standing(claim, now);
+            // A refusal says what there was no room for.
+            if good { standing } else { Grant { verdicts, ..standing } }
+        });
+        let grants = grants.collect();
+        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect(), grants }
     }
 
     /// Takes all of `items` at `now`, or none; whether it could. With `look` it judges as ever, and takes nothing.
@@ -121,23 +189,34 @@ impl Book {
         if look {
             return allowed;
         }
+        if !allowed {
+            self.look_again(items, now);
+            return false;
+        }
         for (item, &(place, counter)) in items.iter_mut().zip(&judged) {
             let charge = item.charge();
-            if allowed {
-                match place.and_then(|place| self.counters.get_mut(place)) {
-                    Some(slot) => *slot = counter,
-                    None => self.put(charge.counter, counter),
-                }
-                continue;
+            match place.and_then(|place| self.counters.get_mut(place)) {
+                Some(slot) => *slot = counter,
+                None => self.put(charge.counter, counter),
             }
-            // What would have been left is not what is left: those that would have passed are looked at again.
-            let would = Counter::step(self.at(place), charge.meter, charge.op, now).0;
-            if would.allowed {
-                let looked = Counter::step(self.at(place), charge.meter, Op::Take(0), now).0;
+            if self.changes.is_some() {
+                let name = self.name_of(charge.counter);
+                self.note_counter(&name);
+            }
+        }
+        true
+    }
+
+    /// After a denial: what would have been left is not what is left, so those that would have passed are looked at again.
+    fn look_again(&self, items: &mut [impl Take], now: UnixMillis) {
+        for item in items {
+            let charge = item.charge();
+            let current = self.get(charge.counter);
+            if Counter::step(current, charge.meter, charge.op, now).0.allowed {
+                let looked = Counter::step(current, charge.meter, Op::Take(0), now).0;
                 item.settle(Verdict { allowed: true, retry_after_ms: None, ..looked });
             }
         }
-        allowed
     }
 
     /// Gives back what [`Self::take`] took of `items`, because somebody else refused.
@@ -151,6 +230,22 @@ impl Book {
             }
             item.settle(Verdict { allowed: true, retry_after_ms: None, ..verdict });
         }
+    }
+
+    /// A lease, if it is not over.
+    pub fn lease(&self, name: &str) -> Option<&Lease> {
+        self.leases.get(name)
+    }
+
+    /// Writes a lease as it was stored.
+    pub fn put_lease(&mut self, name: &str, lease: Lease) {
+        self.leases.put(name, lease);
+    }
+
+    /// The name of a counter, shared where it is known.
+    pub(super) fn name_of(&self, counter: &str) -> Arc<str> {
+        let known = self.places.get(counter).and_then(|place| self.names.get(*place));
+        known.map_or_else(|| counter.into(), Arc::clone)
     }
 
     /// A counter, if it was ever written.
@@ -204,6 +299,21 @@ impl Book {
     pub fn is_empty(&self) -> bool {
         self.counters.is_empty()
     }
+}
+
+/// Whether what an order takes, it takes of different counters: what is judged one by one could exceed one together.
+fn each_once(order: &Order<'_>) -> bool {
+    let claimed = order.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.levels);
+    let mut counters: SmallVec<[&str; 8]> = claimed.map(|level| level.counter).collect();
+    let claimed = counters.len();
+    if claimed > 0 {
+        counters.extend(order.charges.iter().map(|charge| charge.counter));
+    }
+    counters
+        .iter()
+        .enumerate()
+        .take(claimed)
+        .all(|(index, one)| !counters.iter().skip(index.saturating_add(1)).any(|other| other == one))
 }
 
 /// A charge of an order, and its verdict.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gcra::{Bucket, Rate};
+use super::gcra::{Bucket, Rate, is_zero};
 use crate::model::UnixMillis;
 
 /// The rule by which a counter is judged: the tenant's allowance as it stands now.
@@ -31,6 +31,14 @@ impl Meter {
     /// A rate.
     pub const fn rate(limit: u64, burst: u64, window_ms: u64) -> Self {
         Self::Rate(Rate { limit, burst, window_ms })
+    }
+
+    /// The end of the period that is counted, in milliseconds since 1970, where there is one.
+    pub const fn ends_ms(self) -> Option<u64> {
+        match self {
+            Self::Quota { ends_ms, .. } => Some(ends_ms),
+            Self::Rate(_) | Self::Gauge { .. } => None,
+        }
     }
 
     /// The same meter without a bound; a rate, which has no meaning without one, stays.
@@ -68,12 +76,26 @@ pub enum Counter {
         starts_ms: u64,
         /// Units used.
         used: u64,
+        /// Units that are leased, besides.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        leased: u64,
     },
     /// Of a gauge.
     Gauge {
         /// The level.
         level: u64,
     },
+}
+
+/// What happens to units that are leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leased {
+    /// Units are set aside.
+    Granted(u64),
+    /// Units that were set aside have been used.
+    Spent(u64),
+    /// Units that were set aside are free again.
+    Returned(u64),
 }
 
 /// The answer for one charge. On a denial nothing was taken, and the numbers say what is there.
@@ -107,20 +129,20 @@ impl Counter {
             }
             Meter::Quota { limit, starts_ms, ends_ms } => {
                 // A counter of a later period stays: a clock that steps back revives nothing.
-                let (starts_ms, used) = match current {
-                    Some(Self::Quota { starts_ms: start, used }) if start >= starts_ms => (start, used),
-                    _ => (starts_ms, 0),
+                let (starts_ms, used, leased) = match current {
+                    Some(Self::Quota { starts_ms: start, used, leased }) if start >= starts_ms => (start, used, leased),
+                    _ => (starts_ms, 0, 0),
                 };
-                let wanted = used.saturating_add(op.cost());
+                let wanted = used.saturating_add(leased).saturating_add(op.cost());
                 let allowed = matches!(op, Op::Take(_)) && limit.is_none_or(|limit| wanted <= limit && limit > 0);
-                let after = if allowed { wanted } else { used };
+                let after = if allowed { wanted } else { used.saturating_add(leased) };
                 let reset_ms = ends_ms.saturating_sub(now.get());
                 let fits = limit.is_some_and(|limit| op.cost() <= limit && limit > 0);
                 let verdict = Verdict {
                     retry_after_ms: (!allowed && fits).then_some(reset_ms),
                     ..Verdict::of_level(allowed, limit, after, reset_ms)
                 };
-                (verdict, Self::Quota { starts_ms, used: after })
+                (verdict, Self::Quota { starts_ms, used: after.saturating_sub(leased), leased })
             }
             Meter::Gauge { limit } => {
                 let level = if let Some(Self::Gauge { level }) = current { level } else { 0 };
@@ -140,11 +162,39 @@ impl Counter {
 }
 
 impl Counter {
+    /// The counter after something has happened to units that were leased under `meter`. A quota of another period, and a
+    /// gauge, have none.
+    pub(super) fn moved(self, meter: Meter, units: Leased, now: UnixMillis) -> Self {
+        match (self, meter) {
+            (Self::Rate(bucket), Meter::Rate(rate)) => Self::Rate(bucket.moved(rate, units, now)),
+            (Self::Quota { starts_ms, used, leased }, Meter::Quota { starts_ms: start, .. }) if start == starts_ms => {
+                let (used, leased) = match units {
+                    Leased::Granted(units) => (used, leased.saturating_add(units)),
+                    Leased::Spent(units) => (used.saturating_add(units), leased.saturating_sub(units)),
+                    Leased::Returned(units) => (used, leased.saturating_sub(units)),
+                };
+                Self::Quota { starts_ms, used, leased }
+            }
+            _ => self,
+        }
+    }
+
+    /// Units that are leased now.
+    pub const fn leased(self) -> u64 {
+        match self {
+            Self::Rate(bucket) => bucket.leased(),
+            Self::Quota { leased, .. } => leased,
+            Self::Gauge { .. } => 0,
+        }
+    }
+
     /// The counter as if `units` had not been taken.
     pub(super) fn without(self, units: u64) -> Self {
         match self {
             Self::Rate(bucket) => Self::Rate(bucket.without(units)),
-            Self::Quota { starts_ms, used } => Self::Quota { starts_ms, used: used.saturating_sub(units) },
+            Self::Quota { starts_ms, used, leased } => {
+                Self::Quota { starts_ms, used: used.saturating_sub(units), leased }
+            }
             Self::Gauge { level } => Self::Gauge { level: level.saturating_sub(units) },
         }
     }

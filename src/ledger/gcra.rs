@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
+use super::counter::Leased;
 use crate::model::UnixMillis;
 
 /// A rate: `limit` cells per `window_ms`, of which `burst` may come at once.
@@ -28,6 +29,14 @@ pub struct Bucket {
     window_ms: u64,
     /// When the fill was measured, in milliseconds since 1970.
     at_ms: u64,
+    /// Cells that are leased: each keeps its room, undrained, until it is said when it was spent. So what isolates let
+    /// through on leases conforms to the rate exactly, whenever they do it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    leased: u64,
+}
+
+pub(super) const fn is_zero(units: &u64) -> bool {
+    *units == 0
 }
 
 impl Bucket {
@@ -36,27 +45,55 @@ impl Bucket {
     /// Time that runs backwards drains nothing and is otherwise ignored.
     pub fn step(self, rate: Rate, cost: u64, now: UnixMillis) -> (Verdict, Self) {
         let window = rate.window_ms.max(1);
-        let drained = times(now.get().saturating_sub(self.at_ms), rate.limit);
-        let fill = self.measured_in(window).saturating_sub(drained);
+        let fill = self.drained(rate, now);
         // INVARIANT (no overflow): MAX_RATE × MAX_WINDOW_MS fits; whatever saturates is beyond every room.
-        let room = times(rate.burst, window);
+        let room = times(rate.burst.saturating_sub(self.leased), window);
         let wanted = fill.saturating_add(times(cost, window));
 
         let allowed = rate.limit > 0 && wanted <= room;
         let after = if allowed { wanted } else { fill };
-        let used = after.div_ceil(window);
+        let used = after.div_ceil(window).saturating_add(self.leased);
         let verdict = Verdict {
             allowed,
             limit: Some(rate.limit),
             used,
             // ⌊(burst × window − after) ÷ window⌋, without another division.
             remaining: if rate.limit == 0 { 0 } else { rate.burst.saturating_sub(used) },
-            reset_ms: drain_ms(after, rate.limit),
+            // What is leased may be spent any time: at best now.
+            reset_ms: drain_ms(after.saturating_add(times(self.leased, window)), rate.limit),
             // A cost above the burst never passes: there is no time to come back at.
             retry_after_ms: (!allowed && rate.limit > 0 && cost <= rate.burst)
                 .then(|| drain_ms(wanted.saturating_sub(room), rate.limit)),
         };
-        (verdict, Self { fill: after, window_ms: window, at_ms: now.get().max(self.at_ms) })
+        (verdict, Self { fill: after, window_ms: window, at_ms: now.get().max(self.at_ms), leased: self.leased })
+    }
+
+    /// What is left of the fill at `now`.
+    fn drained(self, rate: Rate, now: UnixMillis) -> u64 {
+        let drained = times(now.get().saturating_sub(self.at_ms), rate.limit);
+        self.measured_in(rate.window_ms.max(1)).saturating_sub(drained)
+    }
+
+    /// The bucket after something has happened to leased cells.
+    pub(super) fn moved(self, rate: Rate, leased: Leased, now: UnixMillis) -> Self {
+        match leased {
+            Leased::Granted(cells) => Self { leased: self.leased.saturating_add(cells), ..self },
+            Leased::Returned(cells) => Self { leased: self.leased.saturating_sub(cells), ..self },
+            Leased::Spent(cells) => {
+                let window = rate.window_ms.max(1);
+                Self {
+                    fill: self.drained(rate, now).saturating_add(times(cells, window)),
+                    window_ms: window,
+                    at_ms: now.get().max(self.at_ms),
+                    leased: self.leased.saturating_sub(cells),
+                }
+            }
+        }
+    }
+
+    /// Cells that are leased.
+    pub(super) const fn leased(self) -> u64 {
+        self.leased
     }
 
     /// The bucket as if `cells` had not come.

@@ -8,6 +8,10 @@
 mod book;
 mod counter;
 mod gcra;
+mod lease;
+mod purse;
 
-pub use book::{Book, Charge, Order, Outcome, Take};
+pub use book::{Book, Changes, Charge, Order, Outcome, Take};
 pub use counter::{Counter, Meter, Op, Verdict};
+pub use lease::{Claim, Grant, Lease, Level};
+pub use purse::{Purse, Spend};

@@ -119,6 +119,8 @@ pub const MAX_CACHED_TENANTS: usize = 4_096;
 pub const MAX_CACHED_INDEX: usize = 16_384;
 /// Counters of `local` limits that one isolate keeps; past it, it starts counting anew.
 pub const MAX_LOCAL_COUNTERS: usize = 65_536;
+/// Bytes of one message to a ledger: the orders of an isolate that wait for the same ledger.
+pub const MAX_LEDGER_BYTES: usize = 1 << 20;
 /// Requests that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
 pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
@@ -137,6 +139,23 @@ pub const REFRESH_INTERVAL_MS: u64 = 10_000;
 pub const RETRY_AFTER_MS: u64 = 5_000;
 /// Milliseconds a custom resolver may take.
 pub const CUSTOM_RESOLVER_MS: u64 = 2_000;
+
+/// Milliseconds for which units of a lease may be spent without a word with the ledger: how long units can lie idle, and how
+/// long a change in the ledger can go unseen.
+pub const LEASE_MS: u64 = 10_000;
+/// Milliseconds after a lease's end in which its isolate can still say what became of it: the time of a message, and of
+/// clocks that differ.
+pub const LEASE_GRACE_MS: u64 = 5_000;
+/// Milliseconds after which an isolate no longer waits for an answer that somebody else in it has asked for.
+pub const LEASE_ANSWER_MS: u64 = 5_000;
+/// Milliseconds for which an isolate repeats a ledger's refusal without asking again, at most.
+pub const LEASE_DRY_MS: u64 = 100;
+/// Leases of one ledger: isolates times limits that they spend of.
+pub const MAX_LEASES: usize = 65_536;
+/// Leases of one isolate; past it, further limits are asked for each time.
+pub const MAX_HELD_LEASES: usize = 16_384;
+/// Units that an isolate asks to have beforehand.
+pub const MAX_LEASE_UNITS: u64 = 1_000_000;
 
 /// Milliseconds after which an API key's record is refreshed behind the request.
 pub const KEY_SOFT_AGE_MS: u64 = 30_000;

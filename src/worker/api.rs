@@ -8,6 +8,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::call::Call;
+use super::charge;
 use super::config::Config;
 use super::reply::{self, Failure};
 use super::{edge, isolate};
@@ -87,7 +88,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
         match step {
             Step::Done(decision) => return conclude(call, config, *decision),
             Step::Charge(pending) => {
-                return conclude(call, config, isolate::charge(pending, config, call.now).await);
+                return conclude(call, config, charge::charge(pending, config, &call.context, call.now).await);
             }
             Step::Fetch(need) => {
                 if !isolate::fetch(need, config, &call.context, call.now).await {

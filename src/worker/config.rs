@@ -10,6 +10,8 @@ use web_sys::console;
 use worker::kv::KvStore;
 
 use super::assertion::Assertions;
+use super::edge;
+use super::isolate::with_gate;
 use crate::model::Environment;
 
 /// Bindings and variables, by the names in `wrangler.toml`.
@@ -63,6 +65,8 @@ impl Config {
                 Environment::Live
             }
         };
+        // Names that isolates spend leases under; there is randomness only while a request is served.
+        with_gate(|gate| gate.lease_as(edge::unique()));
         Self {
             snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
             ledger: binding("LEDGER"),

@@ -122,37 +122,89 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
-/** Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. */
-export async function order(namespace, name, body) {
+// Orders of this isolate to one ledger: while a message is under way, what comes meanwhile waits and travels together.
+const lines = new Map();
+const MAX_TOGETHER = 64;
+const PATIENCE_MS = 10_000;
+
+/**
+ * Asks a tenant's ledger: its answer, or null where it has too much to do. Rejects where it cannot be reached.
+ * `context`: of the request that asks; it goes on for those who wait with it.
+ */
+export function order(namespace, name, body, context) {
+  return new Promise((resolve, reject) => {
+    let line = lines.get(name);
+    // A line whose request was cut off moves no more.
+    if (!line || Date.now() - line.since > PATIENCE_MS) lines.set(name, (line = { waiting: [], since: Date.now(), turn: null }));
+    line.waiting.push({ body, resolve, reject });
+    if (line.turn) {
+      setTimeout(() => reject(new Error("the ledger did not answer in time")), PATIENCE_MS);
+      return;
+    }
+    line.turn = Promise.resolve();
+    context.waitUntil(serve(namespace, name, line));
+  });
+}
+
+async function serve(namespace, name, line) {
+  while (line.waiting.length) {
+    line.since = Date.now();
+    line.turn = send(namespace, name, line.waiting.splice(0, MAX_TOGETHER));
+    await line.turn;
+  }
+  if (lines.get(name) === line) lines.delete(name);
+}
+
+async function send(namespace, name, group) {
   try {
+    const body = group.map(({ body }) => body).join("\n");
     const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
-    if (response.status === 503) return null;
+    if (response.status === 503) return group.forEach(({ resolve }) => resolve(null));
     if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
-    return await response.text();
+    const answers = (await response.text()).split("\n");
+    group.forEach(({ resolve, reject }, i) => (answers[i] ? resolve(answers[i]) : reject(new Error("the ledger could not read the order"))));
   } catch (error) {
-    if (error.overloaded) return null;
-    throw error;
+    for (const { resolve, reject } of group) error.overloaded ? resolve(null) : reject(error);
   }
 }
 
-/** Opens a ledger's table and reads it: `[[name, counter], …]` as JSON. */
+/** The answer that is under way from a ledger, for whoever waits for it; undefined where none is. */
+export const answer = (name) => lines.get(name)?.turn ?? undefined;
+
+/** Some time. */
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A name that nobody else has. */
+export const unique = () => crypto.randomUUID();
+
+/** Opens a ledger's tables and reads them: `[counters, leases]`, each `[[name, text], …]`, as JSON. */
 export function openBook(state) {
   const { sql } = state.storage;
-  sql.exec("CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, counter TEXT NOT NULL) WITHOUT ROWID");
-  return JSON.stringify(sql.exec("SELECT name, counter FROM counters").raw().toArray());
+  const read = (table, column) => {
+    sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (name TEXT PRIMARY KEY, ${column} TEXT NOT NULL) WITHOUT ROWID`);
+    return sql.exec(`SELECT name, ${column} FROM ${table}`).raw().toArray();
+  };
+  return JSON.stringify([read("counters", "counter"), read("leases", "lease")]);
 }
 
-/** Writes counters, an object of JSON texts by name, in one statement: all of them or none. */
-export function saveBook(state, counters) {
-  state.storage.sql.exec(
-    `INSERT INTO counters (name, counter) SELECT key, value FROM json_each(?) WHERE true
-     ON CONFLICT (name) DO UPDATE SET counter = excluded.counter`,
-    counters,
-  );
+/** Writes counters and leases, objects of JSON texts by name, and deletes leases whose text is null: all of it or nothing. */
+export function saveBook(state, counters, leases) {
+  const { sql } = state.storage;
+  state.storage.transactionSync(() => {
+    const write = (table, column, texts) => sql.exec(
+      `INSERT INTO ${table} (name, ${column}) SELECT key, value FROM json_each(?) WHERE value IS NOT NULL
+       ON CONFLICT (name) DO UPDATE SET ${column} = excluded.${column}`,
+      texts,
+    );
+    write("counters", "counter", counters);
+    if (leases === "{}") return;
+    write("leases", "lease", leases);
+    sql.exec("DELETE FROM leases WHERE name IN (SELECT key FROM json_each(?) WHERE value IS NULL)", leases);
+  });
 }
 
 /**
- * Serves a ledger: orders that arrive together are handed to `commit` as one group, in a turn of their own.
+ * Serves a ledger: orders, one a line, that arrive together are handed to `commit` as one group, in a turn of their own.
  * `commit` takes their texts and returns the answers; where it throws, or traps, the whole group fails.
  */
 export function serveLedger(commit, maxBytes, maxWaiting) {
@@ -161,18 +213,18 @@ export function serveLedger(commit, maxBytes, maxWaiting) {
     const group = waiting;
     waiting = [];
     try {
-      const answers = commit(group.map(({ order }) => order));
-      group.forEach(({ resolve }, i) => resolve(answer(answers[i])));
+      const answers = commit(group.flatMap(({ orders }) => orders));
+      let at = 0;
+      for (const { orders, resolve } of group) resolve(new Response(answers.slice(at, (at += orders.length)).join("\n")));
     } catch (error) {
       for (const { reject } of group) reject(error);
     }
   };
-  const answer = (outcome) => new Response(outcome || null, { status: outcome ? 200 : 400 });
   return async (request) => {
-    const order = await text(request, maxBytes);
+    const orders = ((await text(request, maxBytes)) ?? "").split("\n");
     if (waiting.length >= maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     return new Promise((resolve, reject) => {
-      waiting.push({ order: order ?? "", resolve, reject });
+      waiting.push({ orders, resolve, reject });
       if (waiting.length === 1) setTimeout(turn, 0);
     });
   };

@@ -22,11 +22,14 @@ extern "C" {
     pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
-    pub fn order(namespace: &JsValue, name: &str, body: &str) -> Promise;
+    pub fn order(namespace: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
+    pub fn answer(name: &str) -> Option<Promise>;
+    pub fn sleep(ms: u32) -> Promise;
+    pub fn unique() -> String;
     #[wasm_bindgen(catch, js_name = openBook)]
     pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = saveBook)]
-    pub fn save_book(state: &JsValue, counters: &str) -> Result<(), JsValue>;
+    pub fn save_book(state: &JsValue, counters: &str, leases: &str) -> Result<(), JsValue>;
     #[wasm_bindgen(js_name = serveLedger)]
     pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }
@@ -34,6 +37,7 @@ extern "C" {
 #[wasm_bindgen]
 extern "C" {
     /// The context of one invocation.
+    #[derive(Clone)]
     pub type Context;
     #[wasm_bindgen(method, js_name = waitUntil)]
     pub fn wait_until(this: &Context, promise: &Promise);

@@ -11,12 +11,12 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Response, console};
 
 use super::call::{self, Call, Resolved};
+use super::charge;
 use super::config::Config;
 use super::edge;
 use super::keys;
 use super::reply::{self, Failure};
-use crate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
-use crate::ledger::Outcome;
+use crate::gate::{Ask, Code, Decision, Gate, Need, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 
@@ -66,7 +66,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
         next = match next {
             Step::Done(decision) => return conclude(&call, config, *decision).await,
             Step::Charge(pending) => {
-                let decision = charge(pending, config, call.now).await;
+                let decision = charge::charge(pending, config, &call.context, call.now).await;
                 return conclude(&call, config, decision).await;
             }
             Step::Fetch(need) => {
@@ -77,7 +77,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
                 // While it waited, a new catalog may have come, which reads other headers than this call did.
-                if let Some(again) = Call::read(call.request.clone(), call.context.clone(), config) {
+                if let Some(again) = Call::read(call.request.clone(), call.context.clone().into(), config) {
                     call = again;
                 }
                 call.custom = custom;
@@ -165,13 +165,13 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     }
     for need in decision.refresh {
         let (config, now) = (Rc::clone(config), call.now);
-        call.context.wait_until(&once(need, config, now));
+        call.context.wait_until(&once(need, config, &call.context, now));
     }
 }
 
 /// Fetches a snapshot and puts it in. False: it could not be had, and none that is held will do; why stands in the log.
 pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> bool {
-    let promise = once(need.clone(), Rc::clone(config), now);
+    let promise = once(need.clone(), Rc::clone(config), context, now);
     // It goes on for those who wait with us, also if our client goes away.
     context.wait_until(&promise);
     let fetched = JsFuture::from(promise).await.is_ok_and(|reason| reason.is_undefined());
@@ -180,15 +180,15 @@ pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Conte
 }
 
 /// The fetch of `need`: the one under way, or a new one. Resolves to the reason why it failed, or to undefined.
-fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
+fn once(need: Need, config: Rc<Config>, context: &edge::Context, now: UnixMillis) -> Promise {
     // One that takes very long may have died with the request that began it.
     let under_way = FETCHES.with_borrow(|fetches| fetches.get(&need).cloned());
     if let Some((promise, _)) = under_way.filter(|(_, begun)| now.since(*begun) < REFRESH_INTERVAL_MS) {
         return promise;
     }
-    let key = need.clone();
+    let (key, context) = (need.clone(), context.clone());
     let promise = future_to_promise(async move {
-        let result = read(&need, &config, now).await;
+        let result = read(&need, &config, &context, now).await;
         FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
         if let Err(reason) = &result {
             log(&need, reason);
@@ -199,12 +199,20 @@ fn once(need: Need, config: Rc<Config>, now: UnixMillis) -> Promise {
     promise
 }
 
-async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), String> {
+async fn read(need: &Need, config: &Config, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
     match need {
         Need::Keys(url) => {
             // Without them the gate says so itself: an issuer that is down is not the gate that is down.
             keys::fetch(need, url, config, now).await;
             return Ok(());
+        }
+        Need::Answer(tenant) => {
+            charge::answer(tenant).await;
+            return Ok(());
+        }
+        Need::Refill(tenant, counter) => {
+            let contact = with_gate(|gate| gate.refill(tenant, counter, now));
+            return charge::talk(tenant, contact, config, context).await;
         }
         Need::Secret(name) => {
             let value = config.secret(name);
@@ -242,31 +250,6 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
             Resolved::Failed
         }
     }
-}
-
-/// Takes the charges from the tenant's ledger and ends the decision.
-pub(super) async fn charge(pending: Pending, config: &Config, now: UnixMillis) -> Decision {
-    let answer = ask_ledger(&pending, config).await;
-    if let Err(reason) = &answer {
-        console::error_1(&format!("ledger: {reason}").into());
-    }
-    *with_gate(|gate| match answer {
-        Ok(Some(outcome)) => gate.finish(pending, Some(&outcome), now),
-        Ok(None) => gate.overloaded(pending, now),
-        Err(_) => gate.finish(pending, None, now),
-    })
-}
-
-/// The ledger's outcome; `None` where it has too much to do.
-async fn ask_ledger(pending: &Pending, config: &Config) -> Result<Option<Outcome>, String> {
-    let name = pending.ledger().ok_or("no tenant")?;
-    if config.ledger.is_undefined() {
-        return Err(String::from("there is no Durable Object binding `LEDGER`"));
-    }
-    let body = serde_json::to_string(&pending.order()).map_err(|error| error.to_string())?;
-    let answer = JsFuture::from(edge::order(&config.ledger, name.as_str(), &body)).await;
-    let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
 }
 
 /// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.

@@ -4,17 +4,15 @@
 //! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
 //! at construction and after a failed write.
 
-use std::collections::BTreeSet;
-
 use js_sys::{Date, Function};
 use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Counter, Order};
+use crate::ledger::{Book, Changes, Counter, Lease, Order};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_LEDGER_QUEUE};
+use crate::model::bounds::{MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE};
 
 /// One family's ledger.
 #[wasm_bindgen]
@@ -33,10 +31,10 @@ impl TenantLedger {
             Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
                 commit(&state, &mut book, &orders)
             });
-        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_BODY_BYTES, MAX_LEDGER_QUEUE)))
+        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE)))
     }
 
-    /// Takes an [`Order`] as JSON, answers an [`crate::ledger::Outcome`] as JSON, in a Promise.
+    /// Takes [`Order`]s as JSON, one a line, and answers [`crate::ledger::Outcome`]s as JSON, one a line, in a Promise.
     ///
     /// # Errors
     /// Never by itself; a trap is the Promise's rejection.
@@ -49,21 +47,18 @@ impl TenantLedger {
 /// answer.
 fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<String>, JsValue> {
     let now = UnixMillis::from_js(Date::now());
-    let mut changed = BTreeSet::new();
     let orders: Vec<Option<Order<'_>>> = texts.iter().map(|text| serde_json::from_str(text).ok()).collect();
     let answers = orders.iter().map(|order| {
         let Some(order) = order else { return String::new() };
         super::fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
         let outcome = book.answer(order, now);
-        if outcome.allowed && !order.look {
-            changed.extend(order.charges.iter().map(|charge| charge.counter));
-        }
         // An outcome holds numbers and booleans: it always has a JSON form.
         serde_json::to_string(&outcome).unwrap_or_default()
     });
     let answers: Vec<String> = answers.collect();
-    if !changed.is_empty()
-        && let Err(error) = edge::save_book(state, &counters(book, &changed))
+    let changes = book.take_changes();
+    if changes != Changes::default()
+        && let Err(error) = edge::save_book(state, &counters(book, &changes), &leases(book, &changes))
     {
         console::error_2(&"ledger: not written".into(), &error);
         // What could not be written did not happen.
@@ -74,19 +69,31 @@ fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<Stri
 }
 
 /// An object of counters by name, each as JSON text.
-fn counters(book: &Book, names: &BTreeSet<&str>) -> String {
-    let texts = names.iter().filter_map(|name| {
+fn counters(book: &Book, changes: &Changes) -> String {
+    let texts = changes.counters.iter().filter_map(|name| {
         let text = serde_json::to_string(&book.get(name)?).ok()?;
-        Some((String::from(*name), Value::from(text)))
+        Some((name.to_string(), Value::from(text)))
     });
     Value::from(texts.collect::<Map<String, Value>>()).to_string()
 }
 
+/// An object of leases by name, each as JSON text; null for one that has ended.
+fn leases(book: &Book, changes: &Changes) -> String {
+    let text = |lease: &Lease| serde_json::to_string(lease).ok();
+    let texts = changes.leases.iter().map(|name| (name.to_string(), book.lease(name).and_then(text).into()));
+    Value::from(texts.collect::<Map<String, Value>>()).to_string()
+}
+
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
-    let rows: Vec<(String, String)> =
+    type Rows = Vec<(String, String)>;
+    let (counters, leases): (Rows, Rows) =
         serde_json::from_str(&edge::open_book(state)?).map_err(|error| error.to_string())?;
-    let mut book = Book::default();
-    for (name, text) in rows {
+    let mut book = Book::journaled();
+    for (name, text) in leases {
+        let lease = serde_json::from_str(&text).map_err(|error| format!("lease `{name}`: {error}"))?;
+        book.put_lease(&name, lease);
+    }
+    for (name, text) in counters {
         let counter: Counter = serde_json::from_str(&text).map_err(|error| format!("counter `{name}`: {error}"))?;
         book.put(&name, counter);
     }

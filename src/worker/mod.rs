@@ -7,6 +7,7 @@
 mod api;
 mod assertion;
 mod call;
+mod charge;
 mod config;
 mod edge;
 mod isolate;

@@ -1,0 +1,136 @@
+//! What this isolate spends on leases, and what it says to their ledgers; the state machines are in [`crate::ledger`].
+
+use smallvec::SmallVec;
+
+use super::decision::Gauged;
+use super::pipeline::Gate;
+use crate::ledger::{Claim, Level, Op, Order, Outcome, Purse};
+use crate::model::{Kind, Mode, TenantId, UnixMillis};
+
+/// What is said to a ledger of leases: which are asked for, and which have ended here.
+#[derive(Debug, Default)]
+pub struct Contact {
+    /// First counters of leases, with the leases' names.
+    asked: SmallVec<[(String, String); 2]>,
+    /// Names of leases.
+    farewells: Vec<String>,
+}
+
+/// A limit of a request that is paid from a lease: neighbours in the list of limits, by the same units.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) cost: u64,
+    /// Whether it has been spent.
+    pub(super) paid: bool,
+    /// Whether its ledger has refused as much a moment ago.
+    pub(super) dry: bool,
+}
+
+impl Contact {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.farewells.is_empty()
+    }
+}
+
+impl Gate {
+    /// From now on, limits of mode `leased` are spent on leases. `isolate`: a name that no other isolate has.
+    pub fn lease_as(&mut self, isolate: String) {
+        self.purse.get_or_insert_with(|| Purse::new(isolate));
+    }
+
+    /// What is to be said to the ledger of `tenant` about the leases on `counters`, each needing so many units, and about
+    /// those that have ended here.
+    pub(super) fn contact<'a>(
+        &mut self,
+        tenant: &TenantId,
+        counters: impl Iterator<Item = (&'a str, u64)>,
+        now: UnixMillis,
+    ) -> Contact {
+        let Some(purse) = &mut self.purse else { return Contact::default() };
+        purse.forget(now);
+        let mut contact = Contact::default();
+        for (counter, need) in counters {
+            purse.begin(counter, need, now);
+            if let Some(claim) = purse.claim(counter) {
+                contact.asked.push((counter.to_owned(), claim.lease.to_owned()));
+            }
+        }
+        contact.farewells = purse.farewells(tenant.as_str()).map(|claim| claim.lease.to_owned()).collect();
+        contact
+    }
+
+    /// The claims of a contact, in its order.
+    pub(super) fn claims(&self, tenant: &TenantId, contact: &Contact) -> SmallVec<[Claim<'_>; 2]> {
+        let Some(purse) = &self.purse else { return SmallVec::new() };
+        let asked = contact.asked.iter().filter_map(|(counter, _)| purse.claim(counter));
+        let said = |claim: &Claim<'_>| contact.farewells.iter().any(|lease| lease == claim.lease);
+        asked.chain(purse.farewells(tenant.as_str()).filter(said)).collect()
+    }
+
+    /// Takes the answer to a contact; `None`: there was none.
+    pub fn heard(&mut self, contact: &Contact, outcome: Option<&Outcome>, now: UnixMillis) {
+        let Some(purse) = &mut self.purse else { return };
+        let Some(outcome) = outcome else {
+            for (counter, _) in &contact.asked {
+                purse.fail(counter);
+            }
+            return;
+        };
+        let mut grants = outcome.grants.iter();
+        for ((counter, lease), grant) in contact.asked.iter().zip(&mut grants) {
+            purse.hear(counter, lease, grant, outcome.allowed, now);
+        }
+        for lease in &contact.farewells {
+            purse.gone(lease);
+        }
+    }
+
+    /// What to send to the ledger of `tenant` so that the lease on `counter` does not run out.
+    pub fn refill(&mut self, tenant: &TenantId, counter: &str, now: UnixMillis) -> Contact {
+        self.contact(tenant, [(counter, 0)].into_iter(), now)
+    }
+
+    /// What to send to the ledger of `tenant` before leases end: those in use go on, the others are given back.
+    pub fn returns(&mut self, tenant: &TenantId, within_ms: u64, now: UnixMillis) -> Contact {
+        let Some(purse) = &mut self.purse else { return Contact::default() };
+        let (busy, idle): (Vec<_>, Vec<_>) =
+            purse.ending(tenant.as_str(), within_ms, now).into_iter().partition(|counter| purse.is_busy(counter));
+        for counter in &idle {
+            purse.leave(counter);
+        }
+        self.contact(tenant, busy.iter().map(|counter| (counter.as_str(), 0)), now)
+    }
+
+    /// The order that carries a contact alone.
+    pub fn words(&self, tenant: &TenantId, contact: &Contact) -> Order<'_> {
+        Order { claims: self.claims(tenant, contact), ..Order::default() }
+    }
+
+    /// Whether anything is leased from the ledger of `tenant`.
+    pub fn leases_of(&self, tenant: &TenantId) -> bool {
+        self.purse.as_ref().is_some_and(|purse| purse.holds(tenant.as_str()))
+    }
+
+    /// Nobody waits for an answer from the ledger of `tenant`: whoever thought so asks again.
+    pub fn nobody_asks(&mut self, tenant: &TenantId) {
+        if let Some(purse) = &mut self.purse {
+            purse.fail_all(tenant.as_str());
+        }
+    }
+}
+
+/// Whether a limit can be paid from a lease: looks, levels and what only counts ask the ledger itself.
+pub(super) fn is_leasable(gauged: &Gauged) -> bool {
+    gauged.budget.mode == Mode::Leased
+        && gauged.budget.kind != Kind::Gauge
+        && !gauged.budget.shadow
+        && matches!(gauged.op, Op::Take(1..))
+}
+
+/// The counters that a limit debits.
+pub(super) fn levels(limits: &[Gauged]) -> SmallVec<[Level<'_>; 2]> {
+    limits.iter().map(|gauged| Level { counter: &gauged.budget.counter, meter: gauged.budget.meter }).collect()
+}

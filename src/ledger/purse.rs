@@ -1,0 +1,319 @@
+//! What one isolate may spend without asking: its side of the leases; see [`super::Lease`].
+//!
+//! A purse grows with demand and shrinks with it: it asks for what a second will need, at most four times what was spent
+//! since it last heard from the ledger; returns what it has too much of; and asks again before it is empty. Whoever comes
+//! while it asks waits for the answer. A refusal is remembered for a moment, so that a flood does not reach the ledger.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::{Claim, Grant, Level, Meter, Verdict};
+use crate::model::UnixMillis;
+use crate::model::bounds::{LEASE_ANSWER_MS, LEASE_DRY_MS, LEASE_GRACE_MS, MAX_HELD_LEASES, MAX_LEASE_UNITS};
+
+/// How an attempt to spend went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spend {
+    /// Spent. `low`: more should be fetched behind the request.
+    Done {
+        /// Whether little is left, as demand goes.
+        low: bool,
+    },
+    /// The ledger has to be asked: [`Purse::begin`].
+    Ask,
+    /// Somebody asks already: try again when the answer is there.
+    Wait,
+    /// The ledger has just refused as much.
+    Refused,
+}
+
+/// The leases of one isolate, by the first counter that they debit.
+#[derive(Debug)]
+pub struct Purse {
+    /// The isolate's name: no other one has it.
+    name: String,
+    held: FxHashMap<String, Held>,
+    /// Leases that have ended here, and of which the ledger has not heard yet.
+    leaving: Vec<Held>,
+    born: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    name: String,
+    ledger: String,
+    levels: SmallVec<[(String, Meter); 2]>,
+    granted: u64,
+    spent: u64,
+    returned: u64,
+    ends_ms: u64,
+    /// What was said last, and when.
+    verdicts: SmallVec<[Verdict; 2]>,
+    heard_ms: u64,
+    /// Units that were there to spend then.
+    got: u64,
+    demand: Demand,
+    asks: Option<Asks>,
+    /// Units that callers wait for.
+    waiting: u64,
+    /// Units that were refused, and until when the same is refused again.
+    dry: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asks {
+    since_ms: u64,
+    need: u64,
+    want: u64,
+}
+
+/// How much is spent, measured over stretches of at least half a second.
+#[derive(Debug, Default)]
+struct Demand {
+    /// When the stretch began, and the units spent by then.
+    since_ms: u64,
+    spent_then: u64,
+    /// Units a second.
+    pace: u64,
+    /// Units that were wanted last.
+    want: u64,
+}
+
+impl Demand {
+    const STRETCH_MS: u64 = 500;
+
+    /// Units for the next second, and whether that is sure enough to give others back what is too much.
+    fn next(&mut self, spent: u64, need: u64, now_ms: u64) -> (u64, bool) {
+        let units = spent.saturating_sub(self.spent_then).saturating_add(need);
+        let elapsed_ms = now_ms.saturating_sub(self.since_ms);
+        let pace = units.saturating_mul(1_000).checked_div(elapsed_ms).unwrap_or(units.saturating_mul(1_000));
+        let known = elapsed_ms >= Self::STRETCH_MS;
+        // The first request of a lease says nothing of the second.
+        let first = self.since_ms == 0;
+        self.pace = if first {
+            0
+        } else if known {
+            pace
+        } else {
+            self.pace.max(pace)
+        };
+        if known || first {
+            (self.since_ms, self.spent_then) = (now_ms, spent);
+        }
+        self.want = self.pace.min(self.want.saturating_mul(4)).min(MAX_LEASE_UNITS).max(need);
+        (self.want, known && !first)
+    }
+}
+
+impl Held {
+    fn new(name: String, ledger: &str, levels: &[Level<'_>]) -> Self {
+        Self {
+            name,
+            ledger: ledger.to_owned(),
+            levels: levels.iter().map(|level| (level.counter.to_owned(), level.meter)).collect(),
+            granted: 0,
+            spent: 0,
+            returned: 0,
+            ends_ms: 0,
+            verdicts: SmallVec::new(),
+            heard_ms: 0,
+            got: 0,
+            demand: Demand::default(),
+            asks: None,
+            waiting: 0,
+            dry: None,
+        }
+    }
+
+    const fn left(&self) -> u64 {
+        self.granted.saturating_sub(self.spent).saturating_sub(self.returned)
+    }
+
+    fn debits(&self, levels: &[Level<'_>]) -> bool {
+        self.levels.len() == levels.len()
+            && self.levels.iter().zip(levels).all(|(own, level)| own.1 == level.meter && own.0 == level.counter)
+    }
+
+    fn claim(&self) -> Claim<'_> {
+        let asks = self.asks.unwrap_or(Asks { since_ms: 0, need: 0, want: 0 });
+        Claim {
+            lease: &self.name,
+            levels: self.levels.iter().map(|(counter, meter)| Level { counter, meter: *meter }).collect(),
+            spent: self.spent,
+            returned: self.returned,
+            need: asks.need,
+            want: asks.want,
+        }
+    }
+}
+
+impl Purse {
+    /// An empty purse. `name`: of the isolate, never that of another one.
+    pub fn new(name: String) -> Self {
+        Self { name, held: FxHashMap::default(), leaving: Vec::new(), born: 0 }
+    }
+
+    /// Tries to spend `cost` units along `levels`, which the ledger of `ledger` counts.
+    pub fn spend(&mut self, ledger: &str, levels: &[Level<'_>], cost: u64, now: UnixMillis) -> Spend {
+        let Some(first) = levels.first() else { return Spend::Done { low: false } };
+        let Some(held) = self.held.get_mut(first.counter) else {
+            if self.held.len() >= MAX_HELD_LEASES {
+                // Any of them: each can be had again.
+                let idle = self.held.iter().find(|(_, held)| held.asks.is_none()).map(|(counter, _)| counter.clone());
+                if let Some(counter) = idle {
+                    self.leave(&counter);
+                }
+            }
+            self.born = self.born.saturating_add(1);
+            let name = format!("{}/{}", self.name, self.born);
+            self.held.insert(first.counter.to_owned(), Held::new(name, ledger, levels));
+            return Spend::Ask;
+        };
+        // Another plan, another parent, another period, or the end of its time: what is left goes back.
+        let over = held.granted > 0 && held.ends_ms <= now.get();
+        if over || !held.debits(levels) {
+            self.leave(first.counter);
+            return self.spend(ledger, levels, cost, now);
+        }
+        if held.left() >= cost && held.asks.is_none_or(|asks| held.left() >= cost.saturating_add(asks.need)) {
+            held.spent = held.spent.saturating_add(cost);
+            let low = held.asks.is_none() && held.left().saturating_mul(4) < held.got;
+            return Spend::Done { low };
+        }
+        match (held.asks, held.dry) {
+            (Some(asks), _) if now.since(UnixMillis::new(asks.since_ms)) < LEASE_ANSWER_MS => {
+                held.waiting = held.waiting.saturating_add(cost);
+                Spend::Wait
+            }
+            (_, Some((units, until_ms))) if cost >= units && now.get() < until_ms => Spend::Refused,
+            _ => Spend::Ask,
+        }
+    }
+
+    /// Takes back what [`Self::spend`] spent, because somebody else refused.
+    pub fn unspend(&mut self, counter: &str, cost: u64) {
+        if let Some(held) = self.held.get_mut(counter) {
+            held.spent = held.spent.saturating_sub(cost);
+        }
+    }
+
+    /// Begins to ask for `need` units of the lease on `counter`: then [`Self::claim`] says what to send.
+    pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) {
+        let Some(held) = self.held.get_mut(counter) else { return };
+        let wanted = need.saturating_add(std::mem::take(&mut held.waiting));
+        let (want, sure) = held.demand.next(held.spent, wanted, now.get());
+        if sure {
+            // What is far more than that serves others better.
+            let surplus = held.left().saturating_sub(want.saturating_mul(2));
+            held.returned = held.returned.saturating_add(surplus);
+        }
+        held.asks = Some(Asks { since_ms: now.get(), need, want });
+    }
+
+    /// What is to be said of the lease on `counter`.
+    pub fn claim(&self, counter: &str) -> Option<Claim<'_>> {
+        self.held.get(counter).map(Held::claim)
+    }
+
+    /// What is to be said of leases that have ended here, to the ledger that counts them.
+    pub fn farewells(&self, ledger: &str) -> impl Iterator<Item = Claim<'_>> {
+        self.leaving.iter().filter(move |held| held.ledger == ledger).map(Held::claim)
+    }
+
+    /// Takes the answer to a claim: whether the order as a whole was `allowed`, and how the lease stands.
+    pub fn hear(&mut self, counter: &str, lease: &str, grant: &Grant, allowed: bool, now: UnixMillis) {
+        if let Some(left) = self.leaving.iter_mut().find(|held| held.name == lease) {
+            // It has ended here meanwhile: what was granted goes back too.
+            left.granted = left.granted.max(grant.granted.unwrap_or(0));
+            left.returned = left.granted.saturating_sub(left.spent);
+            return;
+        }
+        let Some(held) = self.held.get_mut(counter).filter(|held| held.name == lease) else { return };
+        let asked = held.asks.take();
+        held.heard_ms = now.get();
+        held.verdicts.clone_from(&grant.verdicts);
+        if let Some(granted) = grant.granted {
+            held.granted = held.granted.max(granted);
+            held.ends_ms = grant.ends_ms;
+        } else {
+            // There is none, or none any more: what was left of it is gone, and another one has another name.
+            self.born = self.born.saturating_add(1);
+            held.name = format!("{}/{}", self.name, self.born);
+            (held.granted, held.spent, held.returned) = (0, 0, 0);
+            held.demand.spent_then = 0;
+        }
+        held.got = held.left();
+        let refused = !allowed && grant.verdicts.iter().any(|verdict| !verdict.allowed);
+        held.dry = asked.filter(|asked| asked.need > 0 && refused).map(|asked| {
+            let wait = grant.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
+            (asked.need, now.get().saturating_add(wait.unwrap_or(LEASE_DRY_MS).min(LEASE_DRY_MS)))
+        });
+    }
+
+    /// Notes that a ledger has heard the farewell to a lease.
+    pub fn gone(&mut self, lease: &str) {
+        self.leaving.retain(|held| held.name != lease || held.granted > held.spent.saturating_add(held.returned));
+    }
+
+    /// Whether a lease is in use: something was spent since its ledger was heard last.
+    pub fn is_busy(&self, counter: &str) -> bool {
+        self.held.get(counter).is_some_and(|held| held.left() < held.got)
+    }
+
+    /// Notes that no answer comes from a ledger any more.
+    pub fn fail_all(&mut self, ledger: &str) {
+        for held in self.held.values_mut().filter(|held| held.ledger == ledger) {
+            held.asks = None;
+        }
+    }
+
+    /// Notes that no answer came: whoever comes next asks again.
+    pub fn fail(&mut self, counter: &str) {
+        if let Some(held) = self.held.get_mut(counter) {
+            held.asks = None;
+        }
+    }
+
+    /// How the counters of the lease on `counter` stand: as was said last, and what was spent since.
+    pub fn verdicts(&self, counter: &str, now: UnixMillis) -> SmallVec<[Verdict; 2]> {
+        let Some(held) = self.held.get(counter) else { return SmallVec::new() };
+        let (left, passed) = (held.left(), now.get().saturating_sub(held.heard_ms));
+        let seen = |verdict: &Verdict| Verdict {
+            used: verdict.used.saturating_sub(left),
+            remaining: verdict.remaining.saturating_add(left),
+            reset_ms: verdict.reset_ms.saturating_sub(passed),
+            retry_after_ms: verdict.retry_after_ms.map(|wait| wait.saturating_sub(passed)),
+            ..*verdict
+        };
+        held.verdicts.iter().map(seen).collect()
+    }
+
+    /// Counters of leases that end within `within_ms`, on which the ledger of `ledger` should hear what became of them.
+    pub fn ending(&self, ledger: &str, within_ms: u64, now: UnixMillis) -> Vec<String> {
+        let soon = |held: &Held| held.ledger == ledger && held.asks.is_none() && held.left() > 0;
+        let ends = |held: &Held| held.ends_ms <= now.get().saturating_add(within_ms);
+        self.held.iter().filter(|(_, held)| soon(held) && ends(held)).map(|(counter, _)| counter.clone()).collect()
+    }
+
+    /// Ends the lease on a counter here; the ledger hears of it with the next order.
+    pub fn leave(&mut self, counter: &str) {
+        if let Some(mut held) = self.held.remove(counter) {
+            held.returned = held.returned.saturating_add(held.left());
+            held.asks = None;
+            // One farewell too many is not said: the ledger ends the lease by itself.
+            if held.granted > 0 && self.leaving.len() < MAX_HELD_LEASES {
+                self.leaving.push(held);
+            }
+        }
+    }
+
+    /// Forgets what no ledger would hear any more.
+    pub fn forget(&mut self, now: UnixMillis) {
+        self.leaving.retain(|held| held.ends_ms.saturating_add(LEASE_GRACE_MS) > now.get());
+    }
+
+    /// Whether anything is held of a ledger.
+    pub fn holds(&self, ledger: &str) -> bool {
+        self.held.values().chain(&self.leaving).any(|held| held.ledger == ledger && held.granted > held.spent)
+    }
+}
