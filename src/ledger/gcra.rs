@@ -35,6 +35,7 @@ pub struct Bucket {
     leased: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for; 32-bit platforms are not warned")]
 pub(super) const fn is_zero(units: &u64) -> bool {
     *units == 0
 }
