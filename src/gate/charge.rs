@@ -1,14 +1,17 @@
 //! Stages 9 and 10: what a request takes, from this isolate and from the ledger, all or nothing.
 
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged};
 use super::leases::{Contact, Group, is_leasable, levels};
-use super::pipeline::{Gate, Step};
+use super::pipeline::{Ask, Gate, Step};
 use super::snapshots::Need;
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Book, Order, Outcome, Spend, Take, Verdict};
+use crate::ledger::{Book, Once, Order, Outcome, Seen, Spend, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
 use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
 
@@ -37,6 +40,8 @@ pub struct Pending {
     rest: usize,
     /// What is said to the ledger about leases.
     contact: Contact,
+    /// Name and digest of an event that counts once.
+    once: Option<(String, String)>,
     /// Whether this isolate has taken what it counts alone.
     taken: bool,
     refused: bool,
@@ -53,7 +58,16 @@ impl Payment {
 }
 
 impl Pending {
-    pub(super) fn new(decision: Box<Decision>, trace: Trace, look: bool) -> Self {
+    pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>) -> Self {
+        let once = ask.once.zip(decision.tenant.as_ref()).map(|(key, tenant)| {
+            // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
+            let what: BTreeMap<_, _> =
+                decision.limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
+            let what = serde_json::to_vec(&what).unwrap_or_default();
+            let print = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            (format!("{}/{key}", tenant.tenant().id), print)
+        });
+        let look = ask.look;
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
             decision,
@@ -63,6 +77,7 @@ impl Pending {
             groups: SmallVec::new(),
             rest: locals,
             contact: Contact::default(),
+            once,
             taken: false,
             refused: false,
         }
@@ -71,6 +86,11 @@ impl Pending {
     /// The tenant whose ledger is asked: the root of the family.
     pub fn ledger(&self) -> Option<&TenantId> {
         self.decision.tenant.as_ref().map(|tenant| tenant.root())
+    }
+
+    /// The name of an event that counts once.
+    pub fn once(&self) -> Option<&str> {
+        self.once.as_ref().map(|(id, _)| id.as_str())
     }
 
     /// Has a ledger in this process take what is asked.
@@ -116,7 +136,7 @@ impl Gate {
     /// Takes what this isolate can take alone; then the ledger has the word, if it is needed.
     pub(super) fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
         let look = pending.look;
-        if self.purse.is_some() && !look {
+        if self.purse.is_some() && !look && pending.once.is_none() {
             pending.find_groups();
             if let Some(need) = self.pay(&mut pending, now) {
                 self.give_back(&mut pending, now);
@@ -180,6 +200,7 @@ impl Gate {
             charges: pending.remote().iter().map(Take::charge).collect(),
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             look: pending.look,
+            once: pending.once.as_ref().map(|(id, print)| Once { id, print }),
         }
     }
 
@@ -200,6 +221,11 @@ impl Gate {
             pending.decision.fallback.push(Fallback::Ledger);
             return self.settled(pending, now);
         };
+        if outcome.seen == Some(Seen::Reused) {
+            self.give_back(&mut pending, now);
+            return pending.reused();
+        }
+        pending.decision.repeated = outcome.seen.is_some();
         pending.refused |= !outcome.allowed;
         for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
             gauged.settle(*verdict);
@@ -291,6 +317,17 @@ impl Gate {
 }
 
 impl Pending {
+    fn reused(self) -> Box<Decision> {
+        let Self { mut decision, mut trace, .. } = self;
+        let reason = "the idempotency key was used before, for something else";
+        trace.stop(Stage::Quota, || (reason.to_owned(), String::from("a new key")));
+        decision.code = Code::IdempotencyKeyReused;
+        decision.reason = Some(reason);
+        decision.limits.clear();
+        decision.trace = trace.take();
+        decision
+    }
+
     fn without_ledger(self, reason: &'static str, remedy: &str) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
         trace.stop(Stage::Rate, || (reason.to_owned(), remedy.to_owned()));

@@ -34,6 +34,8 @@ pub enum Code {
     RateLimited,
     /// A quota or gauge is used up.
     QuotaExceeded,
+    /// An idempotency key was used before, for something else.
+    IdempotencyKeyReused,
     /// The adapter's own resolver failed.
     ResolverFailed,
     /// The keys of a token's issuer could not be had.
@@ -46,7 +48,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
@@ -61,6 +63,7 @@ impl Code {
         Self::FeatureNotAvailable,
         Self::RateLimited,
         Self::QuotaExceeded,
+        Self::IdempotencyKeyReused,
         Self::ResolverFailed,
         Self::IssuerUnavailable,
         Self::SnapshotUnavailable,
@@ -89,6 +92,7 @@ impl Code {
             Self::FeatureNotAvailable => "FEATURE_NOT_AVAILABLE",
             Self::RateLimited => "RATE_LIMITED",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::ResolverFailed => "RESOLVER_FAILED",
             Self::IssuerUnavailable => "ISSUER_UNAVAILABLE",
             Self::SnapshotUnavailable => "SNAPSHOT_UNAVAILABLE",
@@ -114,6 +118,7 @@ impl Code {
             | Self::TenantInactive
             | Self::FeatureNotAvailable => 403,
             Self::TenantNotFound => 404,
+            Self::IdempotencyKeyReused => 422,
             Self::RateLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
             Self::TenantProvisioning
@@ -141,6 +146,7 @@ impl Code {
             Self::FeatureNotAvailable => "this feature is not part of the current plan",
             Self::RateLimited => "too many requests: slow down and try again later",
             Self::QuotaExceeded => "the plan's allowance is used up",
+            Self::IdempotencyKeyReused => "this idempotency key was used for another request: choose a new one",
             Self::ResolverFailed => "the tenant could not be determined: try again shortly",
             Self::IssuerUnavailable => "the token could not be checked: try again shortly",
             Self::SnapshotUnavailable => "the account's settings could not be loaded: try again shortly",

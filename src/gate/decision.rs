@@ -49,6 +49,8 @@ pub struct Decision {
     pub age_ms: u64,
     /// Where a default stood in for missing data.
     pub fallback: Vec<Fallback>,
+    /// Whether it was asked before under the same idempotency key, so that nothing was taken.
+    pub repeated: bool,
     /// When it was decided.
     pub decided_at: UnixMillis,
     /// The steps that led to it, if they were asked for.
@@ -238,6 +240,7 @@ impl Decision {
             epoch: None,
             age_ms: 0,
             fallback: Vec::new(),
+            repeated: false,
             decided_at: now,
             trace: None,
             refresh: Vec::new(),
@@ -261,6 +264,7 @@ impl Decision {
         self.epoch = None;
         self.age_ms = 0;
         self.fallback.clear();
+        self.repeated = false;
         self.decided_at = now;
         self.trace = None;
         self.refresh.clear();

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::charge::Pending;
 use super::code::Code;
 use super::decision::Decision;
 use super::pipeline::{Ask, Gate, Step};
 use super::plans::Plans;
 use super::snapshots::{Need, Rejected, Snapshots};
 use crate::ledger::Book;
-use crate::model::{ApiKey, Environment, Problems, Tenant, TenantId, UnixMillis};
+use crate::model::bounds::MAX_LOCAL_KEYS;
+use crate::model::{ApiKey, Cache, Environment, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
@@ -16,6 +18,8 @@ use crate::resolve::Request;
 pub struct LocalGate {
     gate: Gate,
     ledger: Book,
+    /// Digests of events that count once, by their names.
+    known: Cache<String, String>,
 }
 
 /// What is put in by hand is as fresh as it will ever be.
@@ -23,7 +27,7 @@ const FRESH: UnixMillis = UnixMillis::MAX;
 
 impl Default for LocalGate {
     fn default() -> Self {
-        Self { gate: Gate::with(Snapshots::complete()), ledger: Book::default() }
+        Self { gate: Gate::with(Snapshots::complete()), ledger: Book::default(), known: Cache::new(MAX_LOCAL_KEYS) }
     }
 }
 
@@ -123,6 +127,7 @@ impl LocalGate {
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
         match self.gate.decide(request, ask, now) {
             Step::Done(decision) => decision,
+            Step::Charge(pending) if pending.once().is_some() => self.charge_once(pending, now),
             Step::Charge(mut pending) => {
                 pending.take_from(&mut self.ledger, now);
                 self.gate.settled(pending, now)
@@ -134,5 +139,16 @@ impl LocalGate {
             // Nothing is fetched: what was not put in does not exist. Only without a catalog can nothing be said.
             Step::Fetch(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
         }
+    }
+
+    fn charge_once(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
+        let order = self.gate.order(&pending);
+        let id = pending.once().unwrap_or_default().to_owned();
+        let outcome = self.ledger.answer_once(&order, self.known.get_mut(&id).map(|print| print.as_str()), now);
+        if let (Some(once), true, None) = (order.once, outcome.allowed && !order.look, outcome.seen) {
+            self.known.insert(id, once.print.to_owned());
+        }
+        drop(order);
+        self.gate.finish(pending, Some(&outcome), now)
     }
 }

@@ -30,6 +30,9 @@ pub struct Ask<'a> {
     pub limits: &'a [(&'a str, Op)],
     /// Judge as ever, but take nothing.
     pub look: bool,
+    /// Takes from the ledger once, however often it is asked under this key; for a day at least. What this isolate counts
+    /// alone is taken each time.
+    pub once: Option<&'a str>,
 }
 
 /// How far a decision has come.
@@ -172,10 +175,11 @@ impl Gate {
         }
         let facts = Facts { tenant: &tenant, context: request.context, now };
         let decision = features(run, plans, facts, route, ask, decision)?;
-        let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && !ask.look, decision)?;
+        let decision =
+            limits(run, plans, &tenant, route, ask, self.purse.is_some() && !ask.look && ask.once.is_none(), decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
-        Ok(self.next(Pending::new(decision, trace, ask.look), now))
+        Ok(self.next(Pending::new(decision, trace, ask), now))
     }
 
     /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.

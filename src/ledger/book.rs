@@ -50,6 +50,28 @@ pub struct Order<'a> {
     /// Judge only, take nothing.
     #[serde(default)]
     pub look: bool,
+    /// Take it once only.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once<'a>>,
+}
+
+/// An event that must count once, however often it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once<'a> {
+    /// Its name, for ever: tenant and key.
+    pub id: &'a str,
+    /// A digest of what it takes, so that another event under the same name is found out.
+    pub print: &'a str,
+}
+
+/// What became of an [`Once`] that was told before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// It was taken then, and nothing is taken now.
+    Repeated,
+    /// It was another event; nothing is taken.
+    Reused,
 }
 
 /// The answer to several charges, in their order.
@@ -62,6 +84,9 @@ pub struct Outcome {
     /// One grant for each claim.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
     pub grants: SmallVec<[Grant; 2]>,
+    /// Whether it was told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// What has changed since it was last asked: what an adapter has to write.
@@ -138,6 +163,23 @@ impl Book {
         }
     }
 
+    /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name.
+    pub fn answer_once(&mut self, order: &Order<'_>, known: Option<&str>, now: UnixMillis) -> Outcome {
+        let (Some(once), Some(known)) = (order.once, known) else { return self.answer(order, now) };
+        let same = once.print == known;
+        // How things stand now; what was taken then is among it.
+        let stands = |charge: &Charge<'_>| {
+            let verdict = Counter::step(self.get(charge.counter), charge.meter, Op::Take(0), now).0;
+            Verdict { allowed: same, retry_after_ms: None, ..verdict }
+        };
+        Outcome {
+            allowed: same,
+            verdicts: order.charges.iter().map(stands).collect(),
+            grants: SmallVec::new(),
+            seen: Some(if same { Seen::Repeated } else { Seen::Reused }),
+        }
+    }
+
     /// Does what is asked. What is said of leases is heard in any case; everything else happens together or not at all.
     pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
         self.end_leases(now);
@@ -161,7 +203,7 @@ impl Book {
             if good { standing } else { Grant { verdicts, ..standing } }
         });
         let grants = grants.collect();
-        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect(), grants }
+        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect(), grants, seen: None }
     }
 
     /// Takes all of `items` at `now`, or none; whether it could. With `look` it judges as ever, and takes nothing.

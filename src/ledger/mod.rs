@@ -11,7 +11,7 @@ mod gcra;
 mod lease;
 mod purse;
 
-pub use book::{Book, Changes, Charge, Order, Outcome, Take};
+pub use book::{Book, Changes, Charge, Once, Order, Outcome, Seen, Take};
 pub use counter::{Counter, Meter, Op, Verdict};
 pub use lease::{Claim, Grant, Lease, Level};
 pub use purse::{Purse, Spend};

@@ -119,6 +119,12 @@ pub const MAX_CACHED_TENANTS: usize = 4_096;
 pub const MAX_CACHED_INDEX: usize = 16_384;
 /// Counters of `local` limits that one isolate keeps; past it, it starts counting anew.
 pub const MAX_LOCAL_COUNTERS: usize = 65_536;
+/// Bytes of an idempotency key.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Milliseconds for which a ledger remembers idempotency keys, at least; at most twice that.
+pub const ONCE_MS: u64 = 86_400_000;
+/// Idempotency keys that a ledger in this process remembers, the latest.
+pub const MAX_LOCAL_KEYS: usize = 65_536;
 /// Bytes of one message to a ledger: the orders of an isolate that wait for the same ledger.
 pub const MAX_LEDGER_BYTES: usize = 1 << 20;
 /// Requests that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::gate::Ask;
 use crate::ledger::Op;
-use crate::model::bounds::{MAX_ATTRIBUTES, MAX_BODY_BYTES};
+use crate::model::bounds::{MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Read, Reader, document, parse_quantity};
 use crate::resolve::{Attribute, Custom, Request};
 
@@ -37,6 +37,9 @@ document! {
         context: BTreeMap<String, Value> = BTreeMap::new(),
         /// Judge as ever, but take nothing. Default false.
         look: bool = false,
+        /// Takes from the tenant's ledger once, however often it is asked under this key; 1 to 255 visible ASCII characters
+        /// but `"` and `\\`. Kept for a day at least. What isolates count alone (`mode: local`) is taken each time.
+        idempotency_key: Option<String> = None,
         /// Add the trace. Default false.
         explain: bool = false,
     }
@@ -94,6 +97,13 @@ impl DecideBody {
                     r.at("headers", |r| r.problem(format!("`{name}` twice"), "each header once, whatever its case"));
                 }
             }
+            if let Some(key) = body.idempotency_key.as_ref().filter(|key| !is_key(key)) {
+                r.at("idempotency_key", |r| {
+                    let expected =
+                        format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters but `\"` and `\\`");
+                    r.problem(format!("{} bytes", key.len()), expected);
+                });
+            }
             r.at("context", |r| {
                 r.at_most(body.context.len(), MAX_ATTRIBUTES);
                 for (key, value) in &body.context {
@@ -139,8 +149,14 @@ impl DecideBody {
             all_features: self.all_features,
             limits: &borrowed.limits,
             look: self.look,
+            once: self.idempotency_key.as_deref(),
         }
     }
+}
+
+fn is_key(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    !key.is_empty() && key.len() <= MAX_IDEMPOTENCY_KEY_BYTES && key.bytes().all(plain)
 }
 
 fn attribute(value: &Value) -> Option<Attribute<'_>> {

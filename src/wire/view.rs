@@ -31,6 +31,10 @@ pub struct DecisionView<'a> {
     /// Where a default stood in for missing data: `plan`, `ledger`.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub fallback: &'a [Fallback],
+    /// Whether it was asked before under the same idempotency key, so that nothing was taken. Absent: no.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "schema", schemars(default))]
+    pub repeated: bool,
     /// Why it was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
@@ -171,6 +175,7 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
                 age_ms: decision.age_ms,
             },
             fallback: &decision.fallback,
+            repeated: decision.repeated,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
             trace: decision.trace.as_deref(),
         }

@@ -180,6 +180,9 @@ export const unique = () => crypto.randomUUID();
 /** Opens a ledger's tables and reads them: `[counters, leases]`, each `[[name, text], …]`, as JSON. */
 export function openBook(state) {
   const { sql } = state.storage;
+  // Two generations of event ids: the older one is emptied as a whole, which costs no row each.
+  for (const table of ["events_0", "events_1"]) sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (id TEXT PRIMARY KEY, print TEXT NOT NULL) WITHOUT ROWID`);
+  sql.exec("CREATE TABLE IF NOT EXISTS generation (current INTEGER NOT NULL)");
   const read = (table, column) => {
     sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (name TEXT PRIMARY KEY, ${column} TEXT NOT NULL) WITHOUT ROWID`);
     return sql.exec(`SELECT name, ${column} FROM ${table}`).raw().toArray();
@@ -187,8 +190,27 @@ export function openBook(state) {
   return JSON.stringify([read("counters", "counter"), read("leases", "lease")]);
 }
 
-/** Writes counters and leases, objects of JSON texts by name, and deletes leases whose text is null: all of it or nothing. */
-export function saveBook(state, counters, leases) {
+/** Of these event ids, a JSON array, those that are known in this generation or the one before: `{id: print}` as JSON. */
+export function knownEvents(state, ids, generation) {
+  const { sql } = state.storage;
+  const last = sql.exec("SELECT current FROM generation").raw().toArray()[0]?.[0];
+  if (last !== generation) {
+    state.storage.transactionSync(() => {
+      if (last !== generation - 1) sql.exec(`DELETE FROM events_${(generation + 1) % 2}`);
+      sql.exec(`DELETE FROM events_${generation % 2}`);
+      sql.exec("DELETE FROM generation");
+      sql.exec("INSERT INTO generation (current) VALUES (?)", generation);
+    });
+  }
+  const of = (table) => sql.exec(`SELECT id, print FROM ${table} WHERE id IN (SELECT value FROM json_each(?))`, ids).raw().toArray();
+  return JSON.stringify(Object.fromEntries([...of("events_0"), ...of("events_1")]));
+}
+
+/**
+ * Writes counters and leases, objects of JSON texts by name, deletes leases whose text is null, and notes events, an object
+ * of prints by id: all of it or nothing.
+ */
+export function saveBook(state, counters, leases, events, generation) {
   const { sql } = state.storage;
   state.storage.transactionSync(() => {
     const write = (table, column, texts) => sql.exec(
@@ -197,9 +219,11 @@ export function saveBook(state, counters, leases) {
       texts,
     );
     write("counters", "counter", counters);
-    if (leases === "{}") return;
-    write("leases", "lease", leases);
-    sql.exec("DELETE FROM leases WHERE name IN (SELECT key FROM json_each(?) WHERE value IS NULL)", leases);
+    if (leases !== "{}") {
+      write("leases", "lease", leases);
+      sql.exec("DELETE FROM leases WHERE name IN (SELECT key FROM json_each(?) WHERE value IS NULL)", leases);
+    }
+    if (events !== "{}") sql.exec(`INSERT INTO events_${generation % 2} (id, print) SELECT key, value FROM json_each(?)`, events);
   });
 }
 

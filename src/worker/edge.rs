@@ -29,7 +29,15 @@ extern "C" {
     #[wasm_bindgen(catch, js_name = openBook)]
     pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = saveBook)]
-    pub fn save_book(state: &JsValue, counters: &str, leases: &str) -> Result<(), JsValue>;
+    pub fn save_book(
+        state: &JsValue,
+        counters: &str,
+        leases: &str,
+        events: &str,
+        generation: u32,
+    ) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = knownEvents)]
+    pub fn known_events(state: &JsValue, ids: &str, generation: u32) -> Result<String, JsValue>;
     #[wasm_bindgen(js_name = serveLedger)]
     pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }

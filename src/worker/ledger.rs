@@ -4,6 +4,8 @@
 //! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
 //! at construction and after a failed write.
 
+use std::collections::BTreeMap;
+
 use js_sys::{Date, Function};
 use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
@@ -12,7 +14,7 @@ use web_sys::console;
 use super::edge;
 use crate::ledger::{Book, Changes, Counter, Lease, Order};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE};
+use crate::model::bounds::{MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
 
 /// One family's ledger.
 #[wasm_bindgen]
@@ -47,25 +49,49 @@ impl TenantLedger {
 /// answer.
 fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<String>, JsValue> {
     let now = UnixMillis::from_js(Date::now());
+    let generation = u32::try_from(now.get() / ONCE_MS).unwrap_or(u32::MAX);
     let orders: Vec<Option<Order<'_>>> = texts.iter().map(|text| serde_json::from_str(text).ok()).collect();
-    let answers = orders.iter().map(|order| {
-        let Some(order) = order else { return String::new() };
+    let mut known = known(state, &orders, generation)?;
+    let mut events = Map::new();
+    let mut answers = Vec::with_capacity(orders.len());
+    for order in &orders {
+        let Some(order) = order else {
+            answers.push(String::new());
+            continue;
+        };
         super::fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
-        let outcome = book.answer(order, now);
+        let before = order.once.and_then(|once| known.get(once.id)).map(String::as_str);
+        let outcome = book.answer_once(order, before, now);
+        if let (Some(once), true, None) = (order.once, outcome.allowed && !order.look, outcome.seen) {
+            known.insert(once.id.to_owned(), once.print.to_owned());
+            events.insert(once.id.to_owned(), once.print.into());
+        }
         // An outcome holds numbers and booleans: it always has a JSON form.
-        serde_json::to_string(&outcome).unwrap_or_default()
-    });
-    let answers: Vec<String> = answers.collect();
+        answers.push(serde_json::to_string(&outcome).unwrap_or_default());
+    }
     let changes = book.take_changes();
-    if changes != Changes::default()
-        && let Err(error) = edge::save_book(state, &counters(book, &changes), &leases(book, &changes))
-    {
-        console::error_2(&"ledger: not written".into(), &error);
-        // What could not be written did not happen.
-        *book = read_book(state)?;
-        return Err(error);
+    if changes != Changes::default() || !events.is_empty() {
+        let events = Value::from(events).to_string();
+        if let Err(error) =
+            edge::save_book(state, &counters(book, &changes), &leases(book, &changes), &events, generation)
+        {
+            console::error_2(&"ledger: not written".into(), &error);
+            // What could not be written did not happen.
+            *book = read_book(state)?;
+            return Err(error);
+        }
     }
     Ok(answers)
+}
+
+/// Digests of events that were told before, by their ids.
+fn known(state: &JsValue, orders: &[Option<Order<'_>>], generation: u32) -> Result<BTreeMap<String, String>, JsValue> {
+    let ids: Vec<&str> = orders.iter().flatten().filter_map(|order| order.once.map(|once| once.id)).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let known = edge::known_events(state, &Value::from(ids).to_string(), generation)?;
+    Ok(serde_json::from_str(&known).map_err(|error| error.to_string())?)
 }
 
 /// An object of counters by name, each as JSON text.

@@ -15,8 +15,11 @@ const modules = (folder) => [
   { type: "CompiledWasm", path: join(root, folder, "index_bg.wasm") },
 ];
 
-/** Starts the Worker with a catalog and tenants. `origin`: a fetch handler in JS text, as its upstream. */
-export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage } = {}) {
+/**
+ * Starts the Worker with a catalog and tenants. `origin`: a fetch handler in JS text, as its upstream; `isolates`: how many
+ * times it runs, each with an isolate of its own before the same KV and the same ledgers.
+ */
+export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage, isolates = 1 } = {}) {
   const gate = {
     name: "gate",
     modules: modules(folder),
@@ -28,9 +31,12 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
     ...(ledger && { durableObjects: { LEDGER: { className: "TenantLedger", useSQLite: true } } }),
   };
   const service = (name, script) => ({ name, modules: true, script, compatibilityDate: "2026-11-01" });
+  const others = Array.from({ length: isolates - 1 }, (_, i) => ({
+    ...gate, name: `gate${i + 1}`, durableObjects: { LEDGER: { className: "TenantLedger", scriptName: "gate" } },
+  }));
   const log = [];
   const options = convertV4MiniflareOptions({
-    workers: [gate, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
+    workers: [gate, ...others, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
     handleStructuredLogs: ({ message }) => log.push(message),
   });
   const flare = new Miniflare({ ...options, ...(storage && { resourcePersistencePath: storage }) });
@@ -47,7 +53,10 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
     });
     return { status: response.status, headers: response.headers, body: await response.json() };
   };
-  return { flare, kv, send, decide, log, url, stop: () => flare.dispose() };
+  const fetchers = await Promise.all(Array.from({ length: isolates }, (_, i) => flare.getWorker(i ? `gate${i}` : "gate")));
+  /** Sends a request to one of several isolates. */
+  const sendTo = (isolate, path, { host = "app.example.com", ...init } = {}) => fetchers[isolate].fetch(`http://${host}${path}`, init);
+  return { flare, kv, send, sendTo, decide, log, url, stop: () => flare.dispose() };
 }
 
 /** A folder for storage that outlives a Worker. */
