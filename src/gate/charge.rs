@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
@@ -64,7 +66,8 @@ impl Pending {
             let what: BTreeMap<_, _> =
                 decision.limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
             let what = serde_json::to_vec(&what).unwrap_or_default();
-            let print = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            // 96 bits: another event with the same digest would have to be looked for.
+            let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
             (format!("{}/{key}", tenant.tenant().id), print)
         });
         let look = ask.look;

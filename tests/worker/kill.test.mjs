@@ -1,0 +1,75 @@
+// The runtime is killed in mid-load, again and again, and started on the same disk: what was acknowledged is there, and
+// after every retry each event has counted once.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { publish } from "../../pkg/node.js";
+import { storage } from "./harness.mjs";
+import { workerd } from "./workerd.mjs";
+
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    routes: [{ path: "/", limits: { month: 1 } }],
+    limits: { exact: { kind: "quota", period: "month", mode: "strict", on_error: "closed" }, month: { kind: "quota", period: "month", on_error: "closed" } },
+    plans: { "pro@1": { limits: { exact: "unlimited", month: 100_000 } } },
+  },
+  tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
+};
+const KILLS = 5;
+
+test("acknowledged events survive SIGKILL, and retries make the counts exact", async () => {
+  const disk = await storage();
+  const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" } });
+  let server = await gate.start();
+  const at = (path) => `http://127.0.0.1:${server.ports.gate}${path}`;
+  const decide = async (question) => {
+    const init = { method: "POST", body: JSON.stringify({ tenant: "t_acme", ...question }), headers: { authorization: "Bearer operator" } };
+    return (await fetch(at("/_gate/v1/decide"), init)).json();
+  };
+  let next = 0;
+  let done = false;
+  const acknowledged = new Set();
+  let leased = 0;
+  // Each client tells its event until it is acknowledged, then the next.
+  const client = async () => {
+    while (!done) {
+      const id = `event-${next++}`;
+      for (let told = false; !told;) {
+        told = await decide({ limits: { exact: 1 }, idempotency_key: id }).then(({ allowed }) => allowed === true, () => false);
+        if (!told) await new Promise(setImmediate);
+      }
+      acknowledged.add(id);
+    }
+  };
+  const spender = async () => {
+    while (!done) {
+      const status = await fetch(at("/"), { headers: { "x-tenant-id": "acme" } }).then(({ status }) => status, () => 0);
+      if (status === 200) leased++;
+      if (status === 0) await new Promise(setImmediate);
+    }
+  };
+  const clients = [...Array.from({ length: 12 }, client), ...Array.from({ length: 4 }, spender)];
+  const reached = async (count) => {
+    while (acknowledged.size < count) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  for (let kill = 1; kill <= KILLS; kill++) {
+    await reached(kill * 300);
+    await server.kill();
+    const before = acknowledged.size;
+    server = await gate.start();
+    const { limits } = await decide({ limits: { exact: 0 } });
+    assert(limits[0].used >= before, `kill ${kill}: ${limits[0].used} of ${before} acknowledged are there`);
+  }
+  await reached((KILLS + 1) * 300);
+  done = true;
+  await Promise.all(clients);
+  const { limits } = await decide({ limits: { exact: 0, month: 0 } });
+  const used = Object.fromEntries(limits.map(({ key, used }) => [key, used]));
+  assert.equal(used.exact, acknowledged.size);
+  assert.equal(acknowledged.size, next);
+  assert(used.month >= leased, `${leased} let through on leases, ${used.month} booked`);
+  await server.kill();
+  await disk.remove();
+});
