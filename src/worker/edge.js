@@ -122,49 +122,68 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
-// Orders of this isolate to one ledger: while a message is under way, what comes meanwhile waits and travels together.
+// Orders of this isolate to one ledger: while a message is under way, what comes meanwhile waits and travels together. Whoever
+// is first in the queue then sends for all who wait: no request works for others longer than for itself.
 const lines = new Map();
 const MAX_TOGETHER = 64;
 const PATIENCE_MS = 10_000;
+const LEAD = Symbol("send for those who wait");
 
 /**
  * Asks a tenant's ledger: its answer, or null where it has too much to do. Rejects where it cannot be reached.
  * `context`: of the request that asks; it goes on for those who wait with it.
  */
 export function order(namespace, name, body, context) {
-  return new Promise((resolve, reject) => {
-    let line = lines.get(name);
-    // A line whose request was cut off moves no more.
-    if (!line || Date.now() - line.since > PATIENCE_MS) lines.set(name, (line = { waiting: [], since: Date.now(), turn: null }));
-    line.waiting.push({ body, resolve, reject });
-    if (line.turn) {
-      setTimeout(() => reject(new Error("the ledger did not answer in time")), PATIENCE_MS);
-      return;
-    }
-    line.turn = Promise.resolve();
-    context.waitUntil(serve(namespace, name, line));
-  });
+  const answer = take(namespace, name, body);
+  context.waitUntil(answer.catch(() => {}));
+  return answer;
 }
 
-async function serve(namespace, name, line) {
-  while (line.waiting.length) {
-    line.since = Date.now();
-    line.turn = send(namespace, name, line.waiting.splice(0, MAX_TOGETHER));
-    await line.turn;
+async function take(namespace, name, body) {
+  let line = lines.get(name);
+  // A line whose leader was cut off moves no more.
+  if (!line || Date.now() - line.since > PATIENCE_MS) lines.set(name, (line = { waiting: [], turn: null }));
+  if (line.turn) {
+    const answer = await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("the ledger did not answer in time")), PATIENCE_MS);
+      line.waiting.push({ body, reject, resolve: (value) => (clearTimeout(timer), resolve(value)) });
+    });
+    if (answer !== LEAD) return answer;
   }
-  if (lines.get(name) === line) lines.delete(name);
+  line.since = Date.now();
+  const group = line.waiting.splice(0, MAX_TOGETHER - 1);
+  line.turn = send(namespace, name, [body, ...group.map((one) => one.body)]);
+  try {
+    const [own, ...others] = await line.turn;
+    group.forEach(({ resolve }, i) => resolve(others[i]));
+    return own;
+  } catch (error) {
+    for (const { reject } of group) reject(error);
+    throw error;
+  } finally {
+    const next = line.waiting.shift();
+    if (next) {
+      // It leads with its own order.
+      next.resolve(LEAD);
+    } else {
+      line.turn = null;
+      if (lines.get(name) === line) lines.delete(name);
+    }
+  }
 }
 
-async function send(namespace, name, group) {
+/** Sends orders, one a line: their answers, null each where the ledger has too much to do. */
+async function send(namespace, name, bodies) {
   try {
-    const body = group.map(({ body }) => body).join("\n");
-    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
-    if (response.status === 503) return group.forEach(({ resolve }) => resolve(null));
+    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
+    if (response.status === 503) return bodies.map(() => null);
     if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
     const answers = (await response.text()).split("\n");
-    group.forEach(({ resolve, reject }, i) => (answers[i] ? resolve(answers[i]) : reject(new Error("the ledger could not read the order"))));
+    if (answers.length !== bodies.length || answers.includes("")) throw new Error("the ledger could not read an order");
+    return answers;
   } catch (error) {
-    for (const { resolve, reject } of group) error.overloaded ? resolve(null) : reject(error);
+    if (error.overloaded) return bodies.map(() => null);
+    throw error;
   }
 }
 

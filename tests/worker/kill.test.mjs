@@ -24,20 +24,21 @@ test("acknowledged events survive SIGKILL, and retries make the counts exact", a
   const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" } });
   let server = await gate.start();
   const at = (path) => `http://127.0.0.1:${server.ports.gate}${path}`;
-  const decide = async (question) => {
-    const init = { method: "POST", body: JSON.stringify({ tenant: "t_acme", ...question }), headers: { authorization: "Bearer operator" } };
+  const decide = async (question, signal) => {
+    const init = { method: "POST", body: JSON.stringify({ tenant: "t_acme", ...question }), headers: { authorization: "Bearer operator" }, signal };
     return (await fetch(at("/_gate/v1/decide"), init)).json();
   };
   let next = 0;
   let done = false;
   const acknowledged = new Set();
   let leased = 0;
-  // Each client tells its event until it is acknowledged, then the next.
+  // Each client tells its event until it is acknowledged, then the next. One answer in five is not waited for.
   const client = async () => {
     while (!done) {
       const id = `event-${next++}`;
       for (let told = false; !told;) {
-        told = await decide({ limits: { exact: 1 }, idempotency_key: id }).then(({ allowed }) => allowed === true, () => false);
+        const signal = Math.random() < 0.2 ? AbortSignal.timeout(1 + Math.floor(Math.random() * 6)) : undefined;
+        told = await decide({ limits: { exact: 1 }, idempotency_key: id }, signal).then(({ allowed }) => allowed === true, () => false);
         if (!told) await new Promise(setImmediate);
       }
       acknowledged.add(id);
