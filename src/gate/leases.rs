@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::decision::Gauged;
 use super::pipeline::Gate;
 use crate::ledger::{Claim, Level, Op, Order, Outcome, Purse};
+use crate::model::bounds::MAX_CLAIMS;
 use crate::model::{Kind, Mode, TenantId, UnixMillis};
 
 /// What is said to a ledger of leases: which are asked for, and which have ended here.
@@ -52,13 +53,15 @@ impl Gate {
         let Some(purse) = &mut self.purse else { return Contact::default() };
         purse.forget(now);
         let mut contact = Contact::default();
-        for (counter, need) in counters {
+        for (counter, need) in counters.take(MAX_CLAIMS) {
             purse.begin(counter, need, now);
             if let Some(claim) = purse.claim(counter) {
                 contact.asked.push((counter.to_owned(), claim.lease.to_owned()));
             }
         }
-        contact.farewells = purse.farewells(tenant.as_str()).map(|claim| claim.lease.to_owned()).collect();
+        // Those that find no room are said next time.
+        let farewells = purse.farewells(tenant.as_str()).take(MAX_CLAIMS);
+        contact.farewells = farewells.map(|claim| claim.lease.to_owned()).collect();
         contact
     }
 
@@ -112,13 +115,6 @@ impl Gate {
     /// Whether anything is leased from the ledger of `tenant`.
     pub fn leases_of(&self, tenant: &TenantId) -> bool {
         self.purse.as_ref().is_some_and(|purse| purse.holds(tenant.as_str()))
-    }
-
-    /// Nobody waits for an answer from the ledger of `tenant`: whoever thought so asks again.
-    pub fn nobody_asks(&mut self, tenant: &TenantId) {
-        if let Some(purse) = &mut self.purse {
-            purse.fail_all(tenant.as_str());
-        }
     }
 }
 

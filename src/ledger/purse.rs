@@ -260,13 +260,6 @@ impl Purse {
         self.held.get(counter).is_some_and(|held| held.left() < held.got)
     }
 
-    /// Notes that no answer comes from a ledger any more.
-    pub fn fail_all(&mut self, ledger: &str) {
-        for held in self.held.values_mut().filter(|held| held.ledger == ledger) {
-            held.asks = None;
-        }
-    }
-
     /// Notes that no answer came: whoever comes next asks again.
     pub fn fail(&mut self, counter: &str) {
         if let Some(held) = self.held.get_mut(counter) {

@@ -125,8 +125,6 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 pub const ONCE_MS: u64 = 86_400_000;
 /// Idempotency keys that a ledger in this process remembers, the latest.
 pub const MAX_LOCAL_KEYS: usize = 65_536;
-/// Bytes of one message to a ledger: the orders of an isolate that wait for the same ledger.
-pub const MAX_LEDGER_BYTES: usize = 1 << 20;
 /// Requests that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
 pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
@@ -158,6 +156,8 @@ pub const LEASE_ANSWER_MS: u64 = 5_000;
 pub const LEASE_DRY_MS: u64 = 100;
 /// Leases of one ledger: isolates times limits that they spend of.
 pub const MAX_LEASES: usize = 65_536;
+/// Leases of which one message speaks, of those in use and of those that have ended each: fits [`MAX_BODY_BYTES`].
+pub const MAX_CLAIMS: usize = 64;
 /// Leases of one isolate; past it, further limits are asked for each time.
 pub const MAX_HELD_LEASES: usize = 16_384;
 /// Units that an isolate asks to have beforehand.

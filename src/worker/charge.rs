@@ -6,12 +6,13 @@ use std::rc::Rc;
 use js_sys::Date;
 use rustc_hash::FxHashMap;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::console;
 
 use super::config::Config;
 use super::edge;
 use super::isolate::with_gate;
+use super::task;
 use crate::gate::{Contact, Decision, Pending};
 use crate::ledger::Outcome;
 use crate::model::bounds::LEASE_MS;
@@ -34,7 +35,7 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     let body = with_gate(|gate| serde_json::to_string(&gate.order(&pending)));
     let root = pending.ledger().cloned();
     let answer = match (&root, body) {
-        (Some(root), Ok(body)) => send(root, &body, config, context).await,
+        (Some(root), Ok(body)) => send(root, &body, config).await,
         (None, _) => Err(String::from("no tenant")),
         (_, Err(error)) => Err(error.to_string()),
     };
@@ -53,47 +54,28 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
 }
 
 /// The ledger's outcome; `None` where it has too much to do.
-async fn send(
-    root: &TenantId,
-    body: &str,
-    config: &Config,
-    context: &edge::Context,
-) -> Result<Option<Outcome>, String> {
+async fn send(root: &TenantId, body: &str, config: &Config) -> Result<Option<Outcome>, String> {
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
-    let answer = JsFuture::from(edge::order(&config.ledger, root.as_str(), body, context)).await;
+    let answer = JsFuture::from(edge::order(&config.ledger, root.as_str(), body)).await;
     let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
 }
 
 /// Says to a ledger what a contact has to say.
-pub(super) async fn talk(
-    root: &TenantId,
-    contact: Contact,
-    config: &Config,
-    context: &edge::Context,
-) -> Result<(), String> {
+pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config) -> Result<(), String> {
     if contact.is_empty() {
         return Ok(());
     }
     let body = with_gate(|gate| serde_json::to_string(&gate.words(root, &contact)));
     let answer = match body {
-        Ok(body) => send(root, &body, config, context).await,
+        Ok(body) => send(root, &body, config).await,
         Err(error) => Err(error.to_string()),
     };
     let outcome = answer.as_ref().ok().and_then(Option::as_ref);
     with_gate(|gate| gate.heard(&contact, outcome, now()));
     answer.map(|_| ())
-}
-
-/// Waits for the answer that somebody else has asked a ledger for.
-pub(super) async fn answer(root: &TenantId) {
-    match edge::answer(root.as_str()) {
-        // How it went is said to whoever asked.
-        Some(turn) => drop(JsFuture::from(turn).await),
-        None => with_gate(|gate| gate.nobody_asks(root)),
-    }
 }
 
 /// Sees to it that leases do not end unsaid: what is in use goes on, what is not goes back. One keeper a ledger.
@@ -103,13 +85,13 @@ fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context) {
         return;
     }
     KEPT.with_borrow_mut(|kept| kept.insert(root.clone(), now()));
-    let (config, own) = (Rc::clone(config), context.clone());
-    context.wait_until(&future_to_promise(async move {
+    let config = Rc::clone(config);
+    context.wait_until(&task::promise(async move {
         let pause = u32::try_from(LEASE_MS.saturating_sub(AHEAD_MS)).unwrap_or(u32::MAX);
         let _ = JsFuture::from(edge::sleep(pause)).await;
         let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
-        let said = talk(&root, contact, &config, &own).await;
+        let said = talk(&root, contact, &config).await;
         KEPT.with_borrow_mut(|kept| kept.remove(&root));
-        Ok(said.err().map_or(JsValue::UNDEFINED, JsValue::from))
+        said.err().map_or(JsValue::UNDEFINED, JsValue::from)
     }));
 }

@@ -122,73 +122,18 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
-// Orders of this isolate to one ledger: while a message is under way, what comes meanwhile waits and travels together. Whoever
-// is first in the queue then sends for all who wait: no request works for others longer than for itself.
-const lines = new Map();
-const MAX_TOGETHER = 64;
-const PATIENCE_MS = 10_000;
-const LEAD = Symbol("send for those who wait");
-
-/**
- * Asks a tenant's ledger: its answer, or null where it has too much to do. Rejects where it cannot be reached.
- * `context`: of the request that asks; it goes on for those who wait with it.
- */
-export function order(namespace, name, body, context) {
-  const answer = take(namespace, name, body);
-  context.waitUntil(answer.catch(() => {}));
-  return answer;
-}
-
-async function take(namespace, name, body) {
-  let line = lines.get(name);
-  // A line whose leader was cut off moves no more.
-  if (!line || Date.now() - line.since > PATIENCE_MS) lines.set(name, (line = { waiting: [], turn: null }));
-  if (line.turn) {
-    const answer = await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error("the ledger did not answer in time")), PATIENCE_MS);
-      line.waiting.push({ body, reject, resolve: (value) => (clearTimeout(timer), resolve(value)) });
-    });
-    if (answer !== LEAD) return answer;
-  }
-  line.since = Date.now();
-  const group = line.waiting.splice(0, MAX_TOGETHER - 1);
-  line.turn = send(namespace, name, [body, ...group.map((one) => one.body)]);
+/** Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. */
+export async function order(namespace, name, body) {
   try {
-    const [own, ...others] = await line.turn;
-    group.forEach(({ resolve }, i) => resolve(others[i]));
-    return own;
-  } catch (error) {
-    for (const { reject } of group) reject(error);
-    throw error;
-  } finally {
-    const next = line.waiting.shift();
-    if (next) {
-      // It leads with its own order.
-      next.resolve(LEAD);
-    } else {
-      line.turn = null;
-      if (lines.get(name) === line) lines.delete(name);
-    }
-  }
-}
-
-/** Sends orders, one a line: their answers, null each where the ledger has too much to do. */
-async function send(namespace, name, bodies) {
-  try {
-    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
-    if (response.status === 503) return bodies.map(() => null);
+    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
+    if (response.status === 503) return null;
     if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
-    const answers = (await response.text()).split("\n");
-    if (answers.length !== bodies.length || answers.includes("")) throw new Error("the ledger could not read an order");
-    return answers;
+    return await response.text();
   } catch (error) {
-    if (error.overloaded) return bodies.map(() => null);
+    if (error.overloaded) return null;
     throw error;
   }
 }
-
-/** The answer that is under way from a ledger, for whoever waits for it; undefined where none is. */
-export const answer = (name) => lines.get(name)?.turn ?? undefined;
 
 /** Some time. */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -247,7 +192,7 @@ export function saveBook(state, counters, leases, events, generation) {
 }
 
 /**
- * Serves a ledger: orders, one a line, that arrive together are handed to `commit` as one group, in a turn of their own.
+ * Serves a ledger: orders that arrive together are handed to `commit` as one group, in a turn of their own.
  * `commit` takes their texts and returns the answers; where it throws, or traps, the whole group fails.
  */
 export function serveLedger(commit, maxBytes, maxWaiting) {
@@ -256,18 +201,18 @@ export function serveLedger(commit, maxBytes, maxWaiting) {
     const group = waiting;
     waiting = [];
     try {
-      const answers = commit(group.flatMap(({ orders }) => orders));
-      let at = 0;
-      for (const { orders, resolve } of group) resolve(new Response(answers.slice(at, (at += orders.length)).join("\n")));
+      const answers = commit(group.map(({ order }) => order));
+      group.forEach(({ resolve }, i) => resolve(answer(answers[i])));
     } catch (error) {
       for (const { reject } of group) reject(error);
     }
   };
+  const answer = (outcome) => new Response(outcome || null, { status: outcome ? 200 : 400 });
   return async (request) => {
-    const orders = ((await text(request, maxBytes)) ?? "").split("\n");
+    const order = await text(request, maxBytes);
     if (waiting.length >= maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     return new Promise((resolve, reject) => {
-      waiting.push({ orders, resolve, reject });
+      waiting.push({ order: order ?? "", resolve, reject });
       if (waiting.length === 1) setTimeout(turn, 0);
     });
   };

@@ -7,7 +7,7 @@ use js_sys::{Array, Date, Promise};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{Response, console};
 
 use super::call::{self, Call, Resolved};
@@ -16,15 +16,27 @@ use super::config::Config;
 use super::edge;
 use super::keys;
 use super::reply::{self, Failure};
+use super::task;
 use crate::gate::{Ask, Code, Decision, Gate, Need, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 
 thread_local! {
     static GATE: RefCell<Gate> = RefCell::default();
-    /// Fetches under way: whoever needs the same waits for the same.
-    static FETCHES: RefCell<FxHashMap<Need, (Promise, UnixMillis)>> = RefCell::default();
+    /// Fetches under way, and those that have just failed: whoever needs the same does not fetch it too.
+    static FETCHES: RefCell<FxHashMap<Need, Fetch>> = RefCell::default();
 }
+
+#[derive(Clone, Copy)]
+enum Fetch {
+    UnderWay(UnixMillis),
+    Failed,
+}
+
+/// Milliseconds after which a request looks again for what another one fetches.
+const PAUSE_MS: u32 = 2;
+/// Fetches of which so much is remembered.
+const MANY_FETCHES: usize = 16_384;
 
 /// KV keeps what it read for this long; its shortest.
 pub(super) const KV_CACHE_S: u64 = 60;
@@ -73,7 +85,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 let mut custom = std::mem::take(&mut call.custom);
                 if need == Need::Custom {
                     custom = resolve(&call, config).await;
-                } else if !fetch(need, config, &call.context, call.now).await {
+                } else if !fetch(need, config).await {
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
                 // While it waited, a new catalog may have come, which reads other headers than this call did.
@@ -164,55 +176,68 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
         log_denial(call, &decision);
     }
     for need in decision.refresh {
-        let (config, now) = (Rc::clone(config), call.now);
-        call.context.wait_until(&once(need, config, &call.context, now));
+        let config = Rc::clone(config);
+        call.context.wait_until(&task::promise(async move {
+            fetch(need, &config).await;
+            JsValue::UNDEFINED
+        }));
     }
 }
 
-/// Fetches a snapshot and puts it in. False: it could not be had, and none that is held will do; why stands in the log.
-pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> bool {
-    let promise = once(need.clone(), Rc::clone(config), context, now);
-    // It goes on for those who wait with us, also if our client goes away.
-    context.wait_until(&promise);
-    let fetched = JsFuture::from(promise).await.is_ok_and(|reason| reason.is_undefined());
-    // It may have taken long: the time of the failure is now.
-    fetched || with_gate(|gate| gate.snapshots.put_failure(&need, UnixMillis::from_js(Date::now())))
-}
-
-/// The fetch of `need`: the one under way, or a new one. Resolves to the reason why it failed, or to undefined.
-fn once(need: Need, config: Rc<Config>, context: &edge::Context, now: UnixMillis) -> Promise {
-    // One that takes very long may have died with the request that began it.
-    let under_way = FETCHES.with_borrow(|fetches| fetches.get(&need).cloned());
-    if let Some((promise, _)) = under_way.filter(|(_, begun)| now.since(*begun) < REFRESH_INTERVAL_MS) {
-        return promise;
+/// Fetches what is needed and puts it in, or waits a moment where another request does. False: it could not be had, and
+/// none that is held will do; why stands in the log.
+///
+/// Requests never wait for a promise of another one: the runtime would take them for hung, and cuts them off together.
+pub(super) async fn fetch(need: Need, config: &Rc<Config>) -> bool {
+    let now = || UnixMillis::from_js(Date::now());
+    if let Need::Answer(_) = need {
+        pause().await;
+        return true;
     }
-    let (key, context) = (need.clone(), context.clone());
-    let promise = future_to_promise(async move {
-        let result = read(&need, &config, &context, now).await;
-        FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
-        if let Err(reason) = &result {
-            log(&need, reason);
+    let mut waited = false;
+    loop {
+        match FETCHES.with_borrow(|fetches| fetches.get(&need).copied()) {
+            // One that takes very long may have died with the request that began it.
+            Some(Fetch::UnderWay(begun)) if now().since(begun) < REFRESH_INTERVAL_MS => pause().await,
+            // Who has waited shares the outcome; who comes later tries anew.
+            Some(Fetch::Failed) if waited => return with_gate(|gate| gate.snapshots.put_failure(&need, now())),
+            None if waited => return true,
+            _ => break,
         }
-        Ok(result.err().map_or(JsValue::UNDEFINED, JsValue::from))
-    });
-    FETCHES.with_borrow_mut(|fetches| fetches.insert(key, (promise.clone(), now)));
-    promise
+        waited = true;
+    }
+    let note = |fetch| {
+        FETCHES.with_borrow_mut(|fetches| {
+            if fetches.len() >= MANY_FETCHES {
+                fetches.clear();
+            }
+            fetches.insert(need.clone(), fetch)
+        })
+    };
+    note(Fetch::UnderWay(now()));
+    let Err(reason) = read(&need, config, now()).await else {
+        FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
+        return true;
+    };
+    log(&need, &reason);
+    note(Fetch::Failed);
+    with_gate(|gate| gate.snapshots.put_failure(&need, now()))
 }
 
-async fn read(need: &Need, config: &Config, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
+async fn pause() {
+    let _ = JsFuture::from(edge::sleep(PAUSE_MS)).await;
+}
+
+async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), String> {
     match need {
         Need::Keys(url) => {
             // Without them the gate says so itself: an issuer that is down is not the gate that is down.
             keys::fetch(need, url, config, now).await;
             return Ok(());
         }
-        Need::Answer(tenant) => {
-            charge::answer(tenant).await;
-            return Ok(());
-        }
         Need::Refill(tenant, counter) => {
             let contact = with_gate(|gate| gate.refill(tenant, counter, now));
-            return charge::talk(tenant, contact, config, context).await;
+            return charge::talk(tenant, contact, config).await;
         }
         Need::Secret(name) => {
             let value = config.secret(name);

@@ -14,7 +14,7 @@ use web_sys::console;
 use super::edge;
 use crate::ledger::{Book, Changes, Counter, Lease, Order};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
+use crate::model::bounds::{MAX_BODY_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
 
 /// One family's ledger.
 #[wasm_bindgen]
@@ -33,10 +33,10 @@ impl TenantLedger {
             Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
                 commit(&state, &mut book, &orders)
             });
-        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_BYTES, MAX_LEDGER_QUEUE)))
+        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_BODY_BYTES, MAX_LEDGER_QUEUE)))
     }
 
-    /// Takes [`Order`]s as JSON, one a line, and answers [`crate::ledger::Outcome`]s as JSON, one a line, in a Promise.
+    /// Takes an [`Order`] as JSON, answers an [`crate::ledger::Outcome`] as JSON, in a Promise.
     ///
     /// # Errors
     /// Never by itself; a trap is the Promise's rejection.

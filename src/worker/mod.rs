@@ -14,9 +14,9 @@ mod isolate;
 mod keys;
 mod ledger;
 mod reply;
+mod task;
 
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
 
 use call::Call;
 pub use ledger::TenantLedger;
@@ -35,16 +35,19 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
         return reply::unreadable().into();
     };
     fault(call.fault(), "trap");
-    if call.is_own() {
-        return match api::answer_now(&call, &config) {
-            Some(response) => response.into(),
-            None => future_to_promise(async move { Ok(api::answer(call, &config).await.into()) }).into(),
-        };
-    }
-    match isolate::decide_now(&call, &config) {
-        isolate::Now::Answered(response) => response.into(),
-        isolate::Now::Waits(step) => {
-            future_to_promise(async move { Ok(isolate::decide(call, *step, &config).await) }).into()
+    let context = call.context.clone();
+    let promise = if call.is_own() {
+        match api::answer_now(&call, &config) {
+            Some(response) => return response.into(),
+            None => task::promise(async move { api::answer(call, &config).await.into() }),
         }
-    }
+    } else {
+        match isolate::decide_now(&call, &config) {
+            isolate::Now::Answered(response) => return response.into(),
+            isolate::Now::Waits(step) => task::promise(async move { isolate::decide(call, *step, &config).await }),
+        }
+    };
+    // What was begun comes to its end, also if the client goes away: others may wait for it.
+    context.wait_until(&promise);
+    promise.into()
 }
