@@ -23,7 +23,8 @@ choice! {
     pub enum Mode {
         /// The ledger is asked each time: exactly the limit is admitted.
         Strict = "strict",
-        /// Never more than the limit is admitted. Counted as `strict` until the ledger hands out leases.
+        /// Isolates spend leases that the ledger has set aside for them: never more than the limit is admitted, and nearly
+        /// all of it; see [`crate::ledger`]. Gauges and limits in shadow ask the ledger each time.
         Leased = "leased",
         /// Each isolate counts alone: for pre-filtering, the limit holds per isolate.
         Local = "local",
