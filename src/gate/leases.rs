@@ -99,8 +99,10 @@ impl Gate {
     /// What to send to the ledger of `tenant` before leases end: those in use go on, the others are given back.
     pub fn returns(&mut self, tenant: &TenantId, within_ms: u64, now: UnixMillis) -> Contact {
         let Some(purse) = &mut self.purse else { return Contact::default() };
-        let (busy, idle): (Vec<_>, Vec<_>) =
-            purse.ending(tenant.as_str(), within_ms, now).into_iter().partition(|counter| purse.is_busy(counter));
+        let (busy, idle): (Vec<_>, Vec<_>) = purse
+            .ending(tenant.as_str(), within_ms, now)
+            .into_iter()
+            .partition(|counter| purse.is_busy(counter, within_ms, now));
         for counter in &idle {
             purse.leave(counter);
         }
@@ -112,9 +114,9 @@ impl Gate {
         Order { claims: self.claims(tenant, contact), ..Order::default() }
     }
 
-    /// Whether anything is leased from the ledger of `tenant`.
-    pub fn leases_of(&self, tenant: &TenantId) -> bool {
-        self.purse.as_ref().is_some_and(|purse| purse.holds(tenant.as_str()))
+    /// When the first lease from the ledger of `tenant` ends of which anything is left.
+    pub fn next_end(&self, tenant: &TenantId) -> Option<UnixMillis> {
+        self.purse.as_ref()?.next_end_ms(tenant.as_str()).map(UnixMillis::new)
     }
 }
 

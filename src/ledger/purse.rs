@@ -52,6 +52,8 @@ struct Held {
     heard_ms: u64,
     /// Units that were there to spend then.
     got: u64,
+    /// When something was spent last.
+    used_ms: u64,
     demand: Demand,
     asks: Option<Asks>,
     /// Units that callers wait for.
@@ -118,6 +120,7 @@ impl Held {
             verdicts: SmallVec::new(),
             heard_ms: 0,
             got: 0,
+            used_ms: 0,
             demand: Demand::default(),
             asks: None,
             waiting: 0,
@@ -177,6 +180,7 @@ impl Purse {
         }
         if held.left() >= cost && held.asks.is_none_or(|asks| held.left() >= cost.saturating_add(asks.need)) {
             held.spent = held.spent.saturating_add(cost);
+            held.used_ms = now.get();
             let low = held.asks.is_none() && held.left().saturating_mul(4) < held.got;
             return Spend::Done { low };
         }
@@ -255,9 +259,9 @@ impl Purse {
         self.leaving.retain(|held| held.name != lease || held.granted > held.spent.saturating_add(held.returned));
     }
 
-    /// Whether a lease is in use: something was spent since its ledger was heard last.
-    pub fn is_busy(&self, counter: &str) -> bool {
-        self.held.get(counter).is_some_and(|held| held.left() < held.got)
+    /// Whether a lease is in use: something was spent of it within the last `within_ms`.
+    pub fn is_busy(&self, counter: &str, within_ms: u64, now: UnixMillis) -> bool {
+        self.held.get(counter).is_some_and(|held| now.get().saturating_sub(held.used_ms) < within_ms)
     }
 
     /// Notes that no answer came: whoever comes next asks again.
@@ -305,8 +309,9 @@ impl Purse {
         self.leaving.retain(|held| held.ends_ms.saturating_add(LEASE_GRACE_MS) > now.get());
     }
 
-    /// Whether anything is held of a ledger.
-    pub fn holds(&self, ledger: &str) -> bool {
-        self.held.values().chain(&self.leaving).any(|held| held.ledger == ledger && held.granted > held.spent)
+    /// When the first lease of a ledger ends of which anything is left, in milliseconds since 1970.
+    pub fn next_end_ms(&self, ledger: &str) -> Option<u64> {
+        let left = self.held.values().filter(|held| held.ledger == ledger && held.left() > 0);
+        left.map(|held| held.ends_ms).min()
     }
 }

@@ -15,11 +15,14 @@ use super::isolate::with_gate;
 use super::task;
 use crate::gate::{Contact, Decision, Pending};
 use crate::ledger::Outcome;
-use crate::model::bounds::LEASE_MS;
 use crate::model::{TenantId, UnixMillis};
 
 /// Milliseconds before the end of leases at which their ledger hears what became of them.
 const AHEAD_MS: u64 = 2_000;
+/// For so long one request looks after leases: the runtime lets it go on for half a minute.
+const KEEPS_MS: u64 = 20_000;
+/// The shortest pause between two looks.
+const SHORT_MS: u64 = 100;
 
 thread_local! {
     /// Ledgers whose leases somebody looks after, and since when.
@@ -79,19 +82,26 @@ pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config) -> 
 }
 
 /// Sees to it that leases do not end unsaid: what is in use goes on, what is not goes back. One keeper a ledger.
-fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context) {
-    let kept = KEPT.with_borrow(|kept| kept.get(&root).is_some_and(|since| now().since(*since) < LEASE_MS));
-    if kept || !with_gate(|gate| gate.leases_of(&root)) {
+pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context) {
+    let kept = KEPT.with_borrow(|kept| kept.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
+    if kept || with_gate(|gate| gate.next_end(&root)).is_none() {
         return;
     }
-    KEPT.with_borrow_mut(|kept| kept.insert(root.clone(), now()));
+    let begun = now();
+    KEPT.with_borrow_mut(|kept| kept.insert(root.clone(), begun));
     let config = Rc::clone(config);
     context.wait_until(&task::promise(async move {
-        let pause = u32::try_from(LEASE_MS.saturating_sub(AHEAD_MS)).unwrap_or(u32::MAX);
-        let _ = JsFuture::from(edge::sleep(pause)).await;
-        let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
-        let said = talk(&root, contact, &config).await;
+        while let Some(end) = with_gate(|gate| gate.next_end(&root))
+            && now().since(begun) < KEEPS_MS
+        {
+            let pause = end.since(now()).saturating_sub(AHEAD_MS).max(SHORT_MS);
+            let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
+            let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
+            if let Err(reason) = talk(&root, contact, &config).await {
+                console::error_1(&format!("ledger: {reason}").into());
+            }
+        }
         KEPT.with_borrow_mut(|kept| kept.remove(&root));
-        said.err().map_or(JsValue::UNDEFINED, JsValue::from)
+        JsValue::UNDEFINED
     }));
 }

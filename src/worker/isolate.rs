@@ -176,6 +176,9 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
         log_denial(call, &decision);
     }
     for need in decision.refresh {
+        if let Need::Refill(tenant, _) = &need {
+            charge::keep(tenant.clone(), config, &call.context);
+        }
         let config = Rc::clone(config);
         call.context.wait_until(&task::promise(async move {
             fetch(need, &config).await;

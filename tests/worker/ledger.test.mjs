@@ -67,6 +67,19 @@ describe("leases", () => {
     assert.equal(next.limits[0].remaining, 949);
   });
 
+  test("what an isolate does not spend goes back before its lease ends", async () => {
+    const gate = await worker({ seed });
+    after(() => gate.stop());
+    let admitted = 0;
+    for (let i = 0; i < 120; i++) admitted += (await gate.send("/quota", as("acme"))).status === 200 ? 1 : 0;
+    const used = async () => (await gate.decide({ tenant: "t_acme", limits: { month: 0 } })).body.limits[0].used;
+    assert(await used() > admitted, "something is leased beyond what was spent");
+    // A lease lasts ten seconds; that it was said in time is what this waits for.
+    const end = Date.now() + 14_000;
+    while ((await used()) > admitted && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 250));
+    assert.equal(await used(), admitted);
+  });
+
   test("a restart loses no unit that was let through", async () => {
     const disk = await storage();
     after(() => disk.remove());
