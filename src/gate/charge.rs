@@ -128,7 +128,7 @@ impl Pending {
             }
             let end = start.saturating_add(chunk.len());
             let cost = chunk.first().map_or(0, |gauged| gauged.op.cost());
-            self.groups.push(Group { start, end, cost, paid: false, dry: false });
+            self.groups.push(Group { start, end, cost, paid: false, lease: 0, dry: false });
             start = end;
         }
         self.rest = start;
@@ -170,15 +170,12 @@ impl Gate {
     /// Pays from leases what they can pay. What somebody else asks for already is to be waited for.
     fn pay(&mut self, pending: &mut Pending, now: UnixMillis) -> Option<Need> {
         let root = pending.ledger()?.clone();
-        let purse = self.purse.as_mut()?;
         for index in 0..pending.groups.len() {
             let group = *pending.groups.get(index)?;
-            let spend = purse.spend(root.as_str(), &levels(pending.of(group)), group.cost, now);
+            let spend = self.purse.as_mut()?.spend(root.as_str(), &levels(pending.of(group)), group.cost, now);
             match spend {
                 Spend::Done { low } => {
-                    if let Some(group) = pending.groups.get_mut(index) {
-                        group.paid = true;
-                    }
+                    self.paid(pending, index);
                     if low && let Some(first) = pending.of(group).first() {
                         let need = Need::Refill(root.clone(), first.budget.counter.clone());
                         pending.decision.refresh.push(need);
@@ -195,6 +192,16 @@ impl Gate {
             }
         }
         None
+    }
+
+    /// Notes that a limit was paid; until the decision is made, the ledger does not hear of it.
+    fn paid(&mut self, pending: &mut Pending, index: usize) {
+        let Some(group) = pending.groups.get(index).copied() else { return };
+        let counter = pending.of(group).first().map(|gauged| gauged.budget.counter.as_str());
+        let lease = self.purse.as_mut().zip(counter).map(|(purse, counter)| purse.hold(counter, group.cost));
+        if let Some(group) = pending.groups.get_mut(index) {
+            (group.paid, group.lease) = (true, lease.unwrap_or(0));
+        }
     }
 
     /// What the ledger is asked for.
@@ -240,10 +247,10 @@ impl Gate {
             let Some(group) = pending.groups.get(index).copied().filter(|group| !group.paid) else { continue };
             let Some(grant) = grants.next() else { break };
             if outcome.allowed {
-                let paid = self.pay_one(&pending, group, now);
-                served &= paid;
-                if let Some(group) = pending.groups.get_mut(index) {
-                    group.paid = paid;
+                if self.pay_one(&pending, group, now) {
+                    self.paid(&mut pending, index);
+                } else {
+                    served = false;
                 }
             } else {
                 let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
@@ -274,6 +281,7 @@ impl Gate {
         if pending.refused {
             self.give_back(&mut pending, now);
         }
+        self.settle_leases(&pending, true);
         self.tell(&mut pending, now);
         if pending.refused && !pending.decision.limits.iter().any(Gauged::refused) {
             // Refused, and no limit says so: the ledger has no room for another lease.
@@ -292,11 +300,18 @@ impl Gate {
         if std::mem::take(&mut pending.taken) {
             self.local.give_back(pending.local_mut(), now);
         }
+        self.settle_leases(pending, false);
+        for group in &mut pending.groups {
+            group.lease = 0;
+        }
+    }
+
+    /// Makes sure of what was spent on leases: for good, or not at all.
+    fn settle_leases(&mut self, pending: &Pending, spent: bool) {
         let Some(purse) = &mut self.purse else { return };
-        for index in 0..pending.groups.len() {
-            let Some(group) = pending.groups.get(index).copied().filter(|group| group.paid) else { continue };
-            if let Some(first) = pending.of(group).first() {
-                purse.unspend(&first.budget.counter, group.cost);
+        for group in pending.groups.iter().filter(|group| group.lease > 0) {
+            if let Some(first) = pending.of(*group).first() {
+                purse.settle(&first.budget.counter, group.lease, group.cost, spent);
             }
         }
     }

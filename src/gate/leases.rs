@@ -25,6 +25,8 @@ pub(super) struct Group {
     pub(super) cost: u64,
     /// Whether it has been spent.
     pub(super) paid: bool,
+    /// The number of the lease that it was spent from.
+    pub(super) lease: u64,
     /// Whether its ledger has refused as much a moment ago.
     pub(super) dry: bool,
 }

@@ -40,6 +40,8 @@ pub struct Purse {
 
 #[derive(Debug)]
 struct Held {
+    number: u64,
+    /// The isolate's name and the number.
     name: String,
     ledger: String,
     levels: SmallVec<[(String, Meter); 2]>,
@@ -58,6 +60,8 @@ struct Held {
     asks: Option<Asks>,
     /// Units that callers wait for.
     waiting: u64,
+    /// Units of `spent` by requests that may still be refused elsewhere: the ledger does not hear of them yet.
+    unsure: u64,
     /// Units that were refused, and until when the same is refused again.
     dry: Option<(u64, u64)>,
 }
@@ -108,8 +112,9 @@ impl Demand {
 }
 
 impl Held {
-    fn new(name: String, ledger: &str, levels: &[Level<'_>]) -> Self {
+    fn new((number, name): (u64, String), ledger: &str, levels: &[Level<'_>]) -> Self {
         Self {
+            number,
             name,
             ledger: ledger.to_owned(),
             levels: levels.iter().map(|level| (level.counter.to_owned(), level.meter)).collect(),
@@ -124,6 +129,7 @@ impl Held {
             demand: Demand::default(),
             asks: None,
             waiting: 0,
+            unsure: 0,
             dry: None,
         }
     }
@@ -142,7 +148,7 @@ impl Held {
         Claim {
             lease: &self.name,
             levels: self.levels.iter().map(|(counter, meter)| Level { counter, meter: *meter }).collect(),
-            spent: self.spent,
+            spent: self.spent.saturating_sub(self.unsure),
             returned: self.returned,
             need: asks.need,
             want: asks.want,
@@ -167,8 +173,7 @@ impl Purse {
                     self.leave(&counter);
                 }
             }
-            self.born = self.born.saturating_add(1);
-            let name = format!("{}/{}", self.name, self.born);
+            let name = self.next_name();
             self.held.insert(first.counter.to_owned(), Held::new(name, ledger, levels));
             return Spend::Ask;
         };
@@ -194,9 +199,25 @@ impl Purse {
         }
     }
 
-    /// Takes back what [`Self::spend`] spent, because somebody else refused.
-    pub fn unspend(&mut self, counter: &str, cost: u64) {
-        if let Some(held) = self.held.get_mut(counter) {
+    /// A name that no lease had before.
+    fn next_name(&mut self) -> (u64, String) {
+        self.born = self.born.saturating_add(1);
+        (self.born, format!("{}/{}", self.name, self.born))
+    }
+
+    /// Keeps what [`Self::spend`] spent to itself until it is sure; the number of the lease, for [`Self::settle`].
+    pub fn hold(&mut self, counter: &str, cost: u64) -> u64 {
+        self.held.get_mut(counter).map_or(0, |held| {
+            held.unsure = held.unsure.saturating_add(cost);
+            held.number
+        })
+    }
+
+    /// Ends what [`Self::hold`] began: `spent` for good, or taken back because somebody else refused.
+    pub fn settle(&mut self, counter: &str, number: u64, cost: u64, spent: bool) {
+        let Some(held) = self.held.get_mut(counter).filter(|held| held.number == number) else { return };
+        held.unsure = held.unsure.saturating_sub(cost);
+        if !spent {
             held.spent = held.spent.saturating_sub(cost);
         }
     }
@@ -242,8 +263,8 @@ impl Purse {
         } else {
             // There is none, or none any more: what was left of it is gone, and another one has another name.
             self.born = self.born.saturating_add(1);
-            held.name = format!("{}/{}", self.name, self.born);
-            (held.granted, held.spent, held.returned) = (0, 0, 0);
+            (held.number, held.name) = (self.born, format!("{}/{}", self.name, self.born));
+            (held.granted, held.spent, held.returned, held.unsure) = (0, 0, 0, 0);
             held.demand.spent_then = 0;
         }
         held.got = held.left();
