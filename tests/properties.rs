@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenantgate::gate::{Ask, Code, LocalGate, Murmur3, bucket};
-use tenantgate::ledger::{Book, Charge, Counter, Meter, Op, Order};
+use tenantgate::ledger::{Hold, Book, Charge, Counter, Meter, Op, Order};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
 use tenantgate::resolve::{Attribute, Request, host};
@@ -219,13 +219,13 @@ proptest! {
         for gap in gaps {
             now += gap;
             loop {
-                let (verdict, next) = Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now));
+                let (verdict, next) = Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now));
                 if !verdict.allowed {
                     // It passes when it said it would, and not a millisecond before.
                     let retry = verdict.retry_after_ms.unwrap();
                     prop_assert!(retry > 0);
-                    prop_assert!(Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now + retry)).0.allowed);
-                    prop_assert!(!Counter::step(counter, meter, Op::Take(1), UnixMillis::new(now + retry - 1)).0.allowed);
+                    prop_assert!(Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now + retry)).0.allowed);
+                    prop_assert!(!Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now + retry - 1)).0.allowed);
                     break;
                 }
                 counter = Some(next);
@@ -239,21 +239,93 @@ proptest! {
     }
 
     #[test]
-    fn steps_never_panic_and_never_exceed(ops in prop::collection::vec((0_u8..3, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
+    fn steps_never_panic_and_never_exceed(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
         let mut book = Book::default();
         for (kind, limit, burst, span, cost, now) in ops {
             let now = UnixMillis::new(now);
             let meter = match kind {
                 0 => Meter::rate(limit, burst, span),
-                1 => Meter::Quota { limit: (limit % 3 > 0).then_some(limit), starts_ms: span, ends_ms: span.saturating_add(burst) },
-                _ => Meter::Gauge { limit: Some(limit) },
+                1 => Meter::Quota { limit: (limit % 3 > 0).then_some(limit), starts_ms: span, ends_ms: span.saturating_add(burst), over: false },
+                2 => Meter::Gauge { limit: Some(limit), over: cost % 7 == 0 },
+                3 => Meter::Window { limit: Some(limit), window_ms: span },
+                4 => Meter::Concurrency { limit: Some(limit) },
+                _ => Meter::Quota { limit: Some(limit), starts_ms: span, ends_ms: span.saturating_add(burst), over: true },
             };
-            let op = match cost % 5 { 0 => Op::Release(cost), 1 => Op::Set(cost), _ => Op::Take(cost) };
-            let outcome = book.answer(&order(&[Charge { counter: "c", meter, op, shadow: false }]), now);
+            let op = match cost % 5 { 0 => Op::Release(cost), 1 => Op::Set(cost), 2 => Op::Hold(cost), 3 => Op::Settle(cost), _ => Op::Take(cost) };
+            let name = format!("t h{}", burst % 3);
+            let outcome = book.answer(&Order {
+                hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit }),
+                settle: (cost % 5 == 3).then_some(&name),
+                ..order(&[Charge { counter: "c", meter, op, shadow: false }])
+            }, now);
             let verdict = outcome.verdicts[0];
-            if verdict.allowed && kind == 1 {
+            if verdict.allowed && kind == 1 && op != Op::Settle(cost) && outcome.seen.is_none() {
                 prop_assert!(verdict.limit.is_none_or(|limit| verdict.used <= limit));
             }
+        }
+    }
+
+    /// Beside a log of every unit: never more than the limit in any window, and nothing is refused that would still pass if
+    /// windows were a 32nd longer.
+    #[test]
+    fn a_window_admits_what_it_says(limit in 1_u64..60, window_ms in 1_u64..100_000, gaps in prop::collection::vec((0_u64..4_000, 1_u64..4), 1..300)) {
+        let meter = Meter::Window { limit: Some(limit), window_ms };
+        let (mut now, mut counter, mut log) = (1_780_000_000_000_u64, None, Vec::<(u64, u64)>::new());
+        let part_ms = window_ms.div_ceil(32);
+        for (gap, cost) in gaps {
+            now += gap;
+            let (verdict, next) = Counter::step(counter.as_ref(), meter, Op::Take(cost), UnixMillis::new(now));
+            let within = |span: u64| log.iter().filter(|(at, _)| now - at < span).map(|(_, cost)| cost).sum::<u64>();
+            if verdict.allowed {
+                prop_assert!(within(window_ms) + cost <= limit, "{} and {cost} of {limit}", within(window_ms));
+                log.push((now, cost));
+            } else {
+                prop_assert!(within(33 * part_ms) + cost > limit, "{} and {cost} of {limit} was refused", within(33 * part_ms));
+                match verdict.retry_after_ms {
+                    None => prop_assert!(cost > limit),
+                    Some(retry) => {
+                        prop_assert!(Counter::step(Some(&next), meter, Op::Take(cost), UnixMillis::new(now + retry)).0.allowed);
+                        prop_assert!(!Counter::step(Some(&next), meter, Op::Take(cost), UnixMillis::new(now + retry - 1)).0.allowed);
+                    }
+                }
+            }
+            counter = Some(next);
+        }
+    }
+
+    /// Whatever is held, settled and left to end by itself: what is used is what was settled, and nothing stays behind.
+    #[test]
+    fn what_is_held_ends(steps in prop::collection::vec((0_u8..4, 0_u8..6, 1_u64..8, 0_u64..400), 1..80)) {
+        let limit = 20;
+        let quota = Meter::Quota { limit: Some(limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
+        let slots = Meter::Concurrency { limit: Some(3) };
+        let mut book = Book::default();
+        let mut open: std::collections::BTreeMap<String, (u64, u64)> = std::collections::BTreeMap::new();
+        let (mut now, mut used) = (1_000_u64, 0);
+        for (what, name, units, gap) in steps {
+            now += gap;
+            open.retain(|_, (_, ends)| *ends > now);
+            let name = format!("t {name}");
+            let held: u64 = open.values().map(|(units, _)| units).sum();
+            let charge = |op| Charge { counter: "t/quota", meter: quota, op, shadow: false };
+            let slot = |op| Charge { counter: "t/slots", meter: slots, op, shadow: false };
+            if what < 2 {
+                let hold = Some(Hold { name: &name, for_ms: 500 });
+                let outcome = book.answer(&Order { hold, ..order(&[charge(Op::Hold(units)), slot(Op::Hold(1))]) }, UnixMillis::new(now));
+                let fits = used + held + units <= limit && open.len() < 3;
+                prop_assert_eq!(outcome.allowed, fits || open.contains_key(&name));
+                if outcome.allowed && outcome.seen.is_none() {
+                    prop_assert_eq!(outcome.ends_ms, Some(now + 500));
+                    open.insert(name, (units, now + 500));
+                }
+            } else {
+                let outcome = book.answer(&Order { settle: Some(&name), ..order(&[charge(Op::Settle(units))]) }, UnixMillis::new(now));
+                prop_assert_eq!(outcome.lapsed, open.remove(&name).is_none());
+                used += units;
+            }
+            let held: u64 = open.values().map(|(units, _)| units).sum();
+            let look = book.answer(&Order { look: true, ..order(&[charge(Op::Take(0)), slot(Op::Take(0))]) }, UnixMillis::new(now));
+            prop_assert_eq!((look.verdicts[0].used, look.verdicts[1].used), (used + held, open.len() as u64));
         }
     }
 
@@ -263,13 +335,13 @@ proptest! {
         let now = UnixMillis::new(1_000_000);
         let names: Vec<String> = (0..limits.len()).map(|index| format!("t/{index}")).collect();
         let charges: Vec<_> = limits.iter().zip(&names).map(|((limit, cost), counter)| {
-            let meter = Meter::Quota { limit: Some(*limit), starts_ms: 0, ends_ms: 10_000_000 };
+            let meter = Meter::Quota { limit: Some(*limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
             Charge { counter, meter, op: Op::Take(*cost), shadow: false }
         }).collect();
         for _ in 0..rounds {
-            let before: Vec<_> = names.iter().map(|name| book.get(name)).collect();
+            let before: Vec<_> = names.iter().map(|name| book.get(name).cloned()).collect();
             let outcome = book.answer(&order(&charges), now);
-            let after: Vec<_> = names.iter().map(|name| book.get(name)).collect();
+            let after: Vec<_> = names.iter().map(|name| book.get(name).cloned()).collect();
             prop_assert_eq!(outcome.allowed, outcome.verdicts.iter().all(|verdict| verdict.allowed));
             if !outcome.allowed {
                 prop_assert_eq!(before, after);

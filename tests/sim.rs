@@ -392,7 +392,7 @@ impl World {
         let outcome = self.book.answer(&order, self.at());
         let changes = self.book.take_changes();
         for name in &changes.counters {
-            self.disk.0.insert(name.to_string(), self.book.get(name).unwrap());
+            self.disk.0.insert(name.to_string(), self.book.get(name).unwrap().clone());
         }
         for name in &changes.leases {
             match self.book.lease(name) {
@@ -415,7 +415,7 @@ impl World {
             self.book.put_lease(name, lease.clone());
         }
         for (name, counter) in &self.disk.0 {
-            self.book.put(name, *counter);
+            self.book.put(name, counter.clone());
         }
     }
 

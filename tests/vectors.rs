@@ -59,4 +59,4 @@ macro_rules! vectors {
     )*};
 }
 
-vectors!(resolution, features, status, limits, identity);
+vectors!(resolution, features, status, limits, kinds, identity);

@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::code::Code;
-use super::decision::{Decision, Fallback, Gauged};
+use super::decision::{Decision, Fallback, Gauged, Reserved};
 use super::leases::{Contact, Group, is_leasable, levels};
 use super::pipeline::{Ask, Gate, Step};
 use super::snapshots::Need;
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Book, Once, Order, Outcome, Seen, Spend, Take, Verdict};
-use crate::model::bounds::RETRY_AFTER_MS;
+use crate::ledger::{Book, Hold, Once, Op, Order, Outcome, Seen, Spend, Take, Verdict};
+use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
 use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
 
 /// How a limit is paid, in the order in which that happens.
@@ -44,6 +44,10 @@ pub struct Pending {
     contact: Contact,
     /// Name and digest of an event that counts once.
     once: Option<(String, String)>,
+    /// Under which name units are set aside, and for how long: what the tenant calls it, and what the ledger does.
+    hold: Option<(String, String, u64)>,
+    /// What the ledger calls the hold that is settled.
+    settle: Option<String>,
     /// Whether this isolate has taken what it counts alone.
     taken: bool,
     refused: bool,
@@ -60,16 +64,35 @@ impl Payment {
 }
 
 impl Pending {
-    pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>) -> Self {
-        let once = ask.once.zip(decision.tenant.as_ref()).map(|(key, tenant)| {
+    /// `own_name`: a name for what is set aside, where the caller has none.
+    pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>, own_name: impl FnOnce() -> String) -> Self {
+        let id = decision.tenant.as_ref().map(|tenant| tenant.tenant().id.clone());
+        // Blanks keep these names apart from those of keys, which have none.
+        let key = match (ask.reserve, ask.settle) {
+            (Some((name, _)), _) => Some(format!(" reserve {name}")),
+            (None, Some(name)) => Some(format!(" settle {name}")),
+            (None, None) => ask.once.map(|key| format!("/{key}")),
+        };
+        let once = key.zip(id.as_ref()).map(|(key, id)| {
             // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
             let what: BTreeMap<_, _> =
                 decision.limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
             let what = serde_json::to_vec(&what).unwrap_or_default();
             // 96 bits: another event with the same digest would have to be looked for.
             let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
-            (format!("{}/{key}", tenant.tenant().id), print)
+            (format!("{id}{key}"), print)
         });
+        let sets_aside = !ask.look && decision.limits.iter().any(|gauged| matches!(gauged.op, Op::Hold(1..)));
+        let hold = id.as_ref().filter(|_| sets_aside).map(|id| {
+            let longest = decision.limits.iter().map(|gauged| gauged.budget.max_duration_ms).max();
+            let (name, for_ms) = match ask.reserve {
+                Some((name, for_ms)) => (name.to_owned(), for_ms),
+                None => (own_name(), longest.unwrap_or(DEFAULT_HOLD_MS)),
+            };
+            let known_as = hold_name(id, &name);
+            (name, known_as, for_ms)
+        });
+        let settle = ask.settle.zip(id.as_ref()).map(|(name, id)| hold_name(id, name));
         let look = ask.look;
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
@@ -81,6 +104,8 @@ impl Pending {
             rest: locals,
             contact: Contact::default(),
             once,
+            hold,
+            settle,
             taken: false,
             refused: false,
         }
@@ -94,6 +119,11 @@ impl Pending {
     /// The name of an event that counts once.
     pub fn once(&self) -> Option<&str> {
         self.once.as_ref().map(|(id, _)| id.as_str())
+    }
+
+    /// Whether the ledger has to be told more than what is taken.
+    pub fn is_plain(&self) -> bool {
+        self.once.is_none() && self.hold.is_none() && self.settle.is_none()
     }
 
     /// Has a ledger in this process take what is asked.
@@ -139,7 +169,7 @@ impl Gate {
     /// Takes what this isolate can take alone; then the ledger has the word, if it is needed.
     pub(super) fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
         let look = pending.look;
-        if self.purse.is_some() && !look && pending.once.is_none() {
+        if self.purse.is_some() && !look && pending.once.is_none() && pending.settle.is_none() {
             pending.find_groups();
             if let Some(need) = self.pay(&mut pending, now) {
                 self.give_back(&mut pending, now);
@@ -150,7 +180,9 @@ impl Gate {
             pending.refused = !self.local.take(pending.local_mut(), look, now);
             pending.taken = !pending.refused && !look;
         }
-        let asks = pending.groups.iter().any(|group| !group.paid) || !pending.remote().is_empty();
+        let asks = pending.groups.iter().any(|group| !group.paid)
+            || !pending.remote().is_empty()
+            || pending.settle.is_some() && !look;
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
@@ -211,6 +243,8 @@ impl Gate {
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             look: pending.look,
             once: pending.once.as_ref().map(|(id, print)| Once { id, print }),
+            hold: pending.hold.as_ref().map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
+            settle: pending.settle.as_deref(),
         }
     }
 
@@ -221,7 +255,8 @@ impl Gate {
         let Some(outcome) = outcome else {
             let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
             let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
-            if asked.chain(pending.remote()).any(binding) {
+            // What has happened must be counted: whoever says so says it again.
+            if pending.settle.is_some() || asked.chain(pending.remote()).any(binding) {
                 self.give_back(&mut pending, now);
                 return pending.without_ledger(
                     "the ledger could not be reached",
@@ -236,6 +271,11 @@ impl Gate {
             return pending.reused();
         }
         pending.decision.repeated = outcome.seen.is_some();
+        pending.decision.lapsed = outcome.lapsed;
+        pending.decision.hold = pending.hold.take().zip(outcome.ends_ms).map(|((id, _, _), ends_ms)| {
+            let ends_at = UnixMillis::new(ends_ms);
+            Reserved { id, ends_at }
+        });
         pending.refused |= !outcome.allowed;
         for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
             gauged.settle(*verdict);
@@ -334,6 +374,15 @@ impl Gate {
     }
 }
 
+impl Decision {
+    /// What the ledger is told when what is in flight has ended, where it holds anything: to whom, and the name for
+    /// [`Order::settle`].
+    pub fn hold_name(&self) -> Option<(&TenantId, String)> {
+        let (hold, tenant) = self.hold.as_ref().zip(self.tenant.as_ref())?;
+        Some((tenant.root(), hold_name(&tenant.tenant().id, &hold.id)))
+    }
+}
+
 impl Pending {
     fn reused(self) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
@@ -357,14 +406,27 @@ impl Pending {
     }
 }
 
-/// Stages 9 and 10: the verdicts, rates before quotas.
+/// The stage at which a limit is judged, and the code of its refusal.
+const fn stage_of(kind: Kind) -> (Stage, Code) {
+    match kind {
+        Kind::Rate | Kind::Window => (Stage::Rate, Code::RateLimited),
+        Kind::Concurrency => (Stage::Concurrency, Code::ConcurrencyLimited),
+        Kind::Quota | Kind::Gauge => (Stage::Quota, Code::QuotaExceeded),
+    }
+}
+
+/// What a ledger calls what a tenant has set aside.
+fn hold_name(tenant: &TenantId, name: &str) -> String {
+    format!("{tenant} {name}")
+}
+
+/// Stages 9 and 10: the verdicts, rates before what is in flight, and that before quotas.
 fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
-    let first = |rate: bool| {
-        decision.limits.iter().position(|gauged| (gauged.budget.kind == Kind::Rate) == rate && gauged.refused())
-    };
-    let denied = first(true).or_else(|| first(false));
+    let refusing = decision.limits.iter().enumerate().filter(|(_, gauged)| gauged.refused());
+    // The first of those of the earliest stage.
+    let denied = refusing.min_by_key(|(_, gauged)| stage_of(gauged.budget.kind).0).map(|(index, _)| index);
     for gauged in &decision.limits {
-        let stage = if gauged.budget.kind == Kind::Rate { Stage::Rate } else { Stage::Quota };
+        let (stage, _) = stage_of(gauged.budget.kind);
         let Some(verdict) = gauged.verdict else { continue };
         if gauged.refused() {
             trace.stop(stage, || {
@@ -383,7 +445,6 @@ fn settle(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
     let waits: Option<Vec<u64>> = refusals.map(|verdict| verdict.retry_after_ms).collect();
     decision.retry_after_ms = waits.and_then(|waits| waits.into_iter().max());
     decision.denied_limit = Some(index);
-    let rate = decision.limits.get(index).is_some_and(|gauged| gauged.budget.kind == Kind::Rate);
-    decision.code = if rate { Code::RateLimited } else { Code::QuotaExceeded };
+    decision.code = decision.limits.get(index).map_or(Code::QuotaExceeded, |gauged| stage_of(gauged.budget.kind).1);
     decision.reason = Some("an allowance is used up");
 }

@@ -30,8 +30,10 @@ pub enum Code {
     ResidencyViolation,
     /// The route needs a feature that the tenant does not have.
     FeatureNotAvailable,
-    /// A rate limit is used up.
+    /// A rate or window is used up.
     RateLimited,
+    /// As much is in flight as may be.
+    ConcurrencyLimited,
     /// A quota or gauge is used up.
     QuotaExceeded,
     /// An idempotency key was used before, for something else.
@@ -48,7 +50,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
@@ -62,6 +64,7 @@ impl Code {
         Self::ResidencyViolation,
         Self::FeatureNotAvailable,
         Self::RateLimited,
+        Self::ConcurrencyLimited,
         Self::QuotaExceeded,
         Self::IdempotencyKeyReused,
         Self::ResolverFailed,
@@ -91,6 +94,7 @@ impl Code {
             Self::ResidencyViolation => "RESIDENCY_VIOLATION",
             Self::FeatureNotAvailable => "FEATURE_NOT_AVAILABLE",
             Self::RateLimited => "RATE_LIMITED",
+            Self::ConcurrencyLimited => "CONCURRENCY_LIMITED",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::ResolverFailed => "RESOLVER_FAILED",
@@ -119,7 +123,7 @@ impl Code {
             | Self::FeatureNotAvailable => 403,
             Self::TenantNotFound => 404,
             Self::IdempotencyKeyReused => 422,
-            Self::RateLimited | Self::QuotaExceeded => 429,
+            Self::RateLimited | Self::ConcurrencyLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
             Self::TenantProvisioning
             | Self::ResolverFailed
@@ -145,6 +149,7 @@ impl Code {
             Self::ResidencyViolation => "this account cannot be served from this location",
             Self::FeatureNotAvailable => "this feature is not part of the current plan",
             Self::RateLimited => "too many requests: slow down and try again later",
+            Self::ConcurrencyLimited => "too many requests at the same time: wait until one has ended",
             Self::QuotaExceeded => "the plan's allowance is used up",
             Self::IdempotencyKeyReused => "this idempotency key was used for another request: choose a new one",
             Self::ResolverFailed => "the tenant could not be determined: try again shortly",

@@ -51,6 +51,10 @@ pub struct Decision {
     pub fallback: Vec<Fallback>,
     /// Whether it was asked before under the same idempotency key, so that nothing was taken.
     pub repeated: bool,
+    /// What was set aside: a reservation, or the slots of a request in flight.
+    pub hold: Option<Reserved>,
+    /// Whether what was to be settled was not there any more; what was used is counted all the same.
+    pub lapsed: bool,
     /// When it was decided.
     pub decided_at: UnixMillis,
     /// The steps that led to it, if they were asked for.
@@ -79,6 +83,15 @@ pub struct Challenge {
     pub invalid_token: bool,
     /// What a token would have to allow, where one was shown that does not.
     pub scopes: Vec<Scope>,
+}
+
+/// Units that are set aside until they are settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// Its name, among those of its tenant.
+    pub id: String,
+    /// When it ends by itself.
+    pub ends_at: UnixMillis,
 }
 
 /// What stood in for missing data.
@@ -241,6 +254,8 @@ impl Decision {
             age_ms: 0,
             fallback: Vec::new(),
             repeated: false,
+            hold: None,
+            lapsed: false,
             decided_at: now,
             trace: None,
             refresh: Vec::new(),
@@ -265,6 +280,8 @@ impl Decision {
         self.age_ms = 0;
         self.fallback.clear();
         self.repeated = false;
+        self.hold = None;
+        self.lapsed = false;
         self.decided_at = now;
         self.trace = None;
         self.refresh.clear();

@@ -13,7 +13,8 @@ use super::plans::Plans;
 use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
-    Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Plan, PlanRef, Status, Tenant, TenantId, UnixMillis,
+    Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Plan, PlanRef, Status, Tenant, TenantId,
+    UnixMillis,
 };
 
 /// A tenant with its ancestors, compiled against one catalog.
@@ -54,6 +55,10 @@ pub struct Budget {
     pub on_error: OnError,
     /// Whether it only counts and never denies.
     pub shadow: bool,
+    /// What happens beyond the limit.
+    pub overage: Overage,
+    /// Milliseconds for which something in flight holds its slot at most.
+    pub max_duration_ms: u64,
     /// The tenant whose counter it is: the request's own, or an ancestor.
     pub tenant: TenantId,
     /// The counter's name.
@@ -232,12 +237,18 @@ impl Budget {
         let plan = tenant.plan.as_ref().and_then(|plan| catalog.plans.get(plan));
         let planned = plan.and_then(|plan| plan.limits.get(key).copied()).or(limit.default);
         // INVARIANT (absence blocks): what nobody allowed is not allowed.
-        let base = contract.or(planned).unwrap_or(Allowance::Limited { limit: 0, burst: None });
+        let base = contract.or(planned).unwrap_or(Allowance::Limited { limit: 0, burst: None, overage: None });
         let addons = tenant.addons.iter().filter_map(|addon| catalog.addons.get(addon));
         let more = addons.filter_map(|addon: &Plan| addon.limits.get(key).copied());
         let allowance = agreed.unwrap_or_else(|| more.fold(base, Allowance::plus));
+        let overage = match allowance {
+            Allowance::Limited { overage: Some(overage), .. } => overage,
+            _ => limit.overage,
+        };
         Some(Self {
-            meter: meter(limit, allowance, tenant.billing_anchor, dates)?,
+            meter: meter(limit, allowance, overage != Overage::Hard, tenant.billing_anchor, dates)?,
+            overage,
+            max_duration_ms: limit.max_duration_ms(),
             counter: format!("{}/{key}", tenant.id),
             tenant: tenant.id.clone(),
             limit: key.clone(),
@@ -252,26 +263,27 @@ impl Budget {
 }
 
 /// `None` for a rate without a bound: there is nothing to count.
-fn meter(limit: &Limit, allowance: Allowance, anchor: UnixMillis, dates: &mut Dates) -> Option<Meter> {
+fn meter(limit: &Limit, allowance: Allowance, over: bool, anchor: UnixMillis, dates: &mut Dates) -> Option<Meter> {
     let bound = match allowance {
         Allowance::Unlimited => None,
         Allowance::Limited { limit, .. } => Some(limit),
     };
+    let window_ms = limit.window_ms.map_or(1, |window| window.0);
     Some(match limit.kind {
         Kind::Rate => match allowance {
             Allowance::Unlimited => return None,
-            Allowance::Limited { limit: cells, burst } => {
-                Meter::rate(cells, burst.unwrap_or(cells), limit.window_ms.map_or(1, |window| window.0))
-            }
+            Allowance::Limited { limit: cells, burst, .. } => Meter::rate(cells, burst.unwrap_or(cells), window_ms),
         },
+        Kind::Window => Meter::Window { limit: bound, window_ms },
         Kind::Quota => {
             let (starts, ends) = limit
                 .period
                 .map_or((UnixMillis::default(), UnixMillis::MAX), |period| bounds(period, anchor, dates.now));
             dates.narrow(starts, ends);
-            Meter::Quota { limit: bound, starts_ms: starts.get(), ends_ms: ends.get() }
+            Meter::Quota { limit: bound, starts_ms: starts.get(), ends_ms: ends.get(), over }
         }
-        Kind::Gauge => Meter::Gauge { limit: bound },
+        Kind::Gauge => Meter::Gauge { limit: bound, over },
+        Kind::Concurrency => Meter::Concurrency { limit: bound },
     })
 }
 

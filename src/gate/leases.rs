@@ -41,6 +41,7 @@ impl Contact {
 impl Gate {
     /// From now on, limits of mode `leased` are spent on leases. `isolate`: a name that no other isolate has.
     pub fn lease_as(&mut self, isolate: String) {
+        self.name.clone_from(&isolate);
         self.purse.get_or_insert_with(|| Purse::new(isolate));
     }
 
@@ -125,7 +126,7 @@ impl Gate {
 /// Whether a limit can be paid from a lease: looks, levels and what only counts ask the ledger itself.
 pub(super) fn is_leasable(gauged: &Gauged) -> bool {
     gauged.budget.mode == Mode::Leased
-        && gauged.budget.kind != Kind::Gauge
+        && !matches!(gauged.budget.kind, Kind::Gauge | Kind::Concurrency)
         && !gauged.budget.shadow
         && matches!(gauged.op, Op::Take(1..))
 }

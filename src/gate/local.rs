@@ -127,7 +127,7 @@ impl LocalGate {
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
         match self.gate.decide(request, ask, now) {
             Step::Done(decision) => decision,
-            Step::Charge(pending) if pending.once().is_some() => self.charge_once(pending, now),
+            Step::Charge(pending) if !pending.is_plain() => self.charge_in_full(pending, now),
             Step::Charge(mut pending) => {
                 pending.take_from(&mut self.ledger, now);
                 self.gate.settled(pending, now)
@@ -141,11 +141,11 @@ impl LocalGate {
         }
     }
 
-    fn charge_once(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
+    fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
         let order = self.gate.order(&pending);
         let id = pending.once().unwrap_or_default().to_owned();
         let outcome = self.ledger.answer_once(&order, self.known.get_mut(&id).map(|print| print.as_str()), now);
-        if let (Some(once), true, None) = (order.once, outcome.allowed && !order.look, outcome.seen) {
+        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
             self.known.insert(id, once.print.to_owned());
         }
         drop(order);

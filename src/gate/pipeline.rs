@@ -6,7 +6,7 @@ use super::charge::{Payment, Pending};
 use super::code::Code;
 use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
-use super::entitlements::Entitlements;
+use super::entitlements::{Budget, Entitlements};
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
@@ -14,7 +14,7 @@ use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::ledger::{Book, Op, Purse};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
-use crate::model::{Access, Cache, Environment, Kind, TenantId, UnixMillis};
+use crate::model::{Access, Cache, Environment, Kind, Mode, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
@@ -33,6 +33,18 @@ pub struct Ask<'a> {
     /// Takes from the ledger once, however often it is asked under this key; for a day at least. What this isolate counts
     /// alone is taken each time.
     pub once: Option<&'a str>,
+    /// Sets aside what would be taken, under a name and for so many milliseconds; once, as with `once`.
+    pub reserve: Option<(&'a str, u64)>,
+    /// Ends what was set aside under this name: `limits` say what was used, and what they do not name was not. No status,
+    /// feature or route is judged: it has happened. Once, as with `once`.
+    pub settle: Option<&'a str>,
+}
+
+impl Ask<'_> {
+    /// Whether what it takes may be paid from leases.
+    fn is_plain(&self) -> bool {
+        !self.look && self.once.is_none() && self.reserve.is_none() && self.settle.is_none()
+    }
 }
 
 /// How far a decision has come.
@@ -55,6 +67,10 @@ pub enum Step {
 pub struct Gate {
     /// What it knows.
     pub snapshots: Snapshots,
+    /// Its name among the isolates; empty where there is one only.
+    pub(super) name: String,
+    /// How many names it has given to what was set aside.
+    pub(super) named: u64,
     /// Counters of `local` limits.
     pub(super) local: Book,
     /// What may be spent without asking; `None` where nothing is leased.
@@ -83,6 +99,8 @@ impl Gate {
     pub fn with(snapshots: Snapshots) -> Self {
         Self {
             snapshots,
+            name: String::new(),
+            named: 0,
             local: Book::bounded(MAX_LOCAL_COUNTERS),
             purse: None,
             spare: None,
@@ -170,16 +188,23 @@ impl Gate {
         if tenant.plan_missing() {
             decision.fallback.push(Fallback::Plan);
         }
-        if let Err((stage, denial)) = admit(run, &tenant, request) {
+        // What is settled has happened: only who it was is judged.
+        let route = route.filter(|_| ask.settle.is_none());
+        if ask.settle.is_none()
+            && let Err((stage, denial)) = admit(run, &tenant, request)
+        {
             return Err(run.deny_with(stage, denial, decision));
         }
         let facts = Facts { tenant: &tenant, context: request.context, now };
         let decision = features(run, plans, facts, route, ask, decision)?;
-        let decision =
-            limits(run, plans, &tenant, route, ask, self.purse.is_some() && !ask.look && ask.once.is_none(), decision)?;
+        let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && ask.is_plain(), decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
-        Ok(self.next(Pending::new(decision, trace, ask), now))
+        let pending = Pending::new(decision, trace, ask, || {
+            self.named = self.named.saturating_add(1);
+            format!("{}.{}", self.name, self.named)
+        });
+        Ok(self.next(pending, now))
     }
 
     /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.
@@ -281,7 +306,14 @@ fn limits(
     let costs = route.map_or([].as_slice(), |route| &route.costs);
     decision.limits.reserve_exact(costs.len().saturating_add(ask.limits.len()));
     let take = |id: u32, op: Op, limits: &mut Vec<Gauged>| {
-        limits.extend(tenant.budgets(id).iter().map(|budget| Gauged { budget: Arc::clone(budget), op, verdict: None }));
+        let budgets = tenant.budgets(id).iter();
+        // What isolates count alone is nobody's to set aside.
+        let budgets = budgets.filter(|budget| ask.settle.is_none() || budget.mode != Mode::Local);
+        limits.extend(budgets.map(|budget| Gauged {
+            op: op_on(budget, op, ask),
+            budget: Arc::clone(budget),
+            verdict: None,
+        }));
     };
     for (id, cost) in costs {
         if !ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(*id)) {
@@ -292,7 +324,8 @@ fn limits(
         let id = plans.limit_id(key);
         let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
         // A level that a family shares has one owner of each unit: it moves by taking, and by releasing what one took.
-        let fits = matches!(op, Op::Take(_)) || gauge && id.is_some_and(|id| tenant.budgets(id).len() == 1);
+        let moves = gauge && ask.settle.is_none() && ask.reserve.is_none();
+        let fits = matches!(op, Op::Take(_)) || moves && id.is_some_and(|id| tenant.budgets(id).len() == 1);
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         match id.filter(|_| fits && first) {
             Some(id) => take(id, *op, &mut decision.limits),
@@ -314,4 +347,14 @@ fn limits(
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));
     }
     Ok(decision)
+}
+
+/// What happens to a counter where a caller takes: what is in flight, or reserved, is set aside.
+fn op_on(budget: &Budget, op: Op, ask: &Ask<'_>) -> Op {
+    match op {
+        Op::Take(units) if ask.settle.is_some() => Op::Settle(units),
+        Op::Take(units) if budget.kind == Kind::Concurrency => Op::Hold(units),
+        Op::Take(units) if ask.reserve.is_some() && budget.mode != Mode::Local => Op::Hold(units),
+        op => op,
+    }
 }

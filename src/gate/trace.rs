@@ -28,6 +28,8 @@ pub enum Stage {
     Feature,
     /// Rate limits.
     Rate,
+    /// What is in flight.
+    Concurrency,
     /// Quotas and gauges.
     Quota,
 }

@@ -5,89 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::lease::{Claim, Grant, Lease, Leases};
-use super::{Counter, Meter, Op, Verdict};
+use super::lease::Leases;
+use super::timed::Timed;
+use super::{Charge, Claim, Counter, Grant, Held, Lease, Order, Outcome, Seen, Take, Verdict};
 use crate::model::UnixMillis;
-
-/// One thing that a request takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Charge<'a> {
-    /// The counter: tenant and limit. Not the allowance, which may change under it.
-    pub counter: &'a str,
-    /// The allowance.
-    pub meter: Meter,
-    /// What happens to the counter.
-    pub op: Op,
-    /// Counts and reports, never denies.
-    #[serde(default)]
-    pub shadow: bool,
-}
-
-/// Something that a book can take: it says what, and is told how it stands.
-pub trait Take {
-    /// What is taken.
-    fn charge(&self) -> Charge<'_>;
-    /// How it stands then.
-    fn settle(&mut self, verdict: Verdict);
-    /// Where the counter was found last: a hint that saves looking it up again.
-    fn hint(&self) -> Option<&AtomicUsize> {
-        None
-    }
-}
-
-/// What is asked of a ledger.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order<'a> {
-    /// What to take, all or nothing.
-    #[serde(borrow)]
-    pub charges: SmallVec<[Charge<'a>; 4]>,
-    /// What is said of leases, and wanted of them: with the charges, all or nothing.
-    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
-    pub claims: SmallVec<[Claim<'a>; 2]>,
-    /// Judge only, take nothing.
-    #[serde(default)]
-    pub look: bool,
-    /// Take it once only.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub once: Option<Once<'a>>,
-}
-
-/// An event that must count once, however often it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Once<'a> {
-    /// Its name, for ever: tenant and key.
-    pub id: &'a str,
-    /// A digest of what it takes, so that another event under the same name is found out.
-    pub print: &'a str,
-}
-
-/// What became of an [`Once`] that was told before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Seen {
-    /// It was taken then, and nothing is taken now.
-    Repeated,
-    /// It was another event; nothing is taken.
-    Reused,
-}
-
-/// The answer to several charges, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Whether all were taken. If not, none was.
-    pub allowed: bool,
-    /// One verdict for each charge.
-    pub verdicts: SmallVec<[Verdict; 4]>,
-    /// One grant for each claim.
-    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
-    pub grants: SmallVec<[Grant; 2]>,
-    /// Whether it was told before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Seen>,
-}
+use crate::model::bounds::MAX_HOLDS;
 
 /// What has changed since it was last asked: what an adapter has to write.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -96,6 +20,8 @@ pub struct Changes {
     pub counters: BTreeSet<Arc<str>>,
     /// Names of leases; one that is not there any more is to be deleted.
     pub leases: BTreeSet<Arc<str>>,
+    /// Names of holds; one that is not there any more is to be deleted.
+    pub holds: BTreeSet<Arc<str>>,
 }
 
 /// Counters by name.
@@ -118,6 +44,7 @@ pub struct Book {
     counters: Vec<Counter>,
     max_counters: usize,
     pub(super) leases: Leases,
+    pub(super) holds: Timed<Held>,
     /// Kept where somebody writes them down.
     changes: Option<Changes>,
 }
@@ -137,6 +64,7 @@ impl Book {
             counters: Vec::new(),
             max_counters,
             leases: Leases::default(),
+            holds: Timed::default(),
             changes: None,
         }
     }
@@ -163,32 +91,43 @@ impl Book {
         }
     }
 
+    pub(super) fn note_hold(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.holds.insert(name.into());
+        }
+    }
+
     /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name.
     pub fn answer_once(&mut self, order: &Order<'_>, known: Option<&str>, now: UnixMillis) -> Outcome {
         let (Some(once), Some(known)) = (order.once, known) else { return self.answer(order, now) };
         let same = once.print == known;
         // How things stand now; what was taken then is among it.
-        let stands = |charge: &Charge<'_>| {
-            let verdict = Counter::step(self.get(charge.counter), charge.meter, Op::Take(0), now).0;
-            Verdict { allowed: same, retry_after_ms: None, ..verdict }
-        };
+        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.look(charge.counter, charge.meter, now) };
         Outcome {
             allowed: same,
             verdicts: order.charges.iter().map(stands).collect(),
-            grants: SmallVec::new(),
             seen: Some(if same { Seen::Repeated } else { Seen::Reused }),
+            ends_ms: order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name)).map(Held::ends_ms),
+            ..Outcome::default()
         }
     }
 
     /// Does what is asked. What is said of leases is heard in any case; everything else happens together or not at all.
     pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
-        self.end_leases(now);
+        self.end_what_is_over(now);
+        if let Some(name) = order.settle {
+            return self.settle_hold(name, order, now);
+        }
+        if let Some(repeated) = self.holds_already(order, now) {
+            return repeated;
+        }
         for claim in &order.claims {
             self.hear(claim, now);
         }
         let judged: SmallVec<[_; 2]> = order.claims.iter().map(|claim| self.judge(claim, now)).collect();
         let fits = |((_, good, _), claim): (&(u64, bool, _), &Claim<'_>)| *good || claim.need == 0;
-        let granted = judged.iter().zip(&order.claims).all(fits) && each_once(order);
+        let room = order.hold.is_none() || self.holds.len() < MAX_HOLDS;
+        let granted = judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
         let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
         let allowed = self.take(&mut slips, order.look || !granted, now) && granted;
         if !granted && !order.look {
@@ -203,7 +142,14 @@ impl Book {
             if good { standing } else { Grant { verdicts, ..standing } }
         });
         let grants = grants.collect();
-        Outcome { allowed, verdicts: slips.into_iter().filter_map(|slip| slip.1).collect(), grants, seen: None }
+        let verdicts = slips.into_iter().filter_map(|slip| slip.1).collect();
+        let ends_ms = order.hold.filter(|_| allowed && !order.look).map(|hold| self.keep_hold(hold, order, now));
+        Outcome { allowed, verdicts, grants, ends_ms, ..Outcome::default() }
+    }
+
+    fn end_what_is_over(&mut self, now: UnixMillis) {
+        self.end_leases(now);
+        self.end_holds(now);
     }
 
     /// Takes all of `items` at `now`, or none; whether it could. With `look` it judges as ever, and takes nothing.
@@ -211,6 +157,7 @@ impl Book {
     /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been judged.
     /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
     pub fn take(&mut self, items: &mut [impl Take], look: bool, now: UnixMillis) -> bool {
+        self.end_what_is_over(now);
         if self.counters.len().saturating_add(items.len()) > self.max_counters {
             self.forget();
         }
@@ -235,7 +182,7 @@ impl Book {
             self.look_again(items, now);
             return false;
         }
-        for (item, &(place, counter)) in items.iter_mut().zip(&judged) {
+        for (item, (place, counter)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
             match place.and_then(|place| self.counters.get_mut(place)) {
                 Some(slot) => *slot = counter,
@@ -255,8 +202,7 @@ impl Book {
             let charge = item.charge();
             let current = self.get(charge.counter);
             if Counter::step(current, charge.meter, charge.op, now).0.allowed {
-                let looked = Counter::step(current, charge.meter, Op::Take(0), now).0;
-                item.settle(Verdict { allowed: true, retry_after_ms: None, ..looked });
+                item.settle(self.look(charge.counter, charge.meter, now));
             }
         }
     }
@@ -265,12 +211,10 @@ impl Book {
     pub fn give_back(&mut self, items: &mut [impl Take], now: UnixMillis) {
         for item in items {
             let charge = item.charge();
-            let current = self.get(charge.counter).map(|counter| counter.without(charge.op.cost()));
-            let verdict = Counter::step(current, charge.meter, Op::Take(0), now).0;
-            if let Some(counter) = current {
-                self.put(charge.counter, counter);
+            if let Some(counter) = self.get(charge.counter).cloned() {
+                self.put(charge.counter, counter.without(charge.op.cost()));
             }
-            item.settle(Verdict { allowed: true, retry_after_ms: None, ..verdict });
+            item.settle(self.look(charge.counter, charge.meter, now));
         }
     }
 
@@ -284,6 +228,16 @@ impl Book {
         self.leases.put(name, lease);
     }
 
+    /// A hold, if it is open.
+    pub fn hold(&self, name: &str) -> Option<&Held> {
+        self.holds.get(name)
+    }
+
+    /// Writes a hold as it was stored.
+    pub fn put_hold(&mut self, name: &str, held: Held) {
+        self.holds.put(name, held.ends_ms(), held);
+    }
+
     /// The name of a counter, shared where it is known.
     pub(super) fn name_of(&self, counter: &str) -> Arc<str> {
         let known = self.places.get(counter).and_then(|place| self.names.get(*place));
@@ -291,7 +245,7 @@ impl Book {
     }
 
     /// A counter, if it was ever written.
-    pub fn get(&self, counter: &str) -> Option<Counter> {
+    pub fn get(&self, counter: &str) -> Option<&Counter> {
         self.at(self.places.get(counter).copied())
     }
 
@@ -313,8 +267,8 @@ impl Book {
         self.counters.clear();
     }
 
-    fn at(&self, place: Option<usize>) -> Option<Counter> {
-        self.counters.get(place?).copied()
+    fn at(&self, place: Option<usize>) -> Option<&Counter> {
+        self.counters.get(place?)
     }
 
     /// Writes a counter as it was stored.
@@ -379,8 +333,8 @@ mod tests {
     fn a_bounded_book_stays_within_its_bound() {
         let mut book = Book::bounded(10);
         for index in 0..100 {
-            book.put(&format!("c{index}"), Counter::Gauge { level: index });
-            assert!(book.len() <= 10 && book.get(&format!("c{index}")) == Some(Counter::Gauge { level: index }));
+            book.put(&format!("c{index}"), Counter::Gauge { level: index, leased: 0 });
+            assert!(book.len() <= 10 && book.get(&format!("c{index}")) == Some(&Counter::Gauge { level: index, leased: 0 }));
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gcra::{Bucket, Rate, is_zero};
+use super::gcra::{Bucket, Rate};
+use super::window::Window;
 use crate::model::UnixMillis;
+use crate::model::bounds::CONCURRENCY_RETRY_MS;
 
 /// The rule by which a counter is judged: the tenant's allowance as it stands now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +13,13 @@ use crate::model::UnixMillis;
 pub enum Meter {
     /// Speed.
     Rate(Rate),
+    /// So much in any stretch of `window_ms`; `None` counts without bound.
+    Window {
+        /// Units allowed in the window.
+        limit: Option<u64>,
+        /// The window's length in milliseconds.
+        window_ms: u64,
+    },
     /// So much from `starts_ms` to `ends_ms` (exclusive); `None` counts without bound.
     Quota {
         /// Units allowed in the period.
@@ -19,10 +28,21 @@ pub enum Meter {
         starts_ms: u64,
         /// End of the period, exclusive.
         ends_ms: u64,
+        /// Beyond the limit it counts, and lets through.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        over: bool,
     },
     /// A level of at most `limit`; `None` counts without bound.
     Gauge {
         /// The highest level allowed.
+        limit: Option<u64>,
+        /// Beyond the limit it counts, and lets through.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        over: bool,
+    },
+    /// At most `limit` held at the same time; `None` counts without bound.
+    Concurrency {
+        /// Units that may be held.
         limit: Option<u64>,
     },
 }
@@ -37,8 +57,13 @@ impl Meter {
     pub const fn ends_ms(self) -> Option<u64> {
         match self {
             Self::Quota { ends_ms, .. } => Some(ends_ms),
-            Self::Rate(_) | Self::Gauge { .. } => None,
+            _ => None,
         }
+    }
+
+    /// Whether it lets through what is beyond its limit.
+    pub const fn lets_over(self) -> bool {
+        matches!(self, Self::Quota { over: true, .. } | Self::Gauge { over: true, .. })
     }
 
     /// The same meter without a bound; a rate, which has no meaning without one, stays.
@@ -46,8 +71,10 @@ impl Meter {
     pub const fn unlimited(self) -> Self {
         match self {
             Self::Rate(_) => self,
-            Self::Quota { starts_ms, ends_ms, .. } => Self::Quota { limit: None, starts_ms, ends_ms },
-            Self::Gauge { .. } => Self::Gauge { limit: None },
+            Self::Window { window_ms, .. } => Self::Window { limit: None, window_ms },
+            Self::Quota { starts_ms, ends_ms, over, .. } => Self::Quota { limit: None, starts_ms, ends_ms, over },
+            Self::Gauge { over, .. } => Self::Gauge { limit: None, over },
+            Self::Concurrency { .. } => Self::Concurrency { limit: None },
         }
     }
 }
@@ -56,27 +83,48 @@ impl Meter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// Takes units; 0 looks without taking.
+    /// Takes units; 0 looks without taking. Of a concurrency limit nothing can be taken for good.
     Take(u64),
     /// Gives units of a gauge back; never below 0. Other meters refuse it.
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
     Set(u64),
+    /// Sets units aside, under the hold that the order names.
+    Hold(u64),
+    /// Says how many units were used in the end, of the hold that the order settles.
+    Settle(u64),
+}
+
+impl Op {
+    /// Units that it would take.
+    pub const fn cost(self) -> u64 {
+        match self {
+            Self::Take(units) | Self::Hold(units) => units,
+            Self::Release(_) | Self::Set(_) | Self::Settle(_) => 0,
+        }
+    }
+
+    /// Units that were used, if it says so.
+    pub(super) const fn settled(self) -> u64 {
+        if let Self::Settle(units) = self { units } else { 0 }
+    }
 }
 
 /// What a counter remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counter {
     /// Of a rate.
     Rate(Bucket),
+    /// Of a sliding window.
+    Window(Window),
     /// Of a quota: units used in the period that began at `starts_ms`.
     Quota {
         /// Start of the period.
         starts_ms: u64,
         /// Units used.
         used: u64,
-        /// Units that are leased, besides.
+        /// Units that are leased or held, besides.
         #[serde(default, skip_serializing_if = "is_zero")]
         leased: u64,
     },
@@ -84,10 +132,23 @@ pub enum Counter {
     Gauge {
         /// The level.
         level: u64,
+        /// Units that are held, besides.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        leased: u64,
+    },
+    /// Of a concurrency limit.
+    Concurrency {
+        /// Units that are held.
+        leased: u64,
     },
 }
 
-/// What happens to units that are leased.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for; 32-bit platforms are not warned")]
+pub(super) const fn is_zero(units: &u64) -> bool {
+    *units == 0
+}
+
+/// What happens to units that are set aside: leased, or held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leased {
     /// Units are set aside.
@@ -117,24 +178,44 @@ pub struct Verdict {
 
 impl Counter {
     /// Decides `op` at `now`: the verdict, and the counter as it is if the charge is committed.
-    pub fn step(current: Option<Self>, meter: Meter, op: Op, now: UnixMillis) -> (Verdict, Self) {
+    ///
+    /// A hold is judged like a taking. What was settled is not judged here: it has happened.
+    pub fn step(current: Option<&Self>, meter: Meter, op: Op, now: UnixMillis) -> (Verdict, Self) {
+        if let Op::Hold(units) = op
+            && !matches!(meter, Meter::Concurrency { .. })
+        {
+            let (verdict, _) = Self::step(current, meter, Op::Take(units), now);
+            let before = Self::step(current, meter, Op::Take(0), now).1;
+            let units = if verdict.allowed { units } else { 0 };
+            return (verdict, before.moved(meter, Leased::Granted(units), now));
+        }
+        let takes = matches!(op, Op::Take(_));
         match meter {
             Meter::Rate(rate) => {
-                let bucket = if let Some(Self::Rate(bucket)) = current { bucket } else { Bucket::default() };
+                let bucket = if let Some(Self::Rate(bucket)) = current { *bucket } else { Bucket::default() };
                 let (mut verdict, after) = bucket.step(rate, op.cost(), now);
-                if !matches!(op, Op::Take(_)) {
-                    verdict.allowed = false;
-                }
+                verdict.allowed &= takes;
                 (verdict, Self::Rate(after))
             }
-            Meter::Quota { limit, starts_ms, ends_ms } => {
+            Meter::Window { limit, window_ms } => {
+                let window = match current {
+                    Some(Self::Window(window)) => window.at(window_ms, now),
+                    _ => Window::new(window_ms, now),
+                };
+                let (mut verdict, after) = window.step(limit, op.cost(), now);
+                verdict.allowed &= takes;
+                (verdict, Self::Window(after))
+            }
+            Meter::Quota { limit, starts_ms, ends_ms, over } => {
                 // A counter of a later period stays: a clock that steps back revives nothing.
                 let (starts_ms, used, leased) = match current {
-                    Some(Self::Quota { starts_ms: start, used, leased }) if start >= starts_ms => (start, used, leased),
+                    Some(Self::Quota { starts_ms: start, used, leased }) if *start >= starts_ms => {
+                        (*start, *used, *leased)
+                    }
                     _ => (starts_ms, 0, 0),
                 };
                 let wanted = used.saturating_add(leased).saturating_add(op.cost());
-                let allowed = matches!(op, Op::Take(_)) && limit.is_none_or(|limit| wanted <= limit && limit > 0);
+                let allowed = takes && (over || limit.is_none_or(|limit| wanted <= limit && limit > 0));
                 let after = if allowed { wanted } else { used.saturating_add(leased) };
                 let reset_ms = ends_ms.saturating_sub(now.get());
                 let fits = limit.is_some_and(|limit| op.cost() <= limit && limit > 0);
@@ -144,47 +225,79 @@ impl Counter {
                 };
                 (verdict, Self::Quota { starts_ms, used: after.saturating_sub(leased), leased })
             }
-            Meter::Gauge { limit } => {
-                let level = if let Some(Self::Gauge { level }) = current { level } else { 0 };
+            Meter::Gauge { limit, over } => {
+                let (level, leased) =
+                    if let Some(Self::Gauge { level, leased }) = current { (*level, *leased) } else { (0, 0) };
                 let wanted = match op {
                     Op::Take(units) => level.saturating_add(units),
                     Op::Release(units) => level.saturating_sub(units),
                     Op::Set(units) => units,
+                    Op::Hold(_) | Op::Settle(_) => level,
                 };
+                let total = wanted.saturating_add(leased);
+                let fits = over || limit.is_none_or(|limit| total <= limit);
                 // After a downgrade the level stays; only growth is refused.
-                let allowed = op == Op::Take(0) && limit.is_none_or(|limit| limit > 0 && level <= limit)
-                    || op != Op::Take(0) && (wanted <= level || limit.is_none_or(|limit| wanted <= limit));
+                let allowed = match op {
+                    Op::Take(0) => fits && (over || limit != Some(0)),
+                    _ => fits || wanted <= level,
+                };
                 let after = if allowed { wanted } else { level };
-                (Verdict::of_level(allowed, limit, after, 0), Self::Gauge { level: after })
+                (
+                    Verdict::of_level(allowed, limit, after.saturating_add(leased), 0),
+                    Self::Gauge { level: after, leased },
+                )
+            }
+            Meter::Concurrency { limit } => {
+                let held = current.map_or(0, Self::leased);
+                let wanted = held.saturating_add(op.cost());
+                // To look is to ask whether one more would pass.
+                let fits = limit.is_none_or(|limit| wanted.max(held.saturating_add(1)) <= limit);
+                let allowed = fits && matches!(op, Op::Hold(_) | Op::Take(0));
+                let after = if allowed { wanted } else { held };
+                let verdict = Verdict {
+                    retry_after_ms: (!allowed && limit.is_some_and(|limit| op.cost() <= limit && limit > 0))
+                        .then_some(CONCURRENCY_RETRY_MS),
+                    ..Verdict::of_level(allowed, limit, after, 0)
+                };
+                (verdict, Self::Concurrency { leased: after })
             }
         }
     }
-}
 
-impl Counter {
-    /// The counter after something has happened to units that were leased under `meter`. A quota of another period, and a
-    /// gauge, have none.
+    /// The counter after something has happened to units that were set aside under `meter`. A quota of another period has
+    /// none; whatever was held of a concurrency limit is free again, used or not.
     pub(super) fn moved(self, meter: Meter, units: Leased, now: UnixMillis) -> Self {
+        let change = |used: u64, leased: u64| match units {
+            Leased::Granted(units) => (used, leased.saturating_add(units)),
+            Leased::Spent(units) => (used.saturating_add(units), leased.saturating_sub(units)),
+            Leased::Returned(units) => (used, leased.saturating_sub(units)),
+        };
         match (self, meter) {
             (Self::Rate(bucket), Meter::Rate(rate)) => Self::Rate(bucket.moved(rate, units, now)),
+            (Self::Window(window), Meter::Window { window_ms, .. }) => {
+                Self::Window(window.at(window_ms, now).moved(units))
+            }
             (Self::Quota { starts_ms, used, leased }, Meter::Quota { starts_ms: start, .. }) if start == starts_ms => {
-                let (used, leased) = match units {
-                    Leased::Granted(units) => (used, leased.saturating_add(units)),
-                    Leased::Spent(units) => (used.saturating_add(units), leased.saturating_sub(units)),
-                    Leased::Returned(units) => (used, leased.saturating_sub(units)),
-                };
+                let (used, leased) = change(used, leased);
                 Self::Quota { starts_ms, used, leased }
             }
-            _ => self,
+            (Self::Gauge { level, leased }, Meter::Gauge { .. }) => {
+                let (level, leased) = change(level, leased);
+                Self::Gauge { level, leased }
+            }
+            (Self::Concurrency { leased }, Meter::Concurrency { .. }) => {
+                Self::Concurrency { leased: change(0, leased).1 }
+            }
+            (other, _) => other,
         }
     }
 
-    /// Units that are leased now.
-    pub const fn leased(self) -> u64 {
+    /// Units that are leased or held now.
+    pub const fn leased(&self) -> u64 {
         match self {
             Self::Rate(bucket) => bucket.leased(),
-            Self::Quota { leased, .. } => leased,
-            Self::Gauge { .. } => 0,
+            Self::Window(window) => window.leased(),
+            Self::Quota { leased, .. } | Self::Gauge { leased, .. } | Self::Concurrency { leased } => *leased,
         }
     }
 
@@ -192,20 +305,12 @@ impl Counter {
     pub(super) fn without(self, units: u64) -> Self {
         match self {
             Self::Rate(bucket) => Self::Rate(bucket.without(units)),
+            Self::Window(window) => Self::Window(window.without(units)),
             Self::Quota { starts_ms, used, leased } => {
                 Self::Quota { starts_ms, used: used.saturating_sub(units), leased }
             }
-            Self::Gauge { level } => Self::Gauge { level: level.saturating_sub(units) },
-        }
-    }
-}
-
-impl Op {
-    /// Units that it would take.
-    pub const fn cost(self) -> u64 {
-        match self {
-            Self::Take(units) => units,
-            Self::Release(_) | Self::Set(_) => 0,
+            Self::Gauge { level, leased } => Self::Gauge { level: level.saturating_sub(units), leased },
+            Self::Concurrency { leased } => Self::Concurrency { leased: leased.saturating_sub(units) },
         }
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
-use super::counter::Leased;
+use super::counter::{Leased, is_zero};
 use crate::model::UnixMillis;
 
 /// A rate: `limit` cells per `window_ms`, of which `burst` may come at once.
@@ -33,11 +33,6 @@ pub struct Bucket {
     /// through on leases conforms to the rate exactly, whenever they do it.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for; 32-bit platforms are not warned")]
-pub(super) const fn is_zero(units: &u64) -> bool {
-    *units == 0
 }
 
 impl Bucket {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::counter::Leased;
+use super::timed::Timed;
 use super::{Book, Counter, Meter, Op, Verdict};
 use crate::model::UnixMillis;
 use crate::model::bounds::{LEASE_GRACE_MS, LEASE_MS, MAX_LEASES};
@@ -70,21 +71,15 @@ pub struct Lease {
 /// The leases of one ledger.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    leases: FxHashMap<Arc<str>, Lease>,
+    leases: Timed<Lease>,
     /// How many leases debit each counter.
     holders: FxHashMap<Arc<str>, u64>,
-    /// When the next one ends, or earlier.
-    next_end_ms: u64,
 }
 
 impl Lease {
     /// Units that are set aside.
     const fn open(&self) -> u64 {
         self.granted.saturating_sub(self.spent).saturating_sub(self.returned)
-    }
-
-    fn is_over(&self, now: UnixMillis) -> bool {
-        self.ends_ms.saturating_add(LEASE_GRACE_MS) <= now.get()
     }
 }
 
@@ -98,12 +93,16 @@ impl Leases {
             let holders = self.holders.entry(Arc::clone(counter)).or_default();
             *holders = holders.saturating_add(1);
         }
-        self.next_end_ms = self.next_end_ms.min(lease.ends_ms);
-        self.leases.insert(name.into(), lease);
+        self.leases.put(name, lease.ends_ms.saturating_add(LEASE_GRACE_MS), lease);
     }
 
     fn remove(&mut self, name: &str) -> Option<Lease> {
         let lease = self.leases.remove(name)?;
+        self.released(&lease);
+        Some(lease)
+    }
+
+    fn released(&mut self, lease: &Lease) {
         for (counter, _) in &lease.levels {
             if let Some(holders) = self.holders.get_mut(counter) {
                 *holders = holders.saturating_sub(1);
@@ -112,18 +111,14 @@ impl Leases {
                 }
             }
         }
-        Some(lease)
     }
 
-    /// Names of leases that are over.
-    fn over(&mut self, now: UnixMillis) -> Vec<Arc<str>> {
-        if self.next_end_ms.saturating_add(LEASE_GRACE_MS) > now.get() {
-            return Vec::new();
+    /// Takes out leases that are over.
+    fn over(&mut self, now: UnixMillis) -> Vec<(Arc<str>, Lease)> {
+        let over = self.leases.over(now.get());
+        for (_, lease) in &over {
+            self.released(lease);
         }
-        let over =
-            self.leases.iter().filter(|(_, lease)| lease.is_over(now)).map(|(name, _)| Arc::clone(name)).collect();
-        let rest = self.leases.values().filter(|lease| !lease.is_over(now));
-        self.next_end_ms = rest.map(|lease| lease.ends_ms).min().unwrap_or(u64::MAX);
         over
     }
 }
@@ -131,11 +126,9 @@ impl Leases {
 impl Book {
     /// Ends leases whose time is over: what is open counts as spent now, which is never earlier than it was.
     pub(super) fn end_leases(&mut self, now: UnixMillis) {
-        for name in self.leases.over(now) {
-            if let Some(lease) = self.leases.remove(&name) {
-                self.account(&lease.levels, Leased::Spent(lease.open()), now);
-                self.note_lease(&name);
-            }
+        for (name, lease) in self.leases.over(now) {
+            self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
+            self.note_lease(&name);
         }
     }
 
@@ -149,8 +142,8 @@ impl Book {
         if spent == 0 && returned == 0 {
             return;
         }
-        self.account(&known, Leased::Spent(spent), now);
-        self.account(&known, Leased::Returned(returned), now);
+        self.account_all(&known, Leased::Spent(spent), now);
+        self.account_all(&known, Leased::Returned(returned), now);
         if let Some(lease) = self.leases.leases.get_mut(claim.lease) {
             lease.spent = lease.spent.saturating_add(spent);
             lease.returned = lease.returned.saturating_add(returned);
@@ -182,10 +175,10 @@ impl Book {
         let known = self.leases.get(claim.lease).cloned();
         let levels: Vec<(Arc<str>, Meter)> =
             claim.levels.iter().map(|level| (self.name_of(level.counter), level.meter)).collect();
-        self.account(&levels, Leased::Granted(lack), now);
+        self.account_all(&levels, Leased::Granted(lack), now);
         let open = known.as_ref().map_or(0, Lease::open).saturating_add(lack);
         let more = self.fair(claim, &levels, known.is_some(), now).min(claim.want.saturating_sub(open));
-        self.account(&levels, Leased::Granted(more), now);
+        self.account_all(&levels, Leased::Granted(more), now);
         let ends =
             levels.iter().filter_map(|(_, meter)| meter.ends_ms()).fold(now.get().saturating_add(LEASE_MS), u64::min);
         let before = known.unwrap_or(Lease { levels: Vec::new(), granted: 0, spent: 0, returned: 0, ends_ms: 0 });
@@ -220,23 +213,17 @@ impl Book {
                     let leased = counter.map_or(0, Counter::leased);
                     share.min((rate.burst / 2).saturating_sub(leased))
                 }
+                // Beyond the limit nothing runs out.
+                _ if meter.lets_over() => u64::MAX,
                 _ => share,
             }
         };
         claim.levels.iter().zip(levels).map(share).min().unwrap_or(0)
     }
 
-    fn account(&mut self, levels: &[(Arc<str>, Meter)], units: Leased, now: UnixMillis) {
-        if matches!(units, Leased::Granted(0) | Leased::Spent(0) | Leased::Returned(0)) {
-            return;
-        }
+    fn account_all(&mut self, levels: &[(Arc<str>, Meter)], units: Leased, now: UnixMillis) {
         for (name, meter) in levels {
-            // What was never written begins as it would be judged.
-            let current = self.get(name);
-            let counter = Counter::step(current, *meter, Op::Take(0), now).1;
-            let counter = if matches!(units, Leased::Granted(_)) { counter } else { current.unwrap_or(counter) };
-            self.put(name, counter.moved(*meter, units, now));
-            self.note_counter(name);
+            self.account(name, *meter, units, now);
         }
     }
 }

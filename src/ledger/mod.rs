@@ -8,10 +8,16 @@
 mod book;
 mod counter;
 mod gcra;
+mod hold;
 mod lease;
+mod order;
 mod purse;
+mod timed;
+mod window;
 
-pub use book::{Book, Changes, Charge, Once, Order, Outcome, Seen, Take};
+pub use book::{Book, Changes};
 pub use counter::{Counter, Meter, Op, Verdict};
+pub use hold::{Held, Hold};
 pub use lease::{Claim, Grant, Lease, Level};
+pub use order::{Charge, Once, Order, Outcome, Seen, Take};
 pub use purse::{Purse, Spend};

@@ -37,6 +37,8 @@ pub const MAX_CONDITION_VALUES: usize = 1_024;
 pub const MAX_VARIANTS: usize = 64;
 /// Prerequisites of one feature.
 pub const MAX_PREREQUISITES: usize = 16;
+/// Bytes of the name of a limit's unit.
+pub const MAX_UNIT_BYTES: usize = 64;
 /// Limits in a catalog.
 pub const MAX_LIMITS: usize = 256;
 /// Limits one request may charge, its ancestors' included: they are taken in one transaction.
@@ -125,7 +127,9 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 pub const ONCE_MS: u64 = 86_400_000;
 /// Idempotency keys that a ledger in this process remembers, the latest.
 pub const MAX_LOCAL_KEYS: usize = 65_536;
-/// Requests that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
+/// Bytes of a message to a ledger: orders that travel together, each far smaller than the body that it came from.
+pub const MAX_LEDGER_MESSAGE_BYTES: usize = 16 << 20;
+/// Orders that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
 pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
 /// Milliseconds after which a snapshot is refreshed behind the request.
@@ -160,6 +164,15 @@ pub const MAX_LEASES: usize = 65_536;
 pub const MAX_CLAIMS: usize = 64;
 /// Leases of one isolate; past it, further limits are asked for each time.
 pub const MAX_HELD_LEASES: usize = 16_384;
+/// Holds of one ledger: reservations that are not settled yet, and requests in flight under a concurrency limit.
+pub const MAX_HOLDS: usize = 65_536;
+/// Milliseconds for which a reservation holds its units, unless it says otherwise.
+pub const DEFAULT_HOLD_MS: u64 = 60_000;
+/// The longest that a reservation, or a request in flight, may hold units, in milliseconds.
+pub const MAX_HOLD_MS: u64 = 86_400_000;
+/// Milliseconds after which a request is asked to come back that found all slots of a concurrency limit taken: nobody knows
+/// when one becomes free.
+pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
 /// Units that an isolate asks to have beforehand.
 pub const MAX_LEASE_UNITS: u64 = 1_000_000;
 

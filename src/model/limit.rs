@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bounds::{MAX_QUANTITY, MAX_RATE, MAX_WINDOW_MS};
+use super::bounds::{DEFAULT_HOLD_MS, MAX_HOLD_MS, MAX_QUANTITY, MAX_RATE, MAX_UNIT_BYTES, MAX_WINDOW_MS};
 use super::period::Period;
 use super::{Read, Reader, choice, document};
 
@@ -11,10 +11,27 @@ choice! {
     pub enum Kind {
         /// Speed: so many units per window, with a burst.
         Rate = "rate",
+        /// Speed, without a burst: so many units in any stretch of the window's length, wherever it begins. Never more is
+        /// let through; a unit counts for up to 3.2 % of the window too long, which is the price of counting in 32 parts.
+        Window = "window",
         /// A billing period: so many units from its start to its end.
         Quota = "quota",
         /// A level that goes up and down: seats, bytes.
         Gauge = "gauge",
+        /// What is in flight at the same time: requests, jobs.
+        Concurrency = "concurrency",
+    }
+}
+
+choice! {
+    /// What happens beyond a limit.
+    pub enum Overage {
+        /// It is refused.
+        Hard = "hard",
+        /// It is let through and counted, and decisions say so.
+        Soft = "soft",
+        /// As `soft`, and to be paid for: what is beyond the limit is the plan's overage.
+        Paid = "paid",
     }
 }
 
@@ -24,7 +41,7 @@ choice! {
         /// The ledger is asked each time: exactly the limit is admitted.
         Strict = "strict",
         /// Isolates spend leases that the ledger has set aside for them: never more than the limit is admitted, and nearly
-        /// all of it; see [`crate::ledger`]. Gauges and limits in shadow ask the ledger each time.
+        /// all of it; see [`crate::ledger`]. Gauges, concurrency and limits in shadow ask the ledger each time.
         Leased = "leased",
         /// Each isolate counts alone: for pre-filtering, the limit holds per isolate.
         Local = "local",
@@ -44,12 +61,18 @@ choice! {
 document! {
     /// A limit: what is counted. How much is allowed stands in the plans.
     pub struct Limit {
-        /// What it bounds: `rate`, `quota` or `gauge`.
+        /// What it bounds: `rate`, `window`, `quota`, `gauge` or `concurrency`.
         kind: Kind,
-        /// Length of a rate's window in milliseconds, 1 to 86400000. Rates only, required there.
+        /// Length of the window in milliseconds, 1 to 86400000. Rates and windows only, required there.
         window_ms: Option<Quantity> = None,
         /// Length of a quota's period. Quotas only, required there.
         period: Option<Period> = None,
+        /// Milliseconds for which something in flight holds its slot at most, 1 to 86400000. Concurrency only. Default 60000.
+        max_duration_ms: Option<Quantity> = None,
+        /// What one unit is, for people: `cpu_ms`, `rows`, `bytes`. Costs of routes and quantities of usage are in it.
+        unit: Option<String> = None,
+        /// What happens beyond the limit, where the plan's allowance does not say. Quotas and gauges only. Default `hard`.
+        overage: Overage = Overage::Hard,
         /// Where it is counted. Default `leased`.
         mode: Mode = Mode::Leased,
         /// What happens when the ledger cannot be reached. Default `open`.
@@ -65,33 +88,62 @@ document! {
 
 impl Limit {
     fn check(&self, r: &mut Reader) {
-        match (self.kind, self.window_ms) {
-            (Kind::Rate, None) => r.at("window_ms", |r| r.problem("nothing", "milliseconds: a rate has a window")),
-            (Kind::Rate, Some(Quantity(window))) if window == 0 || window > MAX_WINDOW_MS => {
+        let windowed = matches!(self.kind, Kind::Rate | Kind::Window);
+        match self.window_ms {
+            None if windowed => {
+                r.at("window_ms", |r| r.problem("nothing", "milliseconds: rates and windows have a window"))
+            }
+            Some(Quantity(window)) if windowed && (window == 0 || window > MAX_WINDOW_MS) => {
                 r.at("window_ms", |r| r.problem(window.to_string(), format!("1 to {MAX_WINDOW_MS}")));
             }
-            (Kind::Quota | Kind::Gauge, Some(_)) => {
-                r.at("window_ms", |r| r.problem("a window", "none: only rates have one"));
+            Some(_) if !windowed => {
+                r.at("window_ms", |r| r.problem("a window", "none: only rates and windows have one"));
             }
             _ => {}
         }
+        match self.max_duration_ms {
+            Some(_) if self.kind != Kind::Concurrency => {
+                r.at("max_duration_ms", |r| r.problem("a duration", "none: only concurrency has one"));
+            }
+            Some(Quantity(duration)) if duration == 0 || duration > MAX_HOLD_MS => {
+                r.at("max_duration_ms", |r| r.problem(duration.to_string(), format!("1 to {MAX_HOLD_MS}")));
+            }
+            _ => {}
+        }
+        if self.unit.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > MAX_UNIT_BYTES) {
+            r.at("unit", |r| r.problem("a text of another length", format!("1 to {MAX_UNIT_BYTES} bytes")));
+        }
+        check_overage(self.overage, self.kind, r);
         match (self.kind, self.period) {
             (Kind::Quota, None) => r.at("period", |r| r.problem("nothing", "a period: quotas have one")),
-            (Kind::Rate | Kind::Gauge, Some(_)) => {
-                r.at("period", |r| r.problem("a period", "none: only quotas have one"));
-            }
+            (Kind::Quota, Some(_)) => {}
+            (_, Some(_)) => r.at("period", |r| r.problem("a period", "none: only quotas have one")),
             _ => {}
         }
-        if (self.kind, self.mode) == (Kind::Gauge, Mode::Local) {
+        if matches!(self.kind, Kind::Gauge | Kind::Concurrency) && self.mode == Mode::Local {
             r.at("mode", |r| r.problem("`local`", "`strict` or `leased`: a level is one, wherever it is changed"));
         }
         if let Some(allowance) = &self.default {
             r.at("default", |r| allowance.check(self.kind, r));
         }
     }
+
+    /// Milliseconds for which something in flight holds its slot at most.
+    pub fn max_duration_ms(&self) -> u64 {
+        self.max_duration_ms.map_or(DEFAULT_HOLD_MS, |duration| duration.0)
+    }
 }
 
-/// How much of a limit is allowed: a number, `{"limit": 100, "burst": 20}`, or `"unlimited"`. `0` blocks.
+fn check_overage(overage: Overage, kind: Kind, r: &mut Reader) {
+    if overage != Overage::Hard && !matches!(kind, Kind::Quota | Kind::Gauge) {
+        r.at("overage", |r| {
+            r.problem(format!("`{}`", overage.as_str()), "`hard`: only quotas and gauges may be exceeded")
+        });
+    }
+}
+
+/// How much of a limit is allowed: a number, `{"limit": 100, "burst": 20}`,
+/// `{"limit": 1000, "overage": "paid"}`, or `"unlimited"`. `0` blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowance {
     /// Counted, never denied. Said in so many words; an absent allowance is never unlimited.
@@ -102,6 +154,8 @@ pub enum Allowance {
         limit: u64,
         /// Units of a rate that may come at once; default is `limit`.
         burst: Option<u64>,
+        /// What happens beyond the limit; default is what the limit says.
+        overage: Option<Overage>,
     },
 }
 
@@ -112,7 +166,10 @@ impl Allowance {
         {
             r.at("burst", |r| r.problem(burst.to_string(), "none: only rates have a burst"));
         }
-        if let Self::Limited { limit, burst } = self
+        if let Self::Limited { overage: Some(overage), .. } = self {
+            check_overage(overage, kind, r);
+        }
+        if let Self::Limited { limit, burst, .. } = self
             && kind == Kind::Rate
             && limit.max(burst.unwrap_or(0)) > MAX_RATE
         {
@@ -124,13 +181,16 @@ impl Allowance {
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
         match (self, more) {
-            (Self::Limited { limit: a, burst: x }, Self::Limited { limit: b, burst: y }) => Self::Limited {
-                limit: a.saturating_add(b).min(MAX_QUANTITY),
-                burst: match (x, y) {
-                    (None, None) => None,
-                    (x, y) => Some(x.unwrap_or(a).saturating_add(y.unwrap_or(b)).min(MAX_QUANTITY)),
-                },
-            },
+            (Self::Limited { limit: a, burst: x, overage: o }, Self::Limited { limit: b, burst: y, overage: p }) => {
+                Self::Limited {
+                    limit: a.saturating_add(b).min(MAX_QUANTITY),
+                    burst: match (x, y) {
+                        (None, None) => None,
+                        (x, y) => Some(x.unwrap_or(a).saturating_add(y.unwrap_or(b)).min(MAX_QUANTITY)),
+                    },
+                    overage: o.or(p),
+                }
+            }
             _ => Self::Unlimited,
         }
     }
@@ -140,23 +200,29 @@ impl Read for Allowance {
     fn read(value: &Value, r: &mut Reader) -> Option<Self> {
         match value {
             Value::String(text) if text == "unlimited" => Some(Self::Unlimited),
-            Value::Number(_) => quantity(value, r).map(|limit| Self::Limited { limit, burst: None }),
+            Value::Number(_) => quantity(value, r).map(|limit| Self::Limited { limit, burst: None, overage: None }),
             Value::Object(_) => {
-                let pair = LimitAndBurst::read(value, r)?;
-                Some(Self::Limited { limit: pair.limit.0, burst: pair.burst.map(|burst| burst.0) })
+                let pair = FullAllowance::read(value, r)?;
+                Some(Self::Limited {
+                    limit: pair.limit.0,
+                    burst: pair.burst.map(|burst| burst.0),
+                    overage: pair.overage,
+                })
             }
-            _ => r.unexpected(value, "a whole number, {limit, burst}, or \"unlimited\""),
+            _ => r.unexpected(value, "a whole number, {limit, burst, overage}, or \"unlimited\""),
         }
     }
 }
 
 document! {
-    /// A rate with a burst of its own.
-    struct LimitAndBurst {
-        /// Units per window.
+    /// An allowance with all that can be said of it.
+    struct FullAllowance {
+        /// Units per window, per period, or at once.
         limit: Quantity,
-        /// Units that may come at once. Default: the limit.
+        /// Units of a rate that may come at once. Default: the limit.
         burst: Option<Quantity> = None,
+        /// What happens beyond the limit, of quotas and gauges. Default: what the limit says.
+        overage: Option<Overage> = None,
     }
 }
 
@@ -170,7 +236,7 @@ impl schemars::JsonSchema for Allowance {
             "description": "How much of a limit is allowed. 0 blocks.",
             "anyOf": [
                 generator.subschema_for::<Quantity>(),
-                generator.subschema_for::<LimitAndBurst>(),
+                generator.subschema_for::<FullAllowance>(),
                 { "const": "unlimited" },
             ],
         })

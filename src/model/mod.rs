@@ -27,7 +27,7 @@ pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, We
 pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
 pub use issuer::{Issuer, IssuerKey, Speaks};
 pub(crate) use limit::parse_quantity;
-pub use limit::{Allowance, Kind, Limit, Mode, OnError, Quantity};
+pub use limit::{Allowance, Kind, Limit, Mode, OnError, Overage, Quantity};
 pub use public_key::{Algorithm, KeySet, Material, PublicKey};
 pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,

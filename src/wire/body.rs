@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::gate::Ask;
 use crate::ledger::Op;
-use crate::model::bounds::{MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_IDEMPOTENCY_KEY_BYTES};
-use crate::model::{Problems, Read, Reader, document, parse_quantity};
+use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
+use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
 use crate::resolve::{Attribute, Custom, Request};
 
 document! {
@@ -40,8 +40,33 @@ document! {
         /// Takes from the tenant's ledger once, however often it is asked under this key; 1 to 255 visible ASCII characters
         /// but `"` and `\\`. Kept for a day at least. What isolates count alone (`mode: local`) is taken each time.
         idempotency_key: Option<String> = None,
+        /// Sets aside what `limits` and the route say instead of taking it, until it is settled; for work whose cost is known
+        /// later. Asked for again under the same id it is the same reservation.
+        reserve: Option<Reserve> = None,
+        /// Ends the reservation, or the slots, of this id: `limits` say what was used in the end, more or less than was set
+        /// aside; what they do not name was not used. Neither status nor features nor limits refuse it: it has happened.
+        settle: Option<String> = None,
         /// Add the trace. Default false.
         explain: bool = false,
+    }
+}
+
+document! {
+    /// What is set aside.
+    pub struct Reserve {
+        /// Its name among those of the tenant; as an idempotency key, which it is too.
+        id: String,
+        /// Milliseconds after which it ends by itself, and its units are free again: 1 to 86400000. Default 60000.
+        for_ms: Option<Quantity> = None,
+    } => Reserve::check
+}
+
+impl Reserve {
+    fn check(&self, r: &mut Reader) {
+        check_key(&self.id, "id", r);
+        if let Some(Quantity(millis)) = self.for_ms.filter(|millis| millis.0 == 0 || millis.0 > MAX_HOLD_MS) {
+            r.at("for_ms", |r| r.problem(millis.to_string(), format!("1 to {MAX_HOLD_MS}")));
+        }
     }
 }
 
@@ -97,12 +122,17 @@ impl DecideBody {
                     r.at("headers", |r| r.problem(format!("`{name}` twice"), "each header once, whatever its case"));
                 }
             }
-            if let Some(key) = body.idempotency_key.as_ref().filter(|key| !is_key(key)) {
-                r.at("idempotency_key", |r| {
-                    let expected =
-                        format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters but `\"` and `\\`");
-                    r.problem(format!("{} bytes", key.len()), expected);
-                });
+            for (key, at) in [(&body.idempotency_key, "idempotency_key"), (&body.settle, "settle")] {
+                if let Some(key) = key {
+                    check_key(key, at, r);
+                }
+            }
+            let names = [body.idempotency_key.is_some(), body.reserve.is_some(), body.settle.is_some()];
+            if names.into_iter().filter(|given| *given).count() > 1 {
+                r.problem("two of them", "one of `idempotency_key`, `reserve` and `settle`: each is a key by itself");
+            }
+            if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, Op::Take(_))) {
+                r.at("limits", |r| r.problem("`release` or `set`", "whole numbers: what was used"));
             }
             r.at("context", |r| {
                 r.at_most(body.context.len(), MAX_ATTRIBUTES);
@@ -150,13 +180,23 @@ impl DecideBody {
             limits: &borrowed.limits,
             look: self.look,
             once: self.idempotency_key.as_deref(),
+            reserve: self.reserve.as_ref().map(|reserve| {
+                let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
+                (reserve.id.as_str(), for_ms)
+            }),
+            settle: self.settle.as_deref(),
         }
     }
 }
 
-fn is_key(key: &str) -> bool {
+fn check_key(key: &str, at: &str, r: &mut Reader) {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    !key.is_empty() && key.len() <= MAX_IDEMPOTENCY_KEY_BYTES && key.bytes().all(plain)
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(plain) {
+        r.at(at, |r| {
+            let expected = format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters but `\"` and `\\`");
+            r.problem(format!("{} bytes", key.len()), expected);
+        });
+    }
 }
 
 fn attribute(value: &Value) -> Option<Attribute<'_>> {

@@ -76,8 +76,9 @@ fn tightest(decision: &Decision, index: usize, gauged: &Gauged) -> bool {
 fn window_ms(meter: Meter) -> Option<u64> {
     match meter {
         Meter::Rate(rate) => Some(rate.window_ms),
+        Meter::Window { window_ms, .. } => Some(window_ms),
         Meter::Quota { starts_ms, ends_ms, .. } => Some(UnixMillis::new(ends_ms).since(UnixMillis::new(starts_ms))),
-        Meter::Gauge { .. } => None,
+        Meter::Gauge { .. } | Meter::Concurrency { .. } => None,
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::gate::{Answer, Bearer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
 use crate::ledger::Meter;
-use crate::model::{ApiKey, Key, KeyId, Kind, PlanRef, Scope, Status, UnixMillis};
+use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 
 /// A decision as it travels.
 #[derive(Debug, Serialize)]
@@ -35,6 +35,13 @@ pub struct DecisionView<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub repeated: bool,
+    /// What was set aside: a reservation, or the slots of something in flight. Settle it when the work has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldView<'a>>,
+    /// Whether what was to be settled had ended by itself before; what was used is counted all the same. Absent: no.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "schema", schemars(default))]
+    pub lapsed: bool,
     /// Why it was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
@@ -107,7 +114,7 @@ pub struct AnswerView<'a> {
 pub struct LimitView<'a> {
     /// The limit's key.
     pub key: &'a str,
-    /// `rate`, `quota` or `gauge`.
+    /// `rate`, `window`, `quota`, `gauge` or `concurrency`.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub kind: Kind,
     /// The tenant whose counter it is.
@@ -122,6 +129,30 @@ pub struct LimitView<'a> {
     pub resets_at: Option<String>,
     /// Whether it only counts and never denies.
     pub shadow: bool,
+    /// Units beyond the limit, where the allowance lets them through; they may have to be paid for. Absent: it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overage: Option<OverageView>,
+}
+
+/// What is beyond a limit.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OverageView {
+    /// `soft` or `paid`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub policy: Overage,
+    /// Units beyond the limit.
+    pub units: u64,
+}
+
+/// What is set aside.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HoldView<'a> {
+    /// Its name, for `settle`.
+    pub id: &'a str,
+    /// When it ends by itself (RFC 3339).
+    pub ends_at: String,
 }
 
 /// What a decision was made by.
@@ -176,6 +207,8 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             },
             fallback: &decision.fallback,
             repeated: decision.repeated,
+            hold: decision.hold.as_ref().map(|hold| HoldView { id: &hold.id, ends_at: hold.ends_at.to_string() }),
+            lapsed: decision.lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
             trace: decision.trace.as_deref(),
         }
@@ -227,6 +260,10 @@ impl<'a> LimitView<'a> {
                     .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
             },
             shadow: gauged.budget.shadow,
+            overage: (gauged.budget.overage != Overage::Hard).then(|| OverageView {
+                policy: gauged.budget.overage,
+                units: verdict.zip(limit).map_or(0, |(verdict, limit)| verdict.used.saturating_sub(limit)),
+            }),
         }
     }
 }
@@ -250,8 +287,9 @@ impl From<&Decision> for ErrorView {
                 "requested": requested,
                 "resets_at": limit.resets_at,
                 "upgrade_url": upgrade_url,
+                "violations": violations(decision),
             }),
-            (Code::RateLimited, Some(limit)) => json!({
+            (Code::RateLimited | Code::ConcurrencyLimited, Some(limit)) => json!({
                 "rate": limit.key,
                 "limit": limit.limit,
                 "remaining": limit.remaining,
@@ -268,6 +306,19 @@ impl From<&Decision> for ErrorView {
         };
         Self { code: decision.code.as_str(), message: decision.code.message(), details }
     }
+}
+
+/// All limits that refuse, not only the one that comes first.
+fn violations(decision: &Decision) -> Vec<Value> {
+    let refusing = decision.limits.iter().filter(|gauged| gauged.refused());
+    let violation = |gauged: &Gauged| {
+        let LimitView { key, kind, tenant, limit, used, resets_at, .. } = LimitView::new(gauged, decision);
+        json!({
+            "key": key, "kind": kind, "tenant": tenant, "limit": limit, "used": used,
+            "requested": gauged.op.cost(), "resets_at": resets_at,
+        })
+    };
+    refusing.map(violation).collect()
 }
 
 /// Everything an answer to HTTP consists of, as JSON: for tests and tools that have no HTTP.

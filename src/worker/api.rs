@@ -41,7 +41,7 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
 /// Answers the rest.
 pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     match call.path() {
-        "/_gate/healthz" => health(config).await,
+        "/_gate/healthz" => health(&call, config).await,
         UI => page(&call, config).await,
         _ => decide(&call, config).await,
     }
@@ -58,11 +58,11 @@ async fn page(call: &Call, config: &Config) -> Response {
 }
 
 /// Healthy is who has a catalog, or can get one.
-async fn health(config: &Rc<Config>) -> Response {
+async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     if version().is_none() {
         // Why it failed stands in the log.
-        isolate::fetch(Need::Catalog, config).await;
+        isolate::fetch(Need::Catalog, config, &call.context).await;
     }
     match version() {
         Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),
@@ -91,7 +91,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
                 return conclude(call, config, charge::charge(pending, config, &call.context, call.now).await);
             }
             Step::Fetch(need) => {
-                if !isolate::fetch(need, config).await {
+                if !isolate::fetch(need, config, &call.context).await {
                     return reply::answer(&isolate::unavailable(call.now));
                 }
             }

@@ -38,7 +38,7 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     let body = with_gate(|gate| serde_json::to_string(&gate.order(&pending)));
     let root = pending.ledger().cloned();
     let answer = match (&root, body) {
-        (Some(root), Ok(body)) => send(root, &body, config).await,
+        (Some(root), Ok(body)) => send(root, &body, config, context).await,
         (None, _) => Err(String::from("no tenant")),
         (_, Err(error)) => Err(error.to_string()),
     };
@@ -57,23 +57,33 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
 }
 
 /// The ledger's outcome; `None` where it has too much to do.
-async fn send(root: &TenantId, body: &str, config: &Config) -> Result<Option<Outcome>, String> {
+async fn send(
+    root: &TenantId,
+    body: &str,
+    config: &Config,
+    context: &edge::Context,
+) -> Result<Option<Outcome>, String> {
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
-    let answer = JsFuture::from(edge::order(&config.ledger, root.as_str(), body)).await;
+    let answer = JsFuture::from(edge::order(&config.ledger, root.as_str(), body, context)).await;
     let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
 }
 
 /// Says to a ledger what a contact has to say.
-pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config) -> Result<(), String> {
+pub(super) async fn talk(
+    root: &TenantId,
+    contact: Contact,
+    config: &Config,
+    context: &edge::Context,
+) -> Result<(), String> {
     if contact.is_empty() {
         return Ok(());
     }
     let body = with_gate(|gate| serde_json::to_string(&gate.words(root, &contact)));
     let answer = match body {
-        Ok(body) => send(root, &body, config).await,
+        Ok(body) => send(root, &body, config, context).await,
         Err(error) => Err(error.to_string()),
     };
     let outcome = answer.as_ref().ok().and_then(Option::as_ref);
@@ -89,7 +99,7 @@ pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context)
     }
     let begun = now();
     KEPT.with_borrow_mut(|kept| kept.insert(root.clone(), begun));
-    let config = Rc::clone(config);
+    let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         while let Some(end) = with_gate(|gate| gate.next_end(&root))
             && now().since(begun) < KEEPS_MS
@@ -97,7 +107,7 @@ pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context)
             let pause = end.since(now()).saturating_sub(AHEAD_MS).max(SHORT_MS);
             let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
             let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
-            if let Err(reason) = talk(&root, contact, &config).await {
+            if let Err(reason) = talk(&root, contact, &config, &own).await {
                 console::error_1(&format!("ledger: {reason}").into());
             }
         }

@@ -41,12 +41,13 @@ function pairs(lines) {
 
 /** The body as text; null where it is longer than `maxBytes`, which is then not read to its end. */
 export async function text(request, maxBytes) {
-  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) return null;
+  const length = request.headers.get("content-length");
+  if (length !== null) return Number(length) > maxBytes ? null : request.text();
   const chunks = [];
-  let length = 0;
+  let read = 0;
   for await (const chunk of request.body ?? []) {
-    length += chunk.length;
-    if (length > maxBytes) return null;
+    read += chunk.length;
+    if (read > maxBytes) return null;
     chunks.push(chunk);
   }
   return new TextDecoder().decode(await new Blob(chunks).arrayBuffer());
@@ -122,15 +123,77 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
-/** Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. */
-export async function order(namespace, name, body) {
+// Orders of this isolate to one ledger travel together: while a message is under way, what comes meanwhile waits for the next.
+//
+// Requests share data here, never Promises: where one request goes on because another one resolved something, the runtime
+// sooner or later takes one of them for hung, or ends the ledger. Whoever waits looks again by a timer of its own.
+const lines = new Map();
+/** Lines that are kept; whoever waits in one that is forgotten sends for it. */
+const MAX_LINES = 1_024;
+const MAX_TOGETHER = 256;
+/** So many messages a request sends in a row, the others than its own for those who wait. */
+const MAX_LED = 8;
+/** After so long a message is given up: whoever sent it was cut off. */
+const PATIENCE_MS = 5_000;
+
+/**
+ * Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. `context`: of the
+ * request, which sends on for others for a while.
+ */
+export async function order(namespace, name, body, context) {
+  let line = lines.get(name);
+  if (!line) {
+    if (lines.size >= MAX_LINES) lines.clear();
+    lines.set(name, (line = { waiting: [], sentAt: 0, moves: false, tripMs: 1 }));
+  }
+  const own = { body, answer: undefined, error: null };
+  line.waiting.push(own);
+  if (!moves(line)) {
+    await lead(namespace, name, line);
+    if (line.waiting.length) context.waitUntil(leadOn(namespace, name, line));
+  }
+  const end = Date.now() + 2 * PATIENCE_MS;
+  // The message under way comes back after a trip, the one with this order after another.
+  for (let pause = line.sentAt + 2 * line.tripMs - Date.now(); own.answer === undefined && !own.error; pause = 1) {
+    await sleep(Math.min(Math.max(pause, 1), 100));
+    if (!moves(line) && line.waiting.includes(own)) await lead(namespace, name, line);
+    else if (Date.now() > end) throw new Error("the ledger did not answer in time");
+  }
+  if (own.error) throw own.error;
+  return own.answer;
+}
+
+const moves = (line) => line.moves && Date.now() - line.sentAt < PATIENCE_MS;
+
+/** Sends what waits. */
+async function lead(namespace, name, line) {
+  const group = line.waiting.splice(0, MAX_TOGETHER);
+  const sentAt = Date.now();
+  [line.moves, line.sentAt] = [true, sentAt];
   try {
-    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body });
-    if (response.status === 503) return null;
-    if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
-    return await response.text();
+    const answers = await send(namespace, name, group.map((one) => one.body));
+    group.forEach((one, i) => { one.answer = i < answers.length ? answers[i] : ""; });
   } catch (error) {
-    if (error.overloaded) return null;
+    for (const one of group) one.error = error;
+  }
+  if (line.sentAt === sentAt) line.moves = false;
+  line.tripMs += (Date.now() - sentAt - line.tripMs) / 4;
+}
+
+/** Sends on behind the request, so that those who wait need not first notice that they could. */
+async function leadOn(namespace, name, line) {
+  for (let led = 1; led < MAX_LED && line.waiting.length && !moves(line); led++) await lead(namespace, name, line);
+}
+
+/** Sends orders, one a line: their answers, null each where the ledger has too much to do. */
+async function send(namespace, name, bodies) {
+  try {
+    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
+    if (response.status === 503) return bodies.map(() => null);
+    if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
+    return (await response.text()).split("\n");
+  } catch (error) {
+    if (error.overloaded) return bodies.map(() => null);
     throw error;
   }
 }
@@ -192,28 +255,36 @@ export function saveBook(state, counters, leases, events, generation) {
 }
 
 /**
- * Serves a ledger: orders that arrive together are handed to `commit` as one group, in a turn of their own.
- * `commit` takes their texts and returns the answers; where it throws, or traps, the whole group fails.
+ * Serves a ledger: messages that arrive together are handed to `commit` as one text. `commit` takes orders, one a line, and
+ * returns their answers, one a line; where it throws, or traps, the whole group fails.
+ *
+ * Every request waits for a timer of its own, and whoever wakes first commits for all: a request that waited for another
+ * one's timer would hang when that one is cut off, and the runtime then ends the whole object.
  */
 export function serveLedger(commit, maxBytes, maxWaiting) {
   let waiting = [];
+  let orders = 0;
   const turn = () => {
     const group = waiting;
-    waiting = [];
+    [waiting, orders] = [[], 0];
     try {
-      const answers = commit(group.map(({ order }) => order));
-      group.forEach(({ resolve }, i) => resolve(answer(answers[i])));
+      const answers = commit(group.map(({ message }) => message).join("\n")).split("\n");
+      for (const one of group) one.answer = answers.splice(0, one.count).join("\n");
     } catch (error) {
-      for (const { reject } of group) reject(error);
+      for (const one of group) one.error = error;
     }
   };
-  const answer = (outcome) => new Response(outcome || null, { status: outcome ? 200 : 400 });
   return async (request) => {
-    const order = await text(request, maxBytes);
-    if (waiting.length >= maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
-    return new Promise((resolve, reject) => {
-      waiting.push({ order: order ?? "", resolve, reject });
-      if (waiting.length === 1) setTimeout(turn, 0);
-    });
+    const message = await text(request, maxBytes);
+    if (message === null) return new Response(null, { status: 413 });
+    const count = message.split("\n").length;
+    if (orders + count > maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    const own = { message, count, answer: null, error: null };
+    waiting.push(own);
+    orders += count;
+    await sleep(0);
+    if (waiting.includes(own)) turn();
+    if (own.error) throw own.error;
+    return new Response(own.answer);
   };
 }

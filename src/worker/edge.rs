@@ -22,7 +22,7 @@ extern "C" {
     pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
-    pub fn order(namespace: &JsValue, name: &str, body: &str) -> Promise;
+    pub fn order(namespace: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     #[wasm_bindgen(catch, js_name = openBook)]

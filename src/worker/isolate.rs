@@ -85,7 +85,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 let mut custom = std::mem::take(&mut call.custom);
                 if need == Need::Custom {
                     custom = resolve(&call, config).await;
-                } else if !fetch(need, config).await {
+                } else if !fetch(need, config, &call.context).await {
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
                 // While it waited, a new catalog may have come, which reads other headers than this call did.
@@ -179,9 +179,9 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
         if let Need::Refill(tenant, _) = &need {
             charge::keep(tenant.clone(), config, &call.context);
         }
-        let config = Rc::clone(config);
+        let (config, context) = (Rc::clone(config), call.context.clone());
         call.context.wait_until(&task::promise(async move {
-            fetch(need, &config).await;
+            fetch(need, &config, &context).await;
             JsValue::UNDEFINED
         }));
     }
@@ -191,7 +191,7 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
 /// none that is held will do; why stands in the log.
 ///
 /// Requests never wait for a promise of another one: the runtime would take them for hung, and cuts them off together.
-pub(super) async fn fetch(need: Need, config: &Rc<Config>) -> bool {
+pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context) -> bool {
     let now = || UnixMillis::from_js(Date::now());
     if let Need::Answer(_) = need {
         pause().await;
@@ -218,7 +218,7 @@ pub(super) async fn fetch(need: Need, config: &Rc<Config>) -> bool {
         })
     };
     note(Fetch::UnderWay(now()));
-    let Err(reason) = read(&need, config, now()).await else {
+    let Err(reason) = read(&need, config, context, now()).await else {
         FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
         return true;
     };
@@ -231,7 +231,7 @@ async fn pause() {
     let _ = JsFuture::from(edge::sleep(PAUSE_MS)).await;
 }
 
-async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), String> {
+async fn read(need: &Need, config: &Config, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
     match need {
         Need::Keys(url) => {
             // Without them the gate says so itself: an issuer that is down is not the gate that is down.
@@ -240,7 +240,7 @@ async fn read(need: &Need, config: &Config, now: UnixMillis) -> Result<(), Strin
         }
         Need::Refill(tenant, counter) => {
             let contact = with_gate(|gate| gate.refill(tenant, counter, now));
-            return charge::talk(tenant, contact, config).await;
+            return charge::talk(tenant, contact, config, context).await;
         }
         Need::Secret(name) => {
             let value = config.secret(name);

@@ -14,7 +14,7 @@ use web_sys::console;
 use super::edge;
 use crate::ledger::{Book, Changes, Counter, Lease, Order};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
+use crate::model::bounds::{MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
 
 /// One family's ledger.
 #[wasm_bindgen]
@@ -29,14 +29,13 @@ impl TenantLedger {
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, _env: JsValue) -> Result<TenantLedger, JsValue> {
         let mut book = read_book(&state)?;
-        let commit =
-            Closure::<dyn FnMut(Vec<String>) -> Result<Vec<String>, JsValue>>::new(move |orders: Vec<String>| {
-                commit(&state, &mut book, &orders)
-            });
-        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_BODY_BYTES, MAX_LEDGER_QUEUE)))
+        let commit = Closure::<dyn FnMut(String) -> Result<String, JsValue>>::new(move |orders: String| {
+            commit(&state, &mut book, &orders)
+        });
+        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE)))
     }
 
-    /// Takes an [`Order`] as JSON, answers an [`crate::ledger::Outcome`] as JSON, in a Promise.
+    /// Takes [`Order`]s as JSON, one a line; answers [`crate::ledger::Outcome`]s as JSON, one a line, in a Promise.
     ///
     /// # Errors
     /// Never by itself; a trap is the Promise's rejection.
@@ -45,12 +44,12 @@ impl TenantLedger {
     }
 }
 
-/// Decides a group of orders, writes what changed, and returns the answers. An order that cannot be read has an empty
-/// answer.
-fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<String>, JsValue> {
+/// Decides a group of orders, one a line, writes what changed, and returns the answers, one a line. An order that cannot be
+/// read has an empty answer.
+fn commit(state: &JsValue, book: &mut Book, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
     let generation = u32::try_from(now.get() / ONCE_MS).unwrap_or(u32::MAX);
-    let orders: Vec<Option<Order<'_>>> = texts.iter().map(|text| serde_json::from_str(text).ok()).collect();
+    let orders: Vec<Option<Order<'_>>> = texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
     let mut known = known(state, &orders, generation)?;
     let mut events = Map::new();
     let mut answers = Vec::with_capacity(orders.len());
@@ -62,7 +61,7 @@ fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<Stri
         super::fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
         let before = order.once.and_then(|once| known.get(once.id)).map(String::as_str);
         let outcome = book.answer_once(order, before, now);
-        if let (Some(once), true, None) = (order.once, outcome.allowed && !order.look, outcome.seen) {
+        if let (Some(once), true) = (order.once, outcome.is_news(order)) {
             known.insert(once.id.to_owned(), once.print.to_owned());
             events.insert(once.id.to_owned(), once.print.into());
         }
@@ -81,7 +80,7 @@ fn commit(state: &JsValue, book: &mut Book, texts: &[String]) -> Result<Vec<Stri
             return Err(error);
         }
     }
-    Ok(answers)
+    Ok(answers.join("\n"))
 }
 
 /// Digests of events that were told before, by their ids.

@@ -1,0 +1,120 @@
+//! Holds: units that are set aside under a name until it is known what becomes of them.
+//!
+//! A reservation holds units of quotas and rates for work whose cost is known later: it is settled with what was used, which
+//! may be more than was held, or released. A request in flight holds a slot of a concurrency limit. What is held counts as
+//! used; what nobody has settled by its time is free again. (A [`super::Lease`] ends the other way: as spent.)
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::counter::Leased;
+use super::{Book, Counter, Meter, Op, Order, Outcome, Seen, Verdict};
+use crate::model::UnixMillis;
+
+/// Under which name an order sets units aside, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold<'a> {
+    /// Its name; no other hold of the ledger has it at the same time.
+    pub name: &'a str,
+    /// Milliseconds after which it ends by itself.
+    pub for_ms: u64,
+}
+
+/// A hold, as its ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Counters, the allowance at the time, and units of each.
+    parts: Vec<(Arc<str>, Meter, u64)>,
+    ends_ms: u64,
+}
+
+impl Held {
+    pub(super) const fn ends_ms(&self) -> u64 {
+        self.ends_ms
+    }
+}
+
+impl Book {
+    /// Ends holds whose time is over: their units are free again.
+    pub(super) fn end_holds(&mut self, now: UnixMillis) {
+        for (name, held) in self.holds.over(now.get()) {
+            for (counter, meter, units) in &held.parts {
+                self.account(counter, *meter, Leased::Returned(*units), now);
+            }
+            self.note_hold(&name);
+        }
+    }
+
+    /// Notes what an order has just set aside; until when, in milliseconds since 1970.
+    pub(super) fn keep_hold(&mut self, hold: Hold<'_>, order: &Order<'_>, now: UnixMillis) -> u64 {
+        let held = |op| if let Op::Hold(units) = op { Some(units) } else { None };
+        let parts = order.charges.iter().filter_map(|charge| {
+            let units = held(charge.op)?;
+            Some((self.name_of(charge.counter), charge.meter, units))
+        });
+        let held = Held { parts: parts.collect(), ends_ms: now.get().saturating_add(hold.for_ms) };
+        let ends_ms = held.ends_ms;
+        self.holds.put(hold.name, ends_ms, held);
+        self.note_hold(hold.name);
+        ends_ms
+    }
+
+    /// Whether a hold of this name is open: then whoever asks for it asks twice.
+    pub(super) fn holds_already(&self, order: &Order<'_>, now: UnixMillis) -> Option<Outcome> {
+        let held = self.holds.get(order.hold?.name)?;
+        let verdicts = order.charges.iter().map(|charge| self.look(charge.counter, charge.meter, now)).collect();
+        let ends_ms = Some(held.ends_ms);
+        Some(Outcome { allowed: true, verdicts, seen: Some(Seen::Repeated), ends_ms, ..Outcome::default() })
+    }
+
+    /// Ends a hold: of each counter that a charge names, so many units were used in the end; of the others, none.
+    ///
+    /// What was used is counted, whatever the limit says, also where the hold has ended by itself: it has happened.
+    pub(super) fn settle_hold(&mut self, name: &str, order: &Order<'_>, now: UnixMillis) -> Outcome {
+        let held = self.holds.remove(name);
+        let known = held.is_some();
+        let mut parts = held.map(|held| held.parts).unwrap_or_default();
+        for charge in &order.charges {
+            let used = charge.op.settled();
+            let counter = self.name_of(charge.counter);
+            let own = parts.iter().position(|(part, _, _)| *part == counter).map(|index| parts.swap_remove(index));
+            let set_aside = own.map_or(0, |(_, _, units)| units);
+            let within = used.min(set_aside);
+            self.account(&counter, charge.meter, Leased::Spent(within), now);
+            self.account(&counter, charge.meter, Leased::Returned(set_aside.saturating_sub(within)), now);
+            let beyond = used.saturating_sub(within);
+            self.account(&counter, charge.meter, Leased::Granted(beyond), now);
+            self.account(&counter, charge.meter, Leased::Spent(beyond), now);
+        }
+        for (counter, meter, units) in &parts {
+            self.account(counter, *meter, Leased::Returned(*units), now);
+        }
+        if known {
+            self.note_hold(name);
+        }
+        let verdicts: SmallVec<[Verdict; 4]> =
+            order.charges.iter().map(|charge| self.look(charge.counter, charge.meter, now)).collect();
+        Outcome { allowed: true, verdicts, lapsed: !known, ..Outcome::default() }
+    }
+
+    /// How a counter stands; nothing is asked of it.
+    pub(super) fn look(&self, counter: &str, meter: Meter, now: UnixMillis) -> Verdict {
+        let verdict = Counter::step(self.get(counter), meter, Op::Take(0), now).0;
+        Verdict { allowed: true, retry_after_ms: None, ..verdict }
+    }
+
+    /// Moves units of one counter.
+    pub(super) fn account(&mut self, name: &Arc<str>, meter: Meter, units: Leased, now: UnixMillis) {
+        if matches!(units, Leased::Granted(0) | Leased::Spent(0) | Leased::Returned(0)) {
+            return;
+        }
+        // What was never written begins as it would be judged.
+        let current = self.get(name);
+        let fresh = Counter::step(current, meter, Op::Take(0), now).1;
+        let counter = if matches!(units, Leased::Granted(_)) { fresh } else { current.cloned().unwrap_or(fresh) };
+        self.put(name, counter.moved(meter, units, now));
+        self.note_counter(name);
+    }
+}

@@ -1,0 +1,104 @@
+//! What is asked of a ledger, and what it answers: messages that travel.
+
+use std::sync::atomic::AtomicUsize;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::{Claim, Grant, Hold, Meter, Op, Verdict};
+
+/// One thing that a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge<'a> {
+    /// The counter: tenant and limit. Not the allowance, which may change under it.
+    pub counter: &'a str,
+    /// The allowance.
+    pub meter: Meter,
+    /// What happens to the counter.
+    pub op: Op,
+    /// Counts and reports, never denies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+}
+
+/// Something that a book can take: it says what, and is told how it stands.
+pub trait Take {
+    /// What is taken.
+    fn charge(&self) -> Charge<'_>;
+    /// How it stands then.
+    fn settle(&mut self, verdict: Verdict);
+    /// Where the counter was found last: a hint that saves looking it up again.
+    fn hint(&self) -> Option<&AtomicUsize> {
+        None
+    }
+}
+
+/// What is asked of a ledger.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order<'a> {
+    /// What to take, all or nothing.
+    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
+    pub charges: SmallVec<[Charge<'a>; 4]>,
+    /// What is said of leases, and wanted of them: with the charges, all or nothing.
+    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
+    pub claims: SmallVec<[Claim<'a>; 2]>,
+    /// Judge only, take nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look: bool,
+    /// Take it once only.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once<'a>>,
+    /// Under which name charges with [`Op::Hold`] are set aside.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold<'a>>,
+    /// The hold that ends with this order; its charges say [`Op::Settle`].
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<&'a str>,
+}
+
+/// An event that must count once, however often it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once<'a> {
+    /// Its name, for ever: tenant and key.
+    pub id: &'a str,
+    /// A digest of what it takes, so that another event under the same name is found out.
+    pub print: &'a str,
+}
+
+/// What became of an [`Once`] that was told before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// It was taken then, and nothing is taken now.
+    Repeated,
+    /// It was another event; nothing is taken.
+    Reused,
+}
+
+/// The answer to an order.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whether all was taken. If not, nothing was.
+    pub allowed: bool,
+    /// One verdict for each charge, in their order.
+    pub verdicts: SmallVec<[Verdict; 4]>,
+    /// One grant for each claim.
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub grants: SmallVec<[Grant; 2]>,
+    /// Whether it was told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// When the hold ends by itself, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_ms: Option<u64>,
+    /// Whether the hold to settle was not there: it had ended by itself, or never was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lapsed: bool,
+}
+
+impl Outcome {
+    /// Whether the order's [`Once`] is to be remembered: it was done, just now.
+    pub fn is_news(&self, order: &Order<'_>) -> bool {
+        self.allowed && !order.look && self.seen.is_none()
+    }
+}
