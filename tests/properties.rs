@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenantgate::gate::{Ask, Code, LocalGate, Murmur3, bucket};
-use tenantgate::ledger::{Hold, Book, Charge, Counter, Meter, Op, Order};
+use tenantgate::ledger::{Book, Charge, Counter, Hold, Meter, Op, Order};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
 use tenantgate::resolve::{Attribute, Request, host};

@@ -242,9 +242,10 @@ impl Gate {
             charges: pending.remote().iter().map(Take::charge).collect(),
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             look: pending.look,
-            once: pending.once.as_ref().map(|(id, print)| Once { id, print }),
+            once: pending.once.as_ref().map(|(id, print)| Once { id, print, event: false }),
             hold: pending.hold.as_ref().map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
             settle: pending.settle.as_deref(),
+            ..Order::default()
         }
     }
 

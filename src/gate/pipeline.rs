@@ -85,7 +85,7 @@ pub struct Gate {
     /// Which API keys work here.
     pub(super) environment: Environment,
     /// Snapshots to fetch again that no decision has carried out yet.
-    unserved: Vec<Need>,
+    pub(super) unserved: Vec<Need>,
 }
 
 impl Default for Gate {

@@ -37,6 +37,11 @@ impl From<Need> for Halt {
 }
 
 impl Run {
+    /// One that nobody asks about.
+    pub(super) fn silent(now: UnixMillis) -> Self {
+        Self { now, trace: Trace::new(false), refresh: Vec::new(), spare: None }
+    }
+
     pub(super) fn decision(&mut self) -> Box<Decision> {
         match self.spare.take() {
             Some(mut decision) => {

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::lease::Leases;
 use super::timed::Timed;
-use super::{Charge, Claim, Counter, Grant, Held, Lease, Order, Outcome, Seen, Take, Verdict};
+use super::usage::Tallies;
+use super::{Charge, Claim, Counter, Grant, Held, Lease, Order, Outcome, Seen, Take, Tally, Verdict};
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
 
@@ -22,6 +23,12 @@ pub struct Changes {
     pub leases: BTreeSet<Arc<str>>,
     /// Names of holds; one that is not there any more is to be deleted.
     pub holds: BTreeSet<Arc<str>>,
+    /// Names of buckets of usage.
+    pub tallies: BTreeSet<Arc<str>>,
+    /// Distinct values of buckets, by [`super::Entry::distinct_name`].
+    pub distinct: Vec<String>,
+    /// Events of usage, in their order.
+    pub events: Vec<String>,
 }
 
 /// Counters by name.
@@ -45,6 +52,7 @@ pub struct Book {
     max_counters: usize,
     pub(super) leases: Leases,
     pub(super) holds: Timed<Held>,
+    tallies: Tallies,
     /// Kept where somebody writes them down.
     changes: Option<Changes>,
 }
@@ -65,6 +73,7 @@ impl Book {
             max_counters,
             leases: Leases::default(),
             holds: Timed::default(),
+            tallies: Tallies::default(),
             changes: None,
         }
     }
@@ -115,8 +124,14 @@ impl Book {
     /// Does what is asked. What is said of leases is heard in any case; everything else happens together or not at all.
     pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
         self.end_what_is_over(now);
-        if let Some(name) = order.settle {
-            return self.settle_hold(name, order, now);
+        if !order.report.is_empty() {
+            let report = order.report.iter().flat_map(|name| self.tallies.below(name)).collect();
+            return Outcome { allowed: true, report, ..Outcome::default() };
+        }
+        if order.has_happened() {
+            let outcome = self.settle(order, now);
+            self.add_up(order);
+            return outcome;
         }
         if let Some(repeated) = self.holds_already(order, now) {
             return repeated;
@@ -216,6 +231,40 @@ impl Book {
             }
             item.settle(self.look(charge.counter, charge.meter, now));
         }
+    }
+
+    /// Adds an event of usage up.
+    fn add_up(&mut self, order: &Order<'_>) {
+        for entry in &order.usage {
+            let distinct = self.tallies.add(entry);
+            if let Some(changes) = &mut self.changes {
+                changes.tallies.insert((*entry.bucket).into());
+                changes.distinct.extend(distinct);
+            }
+        }
+        if let (Some(changes), Some(event)) = (&mut self.changes, &order.event) {
+            changes.events.push(event.to_string());
+        }
+    }
+
+    /// A bucket of usage, if anything was ever added.
+    pub fn tally(&self, bucket: &str) -> Option<&Tally> {
+        self.tallies.get(bucket)
+    }
+
+    /// Writes a bucket of usage as it was stored.
+    pub fn put_tally(&mut self, bucket: &str, tally: Tally) {
+        self.tallies.put(bucket, tally);
+    }
+
+    /// Notes that a bucket has a distinct value, by [`super::Entry::distinct_name`].
+    pub fn put_distinct(&mut self, name: String) {
+        self.tallies.put_distinct(name);
+    }
+
+    /// Forgets all buckets of usage, where they are stored elsewhere and put in when they are needed.
+    pub fn forget_usage(&mut self) {
+        self.tallies.clear();
     }
 
     /// A lease, if it is not over.
@@ -334,7 +383,9 @@ mod tests {
         let mut book = Book::bounded(10);
         for index in 0..100 {
             book.put(&format!("c{index}"), Counter::Gauge { level: index, leased: 0 });
-            assert!(book.len() <= 10 && book.get(&format!("c{index}")) == Some(&Counter::Gauge { level: index, leased: 0 }));
+            assert!(
+                book.len() <= 10 && book.get(&format!("c{index}")) == Some(&Counter::Gauge { level: index, leased: 0 })
+            );
         }
     }
 }

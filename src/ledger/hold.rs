@@ -69,12 +69,15 @@ impl Book {
         Some(Outcome { allowed: true, verdicts, seen: Some(Seen::Repeated), ends_ms, ..Outcome::default() })
     }
 
-    /// Ends a hold: of each counter that a charge names, so many units were used in the end; of the others, none.
+    /// Counts what has happened, and ends the hold that was there for it, if any: of each counter that a charge names, so many units were used in the end; of the others, none.
     ///
     /// What was used is counted, whatever the limit says, also where the hold has ended by itself: it has happened.
-    pub(super) fn settle_hold(&mut self, name: &str, order: &Order<'_>, now: UnixMillis) -> Outcome {
-        let held = self.holds.remove(name);
-        let known = held.is_some();
+    pub(super) fn settle(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
+        let held = order.settle.and_then(|name| self.holds.remove(name));
+        let lapsed = order.settle.is_some() && held.is_none();
+        if let Some(name) = order.settle.filter(|_| !lapsed) {
+            self.note_hold(name);
+        }
         let mut parts = held.map(|held| held.parts).unwrap_or_default();
         for charge in &order.charges {
             let used = charge.op.settled();
@@ -91,12 +94,9 @@ impl Book {
         for (counter, meter, units) in &parts {
             self.account(counter, *meter, Leased::Returned(*units), now);
         }
-        if known {
-            self.note_hold(name);
-        }
         let verdicts: SmallVec<[Verdict; 4]> =
             order.charges.iter().map(|charge| self.look(charge.counter, charge.meter, now)).collect();
-        Outcome { allowed: true, verdicts, lapsed: !known, ..Outcome::default() }
+        Outcome { allowed: true, verdicts, lapsed, ..Outcome::default() }
     }
 
     /// How a counter stands; nothing is asked of it.

@@ -13,6 +13,7 @@ mod lease;
 mod order;
 mod purse;
 mod timed;
+mod usage;
 mod window;
 
 pub use book::{Book, Changes};
@@ -21,3 +22,4 @@ pub use hold::{Held, Hold};
 pub use lease::{Claim, Grant, Lease, Level};
 pub use order::{Charge, Once, Order, Outcome, Seen, Take};
 pub use purse::{Purse, Spend};
+pub use usage::{Entry, Tally};

@@ -1,11 +1,13 @@
 //! What is asked of a ledger, and what it answers: messages that travel.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Grant, Hold, Meter, Op, Verdict};
+use super::{Claim, Entry, Grant, Hold, Meter, Op, Tally, Verdict};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,22 @@ pub struct Order<'a> {
     /// The hold that ends with this order; its charges say [`Op::Settle`].
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<&'a str>,
+    /// What an event of usage adds up to; its charges say [`Op::Settle`].
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<Entry<'a>>,
+    /// The event itself, for whoever is told of all of them.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Cow<'a, str>>,
+    /// Buckets of usage that are asked for, each with those below it.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub report: Vec<Cow<'a, str>>,
+}
+
+impl Order<'_> {
+    /// Whether it tells of what has happened already, and is to be counted whatever limits say.
+    pub const fn has_happened(&self) -> bool {
+        self.settle.is_some() || !self.usage.is_empty()
+    }
 }
 
 /// An event that must count once, however often it is told.
@@ -63,6 +81,9 @@ pub struct Once<'a> {
     pub id: &'a str,
     /// A digest of what it takes, so that another event under the same name is found out.
     pub print: &'a str,
+    /// Whether it is remembered for a week, as an event of usage, instead of a day.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub event: bool,
 }
 
 /// What became of an [`Once`] that was told before.
@@ -94,6 +115,9 @@ pub struct Outcome {
     /// Whether the hold to settle was not there: it had ended by itself, or never was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
+    /// The buckets that were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub report: BTreeMap<String, Tally>,
 }
 
 impl Outcome {

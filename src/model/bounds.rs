@@ -37,6 +37,22 @@ pub const MAX_CONDITION_VALUES: usize = 1_024;
 pub const MAX_VARIANTS: usize = 64;
 /// Prerequisites of one feature.
 pub const MAX_PREREQUISITES: usize = 16;
+/// Metrics in a catalog.
+pub const MAX_METRICS: usize = 256;
+/// Bytes of what an event of usage calls itself: `id`, `source` and `type`, each; and of the path to its value.
+pub const MAX_EVENT_NAME_BYTES: usize = 255;
+/// Events of usage in one batch.
+pub const MAX_EVENTS: usize = 1_000;
+/// Bytes of a batch of events of usage.
+pub const MAX_USAGE_BODY_BYTES: usize = 1 << 20;
+/// Milliseconds by which an event may be late and still fall into the period of its time: the longest month, and time to notice.
+pub const MAX_EVENT_LATE_MS: u64 = 40 * 86_400_000;
+/// Milliseconds by which an event may be ahead: clocks that differ.
+pub const MAX_EVENT_AHEAD_MS: u64 = 300_000;
+/// Milliseconds for which a ledger remembers events of usage, at least; at most twice that.
+pub const EVENT_ONCE_MS: u64 = 7 * 86_400_000;
+/// Events that are handed on in one batch: the most that a queue takes.
+pub const MAX_OUTBOX_BATCH: u32 = 100;
 /// Bytes of the name of a limit's unit.
 pub const MAX_UNIT_BYTES: usize = 64;
 /// Limits in a catalog.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES, MAX_SCOPES,
+    MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES,
+    MAX_SCOPES,
 };
 use super::limit::Quantity;
 use super::{
-    Allowance, Epoch, Feature, Grants, Issuer, Key, Limit, PlanRef, Problems, Read, Reader, Resolution, Scope,
-    StrategyKind, choice, document,
+    Allowance, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader, Resolution,
+    Scope, StrategyKind, choice, document,
 };
 
 document! {
@@ -28,6 +29,8 @@ document! {
         features: BTreeMap<Key, Feature> = BTreeMap::new(),
         /// Limits by key.
         limits: BTreeMap<Key, Limit> = BTreeMap::new(),
+        /// Metrics of usage by key.
+        metrics: BTreeMap<Key, Metric> = BTreeMap::new(),
         /// Plan versions, such as `pro@2`. Immutable: a change is a new version.
         plans: BTreeMap<PlanRef, Plan> = BTreeMap::new(),
         /// Add-ons by key: their features are granted, their limits are added to the plan's.
@@ -159,6 +162,17 @@ impl Catalog {
             }
         });
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
+        r.at("metrics", |r| {
+            r.at_most(self.metrics.len(), MAX_METRICS);
+            for (key, metric) in &self.metrics {
+                let quota = |limit: &Key| self.limits.get(limit).is_some_and(|limit| limit.kind == Kind::Quota);
+                if let Some(limit) = metric.limit.as_ref().filter(|limit| !quota(limit)) {
+                    r.at(key.as_str(), |r| {
+                        r.at("limit", |r| r.problem(format!("`{limit}`"), "a quota of the catalog's `limits`"))
+                    });
+                }
+            }
+        });
         r.at("plans", |r| {
             r.at_most(self.plans.len(), MAX_PLANS);
             for (key, plan) in &self.plans {

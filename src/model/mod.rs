@@ -14,6 +14,7 @@ mod feature;
 mod ids;
 mod issuer;
 mod limit;
+mod metric;
 pub mod period;
 mod public_key;
 mod resolution;
@@ -28,6 +29,7 @@ pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
 pub use issuer::{Issuer, IssuerKey, Speaks};
 pub(crate) use limit::parse_quantity;
 pub use limit::{Allowance, Kind, Limit, Mode, OnError, Overage, Quantity};
+pub use metric::{Aggregation, Metric};
 pub use public_key::{Algorithm, KeySet, Material, PublicKey};
 pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,

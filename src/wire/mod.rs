@@ -5,9 +5,11 @@
 mod body;
 mod headers;
 mod seed;
+mod usage;
 mod view;
 
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
 pub use seed::publication;
+pub use usage::{DayView, MetricView, ReceiptView, UsageView, parse_events};
 pub use view::{CredentialView, DecisionView, ErrorView, api_key_record, error_body, problem_body, transcript};

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::charge;
 use super::config::Config;
 use super::reply::{self, Failure};
-use super::{edge, isolate};
+use super::{edge, isolate, usage};
 use crate::gate::{Decision, Need, Step};
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
@@ -31,9 +31,10 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         "/_gate/healthz" if reads => None,
         UI if reads && !config.assets.is_undefined() => None,
         KEYS | "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
-        "/_gate/v1/decide" if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
-        "/_gate/v1/decide" if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
-        "/_gate/v1/decide" => None,
+        DECIDE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
+        USAGE if !matches!(call.method(), "GET" | "POST") => Some(Failure::GET_AND_POST.respond(call)),
+        DECIDE | USAGE if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
+        DECIDE | USAGE => None,
         _ => Some(Failure::NOT_FOUND.respond(call)),
     }
 }
@@ -43,10 +44,16 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     match call.path() {
         "/_gate/healthz" => health(&call, config).await,
         UI => page(&call, config).await,
+        USAGE if call.method() == "GET" => usage::report(&call, config).await,
+        USAGE => usage::receive(&call, config).await,
         _ => decide(&call, config).await,
     }
 }
 
+/// Questions.
+const DECIDE: &str = "/_gate/v1/decide";
+/// Events of usage, and reports.
+const USAGE: &str = "/_gate/v1/usage";
 /// The public key of assertions, for origins.
 const KEYS: &str = "/_gate/jwks.json";
 /// The playground, where there is one.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::Date;
+use js_sys::{Date, Promise};
 use rustc_hash::FxHashMap;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -14,7 +14,7 @@ use super::edge;
 use super::isolate::with_gate;
 use super::task;
 use crate::gate::{Contact, Decision, Pending};
-use crate::ledger::Outcome;
+use crate::ledger::{Order, Outcome};
 use crate::model::{TenantId, UnixMillis};
 
 /// Milliseconds before the end of leases at which their ledger hears what became of them.
@@ -35,12 +35,14 @@ fn now() -> UnixMillis {
 
 /// Takes the charges from the tenant's ledger and ends the decision.
 pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge::Context, at: UnixMillis) -> Decision {
-    let body = with_gate(|gate| serde_json::to_string(&gate.order(&pending)));
     let root = pending.ledger().cloned();
-    let answer = match (&root, body) {
-        (Some(root), Ok(body)) => send(root, &body, config, context).await,
-        (None, _) => Err(String::from("no tenant")),
-        (_, Err(error)) => Err(error.to_string()),
+    let asked = match &root {
+        Some(root) => with_gate(|gate| ask(root, &gate.order(&pending), config, context)),
+        None => Err(String::from("no tenant")),
+    };
+    let answer = match asked {
+        Ok(promise) => outcome(promise).await,
+        Err(reason) => Err(reason),
     };
     if let Err(reason) = &answer {
         console::error_1(&format!("ledger: {reason}").into());
@@ -56,19 +58,46 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     decision
 }
 
-/// The ledger's outcome; `None` where it has too much to do.
-async fn send(
+/// Asks a ledger; what it answers is for [`outcome`].
+pub(super) fn ask(
     root: &TenantId,
-    body: &str,
+    order: &Order<'_>,
     config: &Config,
     context: &edge::Context,
-) -> Result<Option<Outcome>, String> {
+) -> Result<Promise, String> {
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
-    let answer = JsFuture::from(edge::order(&config.ledger, root.as_str(), body, context)).await;
-    let Some(text) = answer.map_err(|error| format!("{error:?}"))?.as_string() else { return Ok(None) };
+    let body = serde_json::to_string(order).map_err(|error| error.to_string())?;
+    Ok(edge::order(&config.ledger, root.as_str(), &body, context))
+}
+
+/// The ledger's outcome; `None` where it has too much to do.
+pub(super) async fn outcome(answer: Promise) -> Result<Option<Outcome>, String> {
+    let answer = JsFuture::from(answer).await.map_err(|error| format!("{error:?}"))?;
+    let Some(text) = answer.as_string() else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
+}
+
+/// Has a ledger told that what was in flight has ended, when `ended` is settled; behind the request.
+pub(super) fn release(decision: &Decision, ended: Option<Promise>, config: &Rc<Config>, context: &edge::Context) {
+    let Some((root, name)) = decision.hold_name() else { return };
+    let (root, config, own) = (root.clone(), Rc::clone(config), context.clone());
+    context.wait_until(&task::promise(async move {
+        if let Some(ended) = ended {
+            let _ = JsFuture::from(ended).await;
+        }
+        let order = Order { settle: Some(&name), ..Order::default() };
+        let told = match ask(&root, &order, &config, &own) {
+            Ok(promise) => outcome(promise).await,
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = told {
+            // Its slots end by themselves.
+            console::error_1(&format!("ledger: {reason}").into());
+        }
+        JsValue::UNDEFINED
+    }));
 }
 
 /// Says to a ledger what a contact has to say.
@@ -81,10 +110,9 @@ pub(super) async fn talk(
     if contact.is_empty() {
         return Ok(());
     }
-    let body = with_gate(|gate| serde_json::to_string(&gate.words(root, &contact)));
-    let answer = match body {
-        Ok(body) => send(root, &body, config, context).await,
-        Err(error) => Err(error.to_string()),
+    let answer = match with_gate(|gate| ask(root, &gate.words(root, &contact), config, context)) {
+        Ok(promise) => outcome(promise).await,
+        Err(reason) => Err(reason),
     };
     let outcome = answer.as_ref().ok().and_then(Option::as_ref);
     with_gate(|gate| gate.heard(&contact, outcome, now()));

@@ -38,6 +38,8 @@ pub(super) struct Config {
     pub(super) environment: Environment,
     /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs what the origin is told.
     pub(super) assertions: Option<Assertions>,
+    /// Whether `USAGE_QUEUE` or `USAGE_DB` is told of every event of usage.
+    pub(super) tells_usage: bool,
     /// All of it, for secrets that the catalog refers to by name.
     env: JsValue,
 }
@@ -79,6 +81,7 @@ impl Config {
             region: text("REGION"),
             environment,
             assertions: text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience)),
+            tells_usage: !binding("USAGE_QUEUE").is_undefined() || !binding("USAGE_DB").is_undefined(),
             env: env.clone(),
         }
     }

@@ -65,9 +65,10 @@ const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
  * whatever spelling an origin may read. `cookie`: where tokens are hidden,
- * the name of the cookie that may hold one, or empty.
+ * the name of the cookie that may hold one, or empty. `held`: something is held while the response lasts; then its property
+ * `ended` is a Promise of its end.
  */
-export async function forward(request, upstream, url, removed, cookie, added, marks) {
+export async function forward(request, upstream, url, removed, cookie, added, marks, held) {
   const headers = new Headers(request.headers);
   const hidden = new Set([...REROUTING, ...removed.map(plain)]);
   for (const name of [...headers.keys()]) {
@@ -83,7 +84,9 @@ export async function forward(request, upstream, url, removed, cookie, added, ma
   const init = { method: request.method, headers, body: bare ? null : request.body, redirect: "manual", cache: "no-store" };
   const response = await (upstream ?? globalThis).fetch(new Request(url, init));
   if (response.webSocket) return response;
-  const marked = new Response(response.body, response);
+  const through = held && response.body ? new IdentityTransformStream() : null;
+  const marked = new Response(through ? through.readable : response.body, response);
+  if (through) marked.ended = response.body.pipeTo(through.writable).catch(() => {});
   for (const [name, value] of pairs(marks)) {
     if (name === "vary") marked.headers.append(name, value);
     else marked.headers.set(name, value);
@@ -203,88 +206,3 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A name that nobody else has. */
 export const unique = () => crypto.randomUUID();
-
-/** Opens a ledger's tables and reads them: `[counters, leases]`, each `[[name, text], …]`, as JSON. */
-export function openBook(state) {
-  const { sql } = state.storage;
-  // Two generations of event ids: the older one is emptied as a whole, which costs no row each.
-  for (const table of ["events_0", "events_1"]) sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (id TEXT PRIMARY KEY, print TEXT NOT NULL) WITHOUT ROWID`);
-  sql.exec("CREATE TABLE IF NOT EXISTS generation (current INTEGER NOT NULL)");
-  const read = (table, column) => {
-    sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (name TEXT PRIMARY KEY, ${column} TEXT NOT NULL) WITHOUT ROWID`);
-    return sql.exec(`SELECT name, ${column} FROM ${table}`).raw().toArray();
-  };
-  return JSON.stringify([read("counters", "counter"), read("leases", "lease")]);
-}
-
-/** Of these event ids, a JSON array, those that are known in this generation or the one before: `{id: print}` as JSON. */
-export function knownEvents(state, ids, generation) {
-  const { sql } = state.storage;
-  const last = sql.exec("SELECT current FROM generation").raw().toArray()[0]?.[0];
-  if (last !== generation) {
-    state.storage.transactionSync(() => {
-      if (last !== generation - 1) sql.exec(`DELETE FROM events_${(generation + 1) % 2}`);
-      sql.exec(`DELETE FROM events_${generation % 2}`);
-      sql.exec("DELETE FROM generation");
-      sql.exec("INSERT INTO generation (current) VALUES (?)", generation);
-    });
-  }
-  const of = (table) => sql.exec(`SELECT id, print FROM ${table} WHERE id IN (SELECT value FROM json_each(?))`, ids).raw().toArray();
-  return JSON.stringify(Object.fromEntries([...of("events_0"), ...of("events_1")]));
-}
-
-/**
- * Writes counters and leases, objects of JSON texts by name, deletes leases whose text is null, and notes events, an object
- * of prints by id: all of it or nothing.
- */
-export function saveBook(state, counters, leases, events, generation) {
-  const { sql } = state.storage;
-  state.storage.transactionSync(() => {
-    const write = (table, column, texts) => sql.exec(
-      `INSERT INTO ${table} (name, ${column}) SELECT key, value FROM json_each(?) WHERE value IS NOT NULL
-       ON CONFLICT (name) DO UPDATE SET ${column} = excluded.${column}`,
-      texts,
-    );
-    write("counters", "counter", counters);
-    if (leases !== "{}") {
-      write("leases", "lease", leases);
-      sql.exec("DELETE FROM leases WHERE name IN (SELECT key FROM json_each(?) WHERE value IS NULL)", leases);
-    }
-    if (events !== "{}") sql.exec(`INSERT INTO events_${generation % 2} (id, print) SELECT key, value FROM json_each(?)`, events);
-  });
-}
-
-/**
- * Serves a ledger: messages that arrive together are handed to `commit` as one text. `commit` takes orders, one a line, and
- * returns their answers, one a line; where it throws, or traps, the whole group fails.
- *
- * Every request waits for a timer of its own, and whoever wakes first commits for all: a request that waited for another
- * one's timer would hang when that one is cut off, and the runtime then ends the whole object.
- */
-export function serveLedger(commit, maxBytes, maxWaiting) {
-  let waiting = [];
-  let orders = 0;
-  const turn = () => {
-    const group = waiting;
-    [waiting, orders] = [[], 0];
-    try {
-      const answers = commit(group.map(({ message }) => message).join("\n")).split("\n");
-      for (const one of group) one.answer = answers.splice(0, one.count).join("\n");
-    } catch (error) {
-      for (const one of group) one.error = error;
-    }
-  };
-  return async (request) => {
-    const message = await text(request, maxBytes);
-    if (message === null) return new Response(null, { status: 413 });
-    const count = message.split("\n").length;
-    if (orders + count > maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
-    const own = { message, count, answer: null, error: null };
-    waiting.push(own);
-    orders += count;
-    await sleep(0);
-    if (waiting.includes(own)) turn();
-    if (own.error) throw own.error;
-    return new Response(own.answer);
-  };
-}

@@ -16,6 +16,7 @@ extern "C" {
         cookie: Option<&str>,
         added: &str,
         marks: &str,
+        held: bool,
     ) -> Promise;
     #[wasm_bindgen(js_name = fetchKeys)]
     pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
@@ -25,18 +26,26 @@ extern "C" {
     pub fn order(namespace: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
+}
+
+#[wasm_bindgen(module = "/src/worker/ledger.js")]
+extern "C" {
     #[wasm_bindgen(catch, js_name = openBook)]
     pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = saveBook)]
-    pub fn save_book(
-        state: &JsValue,
-        counters: &str,
-        leases: &str,
-        events: &str,
-        generation: u32,
-    ) -> Result<(), JsValue>;
-    #[wasm_bindgen(catch, js_name = knownEvents)]
-    pub fn known_events(state: &JsValue, ids: &str, generation: u32) -> Result<String, JsValue>;
+    pub fn save_book(state: &JsValue, changes: &str, written: &str, deleted: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn remembered(state: &JsValue, kind: &str, names: &str, generation: u32) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn stored(state: &JsValue, table: &str, names: &str) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = storedBelow)]
+    pub fn stored_below(state: &JsValue, names: &str) -> Result<String, JsValue>;
+    #[wasm_bindgen(js_name = wakeOutbox)]
+    pub fn wake_outbox(state: &JsValue) -> Promise;
+    #[wasm_bindgen(catch, js_name = reviveOutbox)]
+    pub fn revive_outbox(state: &JsValue) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = emptyOutbox)]
+    pub fn empty_outbox(state: &JsValue, env: &JsValue, batch: u32) -> Promise;
     #[wasm_bindgen(js_name = serveLedger)]
     pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Array, Date, Promise};
+use js_sys::{Array, Date, Promise, Reflect};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -105,6 +105,9 @@ pub(super) fn unavailable(now: UnixMillis) -> Decision {
 }
 
 async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsValue {
+    if !decision.allowed() {
+        charge::release(&decision, None, config, &call.context);
+    }
     if !decision.allowed() || !config.has_upstream() || call.explain {
         let response = reply::decision(call, &decision);
         after(call, config, decision);
@@ -115,6 +118,8 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
         console::error_2(&"upstream failed".into(), &error);
         Failure::UPSTREAM.respond(call).into()
     });
+    let ended = Reflect::get(&response, &"ended".into()).ok().and_then(|ended| ended.dyn_into().ok());
+    charge::release(&decision, ended, config, &call.context);
     after(call, config, decision);
     response
 }
@@ -153,7 +158,8 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{origin}{path}{mark}{query}");
     let removed: Array = removed.into_iter().collect();
-    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks)
+    let held = decision.hold.is_some();
+    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, held)
 }
 
 /// The query without a parameter; what remains stays as it was written.

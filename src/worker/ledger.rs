@@ -1,38 +1,46 @@
 //! The Durable Object that counts for one family of tenants.
 //!
-//! Orders that arrive together are decided in memory, written in one statement, and answered after it: the runtime
+//! Orders that arrive together are decided in memory, written in one transaction, and answered after it: the runtime
 //! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
-//! at construction and after a failed write.
+//! at construction and after a failed write. Usage is not kept in memory: a group reads the buckets that it adds to.
 
 use std::collections::BTreeMap;
 
-use js_sys::{Date, Function};
+use js_sys::{Date, Function, Promise};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Changes, Counter, Lease, Order};
+use crate::ledger::{Book, Changes, Counter, Held, Lease, Order, Tally};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, ONCE_MS};
+use crate::model::bounds::{EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, ONCE_MS};
 
 /// One family's ledger.
 #[wasm_bindgen]
-pub struct TenantLedger(Function);
+pub struct TenantLedger {
+    serve: Function,
+    state: JsValue,
+    env: JsValue,
+}
 
 #[wasm_bindgen]
 impl TenantLedger {
-    /// Opens the ledger and reads its counters.
+    /// Opens the ledger and reads what it keeps in memory.
     ///
     /// # Errors
     /// Where `SQLite` cannot be read; the runtime then builds the object anew.
     #[wasm_bindgen(constructor)]
-    pub fn new(state: JsValue, _env: JsValue) -> Result<TenantLedger, JsValue> {
+    pub fn new(state: JsValue, env: JsValue) -> Result<TenantLedger, JsValue> {
         let mut book = read_book(&state)?;
+        edge::revive_outbox(&state)?;
+        let own = state.clone();
         let commit = Closure::<dyn FnMut(String) -> Result<String, JsValue>>::new(move |orders: String| {
-            commit(&state, &mut book, &orders)
+            commit(&own, &mut book, &orders)
         });
-        Ok(Self(edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE)))
+        let serve = edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE);
+        Ok(Self { serve, state, env })
     }
 
     /// Takes [`Order`]s as JSON, one a line; answers [`crate::ledger::Outcome`]s as JSON, one a line, in a Promise.
@@ -40,7 +48,12 @@ impl TenantLedger {
     /// # Errors
     /// Never by itself; a trap is the Promise's rejection.
     pub fn fetch(&self, request: &JsValue) -> Result<JsValue, JsValue> {
-        self.0.call1(&JsValue::UNDEFINED, request)
+        self.serve.call1(&JsValue::UNDEFINED, request)
+    }
+
+    /// Hands events of usage on.
+    pub fn alarm(&self) -> Promise {
+        edge::empty_outbox(&self.state, &self.env, MAX_OUTBOX_BATCH)
     }
 }
 
@@ -48,10 +61,10 @@ impl TenantLedger {
 /// read has an empty answer.
 fn commit(state: &JsValue, book: &mut Book, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
-    let generation = u32::try_from(now.get() / ONCE_MS).unwrap_or(u32::MAX);
     let orders: Vec<Option<Order<'_>>> = texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
-    let mut known = known(state, &orders, generation)?;
-    let mut events = Map::new();
+    let mut keys = Remembered::read(state, "keys", &orders, now)?;
+    let mut events = Remembered::read(state, "events", &orders, now)?;
+    read_usage(state, book, &orders)?;
     let mut answers = Vec::with_capacity(orders.len());
     for order in &orders {
         let Some(order) = order else {
@@ -59,68 +72,171 @@ fn commit(state: &JsValue, book: &mut Book, texts: &str) -> Result<String, JsVal
             continue;
         };
         super::fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
-        let before = order.once.and_then(|once| known.get(once.id)).map(String::as_str);
+        let memory = if order.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
+        let before = order.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
         let outcome = book.answer_once(order, before, now);
         if let (Some(once), true) = (order.once, outcome.is_news(order)) {
-            known.insert(once.id.to_owned(), once.print.to_owned());
-            events.insert(once.id.to_owned(), once.print.into());
+            memory.note(once.id, once.print);
         }
         // An outcome holds numbers and booleans: it always has a JSON form.
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
     }
     let changes = book.take_changes();
-    if changes != Changes::default() || !events.is_empty() {
-        let events = Value::from(events).to_string();
-        if let Err(error) =
-            edge::save_book(state, &counters(book, &changes), &leases(book, &changes), &events, generation)
-        {
-            console::error_2(&"ledger: not written".into(), &error);
-            // What could not be written did not happen.
-            *book = read_book(state)?;
-            return Err(error);
-        }
+    let mut page = Page::of(book, changes);
+    keys.write(&mut page);
+    events.write(&mut page);
+    book.forget_usage();
+    if let Err(error) = page.save(state) {
+        console::error_2(&"ledger: not written".into(), &error);
+        // What could not be written did not happen.
+        *book = read_book(state)?;
+        return Err(error);
     }
     Ok(answers.join("\n"))
 }
 
-/// Digests of events that were told before, by their ids.
-fn known(state: &JsValue, orders: &[Option<Order<'_>>], generation: u32) -> Result<BTreeMap<String, String>, JsValue> {
-    let ids: Vec<&str> = orders.iter().flatten().filter_map(|order| order.once.map(|once| once.id)).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
+/// Names that are remembered for a while: in generations, of which this one and the last are looked at.
+struct Remembered {
+    kind: &'static str,
+    generation: u32,
+    known: BTreeMap<String, String>,
+    noted: Map<String, Value>,
+}
+
+impl Remembered {
+    /// Of what orders must count once, what is known.
+    fn read(
+        state: &JsValue,
+        kind: &'static str,
+        orders: &[Option<Order<'_>>],
+        now: UnixMillis,
+    ) -> Result<Self, JsValue> {
+        let event = kind == "events";
+        let span_ms = if event { EVENT_ONCE_MS } else { ONCE_MS };
+        let generation = u32::try_from(now.get() / span_ms).unwrap_or(u32::MAX);
+        let once = orders.iter().flatten().filter_map(|order| order.once).filter(|once| once.event == event);
+        let names: Vec<&str> = once.map(|once| once.id).collect();
+        let known = if names.is_empty() {
+            BTreeMap::new()
+        } else {
+            parsed(&edge::remembered(state, kind, &Value::from(names).to_string(), generation)?)?
+        };
+        Ok(Self { kind, generation, known, noted: Map::new() })
     }
-    let known = edge::known_events(state, &Value::from(ids).to_string(), generation)?;
-    Ok(serde_json::from_str(&known).map_err(|error| error.to_string())?)
+
+    fn note(&mut self, id: &str, print: &str) {
+        self.known.insert(id.to_owned(), print.to_owned());
+        self.noted.insert(id.to_owned(), print.into());
+    }
+
+    fn write(self, page: &mut Page) {
+        page.table(&format!("{}_{}", self.kind, self.generation % 2), self.noted);
+    }
 }
 
-/// An object of counters by name, each as JSON text.
-fn counters(book: &Book, changes: &Changes) -> String {
-    let texts = changes.counters.iter().filter_map(|name| {
-        let text = serde_json::to_string(&book.get(name)?).ok()?;
-        Some((name.to_string(), Value::from(text)))
-    });
-    Value::from(texts.collect::<Map<String, Value>>()).to_string()
+/// Puts in the buckets of usage that orders add to, or ask for.
+fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>]) -> Result<(), JsValue> {
+    let entries = || orders.iter().flatten().flat_map(|order| &order.usage);
+    let asked: Vec<&str> = orders.iter().flatten().flat_map(|order| &order.report).map(AsRef::as_ref).collect();
+    let mut tallies: BTreeMap<String, String> = BTreeMap::new();
+    if entries().next().is_some() {
+        let mut buckets: Vec<&str> = entries().map(|entry| entry.bucket.as_ref()).collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        tallies = parsed(&edge::stored(state, "tallies", &Value::from(buckets).to_string())?)?;
+        let distinct: Vec<String> = entries().filter_map(crate::ledger::Entry::distinct_name).collect();
+        if !distinct.is_empty() {
+            let known = edge::stored(state, "distinct_values", &Value::from(distinct).to_string())?;
+            for name in parsed::<BTreeMap<String, String>>(&known)?.into_keys() {
+                book.put_distinct(name);
+            }
+        }
+    }
+    if !asked.is_empty() {
+        tallies
+            .extend(parsed::<BTreeMap<String, String>>(&edge::stored_below(state, &Value::from(asked).to_string())?)?);
+    }
+    for (bucket, text) in tallies {
+        let tally: Tally = parsed(&text)?;
+        book.put_tally(&bucket, tally);
+    }
+    Ok(())
 }
 
-/// An object of leases by name, each as JSON text; null for one that has ended.
-fn leases(book: &Book, changes: &Changes) -> String {
-    let text = |lease: &Lease| serde_json::to_string(lease).ok();
-    let texts = changes.leases.iter().map(|name| (name.to_string(), book.lease(name).and_then(text).into()));
-    Value::from(texts.collect::<Map<String, Value>>()).to_string()
+/// What is written together.
+#[derive(Default)]
+struct Page {
+    changes: Map<String, Value>,
+    written: Vec<String>,
+    deleted: Vec<String>,
+}
+
+impl Page {
+    fn of(book: &Book, changes: Changes) -> Self {
+        let mut page = Self::default();
+        let texts = |names: &std::collections::BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
+            names.iter().map(|name| (name.to_string(), text(name).into())).collect::<Map<String, Value>>()
+        };
+        page.table("counters", texts(&changes.counters, &|name| serde_json::to_string(book.get(name)?).ok()));
+        page.table("leases", texts(&changes.leases, &|name| serde_json::to_string(book.lease(name)?).ok()));
+        page.table("holds", texts(&changes.holds, &|name| serde_json::to_string(book.hold(name)?).ok()));
+        page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
+        page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
+        if !changes.events.is_empty() {
+            page.changes.insert(String::from("outbox"), changes.events.into());
+            page.written.push(String::from("outbox"));
+        }
+        page
+    }
+
+    /// Texts by name; null where the name is to be deleted.
+    fn table(&mut self, table: &str, texts: Map<String, Value>) {
+        if texts.values().any(|text| !text.is_null()) {
+            self.written.push(table.to_owned());
+        }
+        if texts.values().any(Value::is_null) {
+            self.deleted.push(table.to_owned());
+        }
+        if !texts.is_empty() {
+            self.changes.insert(table.to_owned(), texts.into());
+        }
+    }
+
+    fn save(self, state: &JsValue) -> Result<(), JsValue> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let tells = self.changes.contains_key("outbox");
+        let changes = Value::from(self.changes).to_string();
+        edge::save_book(state, &changes, &self.written.join(" "), &self.deleted.join(" "))?;
+        if tells {
+            // The output gate waits for the alarm as for the write.
+            let _ = edge::wake_outbox(state);
+        }
+        Ok(())
+    }
 }
 
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     type Rows = Vec<(String, String)>;
-    let (counters, leases): (Rows, Rows) =
-        serde_json::from_str(&edge::open_book(state)?).map_err(|error| error.to_string())?;
+    let (counters, leases, holds): (Rows, Rows, Rows) = parsed(&edge::open_book(state)?)?;
     let mut book = Book::journaled();
     for (name, text) in leases {
-        let lease = serde_json::from_str(&text).map_err(|error| format!("lease `{name}`: {error}"))?;
+        let lease: Lease = parsed(&text)?;
         book.put_lease(&name, lease);
     }
+    for (name, text) in holds {
+        let held: Held = parsed(&text)?;
+        book.put_hold(&name, held);
+    }
     for (name, text) in counters {
-        let counter: Counter = serde_json::from_str(&text).map_err(|error| format!("counter `{name}`: {error}"))?;
+        let counter: Counter = parsed(&text)?;
         book.put(&name, counter);
     }
     Ok(book)
+}
+
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, JsValue> {
+    // What was written by this code is read by it; whoever finds something else should see what.
+    serde_json::from_str(text).map_err(|error| format!("the ledger has `{text}`: {error}").into())
 }

@@ -15,6 +15,7 @@ mod keys;
 mod ledger;
 mod reply;
 mod task;
+mod usage;
 
 use wasm_bindgen::prelude::*;
 

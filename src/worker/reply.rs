@@ -1,6 +1,7 @@
 //! Decisions and errors as HTTP responses.
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use web_sys::Response;
 
 use super::call::Call;
@@ -70,6 +71,12 @@ impl Failure {
     };
     pub(super) const POST_ONLY: Self =
         Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes POST", header: "allow: POST" };
+    pub(super) const GET_AND_POST: Self = Self {
+        status: 405,
+        code: "METHOD_NOT_ALLOWED",
+        message: "this endpoint takes GET and POST",
+        header: "allow: GET, POST",
+    };
     pub(super) const UNAUTHENTICATED: Self = Self {
         status: 401,
         code: Code::Unauthenticated.as_str(),
@@ -82,8 +89,27 @@ impl Failure {
     pub(super) const UPSTREAM: Self =
         Self { status: 502, code: "UPSTREAM_UNAVAILABLE", message: "the origin could not be reached", header: "" };
 
+    pub(super) const EVENT_CONFLICT: Self = Self {
+        status: 409,
+        code: "EVENT_CONFLICT",
+        message: "events of these places were told before and said something else then; the others are counted",
+        header: "",
+    };
+    pub(super) const USAGE_UNHEARD: Self = Self {
+        status: 503,
+        code: Code::LedgerUnavailable.as_str(),
+        message: "not all of it reached its ledger: try again with the same events, each counts once",
+        header: "retry-after: 1",
+    };
+    pub(super) const USAGE_UNKNOWN: Self =
+        Self { status: 404, code: "USAGE_NOT_FOUND", message: "no such tenant, or no such metric", header: "" };
+
     pub(super) fn respond(&self, call: &Call) -> Response {
-        let view = ErrorView { code: self.code, message: self.message, details: json!({}) };
+        self.respond_with(call, json!({}))
+    }
+
+    pub(super) fn respond_with(&self, call: &Call, details: Value) -> Response {
+        let view = ErrorView { code: self.code, message: self.message, details };
         error(call, &view, self.status, None, self.header)
     }
 }
@@ -96,6 +122,16 @@ pub(super) fn invalid(call: &Call, problems: &Problems) -> Response {
         details: json!({ "problems": problems }),
     };
     error(call, &view, 400, None, "")
+}
+
+/// A refusal of the gate's own endpoints that a decision stands for.
+pub(super) fn unavailable(call: &Call, decision: &Decision) -> Response {
+    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
+}
+
+/// What serializes without fail: text and numbers.
+pub(super) fn view(view: &impl Serialize) -> Response {
+    document(200, &serde_json::to_string(view).unwrap_or_default())
 }
 
 /// A JSON document.

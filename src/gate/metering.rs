@@ -1,0 +1,257 @@
+//! Metering: an event of usage, as its ledger has to hear it.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::pipeline::Gate;
+use super::plans::Plans;
+use super::run::{Halt, Run};
+use super::snapshots::{Found, Need};
+use crate::ledger::{Charge, Entry, Meter, Once, Op, Order};
+use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_LATE_MS};
+use crate::model::period::{Period, bounds};
+use crate::model::{Aggregation, Key, Metric, Problem, Tenant, TenantId, UnixMillis, parse_quantity};
+
+/// An event of usage (CloudEvents 1.0).
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsageEvent {
+    /// Its name among those of its source: the same event always has the same.
+    pub id: String,
+    /// Where it comes from.
+    pub source: String,
+    /// What it is: `type`.
+    pub kind: String,
+    /// Whose it is: `subject`.
+    pub tenant: TenantId,
+    /// When it happened; `None`: when it is told.
+    pub time: Option<UnixMillis>,
+    /// What it says.
+    pub data: Value,
+}
+
+/// An event, and what is to be said to a ledger about it.
+#[derive(Debug)]
+pub struct Metered {
+    root: TenantId,
+    once: (String, String),
+    charges: Vec<(String, Meter, u64)>,
+    entries: Vec<Entry<'static>>,
+    event: String,
+}
+
+/// How far the metering of an event has come.
+#[derive(Debug)]
+pub enum Metering {
+    /// This is to be said.
+    Ready(Metered),
+    /// Fetch this, put it in, and ask again.
+    Fetch(Need),
+    /// It cannot be counted.
+    Refused(Problem),
+}
+
+/// A stretch of time of a metric, and what its bucket is called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsagePeriod {
+    /// The metric.
+    pub metric: Key,
+    /// Its definition.
+    pub definition: Metric,
+    /// The bucket of the whole period; those of its days stand below it.
+    pub bucket: String,
+    /// Start, inclusive.
+    pub starts_at: UnixMillis,
+    /// End, exclusive.
+    pub ends_at: UnixMillis,
+}
+
+impl Gate {
+    /// Says what a ledger is to be told of an event. `tell`: whether somebody is told of every single event.
+    ///
+    /// A tenant's status does not matter: what it has used, it has used.
+    pub fn meter(&mut self, event: &UsageEvent, tell: bool, now: UnixMillis) -> Metering {
+        let (plans, found) = match self.known(&event.tenant, now) {
+            Ok(known) => known,
+            Err(Halt::Fetch(need)) => return Metering::Fetch(need),
+            Err(Halt::Deny(_)) => return Metering::Refused(problem("subject", "no such tenant", "the id of a tenant")),
+        };
+        count(event, tell, &plans, &found, now).map_or_else(Metering::Refused, Metering::Ready)
+    }
+
+    /// The periods of a tenant's metrics at `at`, for reports of usage; `None` if there is no such tenant. `metric`: only this.
+    ///
+    /// # Errors
+    /// What has to be fetched first.
+    pub fn usage_periods(
+        &mut self,
+        tenant: &TenantId,
+        metric: Option<&str>,
+        at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<Option<(TenantId, Vec<UsagePeriod>)>, Need> {
+        let (plans, found) = match self.known(tenant, now) {
+            Ok(known) => known,
+            Err(Halt::Fetch(need)) => return Err(need),
+            Err(Halt::Deny(_)) => return Ok(None),
+        };
+        let own = found.tenant.tenant();
+        let metrics =
+            plans.catalog().metrics.iter().filter(|(key, _)| metric.is_none_or(|wanted| key.as_str() == wanted));
+        let periods = metrics.map(|(key, definition)| {
+            let (starts_at, ends_at) = bounds(definition.period, own.billing_anchor, at);
+            let bucket = bucket(own, key, definition.period, at);
+            UsagePeriod { metric: key.clone(), definition: definition.clone(), bucket, starts_at, ends_at }
+        });
+        Ok(Some((found.tenant.root().clone(), periods.collect())))
+    }
+
+    fn known(&mut self, tenant: &TenantId, now: UnixMillis) -> Result<(Arc<Plans>, Found), Halt> {
+        let mut run = Run::silent(now);
+        let known = self.snapshots.plans(now, &mut run.refresh).map_err(Halt::from).and_then(|plans| {
+            let found = self.lookup(&mut run, &plans, tenant)?;
+            Ok((plans, found))
+        });
+        // What grows old is fetched behind the next decision.
+        self.unserved.append(&mut run.refresh);
+        known
+    }
+}
+
+impl Metered {
+    /// The tenant whose ledger counts.
+    pub const fn root(&self) -> &TenantId {
+        &self.root
+    }
+
+    /// What that ledger is told.
+    pub fn order(&self) -> Order<'_> {
+        Order {
+            charges: self
+                .charges
+                .iter()
+                .map(|(counter, meter, units)| Charge { counter, meter: *meter, op: Op::Settle(*units), shadow: false })
+                .collect(),
+            once: Some(Once { id: &self.once.0, print: &self.once.1, event: true }),
+            usage: self.entries.clone(),
+            event: (!self.event.is_empty()).then(|| self.event.as_str().into()),
+            ..Order::default()
+        }
+    }
+}
+
+fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: UnixMillis) -> Result<Metered, Problem> {
+    let at = event.time.unwrap_or(now);
+    if at.since(now) > MAX_EVENT_AHEAD_MS || now.since(at) > MAX_EVENT_LATE_MS {
+        let expected = format!(
+            "at most {} days ago, and at most {} minutes ahead",
+            MAX_EVENT_LATE_MS / 86_400_000,
+            MAX_EVENT_AHEAD_MS / 60_000
+        );
+        return Err(problem("time", at.to_string(), expected));
+    }
+    let mut metrics = plans.catalog().metrics.iter().filter(|(_, metric)| metric.event == event.kind).peekable();
+    if metrics.peek().is_none() {
+        return Err(problem("type", format!("`{}`", event.kind), "a type that a metric of the catalog counts"));
+    }
+    let mut metered = Metered {
+        root: found.tenant.root().clone(),
+        once: identity(event),
+        charges: Vec::new(),
+        entries: Vec::new(),
+        event: String::new(),
+    };
+    let mut told = serde_json::Map::new();
+    for (key, metric) in metrics {
+        let (value, distinct) = value(event, metric)?;
+        told.insert(key.to_string(), distinct.as_ref().map_or_else(|| value.into(), |text| text.as_str().into()));
+        let distinct = distinct.as_deref().map(|text| digest(&[text], 12));
+        for tenant in found.tenant.line() {
+            let period = bucket(tenant, key, metric.period, at);
+            let day = format!("{period}/{}", day(at));
+            for bucket in [period, day] {
+                let distinct = distinct.clone().map(Into::into);
+                metered.entries.push(Entry { bucket: bucket.into(), at_ms: at.get(), value, distinct });
+            }
+        }
+        let limit = metric.limit.as_ref().and_then(|limit| plans.limit_id(limit.as_str()));
+        for budget in limit.iter().flat_map(|limit| found.tenant.budgets(*limit)) {
+            let units = if metric.aggregation == Aggregation::Count { 1 } else { value };
+            let counted = matches!(budget.meter, Meter::Quota { starts_ms, ends_ms, .. } if (starts_ms..ends_ms).contains(&at.get()));
+            match metered.charges.iter_mut().find(|(counter, _, _)| *counter == budget.counter) {
+                Some((_, _, sum)) if counted => *sum = sum.saturating_add(units),
+                None if counted => metered.charges.push((budget.counter.clone(), budget.meter, units)),
+                _ => {}
+            }
+        }
+    }
+    if tell {
+        metered.event = serde_json::json!({
+            "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind, "subject": event.tenant,
+            "time": at.to_string(), "data": event.data, "metrics": told,
+        })
+        .to_string();
+    }
+    Ok(metered)
+}
+
+/// The value of an event for a metric, and the text of it where different ones are counted.
+fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<String>), Problem> {
+    if metric.aggregation == Aggregation::Count {
+        return Ok((1, None));
+    }
+    let found = metric.value.split('.').try_fold(&event.data, |value, member| value.get(member));
+    match (found, metric.aggregation) {
+        (Some(Value::String(text)), Aggregation::Unique) => Ok((1, Some(text.clone()))),
+        (Some(value), Aggregation::Unique) if parse_quantity(value).is_some() => Ok((1, Some(value.to_string()))),
+        (Some(value), _) if parse_quantity(value).is_some() => Ok((parse_quantity(value).unwrap_or(0), None)),
+        (found, _) => {
+            let expected = if metric.aggregation == Aggregation::Unique {
+                "text, or a whole number"
+            } else {
+                "a whole number from 0"
+            };
+            let found = found.map_or_else(|| String::from("nothing"), |value| shorten(&value.to_string()));
+            Err(problem(&format!("data.{}", metric.value), found, expected))
+        }
+    }
+}
+
+/// The name of an event, for ever, and a digest of what it says.
+fn identity(event: &UsageEvent) -> (String, String) {
+    let name = digest(&[event.tenant.as_str(), &event.source, &event.id], 16);
+    let time = event.time.map_or_else(String::new, |time| time.get().to_string());
+    (name, digest(&[&event.kind, &time, &event.data.to_string()], 12))
+}
+
+/// So many bytes of a digest of texts, each told from the next.
+fn digest(texts: &[&str], bytes: usize) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hash.update(text);
+    }
+    URL_SAFE_NO_PAD.encode(hash.finalize().get(..bytes).unwrap_or_default())
+}
+
+/// The bucket of a metric of a tenant for the period that holds `at`.
+fn bucket(tenant: &Tenant, metric: &Key, period: Period, at: UnixMillis) -> String {
+    let (starts_at, _) = bounds(period, tenant.billing_anchor, at);
+    format!("{}/{metric}/{}", tenant.id, starts_at.get())
+}
+
+/// The day (UTC) of a time, as `2026-11-24`.
+fn day(at: UnixMillis) -> String {
+    at.to_string().chars().take(10).collect()
+}
+
+fn problem(path: &str, found: impl Into<String>, expected: impl Into<String>) -> Problem {
+    Problem { path: path.to_owned(), found: found.into(), expected: expected.into() }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,176 @@
+//! Usage: events as they arrive (CloudEvents 1.0, JSON format, structured or batch), reports as they are given.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::gate::{UsageEvent, UsagePeriod};
+use crate::ledger::Tally;
+use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_USAGE_BODY_BYTES};
+use crate::model::{Aggregation, Problems, Reader, TenantId, UnixMillis};
+
+/// Reads one event, or an array of them.
+///
+/// # Errors
+/// All problems, each with its JSON path; then nothing is to be counted.
+///
+/// # Examples
+/// ```
+/// use tenantgate::wire::parse_events;
+/// let events = parse_events(r#"{
+///     "specversion": "1.0", "id": "e-1", "source": "/api", "type": "llm.completion", "subject": "t_acme", "data": {"tokens": 812}
+/// }"#).unwrap();
+/// assert_eq!(events[0].data["tokens"], 812);
+/// assert_eq!(parse_events(r#"[{"specversion": "1.0", "id": ""}]"#).unwrap_err().0.len(), 4);
+/// ```
+pub fn parse_events(text: &str) -> Result<Vec<UsageEvent>, Problems> {
+    Reader::run(|r| {
+        let value = r.json(text, MAX_USAGE_BODY_BYTES)?;
+        let Value::Array(events) = &value else { return Some(vec![event(&value, r)?]) };
+        if events.is_empty() {
+            return r.refuse("no events", "one at least");
+        }
+        r.at_most(events.len(), MAX_EVENTS);
+        let events: Vec<_> =
+            events.iter().enumerate().map(|(index, value)| r.at_index(index, |r| event(value, r))).collect();
+        events.into_iter().collect()
+    })
+}
+
+fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
+    let Value::Object(members) = value else { return r.unexpected(value, "an event: an object (CloudEvents 1.0)") };
+    let version = required(members, "specversion", r, |text| (text == "1.0").then_some(()), "\"1.0\"");
+    let named = |text: &str| (!text.is_empty() && text.len() <= MAX_EVENT_NAME_BYTES).then(|| text.to_owned());
+    let name = format!("text of 1 to {MAX_EVENT_NAME_BYTES} bytes");
+    let id = required(members, "id", r, named, &name);
+    let source = required(members, "source", r, named, &name);
+    let kind = required(members, "type", r, named, &name);
+    let tenant = required(members, "subject", r, TenantId::parse, "the id of the tenant that used it");
+    let time = optional(members, "time", r, UnixMillis::parse, "a time (RFC 3339)");
+    let json = |kind: &str| kind.starts_with("application/json").then_some(());
+    let format = optional(members, "datacontenttype", r, json, "`application/json`");
+    for (name, value) in members {
+        // Extension attributes are named so (CloudEvents 1.0 §3.1); what they say is not ours.
+        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if !plain || name.len() > 20 && name != "datacontenttype" {
+            r.at(name, |r| r.unexpected::<()>(value, "an attribute of CloudEvents 1.0 in JSON"));
+        }
+    }
+    let data = match members.get("data") {
+        None => Some(Value::Object(Map::new())),
+        Some(Value::Object(data)) => Some(Value::Object(data.clone())),
+        Some(other) => r.at("data", |r| r.unexpected(other, "an object")),
+    };
+    let ((), (), time) = (version?, format?.unwrap_or(()), time?);
+    Some(UsageEvent { id: id?, source: source?, kind: kind?, tenant: tenant?, time, data: data? })
+}
+
+fn required<T>(
+    members: &Map<String, Value>,
+    name: &str,
+    r: &mut Reader,
+    read: impl FnOnce(&str) -> Option<T>,
+    expected: &str,
+) -> Option<T> {
+    let value = members.get(name).unwrap_or(&Value::Null);
+    r.at(name, |r| value.as_str().and_then(read).or_else(|| r.unexpected(value, expected)))
+}
+
+/// `None`: a problem. `Some(None)`: absent.
+fn optional<T>(
+    members: &Map<String, Value>,
+    name: &str,
+    r: &mut Reader,
+    read: impl FnOnce(&str) -> Option<T>,
+    expected: &str,
+) -> Option<Option<T>> {
+    if !members.contains_key(name) {
+        return Some(None);
+    }
+    required(members, name, r, read, expected).map(Some)
+}
+
+/// What became of events that were told.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReceiptView {
+    /// Events that were counted now.
+    pub accepted: usize,
+    /// Events that had been counted before.
+    pub duplicates: usize,
+}
+
+/// What a tenant has used.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UsageView<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// Its metrics, by key.
+    pub usage: Vec<MetricView<'a>>,
+}
+
+/// What a metric has come to.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MetricView<'a> {
+    /// The metric's key.
+    pub metric: &'a str,
+    /// How it is aggregated.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub aggregation: Aggregation,
+    /// What one unit is.
+    pub unit: Option<&'a str>,
+    /// Start of the period (RFC 3339), inclusive.
+    pub starts_at: String,
+    /// Its end, exclusive.
+    pub ends_at: String,
+    /// What the period has come to.
+    pub value: u64,
+    /// What its days (UTC) have come to, where something was used. Distinct values of days do not add up to the period's.
+    pub days: Vec<DayView>,
+}
+
+/// What a day has come to.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DayView {
+    /// The day, such as `2026-11-24`.
+    pub date: String,
+    /// What it has come to.
+    pub value: u64,
+}
+
+impl<'a> UsageView<'a> {
+    /// A report: periods, and what their ledger has in their buckets.
+    pub fn new(tenant: &'a str, periods: &'a [UsagePeriod], report: &BTreeMap<String, Tally>) -> Self {
+        let view = |period: &'a UsagePeriod| {
+            let of = |tally: &Tally| aggregate(tally, period.definition.aggregation);
+            let below = format!("{}/", period.bucket);
+            let days = report.iter().filter_map(|(bucket, tally)| {
+                Some(DayView { date: bucket.strip_prefix(&below)?.to_owned(), value: of(tally) })
+            });
+            MetricView {
+                metric: period.metric.as_str(),
+                aggregation: period.definition.aggregation,
+                unit: period.definition.unit.as_deref(),
+                starts_at: period.starts_at.to_string(),
+                ends_at: period.ends_at.to_string(),
+                value: report.get(&period.bucket).map_or(0, of),
+                days: days.collect(),
+            }
+        };
+        Self { tenant, usage: periods.iter().map(view).collect() }
+    }
+}
+
+const fn aggregate(tally: &Tally, aggregation: Aggregation) -> u64 {
+    match aggregation {
+        Aggregation::Sum => tally.sum,
+        Aggregation::Count => tally.count,
+        Aggregation::Max => tally.max,
+        Aggregation::Unique => tally.unique,
+        Aggregation::Latest => tally.latest.1,
+    }
+}

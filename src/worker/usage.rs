@@ -1,0 +1,145 @@
+//! `/_gate/v1/usage`: events of usage in, reports out.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::json;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::call::Call;
+use super::config::Config;
+use super::reply::{self, Failure};
+use super::{charge, edge, isolate};
+use crate::gate::{Metered, Metering};
+use crate::ledger::{Order, Outcome, Seen};
+use crate::model::bounds::MAX_USAGE_BODY_BYTES;
+use crate::model::{Problem, Problems, TenantId, UnixMillis};
+use crate::wire::{ReceiptView, UsageView, parse_events};
+
+/// `POST /_gate/v1/usage`: counts events, each once. Where one cannot be counted, none is.
+pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
+    let max = u32::try_from(MAX_USAGE_BODY_BYTES).unwrap_or(u32::MAX);
+    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
+        return Failure::TOO_LARGE.respond(call);
+    };
+    let events = match parse_events(&text) {
+        Ok(events) => events,
+        Err(problems) => return reply::invalid(call, &problems),
+    };
+    let batch = text.trim_start().starts_with('[');
+    let mut problems = Vec::new();
+    let mut metered = Vec::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        loop {
+            match isolate::with_gate(|gate| gate.meter(event, config.tells_usage, call.now)) {
+                Metering::Ready(ready) => metered.push(ready),
+                Metering::Refused(problem) => {
+                    let at = if batch { format!("$[{index}]") } else { String::from("$") };
+                    problems.push(Problem { path: format!("{at}.{}", problem.path), ..problem });
+                }
+                Metering::Fetch(need) => {
+                    if isolate::fetch(need, config, &call.context).await {
+                        continue;
+                    }
+                    return reply::unavailable(call, &isolate::unavailable(call.now));
+                }
+            }
+            break;
+        }
+    }
+    if !problems.is_empty() {
+        return reply::invalid(call, &Problems(problems));
+    }
+    tell(call, config, &metered).await
+}
+
+/// Tells the ledgers, all at once: what goes to the same one travels together.
+async fn tell(call: &Call, config: &Config, metered: &[Metered]) -> Response {
+    let mut answers = Vec::with_capacity(metered.len());
+    for event in metered {
+        answers.push(charge::ask(event.root(), &event.order(), config, &call.context));
+    }
+    let mut receipt = ReceiptView::default();
+    let mut conflicts = Vec::new();
+    let mut unheard = 0_usize;
+    for (index, answer) in answers.into_iter().enumerate() {
+        let outcome = match answer {
+            Ok(promise) => charge::outcome(promise).await,
+            Err(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(Some(Outcome { seen: None, .. })) => receipt.accepted = receipt.accepted.saturating_add(1),
+            Ok(Some(Outcome { seen: Some(Seen::Repeated), .. })) => {
+                receipt.duplicates = receipt.duplicates.saturating_add(1)
+            }
+            Ok(Some(Outcome { seen: Some(Seen::Reused), .. })) => conflicts.push(index),
+            Ok(None) => unheard = unheard.saturating_add(1),
+            Err(reason) => {
+                web_sys::console::error_1(&format!("ledger: {reason}").into());
+                unheard = unheard.saturating_add(1);
+            }
+        }
+    }
+    let details = json!({
+        "accepted": receipt.accepted, "duplicates": receipt.duplicates, "conflicts": conflicts, "unheard": unheard,
+    });
+    if unheard > 0 {
+        return Failure::USAGE_UNHEARD.respond_with(call, details);
+    }
+    if !conflicts.is_empty() {
+        return Failure::EVENT_CONFLICT.respond_with(call, details);
+    }
+    reply::view(&receipt)
+}
+
+/// `GET /_gate/v1/usage?tenant=t_acme[&metric=tokens][&at=2026-11-24T00:00:00Z]`: what a tenant has used in the period of `at`,
+/// by default of now.
+pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
+    let query: BTreeMap<_, _> = form_urlencoded::parse(call.query().as_bytes()).collect();
+    let mut problems = Vec::new();
+    let mut problem = |path: &str, found: &str, expected: &str| {
+        problems.push(Problem { path: path.into(), found: found.into(), expected: expected.into() })
+    };
+    let tenant = query.get("tenant").and_then(|id| TenantId::parse(id));
+    if tenant.is_none() {
+        problem("tenant", query.get("tenant").map_or("nothing", |id| id), "the id of a tenant");
+    }
+    let at = match query.get("at") {
+        None => Some(call.now),
+        Some(text) => UnixMillis::parse(text),
+    };
+    if at.is_none() {
+        problem("at", query.get("at").map_or("nothing", |at| at), "a time (RFC 3339)");
+    }
+    for name in query.keys().filter(|name| !["tenant", "metric", "at"].contains(&name.as_ref())) {
+        problem(name, "an unknown parameter", "`tenant`, `metric`, `at`");
+    }
+    let (Some(tenant), Some(at), []) = (tenant, at, problems.as_slice()) else {
+        return reply::invalid(call, &Problems(problems));
+    };
+    let metric = query.get("metric").map(AsRef::as_ref);
+    let periods = loop {
+        match isolate::with_gate(|gate| gate.usage_periods(&tenant, metric, at, call.now)) {
+            Ok(periods) => break periods,
+            Err(need) => {
+                if !isolate::fetch(need, config, &call.context).await {
+                    return reply::unavailable(call, &isolate::unavailable(call.now));
+                }
+            }
+        }
+    };
+    let Some((root, periods)) = periods.filter(|(_, periods)| metric.is_none() || !periods.is_empty()) else {
+        return Failure::USAGE_UNKNOWN.respond(call);
+    };
+    let order =
+        Order { report: periods.iter().map(|period| period.bucket.as_str().into()).collect(), ..Order::default() };
+    let outcome = match charge::ask(&root, &order, config, &call.context) {
+        Ok(promise) => charge::outcome(promise).await,
+        Err(reason) => Err(reason),
+    };
+    match outcome {
+        Ok(Some(outcome)) => reply::view(&UsageView::new(tenant.as_str(), &periods, &outcome.report)),
+        _ => Failure::USAGE_UNHEARD.respond(call),
+    }
+}
