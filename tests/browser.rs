@@ -66,6 +66,11 @@ fn limits() {
 }
 
 #[wasm_bindgen_test]
+fn kinds() {
+    run("kinds", include_str!("vectors/kinds.json"));
+}
+
+#[wasm_bindgen_test]
 fn identity() {
     run("identity", include_str!("vectors/identity.json"));
 }
