@@ -1,5 +1,6 @@
 //! Stages 9 and 10: what a request takes, from this isolate and from the ledger, all or nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -7,13 +8,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
+use super::breakers::{BreakerState, Said};
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged, Reserved};
 use super::leases::{Contact, Group, is_leasable, levels};
 use super::pipeline::{Ask, Gate, Step};
-use super::snapshots::Need;
+use super::snapshots::{CATALOG, Need};
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Book, Hold, Once, Op, Order, Outcome, Seen, Spend, Take, Verdict};
+use crate::ledger::{Book, Circuit, Hold, Once, Op, Order, Outcome, Seen, Spend, Take, Verdict};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
 use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
 
@@ -48,9 +50,13 @@ pub struct Pending {
     hold: Option<(String, String, u64)>,
     /// What the ledger calls the hold that is settled.
     settle: Option<String>,
+    /// Whether the route's breaker is half-open, so that it has to be asked.
+    trial: bool,
     /// Whether this isolate has taken what it counts alone.
     taken: bool,
     refused: bool,
+    /// Milliseconds after which the breaker may let a request pass, where it has refused.
+    open_for_ms: Option<u64>,
 }
 
 impl Payment {
@@ -94,6 +100,7 @@ impl Pending {
         });
         let settle = ask.settle.zip(id.as_ref()).map(|(name, id)| hold_name(id, name));
         let look = ask.look;
+        let trial = !look && decision.breaker == Some(BreakerState::HalfOpen);
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
             decision,
@@ -106,8 +113,10 @@ impl Pending {
             once,
             hold,
             settle,
+            trial,
             taken: false,
             refused: false,
+            open_for_ms: None,
         }
     }
 
@@ -123,7 +132,7 @@ impl Pending {
 
     /// Whether the ledger has to be told more than what is taken.
     pub fn is_plain(&self) -> bool {
-        self.once.is_none() && self.hold.is_none() && self.settle.is_none()
+        self.once.is_none() && self.hold.is_none() && self.settle.is_none() && !self.trial
     }
 
     /// Has a ledger in this process take what is asked.
@@ -182,7 +191,8 @@ impl Gate {
         }
         let asks = pending.groups.iter().any(|group| !group.paid)
             || !pending.remote().is_empty()
-            || pending.settle.is_some() && !look;
+            || pending.settle.is_some() && !look
+            || pending.trial;
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
@@ -194,7 +204,9 @@ impl Gate {
                 .filter_map(|group| Some((pending.of(*group).first()?.budget.counter.clone(), group.cost)))
                 .collect();
             let root = root.clone();
-            pending.contact = self.contact(&root, lacking.iter().map(|(counter, cost)| (counter.as_str(), *cost)), now);
+            let guard = pending.decision.guard.clone().filter(|_| pending.trial);
+            let lacking = lacking.iter().map(|(counter, cost)| (counter.as_str(), *cost));
+            pending.contact = self.contact(&root, lacking, guard.as_deref(), now);
         }
         Step::Charge(pending)
     }
@@ -241,6 +253,9 @@ impl Gate {
         Order {
             charges: pending.remote().iter().map(Take::charge).collect(),
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
+            breakers: pending.contact.said.iter().map(Said::word).collect(),
+            epochs: pending.epochs(),
+            heard: pending.ledger().and_then(|root| self.heard.get(root)).copied().unwrap_or(0),
             look: pending.look,
             once: pending.once.as_ref().map(|(id, print)| Once { id, print, event: false }),
             hold: pending.hold.as_ref().map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
@@ -252,7 +267,9 @@ impl Gate {
     /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
     pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
         let contact = std::mem::take(&mut pending.contact);
-        self.heard(&contact, outcome, now);
+        if let Some(root) = pending.ledger().cloned() {
+            self.heard(&root, &contact, outcome, now);
+        }
         let Some(outcome) = outcome else {
             let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
             let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
@@ -278,6 +295,14 @@ impl Gate {
             Reserved { id, ends_at }
         });
         pending.refused |= !outcome.allowed;
+        if let Some((_, reply)) = contact.said.iter().zip(&outcome.breakers).find(|(said, _)| said.asks) {
+            pending.decision.breaker = Some(if reply.trial { BreakerState::HalfOpen } else { reply.circuit.into() });
+            pending.decision.trial = match reply.circuit {
+                Circuit::HalfOpen(turn) if reply.trial => Some(turn),
+                _ => None,
+            };
+            pending.open_for_ms = reply.refused.then_some(reply.retry_after_ms);
+        }
         for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
             gauged.settle(*verdict);
         }
@@ -312,7 +337,9 @@ impl Gate {
     /// Ends a decision whose ledger has too much to do: refused, whatever `on_error` says, so that a flood lifts no limit.
     pub fn overloaded(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
         let contact = std::mem::take(&mut pending.contact);
-        self.heard(&contact, None, now);
+        if let Some(root) = pending.ledger().cloned() {
+            self.heard(&root, &contact, None, now);
+        }
         self.give_back(&mut pending, now);
         pending.without_ledger("the ledger has too much to do", "fewer requests at once")
     }
@@ -324,6 +351,9 @@ impl Gate {
         }
         self.settle_leases(&pending, true);
         self.tell(&mut pending, now);
+        if let Some(wait_ms) = pending.open_for_ms {
+            return pending.circuit_open(wait_ms);
+        }
         if pending.refused && !pending.decision.limits.iter().any(Gauged::refused) {
             // Refused, and no limit says so: the ledger has no room for another lease.
             return pending.without_ledger("the ledger has too much to do", "fewer isolates at once");
@@ -385,6 +415,25 @@ impl Decision {
 }
 
 impl Pending {
+    /// The snapshots that it was decided by.
+    fn epochs(&self) -> SmallVec<[(Cow<'_, str>, u64); 2]> {
+        let catalog = self.decision.plans.as_ref().map(|plans| (Cow::Borrowed(CATALOG), plans.catalog().version.0));
+        let line = self.decision.tenant.iter().flat_map(|tenant| tenant.line());
+        catalog.into_iter().chain(line.map(|tenant| (Cow::Borrowed(tenant.id.as_str()), tenant.epoch.0))).collect()
+    }
+
+    fn circuit_open(self, wait_ms: u64) -> Box<Decision> {
+        let Self { mut decision, mut trace, .. } = self;
+        let reason = "the circuit breaker is half-open, and its trials are under way";
+        trace.stop(Stage::Breaker, || (reason.to_owned(), String::from("wait for the end of the trials")));
+        decision.code = Code::TenantCircuitOpen;
+        decision.reason = Some(reason);
+        decision.retry_after_ms = Some(wait_ms);
+        decision.limits.clear();
+        decision.trace = trace.take();
+        decision
+    }
+
     fn reused(self) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
         let reason = "the idempotency key was used before, for something else";

@@ -30,6 +30,8 @@ pub enum Code {
     ResidencyViolation,
     /// The route needs a feature that the tenant does not have.
     FeatureNotAvailable,
+    /// The origin fails the tenant, and is left alone for a while.
+    TenantCircuitOpen,
     /// A rate or window is used up.
     RateLimited,
     /// As much is in flight as may be.
@@ -50,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
@@ -63,6 +65,7 @@ impl Code {
         Self::TenantProvisioning,
         Self::ResidencyViolation,
         Self::FeatureNotAvailable,
+        Self::TenantCircuitOpen,
         Self::RateLimited,
         Self::ConcurrencyLimited,
         Self::QuotaExceeded,
@@ -93,6 +96,7 @@ impl Code {
             Self::TenantProvisioning => "TENANT_PROVISIONING",
             Self::ResidencyViolation => "RESIDENCY_VIOLATION",
             Self::FeatureNotAvailable => "FEATURE_NOT_AVAILABLE",
+            Self::TenantCircuitOpen => "TENANT_CIRCUIT_OPEN",
             Self::RateLimited => "RATE_LIMITED",
             Self::ConcurrencyLimited => "CONCURRENCY_LIMITED",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
@@ -126,6 +130,7 @@ impl Code {
             Self::RateLimited | Self::ConcurrencyLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
             Self::TenantProvisioning
+            | Self::TenantCircuitOpen
             | Self::ResolverFailed
             | Self::IssuerUnavailable
             | Self::SnapshotUnavailable
@@ -148,6 +153,7 @@ impl Code {
             Self::TenantProvisioning => "this account is being set up: try again shortly",
             Self::ResidencyViolation => "this account cannot be served from this location",
             Self::FeatureNotAvailable => "this feature is not part of the current plan",
+            Self::TenantCircuitOpen => "the service does not work for this account right now: try again shortly",
             Self::RateLimited => "too many requests: slow down and try again later",
             Self::ConcurrencyLimited => "too many requests at the same time: wait until one has ended",
             Self::QuotaExceeded => "the plan's allowance is used up",

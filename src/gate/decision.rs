@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::breakers::{BreakerState, Guard};
 use super::code::Code;
 use super::credentials::Credential;
 use super::entitlements::{Budget, Entitlements};
@@ -51,6 +52,12 @@ pub struct Decision {
     pub fallback: Vec<Fallback>,
     /// Whether it was asked before under the same idempotency key, so that nothing was taken.
     pub repeated: bool,
+    /// The circuit breaker of the route, if it has one.
+    pub guard: Option<Arc<Guard>>,
+    /// How it stands.
+    pub breaker: Option<BreakerState>,
+    /// The number of the half-open state that the request is a trial of; the breaker waits for [`super::Gate::ended`].
+    pub trial: Option<u64>,
     /// What was set aside: a reservation, or the slots of a request in flight.
     pub hold: Option<Reserved>,
     /// Whether what was to be settled was not there any more; what was used is counted all the same.
@@ -254,6 +261,9 @@ impl Decision {
             age_ms: 0,
             fallback: Vec::new(),
             repeated: false,
+            guard: None,
+            breaker: None,
+            trial: None,
             hold: None,
             lapsed: false,
             decided_at: now,
@@ -280,6 +290,9 @@ impl Decision {
         self.age_ms = 0;
         self.fallback.clear();
         self.repeated = false;
+        self.guard = None;
+        self.breaker = None;
+        self.trial = None;
         self.hold = None;
         self.lapsed = false;
         self.decided_at = now;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::Value;
 
+use super::breakers::Guard;
 use super::code::Code;
 use super::decision::Tier;
 use super::plans::Plans;
@@ -27,6 +28,8 @@ pub struct Entitlements {
     plan_missing: bool,
     grants: Vec<Option<Grant>>,
     budgets: Vec<Vec<Arc<Budget>>>,
+    /// By the number of the group.
+    guards: Vec<Arc<Guard>>,
     barrier: Option<Code>,
     catalog_version: Epoch,
     valid: (UnixMillis, UnixMillis),
@@ -72,7 +75,7 @@ pub struct Budget {
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. `None` only if `line` is empty.
     pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
-        line.first()?;
+        let own = line.first()?;
         let catalog = &plans.catalog;
         let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX) };
         let plan = line.iter().find_map(|tenant| tenant.plan.clone());
@@ -113,7 +116,12 @@ impl Entitlements {
                     .collect()
             })
             .collect();
+        let guards = catalog.breakers.iter().map(|(group, breaker)| {
+            let mode = line.iter().find_map(|tenant| tenant.breakers.get(group).copied());
+            Arc::new(Guard::new(&own.id, group, breaker, mode))
+        });
         Some(Self {
+            guards: guards.collect(),
             plan_missing: own_plan.is_none(),
             barrier: line.iter().find_map(|tenant| barrier(tenant.status)),
             catalog_version: catalog.version,
@@ -171,6 +179,10 @@ impl Entitlements {
 
     pub(super) fn budgets(&self, limit: u32) -> &[Arc<Budget>] {
         usize::try_from(limit).ok().and_then(|limit| self.budgets.get(limit)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn guard(&self, group: u32) -> Option<&Arc<Guard>> {
+        self.guards.get(usize::try_from(group).ok()?)
     }
 
     /// Whether it still says the truth: the same catalog, the same records, and no date passed in between.

@@ -1,20 +1,27 @@
-//! What this isolate spends on leases, and what it says to their ledgers; the state machines are in [`crate::ledger`].
+//! What this isolate spends on leases, and what it says to ledgers beside what a request takes: of leases, of circuit
+//! breakers, of snapshots. The state machines are in [`crate::ledger`].
+
+use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::breakers::{Guard, Said};
 use super::decision::Gauged;
 use super::pipeline::Gate;
+use super::snapshots::CATALOG;
 use crate::ledger::{Claim, Level, Op, Order, Outcome, Purse};
-use crate::model::bounds::MAX_CLAIMS;
+use crate::model::bounds::{MAX_CACHED_TENANTS, MAX_CLAIMS};
 use crate::model::{Kind, Mode, TenantId, UnixMillis};
 
-/// What is said to a ledger of leases: which are asked for, and which have ended here.
+/// What is said to a ledger: of leases which are asked for, and which have ended here; and what became of calls.
 #[derive(Debug, Default)]
 pub struct Contact {
     /// First counters of leases, with the leases' names.
     asked: SmallVec<[(String, String); 2]>,
     /// Names of leases.
     farewells: Vec<String>,
+    /// What is said to breakers.
+    pub(super) said: Vec<Said>,
 }
 
 /// A limit of a request that is paid from a lease: neighbours in the list of limits, by the same units.
@@ -34,7 +41,7 @@ pub(super) struct Group {
 impl Contact {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.asked.is_empty() && self.farewells.is_empty()
+        self.asked.is_empty() && self.farewells.is_empty() && self.said.is_empty()
     }
 }
 
@@ -46,16 +53,17 @@ impl Gate {
     }
 
     /// What is to be said to the ledger of `tenant` about the leases on `counters`, each needing so many units, and about
-    /// those that have ended here.
+    /// those that have ended here; and to its breakers, of which the one of `asks` is asked to pass.
     pub(super) fn contact<'a>(
         &mut self,
         tenant: &TenantId,
         counters: impl Iterator<Item = (&'a str, u64)>,
+        asks: Option<&Guard>,
         now: UnixMillis,
     ) -> Contact {
-        let Some(purse) = &mut self.purse else { return Contact::default() };
+        let mut contact = Contact { said: self.breakers.say(tenant, asks, now), ..Contact::default() };
+        let Some(purse) = &mut self.purse else { return contact };
         purse.forget(now);
-        let mut contact = Contact::default();
         for (counter, need) in counters.take(MAX_CLAIMS) {
             purse.begin(counter, need, now);
             if let Some(claim) = purse.claim(counter) {
@@ -76,8 +84,12 @@ impl Gate {
         asked.chain(purse.farewells(tenant.as_str()).filter(said)).collect()
     }
 
-    /// Takes the answer to a contact; `None`: there was none.
-    pub fn heard(&mut self, contact: &Contact, outcome: Option<&Outcome>, now: UnixMillis) {
+    /// Takes the answer of the ledger of `tenant` to a contact; `None`: there was none.
+    pub fn heard(&mut self, tenant: &TenantId, contact: &Contact, outcome: Option<&Outcome>, now: UnixMillis) {
+        if let Some(outcome) = outcome {
+            self.breakers.hear(tenant, &contact.said, &outcome.breakers, now);
+            self.learn(tenant, outcome, now);
+        }
         let Some(purse) = &mut self.purse else { return };
         let Some(outcome) = outcome else {
             for (counter, _) in &contact.asked {
@@ -94,9 +106,31 @@ impl Gate {
         }
     }
 
+    /// Takes it that somebody has seen later snapshots than this isolate: those that it holds are fetched again.
+    fn learn(&mut self, tenant: &TenantId, outcome: &Outcome, now: UnixMillis) {
+        for (name, epoch) in &outcome.newer {
+            self.snapshots.expect(name, *epoch, now);
+        }
+        if outcome.told > self.heard.get(tenant).copied().unwrap_or(0) {
+            if self.heard.len() >= MAX_CACHED_TENANTS {
+                self.heard.clear();
+            }
+            self.heard.insert(tenant.clone(), outcome.told);
+        }
+    }
+
+    /// What to send to the ledger of `tenant` of calls that should not wait for another reason to speak to it.
+    pub fn urgent(&mut self, tenant: &TenantId, now: UnixMillis) -> Contact {
+        if self.breakers.urge(tenant, now) {
+            self.contact(tenant, std::iter::empty(), None, now)
+        } else {
+            Contact::default()
+        }
+    }
+
     /// What to send to the ledger of `tenant` so that the lease on `counter` does not run out.
     pub fn refill(&mut self, tenant: &TenantId, counter: &str, now: UnixMillis) -> Contact {
-        self.contact(tenant, [(counter, 0)].into_iter(), now)
+        self.contact(tenant, [(counter, 0)].into_iter(), None, now)
     }
 
     /// What to send to the ledger of `tenant` before leases end: those in use go on, the others are given back.
@@ -109,12 +143,19 @@ impl Gate {
         for counter in &idle {
             purse.leave(counter);
         }
-        self.contact(tenant, busy.iter().map(|counter| (counter.as_str(), 0)), now)
+        self.contact(tenant, busy.iter().map(|counter| (counter.as_str(), 0)), None, now)
     }
 
     /// The order that carries a contact alone.
-    pub fn words(&self, tenant: &TenantId, contact: &Contact) -> Order<'_> {
-        Order { claims: self.claims(tenant, contact), ..Order::default() }
+    pub fn words<'a>(&'a self, tenant: &TenantId, contact: &'a Contact) -> Order<'a> {
+        let catalog = self.snapshots.current_plans().map(|plans| plans.catalog().version.0);
+        Order {
+            claims: self.claims(tenant, contact),
+            breakers: contact.said.iter().map(Said::word).collect(),
+            epochs: catalog.map(|version| (Cow::Borrowed(CATALOG), version)).into_iter().collect(),
+            heard: self.heard.get(tenant).copied().unwrap_or(0),
+            ..Order::default()
+        }
     }
 
     /// When the first lease from the ledger of `tenant` ends of which anything is left.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::breakers::CallEnd;
 use super::charge::Pending;
 use super::code::Code;
 use super::decision::Decision;
@@ -138,6 +139,16 @@ impl LocalGate {
             }
             // Nothing is fetched: what was not put in does not exist. Only without a catalog can nothing be said.
             Step::Fetch(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
+        }
+    }
+
+    /// Notes what became of an allowed request that went to the origin, where its route has a circuit breaker.
+    pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) {
+        let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root()) else { return };
+        if self.gate.ended(decision, end, now) {
+            let contact = self.gate.urgent(root, now);
+            let outcome = self.ledger.answer(&self.gate.words(root, &contact), now);
+            self.gate.heard(root, &contact, Some(&outcome), now);
         }
     }
 

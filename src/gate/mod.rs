@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod breakers;
 mod charge;
 mod code;
 mod credentials;
@@ -24,6 +25,7 @@ mod run;
 mod snapshots;
 mod trace;
 
+pub use breakers::{BreakerState, CallEnd, Guard};
 pub use charge::Pending;
 pub use code::Code;
 pub use credentials::Credential;

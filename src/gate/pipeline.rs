@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
+use super::breakers::{BreakerState, Breakers};
 use super::charge::{Payment, Pending};
 use super::code::Code;
 use super::credentials::Verified;
@@ -12,9 +15,9 @@ use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
-use crate::ledger::{Book, Op, Purse};
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS};
-use crate::model::{Access, Cache, Environment, Kind, Mode, TenantId, UnixMillis};
+use crate::ledger::{Book, Circuit, Op, Purse};
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
+use crate::model::{Access, BreakerMode, Cache, Environment, Kind, Mode, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
@@ -75,6 +78,10 @@ pub struct Gate {
     pub(super) local: Book,
     /// What may be spent without asking; `None` where nothing is leased.
     pub(super) purse: Option<Purse>,
+    /// The latest changes of snapshots that ledgers have told of, by ledger.
+    pub(super) heard: FxHashMap<TenantId, u64>,
+    /// What is known of circuit breakers.
+    pub(super) breakers: Breakers,
     /// A decision that was done with: its memory serves the next one.
     spare: Option<Box<Decision>>,
     /// Hosts as they arrived, and what they say under `hosts_of`.
@@ -103,6 +110,8 @@ impl Gate {
             named: 0,
             local: Book::bounded(MAX_LOCAL_COUNTERS),
             purse: None,
+            heard: FxHashMap::default(),
+            breakers: Breakers::default(),
             spare: None,
             hosts: Cache::new(MAX_CACHED_INDEX),
             hosts_of: None,
@@ -197,6 +206,7 @@ impl Gate {
         }
         let facts = Facts { tenant: &tenant, context: request.context, now };
         let decision = features(run, plans, facts, route, ask, decision)?;
+        let decision = self.breaker(run, &tenant, route, decision)?;
         let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && ask.is_plain(), decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
@@ -205,6 +215,45 @@ impl Gate {
             format!("{}.{}", self.name, self.named)
         });
         Ok(self.next(pending, now))
+    }
+
+    /// Stage 8: the circuit breaker of the route, as far as this isolate knows how it stands.
+    fn breaker(
+        &self,
+        run: &mut Run,
+        tenant: &Entitlements,
+        route: Option<&CompiledRoute>,
+        mut decision: Box<Decision>,
+    ) -> Result<Box<Decision>, Halt> {
+        let Some(guard) = route.and_then(|route| tenant.guard(route.breaker?)) else { return Ok(decision) };
+        let circuit = match guard.mode {
+            BreakerMode::Auto => self.breakers.circuit(tenant.root(), guard, run.now),
+            BreakerMode::ForcedOpen => Circuit::Open(run.now.plus(RETRY_AFTER_MS).get()),
+            BreakerMode::Disabled => Circuit::Closed,
+        };
+        let state = match guard.mode {
+            BreakerMode::Auto => circuit.into(),
+            BreakerMode::ForcedOpen => BreakerState::ForcedOpen,
+            BreakerMode::Disabled => BreakerState::Disabled,
+        };
+        decision.guard = Some(Arc::clone(guard));
+        decision.breaker = Some(state);
+        let Circuit::Open(until_ms) = circuit else {
+            if state != BreakerState::HalfOpen {
+                run.trace.pass(Stage::Breaker, || format!("`{}` is {}", guard.name, state.as_str()));
+            }
+            return Ok(decision);
+        };
+        let until = UnixMillis::new(until_ms);
+        run.trace.stop(Stage::Breaker, || {
+            let remedy = match state {
+                BreakerState::ForcedOpen => String::from("another mode in the catalog or the tenant's record"),
+                _ => format!("wait until {until}, when calls are tried"),
+            };
+            (format!("`{}` is {}", guard.name, state.as_str()), remedy)
+        });
+        decision.retry_after_ms = Some(until.since(run.now));
+        Err(run.deny_with(Stage::Breaker, (Code::TenantCircuitOpen, "the circuit breaker is open"), decision))
     }
 
     /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.

@@ -47,6 +47,7 @@ pub(super) struct CompiledRoute {
     pub(super) scopes: Vec<Scope>,
     pub(super) act_for_descendants: bool,
     pub(super) feature: Option<u32>,
+    pub(super) breaker: Option<u32>,
     /// Limits by number, with their cost.
     pub(super) costs: Vec<(u32, u64)>,
 }
@@ -64,6 +65,7 @@ impl Plans {
     pub fn new(catalog: Catalog) -> Self {
         let feature_ids: FxHashMap<Key, u32> = catalog.features.keys().cloned().zip(0..).collect();
         let limit_ids: FxHashMap<Key, u32> = catalog.limits.keys().cloned().zip(0..).collect();
+        let breaker_ids: FxHashMap<&Key, u32> = catalog.breakers.keys().zip(0..).collect();
         let features = catalog.features.iter().zip(0..).map(|((key, feature), id)| {
             let default = Arc::new(feature.default_value());
             CompiledFeature {
@@ -86,6 +88,7 @@ impl Plans {
                 auth: catalog.auth(route),
                 scopes: route.scopes.clone(),
                 act_for_descendants: route.act_for_descendants,
+                breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
                 feature: route.feature.as_ref().and_then(|key| feature_ids.get(key).copied()),
                 costs: route
                     .limits
@@ -110,6 +113,7 @@ impl Plans {
                 scopes: Vec::new(),
                 act_for_descendants: false,
                 feature: None,
+                breaker: None,
                 costs: Vec::new(),
             },
             feature_ids,

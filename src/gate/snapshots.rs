@@ -17,6 +17,9 @@ use crate::model::bounds::{
 use crate::model::{ApiKey, Cache, DomainState, KeyId, KeySet, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
 use crate::resolve::Name;
 
+/// What the catalog is called where epochs are told; no tenant's id has a blank.
+pub(super) const CATALOG: &str = " catalog";
+
 /// Something that the gate needs and the adapter fetches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Need {
@@ -165,7 +168,7 @@ impl Snapshots {
                     return Err(Rejected::Changed(found.0));
                 }
                 // The same again: what was compiled from it stays good.
-                held.read_at = now;
+                (held.read_at, held.asked_at) = (now, now);
                 return Ok(());
             }
         }
@@ -204,7 +207,7 @@ impl Snapshots {
                 return Err(Rejected::Older { found: new.epoch.0, held: held.epoch.0 });
             }
             if new == held {
-                record.held.read_at = now;
+                (record.held.read_at, record.held.asked_at) = (now, now);
                 return Ok(());
             }
         }
@@ -305,6 +308,19 @@ impl Snapshots {
     /// Takes the value of a secret; `None`: there is no such secret.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.keys.put_secret(name, value);
+    }
+
+    /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: if an older one is held, it is
+    /// fetched again before it is used next, though not too often.
+    pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
+        if name == CATALOG {
+            let old = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch);
+            old.into_iter().for_each(|held| held.doubt(now));
+        } else if let Some(record) = self.tenants.get_mut(name)
+            && record.held.value.as_ref().is_none_or(|tenant| tenant.epoch.0 < epoch)
+        {
+            record.held.doubt(now);
+        }
     }
 
     /// The catalog, while it can be trusted.

@@ -26,6 +26,8 @@ pub enum Stage {
     Residency,
     /// Features, required and asked for.
     Feature,
+    /// The circuit breaker.
+    Breaker,
     /// Rate limits.
     Rate,
     /// What is in flight.

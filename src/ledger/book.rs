@@ -8,9 +8,12 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::lease::Leases;
+use super::news::News;
 use super::timed::Timed;
 use super::usage::Tallies;
-use super::{Charge, Claim, Counter, Grant, Held, Lease, Order, Outcome, Seen, Take, Tally, Verdict};
+use super::{
+    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Order, Outcome, Reply, Seen, Take, Tally, Verdict, Word,
+};
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
 
@@ -23,6 +26,10 @@ pub struct Changes {
     pub leases: BTreeSet<Arc<str>>,
     /// Names of holds; one that is not there any more is to be deleted.
     pub holds: BTreeSet<Arc<str>>,
+    /// Names of breakers.
+    pub breakers: BTreeSet<Arc<str>>,
+    /// Names of snapshots of which a later epoch is known.
+    pub epochs: BTreeSet<Arc<str>>,
     /// Names of buckets of usage.
     pub tallies: BTreeSet<Arc<str>>,
     /// Distinct values of buckets, by [`super::Entry::distinct_name`].
@@ -52,6 +59,8 @@ pub struct Book {
     max_counters: usize,
     pub(super) leases: Leases,
     pub(super) holds: Timed<Held>,
+    breakers: FxHashMap<Arc<str>, Breaker>,
+    news: News,
     tallies: Tallies,
     /// Kept where somebody writes them down.
     changes: Option<Changes>,
@@ -73,6 +82,8 @@ impl Book {
             max_counters,
             leases: Leases::default(),
             holds: Timed::default(),
+            breakers: FxHashMap::default(),
+            news: News::default(),
             tallies: Tallies::default(),
             changes: None,
         }
@@ -106,9 +117,52 @@ impl Book {
         }
     }
 
-    /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name.
+    /// Does what is asked.
+    pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
+        self.answer_once(order, None, now)
+    }
+
+    /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name. What is said of
+    /// leases and calls is heard in any case; everything else happens together or not at all.
     pub fn answer_once(&mut self, order: &Order<'_>, known: Option<&str>, now: UnixMillis) -> Outcome {
-        let (Some(once), Some(known)) = (order.once, known) else { return self.answer(order, now) };
+        self.end_what_is_over(now);
+        for claim in &order.claims {
+            self.hear(claim, now);
+        }
+        for word in &order.breakers {
+            self.hear_of_calls(word, now);
+        }
+        let breakers: SmallVec<[Reply; 1]> = order.breakers.iter().map(|word| self.circuit(word, now)).collect();
+        let outcome = if let (Some(once), Some(known)) = (order.once, known) {
+            self.repeat(order, once, known, now)
+        } else if !order.report.is_empty() {
+            let report = order.report.iter().flat_map(|name| self.tallies.below(name)).collect();
+            Outcome { allowed: true, report, ..Outcome::default() }
+        } else if order.has_happened() {
+            let outcome = self.settle(order, now);
+            self.add_up(order);
+            outcome
+        } else if let Some(repeated) = self.holds_already(order, now) {
+            repeated
+        } else {
+            self.decide(order, &breakers, now)
+        };
+        let begins = outcome.allowed && outcome.seen.is_none() && !order.look;
+        let breakers = order.breakers.iter().zip(breakers).map(|(word, answer)| {
+            let trial = answer.trial && begins;
+            if trial {
+                self.begin_trial(word.breaker, now);
+            }
+            Reply { trial, ..answer }
+        });
+        let breakers = breakers.collect();
+        self.learn(order);
+        let (newer, told) = self.news.since(order.heard);
+        Outcome { breakers, newer, told, ..outcome }
+    }
+
+    /// What was done before under the same name, or another thing was.
+    fn repeat(&self, order: &Order<'_>, once: Once<'_>, known: &str, now: UnixMillis) -> Outcome {
         let same = once.print == known;
         // How things stand now; what was taken then is among it.
         let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.look(charge.counter, charge.meter, now) };
@@ -121,28 +175,12 @@ impl Book {
         }
     }
 
-    /// Does what is asked. What is said of leases is heard in any case; everything else happens together or not at all.
-    pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
-        self.end_what_is_over(now);
-        if !order.report.is_empty() {
-            let report = order.report.iter().flat_map(|name| self.tallies.below(name)).collect();
-            return Outcome { allowed: true, report, ..Outcome::default() };
-        }
-        if order.has_happened() {
-            let outcome = self.settle(order, now);
-            self.add_up(order);
-            return outcome;
-        }
-        if let Some(repeated) = self.holds_already(order, now) {
-            return repeated;
-        }
-        for claim in &order.claims {
-            self.hear(claim, now);
-        }
+    fn decide(&mut self, order: &Order<'_>, breakers: &[Reply], now: UnixMillis) -> Outcome {
         let judged: SmallVec<[_; 2]> = order.claims.iter().map(|claim| self.judge(claim, now)).collect();
         let fits = |((_, good, _), claim): (&(u64, bool, _), &Claim<'_>)| *good || claim.need == 0;
         let room = order.hold.is_none() || self.holds.len() < MAX_HOLDS;
-        let granted = judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
+        let passes = !breakers.iter().any(|answer| answer.refused);
+        let granted = passes && judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
         let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
         let allowed = self.take(&mut slips, order.look || !granted, now) && granted;
         if !granted && !order.look {
@@ -160,6 +198,71 @@ impl Book {
         let verdicts = slips.into_iter().filter_map(|slip| slip.1).collect();
         let ends_ms = order.hold.filter(|_| allowed && !order.look).map(|hold| self.keep_hold(hold, order, now));
         Outcome { allowed, verdicts, grants, ends_ms, ..Outcome::default() }
+    }
+
+    fn hear_of_calls(&mut self, word: &Word<'_>, now: UnixMillis) {
+        let known = self.breakers.get_mut(word.breaker);
+        // Of who is closed and has nothing to say nothing is kept.
+        if known.is_none() && word.calls.is_empty() && word.trials.is_empty() {
+            return;
+        }
+        let changed = match known {
+            Some(breaker) => breaker.hear(word, now),
+            None => {
+                let mut breaker = Breaker::default();
+                let changed = breaker.hear(word, now);
+                self.breakers.insert(word.breaker.into(), breaker);
+                changed
+            }
+        };
+        if changed {
+            self.note_breaker(word.breaker);
+        }
+    }
+
+    fn circuit(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
+        self.breakers.get(word.breaker).map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
+    }
+
+    fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
+        if let Some(known) = self.breakers.get_mut(breaker) {
+            known.begin_trial(now);
+            self.note_breaker(breaker);
+        }
+    }
+
+    fn note_breaker(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.breakers.insert(name.into());
+        }
+    }
+
+    fn learn(&mut self, order: &Order<'_>) {
+        for (name, epoch) in &order.epochs {
+            if let (Some(name), Some(changes)) = (self.news.learn(name, *epoch), &mut self.changes) {
+                changes.epochs.insert(name);
+            }
+        }
+    }
+
+    /// A breaker, if it was ever told of calls.
+    pub fn breaker(&self, name: &str) -> Option<&Breaker> {
+        self.breakers.get(name)
+    }
+
+    /// Writes a breaker as it was stored.
+    pub fn put_breaker(&mut self, name: &str, breaker: Breaker) {
+        self.breakers.insert(name.into(), breaker);
+    }
+
+    /// The latest epoch of a snapshot that is known.
+    pub fn epoch(&self, name: &str) -> Option<u64> {
+        self.news.get(name)
+    }
+
+    /// Writes an epoch as it was stored.
+    pub fn put_epoch(&mut self, name: &str, epoch: u64) {
+        self.news.learn(name, epoch);
     }
 
     fn end_what_is_over(&mut self, now: UnixMillis) {

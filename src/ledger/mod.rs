@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod book;
+mod breaker;
 mod counter;
 mod gcra;
 mod hold;
 mod lease;
+mod news;
 mod order;
 mod purse;
 mod timed;
@@ -17,6 +19,7 @@ mod usage;
 mod window;
 
 pub use book::{Book, Changes};
+pub use breaker::{Breaker, Calls, Circuit, Fuse, Reply, Word};
 pub use counter::{Counter, Meter, Op, Verdict};
 pub use hold::{Held, Hold};
 pub use lease::{Claim, Grant, Lease, Level};

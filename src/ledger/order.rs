@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Entry, Grant, Hold, Meter, Op, Tally, Verdict};
+use super::{Claim, Entry, Grant, Hold, Meter, Op, Reply, Tally, Verdict, Word};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,15 @@ pub struct Order<'a> {
     /// What is said of leases, and wanted of them: with the charges, all or nothing.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub claims: SmallVec<[Claim<'a>; 2]>,
+    /// What is said of circuit breakers, and asked of them: with the charges, all or nothing.
+    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
+    pub breakers: SmallVec<[Word<'a>; 1]>,
+    /// Snapshots that it was made from, with their epochs.
+    #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
+    pub epochs: SmallVec<[(Cow<'a, str>, u64); 2]>,
+    /// Up to which change of a snapshot whoever asks has been told; see [`Outcome::told`].
+    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
+    pub heard: u64,
     /// Judge only, take nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub look: bool,
@@ -106,6 +115,15 @@ pub struct Outcome {
     /// One grant for each claim.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
     pub grants: SmallVec<[Grant; 2]>,
+    /// One answer for each word to a breaker.
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub breakers: SmallVec<[Reply; 1]>,
+    /// Snapshots that have changed since [`Order::heard`], with the latest epochs that anybody has told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer: Vec<(String, u64)>,
+    /// Up to which change that is.
+    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
+    pub told: u64,
     /// Whether it was told before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,

@@ -189,6 +189,22 @@ pub const MAX_HOLD_MS: u64 = 86_400_000;
 /// Milliseconds after which a request is asked to come back that found all slots of a concurrency limit taken: nobody knows
 /// when one becomes free.
 pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
+/// Changed snapshots that a ledger tells of in one answer; the others follow with the next.
+pub const MAX_NEWS: usize = 64;
+/// Circuit breakers in a catalog.
+pub const MAX_BREAKERS: usize = 64;
+/// The longest window of a circuit breaker, in milliseconds.
+pub const MAX_BREAKER_WINDOW_MS: u64 = 3_600_000;
+/// The longest that a circuit breaker stays open before calls are tried, in milliseconds.
+pub const MAX_BREAKER_OPEN_MS: u64 = 86_400_000;
+/// Calls that a half-open circuit breaker tries at most.
+pub const MAX_BREAKER_TRIALS: u64 = 100;
+/// Milliseconds after which a trial whose end nobody told is tried again.
+pub const BREAKER_TRIAL_MS: u64 = 60_000;
+/// Milliseconds after which a call is asked to come back that found all trials of a half-open circuit breaker under way.
+pub const BREAKER_RETRY_MS: u64 = 1_000;
+/// Circuit breakers of which one isolate remembers how they stand; past it, all are forgotten and asked for anew.
+pub const MAX_KNOWN_BREAKERS: usize = 16_384;
 /// Units that an isolate asks to have beforehand.
 pub const MAX_LEASE_UNITS: u64 = 1_000_000;
 

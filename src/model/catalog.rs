@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES,
+    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES,
     MAX_SCOPES,
 };
 use super::limit::Quantity;
 use super::{
-    Allowance, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader, Resolution,
+    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader, Resolution,
     Scope, StrategyKind, choice, document,
 };
 
@@ -29,6 +29,8 @@ document! {
         features: BTreeMap<Key, Feature> = BTreeMap::new(),
         /// Limits by key.
         limits: BTreeMap<Key, Limit> = BTreeMap::new(),
+        /// Circuit breakers by key: routes that name the same one are a group.
+        breakers: BTreeMap<Key, Breaker> = BTreeMap::new(),
         /// Metrics of usage by key.
         metrics: BTreeMap<Key, Metric> = BTreeMap::new(),
         /// Plan versions, such as `pro@2`. Immutable: a change is a new version.
@@ -97,6 +99,8 @@ document! {
         act_for_descendants: bool = false,
         /// The feature a tenant must have.
         feature: Option<Key> = None,
+        /// The circuit breaker that it belongs to.
+        breaker: Option<Key> = None,
         /// Units of each limit that one request costs. 0 looks without taking.
         limits: BTreeMap<Key, Quantity> = BTreeMap::new(),
     } => Route::check
@@ -162,6 +166,7 @@ impl Catalog {
             }
         });
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
+        r.at("breakers", |r| r.at_most(self.breakers.len(), MAX_BREAKERS));
         r.at("metrics", |r| {
             r.at_most(self.metrics.len(), MAX_METRICS);
             for (key, metric) in &self.metrics {
@@ -204,6 +209,9 @@ impl Catalog {
     fn check_route(&self, route: &Route, r: &mut Reader) {
         if let Some(feature) = route.feature.as_ref().filter(|key| !self.features.contains_key(*key)) {
             r.at("feature", |r| r.problem(format!("`{feature}`"), "a key of `features`"));
+        }
+        if let Some(breaker) = route.breaker.as_ref().filter(|key| !self.breakers.contains_key(*key)) {
+            r.at("breaker", |r| r.problem(format!("`{breaker}`"), "a key of `breakers`"));
         }
         r.at("limits", |r| {
             for key in route.limits.keys() {

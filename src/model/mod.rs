@@ -7,6 +7,7 @@
 
 mod api_key;
 pub mod bounds;
+mod breaker;
 mod cache;
 mod catalog;
 mod document;
@@ -22,6 +23,7 @@ mod tenant;
 mod time;
 
 pub use api_key::{API_KEY_ENTROPY_BYTES, ApiKey, Environment, IssuedKey, KeyHash, PresentedKey};
+pub use breaker::{Breaker, BreakerMode};
 pub use catalog::{Access, Auth, Catalog, Plan, Route};
 pub use document::{Problem, Problems};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, ApiKey, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis,
+    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis,
     choice, document,
 };
 
@@ -63,6 +63,9 @@ document! {
         addons: Vec<Key> = Vec::new(),
         /// What was agreed instead of the plan.
         contract: Option<Contract> = None,
+        /// Circuit breakers that do not move by themselves, or do where the catalog says otherwise: for this tenant and its
+        /// descendants.
+        breakers: BTreeMap<Key, BreakerMode> = BTreeMap::new(),
         /// Credentials issued before are refused: tokens by `iat`, API keys by `created_at`. Default: none.
         credentials_from: Option<UnixMillis> = None,
         /// Where its billing periods start. Default 1970-01-01, so months begin on the first.
@@ -221,6 +224,11 @@ impl Tenant {
                         }
                     }
                 });
+            }
+        });
+        r.at("breakers", |r| {
+            for key in self.breakers.keys().filter(|key| !catalog.breakers.contains_key(*key)) {
+                r.at(key.as_str(), |r| r.problem("an unknown breaker", "a key of the catalog's `breakers`"));
             }
         });
         if let Some(contract) = &self.contract {

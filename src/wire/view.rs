@@ -35,6 +35,9 @@ pub struct DecisionView<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub repeated: bool,
+    /// The circuit breaker of the route, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerView<'a>>,
     /// What was set aside: a reservation, or the slots of something in flight. Settle it when the work has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldView<'a>>,
@@ -145,6 +148,20 @@ pub struct OverageView {
     pub units: u64,
 }
 
+/// A circuit breaker.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BreakerView<'a> {
+    /// Its group of routes, by its key in the catalog.
+    pub group: &'a str,
+    /// `closed`, `open`, `half_open`, `forced_open` or `disabled`.
+    pub state: &'a str,
+    /// Whether this request shows if it can be closed. Absent: no.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "schema", schemars(default))]
+    pub trial: bool,
+}
+
 /// What is set aside.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -207,6 +224,11 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             },
             fallback: &decision.fallback,
             repeated: decision.repeated,
+            breaker: decision.guard.as_ref().zip(decision.breaker).map(|(guard, state)| BreakerView {
+                group: guard.group.as_str(),
+                state: state.as_str(),
+                trial: decision.trial.is_some(),
+            }),
             hold: decision.hold.as_ref().map(|hold| HoldView { id: &hold.id, ends_at: hold.ends_at.to_string() }),
             lapsed: decision.lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),

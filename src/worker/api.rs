@@ -12,7 +12,7 @@ use super::charge;
 use super::config::Config;
 use super::reply::{self, Failure};
 use super::{edge, isolate, usage};
-use crate::gate::{Decision, Need, Step};
+use crate::gate::{CallEnd, Decision, Need, Step};
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
 
@@ -107,6 +107,8 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
 }
 
 fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> Response {
+    // What becomes of a request that somebody else forwards, nobody tells.
+    charge::ended(&decision, CallEnd::Unknown, config, &call.context);
     let response = reply::answer(&decision);
     isolate::after(call, config, decision);
     response

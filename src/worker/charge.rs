@@ -13,7 +13,7 @@ use super::config::Config;
 use super::edge;
 use super::isolate::with_gate;
 use super::task;
-use crate::gate::{Contact, Decision, Pending};
+use crate::gate::{CallEnd, Contact, Decision, Pending};
 use crate::ledger::{Order, Outcome};
 use crate::model::{TenantId, UnixMillis};
 
@@ -22,11 +22,13 @@ const AHEAD_MS: u64 = 2_000;
 /// For so long one request looks after leases: the runtime lets it go on for half a minute.
 const KEEPS_MS: u64 = 20_000;
 /// The shortest pause between two looks.
-const SHORT_MS: u64 = 100;
+const SHORT_MS: u32 = 100;
 
 thread_local! {
     /// Ledgers whose leases somebody looks after, and since when.
     static KEPT: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
+    /// Ledgers that somebody tells of calls, and since when.
+    static TELLING: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
 }
 
 fn now() -> UnixMillis {
@@ -100,6 +102,34 @@ pub(super) fn release(decision: &Decision, ended: Option<Promise>, config: &Rc<C
     }));
 }
 
+/// Notes what became of a request that went to the origin, and has the tenant's ledger told behind it if that is urgent.
+pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::Context) {
+    let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root().clone()) else { return };
+    let urgent = with_gate(|gate| gate.ended(decision, end, now()));
+    let told = TELLING.with_borrow(|telling| telling.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
+    if !urgent || told {
+        return;
+    }
+    let begun = now();
+    TELLING.with_borrow_mut(|telling| telling.insert(root.clone(), begun));
+    let (config, own) = (Rc::clone(config), context.clone());
+    context.wait_until(&task::promise(async move {
+        // What comes while something is said is said together, after a moment.
+        while now().since(begun) < KEEPS_MS {
+            let contact = with_gate(|gate| gate.urgent(&root, now()));
+            if contact.is_empty() {
+                break;
+            }
+            if let Err(reason) = talk(&root, contact, &config, &own).await {
+                console::error_1(&format!("ledger: {reason}").into());
+            }
+            let _ = JsFuture::from(edge::sleep(SHORT_MS)).await;
+        }
+        TELLING.with_borrow_mut(|telling| telling.remove(&root));
+        JsValue::UNDEFINED
+    }));
+}
+
 /// Says to a ledger what a contact has to say.
 pub(super) async fn talk(
     root: &TenantId,
@@ -115,7 +145,7 @@ pub(super) async fn talk(
         Err(reason) => Err(reason),
     };
     let outcome = answer.as_ref().ok().and_then(Option::as_ref);
-    with_gate(|gate| gate.heard(&contact, outcome, now()));
+    with_gate(|gate| gate.heard(root, &contact, outcome, now()));
     answer.map(|_| ())
 }
 
@@ -132,7 +162,7 @@ pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context)
         while let Some(end) = with_gate(|gate| gate.next_end(&root))
             && now().since(begun) < KEEPS_MS
         {
-            let pause = end.since(now()).saturating_sub(AHEAD_MS).max(SHORT_MS);
+            let pause = end.since(now()).saturating_sub(AHEAD_MS).max(SHORT_MS.into());
             let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
             let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
             if let Err(reason) = talk(&root, contact, &config, &own).await {

@@ -17,7 +17,7 @@ use super::edge;
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
-use crate::gate::{Ask, Code, Decision, Gate, Need, Step};
+use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 
@@ -109,11 +109,17 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
         charge::release(&decision, None, config, &call.context);
     }
     if !decision.allowed() || !config.has_upstream() || call.explain {
+        charge::ended(&decision, CallEnd::Unknown, config, &call.context);
         let response = reply::decision(call, &decision);
         after(call, config, decision);
         return response.into();
     }
+    let begun = Date::now();
     let forwarded = JsFuture::from(forward(call, config, &decision)).await;
+    let status = forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>()).map_or(502, Response::status);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
+    let elapsed_ms = (Date::now() - begun).max(0.0) as u64;
+    charge::ended(&decision, CallEnd::Answered { failed: status >= 500, elapsed_ms }, config, &call.context);
     let response = forwarded.unwrap_or_else(|error| {
         console::error_2(&"upstream failed".into(), &error);
         Failure::UPSTREAM.respond(call).into()

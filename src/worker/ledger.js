@@ -3,7 +3,7 @@
 import { sleep, text } from "./edge.js";
 
 /** What a ledger keeps in memory, each a table of JSON texts by name. */
-const KEPT = ["counters", "leases", "holds"];
+const KEPT = ["counters", "leases", "holds", "breakers", "epochs"];
 /** Names that are remembered for a while, each in two generations: the older one is emptied as a whole, which costs no row each. */
 const REMEMBERED = ["keys", "events"];
 

@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Changes, Counter, Held, Lease, Order, Tally};
+use crate::ledger::{Book, Breaker, Changes, Counter, Held, Lease, Order, Tally};
 use crate::model::UnixMillis;
 use crate::model::bounds::{EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, ONCE_MS};
 
@@ -180,6 +180,8 @@ impl Page {
         page.table("counters", texts(&changes.counters, &|name| serde_json::to_string(book.get(name)?).ok()));
         page.table("leases", texts(&changes.leases, &|name| serde_json::to_string(book.lease(name)?).ok()));
         page.table("holds", texts(&changes.holds, &|name| serde_json::to_string(book.hold(name)?).ok()));
+        page.table("breakers", texts(&changes.breakers, &|name| serde_json::to_string(book.breaker(name)?).ok()));
+        page.table("epochs", texts(&changes.epochs, &|name| Some(book.epoch(name)?.to_string())));
         page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
         if !changes.events.is_empty() {
@@ -219,7 +221,8 @@ impl Page {
 
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     type Rows = Vec<(String, String)>;
-    let (counters, leases, holds): (Rows, Rows, Rows) = parsed(&edge::open_book(state)?)?;
+    let (counters, leases, holds, breakers, epochs): (Rows, Rows, Rows, Rows, Rows) =
+        parsed(&edge::open_book(state)?)?;
     let mut book = Book::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;
@@ -228,6 +231,13 @@ fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     for (name, text) in holds {
         let held: Held = parsed(&text)?;
         book.put_hold(&name, held);
+    }
+    for (name, text) in breakers {
+        let breaker: Breaker = parsed(&text)?;
+        book.put_breaker(&name, breaker);
+    }
+    for (name, text) in epochs {
+        book.put_epoch(&name, parsed(&text)?);
     }
     for (name, text) in counters {
         let counter: Counter = parsed(&text)?;

@@ -1,0 +1,237 @@
+//! Stage 8: what this isolate knows of circuit breakers, and what it has to say to them. The state machine is
+//! [`crate::ledger::Breaker`].
+//!
+//! While a breaker is closed, and while it is known to be open, nothing is asked: only trials are. What became of calls is
+//! said with whatever goes to the ledger next; failures, and the ends of trials, at once.
+
+use rustc_hash::FxHashMap;
+
+use super::decision::Decision;
+use super::pipeline::Gate;
+use crate::ledger::{Calls, Circuit, Fuse, Reply, Word};
+use crate::model::bounds::MAX_KNOWN_BREAKERS;
+use crate::model::{Breaker, BreakerMode, Key, TenantId, UnixMillis};
+
+/// The breaker of one tenant for one group of routes.
+#[derive(Debug)]
+pub struct Guard {
+    /// The group.
+    pub group: Key,
+    /// Its name in the ledger: tenant and group.
+    pub name: String,
+    /// Who moves it.
+    pub mode: BreakerMode,
+    pub(super) fuse: Fuse,
+    /// Milliseconds from which a call is slow.
+    slow_ms: Option<u64>,
+}
+
+/// How the breaker of a decision's route stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Requests pass.
+    Closed,
+    /// None passes.
+    Open,
+    /// Some pass, and show whether it can be closed.
+    HalfOpen,
+    /// None passes, because somebody said so.
+    ForcedOpen,
+    /// All pass, because somebody said so.
+    Disabled,
+}
+
+/// What became of a call to the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd {
+    /// The origin answered, well or badly, after so many milliseconds.
+    Answered {
+        /// Whether the answer, or that there was none, is the origin's failure.
+        failed: bool,
+        /// From the request to the head of its response.
+        elapsed_ms: u64,
+    },
+    /// Nothing that says anything of the origin.
+    Unknown,
+}
+
+/// What this isolate knows of one breaker.
+#[derive(Debug)]
+struct Known {
+    fuse: Fuse,
+    circuit: Circuit,
+    unsaid: Calls,
+    /// Trials that have ended, by the number of their half-open state.
+    trials: Vec<(u64, Calls)>,
+    said_at: UnixMillis,
+}
+
+/// What this isolate knows of breakers, by the ledgers that keep them.
+#[derive(Debug, Default)]
+pub(super) struct Breakers {
+    ledgers: FxHashMap<TenantId, FxHashMap<String, Known>>,
+    count: usize,
+}
+
+/// What was said to a breaker, and is to be heard from it.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    name: String,
+    fuse: Fuse,
+    calls: Calls,
+    trials: Vec<(u64, Calls)>,
+    pub(super) asks: bool,
+}
+
+impl BreakerState {
+    /// The name as it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl From<Circuit> for BreakerState {
+    fn from(circuit: Circuit) -> Self {
+        match circuit {
+            Circuit::Closed => Self::Closed,
+            Circuit::Open(_) => Self::Open,
+            Circuit::HalfOpen(_) => Self::HalfOpen,
+        }
+    }
+}
+
+impl Guard {
+    pub(super) fn new(tenant: &TenantId, group: &Key, breaker: &Breaker, mode: Option<BreakerMode>) -> Self {
+        Self {
+            name: format!("{tenant}/{group}"),
+            group: group.clone(),
+            mode: mode.unwrap_or(breaker.mode),
+            slow_ms: breaker.slow_ms.map(|slow| slow.0),
+            fuse: Fuse {
+                window_ms: breaker.window_ms.0,
+                min_calls: breaker.min_calls.0,
+                failed_percent: breaker.failed_percent.0,
+                slow_percent: breaker.slow_percent.0,
+                open_ms: breaker.open_ms.0,
+                trials: breaker.trial_calls.0,
+            },
+        }
+    }
+}
+
+impl Said {
+    pub(super) fn word(&self) -> Word<'_> {
+        Word { breaker: &self.name, fuse: self.fuse, calls: self.calls, trials: self.trials.clone(), asks: self.asks }
+    }
+}
+
+impl Breakers {
+    /// How a breaker stands, as far as this isolate knows.
+    pub(super) fn circuit(&self, ledger: &TenantId, guard: &Guard, now: UnixMillis) -> Circuit {
+        match self.ledgers.get(ledger).and_then(|known| known.get(&guard.name)).map(|known| known.circuit) {
+            None => Circuit::Closed,
+            // Which of its half-open states it is then, the ledger says.
+            Some(Circuit::Open(until_ms)) if until_ms <= now.get() => Circuit::HalfOpen(0),
+            Some(circuit) => circuit,
+        }
+    }
+
+    fn known(&mut self, ledger: &TenantId, name: &str, fuse: Fuse, now: UnixMillis) -> &mut Known {
+        if self.count >= MAX_KNOWN_BREAKERS {
+            self.ledgers.clear();
+            self.count = 0;
+        }
+        let known = self.ledgers.entry(ledger.clone()).or_default().entry(name.to_owned()).or_insert_with(|| {
+            self.count = self.count.saturating_add(1);
+            Known { fuse, circuit: Circuit::Closed, unsaid: Calls::default(), trials: Vec::new(), said_at: now }
+        });
+        known.fuse = fuse;
+        known
+    }
+
+    /// What is to be said to the breakers of a ledger, and asked of the one of `asks`.
+    pub(super) fn say(&mut self, ledger: &TenantId, asks: Option<&Guard>, now: UnixMillis) -> Vec<Said> {
+        let mut said = Vec::new();
+        for (name, known) in self.ledgers.get_mut(ledger).into_iter().flatten() {
+            let asked = asks.is_some_and(|guard| guard.name == *name);
+            if known.has_news() || asked {
+                known.said_at = now;
+                said.push(Said {
+                    name: name.clone(),
+                    fuse: known.fuse,
+                    calls: std::mem::take(&mut known.unsaid),
+                    trials: std::mem::take(&mut known.trials),
+                    asks: asked,
+                });
+            }
+        }
+        if let Some(guard) = asks.filter(|guard| !said.iter().any(|said| said.name == guard.name)) {
+            let (calls, trials) = (Calls::default(), Vec::new());
+            said.push(Said { name: guard.name.clone(), fuse: guard.fuse, calls, trials, asks: true });
+        }
+        // The same order everywhere: what is sent must not depend on how a map is laid out.
+        said.sort_by(|one, other| one.name.cmp(&other.name));
+        said
+    }
+
+    /// Takes the answer.
+    pub(super) fn hear(&mut self, ledger: &TenantId, said: &[Said], replies: &[Reply], now: UnixMillis) {
+        for (said, reply) in said.iter().zip(replies) {
+            let known = self.known(ledger, &said.name, said.fuse, now);
+            // Where all trials are under way, nobody need ask for a moment.
+            known.circuit = match reply.circuit {
+                Circuit::HalfOpen(_) if reply.refused => Circuit::Open(now.plus(reply.retry_after_ms).get()),
+                circuit => circuit,
+            };
+        }
+    }
+
+    /// Whether something should be said to a ledger before anything else brings it there.
+    pub(super) fn urge(&self, ledger: &TenantId, now: UnixMillis) -> bool {
+        self.ledgers.get(ledger).into_iter().flatten().any(|(_, known)| known.urges(now))
+    }
+}
+
+impl Known {
+    fn has_news(&self) -> bool {
+        !self.unsaid.is_empty() || !self.trials.is_empty()
+    }
+
+    fn urges(&self, now: UnixMillis) -> bool {
+        let bad = self.unsaid.failed > 0 || self.unsaid.slow > 0;
+        // Calls that went well are said while they count.
+        let old = self.has_news() && now.since(self.said_at) > self.fuse.window_ms / 2;
+        bad || !self.trials.is_empty() || old
+    }
+}
+
+impl Gate {
+    /// Notes what became of an allowed request that went to the origin. True: the tenant's ledger should be told, by
+    /// [`Gate::urgent`] behind the request.
+    pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) -> bool {
+        let Some((guard, tenant)) = decision.guard.as_ref().zip(decision.tenant.as_ref()) else { return false };
+        let calls = match end {
+            CallEnd::Answered { failed, elapsed_ms } => Calls {
+                ended: 1,
+                failed: u64::from(failed),
+                slow: u64::from(guard.slow_ms.is_some_and(|slow_ms| elapsed_ms >= slow_ms)),
+            },
+            CallEnd::Unknown => Calls::default(),
+        };
+        if guard.mode != BreakerMode::Auto || decision.trial.is_none() && calls.is_empty() {
+            return false;
+        }
+        let known = self.breakers.known(tenant.root(), &guard.name, guard.fuse, now);
+        match decision.trial {
+            Some(turn) => known.trials.push((turn, calls)),
+            None => known.unsaid = known.unsaid.plus(calls),
+        }
+        known.urges(now)
+    }
+}

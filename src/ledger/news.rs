@@ -1,0 +1,92 @@
+//! News of snapshots: who has seen which epoch, passed on by the ledger that all isolates of a family speak to.
+//!
+//! An isolate that has read a new catalog or record says so with its next order. Every other one hears of it with the next
+//! answer it gets, whatever that is about, and fetches again what it holds: a suspension spreads within the life of a
+//! lease, long before snapshots grow old.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::bounds::MAX_NEWS;
+
+/// The latest epochs of snapshots, in the order in which they became known.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    known: FxHashMap<Arc<str>, (u64, u64)>,
+    /// Names by the number of their last change.
+    log: BTreeMap<u64, Arc<str>>,
+    last: u64,
+}
+
+impl News {
+    /// Learns of an epoch; the snapshot's name, if it is a later one than was known.
+    pub(super) fn learn(&mut self, name: &str, epoch: u64) -> Option<Arc<str>> {
+        let known = self.known.get_key_value(name).map(|(name, change)| (Arc::clone(name), *change));
+        if known.as_ref().is_some_and(|(_, (known, _))| *known >= epoch) {
+            return None;
+        }
+        let name = match known {
+            Some((name, (_, change))) => {
+                self.log.remove(&change);
+                name
+            }
+            None => name.into(),
+        };
+        self.last = self.last.saturating_add(1);
+        self.log.insert(self.last, Arc::clone(&name));
+        self.known.insert(Arc::clone(&name), (epoch, self.last));
+        Some(name)
+    }
+
+    /// What has changed since, and up to which change that is. Numbers of another life of the ledger are heard of anew.
+    pub(super) fn since(&self, heard: u64) -> (Vec<(String, u64)>, u64) {
+        let heard = if heard > self.last { 0 } else { heard };
+        if heard == self.last {
+            return (Vec::new(), heard);
+        }
+        let changes = self.log.range(heard.saturating_add(1)..).take(MAX_NEWS);
+        let told: Vec<_> = changes
+            .filter_map(|(change, name)| Some((*change, name.to_string(), self.known.get(name)?.0)))
+            .collect();
+        let up_to = told.last().map_or(self.last, |(change, _, _)| *change);
+        (told.into_iter().map(|(_, name, epoch)| (name, epoch)).collect(), up_to)
+    }
+
+    /// The latest epoch of a snapshot that is known.
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        self.known.get(name).map(|(epoch, _)| *epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_hears_of_every_change_once() {
+        let mut news = News::default();
+        assert!(news.learn("t_a", 3).is_some() && news.learn("t_b", 1).is_some());
+        assert!(news.learn("t_a", 2).is_none() && news.learn("t_a", 3).is_none());
+        let (first, told) = news.since(0);
+        assert_eq!(first, [("t_a".to_owned(), 3), ("t_b".to_owned(), 1)]);
+        assert_eq!(news.since(told), (Vec::new(), told));
+        news.learn("t_a", 4);
+        assert_eq!(news.since(told), (vec![("t_a".to_owned(), 4)], told + 1));
+    }
+
+    #[test]
+    fn many_changes_are_told_one_answer_after_the_other() {
+        let mut news = News::default();
+        for index in 0..MAX_NEWS + 10 {
+            news.learn(&format!("t_{index}"), 1);
+        }
+        let (first, told) = news.since(0);
+        let (second, told) = news.since(told);
+        assert_eq!((first.len(), second.len()), (MAX_NEWS, 10));
+        assert_eq!(news.since(told).0.len(), 0);
+        // A ledger that was built anew counts from the beginning.
+        assert_eq!(News::default().since(told), (Vec::new(), 0));
+    }
+}
