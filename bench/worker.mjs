@@ -46,6 +46,7 @@ const config :Workerd.Config = (
 const gate :Workerd.Worker = (
   modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
   compatibilityDate = "2026-11-01",
+  compatibilityFlags = ["enable_request_signal"],
   bindings = [(name = "SNAPSHOTS", kvNamespace = "kv")],
 );
 const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "2026-11-01");

@@ -429,7 +429,7 @@ impl World {
         let outcome: Option<Outcome> = text.map(|text| serde_json::from_str(text).unwrap());
         let now = self.at();
         match talk {
-            Talk::Leases(contact) => self.isolates[isolate].gate.heard(&contact, outcome.as_ref(), now),
+            Talk::Leases(contact) => self.isolates[isolate].gate.heard(&Self::root(), &contact, outcome.as_ref(), now),
             Talk::Request(pending, asked) => {
                 let decision = self.isolates[isolate].gate.finish(pending, outcome.as_ref(), now);
                 // Where the ledger does not answer, `on_error: open` lets requests through uncounted, and says so.

@@ -130,6 +130,11 @@ impl Pending {
         self.once.as_ref().map(|(id, _)| id.as_str())
     }
 
+    /// What the ledger calls what it sets aside.
+    pub fn hold_name(&self) -> Option<String> {
+        self.hold.as_ref().map(|(_, name, _)| name.clone())
+    }
+
     /// Whether the ledger has to be told more than what is taken.
     pub fn is_plain(&self) -> bool {
         self.once.is_none() && self.hold.is_none() && self.settle.is_none() && !self.trial

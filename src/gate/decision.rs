@@ -60,7 +60,7 @@ pub struct Decision {
     pub trial: Option<u64>,
     /// What was set aside: a reservation, or the slots of a request in flight.
     pub hold: Option<Reserved>,
-    /// Whether what was to be settled was not there any more; what was used is counted all the same.
+    /// Whether what is set aside under the name is not there any more. What was used is counted all the same.
     pub lapsed: bool,
     /// When it was decided.
     pub decided_at: UnixMillis,

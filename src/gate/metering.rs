@@ -12,7 +12,7 @@ use super::plans::Plans;
 use super::run::{Halt, Run};
 use super::snapshots::{Found, Need};
 use crate::ledger::{Charge, Entry, Meter, Once, Op, Order};
-use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_LATE_MS};
+use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_BYTES, MAX_EVENT_LATE_MS};
 use crate::model::period::{Period, bounds};
 use crate::model::{Aggregation, Key, Metric, Problem, Tenant, TenantId, UnixMillis, parse_quantity};
 
@@ -51,7 +51,7 @@ pub enum Metering {
     /// Fetch this, put it in, and ask again.
     Fetch(Need),
     /// It cannot be counted.
-    Refused(Problem),
+    Refused(Vec<Problem>),
 }
 
 /// A stretch of time of a metric, and what its bucket is called.
@@ -77,7 +77,9 @@ impl Gate {
         let (plans, found) = match self.known(&event.tenant, now) {
             Ok(known) => known,
             Err(Halt::Fetch(need)) => return Metering::Fetch(need),
-            Err(Halt::Deny(_)) => return Metering::Refused(problem("subject", "no such tenant", "the id of a tenant")),
+            Err(Halt::Deny(_)) => {
+                return Metering::Refused(vec![problem("subject", "no such tenant", "the id of a tenant")]);
+            }
         };
         count(event, tell, &plans, &found, now).map_or_else(Metering::Refused, Metering::Ready)
     }
@@ -143,7 +145,8 @@ impl Metered {
     }
 }
 
-fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: UnixMillis) -> Result<Metered, Problem> {
+fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: UnixMillis) -> Result<Metered, Vec<Problem>> {
+    let mut problems = Vec::new();
     let at = event.time.unwrap_or(now);
     if at.since(now) > MAX_EVENT_AHEAD_MS || now.since(at) > MAX_EVENT_LATE_MS {
         let expected = format!(
@@ -151,11 +154,11 @@ fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: Unix
             MAX_EVENT_LATE_MS / 86_400_000,
             MAX_EVENT_AHEAD_MS / 60_000
         );
-        return Err(problem("time", at.to_string(), expected));
+        problems.push(problem("time", at.to_string(), expected));
     }
     let mut metrics = plans.catalog().metrics.iter().filter(|(_, metric)| metric.event == event.kind).peekable();
     if metrics.peek().is_none() {
-        return Err(problem("type", format!("`{}`", event.kind), "a type that a metric of the catalog counts"));
+        problems.push(problem("type", format!("`{}`", event.kind), "a type that a metric of the catalog counts"));
     }
     let mut metered = Metered {
         root: found.tenant.root().clone(),
@@ -166,9 +169,18 @@ fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: Unix
     };
     let mut told = serde_json::Map::new();
     for (key, metric) in metrics {
-        let (value, distinct) = value(event, metric)?;
-        told.insert(key.to_string(), distinct.as_ref().map_or_else(|| value.into(), |text| text.as_str().into()));
-        let distinct = distinct.as_deref().map(|text| digest(&[text], 12));
+        let (value, distinct) = match value(event, metric) {
+            Ok(value) => value,
+            Err(problem) => {
+                // Metrics may read the same value.
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+                continue;
+            }
+        };
+        told.insert(key.to_string(), distinct.clone().unwrap_or_else(|| value.into()));
+        let distinct = distinct.map(|value| digest(&[&value.to_string()], 12));
         for tenant in found.tenant.line() {
             let period = bucket(tenant, key, metric.period, at);
             let day = format!("{period}/{}", day(at));
@@ -195,25 +207,27 @@ fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: Unix
         })
         .to_string();
     }
-    Ok(metered)
+    let bytes = metered.event.len().max(event.data.to_string().len());
+    if bytes > MAX_EVENT_BYTES {
+        problems.push(problem("data", format!("an event of {bytes} bytes"), format!("at most {MAX_EVENT_BYTES}")));
+    }
+    if problems.is_empty() { Ok(metered) } else { Err(problems) }
 }
 
-/// The value of an event for a metric, and the text of it where different ones are counted.
-fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<String>), Problem> {
+/// The value of an event for a metric, and what it is where different ones are counted.
+fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), Problem> {
     if metric.aggregation == Aggregation::Count {
         return Ok((1, None));
     }
     let found = metric.value.split('.').try_fold(&event.data, |value, member| value.get(member));
-    match (found, metric.aggregation) {
-        (Some(Value::String(text)), Aggregation::Unique) => Ok((1, Some(text.clone()))),
-        (Some(value), Aggregation::Unique) if parse_quantity(value).is_some() => Ok((1, Some(value.to_string()))),
-        (Some(value), _) if parse_quantity(value).is_some() => Ok((parse_quantity(value).unwrap_or(0), None)),
-        (found, _) => {
-            let expected = if metric.aggregation == Aggregation::Unique {
-                "text, or a whole number"
-            } else {
-                "a whole number from 0"
-            };
+    let unique = metric.aggregation == Aggregation::Unique;
+    match (found.and_then(parse_quantity), found) {
+        // `5.0` is 5; the text `5` is something else.
+        (Some(quantity), _) if unique => Ok((1, Some(quantity.into()))),
+        (Some(quantity), _) => Ok((quantity, None)),
+        (None, Some(text @ Value::String(_))) if unique => Ok((1, Some(text.clone()))),
+        _ => {
+            let expected = if unique { "text, or a whole number" } else { "a whole number from 0" };
             let found = found.map_or_else(|| String::from("nothing"), |value| shorten(&value.to_string()));
             Err(problem(&format!("data.{}", metric.value), found, expected))
         }

@@ -12,7 +12,7 @@ use super::news::News;
 use super::timed::Timed;
 use super::usage::Tallies;
 use super::{
-    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Order, Outcome, Reply, Seen, Take, Tally, Verdict, Word,
+    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Tally, Verdict, Word,
 };
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
@@ -164,13 +164,15 @@ impl Book {
     /// What was done before under the same name, or another thing was.
     fn repeat(&self, order: &Order<'_>, once: Once<'_>, known: &str, now: UnixMillis) -> Outcome {
         let same = once.print == known;
+        let held = order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name));
         // How things stand now; what was taken then is among it.
         let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.look(charge.counter, charge.meter, now) };
         Outcome {
             allowed: same,
             verdicts: order.charges.iter().map(stands).collect(),
             seen: Some(if same { Seen::Repeated } else { Seen::Reused }),
-            ends_ms: order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name)).map(Held::ends_ms),
+            ends_ms: held.map(Held::ends_ms),
+            lapsed: same && order.hold.is_some() && held.is_none(),
             ..Outcome::default()
         }
     }
@@ -302,6 +304,10 @@ impl Book {
         }
         for (item, (place, counter)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
+            // Who looks changes nothing.
+            if charge.op == Op::Take(0) {
+                continue;
+            }
             match place.and_then(|place| self.counters.get_mut(place)) {
                 Some(slot) => *slot = counter,
                 None => self.put(charge.counter, counter),

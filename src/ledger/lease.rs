@@ -213,8 +213,7 @@ impl Book {
                     let leased = counter.map_or(0, Counter::leased);
                     share.min((rate.burst / 2).saturating_sub(leased))
                 }
-                // Beyond the limit nothing runs out.
-                _ if meter.lets_over() => u64::MAX,
+                // Beyond a limit that lets more through the share is nothing: what is to be paid for is counted one by one.
                 _ => share,
             }
         };

@@ -130,7 +130,8 @@ pub struct Outcome {
     /// When the hold ends by itself, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_ms: Option<u64>,
-    /// Whether the hold to settle was not there: it had ended by itself, or never was.
+    /// Whether the hold is not there: one to settle, which had ended by itself or never was, or one that was asked for before
+    /// and has ended since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
     /// The buckets that were asked for.

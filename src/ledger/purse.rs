@@ -296,14 +296,18 @@ impl Purse {
     pub fn verdicts(&self, counter: &str, now: UnixMillis) -> SmallVec<[Verdict; 2]> {
         let Some(held) = self.held.get(counter) else { return SmallVec::new() };
         let (left, passed) = (held.left(), now.get().saturating_sub(held.heard_ms));
-        let seen = |verdict: &Verdict| Verdict {
+        let seen = |(verdict, (_, meter)): (&Verdict, &(String, Meter))| Verdict {
             used: verdict.used.saturating_sub(left),
-            remaining: verdict.remaining.saturating_add(left),
+            remaining: match verdict.limit {
+                // What was set aside beyond the limit is not left of it.
+                Some(limit) if meter.lets_over() => limit.saturating_sub(verdict.used.saturating_sub(left)),
+                _ => verdict.remaining.saturating_add(left),
+            },
             reset_ms: verdict.reset_ms.saturating_sub(passed),
             retry_after_ms: verdict.retry_after_ms.map(|wait| wait.saturating_sub(passed)),
             ..*verdict
         };
-        held.verdicts.iter().map(seen).collect()
+        held.verdicts.iter().zip(&held.levels).map(seen).collect()
     }
 
     /// Counters of leases that end within `within_ms`, on which the ledger of `ledger` should hear what became of them.

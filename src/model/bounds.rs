@@ -45,14 +45,21 @@ pub const MAX_EVENT_NAME_BYTES: usize = 255;
 pub const MAX_EVENTS: usize = 1_000;
 /// Bytes of a batch of events of usage.
 pub const MAX_USAGE_BODY_BYTES: usize = 1 << 20;
+/// Bytes of one event of usage, as it is handed on: what every intermediary takes (CloudEvents 1.0 §5), and a queue.
+pub const MAX_EVENT_BYTES: usize = 65_536;
 /// Milliseconds by which an event may be late and still fall into the period of its time: the longest month, and time to notice.
 pub const MAX_EVENT_LATE_MS: u64 = 40 * 86_400_000;
 /// Milliseconds by which an event may be ahead: clocks that differ.
 pub const MAX_EVENT_AHEAD_MS: u64 = 300_000;
-/// Milliseconds for which a ledger remembers events of usage, at least; at most twice that.
-pub const EVENT_ONCE_MS: u64 = 7 * 86_400_000;
+/// Milliseconds for which a ledger remembers events of usage, at least; at most twice that. As long as an event may be late:
+/// told again with its time, it is remembered or refused, and never counts twice.
+pub const EVENT_ONCE_MS: u64 = MAX_EVENT_LATE_MS;
 /// Events that are handed on in one batch: the most that a queue takes.
 pub const MAX_OUTBOX_BATCH: u32 = 100;
+/// Bytes of events that are handed on in one batch, or by itself the first of it: the most that a queue takes is 256 KB.
+pub const MAX_OUTBOX_BYTES: u32 = 200_000;
+/// Bytes of JSON that a ledger hands to `SQLite` in one piece, or one entry: Cloudflare takes up to 2 MB.
+pub const MAX_SLICE_BYTES: usize = 1 << 20;
 /// Bytes of the name of a limit's unit.
 pub const MAX_UNIT_BYTES: usize = 64;
 /// Limits in a catalog.

@@ -48,22 +48,27 @@ fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
     let kind = required(members, "type", r, named, &name);
     let tenant = required(members, "subject", r, TenantId::parse, "the id of the tenant that used it");
     let time = optional(members, "time", r, UnixMillis::parse, "a time (RFC 3339)");
-    let json = |kind: &str| kind.starts_with("application/json").then_some(());
-    let format = optional(members, "datacontenttype", r, json, "`application/json`");
+    let format = optional(members, "datacontenttype", r, |kind| is_json(kind).then_some(()), "`application/json`");
     for (name, value) in members {
         // Extension attributes are named so (CloudEvents 1.0 §3.1); what they say is not ours.
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if !plain || name.len() > 20 && name != "datacontenttype" {
+        if !plain {
             r.at(name, |r| r.unexpected::<()>(value, "an attribute of CloudEvents 1.0 in JSON"));
         }
     }
     let data = match members.get("data") {
-        None => Some(Value::Object(Map::new())),
+        None | Some(Value::Null) => Some(Value::Object(Map::new())),
         Some(Value::Object(data)) => Some(Value::Object(data.clone())),
         Some(other) => r.at("data", |r| r.unexpected(other, "an object")),
     };
     let ((), (), time) = (version?, format?.unwrap_or(()), time?);
     Some(UsageEvent { id: id?, source: source?, kind: kind?, tenant: tenant?, time, data: data? })
+}
+
+/// Whether a media type (RFC 9110 §8.3.1) says JSON.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 fn required<T>(
@@ -85,7 +90,8 @@ fn optional<T>(
     read: impl FnOnce(&str) -> Option<T>,
     expected: &str,
 ) -> Option<Option<T>> {
-    if !members.contains_key(name) {
+    // An attribute that is null is absent (CloudEvents 1.0, JSON format §2.2).
+    if members.get(name).is_none_or(Value::is_null) {
         return Some(None);
     }
     required(members, name, r, read, expected).map(Some)

@@ -41,7 +41,7 @@ pub struct DecisionView<'a> {
     /// What was set aside: a reservation, or the slots of something in flight. Settle it when the work has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldView<'a>>,
-    /// Whether what was to be settled had ended by itself before; what was used is counted all the same. Absent: no.
+    /// Whether what was set aside under the name has ended before. What is settled is counted all the same. Absent: no.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub lapsed: bool,

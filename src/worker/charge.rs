@@ -49,11 +49,19 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     if let Err(reason) = &answer {
         console::error_1(&format!("ledger: {reason}").into());
     }
+    let unheard = answer.is_err().then(|| pending.hold_name()).flatten();
     let decision = *with_gate(|gate| match answer {
         Ok(Some(outcome)) => gate.finish(pending, Some(&outcome), at),
         Ok(None) => gate.overloaded(pending, at),
         Err(_) => gate.finish(pending, None, at),
     });
+    if !decision.allowed() {
+        release(&decision, None, config, context);
+    }
+    if let Some((root, name)) = root.clone().zip(unheard) {
+        // The ledger may have set it aside, and only its answer was lost.
+        settle(root, name, None, config, context);
+    }
     if let Some(root) = root {
         keep(root, config, context);
     }
@@ -83,20 +91,30 @@ pub(super) async fn outcome(answer: Promise) -> Result<Option<Outcome>, String> 
 
 /// Has a ledger told that what was in flight has ended, when `ended` is settled; behind the request.
 pub(super) fn release(decision: &Decision, ended: Option<Promise>, config: &Rc<Config>, context: &edge::Context) {
-    let Some((root, name)) = decision.hold_name() else { return };
-    let (root, config, own) = (root.clone(), Rc::clone(config), context.clone());
+    if let Some((root, name)) = decision.hold_name() {
+        settle(root.clone(), name, ended, config, context);
+    }
+}
+
+fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Config>, context: &edge::Context) {
+    let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         if let Some(ended) = ended {
             let _ = JsFuture::from(ended).await;
         }
         let order = Order { settle: Some(&name), ..Order::default() };
-        let told = match ask(&root, &order, &config, &own) {
-            Ok(promise) => outcome(promise).await,
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = told {
-            // Its slots end by themselves.
-            console::error_1(&format!("ledger: {reason}").into());
+        // What nobody hears of ends by itself.
+        for pause in [SHORT_MS, 10 * SHORT_MS, 50 * SHORT_MS] {
+            let told = match ask(&root, &order, &config, &own) {
+                Ok(promise) => outcome(promise).await,
+                Err(reason) => Err(reason),
+            };
+            match told {
+                Ok(Some(_)) => break,
+                Ok(None) => {}
+                Err(reason) => console::error_1(&format!("ledger: {reason}").into()),
+            }
+            let _ = JsFuture::from(edge::sleep(pause)).await;
         }
         JsValue::UNDEFINED
     }));

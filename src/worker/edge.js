@@ -65,10 +65,9 @@ const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
  * whatever spelling an origin may read. `cookie`: where tokens are hidden,
- * the name of the cookie that may hold one, or empty. `held`: something is held while the response lasts; then its property
- * `ended` is a Promise of its end.
+ * the name of the cookie that may hold one, or empty. `ending`: of `ending`, where something is held while the response lasts.
  */
-export async function forward(request, upstream, url, removed, cookie, added, marks, held) {
+export async function forward(request, upstream, url, removed, cookie, added, marks, ending) {
   const headers = new Headers(request.headers);
   const hidden = new Set([...REROUTING, ...removed.map(plain)]);
   for (const name of [...headers.keys()]) {
@@ -82,16 +81,35 @@ export async function forward(request, upstream, url, removed, cookie, added, ma
   // The origin is told the host that was judged, not the text that it was read from.
   headers.set("host", new URL(url).host);
   const init = { method: request.method, headers, body: bare ? null : request.body, redirect: "manual", cache: "no-store" };
-  const response = await (upstream ?? globalThis).fetch(new Request(url, init));
+  const response = await (upstream ?? globalThis).fetch(new Request(url, init)).catch((error) => {
+    ending?.done();
+    throw error;
+  });
+  // A socket is handed on as it is: nobody here sees it close.
+  const through = ending && response.body && !response.webSocket ? passage(response.headers) : null;
+  if (through) response.body.pipeTo(through.writable).then(ending.done, ending.done);
+  else ending?.done();
   if (response.webSocket) return response;
-  const through = held && response.body ? new IdentityTransformStream() : null;
   const marked = new Response(through ? through.readable : response.body, response);
-  if (through) marked.ended = response.body.pipeTo(through.writable).catch(() => {});
   for (const [name, value] of pairs(marks)) {
     if (name === "vary") marked.headers.append(name, value);
     else marked.headers.set(name, value);
   }
   return marked;
+}
+
+/** What a body passes through whose end is to be noticed; its length stays known. */
+function passage(headers) {
+  const length = headers.get("content-length");
+  return length === null || headers.has("content-encoding") ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
+}
+
+/** The end of what a request holds: `done` is called, or its client goes away. */
+export function ending(request) {
+  let done;
+  const ended = new Promise((resolve) => { done = resolve; });
+  request.signal?.addEventListener("abort", done);
+  return { ended, done };
 }
 
 /** Takes the token away: `Authorization: Bearer`, and the cookie of this name, whatever else the header holds. */
@@ -134,6 +152,8 @@ const lines = new Map();
 /** Lines that are kept; whoever waits in one that is forgotten sends for it. */
 const MAX_LINES = 1_024;
 const MAX_TOGETHER = 256;
+/** Characters of orders that travel together, unless one alone has more. */
+const MAX_TOGETHER_LENGTH = 2 << 20;
 /** So many messages a request sends in a row, the others than its own for those who wait. */
 const MAX_LED = 8;
 /** After so long a message is given up: whoever sent it was cut off. */
@@ -170,7 +190,10 @@ const moves = (line) => line.moves && Date.now() - line.sentAt < PATIENCE_MS;
 
 /** Sends what waits. */
 async function lead(namespace, name, line) {
-  const group = line.waiting.splice(0, MAX_TOGETHER);
+  let length = 0;
+  let count = 0;
+  while (count < Math.min(line.waiting.length, MAX_TOGETHER) && (length += line.waiting[count].body.length) <= MAX_TOGETHER_LENGTH) count++;
+  const group = line.waiting.splice(0, Math.max(count, 1));
   const sentAt = Date.now();
   [line.moves, line.sentAt] = [true, sentAt];
   try {
@@ -192,7 +215,7 @@ async function leadOn(namespace, name, line) {
 async function send(namespace, name, bodies) {
   try {
     const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
-    if (response.status === 503) return bodies.map(() => null);
+    if (response.status === 503 || response.status === 413) return bodies.map(() => null);
     if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
     return (await response.text()).split("\n");
   } catch (error) {

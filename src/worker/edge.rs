@@ -16,8 +16,9 @@ extern "C" {
         cookie: Option<&str>,
         added: &str,
         marks: &str,
-        held: bool,
+        ending: &JsValue,
     ) -> Promise;
+    pub fn ending(request: &JsValue) -> Ending;
     #[wasm_bindgen(js_name = fetchKeys)]
     pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
     pub fn page(assets: &JsValue, url: &str) -> Promise;
@@ -33,7 +34,7 @@ extern "C" {
     #[wasm_bindgen(catch, js_name = openBook)]
     pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = saveBook)]
-    pub fn save_book(state: &JsValue, changes: &str, written: &str, deleted: &str) -> Result<(), JsValue>;
+    pub fn save_book(state: &JsValue, slices: &str) -> Result<(), JsValue>;
     #[wasm_bindgen(catch)]
     pub fn remembered(state: &JsValue, kind: &str, names: &str, generation: u32) -> Result<String, JsValue>;
     #[wasm_bindgen(catch)]
@@ -45,13 +46,18 @@ extern "C" {
     #[wasm_bindgen(catch, js_name = reviveOutbox)]
     pub fn revive_outbox(state: &JsValue) -> Result<(), JsValue>;
     #[wasm_bindgen(js_name = emptyOutbox)]
-    pub fn empty_outbox(state: &JsValue, env: &JsValue, batch: u32) -> Promise;
+    pub fn empty_outbox(state: &JsValue, env: &JsValue, max_events: u32, max_bytes: u32) -> Promise;
     #[wasm_bindgen(js_name = serveLedger)]
     pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }
 
 #[wasm_bindgen]
 extern "C" {
+    /// The end of what a request holds.
+    pub type Ending;
+    #[wasm_bindgen(method, getter)]
+    pub fn ended(this: &Ending) -> Promise;
+
     /// The context of one invocation.
     #[derive(Clone)]
     pub type Context;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Array, Date, Promise, Reflect};
+use js_sys::{Array, Date, Promise};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -105,17 +105,19 @@ pub(super) fn unavailable(now: UnixMillis) -> Decision {
 }
 
 async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsValue {
-    if !decision.allowed() {
-        charge::release(&decision, None, config, &call.context);
-    }
     if !decision.allowed() || !config.has_upstream() || call.explain {
         charge::ended(&decision, CallEnd::Unknown, config, &call.context);
         let response = reply::decision(call, &decision);
         after(call, config, decision);
         return response.into();
     }
+    // From here on: a client may go away while the origin has not answered yet.
+    let ending = decision.hold.as_ref().map(|_| edge::ending(&call.request));
+    if let Some(ending) = &ending {
+        charge::release(&decision, Some(ending.ended()), config, &call.context);
+    }
     let begun = Date::now();
-    let forwarded = JsFuture::from(forward(call, config, &decision)).await;
+    let forwarded = JsFuture::from(forward(call, config, &decision, ending)).await;
     let status = forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>()).map_or(502, Response::status);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
     let elapsed_ms = (Date::now() - begun).max(0.0) as u64;
@@ -124,14 +126,12 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
         console::error_2(&"upstream failed".into(), &error);
         Failure::UPSTREAM.respond(call).into()
     });
-    let ended = Reflect::get(&response, &"ended".into()).ok().and_then(|ended| ended.dyn_into().ok());
-    charge::release(&decision, ended, config, &call.context);
     after(call, config, decision);
     response
 }
 
 /// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
-fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
+fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edge::Ending>) -> Promise {
     let mut added = format!("x-forwarded-host\n{}", call.host());
     if let Some(tenant) = &decision.tenant {
         added.push_str(&format!("\nx-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug));
@@ -164,8 +164,8 @@ fn forward(call: &Call, config: &Config, decision: &Decision) -> Promise {
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{origin}{path}{mark}{query}");
     let removed: Array = removed.into_iter().collect();
-    let held = decision.hold.is_some();
-    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, held)
+    let ending = ending.map_or(JsValue::UNDEFINED, Into::into);
+    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, &ending)
 }
 
 /// The query without a parameter; what remains stays as it was written.

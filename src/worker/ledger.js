@@ -15,7 +15,7 @@ export function openBook(state) {
   sql.exec("CREATE TABLE IF NOT EXISTS generations (name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID");
   table("tallies");
   table("distinct_values");
-  sql.exec("CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL)");
+  sql.exec("CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, queued INTEGER NOT NULL DEFAULT 0)");
   const read = (name) => {
     table(name);
     return sql.exec(`SELECT name, value FROM ${name}`).raw().toArray();
@@ -55,27 +55,31 @@ export function storedBelow(state, names) {
 }
 
 /**
- * Writes what has changed, all of it or nothing. `changes`: JSON, of each table an object of texts by name, and a list of events;
- * `written` and `deleted`: names of tables that something is written to, and from which names whose text is null are deleted.
+ * Writes what has changed, all of it or nothing. `slices`: three lines each. Names of tables that something is written to; names of
+ * tables from which names whose text is null are deleted; JSON, of each table an object of texts by name, and a list of events.
  */
-export function saveBook(state, changes, written, deleted) {
-  const { sql } = state.storage;
+export function saveBook(state, slices) {
+  const lines = slices.split("\n");
   state.storage.transactionSync(() => {
-    for (const table of written.split(" ").filter(Boolean)) {
-      if (table === "outbox") {
-        sql.exec("INSERT INTO outbox (event) SELECT value FROM json_each(?, '$.outbox')", changes);
-        continue;
-      }
-      sql.exec(
-        `INSERT INTO ${table} (name, value) SELECT key, value FROM json_each(?, '$.${table}') WHERE value IS NOT NULL
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-        changes,
-      );
-    }
-    for (const table of deleted.split(" ").filter(Boolean)) {
-      sql.exec(`DELETE FROM ${table} WHERE name IN (SELECT key FROM json_each(?, '$.${table}') WHERE value IS NULL)`, changes);
-    }
+    for (let i = 0; i + 2 < lines.length; i += 3) saveSlice(state.storage.sql, lines[i], lines[i + 1], lines[i + 2]);
   });
+}
+
+function saveSlice(sql, written, deleted, changes) {
+  for (const table of written.split(" ").filter(Boolean)) {
+    if (table === "outbox") {
+      sql.exec("INSERT INTO outbox (event) SELECT value FROM json_each(?, '$.outbox')", changes);
+      continue;
+    }
+    sql.exec(
+      `INSERT INTO ${table} (name, value) SELECT key, value FROM json_each(?, '$.${table}') WHERE value IS NOT NULL
+       ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+      changes,
+    );
+  }
+  for (const table of deleted.split(" ").filter(Boolean)) {
+    sql.exec(`DELETE FROM ${table} WHERE name IN (SELECT key FROM json_each(?, '$.${table}') WHERE value IS NULL)`, changes);
+  }
 }
 
 /** Milliseconds after which events are handed on, and between two tries where that fails: twice as long each time, up to a minute. */
@@ -98,16 +102,22 @@ let failures = 0;
  * Hands events on to the queue and the database that are bound, in batches, and forgets them then: at least once each, under names
  * that never change. An alarm that comes twice finds less to do.
  */
-export async function emptyOutbox(state, env, batch) {
+export async function emptyOutbox(state, env, maxEvents, maxBytes) {
   const { sql } = state.storage;
+  const { USAGE_QUEUE: queue, USAGE_DB: db } = env;
   try {
     for (;;) {
-      const rows = sql.exec("SELECT number, event FROM outbox ORDER BY number LIMIT ?", batch).raw().toArray();
+      const rows = batch(sql.exec("SELECT number, event, queued FROM outbox ORDER BY number LIMIT ?", maxEvents), maxBytes);
       if (!rows.length) break;
-      const events = rows.map(([, event]) => JSON.parse(event));
-      await env.USAGE_QUEUE?.sendBatch(events.map((body) => ({ body, contentType: "json" })));
-      if (env.USAGE_DB) await env.USAGE_DB.batch(events.map((event) => row(env.USAGE_DB, event)));
-      sql.exec("DELETE FROM outbox WHERE number <= ?", rows.at(-1)[0]);
+      const last = rows.at(-1).number;
+      const queued = rows.filter((row) => !row.queued);
+      if (queue && queued.length) {
+        await queue.sendBatch(queued.map(({ event }) => ({ body: JSON.parse(event), contentType: "json" })));
+        // So that the queue is not told again where only the database fails.
+        if (db) sql.exec("UPDATE outbox SET queued = 1 WHERE number <= ?", last);
+      }
+      if (db) await db.batch(rows.map(({ event }) => inserted(db, JSON.parse(event))));
+      sql.exec("DELETE FROM outbox WHERE number <= ?", last);
     }
     failures = 0;
   } catch (error) {
@@ -116,7 +126,19 @@ export async function emptyOutbox(state, env, batch) {
   }
 }
 
-const row = (db, { subject, source, id, type, time, metrics, data }) => db.prepare(
+/** Rows up to so many bytes, one at least where there is any. */
+function batch(rows, maxBytes) {
+  const taken = [];
+  let bytes = 0;
+  for (const row of rows) {
+    bytes += row.event.length;
+    if (taken.length && bytes > maxBytes) break;
+    taken.push(row);
+  }
+  return taken;
+}
+
+const inserted = (db, { subject, source, id, type, time, metrics, data }) => db.prepare(
   "INSERT INTO usage_events (tenant, source, id, type, time, metrics, data) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 ).bind(subject, source, id, type, time, JSON.stringify(metrics), JSON.stringify(data));
 
@@ -130,9 +152,10 @@ const row = (db, { subject, source, id, type, time, metrics, data }) => db.prepa
 export function serveLedger(commit, maxBytes, maxWaiting) {
   let waiting = [];
   let orders = 0;
+  let length = 0;
   const turn = () => {
     const group = waiting;
-    [waiting, orders] = [[], 0];
+    [waiting, orders, length] = [[], 0, 0];
     try {
       const answers = commit(group.map(({ message }) => message).join("\n")).split("\n");
       for (const one of group) one.answer = answers.splice(0, one.count).join("\n");
@@ -144,10 +167,11 @@ export function serveLedger(commit, maxBytes, maxWaiting) {
     const message = await text(request, maxBytes);
     if (message === null) return new Response(null, { status: 413 });
     const count = message.split("\n").length;
-    if (orders + count > maxWaiting) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    if (orders + count > maxWaiting || (orders && length + message.length > maxBytes)) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     const own = { message, count, answer: null, error: null };
     waiting.push(own);
     orders += count;
+    length += message.length;
     await sleep(0);
     if (waiting.includes(own)) turn();
     if (own.error) throw own.error;

@@ -15,7 +15,9 @@ use web_sys::console;
 use super::edge;
 use crate::ledger::{Book, Breaker, Changes, Counter, Held, Lease, Order, Tally};
 use crate::model::UnixMillis;
-use crate::model::bounds::{EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, ONCE_MS};
+use crate::model::bounds::{
+    EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES, ONCE_MS,
+};
 
 /// One family's ledger.
 #[wasm_bindgen]
@@ -33,7 +35,7 @@ impl TenantLedger {
     /// Where `SQLite` cannot be read; the runtime then builds the object anew.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: JsValue) -> Result<TenantLedger, JsValue> {
-        let mut book = read_book(&state)?;
+        let mut book = Some(read_book(&state)?);
         edge::revive_outbox(&state)?;
         let own = state.clone();
         let commit = Closure::<dyn FnMut(String) -> Result<String, JsValue>>::new(move |orders: String| {
@@ -53,18 +55,24 @@ impl TenantLedger {
 
     /// Hands events of usage on.
     pub fn alarm(&self) -> Promise {
-        edge::empty_outbox(&self.state, &self.env, MAX_OUTBOX_BATCH)
+        edge::empty_outbox(&self.state, &self.env, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES)
     }
 }
 
 /// Decides a group of orders, one a line, writes what changed, and returns the answers, one a line. An order that cannot be
 /// read has an empty answer.
-fn commit(state: &JsValue, book: &mut Book, texts: &str) -> Result<String, JsValue> {
+///
+/// `held` is empty after a failed write, until what is written could be read again: what could not be written did not happen.
+fn commit(state: &JsValue, held: &mut Option<Book>, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
+    let mut book = match held.take() {
+        Some(book) => book,
+        None => read_book(state)?,
+    };
     let orders: Vec<Option<Order<'_>>> = texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
     let mut keys = Remembered::read(state, "keys", &orders, now)?;
     let mut events = Remembered::read(state, "events", &orders, now)?;
-    read_usage(state, book, &orders)?;
+    read_usage(state, &mut book, &orders)?;
     let mut answers = Vec::with_capacity(orders.len());
     for order in &orders {
         let Some(order) = order else {
@@ -82,16 +90,15 @@ fn commit(state: &JsValue, book: &mut Book, texts: &str) -> Result<String, JsVal
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
     }
     let changes = book.take_changes();
-    let mut page = Page::of(book, changes);
+    let mut page = Page::of(&book, changes);
     keys.write(&mut page);
     events.write(&mut page);
     book.forget_usage();
     if let Err(error) = page.save(state) {
         console::error_2(&"ledger: not written".into(), &error);
-        // What could not be written did not happen.
-        *book = read_book(state)?;
         return Err(error);
     }
+    *held = Some(book);
     Ok(answers.join("\n"))
 }
 
@@ -163,12 +170,19 @@ fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>]) ->
     Ok(())
 }
 
-/// What is written together.
+/// What is written together: in slices, since `SQLite` takes no text of any length.
 #[derive(Default)]
 struct Page {
+    full: Vec<Slice>,
+    slice: Slice,
+    tells: bool,
+}
+
+/// Texts by name, by table; null where the name is to be deleted. Of the outbox a list.
+#[derive(Default)]
+struct Slice {
     changes: Map<String, Value>,
-    written: Vec<String>,
-    deleted: Vec<String>,
+    bytes: usize,
 }
 
 impl Page {
@@ -184,38 +198,60 @@ impl Page {
         page.table("epochs", texts(&changes.epochs, &|name| Some(book.epoch(name)?.to_string())));
         page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
-        if !changes.events.is_empty() {
-            page.changes.insert(String::from("outbox"), changes.events.into());
-            page.written.push(String::from("outbox"));
+        page.tells = !changes.events.is_empty();
+        for event in changes.events {
+            page.room(event.len());
+            if let Value::Array(events) = page.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new())) {
+                events.push(event.into());
+            }
         }
         page
     }
 
+    /// Makes room for so many bytes.
+    fn room(&mut self, bytes: usize) {
+        if self.slice.bytes > 0 && self.slice.bytes.saturating_add(bytes) > MAX_SLICE_BYTES {
+            self.full.push(std::mem::take(&mut self.slice));
+        }
+        self.slice.bytes = self.slice.bytes.saturating_add(bytes);
+    }
+
     /// Texts by name; null where the name is to be deleted.
     fn table(&mut self, table: &str, texts: Map<String, Value>) {
-        if texts.values().any(|text| !text.is_null()) {
-            self.written.push(table.to_owned());
-        }
-        if texts.values().any(Value::is_null) {
-            self.deleted.push(table.to_owned());
-        }
-        if !texts.is_empty() {
-            self.changes.insert(table.to_owned(), texts.into());
+        for (name, text) in texts {
+            self.room(name.len().saturating_add(text.as_str().map_or(4, str::len)));
+            if let Value::Object(texts) = self.slice.changes.entry(table).or_insert_with(|| Value::Object(Map::new())) {
+                texts.insert(name, text);
+            }
         }
     }
 
-    fn save(self, state: &JsValue) -> Result<(), JsValue> {
-        if self.changes.is_empty() {
+    fn save(mut self, state: &JsValue) -> Result<(), JsValue> {
+        self.full.push(self.slice);
+        let slices: Vec<String> = self.full.iter().filter(|slice| slice.bytes > 0).map(Slice::lines).collect();
+        if slices.is_empty() {
             return Ok(());
         }
-        let tells = self.changes.contains_key("outbox");
-        let changes = Value::from(self.changes).to_string();
-        edge::save_book(state, &changes, &self.written.join(" "), &self.deleted.join(" "))?;
-        if tells {
+        edge::save_book(state, &slices.join("\n"))?;
+        if self.tells {
             // The output gate waits for the alarm as for the write.
             let _ = edge::wake_outbox(state);
         }
         Ok(())
+    }
+}
+
+impl Slice {
+    /// Names of tables that something is written to, and from which something is deleted; then the changes, as JSON.
+    fn lines(&self) -> String {
+        let with = |null: bool| {
+            let has = |texts: &Value| match texts {
+                Value::Object(texts) => texts.values().any(|text| text.is_null() == null),
+                _ => !null,
+            };
+            self.changes.iter().filter(|(_, texts)| has(texts)).map(|(table, _)| table.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        format!("{}\n{}\n{}", with(false), with(true), Value::from(self.changes.clone()))
     }
 }
 

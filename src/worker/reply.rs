@@ -118,7 +118,7 @@ impl Failure {
 pub(super) fn invalid(call: &Call, problems: &Problems) -> Response {
     let view = ErrorView {
         code: Code::BadRequest.as_str(),
-        message: "the body has problems: see `details.problems`",
+        message: "what was sent has problems: see `details.problems`",
         details: json!({ "problems": problems }),
     };
     error(call, &view, 400, None, "")

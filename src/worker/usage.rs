@@ -34,9 +34,10 @@ pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
         loop {
             match isolate::with_gate(|gate| gate.meter(event, config.tells_usage, call.now)) {
                 Metering::Ready(ready) => metered.push(ready),
-                Metering::Refused(problem) => {
+                Metering::Refused(found) => {
                     let at = if batch { format!("$[{index}]") } else { String::from("$") };
-                    problems.push(Problem { path: format!("{at}.{}", problem.path), ..problem });
+                    let within = |problem: Problem| Problem { path: format!("{at}.{}", problem.path), ..problem };
+                    problems.extend(found.into_iter().map(within));
                 }
                 Metering::Fetch(need) => {
                     if isolate::fetch(need, config, &call.context).await {

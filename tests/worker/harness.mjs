@@ -17,18 +17,21 @@ const modules = (folder) => [
 
 /**
  * Starts the Worker with a catalog and tenants. `origin`: a fetch handler in JS text, as its upstream; `isolates`: how many
- * times it runs, each with an isolate of its own before the same KV and the same ledgers.
+ * times it runs, each with an isolate of its own before the same KV and the same ledgers; `more`: bindings of other kinds;
+ * `beside`: other Workers.
  */
-export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage, isolates = 1 } = {}) {
+export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage, isolates = 1, more = {}, beside = [] } = {}) {
   const gate = {
     name: "gate",
     modules: modules(folder),
     modulesRoot: join(root, folder),
     compatibilityDate: "2026-11-01",
+    compatibilityFlags: ["enable_request_signal"],
     kvNamespaces: ["SNAPSHOTS"],
     bindings: { OPERATOR_TOKEN: OPERATOR, ...bindings },
     serviceBindings: { ...(origin && { UPSTREAM: "origin" }), ...(resolver && { RESOLVER: "resolver" }) },
     ...(ledger && { durableObjects: { LEDGER: { className: "TenantLedger", useSQLite: true } } }),
+    ...more,
   };
   const service = (name, script) => ({ name, modules: true, script, compatibilityDate: "2026-11-01" });
   const others = Array.from({ length: isolates - 1 }, (_, i) => ({
@@ -36,7 +39,7 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
   }));
   const log = [];
   const options = convertV4MiniflareOptions({
-    workers: [gate, ...others, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : [])],
+    workers: [gate, ...others, ...(origin ? [service("origin", origin)] : []), ...(resolver ? [service("resolver", resolver)] : []), ...beside],
     handleStructuredLogs: ({ message }) => log.push(message),
   });
   const flare = new Miniflare({ ...options, ...(storage && { resourcePersistencePath: storage }) });

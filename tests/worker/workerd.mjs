@@ -44,6 +44,7 @@ const config :Workerd.Config = (
 const gate :Workerd.Worker = (
   modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
   compatibilityDate = "${DATE}",
+  compatibilityFlags = ["enable_request_signal"],
   bindings = [(name = "SNAPSHOTS", kvNamespace = "kv"), (name = "LEDGER", durableObjectNamespace = "TenantLedger")${texts}],
   durableObjectNamespaces = [${spaces("gate", ["TenantLedger"])}],
   durableObjectStorage = (localDisk = "disk"),

@@ -1,0 +1,139 @@
+// Circuit breakers in front of a real origin that fails, is slow, and recovers.
+
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { OPERATOR, storage, worker } from "./harness.mjs";
+
+const OPEN_MS = 700;
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    routes: [
+      { path: "/api", breaker: "api", limits: { month: 1 } }, { path: "/api/other", breaker: "api" },
+      { path: "/slow", breaker: "slow" }, { path: "/off", breaker: "off" }, { path: "/broken", breaker: "broken" }, { path: "/free" },
+    ],
+    limits: { month: { kind: "quota", period: "month", mode: "strict" } },
+    breakers: {
+      api: { min_calls: 10, failed_percent: 50, open_ms: OPEN_MS, trial_calls: 3 },
+      slow: { min_calls: 4, slow_ms: 30, slow_percent: 60, open_ms: 60_000 },
+      off: { mode: "forced_open" },
+      broken: { mode: "disabled", min_calls: 1, failed_percent: 1 },
+    },
+    plans: { "pro@1": { limits: { month: 100_000 } } },
+  },
+  tenants: [
+    { id: "t_acme", slug: "acme", plan: "pro@1" }, { id: "t_other", slug: "other", plan: "pro@1", breakers: { off: "disabled" } },
+    { id: "t_team", slug: "team", parent: "t_other" }, { id: "t_small", slug: "small", plan: "pro@1", overrides: [{ limit: "month", allowance: 3 }] },
+  ],
+};
+// Fails and dawdles as it is told by header, so that one origin is good to one tenant and bad to another.
+const origin = `export default { async fetch(request) {
+  const wait = Number(request.headers.get("x-wait") ?? 0);
+  if (wait) await new Promise((resolve) => setTimeout(resolve, wait));
+  if (request.headers.get("x-throw")) throw new Error("the origin is broken");
+  return new Response("origin", { status: Number(request.headers.get("x-status") ?? 200) });
+} }`;
+const as = (slug, headers = {}) => ({ headers: { "x-tenant-id": slug, ...headers } });
+const FAIL = { "x-status": "503" };
+
+async function until(condition, what, ms = 8_000) {
+  for (const end = Date.now() + ms; !(await condition()); await new Promise((resolve) => setTimeout(resolve, 20))) {
+    assert(Date.now() < end, what);
+  }
+}
+
+describe("circuit breakers", () => {
+  test("open for the tenant and the group that fails, and close again when trials go well", async () => {
+    const gate = await worker({ seed, origin, isolates: 2 });
+    after(() => gate.stop());
+    const send = async (path, slug, headers, isolate = 0) => {
+      const response = await gate.sendTo(isolate, path, as(slug, headers));
+      const body = await response.text();
+      return { status: response.status, headers: response.headers, code: body.startsWith("{") ? JSON.parse(body).error.code : body };
+    };
+    for (let i = 0; i < 5; i++) assert.equal((await send("/api", "acme")).code, "origin");
+    // Calls that fail pass as they are, until there are too many of them.
+    await until(async () => (await send("/api", "acme", FAIL)).code === "TENANT_CIRCUIT_OPEN", "it opens");
+    const refused = await send("/api/other", "acme");
+    assert.deepEqual([refused.status, refused.code], [503, "TENANT_CIRCUIT_OPEN"], "the whole group");
+    assert(Number(refused.headers.get("retry-after")) >= 1);
+    // Neither another tenant nor another group.
+    assert.equal((await send("/api", "other")).code, "origin");
+    assert.equal((await send("/free", "acme")).code, "origin");
+    // A denial consumes nothing.
+    const used = async () => (await gate.decide({ tenant: "t_acme", limits: { month: 0 } })).body.limits[0].used;
+    const before = await used();
+    for (let i = 0; i < 5; i++) await send("/api", "acme");
+    assert.equal(await used(), before);
+
+    // The trials fail: open again. Then they go well: closed, in the isolate that asks and in the other.
+    await until(async () => (await send("/api", "acme", FAIL)).code === "origin", "trials begin");
+    await until(async () => (await send("/api", "acme", FAIL)).code === "TENANT_CIRCUIT_OPEN", "it opens again");
+    await until(async () => (await send("/api", "acme")).code === "origin", "trials begin again");
+    await until(async () => {
+      const all = await Promise.all(Array.from({ length: 20 }, (_, i) => send("/api", "acme", {}, i % 2)));
+      return all.every(({ code }) => code === "origin");
+    }, "it closes");
+  });
+
+  test("let no more than their trials through at once, over all isolates", async () => {
+    const gate = await worker({ seed, origin, isolates: 4 });
+    after(() => gate.stop());
+    // Every isolate speaks to the ledger in time: that it is open, all know.
+    await until(async () => {
+      const answers = await Promise.all([0, 1, 2, 3].map((isolate) => gate.sendTo(isolate, "/api", as("acme", FAIL)).then((response) => response.text())));
+      return answers.every((text) => text.includes("TENANT_CIRCUIT_OPEN"));
+    }, "it opens everywhere");
+    await new Promise((resolve) => setTimeout(resolve, OPEN_MS));
+    // Calls that take a while, so that all trials are under way together.
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => gate.sendTo(i % 4, "/api", as("acme", { "x-wait": "300" })).then((response) => response.text())));
+    assert.equal(answers.filter((text) => text === "origin").length, 3);
+  });
+
+  test("count slow calls, and an origin that throws", async () => {
+    const gate = await worker({ seed, origin });
+    after(() => gate.stop());
+    await until(async () => (await gate.send("/slow", as("acme", { "x-wait": "60" }))).status === 503, "slow calls open it");
+    await until(async () => {
+      const response = await gate.send("/api", as("other", { "x-throw": "1" }));
+      return response.status === 503 && (await response.json()).error.code === "TENANT_CIRCUIT_OPEN";
+    }, "throwing opens it");
+  });
+
+  test("do not count what the gate itself refuses", async () => {
+    const gate = await worker({ seed, origin });
+    after(() => gate.stop());
+    const codes = new Set();
+    for (let i = 0; i < 40; i++) codes.add((await gate.send("/api", as("small"))).status);
+    assert.deepEqual([...codes], [200, 429]);
+    const { body } = await gate.decide({ host: "app.example.com", path: "/api/other", headers: { "x-tenant-id": "small" } });
+    assert.deepEqual([body.allowed, body.breaker], [true, { group: "api", state: "closed" }]);
+  });
+
+  test("are forced open and disabled, for all or for one tenant and those below it", async () => {
+    const gate = await worker({ seed, origin });
+    after(() => gate.stop());
+    const forced = await gate.send("/off", as("acme"));
+    assert.deepEqual([forced.status, (await forced.json()).error.code], [503, "TENANT_CIRCUIT_OPEN"]);
+    for (const slug of ["other", "team"]) assert.equal((await gate.send("/off", as(slug))).status, 200, slug);
+    for (let i = 0; i < 10; i++) assert.equal((await gate.send("/broken", as("acme", { "x-status": "500" }))).status, 500);
+    const explained = await gate.send("/off", as("acme", { "x-gate-explain": OPERATOR }));
+    const { trace } = await explained.json();
+    const step = trace.find(({ stage }) => stage === "breaker");
+    assert(step && !step.passed && step.found.includes("forced_open"), JSON.stringify(trace));
+  });
+
+  test("stay open over a restart of the ledger", async () => {
+    const disk = await storage();
+    after(() => disk.remove());
+    const stays = { ...seed, catalog: { ...seed.catalog, breakers: { ...seed.catalog.breakers, api: { min_calls: 5, open_ms: 600_000 } } } };
+    let gate = await worker({ seed: stays, origin, storage: disk.folder });
+    await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it opens");
+    await gate.stop();
+    gate = await worker({ origin, storage: disk.folder });
+    after(() => gate.stop());
+    // The new isolate hears of it with its first words to the ledger.
+    await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it hears of it");
+  });
+});
