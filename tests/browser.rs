@@ -66,6 +66,11 @@ fn limits() {
 }
 
 #[wasm_bindgen_test]
+fn dates() {
+    run("dates", include_str!("vectors/dates.json"));
+}
+
+#[wasm_bindgen_test]
 fn kinds() {
     run("kinds", include_str!("vectors/kinds.json"));
 }

@@ -14,7 +14,7 @@ use super::plans::Plans;
 use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
-    Allowance, Catalog, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Plan, PlanRef, Status, Tenant, TenantId,
+    Allowance, Catalog, Contract, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Override, Plan, PlanRef, Status, Tenant, TenantId, Trial,
     UnixMillis,
 };
 
@@ -24,6 +24,10 @@ pub struct Entitlements {
     /// The tenant first, its root last. Never empty.
     line: Vec<Arc<Tenant>>,
     plan: Option<PlanRef>,
+    /// When the trial ends by whose plan it lives.
+    trial_ends_at: Option<UnixMillis>,
+    /// When the first thing ends that serves beyond its end.
+    grace_ends_at: Option<UnixMillis>,
     /// Whether `plan` is not in the catalog, so that defaults stand in for it.
     plan_missing: bool,
     grants: Vec<Option<Grant>>,
@@ -77,8 +81,18 @@ impl Entitlements {
     pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
         let own = line.first()?;
         let catalog = &plans.catalog;
-        let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX) };
-        let plan = line.iter().find_map(|tenant| tenant.plan.clone());
+        let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX), grace_ends_at: None };
+        let trial = |tenant: &Tenant, dates: &mut Dates| {
+            tenant.trial.clone().filter(|trial| dates.hold(trial.starts_at, Some(trial.ends_at)))
+        };
+        let trials: Vec<_> = line.iter().map(|tenant| trial(tenant, &mut dates)).collect();
+        let plan_of = |(tenant, trial): (&Arc<Tenant>, &Option<Trial>)| {
+            trial.as_ref().map(|trial| trial.plan.clone()).or_else(|| tenant.plan.clone())
+        };
+        let plans_of: Vec<Option<PlanRef>> = line.iter().zip(&trials).map(plan_of).collect();
+        let plan_at = plans_of.iter().position(Option::is_some);
+        let plan = plan_at.and_then(|index| plans_of.get(index)).cloned().flatten();
+        let trial_ends_at = plan_at.and_then(|index| trials.get(index)?.as_ref()).map(|trial| trial.ends_at);
         let own_plan = plan.as_ref().and_then(|plan| catalog.plans.get(plan));
 
         let mut grants = vec![None; plans.features.len()];
@@ -86,9 +100,12 @@ impl Entitlements {
         if let Some(plan) = own_plan {
             grant(&mut grants, plans, plan.features.0.iter(), Tier::Plan);
         }
-        for tenant in line.iter().rev() {
-            if let Some(contract) = tenant.contract.as_ref().filter(|c| dates.hold(c.starts_at, c.ends_at)) {
-                grant(&mut grants, plans, contract.features.0.iter(), Tier::Contract);
+        // INVARIANT (grace revives nothing): what serves beyond its end is weaker than whatever of its tier is in force.
+        for serves in [Serves::InGrace, Serves::InForce] {
+            for contract in line.iter().rev().filter_map(|tenant| tenant.contract.as_ref()) {
+                if dates.serves(contract) == serves {
+                    grant(&mut grants, plans, contract.features.0.iter(), Tier::Contract);
+                }
             }
         }
         for tenant in line.iter().rev() {
@@ -96,9 +113,11 @@ impl Entitlements {
                 grant(&mut grants, plans, addon.features.0.iter(), Tier::Addon);
             }
         }
-        for tenant in line.iter().rev() {
-            for entry in tenant.overrides.iter().filter(|entry| dates.hold(entry.starts_at, entry.ends_at)) {
-                grant(&mut grants, plans, entry.feature.iter().zip(&entry.value), Tier::Override);
+        for serves in [Serves::InGrace, Serves::InForce] {
+            for entry in line.iter().rev().flat_map(|tenant| &tenant.overrides) {
+                if dates.serves(entry) == serves {
+                    grant(&mut grants, plans, entry.feature.iter().zip(&entry.value), Tier::Override);
+                }
             }
         }
         let budgets = plans
@@ -108,9 +127,10 @@ impl Entitlements {
             .map(|((key, limit), id)| {
                 let last = line.len().saturating_sub(1);
                 line.iter()
+                    .zip(&plans_of)
                     .enumerate()
-                    .filter_map(|(index, tenant)| {
-                        Budget::new(catalog, (key, limit, id), tenant, index == last, &mut dates)
+                    .filter_map(|(index, (tenant, plan))| {
+                        Budget::new(catalog, (key, limit, id), (tenant, plan.as_ref()), index == last, &mut dates)
                     })
                     .map(Arc::new)
                     .collect()
@@ -129,6 +149,8 @@ impl Entitlements {
             serial,
             grants,
             budgets,
+            trial_ends_at,
+            grace_ends_at: dates.grace_ends_at,
             plan,
             line,
         })
@@ -148,6 +170,16 @@ impl Entitlements {
     /// The plan it lives by: its own, or that of the nearest ancestor who has one.
     pub const fn plan(&self) -> Option<&PlanRef> {
         self.plan.as_ref()
+    }
+
+    /// When the trial ends by whose plan it lives, if it does.
+    pub const fn trial_ends_at(&self) -> Option<UnixMillis> {
+        self.trial_ends_at
+    }
+
+    /// When the first thing ends that serves beyond its end, if anything does.
+    pub const fn grace_ends_at(&self) -> Option<UnixMillis> {
+        self.grace_ends_at
     }
 
     /// Whether the catalog does not know its plan.
@@ -230,23 +262,22 @@ impl Budget {
     fn new(
         catalog: &Catalog,
         (key, limit, id): (&Key, &Limit, u32),
-        tenant: &Tenant,
+        (tenant, plan): (&Tenant, Option<&PlanRef>),
         root: bool,
         dates: &mut Dates,
     ) -> Option<Self> {
-        let agreed = tenant
-            .overrides
+        let own = tenant.overrides.iter().filter(|entry| entry.limit.as_ref() == Some(key));
+        let own: Vec<_> = own.map(|entry| (dates.serves(entry), entry.allowance)).collect();
+        // The last one in force; where there is none, the last in grace.
+        let agreed = [Serves::InForce, Serves::InGrace]
             .iter()
-            .filter(|entry| dates.hold(entry.starts_at, entry.ends_at))
-            .filter(|entry| entry.limit.as_ref() == Some(key))
-            .filter_map(|entry| entry.allowance)
-            .next_back();
-        let contract = tenant.contract.as_ref().filter(|c| dates.hold(c.starts_at, c.ends_at));
+            .find_map(|serves| own.iter().rev().find(|(own, _)| own == serves).and_then(|(_, allowance)| *allowance));
+        let contract = tenant.contract.as_ref().filter(|contract| dates.serves(*contract) != Serves::Not);
         let contract = contract.and_then(|contract| contract.limits.get(key).copied());
-        if agreed.is_none() && contract.is_none() && tenant.plan.is_none() && !root {
+        if agreed.is_none() && contract.is_none() && plan.is_none() && !root {
             return None;
         }
-        let plan = tenant.plan.as_ref().and_then(|plan| catalog.plans.get(plan));
+        let plan = plan.and_then(|plan| catalog.plans.get(plan));
         let planned = plan.and_then(|plan| plan.limits.get(key).copied()).or(limit.default);
         // INVARIANT (absence blocks): what nobody allowed is not allowed.
         let base = contract.or(planned).unwrap_or(Allowance::Limited { limit: 0, burst: None, overage: None });
@@ -303,9 +334,53 @@ fn meter(limit: &Limit, allowance: Allowance, over: bool, anchor: UnixMillis, da
 struct Dates {
     now: UnixMillis,
     valid: (UnixMillis, UnixMillis),
+    grace_ends_at: Option<UnixMillis>,
+}
+
+/// Whether something dated serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    /// Not yet, or not any more.
+    Not,
+    /// Beyond its end.
+    InGrace,
+    /// Between its dates.
+    InForce,
+}
+
+/// When something starts and ends, and for how long it serves beyond its end.
+trait Dated {
+    fn dates(&self) -> (Option<UnixMillis>, Option<UnixMillis>, u64);
+}
+
+impl Dated for Override {
+    fn dates(&self) -> (Option<UnixMillis>, Option<UnixMillis>, u64) {
+        (self.starts_at, self.ends_at, self.grace_ms.0)
+    }
+}
+
+impl Dated for Contract {
+    fn dates(&self) -> (Option<UnixMillis>, Option<UnixMillis>, u64) {
+        (self.starts_at, self.ends_at, self.grace_ms.0)
+    }
 }
 
 impl Dates {
+    fn serves(&mut self, dated: &impl Dated) -> Serves {
+        let (starts_at, ends_at, grace_ms) = dated.dates();
+        if self.hold(starts_at, ends_at) {
+            return Serves::InForce;
+        }
+        match ends_at.filter(|_| grace_ms > 0) {
+            Some(ends_at) if self.hold(Some(ends_at), Some(ends_at.plus(grace_ms))) => {
+                let until = ends_at.plus(grace_ms);
+                self.grace_ends_at = Some(self.grace_ends_at.map_or(until, |first| first.min(until)));
+                Serves::InGrace
+            }
+            _ => Serves::Not,
+        }
+    }
+
     fn hold(&mut self, starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>) -> bool {
         let starts = starts_at.unwrap_or_default();
         let ends = ends_at.unwrap_or(UnixMillis::MAX);

@@ -76,6 +76,8 @@ pub const MAX_STRATEGIES: usize = 8;
 pub const MAX_HOSTS: usize = 256;
 /// Domains of one tenant.
 pub const MAX_DOMAINS: usize = 256;
+/// Milliseconds for which an override or a contract may serve beyond its end: a quarter, for renewals that are negotiated.
+pub const MAX_GRACE_MS: u64 = 90 * 86_400_000;
 /// Overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 1_024;
 /// Add-ons of one tenant.

@@ -37,7 +37,7 @@ pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,
     StrategyKind,
 };
-pub use tenant::{Contract, Domain, DomainState, Override, Seed, Status, Tenant, parse_seed};
+pub use tenant::{Contract, Domain, DomainState, Override, Seed, Status, Tenant, Trial, parse_seed};
 pub use time::UnixMillis;
 
 pub(crate) use cache::Cache;

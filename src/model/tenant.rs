@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
+use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis,
+    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Quantity, Read, Reader, Slug, TenantId, UnixMillis,
     choice, document,
 };
 
@@ -51,6 +51,8 @@ document! {
         status: Status = Status::Active,
         /// The plan version it bought. Required unless it has a parent, whose plan it then shares.
         plan: Option<PlanRef> = None,
+        /// A plan version that it tries instead for a while.
+        trial: Option<Trial> = None,
         /// The tenant it belongs to.
         parent: Option<TenantId> = None,
         /// Grows with every publication of this record.
@@ -108,11 +110,32 @@ document! {
         starts_at: Option<UnixMillis> = None,
         /// Until when it holds, exclusive. Default: for ever.
         ends_at: Option<UnixMillis> = None,
+        /// Milliseconds after `ends_at` in which it still serves where nothing of its tier is in force, up to 7776000000 (90
+        /// days); decisions say so. Default 0.
+        grace_ms: Quantity = Quantity(0),
         /// Why.
         reason: Option<String> = None,
         /// Who.
         actor: Option<String> = None,
     } => Override::check
+}
+
+document! {
+    /// A plan version on trial. When it has ended the tenant lives by its own plan again; what it has used stays used.
+    pub struct Trial {
+        /// The plan version.
+        plan: PlanRef,
+        /// From when it holds. Default: always.
+        starts_at: Option<UnixMillis> = None,
+        /// Until when it holds, exclusive.
+        ends_at: UnixMillis,
+    } => Trial::check
+}
+
+impl Trial {
+    fn check(&self, r: &mut Reader) {
+        check_dates(self.starts_at, Some(self.ends_at), r);
+    }
 }
 
 document! {
@@ -126,12 +149,21 @@ document! {
         starts_at: Option<UnixMillis> = None,
         /// Until when it holds, exclusive. Default: for ever.
         ends_at: Option<UnixMillis> = None,
+        /// Milliseconds after `ends_at` in which it still serves, up to 7776000000 (90 days); decisions say so. Default 0.
+        grace_ms: Quantity = Quantity(0),
     } => Contract::check
 }
 
 impl Contract {
     fn check(&self, r: &mut Reader) {
         check_dates(self.starts_at, self.ends_at, r);
+        check_grace(self.grace_ms, self.ends_at, r);
+    }
+}
+
+fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMillis>, r: &mut Reader) {
+    if grace_ms > MAX_GRACE_MS || grace_ms > 0 && ends_at.is_none() {
+        r.at("grace_ms", |r| r.problem(grace_ms.to_string(), format!("0 to {MAX_GRACE_MS}, after an `ends_at`")));
     }
 }
 
@@ -183,6 +215,11 @@ impl Tenant {
     fn check_against(&self, catalog: &Catalog, r: &mut Reader) {
         if let Some(plan) = self.plan.as_ref().filter(|plan| !catalog.plans.contains_key(*plan)) {
             r.at("plan", |r| r.problem(format!("`{plan}`"), "a plan version of the catalog"));
+        }
+        if let Some(trial) = self.trial.as_ref().filter(|trial| !catalog.plans.contains_key(&trial.plan)) {
+            r.at("trial", |r| {
+                r.at("plan", |r| r.problem(format!("`{}`", trial.plan), "a plan version of the catalog"))
+            });
         }
         if catalog.resolution.is_reserved(&self.slug) {
             r.at("slug", |r| r.problem(format!("`{}`, which is reserved", self.slug), "a label that is not reserved"));
@@ -246,6 +283,7 @@ impl Override {
             r.problem("an override", "either `feature` with `value`, or `limit` with `allowance`");
         }
         check_dates(self.starts_at, self.ends_at, r);
+        check_grace(self.grace_ms, self.ends_at, r);
     }
 }
 

@@ -64,6 +64,12 @@ pub struct TenantView<'a> {
     pub slug: &'a str,
     /// The plan it lives by.
     pub plan: Option<&'a str>,
+    /// When the trial of that plan ends (RFC 3339). Absent: it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_ends_at: Option<String>,
+    /// When the first override or contract ends for good that serves beyond its end (RFC 3339). Absent: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_ends_at: Option<String>,
     /// Its own status.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub status: Status,
@@ -212,6 +218,8 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
                 id: entitled.tenant().id.as_str(),
                 slug: entitled.tenant().slug.as_str(),
                 plan: entitled.plan().map(PlanRef::as_str),
+                trial_ends_at: entitled.trial_ends_at().map(|at| at.to_string()),
+                grace_ends_at: entitled.grace_ends_at().map(|at| at.to_string()),
                 status: entitled.tenant().status,
             }),
             credential: decision.credential.as_ref().map(CredentialView::from),
