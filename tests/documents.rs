@@ -8,8 +8,9 @@ use std::path::Path;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 use tenantgate::gate::Code;
+use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
 use tenantgate::model::{ApiKey, Catalog, Tenant, parse_seed};
-use tenantgate::wire::{DecideBody, DecisionView, ErrorView};
+use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
 
 fn committed(path: &str, document: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -226,6 +227,22 @@ fn openapi() {
             "content": { "application/json": { "schema": envelope } },
         })
     };
+    let receipt = generator.subschema_for::<ReceiptView>();
+    let usage = generator.subschema_for::<UsageView<'_>>();
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_EVENT_NAME_BYTES });
+    let event = json!({
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "subject"],
+        "properties": {
+            "specversion": { "const": "1.0" },
+            "id": text, "source": text, "type": text,
+            "subject": { "type": "string", "description": "The id of the tenant." },
+            "time": { "type": ["string", "null"], "format": "date-time", "description": "When it happened: the period and the day that it counts in. Default: now." },
+            "datacontenttype": { "type": ["string", "null"], "description": "`application/json`." },
+            "data": { "type": ["object", "null"], "description": "Holds the values of metrics." },
+        },
+    });
+    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
     let codes: Vec<_> =
         Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
     let document = json!({
@@ -245,11 +262,48 @@ fn openapi() {
                 "requestBody": { "required": true, "content": { "application/json": { "schema": question } } },
                 "responses": {
                     "200": { "description": "The decision.", "content": { "application/json": { "schema": decision } } },
-                    "400": failure("`BAD_REQUEST`: the body has problems, all of them in `details.problems`."),
+                    "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
                     "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
                     "413": failure("`PAYLOAD_TOO_LARGE`"),
                 },
             } },
+            "/_gate/v1/usage": {
+                "post": {
+                    "operationId": "meter",
+                    "summary": "Count events of usage, each once.",
+                    "description": "Takes one CloudEvent (1.0, JSON format) or an array of them; `subject` is the id of the tenant. `source` and `id` name an event of a tenant: told again it counts once, for 40 days at least. Where one event has a problem, none is counted; where one conflicts, the others are.",
+                    "security": [{ "operator": [] }],
+                    "requestBody": { "required": true, "content": {
+                        "application/cloudevents+json": { "schema": event },
+                        "application/cloudevents-batch+json": { "schema": { "type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS } },
+                    } },
+                    "responses": {
+                        "200": { "description": "All are counted.", "content": { "application/json": { "schema": receipt } } },
+                        "400": failure("`BAD_REQUEST`: events have problems, all of them in `details.problems`; none is counted."),
+                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                        "409": failure("`EVENT_CONFLICT`: events at the places of `details.conflicts` were told before and said something else; the others are counted."),
+                        "413": failure("`PAYLOAD_TOO_LARGE`"),
+                        "503": failure("`LEDGER_UNAVAILABLE`: tell the same events again; each counts once."),
+                    },
+                },
+                "get": {
+                    "operationId": "usage",
+                    "summary": "What a tenant has used, by period and by day.",
+                    "security": [{ "operator": [] }],
+                    "parameters": [
+                        parameter("tenant", true, json!({ "type": "string" }), "The id of the tenant."),
+                        parameter("metric", false, json!({ "type": "string" }), "Only this metric."),
+                        parameter("at", false, json!({ "type": "string", "format": "date-time" }), "The periods that hold this time. Default: now."),
+                    ],
+                    "responses": {
+                        "200": { "description": "The report.", "content": { "application/json": { "schema": usage } } },
+                        "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
+                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                        "404": failure("`USAGE_NOT_FOUND`: no such tenant, or no such metric."),
+                        "503": failure("`LEDGER_UNAVAILABLE`"),
+                    },
+                },
+            },
             "/_gate/healthz": { "get": {
                 "operationId": "health",
                 "summary": "Whether a catalog is held.",

@@ -465,6 +465,12 @@ fn every_bound_of_documents() {
             MAX_LIMITS,
             Box::new(|n| catalog(json!({ "limits": keyed(n, "l", "", json!({ "kind": "gauge", "default": 1 })) }))),
         ),
+        (
+            "metrics",
+            MAX_METRICS,
+            Box::new(|n| catalog(json!({ "metrics": keyed(n, "m", "", json!({ "event": "e" })) }))),
+        ),
+        ("breakers", MAX_BREAKERS, Box::new(|n| catalog(json!({ "breakers": keyed(n, "b", "", json!({})) })))),
         ("plans", MAX_PLANS, Box::new(|n| catalog(json!({ "plans": keyed(n, "p", "@1", json!({})) })))),
         (
             "routes",

@@ -14,8 +14,8 @@ use super::plans::Plans;
 use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
-    Allowance, Catalog, Contract, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Override, Plan, PlanRef, Status, Tenant, TenantId, Trial,
-    UnixMillis,
+    Allowance, Catalog, Contract, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Override, Plan, PlanRef, Status,
+    Tenant, TenantId, Trial, UnixMillis,
 };
 
 /// A tenant with its ancestors, compiled against one catalog.

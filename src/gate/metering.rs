@@ -145,7 +145,13 @@ impl Metered {
     }
 }
 
-fn count(event: &UsageEvent, tell: bool, plans: &Plans, found: &Found, now: UnixMillis) -> Result<Metered, Vec<Problem>> {
+fn count(
+    event: &UsageEvent,
+    tell: bool,
+    plans: &Plans,
+    found: &Found,
+    now: UnixMillis,
+) -> Result<Metered, Vec<Problem>> {
     let mut problems = Vec::new();
     let at = event.time.unwrap_or(now);
     if at.since(now) > MAX_EVENT_AHEAD_MS || now.since(at) > MAX_EVENT_LATE_MS {

@@ -16,7 +16,9 @@ use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Need, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::ledger::{Book, Circuit, Op, Purse};
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
+use crate::model::bounds::{
+    MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS,
+};
 use crate::model::{Access, BreakerMode, Cache, Environment, Kind, Mode, TenantId, UnixMillis};
 use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
 

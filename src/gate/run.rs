@@ -69,8 +69,7 @@ impl Run {
         decision.code = code;
         decision.reason = Some(reason);
         decision.limits.clear();
-        decision.retry_after_ms =
-            code.passes_by_itself().then_some(decision.retry_after_ms.unwrap_or(RETRY_AFTER_MS));
+        decision.retry_after_ms = code.passes_by_itself().then_some(decision.retry_after_ms.unwrap_or(RETRY_AFTER_MS));
         Halt::Deny(decision)
     }
 

@@ -12,7 +12,8 @@ use super::news::News;
 use super::timed::Timed;
 use super::usage::Tallies;
 use super::{
-    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Tally, Verdict, Word,
+    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Tally, Verdict,
+    Word,
 };
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
@@ -223,7 +224,9 @@ impl Book {
     }
 
     fn circuit(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
-        self.breakers.get(word.breaker).map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
+        self.breakers
+            .get(word.breaker)
+            .map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
     }
 
     fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {

@@ -47,9 +47,8 @@ impl News {
             return (Vec::new(), heard);
         }
         let changes = self.log.range(heard.saturating_add(1)..).take(MAX_NEWS);
-        let told: Vec<_> = changes
-            .filter_map(|(change, name)| Some((*change, name.to_string(), self.known.get(name)?.0)))
-            .collect();
+        let told: Vec<_> =
+            changes.filter_map(|(change, name)| Some((*change, name.to_string(), self.known.get(name)?.0))).collect();
         let up_to = told.last().map_or(self.last, |(change, _, _)| *change);
         (told.into_iter().map(|(_, name, epoch)| (name, epoch)).collect(), up_to)
     }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS, MAX_ROUTES,
-    MAX_SCOPES,
+    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS,
+    MAX_ROUTES, MAX_SCOPES,
 };
 use super::limit::Quantity;
 use super::{
-    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader, Resolution,
-    Scope, StrategyKind, choice, document,
+    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader,
+    Resolution, Scope, StrategyKind, choice, document,
 };
 
 document! {

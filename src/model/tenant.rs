@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::bounds::{MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES};
+use super::bounds::{
+    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES,
+};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Quantity, Read, Reader, Slug, TenantId, UnixMillis,
-    choice, document,
+    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Quantity, Read, Reader, Slug,
+    TenantId, UnixMillis, choice, document,
 };
 
 choice! {

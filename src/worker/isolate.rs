@@ -118,7 +118,8 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
     }
     let begun = Date::now();
     let forwarded = JsFuture::from(forward(call, config, &decision, ending)).await;
-    let status = forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>()).map_or(502, Response::status);
+    let status =
+        forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>()).map_or(502, Response::status);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
     let elapsed_ms = (Date::now() - begun).max(0.0) as u64;
     charge::ended(&decision, CallEnd::Answered { failed: status >= 500, elapsed_ms }, config, &call.context);

@@ -16,7 +16,8 @@ use super::edge;
 use crate::ledger::{Book, Breaker, Changes, Counter, Held, Lease, Order, Tally};
 use crate::model::UnixMillis;
 use crate::model::bounds::{
-    EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES, ONCE_MS,
+    EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES,
+    ONCE_MS,
 };
 
 /// One family's ledger.
@@ -201,7 +202,8 @@ impl Page {
         page.tells = !changes.events.is_empty();
         for event in changes.events {
             page.room(event.len());
-            if let Value::Array(events) = page.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new())) {
+            if let Value::Array(events) = page.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new()))
+            {
                 events.push(event.into());
             }
         }
@@ -249,7 +251,12 @@ impl Slice {
                 Value::Object(texts) => texts.values().any(|text| text.is_null() == null),
                 _ => !null,
             };
-            self.changes.iter().filter(|(_, texts)| has(texts)).map(|(table, _)| table.as_str()).collect::<Vec<_>>().join(" ")
+            self.changes
+                .iter()
+                .filter(|(_, texts)| has(texts))
+                .map(|(table, _)| table.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         format!("{}\n{}\n{}", with(false), with(true), Value::from(self.changes.clone()))
     }
@@ -257,8 +264,7 @@ impl Slice {
 
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     type Rows = Vec<(String, String)>;
-    let (counters, leases, holds, breakers, epochs): (Rows, Rows, Rows, Rows, Rows) =
-        parsed(&edge::open_book(state)?)?;
+    let (counters, leases, holds, breakers, epochs): (Rows, Rows, Rows, Rows, Rows) = parsed(&edge::open_book(state)?)?;
     let mut book = Book::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;

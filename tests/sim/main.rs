@@ -1,0 +1,117 @@
+//! The ledger in simulated worlds. Messages are delayed, lost, doubled and overtaken; isolates die and are born, ledgers are
+//! killed, or fail to write, and read what they had written; clocks step, plans change. What must hold is checked at every
+//! step. `SEED=7 STEPS=10000000 cargo test --release --test sim` runs one world for longer.
+
+#![cfg(not(target_family = "wasm"))]
+
+mod plot;
+mod world;
+
+use tenantgate::model::bounds::{LEASE_MS, REFRESH_INTERVAL_MS};
+use world::{Nature, START, World};
+
+fn steps() -> u64 {
+    std::env::var("STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(1_000_000)
+}
+
+const ALL: &[&str] = &["/quota", "/rate", "/both", "/strict", "/window", "/flight", "order", "reserve", "event"];
+
+#[test]
+fn in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost() {
+    let seeds = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .map_or_else(|| (1..=20).collect(), |seed: u64| vec![seed]);
+    let each = steps() / seeds.len() as u64;
+    for seed in seeds {
+        let mut world = World::new(seed, Nature::of(seed), ALL);
+        for _ in 0..each {
+            assert!(world.step());
+        }
+        let (offered, admitted, orders) = world.sums();
+        println!("seed {seed}: {offered} offered, {admitted} admitted, {orders} messages");
+        world.settle();
+        assert!(offered > 100 && admitted > 0);
+    }
+}
+
+/// Without faults nothing is lost either way: the ledger has used exactly what was let through.
+#[test]
+fn in_a_calm_world_the_counts_are_exact() {
+    for seed in 1..=5 {
+        let nature = Nature { children: 3, child_quota: 2_000, quota: 5_000, ..Nature::calm() };
+        let mut world = World::new(seed, nature, &["/quota"]);
+        for _ in 0..40_000 {
+            world.step();
+        }
+        world.settle();
+        for (counter, admitted) in &world.truth().quota {
+            assert_eq!(world.booked(counter), *admitted, "seed {seed}: {counter}");
+        }
+        assert_eq!(world.truth().quota["t_0/month"], 5_000, "seed {seed}: all of it was used");
+    }
+}
+
+fn utilisation(nature: Nature, path: &'static [&'static str], ms: u64) -> World {
+    let mut world = World::new(7, nature, path);
+    while world.now < START + ms {
+        world.step();
+    }
+    world
+}
+
+/// Steady load beyond a rate: what the rate allows is let through, to the last percent.
+#[test]
+fn a_leased_rate_is_used_to_the_full() {
+    // 10 isolates, one request in 5 ms each: 2,000 a second, twice the rate.
+    let world = utilisation(Nature { pause_ms: (1, 9), ..Nature::calm() }, &["/rate"], 60_000);
+    let allowed = 1_000 + 60 * 1_000;
+    let used = world.truth().rate_cells as f64 / f64::from(allowed);
+    println!("utilisation {used}, {} messages for {} requests", world.truth().orders, world.truth().offered);
+    assert!(used >= 0.99, "{used}");
+}
+
+/// Steady load within a rate: next to nobody is refused.
+#[test]
+fn who_stays_within_a_rate_is_not_refused() {
+    // 10 isolates, one request in 12.5 ms each: 800 a second.
+    let world = utilisation(Nature { pause_ms: (5, 20), ..Nature::calm() }, &["/rate"], 60_000);
+    let wrongly = world.truth().wrongly as f64 / world.truth().offered as f64;
+    println!(
+        "wrong refusals {wrongly}, {} refused of {}, {} messages",
+        world.truth().refused,
+        world.truth().offered,
+        world.truth().orders
+    );
+    assert!(wrongly <= 0.001, "{wrongly}");
+    assert!(world.truth().orders * 10 < world.truth().offered, "leases spare the ledger");
+}
+
+/// A quota that runs out: all of it is used, and few are refused while some is left.
+#[test]
+fn a_leased_quota_is_used_up() {
+    let nature = Nature { quota: 50_000, pause_ms: (1, 9), ..Nature::calm() };
+    let world = utilisation(nature, &["/quota"], 60_000);
+    let used = world.truth().quota["t_0/month"];
+    let wrongly = world.truth().wrongly as f64 / world.truth().offered as f64;
+    println!(
+        "{used} of 50000 used, wrong refusals {wrongly}, {} messages for {}",
+        world.truth().orders,
+        world.truth().offered
+    );
+    assert!(used >= 49_500, "{used}");
+    assert!(wrongly <= 0.001, "{wrongly}");
+}
+
+/// One isolate has read a new record: within the life of a lease, and the pause between two fetches, all know of it.
+#[test]
+fn a_change_reaches_every_isolate_by_way_of_the_ledger() {
+    let mut world = utilisation(Nature::calm(), &["/quota"], 15_000);
+    assert_eq!(world.epochs(), [1; 10]);
+    world.change_plan(0, 2_000_000_000);
+    let end = world.now + LEASE_MS + REFRESH_INTERVAL_MS;
+    while world.now < end {
+        world.step();
+    }
+    assert_eq!(world.epochs(), [2; 10]);
+}

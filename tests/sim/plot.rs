@@ -1,0 +1,96 @@
+//! The plot of `docs/load.svg`: admitted against offered load, under the default mode of limits.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::utilisation;
+use crate::world::{Nature, START, World};
+
+/// Requests a second that the rate allows.
+const ALLOWED: f64 = 1_000.0;
+/// Pauses between two requests at each of 10 isolates, in milliseconds: from a tenth of the rate to two and a half times as much.
+const PAUSES_MS: [u64; 10] = [100, 50, 25, 17, 14, 12, 10, 8, 6, 4];
+/// Milliseconds that are left out, while the burst of the beginning is used up, and then measured.
+const WARM_MS: u64 = 6_000;
+const MEASURED_MS: u64 = 12_000;
+
+/// Offered, admitted and, of what could have been admitted, wrongly refused: requests a second.
+fn measured(pause_ms: u64) -> (f64, f64, f64) {
+    let nature = Nature { pause_ms: (pause_ms / 2, pause_ms + pause_ms.div_ceil(2)), ..Nature::calm() };
+    let sums = |world: &World| {
+        let truth = world.truth();
+        [truth.offered, truth.rate_cells, truth.wrongly].map(|count| count as f64)
+    };
+    let mut world = utilisation(nature, &["/rate"], WARM_MS);
+    let before = sums(&world);
+    while world.now < START + WARM_MS + MEASURED_MS {
+        world.step();
+    }
+    let after = sums(&world);
+    let of = |index: usize| (after[index] - before[index]) * 1_000.0 / MEASURED_MS as f64;
+    (of(0), of(1), of(2))
+}
+
+#[test]
+fn the_plot_shows_what_the_simulation_says() {
+    let points = PAUSES_MS.map(measured);
+    for (offered, admitted, wrongly) in points {
+        println!("{offered:.0}/s offered, {admitted:.0}/s admitted, {wrongly:.2}/s wrongly refused");
+        let ideal = offered.min(ALLOWED);
+        // What is left of the burst of the beginning may be let through on top.
+        assert!(admitted >= ideal * 0.99 && admitted <= ideal * 1.05, "{admitted} of {ideal}");
+        assert!(wrongly <= offered * 0.001, "{wrongly} of {offered}");
+    }
+    let mut svg = String::new();
+    draw(&points, &mut svg).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/load.svg");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &svg).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == svg, "docs/load.svg is not what the simulation says: run `UPDATE=1 cargo test --test sim`");
+}
+
+fn draw(points: &[(f64, f64, f64)], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    const MOST: f64 = 2_750.0;
+    let area = SVGBackend::with_string(svg, (720, 400)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .margin(16)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..MOST, 0.0..1_250.0)?;
+    let grid = RGBColor(225, 228, 232);
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(grid)
+        .axis_style(RGBColor(90, 96, 104))
+        .label_style(("sans-serif", 13))
+        .x_desc("offered, requests a second over 10 isolates")
+        .y_desc("admitted, requests a second")
+        .draw()?;
+    let ideal = RGBColor(150, 156, 164);
+    chart
+        .draw_series(LineSeries::new([(0.0, 0.0), (ALLOWED, ALLOWED), (MOST, ALLOWED)], ideal.stroke_width(2)))?
+        .label("what a limit of 1,000 a second allows")
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], ideal.stroke_width(2)));
+    let leased = RGBColor(20, 110, 180);
+    let admitted: Vec<_> = points.iter().map(|(offered, admitted, _)| (*offered, *admitted)).collect();
+    chart
+        .draw_series(LineSeries::new(admitted.clone(), leased.stroke_width(2)))?
+        .label("leased: admitted")
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], leased.stroke_width(2)));
+    chart.draw_series(admitted.iter().map(|point| Circle::new(*point, 4, leased.filled())))?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE)
+        .border_style(grid)
+        .label_font(("sans-serif", 13))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
