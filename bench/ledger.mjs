@@ -1,13 +1,15 @@
 // (f) The ledger on raw workerd: durable consumption with event ids, beside two Durable Objects in JavaScript that do the
-// same by hand, one write a request and one for a group; and the leased path beside an empty Worker.
+// same by hand, one write a request and one for a group; the leased path beside an empty Worker; what both cost; and a ledger
+// that has a million event ids.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { publish } from "../pkg/node.js";
 import { workerd } from "../tests/worker/workerd.mjs";
 
+const root = join(import.meta.dirname, "..");
 const ROUND_MS = 1200;
 const ROUNDS = Number(process.env.ROUNDS ?? 5);
 const CONNECTIONS = [1, 16, 64];
@@ -156,7 +158,82 @@ export async function ledger() {
       }
     }
     const ratio = median(rates[0].map((rate, i) => rate / rates[1][i]));
-    rows.push({ name: "leased path, one hot tenant, beside an empty JS Worker", value: median(rates[0]), unit: "requests/s", peer: median(rates[1]), ratio, target: null, ok: null });
+    rows.push({ name: "leased path, one hot tenant, beside an empty JS Worker", value: median(rates[0]), unit: "decisions/s", peer: median(rates[1]), ratio, target: null, ok: null });
+  } finally {
+    await kill("SIGTERM");
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return [...rows, ...(await costs(operator, own))];
+}
+
+// List prices of Cloudflare (paid plan, November 2026), in dollars a million; duration is not among them.
+const PRICES = { request: 0.3, ledgerRequest: 0.15, rowWritten: 1 };
+const IDS = 1_000_000;
+
+// The built ledger, with its requests and written rows counted, and a way to fill it.
+const counting = `
+let requests = 0, rows = 0;
+class Counting {
+  constructor({ storage }, env) {
+    const exec = (...args) => {
+      const cursor = storage.sql.exec(...args);
+      return { raw: () => ({ toArray: () => { const all = cursor.raw().toArray(); rows += cursor.rowsWritten; return all; } }), get rowsWritten() { return cursor.rowsWritten; } };
+    };
+    const counted = (...args) => { const cursor = storage.sql.exec(...args); cursor.toArray(); rows += cursor.rowsWritten; };
+    const sql = { exec: (text, ...args) => (/^\\s*SELECT/.test(text) ? exec(text, ...args) : counted(text, ...args)) };
+    this.sql = storage.sql;
+    this.ledger = new TenantLedger({ storage: { sql, transactionSync: (work) => storage.transactionSync(work) } }, env);
+  }
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/counts") return Response.json({ requests, rows, bytes: this.sql.databaseSize });
+    if (pathname === "/fill") {
+      const [[half]] = this.sql.exec("SELECT current % 2 FROM generations WHERE name = 'keys'").raw().toArray();
+      for (let from = 0; from < ${IDS}; from += 100_000) {
+        this.sql.exec("INSERT INTO keys_" + half + " WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT 't_acme/filled-' || i, 'abcdefghijklmnop' FROM n", from, from + 99_999);
+      }
+      return new Response("filled");
+    }
+    requests++;
+    return this.ledger.fetch(request);
+  }
+}
+const inner = { fetch: (request, env) => env.LEDGER.get(env.LEDGER.idFromName("t_acme")).fetch(new Request("https://ledger" + new URL(request.url).pathname.slice(2))) };
+const plain = handler.fetch;
+handler.fetch = (request, env, ctx) => (new URL(request.url).pathname.startsWith("/~/") ? inner.fetch(request, env) : plain.call(handler, request, env, ctx));
+export { handler as default, Counting as TenantLedger };`;
+
+/** What decisions cost, leased and one by one, and what a million ids do to a ledger. */
+async function costs(operator, own) {
+  const folder = mkdtempSync(join(process.env.BENCH_DISK ?? tmpdir(), "tenantgate-costs-"));
+  const build = join(folder, "build");
+  cpSync(join(root, "build"), build, { recursive: true });
+  const entry = readFileSync(join(build, "entry.js"), "utf8");
+  writeFileSync(join(build, "entry.js"), entry.replace("export default", "const handler =").replace("export { TenantLedger };", counting));
+  const { ports, kill } = await workerd({ folder, build: relative(root, build), entries: publish(seed), bindings: { OPERATOR_TOKEN: operator } }).start();
+  const ask = async (path) => (await fetch(`http://127.0.0.1:${ports.gate}/~/${path}`)).text();
+  const counts = async () => JSON.parse(await ask("counts"));
+  const row = (name, value, unit, peer = null) => ({ name, value, unit, peer, ratio: peer && value / peer, target: null, ok: null });
+  const rows = [];
+  try {
+    for (const [title, request, connections] of [["leased", get("/leased"), 64], ["strict with event ids, 64 connections", own, 64]]) {
+      await load(ports.gate, connections, request, ROUND_MS);
+      const before = await counts();
+      const decisions = (await load(ports.gate, connections, request, 4 * ROUND_MS)) * 4 * ROUND_MS / 1000;
+      const after = await counts();
+      const [requests, written] = [(after.requests - before.requests) / decisions, (after.rows - before.rows) / decisions];
+      rows.push(row(`${title}: requests to the ledger per 1,000 decisions`, requests * 1000, "requests"));
+      rows.push(row(`${title}: rows written per 1,000 decisions`, written * 1000, "rows"));
+      rows.push(row(`${title}: a million decisions at list prices`, PRICES.request + requests * PRICES.ledgerRequest + written * PRICES.rowWritten, "dollars"));
+    }
+    const rates = [[], []];
+    const measure = async (into) => { for (let round = 0; round < ROUNDS; round++) into.push(await load(ports.gate, 64, own, ROUND_MS)); };
+    await measure(rates[0]);
+    const { bytes } = await counts();
+    await ask("fill");
+    await measure(rates[1]);
+    rows.push(row("durable consume with a million event ids, beside few", median(rates[1]), "requests/s", median(rates[0])));
+    rows.push(row("a million event ids on disk", ((await counts()).bytes - bytes) / 1e6, "MB"));
   } finally {
     await kill("SIGTERM");
     rmSync(folder, { recursive: true, force: true });

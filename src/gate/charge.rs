@@ -50,8 +50,6 @@ pub struct Pending {
     hold: Option<(String, String, u64)>,
     /// What the ledger calls the hold that is settled.
     settle: Option<String>,
-    /// Whether the route's breaker is half-open, so that it has to be asked.
-    trial: bool,
     /// Whether this isolate has taken what it counts alone.
     taken: bool,
     refused: bool,
@@ -100,7 +98,6 @@ impl Pending {
         });
         let settle = ask.settle.zip(id.as_ref()).map(|(name, id)| hold_name(id, name));
         let look = ask.look;
-        let trial = !look && decision.breaker == Some(BreakerState::HalfOpen);
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
             decision,
@@ -113,7 +110,6 @@ impl Pending {
             once,
             hold,
             settle,
-            trial,
             taken: false,
             refused: false,
             open_for_ms: None,
@@ -137,7 +133,7 @@ impl Pending {
 
     /// Whether the ledger has to be told more than what is taken.
     pub fn is_plain(&self) -> bool {
-        self.once.is_none() && self.hold.is_none() && self.settle.is_none() && !self.trial
+        self.once.is_none() && self.hold.is_none() && self.settle.is_none() && !self.is_trial()
     }
 
     /// Has a ledger in this process take what is asked.
@@ -197,7 +193,7 @@ impl Gate {
         let asks = pending.groups.iter().any(|group| !group.paid)
             || !pending.remote().is_empty()
             || pending.settle.is_some() && !look
-            || pending.trial;
+            || pending.is_trial();
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
@@ -209,7 +205,7 @@ impl Gate {
                 .filter_map(|group| Some((pending.of(*group).first()?.budget.counter.clone(), group.cost)))
                 .collect();
             let root = root.clone();
-            let guard = pending.decision.guard.clone().filter(|_| pending.trial);
+            let guard = pending.decision.guard.clone().filter(|_| pending.is_trial());
             let lacking = lacking.iter().map(|(counter, cost)| (counter.as_str(), *cost));
             pending.contact = self.contact(&root, lacking, guard.as_deref(), now);
         }
@@ -420,6 +416,11 @@ impl Decision {
 }
 
 impl Pending {
+    /// Whether the route's breaker is half-open, so that it has to be asked.
+    fn is_trial(&self) -> bool {
+        !self.look && self.decision.breaker == Some(BreakerState::HalfOpen)
+    }
+
     /// The snapshots that it was decided by.
     fn epochs(&self) -> SmallVec<[(Cow<'_, str>, u64); 2]> {
         let catalog = self.decision.plans.as_ref().map(|plans| (Cow::Borrowed(CATALOG), plans.catalog().version.0));

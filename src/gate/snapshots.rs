@@ -314,8 +314,9 @@ impl Snapshots {
     /// fetched again before it is used next, though not too often.
     pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
         if name == CATALOG {
-            let old = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch);
-            old.into_iter().for_each(|held| held.doubt(now));
+            if let Some(held) = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch) {
+                held.doubt(now);
+            }
         } else if let Some(record) = self.tenants.get_mut(name)
             && record.held.value.as_ref().is_none_or(|tenant| tenant.epoch.0 < epoch)
         {

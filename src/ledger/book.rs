@@ -204,20 +204,14 @@ impl Book {
     }
 
     fn hear_of_calls(&mut self, word: &Word<'_>, now: UnixMillis) {
-        let known = self.breakers.get_mut(word.breaker);
         // Of who is closed and has nothing to say nothing is kept.
-        if known.is_none() && word.calls.is_empty() && word.trials.is_empty() {
-            return;
-        }
-        let changed = match known {
-            Some(breaker) => breaker.hear(word, now),
-            None => {
-                let mut breaker = Breaker::default();
-                let changed = breaker.hear(word, now);
-                self.breakers.insert(word.breaker.into(), breaker);
-                changed
+        if !self.breakers.contains_key(word.breaker) {
+            if word.calls.is_empty() && word.trials.is_empty() {
+                return;
             }
-        };
+            self.put_breaker(word.breaker, Breaker::default());
+        }
+        let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
         if changed {
             self.note_breaker(word.breaker);
         }

@@ -211,15 +211,12 @@ impl Breaker {
     /// Gives out the trial that [`Self::judge`] has found.
     pub fn begin_trial(&mut self, now: UnixMillis) {
         let until = now.get().saturating_add(BREAKER_TRIAL_MS);
-        match &mut self.state {
-            State::HalfOpen { under_way, .. } => {
-                under_way.retain(|until| *until > now.get());
-                under_way.push(until);
-            }
-            _ => {
-                self.turn = self.turn.saturating_add(1);
-                self.state = State::HalfOpen { under_way: vec![until], ended: Calls::default() };
-            }
+        if let State::HalfOpen { under_way, .. } = &mut self.state {
+            under_way.retain(|until| *until > now.get());
+            under_way.push(until);
+        } else {
+            self.turn = self.turn.saturating_add(1);
+            self.state = State::HalfOpen { under_way: vec![until], ended: Calls::default() };
         }
     }
 }

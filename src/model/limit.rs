@@ -181,14 +181,15 @@ impl Allowance {
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
         match (self, more) {
-            (Self::Limited { limit: a, burst: x, overage: o }, Self::Limited { limit: b, burst: y, overage: p }) => {
+            (
+                Self::Limited { limit: own, burst: own_burst, overage },
+                Self::Limited { limit: added, burst: added_burst, overage: other },
+            ) => {
+                let bursts = own_burst.unwrap_or(own).saturating_add(added_burst.unwrap_or(added));
                 Self::Limited {
-                    limit: a.saturating_add(b).min(MAX_QUANTITY),
-                    burst: match (x, y) {
-                        (None, None) => None,
-                        (x, y) => Some(x.unwrap_or(a).saturating_add(y.unwrap_or(b)).min(MAX_QUANTITY)),
-                    },
-                    overage: o.or(p),
+                    limit: own.saturating_add(added).min(MAX_QUANTITY),
+                    burst: own_burst.or(added_burst).map(|_| bursts.min(MAX_QUANTITY)),
+                    overage: overage.or(other),
                 }
             }
             _ => Self::Unlimited,

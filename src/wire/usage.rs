@@ -48,7 +48,7 @@ fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
     let kind = required(members, "type", r, named, &name);
     let tenant = required(members, "subject", r, TenantId::parse, "the id of the tenant that used it");
     let time = optional(members, "time", r, UnixMillis::parse, "a time (RFC 3339)");
-    let format = optional(members, "datacontenttype", r, |kind| is_json(kind).then_some(()), "`application/json`");
+    optional(members, "datacontenttype", r, |kind| is_json(kind).then_some(()), "`application/json`");
     for (name, value) in members {
         // Extension attributes are named so (CloudEvents 1.0 §3.1); what they say is not ours.
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -61,7 +61,7 @@ fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
         Some(Value::Object(data)) => Some(Value::Object(data.clone())),
         Some(other) => r.at("data", |r| r.unexpected(other, "an object")),
     };
-    let ((), (), time) = (version?, format?.unwrap_or(()), time?);
+    version?;
     Some(UsageEvent { id: id?, source: source?, kind: kind?, tenant: tenant?, time, data: data? })
 }
 
@@ -82,19 +82,19 @@ fn required<T>(
     r.at(name, |r| value.as_str().and_then(read).or_else(|| r.unexpected(value, expected)))
 }
 
-/// `None`: a problem. `Some(None)`: absent.
+/// `None`: absent, or a problem, which the reader then has.
 fn optional<T>(
     members: &Map<String, Value>,
     name: &str,
     r: &mut Reader,
     read: impl FnOnce(&str) -> Option<T>,
     expected: &str,
-) -> Option<Option<T>> {
+) -> Option<T> {
     // An attribute that is null is absent (CloudEvents 1.0, JSON format §2.2).
     if members.get(name).is_none_or(Value::is_null) {
-        return Some(None);
+        return None;
     }
-    required(members, name, r, read, expected).map(Some)
+    required(members, name, r, read, expected)
 }
 
 /// What became of events that were told.

@@ -121,7 +121,7 @@ impl Remembered {
     ) -> Result<Self, JsValue> {
         let event = kind == "events";
         let span_ms = if event { EVENT_ONCE_MS } else { ONCE_MS };
-        let generation = u32::try_from(now.get() / span_ms).unwrap_or(u32::MAX);
+        let generation = u32::try_from(now.get().checked_div(span_ms).unwrap_or(0)).unwrap_or(u32::MAX);
         let once = orders.iter().flatten().filter_map(|order| order.once).filter(|once| once.event == event);
         let names: Vec<&str> = once.map(|once| once.id).collect();
         let known = if names.is_empty() {
