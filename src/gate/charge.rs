@@ -252,6 +252,7 @@ impl Gate {
     /// What the ledger is asked for.
     pub fn order<'a>(&'a self, pending: &'a Pending) -> Order<'a> {
         Order {
+            tenant: pending.decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str()),
             charges: pending.remote().iter().map(Take::charge).collect(),
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             breakers: pending.contact.said.iter().map(Said::word).collect(),
@@ -285,6 +286,10 @@ impl Gate {
             pending.decision.fallback.push(Fallback::Ledger);
             return self.settled(pending, now);
         };
+        if outcome.gone {
+            self.give_back(&mut pending, now);
+            return pending.moved();
+        }
         if outcome.seen == Some(Seen::Reused) {
             self.give_back(&mut pending, now);
             return pending.reused();
@@ -435,6 +440,19 @@ impl Pending {
         decision.code = Code::TenantCircuitOpen;
         decision.reason = Some(reason);
         decision.retry_after_ms = Some(wait_ms);
+        decision.limits.clear();
+        decision.trace = trace.take();
+        decision
+    }
+
+    /// The tenant has left for another family: a later record of it says for which, and is on its way.
+    fn moved(self) -> Box<Decision> {
+        let Self { mut decision, mut trace, .. } = self;
+        let reason = "the tenant has left this family, and its later record is not here yet";
+        trace.stop(Stage::Rate, || (reason.to_owned(), String::from("wait for its later record")));
+        decision.code = Code::SnapshotUnavailable;
+        decision.reason = Some(reason);
+        decision.retry_after_ms = Some(RETRY_AFTER_MS);
         decision.limits.clear();
         decision.trace = trace.take();
         decision

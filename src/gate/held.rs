@@ -54,12 +54,10 @@ impl<T> Held<T> {
         now.since(self.read_at) <= ages.hard_ms
     }
 
-    /// Has the value fetched again before it is used, unless that was just done.
+    /// Has the value fetched again before it is used next, though not too soon after it was.
     pub(super) fn doubt(&mut self, now: UnixMillis) {
-        if now.since(self.asked_at) > REFRESH_INTERVAL_MS {
-            let firm = UnixMillis::new(now.get().saturating_sub(FIRM_AGE_MS).saturating_sub(1));
-            (self.read_at, self.asked_at) = (self.read_at.min(firm), UnixMillis::default());
-        }
+        let firm = UnixMillis::new(now.get().saturating_sub(FIRM_AGE_MS).saturating_sub(1));
+        self.read_at = self.read_at.min(firm);
     }
 
     /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.

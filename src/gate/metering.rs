@@ -36,6 +36,7 @@ pub struct UsageEvent {
 /// An event, and what is to be said to a ledger about it.
 #[derive(Debug)]
 pub struct Metered {
+    tenant: TenantId,
     root: TenantId,
     once: (String, String),
     charges: Vec<(String, Meter, u64)>,
@@ -132,6 +133,7 @@ impl Metered {
     /// What that ledger is told.
     pub fn order(&self) -> Order<'_> {
         Order {
+            tenant: Some(self.tenant.as_str()),
             charges: self
                 .charges
                 .iter()
@@ -167,6 +169,7 @@ fn count(
         problems.push(problem("type", format!("`{}`", event.kind), "a type that a metric of the catalog counts"));
     }
     let mut metered = Metered {
+        tenant: event.tenant.clone(),
         root: found.tenant.root().clone(),
         once: identity(event),
         charges: Vec::new(),

@@ -107,6 +107,8 @@ pub struct Snapshots {
     slugs: Cache<Slug, Held<Option<TenantId>>>,
     domains: Cache<String, Held<Option<TenantId>>>,
     tenants: Cache<TenantId, Record>,
+    /// Epochs that somebody has seen and that are not held yet.
+    expected: Cache<String, u64>,
     pub(super) keys: KeyStore,
     compiled: u32,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
@@ -133,6 +135,7 @@ impl Snapshots {
             slugs: Cache::new(index),
             domains: Cache::new(index),
             tenants: Cache::new(tenants),
+            expected: Cache::new(MAX_CACHED_TENANTS),
             keys: KeyStore::new(complete),
             compiled: 0,
             complete,
@@ -169,11 +172,13 @@ impl Snapshots {
                 }
                 // The same again: what was compiled from it stays good.
                 (held.read_at, held.asked_at) = (now, now);
+                self.doubt_what_is_behind(CATALOG, now);
                 return Ok(());
             }
         }
         self.keys.keep(plans.issuers.urls());
         self.plans = Some(Held::new(plans, now));
+        self.doubt_what_is_behind(CATALOG, now);
         Ok(())
     }
 
@@ -208,10 +213,12 @@ impl Snapshots {
             }
             if new == held {
                 (record.held.read_at, record.held.asked_at) = (now, now);
+                self.doubt_what_is_behind(id.as_str(), now);
                 return Ok(());
             }
         }
         self.tenants.insert(id.clone(), Record { held: Held::new(tenant, now), compiled: None });
+        self.doubt_what_is_behind(id.as_str(), now);
         Ok(())
     }
 
@@ -310,9 +317,15 @@ impl Snapshots {
         self.keys.put_secret(name, value);
     }
 
-    /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: if an older one is held, it is
-    /// fetched again before it is used next, though not too often.
+    /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: as long as an older one is held, it
+    /// is fetched again before it is used, though not too often.
     pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
+        self.expected.insert(name.to_owned(), epoch);
+        self.doubt_what_is_behind(name, now);
+    }
+
+    fn doubt_what_is_behind(&mut self, name: &str, now: UnixMillis) {
+        let Some(epoch) = self.expected.get_mut(name).copied() else { return };
         if name == CATALOG {
             if let Some(held) = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch) {
                 held.doubt(now);

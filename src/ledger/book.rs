@@ -1,10 +1,10 @@
 //! Many counters, taken together or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::lease::Leases;
@@ -31,6 +31,8 @@ pub struct Changes {
     pub breakers: BTreeSet<Arc<str>>,
     /// Names of snapshots of which a later epoch is known.
     pub epochs: BTreeSet<Arc<str>>,
+    /// Tenants that have left for another family, or come back.
+    pub gone: BTreeSet<String>,
     /// Names of buckets of usage.
     pub tallies: BTreeSet<Arc<str>>,
     /// Distinct values of buckets, by [`super::Entry::distinct_name`].
@@ -62,7 +64,9 @@ pub struct Book {
     pub(super) holds: Timed<Held>,
     breakers: FxHashMap<Arc<str>, Breaker>,
     news: News,
-    tallies: Tallies,
+    /// Tenants that have left for another family.
+    pub(super) gone: FxHashSet<String>,
+    pub(super) tallies: Tallies,
     /// Kept where somebody writes them down.
     changes: Option<Changes>,
 }
@@ -85,6 +89,7 @@ impl Book {
             holds: Timed::default(),
             breakers: FxHashMap::default(),
             news: News::default(),
+            gone: FxHashSet::default(),
             tallies: Tallies::default(),
             changes: None,
         }
@@ -136,6 +141,14 @@ impl Book {
         let breakers: SmallVec<[Reply; 1]> = order.breakers.iter().map(|word| self.circuit(word, now)).collect();
         let outcome = if let (Some(once), Some(known)) = (order.once, known) {
             self.repeat(order, once, known, now)
+        } else if let Some(leaving) = &order.leave {
+            let luggage = Some(self.leave(leaving, now));
+            Outcome { allowed: true, luggage, ..Outcome::default() }
+        } else if let Some((arriving, luggage)) = &order.arrive {
+            self.arrive(arriving, luggage);
+            Outcome { allowed: true, ..Outcome::default() }
+        } else if let Some(refused) = self.refuse_gone(order) {
+            refused
         } else if !order.report.is_empty() {
             let report = order.report.iter().flat_map(|name| self.tallies.below(name)).collect();
             Outcome { allowed: true, report, ..Outcome::default() }
@@ -230,7 +243,7 @@ impl Book {
         }
     }
 
-    fn note_breaker(&mut self, name: &str) {
+    pub(super) fn note_breaker(&mut self, name: &str) {
         if let Some(changes) = &mut self.changes {
             changes.breakers.insert(name.into());
         }
@@ -351,6 +364,45 @@ impl Book {
         if let (Some(changes), Some(event)) = (&mut self.changes, &order.event) {
             changes.events.push(event.to_string());
         }
+    }
+
+    pub(super) fn note_tally(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.tallies.insert(name.into());
+        }
+    }
+
+    pub(super) fn note_distinct(&mut self, name: String) {
+        if let Some(changes) = &mut self.changes {
+            changes.distinct.push(name);
+        }
+    }
+
+    pub(super) fn note_gone(&mut self, tenant: &str, gone: bool) {
+        let changed = if gone { self.gone.insert(tenant.to_owned()) } else { self.gone.remove(tenant) };
+        if let (true, Some(changes)) = (changed, &mut self.changes) {
+            changes.gone.insert(tenant.to_owned());
+        }
+    }
+
+    /// Whether a tenant has left for another family.
+    pub fn is_gone(&self, tenant: &str) -> bool {
+        self.gone.contains(tenant)
+    }
+
+    /// Writes that a tenant has left, as it was stored.
+    pub fn put_gone(&mut self, tenant: &str) {
+        self.gone.insert(tenant.to_owned());
+    }
+
+    pub(super) fn counters_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Counter> {
+        let named = self.names.iter().zip(&self.counters).filter(|(name, _)| wanted(name));
+        named.map(|(name, counter)| (name.to_string(), counter.clone())).collect()
+    }
+
+    pub(super) fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Breaker> {
+        let named = self.breakers.iter().filter(|(name, _)| wanted(name));
+        named.map(|(name, breaker)| (name.to_string(), breaker.clone())).collect()
     }
 
     /// A bucket of usage, if anything was ever added.

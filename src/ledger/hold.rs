@@ -47,6 +47,17 @@ impl Book {
         }
     }
 
+    /// Ends holds of some counters at once: their units are free again.
+    pub(super) fn end_holds_on(&mut self, concerns: &dyn Fn(&str) -> bool, now: UnixMillis) {
+        let of = |held: &Held| held.parts.iter().any(|(counter, _, _)| concerns(counter));
+        for (name, held) in self.holds.take_where(of) {
+            for (counter, meter, units) in &held.parts {
+                self.account(counter, *meter, Leased::Returned(*units), now);
+            }
+            self.note_hold(&name);
+        }
+    }
+
     /// Notes what an order has just set aside; until when, in milliseconds since 1970.
     pub(super) fn keep_hold(&mut self, hold: Hold<'_>, order: &Order<'_>, now: UnixMillis) -> u64 {
         let held = |op| if let Op::Hold(units) = op { Some(units) } else { None };

@@ -113,6 +113,15 @@ impl Leases {
         }
     }
 
+    /// Takes out leases on some counters.
+    fn take_where(&mut self, concerns: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Lease)> {
+        let taken = self.leases.take_where(|lease| lease.levels.iter().any(|(counter, _)| concerns(counter)));
+        for (_, lease) in &taken {
+            self.released(lease);
+        }
+        taken
+    }
+
     /// Takes out leases that are over.
     fn over(&mut self, now: UnixMillis) -> Vec<(Arc<str>, Lease)> {
         let over = self.leases.over(now.get());
@@ -127,6 +136,14 @@ impl Book {
     /// Ends leases whose time is over: what is open counts as spent now, which is never earlier than it was.
     pub(super) fn end_leases(&mut self, now: UnixMillis) {
         for (name, lease) in self.leases.over(now) {
+            self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
+            self.note_lease(&name);
+        }
+    }
+
+    /// Ends leases on some counters at once: what is open counts as spent.
+    pub(super) fn end_leases_on(&mut self, concerns: &dyn Fn(&str) -> bool, now: UnixMillis) {
+        for (name, lease) in self.leases.take_where(concerns) {
             self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
             self.note_lease(&name);
         }

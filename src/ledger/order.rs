@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Entry, Grant, Hold, Meter, Op, Reply, Tally, Verdict, Word};
+use super::{Claim, Entry, Grant, Hold, Luggage, Meter, Move, Op, Reply, Tally, Verdict, Word};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub trait Take {
 /// What is asked of a ledger.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order<'a> {
+    /// The tenant that it is about.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<&'a str>,
     /// What to take, all or nothing.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub charges: SmallVec<[Charge<'a>; 4]>,
@@ -74,6 +77,12 @@ pub struct Order<'a> {
     /// Buckets of usage that are asked for, each with those below it.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Cow<'a, str>>,
+    /// Tenants that leave for another family; may be said again until what they take along has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<Move>,
+    /// Tenants that arrive from another family, with what they bring; with an [`Once`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrive: Option<(Move, Luggage)>,
 }
 
 impl Order<'_> {
@@ -134,6 +143,12 @@ pub struct Outcome {
     /// and has ended since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
+    /// Whether it is about a tenant that has left for another family.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// What those that leave take along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub luggage: Option<Luggage>,
     /// The buckets that were asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub report: BTreeMap<String, Tally>,

@@ -50,6 +50,14 @@ impl<T> Timed<T> {
         over
     }
 
+    /// Takes out those of which it holds, whenever they end.
+    pub(super) fn take_where(&mut self, holds: impl Fn(&T) -> bool) -> Vec<(Arc<str>, T)> {
+        let taken = self.things.extract_if(|_, (_, thing)| holds(thing));
+        let mut taken: Vec<_> = taken.map(|(name, (_, thing))| (name, thing)).collect();
+        taken.sort_by(|(one, _), (other, _)| one.cmp(other));
+        taken
+    }
+
     pub(super) fn len(&self) -> usize {
         self.things.len()
     }

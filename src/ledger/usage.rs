@@ -97,6 +97,13 @@ impl Tallies {
         own.map(|(bucket, tally)| (bucket.to_string(), tally.clone())).collect()
     }
 
+    /// Names of distinct values, sorted.
+    pub(super) fn distinct_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut names: Vec<_> = self.distinct.iter().filter(|name| wanted(name)).cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     pub(super) fn clear(&mut self) {
         self.tallies.clear();
         self.distinct.clear();

@@ -176,9 +176,10 @@ export async function order(namespace, name, body, context) {
     if (line.waiting.length) context.waitUntil(leadOn(namespace, name, line));
   }
   const end = Date.now() + 2 * PATIENCE_MS;
-  // The message under way comes back after a trip, the one with this order after another.
-  for (let pause = line.sentAt + 2 * line.tripMs - Date.now(); own.answer === undefined && !own.error; pause = 1) {
-    await sleep(Math.min(Math.max(pause, 1), 100));
+  for (let looks = 0; own.answer === undefined && !own.error; looks++) {
+    // The message under way comes back after a trip; one that is late is looked for at once, and then every millisecond.
+    const due = line.sentAt + line.tripMs - Date.now();
+    await sleep(Math.min(Math.max(due, looks < 4 ? 0 : 1), 100));
     if (!moves(line) && line.waiting.includes(own)) await lead(namespace, name, line);
     else if (Date.now() > end) throw new Error("the ledger did not answer in time");
   }

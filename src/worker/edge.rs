@@ -40,7 +40,7 @@ extern "C" {
     #[wasm_bindgen(catch)]
     pub fn stored(state: &JsValue, table: &str, names: &str) -> Result<String, JsValue>;
     #[wasm_bindgen(catch, js_name = storedBelow)]
-    pub fn stored_below(state: &JsValue, names: &str) -> Result<String, JsValue>;
+    pub fn stored_below(state: &JsValue, table: &str, names: &str) -> Result<String, JsValue>;
     #[wasm_bindgen(js_name = wakeOutbox)]
     pub fn wake_outbox(state: &JsValue) -> Promise;
     #[wasm_bindgen(catch, js_name = reviveOutbox)]

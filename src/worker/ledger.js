@@ -3,7 +3,7 @@
 import { sleep, text } from "./edge.js";
 
 /** What a ledger keeps in memory, each a table of JSON texts by name. */
-const KEPT = ["counters", "leases", "holds", "breakers", "epochs"];
+const KEPT = ["counters", "leases", "holds", "breakers", "epochs", "gone"];
 /** Names that are remembered for a while, each in two generations: the older one is emptied as a whole, which costs no row each. */
 const REMEMBERED = ["keys", "events"];
 
@@ -44,11 +44,11 @@ export function stored(state, table, names) {
   return JSON.stringify(Object.fromEntries(rows));
 }
 
-/** Buckets of usage of these names, a JSON array, and those below them: `{name: text}` as JSON. */
-export function storedBelow(state, names) {
+/** What stands in a table under these names, a JSON array, and below them: `{name: text}` as JSON. */
+export function storedBelow(state, table, names) {
   const rows = state.storage.sql.exec(
     // `0` comes after `/`.
-    "SELECT name, tallies.value FROM json_each(?) AS asked JOIN tallies ON name = asked.value OR name > asked.value || '/' AND name < asked.value || '0'",
+    `SELECT name, ${table}.value FROM json_each(?) AS asked JOIN ${table} ON name = asked.value OR name > asked.value || '/' AND name < asked.value || '0'`,
     names,
   );
   return JSON.stringify(Object.fromEntries(rows.raw().toArray()));

@@ -160,9 +160,23 @@ fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>]) ->
             }
         }
     }
-    if !asked.is_empty() {
-        tallies
-            .extend(parsed::<BTreeMap<String, String>>(&edge::stored_below(state, &Value::from(asked).to_string())?)?);
+    let leaving: Vec<&str> = orders
+        .iter()
+        .flatten()
+        .filter_map(|order| order.leave.as_ref())
+        .flat_map(|leave| &leave.tenants)
+        .map(String::as_str)
+        .collect();
+    if !leaving.is_empty() {
+        let known = edge::stored_below(state, "distinct_values", &Value::from(leaving.clone()).to_string())?;
+        for name in parsed::<BTreeMap<String, String>>(&known)?.into_keys() {
+            book.put_distinct(name);
+        }
+    }
+    let below: Vec<&str> = asked.into_iter().chain(leaving).collect();
+    if !below.is_empty() {
+        let stored = edge::stored_below(state, "tallies", &Value::from(below).to_string())?;
+        tallies.extend(parsed::<BTreeMap<String, String>>(&stored)?);
     }
     for (bucket, text) in tallies {
         let tally: Tally = parsed(&text)?;
@@ -197,6 +211,11 @@ impl Page {
         page.table("holds", texts(&changes.holds, &|name| serde_json::to_string(book.hold(name)?).ok()));
         page.table("breakers", texts(&changes.breakers, &|name| serde_json::to_string(book.breaker(name)?).ok()));
         page.table("epochs", texts(&changes.epochs, &|name| Some(book.epoch(name)?.to_string())));
+        let gone = changes.gone.into_iter().map(|tenant| {
+            let text = book.is_gone(&tenant).then(|| "".into());
+            (tenant, text.unwrap_or(Value::Null))
+        });
+        page.table("gone", gone.collect());
         page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
         page.tells = !changes.events.is_empty();
@@ -264,7 +283,8 @@ impl Slice {
 
 fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     type Rows = Vec<(String, String)>;
-    let (counters, leases, holds, breakers, epochs): (Rows, Rows, Rows, Rows, Rows) = parsed(&edge::open_book(state)?)?;
+    let (counters, leases, holds, breakers, epochs, gone): (Rows, Rows, Rows, Rows, Rows, Rows) =
+        parsed(&edge::open_book(state)?)?;
     let mut book = Book::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;
@@ -273,6 +293,9 @@ fn read_book(state: &JsValue) -> Result<Book, JsValue> {
     for (name, text) in holds {
         let held: Held = parsed(&text)?;
         book.put_hold(&name, held);
+    }
+    for (tenant, _) in gone {
+        book.put_gone(&tenant);
     }
     for (name, text) in breakers {
         let breaker: Breaker = parsed(&text)?;

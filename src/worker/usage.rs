@@ -70,6 +70,8 @@ async fn tell(call: &Call, config: &Config, metered: &[Metered]) -> Response {
             Err(reason) => Err(reason),
         };
         match outcome {
+            // The tenant has left for another family: its later record is on its way.
+            Ok(Some(Outcome { gone: true, .. })) => unheard = unheard.saturating_add(1),
             Ok(Some(Outcome { seen: None, .. })) => receipt.accepted = receipt.accepted.saturating_add(1),
             Ok(Some(Outcome { seen: Some(Seen::Repeated), .. })) => {
                 receipt.duplicates = receipt.duplicates.saturating_add(1)

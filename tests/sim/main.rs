@@ -114,4 +114,11 @@ fn a_change_reaches_every_isolate_by_way_of_the_ledger() {
         world.step();
     }
     assert_eq!(world.epochs(), [2; 10]);
+    // Again at once: what was read a moment ago is not read again at once, and yet not forgotten.
+    world.change_plan(0, 3_000_000_000);
+    let end = world.now + LEASE_MS + REFRESH_INTERVAL_MS;
+    while world.now < end {
+        world.step();
+    }
+    assert_eq!(world.epochs(), [3; 10]);
 }

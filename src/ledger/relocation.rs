@@ -1,0 +1,185 @@
+//! Moves between families: a tenant, and those below it, leave one ledger and arrive at another with their counts.
+//!
+//! Leaving freezes: leases on the tenant's counters end, as spent; what it holds ends, as free; from then on the ledger refuses
+//! whatever concerns it. So leaving may be asked for again and again, and says the same each time, until the luggage has
+//! arrived. What was used of the quotas of those above stays used there; levels go along, since seats and bytes do.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Book, Breaker, Counter, Order, Outcome, Tally};
+use crate::model::UnixMillis;
+
+/// Who leaves, or arrives, and under whom.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The tenant first, then all that are below it.
+    pub tenants: Vec<String>,
+    /// Those that it leaves, or that it will be under.
+    pub above: Vec<String>,
+}
+
+/// What tenants take along.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Luggage {
+    /// Counters by name.
+    pub counters: BTreeMap<String, Counter>,
+    /// Breakers by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub breakers: BTreeMap<String, Breaker>,
+    /// Buckets of usage by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tallies: BTreeMap<String, Tally>,
+    /// Distinct values of those buckets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distinct: Vec<String>,
+}
+
+impl Move {
+    fn has(&self, name: &str) -> bool {
+        self.tenants.iter().any(|tenant| belongs(name, tenant))
+    }
+}
+
+/// Whether a counter, bucket or breaker is a tenant's own.
+fn belongs(name: &str, tenant: &str) -> bool {
+    name.strip_prefix(tenant).is_some_and(|rest| rest.starts_with('/'))
+}
+
+impl Book {
+    /// Freezes tenants; what they take along.
+    pub(super) fn leave(&mut self, leaving: &Move, now: UnixMillis) -> Luggage {
+        let first_time = leaving.tenants.iter().any(|tenant| !self.gone.contains(tenant.as_str()));
+        self.end_leases_on(&|counter| leaving.has(counter), now);
+        self.end_holds_on(&|counter| leaving.has(counter), now);
+        let luggage = Luggage {
+            counters: self.counters_where(|name| leaving.has(name)),
+            breakers: self.breakers_where(|name| leaving.has(name)),
+            tallies: leaving.tenants.iter().flat_map(|tenant| self.tallies.below(tenant)).collect(),
+            distinct: self.tallies.distinct_where(|name| leaving.has(name)),
+        };
+        if first_time {
+            self.shift_levels(leaving, &luggage, u64::saturating_sub);
+        }
+        for tenant in &leaving.tenants {
+            self.note_gone(tenant, true);
+        }
+        luggage
+    }
+
+    /// Takes tenants in, with what they bring.
+    pub(super) fn arrive(&mut self, arriving: &Move, luggage: &Luggage) {
+        for tenant in &arriving.tenants {
+            self.note_gone(tenant, false);
+        }
+        for (name, counter) in luggage.counters.iter().filter(|(name, _)| arriving.has(name)) {
+            self.put(name, counter.clone());
+            let name = self.name_of(name);
+            self.note_counter(&name);
+        }
+        for (name, breaker) in luggage.breakers.iter().filter(|(name, _)| arriving.has(name)) {
+            self.put_breaker(name, breaker.clone());
+            self.note_breaker(name);
+        }
+        for (name, tally) in luggage.tallies.iter().filter(|(name, _)| arriving.has(name)) {
+            self.put_tally(name, tally.clone());
+            self.note_tally(name);
+        }
+        for name in luggage.distinct.iter().filter(|name| arriving.has(name)) {
+            self.put_distinct(name.clone());
+            self.note_distinct(name.clone());
+        }
+        self.shift_levels(arriving, luggage, u64::saturating_add);
+    }
+
+    /// Levels of those above rise, or fall, with that of the tenant that moves.
+    fn shift_levels(&mut self, moving: &Move, luggage: &Luggage, shift: fn(u64, u64) -> u64) {
+        let Some(own) = moving.tenants.first() else { return };
+        let levels = luggage.counters.iter().filter(|(name, _)| belongs(name, own));
+        for (name, counter) in levels {
+            let (Some(limit), Counter::Gauge { level: units, .. }) = (name.strip_prefix(own.as_str()), counter) else {
+                continue;
+            };
+            for above in &moving.above {
+                let name = format!("{above}{limit}");
+                let (level, leased) = match self.get(&name) {
+                    Some(Counter::Gauge { level, leased }) => (*level, *leased),
+                    Some(_) => continue,
+                    None => (0, 0),
+                };
+                self.put(&name, Counter::Gauge { level: shift(level, *units), leased });
+                let name = self.name_of(&name);
+                self.note_counter(&name);
+            }
+        }
+    }
+
+    /// The refusal of an order that concerns a tenant that has left.
+    pub(super) fn refuse_gone(&self, order: &Order<'_>) -> Option<Outcome> {
+        if self.gone.is_empty() {
+            return None;
+        }
+        let is_gone = |counter: &str| counter.split_once('/').is_some_and(|(tenant, _)| self.gone.contains(tenant));
+        let gone = order.tenant.is_some_and(|tenant| self.gone.contains(tenant))
+            || order.charges.iter().any(|charge| is_gone(charge.counter))
+            || order.claims.iter().flat_map(|claim| &claim.levels).any(|level| is_gone(level.counter));
+        gone.then(|| Outcome { gone, ..Outcome::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Charge, Hold, Meter, Op};
+
+    const NOW: UnixMillis = UnixMillis::new(1_000);
+    const QUOTA: Meter = Meter::Quota { limit: Some(100), starts_ms: 0, ends_ms: u64::MAX, over: false };
+    const SEATS: Meter = Meter::Gauge { limit: Some(10), over: false };
+
+    fn take<'a>(tenant: &'a str, charges: &[(&'a str, Meter, Op)]) -> Order<'a> {
+        let charge =
+            |(counter, meter, op): &(&'a str, Meter, Op)| Charge { counter, meter: *meter, op: *op, shadow: false };
+        Order { tenant: Some(tenant), charges: charges.iter().map(charge).collect(), ..Order::default() }
+    }
+
+    #[test]
+    fn counts_go_along_once_and_the_ledger_that_was_left_refuses() {
+        let (mut old, mut new) = (Book::journaled(), Book::journaled());
+        let child = [("kid/calls", QUOTA, Op::Take(30)), ("mum/calls", QUOTA, Op::Take(30))];
+        let seats = [("kid/seats", SEATS, Op::Take(4)), ("mum/seats", SEATS, Op::Take(4))];
+        assert!(old.answer(&take("kid", &child), NOW).allowed && old.answer(&take("kid", &seats), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, Op::Take(2))]), NOW).allowed);
+        let held = [("kid/calls", QUOTA, Op::Hold(20)), ("mum/calls", QUOTA, Op::Hold(20))];
+        let hold = Some(Hold { name: "kid job", for_ms: 60_000 });
+        assert!(old.answer(&Order { hold, ..take("kid", &held) }, NOW).allowed);
+
+        let leaving = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["mum".into()] };
+        let leave = Order { leave: Some(leaving), ..Order::default() };
+        let luggage = old.answer(&leave, NOW).luggage.unwrap();
+        assert_eq!(old.answer(&leave, NOW).luggage.as_ref(), Some(&luggage), "asked again, it says the same");
+        let used = |book: &Book, counter: &str| match book.get(counter) {
+            Some(Counter::Quota { used, leased, .. }) => used + leased,
+            Some(Counter::Gauge { level, .. }) => *level,
+            _ => 0,
+        };
+        // What the child used of its parent's quota stays used; its seats are not its parent's any more.
+        assert_eq!((used(&old, "mum/calls"), used(&old, "mum/seats")), (30, 2));
+        let refused = old.answer(&take("kid", &child), NOW);
+        assert!(refused.gone && !refused.allowed);
+        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, Op::Take(1))]), NOW).allowed);
+
+        let arriving = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["aunt".into()] };
+        let arrive = Order { arrive: Some((arriving, luggage)), ..Order::default() };
+        assert!(new.answer(&arrive, NOW).allowed);
+        assert_eq!(["kid/calls", "kid/seats", "aunt/seats", "aunt/calls"].map(|name| used(&new, name)), [30, 4, 4, 0]);
+        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, Op::Take(71))]), NOW).allowed);
+        // And back again.
+        let back = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["aunt".into()] };
+        let luggage = new.answer(&Order { leave: Some(back), ..Order::default() }, NOW).luggage.unwrap();
+        let home = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["mum".into()] };
+        assert!(old.answer(&Order { arrive: Some((home, luggage)), ..Order::default() }, NOW).allowed);
+        assert_eq!([used(&new, "aunt/seats"), used(&old, "mum/seats"), used(&old, "kid/calls")], [0, 6, 30]);
+        assert!(old.answer(&take("kid", &child), NOW).allowed);
+    }
+}
