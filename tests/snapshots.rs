@@ -2,7 +2,8 @@
 
 #![cfg(not(target_family = "wasm"))]
 
-use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Rejected, Step};
+use tenantgate::gate::{Ask, Code, Contact, Decision, Gate, Need, Rejected, Step};
+use tenantgate::ledger::Outcome;
 use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
 use tenantgate::model::{TenantId, UnixMillis};
 use tenantgate::resolve::{Custom, Request};
@@ -216,4 +217,37 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     };
     assert_eq!(gate.overloaded(fourth, later).code, Code::LedgerUnavailable);
     assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
+}
+
+/// What a ledger tells of a record is believed, and looked for, and what is not there is not looked for without end.
+#[test]
+fn news_of_a_record_has_it_read_again_now_and_then() {
+    let mut world = World::new();
+    let root = TenantId::parse("t1").unwrap();
+    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
+    let news = Outcome { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..Outcome::default() };
+    world.gate.heard(&root, &Contact::default(), Some(&news), START.plus(1));
+    // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
+    assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
+    for round in 1..4 {
+        let now = START.plus(round * (REFRESH_INTERVAL_MS + 1) + 1);
+        assert_eq!(world.decide("acme.a.example", now).code, Code::Allowed);
+        assert_eq!(world.fetched, [Need::Tenant(root.clone())], "round {round}");
+        assert_eq!((world.decide("acme.a.example", now.plus(1)).code, world.fetched.len()), (Code::Allowed, 0));
+    }
+    // `t2` is not there, whatever anybody has seen.
+    let ask = Ask { tenant: Some("t2"), ..Ask::default() };
+    let mut fetches = 0;
+    let code = loop {
+        match world.gate.decide(&Request::default(), &ask, START.plus(60_000)) {
+            Step::Done(decision) => break decision.code,
+            Step::Fetch(need) => {
+                fetches += 1;
+                assert!(fetches < 5, "{need:?} is fetched without end");
+                world.gate.snapshots.put_answer(&need, World::read(&need), START.plus(60_000)).unwrap();
+            }
+            Step::Charge(_) => panic!("nothing is taken"),
+        }
+    };
+    assert_eq!(code, Code::TenantNotFound);
 }

@@ -4,6 +4,8 @@
 //! While a breaker is closed, and while it is known to be open, nothing is asked: only trials are. What became of calls is
 //! said with whatever goes to the ledger next; failures, and the ends of trials, at once.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use super::decision::Decision;
@@ -69,8 +71,15 @@ struct Known {
 /// What this isolate knows of breakers, by the ledgers that keep them.
 #[derive(Debug, Default)]
 pub(super) struct Breakers {
-    ledgers: FxHashMap<TenantId, FxHashMap<String, Known>>,
+    ledgers: FxHashMap<TenantId, OfLedger>,
     count: usize,
+}
+
+#[derive(Debug, Default)]
+struct OfLedger {
+    known: FxHashMap<String, Known>,
+    /// Those of which something is to be said: the same order everywhere, not that of a map.
+    news: BTreeSet<String>,
 }
 
 /// What was said to a breaker, and is to be heard from it.
@@ -134,7 +143,7 @@ impl Said {
 impl Breakers {
     /// How a breaker stands, as far as this isolate knows.
     pub(super) fn circuit(&self, ledger: &TenantId, guard: &Guard, now: UnixMillis) -> Circuit {
-        match self.ledgers.get(ledger).and_then(|known| known.get(&guard.name)).map(|known| known.circuit) {
+        match self.ledgers.get(ledger).and_then(|of| of.known.get(&guard.name)).map(|known| known.circuit) {
             None => Circuit::Closed,
             // Which of its half-open states it is then, the ledger says.
             Some(Circuit::Open(until_ms)) if until_ms <= now.get() => Circuit::HalfOpen(0),
@@ -147,7 +156,7 @@ impl Breakers {
             self.ledgers.clear();
             self.count = 0;
         }
-        let known = self.ledgers.entry(ledger.clone()).or_default().entry(name.to_owned()).or_insert_with(|| {
+        let known = self.ledgers.entry(ledger.clone()).or_default().known.entry(name.to_owned()).or_insert_with(|| {
             self.count = self.count.saturating_add(1);
             Known { fuse, circuit: Circuit::Closed, unsaid: Calls::default(), trials: Vec::new(), said_at: now }
         });
@@ -158,16 +167,16 @@ impl Breakers {
     /// What is to be said to the breakers of a ledger, and asked of the one of `asks`.
     pub(super) fn say(&mut self, ledger: &TenantId, asks: Option<&Guard>, now: UnixMillis) -> Vec<Said> {
         let mut said = Vec::new();
-        for (name, known) in self.ledgers.get_mut(ledger).into_iter().flatten() {
-            let asked = asks.is_some_and(|guard| guard.name == *name);
-            if known.has_news() || asked {
+        if let Some(of) = self.ledgers.get_mut(ledger) {
+            for name in std::mem::take(&mut of.news) {
+                let Some(known) = of.known.get_mut(&name) else { continue };
                 known.said_at = now;
                 said.push(Said {
-                    name: name.clone(),
+                    asks: asks.is_some_and(|guard| guard.name == name),
                     fuse: known.fuse,
                     calls: std::mem::take(&mut known.unsaid),
                     trials: std::mem::take(&mut known.trials),
-                    asks: asked,
+                    name,
                 });
             }
         }
@@ -175,9 +184,13 @@ impl Breakers {
             let (calls, trials) = (Calls::default(), Vec::new());
             said.push(Said { name: guard.name.clone(), fuse: guard.fuse, calls, trials, asks: true });
         }
-        // The same order everywhere: what is sent must not depend on how a map is laid out.
-        said.sort_by(|one, other| one.name.cmp(&other.name));
         said
+    }
+
+    fn has_news(&mut self, ledger: &TenantId, name: &str) {
+        if let Some(of) = self.ledgers.get_mut(ledger).filter(|of| !of.news.contains(name)) {
+            of.news.insert(name.to_owned());
+        }
     }
 
     /// Takes the answer.
@@ -194,7 +207,8 @@ impl Breakers {
 
     /// Whether something should be said to a ledger before anything else brings it there.
     pub(super) fn urge(&self, ledger: &TenantId, now: UnixMillis) -> bool {
-        self.ledgers.get(ledger).into_iter().flatten().any(|(_, known)| known.urges(now))
+        let of = self.ledgers.get(ledger);
+        of.is_some_and(|of| of.news.iter().filter_map(|name| of.known.get(name)).any(|known| known.urges(now)))
     }
 }
 
@@ -232,6 +246,8 @@ impl Gate {
             Some(turn) => known.trials.push((turn, calls)),
             None => known.unsaid = known.unsaid.plus(calls),
         }
-        known.urges(now)
+        let urges = known.urges(now);
+        self.breakers.has_news(tenant.root(), &guard.name);
+        urges
     }
 }

@@ -126,9 +126,11 @@ impl Pending {
         self.once.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// What the ledger calls what it sets aside.
-    pub fn hold_name(&self) -> Option<String> {
-        self.hold.as_ref().map(|(_, name, _)| name.clone())
+    /// What the ledger calls the slots of a request in flight. A reservation has a name of its caller's, who asks again.
+    pub fn slots_name(&self) -> Option<String> {
+        // INVARIANT: names of reservations that count once have a blank, and keys have none.
+        let reserves = self.once.as_ref().is_some_and(|(name, _)| name.contains(' '));
+        self.hold.as_ref().filter(|_| !reserves).map(|(_, name, _)| name.clone())
     }
 
     /// Whether the ledger has to be told more than what is taken.

@@ -98,8 +98,12 @@ impl Gate {
             return;
         };
         let mut grants = outcome.grants.iter();
-        for ((counter, lease), grant) in contact.asked.iter().zip(&mut grants) {
-            purse.hear(counter, lease, grant, outcome.allowed, now);
+        for (counter, lease) in &contact.asked {
+            match grants.next() {
+                Some(grant) => purse.hear(counter, lease, grant, outcome.allowed, now),
+                // A ledger that refuses the order as a whole says nothing of leases.
+                None => purse.fail(counter),
+            }
         }
         for lease in &contact.farewells {
             purse.gone(lease);
@@ -111,7 +115,7 @@ impl Gate {
         for (name, epoch) in &outcome.newer {
             self.snapshots.expect(name, *epoch, now);
         }
-        if outcome.told > self.heard.get(tenant).copied().unwrap_or(0) {
+        if outcome.told > 0 && self.heard.get(tenant) != Some(&outcome.told) {
             if self.heard.len() >= MAX_CACHED_TENANTS {
                 self.heard.clear();
             }

@@ -320,7 +320,8 @@ impl Snapshots {
     /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: as long as an older one is held, it
     /// is fetched again before it is used, though not too often.
     pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
-        self.expected.insert(name.to_owned(), epoch);
+        let known = self.expected.get_mut(name).map_or(0, |known| *known);
+        self.expected.insert(name.to_owned(), epoch.max(known));
         self.doubt_what_is_behind(name, now);
     }
 
@@ -331,7 +332,8 @@ impl Snapshots {
                 held.doubt(now);
             }
         } else if let Some(record) = self.tenants.get_mut(name)
-            && record.held.value.as_ref().is_none_or(|tenant| tenant.epoch.0 < epoch)
+            // That there is none is remembered for a moment only, and looked up again anyway.
+            && record.held.value.as_ref().is_some_and(|tenant| tenant.epoch.0 < epoch)
         {
             record.held.doubt(now);
         }

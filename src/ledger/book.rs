@@ -154,7 +154,9 @@ impl Book {
             Outcome { allowed: true, report, ..Outcome::default() }
         } else if order.has_happened() {
             let outcome = self.settle(order, now);
-            self.add_up(order);
+            if !order.look {
+                self.add_up(order);
+            }
             outcome
         } else if let Some(repeated) = self.holds_already(order, now) {
             repeated
@@ -267,14 +269,14 @@ impl Book {
         self.breakers.insert(name.into(), breaker);
     }
 
-    /// The latest epoch of a snapshot that is known.
-    pub fn epoch(&self, name: &str) -> Option<u64> {
+    /// The latest epoch of a snapshot that is known, and the number of that change.
+    pub fn epoch(&self, name: &str) -> Option<(u64, u64)> {
         self.news.get(name)
     }
 
     /// Writes an epoch as it was stored.
-    pub fn put_epoch(&mut self, name: &str, epoch: u64) {
-        self.news.learn(name, epoch);
+    pub fn put_epoch(&mut self, name: &str, (epoch, change): (u64, u64)) {
+        self.news.put(name, epoch, change);
     }
 
     fn end_what_is_over(&mut self, now: UnixMillis) {

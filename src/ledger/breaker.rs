@@ -153,8 +153,9 @@ impl Breaker {
     pub fn hear(&mut self, word: &Word<'_>, now: UnixMillis) -> bool {
         let mut changed = false;
         for (turn, calls) in &word.trials {
-            changed |= self.end_trial(&word.fuse, *turn, *calls, now);
+            changed |= self.end_trial(*turn, *calls);
         }
+        changed |= self.conclude(&word.fuse, now);
         // What began before it opened says nothing of how things are now.
         if self.state == State::Closed && !word.calls.is_empty() {
             let window = self.recent.add(word.calls, word.fuse.window_ms, now);
@@ -171,7 +172,7 @@ impl Breaker {
         self.recent = Recent::default();
     }
 
-    fn end_trial(&mut self, fuse: &Fuse, turn: u64, calls: Calls, now: UnixMillis) -> bool {
+    fn end_trial(&mut self, turn: u64, calls: Calls) -> bool {
         let current = turn == self.turn;
         let State::HalfOpen { under_way, ended } = &mut self.state else { return false };
         if !current || under_way.is_empty() {
@@ -179,10 +180,18 @@ impl Breaker {
         }
         under_way.remove(0);
         *ended = ended.plus(calls);
+        true
+    }
+
+    /// Opens or closes where trials have shown enough; how many are enough may have changed.
+    fn conclude(&mut self, fuse: &Fuse, now: UnixMillis) -> bool {
+        let State::HalfOpen { ended, .. } = &self.state else { return false };
         if ended.are_bad(fuse, fuse.trials) {
             self.open(fuse, now);
         } else if ended.ended >= fuse.trials {
             self.state = State::Closed;
+        } else {
+            return false;
         }
         true
     }
@@ -325,6 +334,17 @@ mod tests {
         assert_eq!(ask(&mut breaker, 11_200), (true, true));
         assert!(!breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(11_300)));
         assert_eq!(breaker.circuit(UnixMillis::new(11_300)), Circuit::HalfOpen(2));
+    }
+
+    #[test]
+    fn fewer_trials_than_have_ended_are_enough() {
+        let mut breaker = open();
+        ask(&mut breaker, 6_000);
+        ask(&mut breaker, 6_000);
+        breaker.hear(&word(Calls::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
+        let fewer = Word { fuse: Fuse { trials: 2, ..FUSE }, asks: true, ..word(Calls::default(), &[], true) };
+        assert!(breaker.hear(&fewer, UnixMillis::new(6_200)));
+        assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Closed);
     }
 
     #[test]

@@ -84,30 +84,30 @@ impl Book {
     ///
     /// What was used is counted, whatever the limit says, also where the hold has ended by itself: it has happened.
     pub(super) fn settle(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
+        if order.look {
+            let lapsed = order.settle.is_some_and(|name| self.holds.get(name).is_none());
+            return Outcome { allowed: true, verdicts: self.looks(order, now), lapsed, ..Outcome::default() };
+        }
         let held = order.settle.and_then(|name| self.holds.remove(name));
         let lapsed = order.settle.is_some() && held.is_none();
         if let Some(name) = order.settle.filter(|_| !lapsed) {
             self.note_hold(name);
         }
-        let mut parts = held.map(|held| held.parts).unwrap_or_default();
+        // Returned under the allowance of then, counted under that of now: a period may have ended in between.
+        for (counter, meter, units) in held.map(|held| held.parts).unwrap_or_default() {
+            self.account(&counter, meter, Leased::Returned(units), now);
+        }
         for charge in &order.charges {
-            let used = charge.op.settled();
             let counter = self.name_of(charge.counter);
-            let own = parts.iter().position(|(part, _, _)| *part == counter).map(|index| parts.swap_remove(index));
-            let set_aside = own.map_or(0, |(_, _, units)| units);
-            let within = used.min(set_aside);
-            self.account(&counter, charge.meter, Leased::Spent(within), now);
-            self.account(&counter, charge.meter, Leased::Returned(set_aside.saturating_sub(within)), now);
-            let beyond = used.saturating_sub(within);
-            self.account(&counter, charge.meter, Leased::Granted(beyond), now);
-            self.account(&counter, charge.meter, Leased::Spent(beyond), now);
+            self.account(&counter, charge.meter, Leased::Granted(charge.op.settled()), now);
+            self.account(&counter, charge.meter, Leased::Spent(charge.op.settled()), now);
         }
-        for (counter, meter, units) in &parts {
-            self.account(counter, *meter, Leased::Returned(*units), now);
-        }
-        let verdicts: SmallVec<[Verdict; 4]> =
-            order.charges.iter().map(|charge| self.look(charge.counter, charge.meter, now)).collect();
-        Outcome { allowed: true, verdicts, lapsed, ..Outcome::default() }
+        Outcome { allowed: true, verdicts: self.looks(order, now), lapsed, ..Outcome::default() }
+    }
+
+    /// How the counters of an order stand.
+    fn looks(&self, order: &Order<'_>, now: UnixMillis) -> SmallVec<[Verdict; 4]> {
+        order.charges.iter().map(|charge| self.look(charge.counter, charge.meter, now)).collect()
     }
 
     /// How a counter stands; nothing is asked of it.

@@ -23,24 +23,29 @@ pub(super) struct News {
 impl News {
     /// Learns of an epoch; the snapshot's name, if it is a later one than was known.
     pub(super) fn learn(&mut self, name: &str, epoch: u64) -> Option<Arc<str>> {
-        let known = self.known.get_key_value(name).map(|(name, change)| (Arc::clone(name), *change));
-        if known.as_ref().is_some_and(|(_, (known, _))| *known >= epoch) {
+        if self.known.get(name).is_some_and(|(known, _)| *known >= epoch) {
             return None;
         }
-        let name = match known {
-            Some((name, (_, change))) => {
-                self.log.remove(&change);
-                name
-            }
-            None => name.into(),
-        };
-        self.last = self.last.saturating_add(1);
-        self.log.insert(self.last, Arc::clone(&name));
-        self.known.insert(Arc::clone(&name), (epoch, self.last));
-        Some(name)
+        Some(self.put(name, epoch, self.last.saturating_add(1)))
     }
 
-    /// What has changed since, and up to which change that is. Numbers of another life of the ledger are heard of anew.
+    /// Writes an epoch and the number of its change as they were stored: numbers go on where they were.
+    pub(super) fn put(&mut self, name: &str, epoch: u64, change: u64) -> Arc<str> {
+        let known = self.known.get_key_value(name).map(|(name, (_, change))| (Arc::clone(name), *change));
+        let name = known.map_or_else(
+            || name.into(),
+            |(name, change)| {
+                self.log.remove(&change);
+                name
+            },
+        );
+        self.last = self.last.max(change);
+        self.log.insert(change, Arc::clone(&name));
+        self.known.insert(Arc::clone(&name), (epoch, change));
+        name
+    }
+
+    /// What has changed since, and up to which change that is. A number that was never told is not believed.
     pub(super) fn since(&self, heard: u64) -> (Vec<(String, u64)>, u64) {
         let heard = if heard > self.last { 0 } else { heard };
         if heard == self.last {
@@ -53,9 +58,9 @@ impl News {
         (told.into_iter().map(|(_, name, epoch)| (name, epoch)).collect(), up_to)
     }
 
-    /// The latest epoch of a snapshot that is known.
-    pub(super) fn get(&self, name: &str) -> Option<u64> {
-        self.known.get(name).map(|(epoch, _)| *epoch)
+    /// The latest epoch of a snapshot that is known, and the number of that change.
+    pub(super) fn get(&self, name: &str) -> Option<(u64, u64)> {
+        self.known.get(name).copied()
     }
 }
 
@@ -85,7 +90,13 @@ mod tests {
         let (second, told) = news.since(told);
         assert_eq!((first.len(), second.len()), (MAX_NEWS, 10));
         assert_eq!(news.since(told).0.len(), 0);
-        // A ledger that was built anew counts from the beginning.
-        assert_eq!(News::default().since(told), (Vec::new(), 0));
+        // A ledger that is built anew goes on where it was, and tells what came after.
+        let mut anew = News::default();
+        for index in (0..MAX_NEWS + 10).rev() {
+            let (epoch, change) = news.get(&format!("t_{index}")).unwrap();
+            anew.put(&format!("t_{index}"), epoch, change);
+        }
+        anew.learn("t_0", 2);
+        assert_eq!(anew.since(told).0, [("t_0".to_owned(), 2)]);
     }
 }

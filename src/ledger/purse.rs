@@ -36,6 +36,10 @@ pub struct Purse {
     /// Leases that have ended here, and of which the ledger has not heard yet.
     leaving: Vec<Held>,
     born: u64,
+    /// How many of those in use each ledger has.
+    ledgers: FxHashMap<String, u64>,
+    /// When those that have ended were looked through last.
+    looked_ms: u64,
 }
 
 #[derive(Debug)]
@@ -150,8 +154,9 @@ impl Held {
             levels: self.levels.iter().map(|(counter, meter)| Level { counter, meter: *meter }).collect(),
             spent: self.spent.saturating_sub(self.unsure),
             returned: self.returned,
-            need: asks.need,
-            want: asks.want,
+            // What may still be refused elsewhere is spent here, and open there: it has to be there beside what is asked for.
+            need: if asks.need > 0 { asks.need.saturating_add(self.unsure) } else { 0 },
+            want: if asks.want > 0 { asks.want.saturating_add(self.unsure) } else { 0 },
         }
     }
 }
@@ -159,7 +164,14 @@ impl Held {
 impl Purse {
     /// An empty purse. `name`: of the isolate, never that of another one.
     pub fn new(name: String) -> Self {
-        Self { name, held: FxHashMap::default(), leaving: Vec::new(), born: 0 }
+        Self {
+            name,
+            held: FxHashMap::default(),
+            leaving: Vec::new(),
+            born: 0,
+            ledgers: FxHashMap::default(),
+            looked_ms: 0,
+        }
     }
 
     /// Tries to spend `cost` units along `levels`, which the ledger of `ledger` counts.
@@ -175,6 +187,8 @@ impl Purse {
             }
             let name = self.next_name();
             self.held.insert(first.counter.to_owned(), Held::new(name, ledger, levels));
+            let leases = self.ledgers.entry(ledger.to_owned()).or_default();
+            *leases = leases.saturating_add(1);
             return Spend::Ask;
         };
         // Another plan, another parent, another period, or the end of its time: what is left goes back.
@@ -320,6 +334,12 @@ impl Purse {
     /// Ends the lease on a counter here; the ledger hears of it with the next order.
     pub fn leave(&mut self, counter: &str) {
         if let Some(mut held) = self.held.remove(counter) {
+            if let Some(leases) = self.ledgers.get_mut(&held.ledger) {
+                *leases = leases.saturating_sub(1);
+                if *leases == 0 {
+                    self.ledgers.remove(&held.ledger);
+                }
+            }
             held.returned = held.returned.saturating_add(held.left());
             held.asks = None;
             // One farewell too many is not said: the ledger ends the lease by itself.
@@ -331,11 +351,17 @@ impl Purse {
 
     /// Forgets what no ledger would hear any more.
     pub fn forget(&mut self, now: UnixMillis) {
-        self.leaving.retain(|held| held.ends_ms.saturating_add(LEASE_GRACE_MS) > now.get());
+        if now.since(UnixMillis::new(self.looked_ms)) >= LEASE_DRY_MS {
+            self.looked_ms = now.get();
+            self.leaving.retain(|held| held.ends_ms.saturating_add(LEASE_GRACE_MS) > now.get());
+        }
     }
 
     /// When the first lease of a ledger ends of which anything is left, in milliseconds since 1970.
     pub fn next_end_ms(&self, ledger: &str) -> Option<u64> {
+        if !self.ledgers.contains_key(ledger) {
+            return None;
+        }
         let left = self.held.values().filter(|held| held.ledger == ledger && held.left() > 0);
         left.map(|held| held.ends_ms).min()
     }

@@ -14,8 +14,8 @@ use crate::model::UnixMillis;
 /// Who leaves, or arrives, and under whom.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
-    /// The tenant first, then all that are below it.
-    pub tenants: Vec<String>,
+    /// The tenant and all that are below it, each with its parent among them: the tenant itself has none.
+    pub tenants: BTreeMap<String, Option<String>>,
     /// Those that it leaves, or that it will be under.
     pub above: Vec<String>,
 }
@@ -38,7 +38,15 @@ pub struct Luggage {
 
 impl Move {
     fn has(&self, name: &str) -> bool {
-        self.tenants.iter().any(|tenant| belongs(name, tenant))
+        self.tenants.keys().any(|tenant| belongs(name, tenant))
+    }
+
+    /// Whether nobody else who moves, and stands above, has a level of this limit: theirs holds it.
+    fn is_topmost(&self, tenant: &str, limit: &str, luggage: &Luggage) -> bool {
+        let parent_of = |tenant: &str| self.tenants.get(tenant).and_then(Option::as_deref);
+        // No line is longer than there are tenants.
+        let above = std::iter::successors(parent_of(tenant), |tenant| parent_of(tenant)).take(self.tenants.len());
+        !above.into_iter().any(|above| luggage.counters.contains_key(&format!("{above}{limit}")))
     }
 }
 
@@ -50,19 +58,19 @@ fn belongs(name: &str, tenant: &str) -> bool {
 impl Book {
     /// Freezes tenants; what they take along.
     pub(super) fn leave(&mut self, leaving: &Move, now: UnixMillis) -> Luggage {
-        let first_time = leaving.tenants.iter().any(|tenant| !self.gone.contains(tenant.as_str()));
+        let first_time = leaving.tenants.keys().any(|tenant| !self.gone.contains(tenant.as_str()));
         self.end_leases_on(&|counter| leaving.has(counter), now);
         self.end_holds_on(&|counter| leaving.has(counter), now);
         let luggage = Luggage {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
-            tallies: leaving.tenants.iter().flat_map(|tenant| self.tallies.below(tenant)).collect(),
+            tallies: leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant)).collect(),
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
         if first_time {
             self.shift_levels(leaving, &luggage, u64::saturating_sub);
         }
-        for tenant in &leaving.tenants {
+        for tenant in leaving.tenants.keys() {
             self.note_gone(tenant, true);
         }
         luggage
@@ -70,7 +78,7 @@ impl Book {
 
     /// Takes tenants in, with what they bring.
     pub(super) fn arrive(&mut self, arriving: &Move, luggage: &Luggage) {
-        for tenant in &arriving.tenants {
+        for tenant in arriving.tenants.keys() {
             self.note_gone(tenant, false);
         }
         for (name, counter) in luggage.counters.iter().filter(|(name, _)| arriving.has(name)) {
@@ -93,14 +101,15 @@ impl Book {
         self.shift_levels(arriving, luggage, u64::saturating_add);
     }
 
-    /// Levels of those above rise, or fall, with that of the tenant that moves.
+    /// Levels of those above rise, or fall, with those of the tenants that move.
     fn shift_levels(&mut self, moving: &Move, luggage: &Luggage, shift: fn(u64, u64) -> u64) {
-        let Some(own) = moving.tenants.first() else { return };
-        let levels = luggage.counters.iter().filter(|(name, _)| belongs(name, own));
-        for (name, counter) in levels {
-            let (Some(limit), Counter::Gauge { level: units, .. }) = (name.strip_prefix(own.as_str()), counter) else {
+        for (name, counter) in luggage.counters.iter().filter(|(name, _)| moving.has(name)) {
+            let tenant = name.split('/').next().unwrap_or_default();
+            let limit = name.strip_prefix(tenant).unwrap_or_default();
+            let Counter::Gauge { level: units, .. } = counter else { continue };
+            if !moving.is_topmost(tenant, limit, luggage) {
                 continue;
-            };
+            }
             for above in &moving.above {
                 let name = format!("{above}{limit}");
                 let (level, leased) = match self.get(&name) {
@@ -123,7 +132,12 @@ impl Book {
         let is_gone = |counter: &str| counter.split_once('/').is_some_and(|(tenant, _)| self.gone.contains(tenant));
         let gone = order.tenant.is_some_and(|tenant| self.gone.contains(tenant))
             || order.charges.iter().any(|charge| is_gone(charge.counter))
-            || order.claims.iter().flat_map(|claim| &claim.levels).any(|level| is_gone(level.counter));
+            || order
+                .claims
+                .iter()
+                .filter(|claim| claim.need > 0 || claim.want > 0)
+                .flat_map(|claim| &claim.levels)
+                .any(|level| is_gone(level.counter));
         gone.then(|| Outcome { gone, ..Outcome::default() })
     }
 }
@@ -154,7 +168,16 @@ mod tests {
         let hold = Some(Hold { name: "kid job", for_ms: 60_000 });
         assert!(old.answer(&Order { hold, ..take("kid", &held) }, NOW).allowed);
 
-        let leaving = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["mum".into()] };
+        // Its own child has seats too, which are among its own.
+        old.put("grandkid/seats", Counter::Gauge { level: 1, leased: 0 });
+        // Another one has seats, and its parent, which moves too, has none of its own.
+        old.put("baby/desks", Counter::Gauge { level: 2, leased: 0 });
+        old.put("mum/desks", Counter::Gauge { level: 5, leased: 0 });
+        let family = [("kid", None), ("grandkid", Some("kid")), ("baby", Some("kid"))];
+        let family: BTreeMap<_, _> =
+            family.map(|(tenant, parent)| (tenant.to_owned(), parent.map(str::to_owned))).into();
+        let under = |above: &str| Move { tenants: family.clone(), above: vec![above.to_owned()] };
+        let leaving = under("mum");
         let leave = Order { leave: Some(leaving), ..Order::default() };
         let luggage = old.answer(&leave, NOW).luggage.unwrap();
         assert_eq!(old.answer(&leave, NOW).luggage.as_ref(), Some(&luggage), "asked again, it says the same");
@@ -169,16 +192,16 @@ mod tests {
         assert!(refused.gone && !refused.allowed);
         assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, Op::Take(1))]), NOW).allowed);
 
-        let arriving = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["aunt".into()] };
-        let arrive = Order { arrive: Some((arriving, luggage)), ..Order::default() };
+        assert_eq!(used(&old, "mum/desks"), 3);
+
+        let arrive = Order { arrive: Some((under("aunt"), luggage)), ..Order::default() };
         assert!(new.answer(&arrive, NOW).allowed);
         assert_eq!(["kid/calls", "kid/seats", "aunt/seats", "aunt/calls"].map(|name| used(&new, name)), [30, 4, 4, 0]);
         assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, Op::Take(71))]), NOW).allowed);
         // And back again.
-        let back = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["aunt".into()] };
-        let luggage = new.answer(&Order { leave: Some(back), ..Order::default() }, NOW).luggage.unwrap();
-        let home = Move { tenants: vec!["kid".into(), "grandkid".into()], above: vec!["mum".into()] };
-        assert!(old.answer(&Order { arrive: Some((home, luggage)), ..Order::default() }, NOW).allowed);
+        assert_eq!(used(&new, "aunt/desks"), 2);
+        let luggage = new.answer(&Order { leave: Some(under("aunt")), ..Order::default() }, NOW).luggage.unwrap();
+        assert!(old.answer(&Order { arrive: Some((under("mum"), luggage)), ..Order::default() }, NOW).allowed);
         assert_eq!([used(&new, "aunt/seats"), used(&old, "mum/seats"), used(&old, "kid/calls")], [0, 6, 30]);
         assert!(old.answer(&take("kid", &child), NOW).allowed);
     }

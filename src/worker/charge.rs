@@ -49,7 +49,7 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     if let Err(reason) = &answer {
         console::error_1(&format!("ledger: {reason}").into());
     }
-    let unheard = answer.is_err().then(|| pending.hold_name()).flatten();
+    let unheard = answer.is_err().then(|| pending.slots_name()).flatten();
     let decision = *with_gate(|gate| match answer {
         Ok(Some(outcome)) => gate.finish(pending, Some(&outcome), at),
         Ok(None) => gate.overloaded(pending, at),

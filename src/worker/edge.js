@@ -181,7 +181,11 @@ export async function order(namespace, name, body, context) {
     const due = line.sentAt + line.tripMs - Date.now();
     await sleep(Math.min(Math.max(due, looks < 4 ? 0 : 1), 100));
     if (!moves(line) && line.waiting.includes(own)) await lead(namespace, name, line);
-    else if (Date.now() > end) throw new Error("the ledger did not answer in time");
+    else if (Date.now() > end) {
+      // What is not sent yet must not be: nobody would hear of it.
+      line.waiting = line.waiting.filter((one) => one !== own);
+      throw new Error("the ledger did not answer in time");
+    }
   }
   if (own.error) throw own.error;
   return own.answer;

@@ -107,7 +107,7 @@ export async function emptyOutbox(state, env, maxEvents, maxBytes) {
   const { USAGE_QUEUE: queue, USAGE_DB: db } = env;
   try {
     for (;;) {
-      const rows = batch(sql.exec("SELECT number, event, queued FROM outbox ORDER BY number LIMIT ?", maxEvents), maxBytes);
+      const rows = batch(sql.exec("SELECT number, event, queued, length(CAST(event AS BLOB)) AS bytes FROM outbox ORDER BY number LIMIT ?", maxEvents), maxBytes);
       if (!rows.length) break;
       const last = rows.at(-1).number;
       const queued = rows.filter((row) => !row.queued);
@@ -131,7 +131,7 @@ function batch(rows, maxBytes) {
   const taken = [];
   let bytes = 0;
   for (const row of rows) {
-    bytes += row.event.length;
+    bytes += row.bytes;
     if (taken.length && bytes > maxBytes) break;
     taken.push(row);
   }

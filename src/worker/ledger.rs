@@ -4,7 +4,7 @@
 //! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
 //! at construction and after a failed write. Usage is not kept in memory: a group reads the buckets that it adds to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use js_sys::{Date, Function, Promise};
 use serde::de::DeserializeOwned;
@@ -123,12 +123,7 @@ impl Remembered {
         let span_ms = if event { EVENT_ONCE_MS } else { ONCE_MS };
         let generation = u32::try_from(now.get().checked_div(span_ms).unwrap_or(0)).unwrap_or(u32::MAX);
         let once = orders.iter().flatten().filter_map(|order| order.once).filter(|once| once.event == event);
-        let names: Vec<&str> = once.map(|once| once.id).collect();
-        let known = if names.is_empty() {
-            BTreeMap::new()
-        } else {
-            parsed(&edge::remembered(state, kind, &Value::from(names).to_string(), generation)?)?
-        };
+        let known = in_slices(once.map(|once| once.id), |names| edge::remembered(state, kind, names, generation))?;
         Ok(Self { kind, generation, known, noted: Map::new() })
     }
 
@@ -145,44 +140,42 @@ impl Remembered {
 /// Puts in the buckets of usage that orders add to, or ask for.
 fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>]) -> Result<(), JsValue> {
     let entries = || orders.iter().flatten().flat_map(|order| &order.usage);
-    let asked: Vec<&str> = orders.iter().flatten().flat_map(|order| &order.report).map(AsRef::as_ref).collect();
-    let mut tallies: BTreeMap<String, String> = BTreeMap::new();
-    if entries().next().is_some() {
-        let mut buckets: Vec<&str> = entries().map(|entry| entry.bucket.as_ref()).collect();
-        buckets.sort_unstable();
-        buckets.dedup();
-        tallies = parsed(&edge::stored(state, "tallies", &Value::from(buckets).to_string())?)?;
-        let distinct: Vec<String> = entries().filter_map(crate::ledger::Entry::distinct_name).collect();
-        if !distinct.is_empty() {
-            let known = edge::stored(state, "distinct_values", &Value::from(distinct).to_string())?;
-            for name in parsed::<BTreeMap<String, String>>(&known)?.into_keys() {
-                book.put_distinct(name);
-            }
-        }
+    let asked = orders.iter().flatten().flat_map(|order| &order.report).map(AsRef::as_ref);
+    let leaves = || orders.iter().flatten().filter_map(|order| order.leave.as_ref());
+    let leaving = || leaves().flat_map(|leave| leave.tenants.keys()).map(String::as_str);
+    let distinct: Vec<String> = entries().filter_map(crate::ledger::Entry::distinct_name).collect();
+    let known = in_slices(distinct.iter().map(String::as_str), |names| edge::stored(state, "distinct_values", names))?;
+    let below = in_slices(leaving(), |names| edge::stored_below(state, "distinct_values", names))?;
+    for name in known.into_keys().chain(below.into_keys()) {
+        book.put_distinct(name);
     }
-    let leaving: Vec<&str> = orders
-        .iter()
-        .flatten()
-        .filter_map(|order| order.leave.as_ref())
-        .flat_map(|leave| &leave.tenants)
-        .map(String::as_str)
-        .collect();
-    if !leaving.is_empty() {
-        let known = edge::stored_below(state, "distinct_values", &Value::from(leaving.clone()).to_string())?;
-        for name in parsed::<BTreeMap<String, String>>(&known)?.into_keys() {
-            book.put_distinct(name);
-        }
-    }
-    let below: Vec<&str> = asked.into_iter().chain(leaving).collect();
-    if !below.is_empty() {
-        let stored = edge::stored_below(state, "tallies", &Value::from(below).to_string())?;
-        tallies.extend(parsed::<BTreeMap<String, String>>(&stored)?);
-    }
+    let buckets = entries().map(|entry| entry.bucket.as_ref());
+    let mut tallies = in_slices(buckets, |names| edge::stored(state, "tallies", names))?;
+    tallies.extend(in_slices(asked.chain(leaving()), |names| edge::stored_below(state, "tallies", names))?);
     for (bucket, text) in tallies {
         let tally: Tally = parsed(&text)?;
         book.put_tally(&bucket, tally);
     }
     Ok(())
+}
+
+/// What `read` has under these names, each asked for once, in slices: `SQLite` takes no text of any length.
+fn in_slices<'a>(
+    names: impl Iterator<Item = &'a str>,
+    read: impl Fn(&str) -> Result<String, JsValue>,
+) -> Result<BTreeMap<String, String>, JsValue> {
+    let names: BTreeSet<&str> = names.collect();
+    let (mut found, mut slice, mut bytes) = (BTreeMap::new(), Vec::new(), 0_usize);
+    for (index, name) in names.iter().enumerate() {
+        slice.push(*name);
+        bytes = bytes.saturating_add(name.len());
+        if bytes > MAX_SLICE_BYTES || index.saturating_add(1) == names.len() {
+            let text = read(&Value::from(std::mem::take(&mut slice)).to_string())?;
+            found.extend(parsed::<BTreeMap<String, String>>(&text)?);
+            bytes = 0;
+        }
+    }
+    Ok(found)
 }
 
 /// What is written together: in slices, since `SQLite` takes no text of any length.
@@ -203,14 +196,14 @@ struct Slice {
 impl Page {
     fn of(book: &Book, changes: Changes) -> Self {
         let mut page = Self::default();
-        let texts = |names: &std::collections::BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
+        let texts = |names: &BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
             names.iter().map(|name| (name.to_string(), text(name).into())).collect::<Map<String, Value>>()
         };
         page.table("counters", texts(&changes.counters, &|name| serde_json::to_string(book.get(name)?).ok()));
         page.table("leases", texts(&changes.leases, &|name| serde_json::to_string(book.lease(name)?).ok()));
         page.table("holds", texts(&changes.holds, &|name| serde_json::to_string(book.hold(name)?).ok()));
         page.table("breakers", texts(&changes.breakers, &|name| serde_json::to_string(book.breaker(name)?).ok()));
-        page.table("epochs", texts(&changes.epochs, &|name| Some(book.epoch(name)?.to_string())));
+        page.table("epochs", texts(&changes.epochs, &|name| serde_json::to_string(&book.epoch(name)?).ok()));
         let gone = changes.gone.into_iter().map(|tenant| {
             let text = book.is_gone(&tenant).then(|| "".into());
             (tenant, text.unwrap_or(Value::Null))

@@ -52,6 +52,23 @@ fn in_a_calm_world_the_counts_are_exact() {
     }
 }
 
+/// A request that pays from a lease and asks the ledger for the rest is served, or refused by a limit: whatever others in its
+/// isolate have paid and wait for.
+#[test]
+fn in_a_calm_world_nobody_finds_the_ledger_too_busy() {
+    for seed in 1..=2 {
+        let nature =
+            Nature { rate: (400, 4, 1_000), slots: 1_000, quota: 400, isolates: 2, pause_ms: (1, 6), ..Nature::calm() };
+        let mut world = World::new(seed, nature, &["/taxed", "/strict"]);
+        for _ in 0..30_000 {
+            world.step();
+        }
+        let truth = world.truth();
+        assert!(truth.admitted > 400, "seed {seed}: {}", truth.admitted);
+        assert_eq!(truth.unserved, 0, "seed {seed}: of {}", truth.offered);
+    }
+}
+
 fn utilisation(nature: Nature, path: &'static [&'static str], ms: u64) -> World {
     let mut world = World::new(7, nature, path);
     while world.now < START + ms {

@@ -131,6 +131,7 @@ impl Nature {
                 { "path": "/strict", "limits": { "month": 1, "exact": 1 } },
                 { "path": "/window", "limits": { "recent": 1 } },
                 { "path": "/flight", "limits": { "flights": 1 } },
+                { "path": "/taxed", "limits": { "speed": 1, "taxes": 1 } },
             ],
             "limits": {
                 "month": { "kind": "quota", "period": "month" },
@@ -139,6 +140,7 @@ impl Nature {
                 "exact": { "kind": "quota", "period": "month", "mode": "strict", "default": 500 },
                 "flights": { "kind": "concurrency", "on_error": "closed", "max_duration_ms": FLIGHT_MS },
                 "jobs": { "kind": "quota", "period": "month", "mode": "strict", "on_error": "closed", "default": "unlimited" },
+                "taxes": { "kind": "quota", "period": "month", "mode": "strict", "default": "unlimited" },
                 "orders": { "kind": "quota", "period": "month", "mode": "strict", "on_error": "closed", "default": "unlimited" },
             },
             "metrics": { "tokens": { "event": "tokens" } },
@@ -286,6 +288,8 @@ pub struct Truth {
     pub admitted: u64,
     pub refused: u64,
     pub wrongly: u64,
+    /// Requests that were told that the ledger has too much to do, though it had answered.
+    pub unserved: u64,
     pub rate_cells: u64,
     pub orders: u64,
     /// Units of what was acknowledged, and of what was told at all, by the limit or metric.
@@ -311,7 +315,7 @@ struct Disk {
     leases: BTreeMap<String, Lease>,
     holds: BTreeMap<String, Held>,
     tallies: BTreeMap<String, Tally>,
-    epochs: BTreeMap<String, u64>,
+    epochs: BTreeMap<String, (u64, u64)>,
     keys: BTreeMap<String, String>,
 }
 
@@ -668,6 +672,7 @@ impl World {
                     "/both" => &[("month", cost), ("speed", cost)],
                     "/window" => &[("recent", cost)],
                     "/flight" => &[],
+                    "/taxed" => &[("speed", cost), ("taxes", Op::Take(1))],
                     _ => &[("month", cost), ("exact", Op::Take(1))],
                 };
                 let request = Request { path, headers: &headers, ..Request::default() };
@@ -796,6 +801,8 @@ impl World {
                     let allowed = decision.allowed();
                     if allowed || decision.code.as_str() != "LEDGER_UNAVAILABLE" {
                         self.decided(isolate, &asked, allowed, hold);
+                    } else {
+                        self.ledgers[index(family)].truth.unserved += u64::from(outcome.is_some());
                     }
                 }
             }
@@ -843,7 +850,7 @@ impl World {
         }
         truth.exact += u64::from(path == "/strict");
         let steady = nature.clock_steps == 0;
-        if matches!(path, "/rate" | "/both") {
+        if matches!(path, "/rate" | "/both" | "/taxed") {
             truth.rate_cells += asked.cost;
             (truth.fill, truth.at_ms) = (drained + asked.cost * window_ms, now);
             assert!(!steady || truth.fill <= burst * window_ms, "{}: a rate lets {} through", self.seed, truth.fill);

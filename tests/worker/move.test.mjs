@@ -44,7 +44,7 @@ test("a child that moves to another family keeps its counts, its levels and its 
   await told("a", 7);
   await told("b", 1);
 
-  const leave = { leave: { tenants: ["t_kid"], above: ["t_mum"] }, epochs: [["t_kid", 2]] };
+  const leave = { leave: { tenants: { t_kid: null }, above: ["t_mum"] }, epochs: [["t_kid", 2]] };
   const { luggage } = await order("t_mum", leave);
   // Frozen: refused by the ledger that it has left, over a restart too, and the luggage says the same.
   assert.equal(await used("t_kid"), "SNAPSHOT_UNAVAILABLE");
@@ -55,7 +55,7 @@ test("a child that moves to another family keeps its counts, its levels and its 
   assert.deepEqual((await order("t_mum", leave)).luggage, luggage);
   assert.deepEqual(await used("t_mum"), { "t_mum/month": 35, "t_mum/seats": 2 });
 
-  const arrive = { arrive: [{ tenants: ["t_kid"], above: ["t_aunt"] }, luggage], once: { id: "move t_kid 2", print: "2" } };
+  const arrive = { arrive: [{ tenants: { t_kid: null }, above: ["t_aunt"] }, luggage], once: { id: "move t_kid 2", print: "2" } };
   assert.equal((await order("t_aunt", arrive)).allowed, true);
   assert.equal((await order("t_aunt", arrive)).seen, "repeated");
   await gate.kv.put("tenant:t_kid", JSON.stringify({ ...kid, parent: "t_aunt", epoch: 2 }));
