@@ -44,17 +44,54 @@ pub struct Pending {
     rest: usize,
     /// What is said to the ledger about leases.
     contact: Contact,
+    /// What most requests have not: elsewhere, so that they need not carry it around.
+    special: Option<Box<Special>>,
+    /// Whether this isolate has taken what it counts alone.
+    taken: bool,
+    refused: bool,
+    /// Milliseconds after which the breaker may let a request pass, where it has refused.
+    open_for_ms: Option<u64>,
+}
+
+/// What is said to the ledger beside what is taken.
+#[derive(Debug)]
+struct Special {
     /// Name and digest of an event that counts once.
     once: Option<(String, String)>,
     /// Under which name units are set aside, and for how long: what the tenant calls it, and what the ledger does.
     hold: Option<(String, String, u64)>,
     /// What the ledger calls the hold that is settled.
     settle: Option<String>,
-    /// Whether this isolate has taken what it counts alone.
-    taken: bool,
-    refused: bool,
-    /// Milliseconds after which the breaker may let a request pass, where it has refused.
-    open_for_ms: Option<u64>,
+}
+
+impl Special {
+    /// `own_name`: where something is set aside, a name for it where the caller has none.
+    fn new(id: &TenantId, limits: &[Gauged], ask: &Ask<'_>, own_name: Option<impl FnOnce() -> String>) -> Self {
+        // Blanks keep these names apart from those of keys, which have none.
+        let key = match (ask.reserve, ask.settle) {
+            (Some((name, _)), _) => Some(format!(" reserve {name}")),
+            (None, Some(name)) => Some(format!(" settle {name}")),
+            (None, None) => ask.once.map(|key| format!("/{key}")),
+        };
+        let once = key.map(|key| {
+            // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
+            let what: BTreeMap<_, _> = limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
+            let what = serde_json::to_vec(&what).unwrap_or_default();
+            // 96 bits: another event with the same digest would have to be looked for.
+            let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
+            (format!("{id}{key}"), print)
+        });
+        let hold = own_name.map(|own_name| {
+            let longest = limits.iter().map(|gauged| gauged.budget.max_duration_ms).max();
+            let (name, for_ms) = match ask.reserve {
+                Some((name, for_ms)) => (name.to_owned(), for_ms),
+                None => (own_name(), longest.unwrap_or(DEFAULT_HOLD_MS)),
+            };
+            let known_as = hold_name(id, &name);
+            (name, known_as, for_ms)
+        });
+        Self { once, hold, settle: ask.settle.map(|name| hold_name(id, name)) }
+    }
 }
 
 impl Payment {
@@ -70,33 +107,11 @@ impl Payment {
 impl Pending {
     /// `own_name`: a name for what is set aside, where the caller has none.
     pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>, own_name: impl FnOnce() -> String) -> Self {
-        let id = decision.tenant.as_ref().map(|tenant| tenant.tenant().id.clone());
-        // Blanks keep these names apart from those of keys, which have none.
-        let key = match (ask.reserve, ask.settle) {
-            (Some((name, _)), _) => Some(format!(" reserve {name}")),
-            (None, Some(name)) => Some(format!(" settle {name}")),
-            (None, None) => ask.once.map(|key| format!("/{key}")),
-        };
-        let once = key.zip(id.as_ref()).map(|(key, id)| {
-            // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
-            let what: BTreeMap<_, _> =
-                decision.limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
-            let what = serde_json::to_vec(&what).unwrap_or_default();
-            // 96 bits: another event with the same digest would have to be looked for.
-            let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
-            (format!("{id}{key}"), print)
-        });
         let sets_aside = !ask.look && decision.limits.iter().any(|gauged| matches!(gauged.op, Op::Hold(1..)));
-        let hold = id.as_ref().filter(|_| sets_aside).map(|id| {
-            let longest = decision.limits.iter().map(|gauged| gauged.budget.max_duration_ms).max();
-            let (name, for_ms) = match ask.reserve {
-                Some((name, for_ms)) => (name.to_owned(), for_ms),
-                None => (own_name(), longest.unwrap_or(DEFAULT_HOLD_MS)),
-            };
-            let known_as = hold_name(id, &name);
-            (name, known_as, for_ms)
+        let special = ask.once.is_some() || ask.reserve.is_some() || ask.settle.is_some() || sets_aside;
+        let special = decision.tenant.as_ref().filter(|_| special).map(|tenant| {
+            Box::new(Special::new(&tenant.tenant().id, &decision.limits, ask, sets_aside.then_some(own_name)))
         });
-        let settle = ask.settle.zip(id.as_ref()).map(|(name, id)| hold_name(id, name));
         let look = ask.look;
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
@@ -107,9 +122,7 @@ impl Pending {
             groups: SmallVec::new(),
             rest: locals,
             contact: Contact::default(),
-            once,
-            hold,
-            settle,
+            special,
             taken: false,
             refused: false,
             open_for_ms: None,
@@ -123,19 +136,23 @@ impl Pending {
 
     /// The name of an event that counts once.
     pub fn once(&self) -> Option<&str> {
-        self.once.as_ref().map(|(id, _)| id.as_str())
+        self.special.as_ref()?.once.as_ref().map(|(id, _)| id.as_str())
     }
 
     /// What the ledger calls the slots of a request in flight. A reservation has a name of its caller's, who asks again.
     pub fn slots_name(&self) -> Option<String> {
         // INVARIANT: names of reservations that count once have a blank, and keys have none.
-        let reserves = self.once.as_ref().is_some_and(|(name, _)| name.contains(' '));
-        self.hold.as_ref().filter(|_| !reserves).map(|(_, name, _)| name.clone())
+        let reserves = self.once().is_some_and(|name| name.contains(' '));
+        self.special.as_ref()?.hold.as_ref().filter(|_| !reserves).map(|(_, name, _)| name.clone())
+    }
+
+    fn settles(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.settle.is_some())
     }
 
     /// Whether the ledger has to be told more than what is taken.
     pub fn is_plain(&self) -> bool {
-        self.once.is_none() && self.hold.is_none() && self.settle.is_none() && !self.is_trial()
+        self.special.is_none() && !self.is_trial()
     }
 
     /// Has a ledger in this process take what is asked.
@@ -181,7 +198,7 @@ impl Gate {
     /// Takes what this isolate can take alone; then the ledger has the word, if it is needed.
     pub(super) fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
         let look = pending.look;
-        if self.purse.is_some() && !look && pending.once.is_none() && pending.settle.is_none() {
+        if self.purse.is_some() && !look && pending.once().is_none() && !pending.settles() {
             pending.find_groups();
             if let Some(need) = self.pay(&mut pending, now) {
                 self.give_back(&mut pending, now);
@@ -194,7 +211,7 @@ impl Gate {
         }
         let asks = pending.groups.iter().any(|group| !group.paid)
             || !pending.remote().is_empty()
-            || pending.settle.is_some() && !look
+            || pending.settles() && !look
             || pending.is_trial();
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
@@ -253,6 +270,7 @@ impl Gate {
 
     /// What the ledger is asked for.
     pub fn order<'a>(&'a self, pending: &'a Pending) -> Order<'a> {
+        let special = pending.special.as_deref();
         Order {
             tenant: pending.decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str()),
             charges: pending.remote().iter().map(Take::charge).collect(),
@@ -261,9 +279,11 @@ impl Gate {
             epochs: pending.epochs(),
             heard: pending.ledger().and_then(|root| self.heard.get(root)).copied().unwrap_or(0),
             look: pending.look,
-            once: pending.once.as_ref().map(|(id, print)| Once { id, print, event: false }),
-            hold: pending.hold.as_ref().map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
-            settle: pending.settle.as_deref(),
+            once: special.and_then(|special| special.once.as_ref()).map(|(id, print)| Once { id, print, event: false }),
+            hold: special
+                .and_then(|special| special.hold.as_ref())
+                .map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
+            settle: special.and_then(|special| special.settle.as_deref()),
             ..Order::default()
         }
     }
@@ -278,7 +298,7 @@ impl Gate {
             let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
             let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
             // What has happened must be counted: whoever says so says it again.
-            if pending.settle.is_some() || asked.chain(pending.remote()).any(binding) {
+            if pending.settles() || asked.chain(pending.remote()).any(binding) {
                 self.give_back(&mut pending, now);
                 return pending.without_ledger(
                     "the ledger could not be reached",
@@ -298,10 +318,13 @@ impl Gate {
         }
         pending.decision.repeated = outcome.seen.is_some();
         pending.decision.lapsed = outcome.lapsed;
-        pending.decision.hold = pending.hold.take().zip(outcome.ends_ms).map(|((id, _, _), ends_ms)| {
-            let ends_at = UnixMillis::new(ends_ms);
-            Reserved { id, ends_at }
-        });
+        pending.decision.hold =
+            pending.special.as_mut().and_then(|special| special.hold.take()).zip(outcome.ends_ms).map(
+                |((id, _, _), ends_ms)| {
+                    let ends_at = UnixMillis::new(ends_ms);
+                    Reserved { id, ends_at }
+                },
+            );
         pending.refused |= !outcome.allowed;
         if let Some((_, reply)) = contact.said.iter().zip(&outcome.breakers).find(|(said, _)| said.asks) {
             pending.decision.breaker = Some(if reply.trial { BreakerState::HalfOpen } else { reply.circuit.into() });

@@ -17,7 +17,7 @@ use crate::model::{Kind, Mode, TenantId, UnixMillis};
 #[derive(Debug, Default)]
 pub struct Contact {
     /// First counters of leases, with the leases' names.
-    asked: SmallVec<[(String, String); 2]>,
+    asked: Vec<(String, String)>,
     /// Names of leases.
     farewells: Vec<String>,
     /// What is said to breakers.

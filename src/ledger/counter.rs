@@ -117,7 +117,7 @@ pub enum Counter {
     /// Of a rate.
     Rate(Bucket),
     /// Of a sliding window.
-    Window(Window),
+    Window(Box<Window>),
     /// Of a quota: units used in the period that began at `starts_ms`.
     Quota {
         /// Start of the period.
@@ -204,7 +204,7 @@ impl Counter {
                 };
                 let (mut verdict, after) = window.step(limit, op.cost(), now);
                 verdict.allowed &= takes;
-                (verdict, Self::Window(after))
+                (verdict, Self::Window(Box::new(after)))
             }
             Meter::Quota { limit, starts_ms, ends_ms, over } => {
                 // A counter of a later period stays: a clock that steps back revives nothing.
@@ -275,7 +275,7 @@ impl Counter {
         match (self, meter) {
             (Self::Rate(bucket), Meter::Rate(rate)) => Self::Rate(bucket.moved(rate, units, now)),
             (Self::Window(window), Meter::Window { window_ms, .. }) => {
-                Self::Window(window.at(window_ms, now).moved(units))
+                Self::Window(Box::new(window.at(window_ms, now).moved(units)))
             }
             (Self::Quota { starts_ms, used, leased }, Meter::Quota { starts_ms: start, .. }) if start == starts_ms => {
                 let (used, leased) = change(used, leased);
@@ -305,7 +305,7 @@ impl Counter {
     pub(super) fn without(self, units: u64) -> Self {
         match self {
             Self::Rate(bucket) => Self::Rate(bucket.without(units)),
-            Self::Window(window) => Self::Window(window.without(units)),
+            Self::Window(window) => Self::Window(Box::new(window.without(units))),
             Self::Quota { starts_ms, used, leased } => {
                 Self::Quota { starts_ms, used: used.saturating_sub(units), leased }
             }
