@@ -13,6 +13,7 @@ use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged, Reserved};
 use super::leases::{Contact, Group, is_leasable, levels};
 use super::pipeline::{Ask, Gate, Step};
+use super::run::Denial;
 use super::snapshots::{CATALOG, Need};
 use super::trace::{Stage, Trace, count};
 use crate::ledger::{Book, Circuit, Hold, Once, Op, Order, Outcome, Seen, Spend, Take, Verdict};
@@ -459,47 +460,36 @@ impl Pending {
     }
 
     fn circuit_open(self, wait_ms: u64) -> Box<Decision> {
-        let Self { mut decision, mut trace, .. } = self;
         let reason = "the circuit breaker is half-open, and its trials are under way";
-        trace.stop(Stage::Breaker, || (reason.to_owned(), String::from("wait for the end of the trials")));
-        decision.code = Code::TenantCircuitOpen;
-        decision.reason = Some(reason);
-        decision.retry_after_ms = Some(wait_ms);
-        decision.limits.clear();
-        decision.trace = trace.take();
-        decision
+        let remedy = "wait for the end of the trials";
+        self.refuse(Stage::Breaker, (Code::TenantCircuitOpen, reason), remedy, Some(wait_ms))
     }
 
     /// The tenant has left for another family: a later record of it says for which, and is on its way.
     fn moved(self) -> Box<Decision> {
-        let Self { mut decision, mut trace, .. } = self;
         let reason = "the tenant has left this family, and its later record is not here yet";
-        trace.stop(Stage::Rate, || (reason.to_owned(), String::from("wait for its later record")));
-        decision.code = Code::SnapshotUnavailable;
-        decision.reason = Some(reason);
-        decision.retry_after_ms = Some(RETRY_AFTER_MS);
-        decision.limits.clear();
-        decision.trace = trace.take();
-        decision
+        let remedy = "wait for its later record";
+        self.refuse(Stage::Rate, (Code::SnapshotUnavailable, reason), remedy, Some(RETRY_AFTER_MS))
     }
 
     fn reused(self) -> Box<Decision> {
-        let Self { mut decision, mut trace, .. } = self;
         let reason = "the idempotency key was used before, for something else";
-        trace.stop(Stage::Quota, || (reason.to_owned(), String::from("a new key")));
-        decision.code = Code::IdempotencyKeyReused;
-        decision.reason = Some(reason);
-        decision.limits.clear();
-        decision.trace = trace.take();
-        decision
+        self.refuse(Stage::Quota, (Code::IdempotencyKeyReused, reason), "a new key", None)
     }
 
     fn without_ledger(self, reason: &'static str, remedy: &str) -> Box<Decision> {
+        self.refuse(Stage::Rate, (Code::LedgerUnavailable, reason), remedy, Some(RETRY_AFTER_MS))
+    }
+
+    /// Ends it with a refusal that is no limit's own.
+    fn refuse(self, stage: Stage, (code, reason): Denial, remedy: &str, retry_after_ms: Option<u64>) -> Box<Decision> {
         let Self { mut decision, mut trace, .. } = self;
-        trace.stop(Stage::Rate, || (reason.to_owned(), remedy.to_owned()));
-        decision.code = Code::LedgerUnavailable;
-        decision.reason = Some(reason);
-        decision.retry_after_ms = Some(RETRY_AFTER_MS);
+        trace.stop(stage, || (reason.to_owned(), remedy.to_owned()));
+        (decision.code, decision.reason, decision.retry_after_ms) = (code, Some(reason), retry_after_ms);
+        // Which limits could not be taken is worth saying where only the ledger is missing.
+        if code != Code::LedgerUnavailable {
+            decision.limits.clear();
+        }
         decision.trace = trace.take();
         decision
     }
