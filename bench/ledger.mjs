@@ -166,7 +166,8 @@ export async function ledger() {
   return [...rows, ...(await costs(operator, own))];
 }
 
-// List prices of Cloudflare (paid plan, November 2026), in dollars a million; duration is not among them.
+// List prices of Cloudflare, in dollars a million, beyond what its paid plan includes; duration is not among them.
+// See https://developers.cloudflare.com/durable-objects/platform/pricing and …/workers/platform/pricing.
 const PRICES = { request: 0.3, ledgerRequest: 0.15, rowWritten: 1 };
 const IDS = 1_000_000;
 

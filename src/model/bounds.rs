@@ -58,8 +58,9 @@ pub const EVENT_ONCE_MS: u64 = MAX_EVENT_LATE_MS;
 pub const MAX_OUTBOX_BATCH: u32 = 100;
 /// Bytes of events that are handed on in one batch, or by itself the first of it: the most that a queue takes is 256 KB.
 pub const MAX_OUTBOX_BYTES: u32 = 200_000;
-/// Bytes of JSON that a ledger hands to `SQLite` in one piece, or one entry: Cloudflare takes up to 2 MB.
-pub const MAX_SLICE_BYTES: usize = 1 << 20;
+/// Bytes of texts that a ledger hands to `SQLite` in one piece, or one text by itself: as JSON they may be twice as long, and
+/// Cloudflare takes up to 2 MB.
+pub const MAX_SLICE_BYTES: usize = 512 << 10;
 /// Bytes of the name of a limit's unit.
 pub const MAX_UNIT_BYTES: usize = 64;
 /// Limits in a catalog.

@@ -270,7 +270,9 @@ impl Slice {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        format!("{}\n{}\n{}", with(false), with(true), Value::from(self.changes.clone()))
+        // Texts by name always have a JSON form.
+        let changes = serde_json::to_string(&self.changes).unwrap_or_default();
+        format!("{}\n{}\n{changes}", with(false), with(true))
     }
 }
 
