@@ -1,23 +1,17 @@
-//! Stages 9 and 10: what a request takes, from this isolate and from the ledger, all or nothing.
+//! Stages 9 and 10: what a request takes, from this isolate and from the ledger, all or nothing; with it, of stage 8, the
+//! trial of a half-open breaker.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::breakers::{BreakerState, Said};
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged, Reserved};
-use super::leases::{Contact, Group, is_leasable, levels};
-use super::pipeline::{Ask, Gate, Step};
-use super::run::Denial;
-use super::snapshots::{CATALOG, Need};
+use super::leases::{Group, is_leasable, levels};
+use super::pending::{Pending, hold_name};
+use super::pipeline::{Gate, Step};
+use super::snapshots::Need;
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Book, Circuit, Hold, Once, Op, Order, Outcome, Seen, Spend, Take, Verdict};
-use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
+use crate::ledger::{Circuit, Hold, Once, Order, Outcome, Seen, Spend, Take, Verdict};
 use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
 
 /// How a limit is paid, in the order in which that happens.
@@ -31,70 +25,6 @@ pub(super) enum Payment {
     Ledger,
 }
 
-/// A decision that waits for the ledger.
-#[derive(Debug)]
-pub struct Pending {
-    pub(super) decision: Box<Decision>,
-    trace: Trace,
-    look: bool,
-    /// How many of the limits this isolate counts alone; they come first.
-    locals: usize,
-    /// Limits that are paid from leases; they come next.
-    groups: SmallVec<[Group; 2]>,
-    /// Where the others begin, which the ledger is asked for.
-    rest: usize,
-    /// What is said to the ledger about leases.
-    contact: Contact,
-    /// What most requests have not: elsewhere, so that they need not carry it around.
-    special: Option<Box<Special>>,
-    /// Whether this isolate has taken what it counts alone.
-    taken: bool,
-    refused: bool,
-    /// Milliseconds after which the breaker may let a request pass, where it has refused.
-    open_for_ms: Option<u64>,
-}
-
-/// What is said to the ledger beside what is taken.
-#[derive(Debug)]
-struct Special {
-    /// Name and digest of an event that counts once.
-    once: Option<(String, String)>,
-    /// Under which name units are set aside, and for how long: what the tenant calls it, and what the ledger does.
-    hold: Option<(String, String, u64)>,
-    /// What the ledger calls the hold that is settled.
-    settle: Option<String>,
-}
-
-impl Special {
-    /// `own_name`: where something is set aside, a name for it where the caller has none.
-    fn new(id: &TenantId, limits: &[Gauged], ask: &Ask<'_>, own_name: Option<impl FnOnce() -> String>) -> Self {
-        // Blanks keep these names apart from those of keys, which have none.
-        let key = match (ask.reserve, ask.settle) {
-            (Some((name, _)), _) => Some(format!(" reserve {name}")),
-            (None, Some(name)) => Some(format!(" settle {name}")),
-            (None, None) => ask.once.map(|key| format!("/{key}")),
-        };
-        let once = key.map(|key| {
-            // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
-            let what: BTreeMap<_, _> = limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
-            let what = serde_json::to_vec(&what).unwrap_or_default();
-            // 96 bits: another event with the same digest would have to be looked for.
-            let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
-            (format!("{id}{key}"), print)
-        });
-        let hold = own_name.map(|own_name| {
-            let longest = limits.iter().map(|gauged| gauged.budget.max_duration_ms).max();
-            let (name, for_ms) = match ask.reserve {
-                Some((name, for_ms)) => (name.to_owned(), for_ms),
-                None => (own_name(), longest.unwrap_or(DEFAULT_HOLD_MS)),
-            };
-            let known_as = hold_name(id, &name);
-            (name, known_as, for_ms)
-        });
-        Self { once, hold, settle: ask.settle.map(|name| hold_name(id, name)) }
-    }
-}
-
 impl Payment {
     pub(super) fn of(gauged: &Gauged, leases: bool) -> Self {
         match gauged.budget.mode {
@@ -102,96 +32,6 @@ impl Payment {
             _ if leases && is_leasable(gauged) => Self::Lease,
             _ => Self::Ledger,
         }
-    }
-}
-
-impl Pending {
-    /// `own_name`: a name for what is set aside, where the caller has none.
-    pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>, own_name: impl FnOnce() -> String) -> Self {
-        let sets_aside = !ask.look && decision.limits.iter().any(|gauged| matches!(gauged.op, Op::Hold(1..)));
-        let special = ask.once.is_some() || ask.reserve.is_some() || ask.settle.is_some() || sets_aside;
-        let special = decision.tenant.as_ref().filter(|_| special).map(|tenant| {
-            Box::new(Special::new(&tenant.tenant().id, &decision.limits, ask, sets_aside.then_some(own_name)))
-        });
-        let look = ask.look;
-        let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
-        Self {
-            decision,
-            trace,
-            look,
-            locals,
-            groups: SmallVec::new(),
-            rest: locals,
-            contact: Contact::default(),
-            special,
-            taken: false,
-            refused: false,
-            open_for_ms: None,
-        }
-    }
-
-    /// The tenant whose ledger is asked: the root of the family.
-    pub fn ledger(&self) -> Option<&TenantId> {
-        self.decision.tenant.as_ref().map(|tenant| tenant.root())
-    }
-
-    /// The name of an event that counts once.
-    pub fn once(&self) -> Option<&str> {
-        self.special.as_ref()?.once.as_ref().map(|(id, _)| id.as_str())
-    }
-
-    /// What the ledger calls the slots of a request in flight. A reservation has a name of its caller's, who asks again.
-    pub fn slots_name(&self) -> Option<String> {
-        // INVARIANT: names of reservations that count once have a blank, and keys have none.
-        let reserves = self.once().is_some_and(|name| name.contains(' '));
-        self.special.as_ref()?.hold.as_ref().filter(|_| !reserves).map(|(_, name, _)| name.clone())
-    }
-
-    fn settles(&self) -> bool {
-        self.special.as_ref().is_some_and(|special| special.settle.is_some())
-    }
-
-    /// Whether the ledger has to be told more than what is taken.
-    pub fn is_plain(&self) -> bool {
-        self.special.is_none() && !self.is_trial()
-    }
-
-    /// Has a ledger in this process take what is asked.
-    pub fn take_from(&mut self, ledger: &mut Book, now: UnixMillis) {
-        let look = self.look;
-        self.refused |= !ledger.take(self.remote_mut(), look, now);
-    }
-
-    fn remote(&self) -> &[Gauged] {
-        self.decision.limits.get(self.rest..).unwrap_or_default()
-    }
-
-    fn remote_mut(&mut self) -> &mut [Gauged] {
-        self.decision.limits.get_mut(self.rest..).unwrap_or_default()
-    }
-
-    fn local_mut(&mut self) -> &mut [Gauged] {
-        self.decision.limits.get_mut(..self.locals).unwrap_or_default()
-    }
-
-    fn of(&self, group: Group) -> &[Gauged] {
-        self.decision.limits.get(group.start..group.end).unwrap_or_default()
-    }
-
-    /// Finds the limits that leases may pay: those of one limit are neighbours.
-    fn find_groups(&mut self) {
-        let mut start = self.locals;
-        let limits = self.decision.limits.get(start..).unwrap_or_default();
-        for chunk in limits.chunk_by(|one, next| one.budget.id == next.budget.id) {
-            if chunk.first().is_none_or(|gauged| Payment::of(gauged, true) != Payment::Lease) {
-                break;
-            }
-            let end = start.saturating_add(chunk.len());
-            let cost = chunk.first().map_or(0, |gauged| gauged.op.cost());
-            self.groups.push(Group { start, end, cost, paid: false, lease: 0, dry: false });
-            start = end;
-        }
-        self.rest = start;
     }
 }
 
@@ -446,55 +286,6 @@ impl Decision {
     }
 }
 
-impl Pending {
-    /// Whether the route's breaker is half-open, so that it has to be asked.
-    fn is_trial(&self) -> bool {
-        !self.look && self.decision.breaker == Some(BreakerState::HalfOpen)
-    }
-
-    /// The snapshots that it was decided by.
-    fn epochs(&self) -> SmallVec<[(Cow<'_, str>, u64); 2]> {
-        let catalog = self.decision.plans.as_ref().map(|plans| (Cow::Borrowed(CATALOG), plans.catalog().version.0));
-        let line = self.decision.tenant.iter().flat_map(|tenant| tenant.line());
-        catalog.into_iter().chain(line.map(|tenant| (Cow::Borrowed(tenant.id.as_str()), tenant.epoch.0))).collect()
-    }
-
-    fn circuit_open(self, wait_ms: u64) -> Box<Decision> {
-        let reason = "the circuit breaker is half-open, and its trials are under way";
-        let remedy = "wait for the end of the trials";
-        self.refuse(Stage::Breaker, (Code::TenantCircuitOpen, reason), remedy, Some(wait_ms))
-    }
-
-    /// The tenant has left for another family: a later record of it says for which, and is on its way.
-    fn moved(self) -> Box<Decision> {
-        let reason = "the tenant has left this family, and its later record is not here yet";
-        let remedy = "wait for its later record";
-        self.refuse(Stage::Rate, (Code::SnapshotUnavailable, reason), remedy, Some(RETRY_AFTER_MS))
-    }
-
-    fn reused(self) -> Box<Decision> {
-        let reason = "the idempotency key was used before, for something else";
-        self.refuse(Stage::Quota, (Code::IdempotencyKeyReused, reason), "a new key", None)
-    }
-
-    fn without_ledger(self, reason: &'static str, remedy: &str) -> Box<Decision> {
-        self.refuse(Stage::Rate, (Code::LedgerUnavailable, reason), remedy, Some(RETRY_AFTER_MS))
-    }
-
-    /// Ends it with a refusal that is no limit's own.
-    fn refuse(self, stage: Stage, (code, reason): Denial, remedy: &str, retry_after_ms: Option<u64>) -> Box<Decision> {
-        let Self { mut decision, mut trace, .. } = self;
-        trace.stop(stage, || (reason.to_owned(), remedy.to_owned()));
-        (decision.code, decision.reason, decision.retry_after_ms) = (code, Some(reason), retry_after_ms);
-        // Which limits could not be taken is worth saying where only the ledger is missing.
-        if code != Code::LedgerUnavailable {
-            decision.limits.clear();
-        }
-        decision.trace = trace.take();
-        decision
-    }
-}
-
 /// The stage at which a limit is judged, and the code of its refusal.
 const fn stage_of(kind: Kind) -> (Stage, Code) {
     match kind {
@@ -502,11 +293,6 @@ const fn stage_of(kind: Kind) -> (Stage, Code) {
         Kind::Concurrency => (Stage::Concurrency, Code::ConcurrencyLimited),
         Kind::Quota | Kind::Gauge => (Stage::Quota, Code::QuotaExceeded),
     }
-}
-
-/// What a ledger calls what a tenant has set aside.
-fn hold_name(tenant: &TenantId, name: &str) -> String {
-    format!("{tenant} {name}")
 }
 
 /// Stages 9 and 10: the verdicts, rates before what is in flight, and that before quotas.

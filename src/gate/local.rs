@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::breakers::CallEnd;
-use super::charge::Pending;
 use super::code::Code;
 use super::decision::Decision;
+use super::pending::Pending;
 use super::pipeline::{Ask, Gate, Step};
 use super::plans::Plans;
 use super::snapshots::{Need, Rejected, Snapshots};
@@ -143,6 +143,30 @@ impl LocalGate {
     }
 
     /// Notes what became of an allowed request that went to the origin, where its route has a circuit breaker.
+    ///
+    /// # Examples
+    /// ```
+    /// use tenantgate::{gate::{Ask, CallEnd, LocalGate}, model::{Tenant, UnixMillis}, resolve::Request};
+    /// let mut gate = LocalGate::new(r#"{
+    ///     "version": 1,
+    ///     "resolution": {"strategies": [{"strategy": "header"}]},
+    ///     "breakers": {"api": {"min_calls": 2, "open_ms": 1000, "trial_calls": 1}},
+    ///     "routes": [{"path": "/", "breaker": "api"}],
+    ///     "plans": {"pro@1": {}}
+    /// }"#).unwrap();
+    /// gate.put(Tenant::parse(r#"{"id": "t_acme", "slug": "acme", "plan": "pro@1"}"#).unwrap()).unwrap();
+    /// let request = Request { path: "/", headers: &[("x-tenant-id", "acme")], ..Request::default() };
+    /// let mut call = |failed, at| {
+    ///     let decision = gate.decide(&request, &Ask::default(), UnixMillis::new(at));
+    ///     if decision.allowed() {
+    ///         gate.ended(&decision, CallEnd::Answered { failed, elapsed_ms: 20 }, UnixMillis::new(at));
+    ///     }
+    ///     decision.code.as_str()
+    /// };
+    /// assert_eq!([call(true, 0), call(true, 10), call(true, 20)], ["ALLOWED", "ALLOWED", "TENANT_CIRCUIT_OPEN"]);
+    /// // A second later one call is tried; it goes well.
+    /// assert_eq!([call(false, 1_010), call(false, 1_020)], ["ALLOWED", "ALLOWED"]);
+    /// ```
     pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) {
         let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root()) else { return };
         if self.gate.ended(decision, end, now) {

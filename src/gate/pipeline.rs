@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::breakers::{BreakerState, Breakers};
-use super::charge::{Payment, Pending};
+use super::charge::Payment;
 use super::code::Code;
 use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
+use super::pending::Pending;
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::run::{Denial, Halt, Run};

@@ -1,6 +1,6 @@
 //! Many counters, taken together or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,8 +12,7 @@ use super::news::News;
 use super::timed::Timed;
 use super::usage::Tallies;
 use super::{
-    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Tally, Verdict,
-    Word,
+    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Verdict,
 };
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
@@ -57,18 +56,18 @@ pub struct Changes {
 pub struct Book {
     /// Where each counter stands in `counters`: found once, a charge needs no second look.
     places: FxHashMap<Arc<str>, usize>,
-    names: Vec<Arc<str>>,
-    counters: Vec<Counter>,
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) counters: Vec<Counter>,
     max_counters: usize,
     pub(super) leases: Leases,
     pub(super) holds: Timed<Held>,
-    breakers: FxHashMap<Arc<str>, Breaker>,
-    news: News,
+    pub(super) breakers: FxHashMap<Arc<str>, Breaker>,
+    pub(super) news: News,
     /// Tenants that have left for another family.
     pub(super) gone: FxHashSet<String>,
     pub(super) tallies: Tallies,
     /// Kept where somebody writes them down.
-    changes: Option<Changes>,
+    pub(super) changes: Option<Changes>,
 }
 
 impl Default for Book {
@@ -218,67 +217,6 @@ impl Book {
         Outcome { allowed, verdicts, grants, ends_ms, ..Outcome::default() }
     }
 
-    fn hear_of_calls(&mut self, word: &Word<'_>, now: UnixMillis) {
-        // Of who is closed and has nothing to say nothing is kept.
-        if !self.breakers.contains_key(word.breaker) {
-            if word.calls.is_empty() && word.trials.is_empty() {
-                return;
-            }
-            self.put_breaker(word.breaker, Breaker::default());
-        }
-        let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
-        if changed {
-            self.note_breaker(word.breaker);
-        }
-    }
-
-    fn circuit(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
-        self.breakers
-            .get(word.breaker)
-            .map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
-    }
-
-    fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
-        if let Some(known) = self.breakers.get_mut(breaker) {
-            known.begin_trial(now);
-            self.note_breaker(breaker);
-        }
-    }
-
-    pub(super) fn note_breaker(&mut self, name: &str) {
-        if let Some(changes) = &mut self.changes {
-            changes.breakers.insert(name.into());
-        }
-    }
-
-    fn learn(&mut self, order: &Order<'_>) {
-        for (name, epoch) in &order.epochs {
-            if let (Some(name), Some(changes)) = (self.news.learn(name, *epoch), &mut self.changes) {
-                changes.epochs.insert(name);
-            }
-        }
-    }
-
-    /// A breaker, if it was ever told of calls.
-    pub fn breaker(&self, name: &str) -> Option<&Breaker> {
-        self.breakers.get(name)
-    }
-
-    /// Writes a breaker as it was stored.
-    pub fn put_breaker(&mut self, name: &str, breaker: Breaker) {
-        self.breakers.insert(name.into(), breaker);
-    }
-
-    /// The latest epoch of a snapshot that is known, and the number of that change.
-    pub fn epoch(&self, name: &str) -> Option<(u64, u64)> {
-        self.news.get(name)
-    }
-
-    /// Writes an epoch as it was stored.
-    pub fn put_epoch(&mut self, name: &str, (epoch, change): (u64, u64)) {
-        self.news.put(name, epoch, change);
-    }
-
     fn end_what_is_over(&mut self, now: UnixMillis) {
         self.end_leases(now);
         self.end_holds(now);
@@ -352,79 +290,6 @@ impl Book {
             }
             item.settle(self.look(charge.counter, charge.meter, now));
         }
-    }
-
-    /// Adds an event of usage up.
-    fn add_up(&mut self, order: &Order<'_>) {
-        for entry in &order.usage {
-            let distinct = self.tallies.add(entry);
-            if let Some(changes) = &mut self.changes {
-                changes.tallies.insert((*entry.bucket).into());
-                changes.distinct.extend(distinct);
-            }
-        }
-        if let (Some(changes), Some(event)) = (&mut self.changes, &order.event) {
-            changes.events.push(event.to_string());
-        }
-    }
-
-    pub(super) fn note_tally(&mut self, name: &str) {
-        if let Some(changes) = &mut self.changes {
-            changes.tallies.insert(name.into());
-        }
-    }
-
-    pub(super) fn note_distinct(&mut self, name: String) {
-        if let Some(changes) = &mut self.changes {
-            changes.distinct.push(name);
-        }
-    }
-
-    pub(super) fn note_gone(&mut self, tenant: &str, gone: bool) {
-        let changed = if gone { self.gone.insert(tenant.to_owned()) } else { self.gone.remove(tenant) };
-        if let (true, Some(changes)) = (changed, &mut self.changes) {
-            changes.gone.insert(tenant.to_owned());
-        }
-    }
-
-    /// Whether a tenant has left for another family.
-    pub fn is_gone(&self, tenant: &str) -> bool {
-        self.gone.contains(tenant)
-    }
-
-    /// Writes that a tenant has left, as it was stored.
-    pub fn put_gone(&mut self, tenant: &str) {
-        self.gone.insert(tenant.to_owned());
-    }
-
-    pub(super) fn counters_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Counter> {
-        let named = self.names.iter().zip(&self.counters).filter(|(name, _)| wanted(name));
-        named.map(|(name, counter)| (name.to_string(), counter.clone())).collect()
-    }
-
-    pub(super) fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Breaker> {
-        let named = self.breakers.iter().filter(|(name, _)| wanted(name));
-        named.map(|(name, breaker)| (name.to_string(), breaker.clone())).collect()
-    }
-
-    /// A bucket of usage, if anything was ever added.
-    pub fn tally(&self, bucket: &str) -> Option<&Tally> {
-        self.tallies.get(bucket)
-    }
-
-    /// Writes a bucket of usage as it was stored.
-    pub fn put_tally(&mut self, bucket: &str, tally: Tally) {
-        self.tallies.put(bucket, tally);
-    }
-
-    /// Notes that a bucket has a distinct value, by [`super::Entry::distinct_name`].
-    pub fn put_distinct(&mut self, name: String) {
-        self.tallies.put_distinct(name);
-    }
-
-    /// Forgets all buckets of usage, where they are stored elsewhere and put in when they are needed.
-    pub fn forget_usage(&mut self) {
-        self.tallies.clear();
     }
 
     /// A lease, if it is not over.

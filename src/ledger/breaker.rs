@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Book;
 use crate::model::UnixMillis;
 use crate::model::bounds::{BREAKER_RETRY_MS, BREAKER_TRIAL_MS};
 
@@ -227,6 +228,51 @@ impl Breaker {
             self.turn = self.turn.saturating_add(1);
             self.state = State::HalfOpen { under_way: vec![until], ended: Calls::default() };
         }
+    }
+}
+
+impl Book {
+    pub(super) fn hear_of_calls(&mut self, word: &Word<'_>, now: UnixMillis) {
+        // Of who is closed and has nothing to say nothing is kept.
+        if !self.breakers.contains_key(word.breaker) {
+            if word.calls.is_empty() && word.trials.is_empty() {
+                return;
+            }
+            self.put_breaker(word.breaker, Breaker::default());
+        }
+        let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
+        if changed {
+            self.note_breaker(word.breaker);
+        }
+    }
+
+    pub(super) fn circuit(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
+        self.breakers
+            .get(word.breaker)
+            .map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
+    }
+
+    pub(super) fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
+        if let Some(known) = self.breakers.get_mut(breaker) {
+            known.begin_trial(now);
+            self.note_breaker(breaker);
+        }
+    }
+
+    pub(super) fn note_breaker(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.breakers.insert(name.into());
+        }
+    }
+
+    /// A breaker, if it was ever told of calls.
+    pub fn breaker(&self, name: &str) -> Option<&Breaker> {
+        self.breakers.get(name)
+    }
+
+    /// Writes a breaker as it was stored.
+    pub fn put_breaker(&mut self, name: &str, breaker: Breaker) {
+        self.breakers.insert(name.into(), breaker);
     }
 }
 

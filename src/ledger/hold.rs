@@ -40,10 +40,7 @@ impl Book {
     /// Ends holds whose time is over: their units are free again.
     pub(super) fn end_holds(&mut self, now: UnixMillis) {
         for (name, held) in self.holds.over(now.get()) {
-            for (counter, meter, units) in &held.parts {
-                self.account(counter, *meter, Leased::Returned(*units), now);
-            }
-            self.note_hold(&name);
+            self.free(&name, &held, now);
         }
     }
 
@@ -51,11 +48,17 @@ impl Book {
     pub(super) fn end_holds_on(&mut self, concerns: &dyn Fn(&str) -> bool, now: UnixMillis) {
         let of = |held: &Held| held.parts.iter().any(|(counter, _, _)| concerns(counter));
         for (name, held) in self.holds.take_where(of) {
-            for (counter, meter, units) in &held.parts {
-                self.account(counter, *meter, Leased::Returned(*units), now);
-            }
-            self.note_hold(&name);
+            self.free(&name, &held, now);
         }
+    }
+
+    /// Gives back what a hold held that is there no more.
+    fn free(&mut self, name: &str, held: &Held, now: UnixMillis) {
+        // Under the allowance of then: a period may have ended in between.
+        for (counter, meter, units) in &held.parts {
+            self.account(counter, *meter, Leased::Returned(*units), now);
+        }
+        self.note_hold(name);
     }
 
     /// Notes what an order has just set aside; until when, in milliseconds since 1970.
@@ -90,12 +93,8 @@ impl Book {
         }
         let held = order.settle.and_then(|name| self.holds.remove(name));
         let lapsed = order.settle.is_some() && held.is_none();
-        if let Some(name) = order.settle.filter(|_| !lapsed) {
-            self.note_hold(name);
-        }
-        // Returned under the allowance of then, counted under that of now: a period may have ended in between.
-        for (counter, meter, units) in held.map(|held| held.parts).unwrap_or_default() {
-            self.account(&counter, meter, Leased::Returned(units), now);
+        if let (Some(name), Some(held)) = (order.settle, &held) {
+            self.free(name, held, now);
         }
         for charge in &order.charges {
             let counter = self.name_of(charge.counter);

@@ -136,17 +136,21 @@ impl Book {
     /// Ends leases whose time is over: what is open counts as spent now, which is never earlier than it was.
     pub(super) fn end_leases(&mut self, now: UnixMillis) {
         for (name, lease) in self.leases.over(now) {
-            self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
-            self.note_lease(&name);
+            self.close(&name, &lease, now);
         }
     }
 
     /// Ends leases on some counters at once: what is open counts as spent.
     pub(super) fn end_leases_on(&mut self, concerns: &dyn Fn(&str) -> bool, now: UnixMillis) {
         for (name, lease) in self.leases.take_where(concerns) {
-            self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
-            self.note_lease(&name);
+            self.close(&name, &lease, now);
         }
+    }
+
+    /// Counts what is open of a lease as spent, that is there no more.
+    fn close(&mut self, name: &str, lease: &Lease, now: UnixMillis) {
+        self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
+        self.note_lease(name);
     }
 
     /// Takes what an isolate says of a lease: facts, whatever becomes of the order.

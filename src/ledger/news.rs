@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::{Book, Order};
 use crate::model::bounds::MAX_NEWS;
 
 /// The latest epochs of snapshots, in the order in which they became known.
@@ -61,6 +62,27 @@ impl News {
     /// The latest epoch of a snapshot that is known, and the number of that change.
     pub(super) fn get(&self, name: &str) -> Option<(u64, u64)> {
         self.known.get(name).copied()
+    }
+}
+
+impl Book {
+    /// Notes what an order says of snapshots.
+    pub(super) fn learn(&mut self, order: &Order<'_>) {
+        for (name, epoch) in &order.epochs {
+            if let (Some(name), Some(changes)) = (self.news.learn(name, *epoch), &mut self.changes) {
+                changes.epochs.insert(name);
+            }
+        }
+    }
+
+    /// The latest epoch of a snapshot that is known, and the number of that change.
+    pub fn epoch(&self, name: &str) -> Option<(u64, u64)> {
+        self.news.get(name)
+    }
+
+    /// Writes an epoch as it was stored.
+    pub fn put_epoch(&mut self, name: &str, (epoch, change): (u64, u64)) {
+        self.news.put(name, epoch, change);
     }
 }
 

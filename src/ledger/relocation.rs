@@ -140,6 +140,33 @@ impl Book {
                 .any(|level| is_gone(level.counter));
         gone.then(|| Outcome { gone, ..Outcome::default() })
     }
+
+    fn note_gone(&mut self, tenant: &str, gone: bool) {
+        let changed = if gone { self.gone.insert(tenant.to_owned()) } else { self.gone.remove(tenant) };
+        if let (true, Some(changes)) = (changed, &mut self.changes) {
+            changes.gone.insert(tenant.to_owned());
+        }
+    }
+
+    /// Whether a tenant has left for another family.
+    pub fn is_gone(&self, tenant: &str) -> bool {
+        self.gone.contains(tenant)
+    }
+
+    /// Writes that a tenant has left, as it was stored.
+    pub fn put_gone(&mut self, tenant: &str) {
+        self.gone.insert(tenant.to_owned());
+    }
+
+    fn counters_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Counter> {
+        let named = self.names.iter().zip(&self.counters).filter(|(name, _)| wanted(name));
+        named.map(|(name, counter)| (name.to_string(), counter.clone())).collect()
+    }
+
+    fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Breaker> {
+        let named = self.breakers.iter().filter(|(name, _)| wanted(name));
+        named.map(|(name, breaker)| (name.to_string(), breaker.clone())).collect()
+    }
 }
 
 #[cfg(test)]

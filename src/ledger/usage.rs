@@ -11,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::counter::is_zero;
+use super::{Book, Order};
 
 /// What one event adds to one bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,5 +108,53 @@ impl Tallies {
     pub(super) fn clear(&mut self) {
         self.tallies.clear();
         self.distinct.clear();
+    }
+}
+
+impl Book {
+    /// Adds an event of usage up.
+    pub(super) fn add_up(&mut self, order: &Order<'_>) {
+        for entry in &order.usage {
+            let distinct = self.tallies.add(entry);
+            if let Some(changes) = &mut self.changes {
+                changes.tallies.insert((*entry.bucket).into());
+                changes.distinct.extend(distinct);
+            }
+        }
+        if let (Some(changes), Some(event)) = (&mut self.changes, &order.event) {
+            changes.events.push(event.to_string());
+        }
+    }
+
+    pub(super) fn note_tally(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.tallies.insert(name.into());
+        }
+    }
+
+    pub(super) fn note_distinct(&mut self, name: String) {
+        if let Some(changes) = &mut self.changes {
+            changes.distinct.push(name);
+        }
+    }
+
+    /// A bucket of usage, if anything was ever added.
+    pub fn tally(&self, bucket: &str) -> Option<&Tally> {
+        self.tallies.get(bucket)
+    }
+
+    /// Writes a bucket of usage as it was stored.
+    pub fn put_tally(&mut self, bucket: &str, tally: Tally) {
+        self.tallies.put(bucket, tally);
+    }
+
+    /// Notes that a bucket has a distinct value, by [`super::Entry::distinct_name`].
+    pub fn put_distinct(&mut self, name: String) {
+        self.tallies.put_distinct(name);
+    }
+
+    /// Forgets all buckets of usage, where they are stored elsewhere and put in when they are needed.
+    pub fn forget_usage(&mut self) {
+        self.tallies.clear();
     }
 }
