@@ -17,6 +17,7 @@
 // Tests say `unwrap` where a failure should end them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod control;
 pub mod gate;
 pub mod identity;
 pub mod ledger;

@@ -82,7 +82,7 @@ impl Gate {
     }
 
     /// The tenant that a credential was issued for.
-    fn holder(
+    pub(super) fn holder(
         &mut self,
         run: &mut Run,
         plans: &Plans,

@@ -26,6 +26,8 @@ pub enum Code {
     TenantInactive,
     /// The tenant, or one above it, is being set up.
     TenantProvisioning,
+    /// The tenant, or one above it, is under maintenance.
+    TenantMaintenance,
     /// This place may not serve the tenant.
     ResidencyViolation,
     /// The route needs a feature that the tenant does not have.
@@ -52,7 +54,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
@@ -63,6 +65,7 @@ impl Code {
         Self::TenantSuspended,
         Self::TenantInactive,
         Self::TenantProvisioning,
+        Self::TenantMaintenance,
         Self::ResidencyViolation,
         Self::FeatureNotAvailable,
         Self::TenantCircuitOpen,
@@ -94,6 +97,7 @@ impl Code {
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::TenantInactive => "TENANT_INACTIVE",
             Self::TenantProvisioning => "TENANT_PROVISIONING",
+            Self::TenantMaintenance => "TENANT_MAINTENANCE",
             Self::ResidencyViolation => "RESIDENCY_VIOLATION",
             Self::FeatureNotAvailable => "FEATURE_NOT_AVAILABLE",
             Self::TenantCircuitOpen => "TENANT_CIRCUIT_OPEN",
@@ -130,6 +134,7 @@ impl Code {
             Self::RateLimited | Self::ConcurrencyLimited | Self::QuotaExceeded => 429,
             Self::ResidencyViolation => 451,
             Self::TenantProvisioning
+            | Self::TenantMaintenance
             | Self::TenantCircuitOpen
             | Self::ResolverFailed
             | Self::IssuerUnavailable
@@ -151,6 +156,7 @@ impl Code {
             Self::TenantSuspended => "this account is suspended: contact support",
             Self::TenantInactive => "this account is not active",
             Self::TenantProvisioning => "this account is being set up: try again shortly",
+            Self::TenantMaintenance => "this account is under maintenance: try again shortly",
             Self::ResidencyViolation => "this account cannot be served from this location",
             Self::FeatureNotAvailable => "this feature is not part of the current plan",
             Self::TenantCircuitOpen => "the service does not work for this account right now: try again shortly",

@@ -174,7 +174,7 @@ impl Gate {
     }
 
     /// Verifies a token, or remembers that it was verified.
-    fn token(
+    pub(super) fn token(
         &mut self,
         run: &mut Run,
         plans: &Arc<Plans>,

@@ -213,6 +213,11 @@ impl Entitlements {
         usize::try_from(limit).ok().and_then(|limit| self.budgets.get(limit)).map_or(&[], Vec::as_slice)
     }
 
+    /// Of every limit the budget that is nearest: the tenant's own, or that of the ancestor it shares one with.
+    pub fn nearest(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.iter().filter_map(|budgets| budgets.first().map(AsRef::as_ref))
+    }
+
     pub(super) fn guard(&self, group: u32) -> Option<&Arc<Guard>> {
         self.guards.get(usize::try_from(group).ok()?)
     }
@@ -236,6 +241,7 @@ fn barrier(status: Status) -> Option<Code> {
     match status {
         Status::Active => None,
         Status::Provisioning => Some(Code::TenantProvisioning),
+        Status::Maintenance => Some(Code::TenantMaintenance),
         Status::Suspended => Some(Code::TenantSuspended),
         Status::Inactive => Some(Code::TenantInactive),
         Status::Deleted => Some(Code::TenantNotFound),

@@ -133,6 +133,25 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Has an API key's record read again before it is used, if an older one is held. What is held is not forgotten: nothing
+    /// older replaces it.
+    pub(super) fn doubt_api_key(&mut self, id: &KeyId, epoch: u64) -> bool {
+        match self.api_keys.get_mut(id) {
+            Some(held) if held.value.as_ref().is_some_and(|known| known.record.epoch.0 >= epoch) => return false,
+            Some(held) if held.value.is_some() => held.read_at = UnixMillis::default(),
+            _ => self.api_keys.remove(id),
+        }
+        true
+    }
+
+    /// Has all records of API keys read again before they are used.
+    pub(super) fn doubt_api_keys(&mut self) {
+        self.api_keys.retain(|held| {
+            held.read_at = UnixMillis::default();
+            held.value.is_some()
+        });
+    }
+
     /// The API key of this name; `Ok(None)`: there is none.
     pub(super) fn api_key(
         &mut self,

@@ -7,6 +7,7 @@
 
 mod agreement;
 mod breakers;
+mod caller;
 mod charge;
 mod code;
 mod credentials;
@@ -27,6 +28,7 @@ mod snapshots;
 mod trace;
 
 pub use breakers::{BreakerState, CallEnd, Guard};
+pub use caller::Caller;
 pub use code::Code;
 pub use credentials::Credential;
 pub use decision::{Answer, Bearer, Challenge, Decision, Fallback, Gauged, Reason, Reserved, Tier};

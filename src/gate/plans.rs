@@ -53,6 +53,11 @@ pub(super) struct CompiledRoute {
 }
 
 impl Plans {
+    /// What a path needs that no route of the catalog is for.
+    pub(super) const fn everywhere(&self) -> &CompiledRoute {
+        &self.everywhere
+    }
+
     /// Parses and compiles a catalog.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::entitlements::Entitlements;
 use super::held::{Ages, Held};
 use super::key_store::KeyStore;
 use super::plans::Plans;
+use crate::identity::Seals;
 use crate::model::bounds::{
     MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
 };
@@ -37,6 +38,8 @@ pub enum Need {
     Keys(Arc<str>),
     /// The secret of this name; see [`Snapshots::put_secret`].
     Secret(Arc<str>),
+    /// What has changed since the adapter looked last; see [`Snapshots::changed`]. The gate itself never asks for it.
+    Feed,
     /// What the adapter's own resolver says of the request.
     Custom,
     /// The answer of a tenant's ledger that somebody else waits for already.
@@ -64,7 +67,7 @@ impl Need {
             Self::Tenant(id) => format!("tenant:{id}"),
             Self::ApiKey(id) => format!("key:{id}"),
             Self::Keys(url) => format!("jwks:{url}"),
-            Self::Secret(_) | Self::Custom | Self::Answer(_) | Self::Refill(..) => String::new(),
+            Self::Feed | Self::Secret(_) | Self::Custom | Self::Answer(_) | Self::Refill(..) => String::new(),
         }
     }
 }
@@ -89,6 +92,9 @@ pub enum Rejected {
     /// There is no catalog.
     #[error("no catalog is published")]
     Absent,
+    /// It is not sealed by whom this isolate trusts.
+    #[error("{0}")]
+    Unsealed(crate::identity::Reason),
     /// It is some other tenant's record.
     #[error("the record under this key belongs to another tenant")]
     Foreign,
@@ -98,6 +104,22 @@ pub enum Rejected {
 struct Record {
     held: Held<Option<Arc<Tenant>>>,
     compiled: Option<Arc<Entitlements>>,
+}
+
+impl Need {
+    /// What stands in KV under a key.
+    pub fn under(key: &str) -> Option<Self> {
+        let (kind, name) = key.split_once(':').unwrap_or((key, ""));
+        match kind {
+            "catalog" if name.is_empty() => Some(Self::Catalog),
+            "slug" => Slug::parse(name).map(Self::Slug),
+            "domain" => Some(Self::Domain(name.to_owned())),
+            "tenant" => TenantId::parse(name).map(Self::Tenant),
+            "key" => KeyId::parse(name).map(Self::ApiKey),
+            "jwks" => Some(Self::Keys(name.into())),
+            _ => None,
+        }
+    }
 }
 
 /// The caches of one isolate.
@@ -110,6 +132,8 @@ pub struct Snapshots {
     /// Epochs that somebody has seen and that are not held yet.
     expected: Cache<String, u64>,
     pub(super) keys: KeyStore,
+    /// Whose seals are trusted; `None`: whatever stands in KV is believed.
+    seals: Option<Seals>,
     compiled: u32,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
     complete: bool,
@@ -137,6 +161,7 @@ impl Snapshots {
             tenants: Cache::new(tenants),
             expected: Cache::new(MAX_CACHED_TENANTS),
             keys: KeyStore::new(complete),
+            seals: None,
             compiled: 0,
             complete,
         }
@@ -145,6 +170,11 @@ impl Snapshots {
     /// Snapshots that hold everything there is: nothing is forgotten, and what is not held does not exist.
     pub fn complete() -> Self {
         Self::bounded(usize::MAX, usize::MAX, true)
+    }
+
+    /// From now on, only what is sealed with one of these keys is taken from KV.
+    pub fn trust(&mut self, seals: Seals) {
+        self.seals = Some(seals);
     }
 
     /// Takes a catalog as it was published.
@@ -242,6 +272,21 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Rejected`]; what is held stays.
+    pub fn put_published(&mut self, need: &Need, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
+        // What the index says needs no seal: it leads only to a record that has that name.
+        let sealed = matches!(need, Need::Catalog | Need::Tenant(_) | Need::ApiKey(_));
+        let opened = match (text, &self.seals) {
+            (Some(text), Some(seals)) if sealed => Some(seals.open(&need.key(), text).map_err(Rejected::Unsealed)?),
+            (Some(text), None) if sealed => Some(Seals::believe(text)),
+            (text, _) => text,
+        };
+        self.put_answer(need, opened, now)
+    }
+
+    /// Takes the answer to `need` from whom it is believed, as it was written; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`Rejected`]; what is held stays.
     pub fn put_answer(&mut self, need: &Need, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
         let id = || text.and_then(TenantId::parse);
         match need {
@@ -258,7 +303,7 @@ impl Snapshots {
                 None => self.keys.fail(url, now),
             },
             Need::Secret(name) => self.put_secret(name, text),
-            Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
+            Need::Feed | Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
         }
         Ok(())
     }
@@ -274,9 +319,13 @@ impl Snapshots {
             Need::Domain(host) => note(self.domains.get_mut(host), now),
             Need::Tenant(id) => note(self.tenants.get_mut(id).map(|record| &mut record.held), now),
             // Keys of callers fail closed; published keys know for themselves.
-            Need::ApiKey(_) | Need::Keys(_) | Need::Secret(_) | Need::Custom | Need::Answer(_) | Need::Refill(..) => {
-                false
-            }
+            Need::ApiKey(_)
+            | Need::Keys(_)
+            | Need::Secret(_)
+            | Need::Feed
+            | Need::Custom
+            | Need::Answer(_)
+            | Need::Refill(..) => false,
         }
     }
 
@@ -323,6 +372,55 @@ impl Snapshots {
         let known = self.expected.get_mut(name).map_or(0, |known| *known);
         self.expected.insert(name.to_owned(), epoch.max(known));
         self.doubt_what_is_behind(name, now);
+    }
+
+    /// Takes it that `need` was published anew: what is held of it is read again before it is used. False: it is held already.
+    pub fn changed(&mut self, need: &Need, epoch: u64, now: UnixMillis) -> bool {
+        match need {
+            Need::Catalog => self.expect(CATALOG, epoch, now),
+            Need::Tenant(id) => {
+                if self.tenants.get_mut(id).is_some_and(|record| record.held.value.is_none()) {
+                    self.tenants.remove(id);
+                }
+                self.expect(id.as_str(), epoch, now);
+            }
+            Need::Slug(slug) => self.slugs.remove(slug.as_str()),
+            Need::Domain(host) => self.domains.remove(host),
+            Need::ApiKey(id) => return self.keys.doubt_api_key(id, epoch),
+            Need::Keys(_) | Need::Secret(_) | Need::Feed | Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
+        }
+        !matches!(need, Need::Catalog | Need::Tenant(_)) || self.lags(need)
+    }
+
+    /// Has everything that is held read again before it is used: so much has changed that nobody can say what.
+    pub fn doubt_all(&mut self, now: UnixMillis) {
+        if let Some(held) = &mut self.plans {
+            held.doubt(now);
+        }
+        self.tenants.retain(|record| {
+            record.held.doubt(now);
+            record.held.value.is_some()
+        });
+        self.slugs = Cache::new(MAX_CACHED_INDEX);
+        self.domains = Cache::new(MAX_CACHED_INDEX);
+        self.keys.doubt_api_keys();
+    }
+
+    /// Whether somebody has seen a later one than is held.
+    pub fn lags(&mut self, need: &Need) -> bool {
+        let expected = |snapshots: &mut Self, name: &str| snapshots.expected.get_mut(name).map_or(0, |known| *known);
+        match need {
+            Need::Catalog => {
+                let held = self.plans.as_ref().map_or(0, |held| held.value.catalog.version.0);
+                expected(self, CATALOG) > held
+            }
+            Need::Tenant(id) => {
+                let record = self.tenants.get_mut(id).and_then(|record| record.held.value.as_ref());
+                let held = record.map_or(0, |tenant| tenant.epoch.0);
+                expected(self, id.as_str()) > held
+            }
+            _ => false,
+        }
     }
 
     fn doubt_what_is_behind(&mut self, name: &str, now: UnixMillis) {

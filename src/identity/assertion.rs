@@ -3,12 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::pkcs8::DecodePrivateKey as _;
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Keyring, Reason, Token};
+use super::{KeyPair, Keyring, Reason, Token};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
 use crate::model::{Algorithm, KeySet, UnixMillis};
 
@@ -63,34 +61,23 @@ pub struct Assertion {
 }
 
 /// Signs assertions.
+#[derive(Debug)]
 pub struct Signer {
-    key: SigningKey,
-    kid: String,
+    key: KeyPair,
     header: String,
-}
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("kid", &self.kid).finish_non_exhaustive()
-    }
 }
 
 impl Signer {
     /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
     pub fn from_pem(pem: &str) -> Option<Self> {
-        SigningKey::from_pkcs8_pem(pem.trim()).ok().map(|key| {
-            // RFC 7638, RFC 8037 appendix A.3: the members that matter, in the order of the alphabet.
-            let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
-            let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)));
-            let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": TYP, "kid": kid }).to_string());
-            Self { key, kid, header }
-        })
+        let key = KeyPair::from_pem(pem)?;
+        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": TYP, "kid": key.kid() }).to_string());
+        Some(Self { key, header })
     }
 
     /// The public key, as a set of one (RFC 7517): what origins verify with.
     pub fn jwks(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes());
-        json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.kid, "use": "sig", "alg": "EdDSA" }] })
+        json!({ "keys": [self.key.jwk()] })
     }
 
     /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
@@ -107,7 +94,7 @@ impl Signer {
         claims.extend(own.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
         let claims = Value::from(claims);
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()).to_bytes());
+        let signature = self.key.sign(signed.as_bytes());
         format!("{signed}.{signature}")
     }
 }

@@ -7,15 +7,20 @@
 
 mod assertion;
 mod issuers;
+mod key_pair;
 mod keyring;
 mod provider;
+mod seal;
 mod strict_json;
 mod token;
 
 pub use assertion::{Asserted, Assertion, Signer};
 pub use issuers::{Claims, Issuers, Keys, Validity};
 pub use keyring::Keyring;
+pub use seal::{Sealer, Seals};
 pub use token::Token;
+
+use key_pair::KeyPair;
 
 /// Why something was not believed: for the operator's log, never for the caller.
 pub type Reason = &'static str;

@@ -1,15 +1,10 @@
-//! API keys: how they are written, and what is kept of them. The key itself is shown once and never stored.
-//!
-//! `tg_live_` or `tg_test_`, then 16 characters that name the key, 32 that are its secret (190 bits), and 6 that are a
-//! checksum of all before, so that a mistyped or made-up key is refused without a look-up, and scanners of leaked secrets
-//! can tell a key from noise. The alphabet is `0-9A-Za-z`.
+//! API keys: `tg_live_…` and `tg_test_…`, and what is kept of them. The key itself is shown once and never stored.
 
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::bounds::{MAX_RECORD_BYTES, MAX_SCOPES};
+use super::secret_text::{ENTROPY_BYTES, SecretText};
 use super::{Epoch, KeyId, Problems, Read, Reader, Scope, TenantId, UnixMillis, choice, document};
 
 choice! {
@@ -55,7 +50,7 @@ pub struct KeyHash([u8; 32]);
 /// A key that a request presented: well-formed, not yet verified.
 #[derive(Clone)]
 pub struct PresentedKey<'a> {
-    text: &'a str,
+    secret: SecretText<&'a str>,
     /// What it is for, as it says itself.
     pub environment: Environment,
     /// The part that names it.
@@ -70,41 +65,31 @@ pub struct IssuedKey {
     pub record: ApiKey,
 }
 
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-// Without a table: it would be larger than all else that API keys need, for sixty bytes a request.
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
-const PREFIX_BYTES: usize = 8;
-const ID_BYTES: usize = 16;
-const SECRET_BYTES: usize = 32;
-const CHECKSUM_BYTES: usize = 6;
-/// Bytes of a key.
-pub const API_KEY_BYTES: usize = PREFIX_BYTES + ID_BYTES + SECRET_BYTES + CHECKSUM_BYTES;
-/// Bytes of randomness that a key is made of: twice what it needs, since some are passed over.
-pub const API_KEY_ENTROPY_BYTES: usize = 96;
-
 impl<'a> PresentedKey<'a> {
     /// Reads a key; `None`: it has not the form of one.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (body, checksum) = text.split_at_checked(API_KEY_BYTES.saturating_sub(CHECKSUM_BYTES))?;
-        let environment = match body.get(..PREFIX_BYTES)? {
-            "tg_live_" => Environment::Live,
-            "tg_test_" => Environment::Test,
-            _ => return None,
-        };
-        let rest = body.get(PREFIX_BYTES..)?;
-        let plain =
-            checksum.len() == CHECKSUM_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        Some(Self { text, environment, id: KeyId::parse(rest.get(..ID_BYTES)?)? }).filter(|_| plain)
+        [Environment::Live, Environment::Test].into_iter().find_map(|environment| {
+            let secret = SecretText::parse(text, environment.prefix())?;
+            Some(Self { environment, id: secret.id().clone(), secret })
+        })
     }
 
     /// Whether the checksum is right: what is mistyped, or made up, is told apart without looking it up.
     pub fn is_whole(&self) -> bool {
-        let parts = self.text.split_at_checked(API_KEY_BYTES.saturating_sub(CHECKSUM_BYTES));
-        parts.is_some_and(|(body, checksum)| checksum == checksum_of(body))
+        self.secret.is_whole()
     }
 
     fn hash(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.text).into())
+        KeyHash(self.secret.digest())
+    }
+}
+
+impl Environment {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Live => "tg_live_",
+            Self::Test => "tg_test_",
+        }
     }
 }
 
@@ -135,19 +120,14 @@ impl ApiKey {
     pub fn issue(
         tenant: TenantId,
         environment: Environment,
-        entropy: &[u8; API_KEY_ENTROPY_BYTES],
+        entropy: &[u8; ENTROPY_BYTES],
         now: UnixMillis,
     ) -> Option<IssuedKey> {
-        // 248 is the largest multiple of 62 in a byte: larger bytes would favour some characters.
-        let mut characters = entropy.iter().filter(|byte| **byte < 248).map(|byte| character(u32::from(*byte)));
-        let mut take = |count| (0..count).map(|_| characters.next()).collect::<Option<String>>();
-        let (id, secret) = (take(ID_BYTES)?, take(SECRET_BYTES)?);
-        let body = format!("tg_{}_{id}{secret}", environment.as_str());
-        let text = format!("{body}{}", checksum_of(&body));
+        let secret = SecretText::make(environment.prefix(), entropy)?;
         let record = Self {
-            id: KeyId::parse(&id)?,
+            id: secret.id().clone(),
             tenant,
-            hash: KeyHash(Sha256::digest(&text).into()),
+            hash: KeyHash(secret.digest()),
             environment,
             scopes: Vec::new(),
             name: None,
@@ -156,7 +136,7 @@ impl ApiKey {
             revoked_at: None,
             epoch: Epoch(1),
         };
-        Some(IssuedKey { text, record })
+        Some(IssuedKey { text: secret.into_text(), record })
     }
 
     /// Whether a presented key is this one. Takes the same time whatever the answer.
@@ -223,21 +203,6 @@ impl Read for KeyHash {
         }
         Some(Self(hash))
     }
-}
-
-fn character(number: u32) -> char {
-    let index = usize::try_from(number % 62).unwrap_or(0);
-    ALPHABET.get(index).copied().map_or('0', char::from)
-}
-
-/// CRC-32 in base 62, most significant first.
-fn checksum_of(body: &str) -> String {
-    let mut rest = CRC.checksum(body.as_bytes());
-    let mut digits = [0_u32; CHECKSUM_BYTES];
-    for digit in digits.iter_mut().rev() {
-        (*digit, rest) = (rest % 62, rest / 62);
-    }
-    digits.map(character).iter().collect()
 }
 
 #[cfg(feature = "schema")]

@@ -79,6 +79,51 @@ pub const MAX_HOSTS: usize = 256;
 pub const MAX_DOMAINS: usize = 256;
 /// Milliseconds for which an override or a contract may serve beyond its end: a quarter, for renewals that are negotiated.
 pub const MAX_GRACE_MS: u64 = 90 * 86_400_000;
+/// Bytes of a tenant's name for people.
+pub const MAX_NAME_BYTES: usize = 200;
+/// Bytes of an admin token's name.
+pub const MAX_TOKEN_NAME_BYTES: usize = 120;
+/// Tenants that one page of a dry run compares.
+pub const MAX_IMPACT_PAGE: u64 = 1_000;
+/// Recorded questions that one dry run asks again.
+pub const MAX_REPLAYED: usize = 1_000;
+/// Days for which the data of a tenant that has left is kept, unless it is said otherwise.
+pub const DEFAULT_RETENTION_DAYS: u64 = 30;
+/// The longest that the data of a tenant that has left is kept, in days.
+pub const MAX_RETENTION_DAYS: u64 = 3_650;
+/// Milliseconds for which nobody gets a slug that a deleted tenant had: bookmarks, mails and caches know it.
+pub const SLUG_QUARANTINE_MS: u64 = 90 * 86_400_000;
+/// Entries of a page that the admin API lists.
+pub const MAX_PAGE: u64 = 1_000;
+/// Tenants below one tenant, unless the catalog's `sub_tenants` says fewer.
+pub const MAX_CHILDREN: u64 = 10_000;
+/// Domains that a tenant may have claimed and not proven.
+pub const MAX_PENDING_DOMAINS: u64 = 32;
+/// Bytes of one piece of a catalog in D1, which takes at most 2 MB a value.
+pub const MAX_CATALOG_PART_BYTES: usize = 1 << 20;
+/// Tenants that a long run changes in one slice: each is a few statements of one transaction.
+pub const JOB_SLICE: u64 = 50;
+/// Milliseconds for which an idempotency key of the admin API is remembered, at least.
+pub const ADMIN_ONCE_MS: u64 = 86_400_000;
+/// Milliseconds after which an isolate reads behind a request which snapshots have changed.
+pub const FEED_SOFT_MS: u64 = 5_000;
+/// Milliseconds after which an isolate reads which snapshots have changed before it decides: with the time of that reading, the
+/// bound on how long any change may go unseen.
+pub const FEED_FIRM_MS: u64 = 10_000;
+/// Changes that one reading of the feed returns.
+pub const MAX_FEED: u64 = 500;
+/// Milliseconds for which a change stands in the feed after it was published: longer than KV's cache, and than any isolate
+/// goes on without reading.
+pub const FEED_KEPT_MS: u64 = 3_600_000;
+
+/// Discounts of a contract, and credits of a service level.
+pub const MAX_CONTRACT_TERMS: usize = 32;
+/// Days until an invoice is to be paid, at most.
+pub const MAX_NET_DAYS: u64 = 365;
+/// Bytes of what a tenant calls itself.
+pub const MAX_BRAND_NAME_BYTES: usize = 120;
+/// Places that hold data of tenants.
+pub const MAX_SHARDS: usize = 1_024;
 /// Overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 1_024;
 /// Add-ons of one tenant.

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::bounds::{
     MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS,
-    MAX_ROUTES, MAX_SCOPES,
+    MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
 };
 use super::limit::Quantity;
 use super::{
     Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader,
-    Resolution, Scope, StrategyKind, choice, document,
+    Resolution, Scope, Shard, StrategyKind, choice, document,
 };
 
 document! {
@@ -37,6 +37,13 @@ document! {
         plans: BTreeMap<PlanRef, Plan> = BTreeMap::new(),
         /// Add-ons by key: their features are granted, their limits are added to the plan's.
         addons: BTreeMap<Key, Plan> = BTreeMap::new(),
+        /// Places that hold data of tenants, by key.
+        shards: BTreeMap<Key, Shard> = BTreeMap::new(),
+        /// The gauge that counts the tenants directly below a tenant, so that a plan says how many it may have. Default: they
+        /// are not counted.
+        sub_tenants: Option<Key> = None,
+        /// What the record of a new tenant says unless it is told otherwise, as a merge patch (RFC 7396).
+        tenant_defaults: Option<Value> = None,
         /// Where denials send people who want more. Default `/pricing`.
         upgrade_url: String = String::from("/pricing"),
     }
@@ -51,6 +58,8 @@ document! {
         features: Grants = Grants::default(),
         /// How much of each limit it allows.
         limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
+        /// No longer sold: who has it keeps it, nobody else gets it. Default false.
+        retired: bool = false,
     }
 }
 
@@ -166,6 +175,11 @@ impl Catalog {
             }
         });
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
+        let gauge = |key: &&Key| self.limits.get(*key).is_some_and(|limit| limit.kind == Kind::Gauge);
+        if let Some(key) = self.sub_tenants.as_ref().filter(|key| !gauge(key)) {
+            r.at("sub_tenants", |r| r.problem(format!("`{key}`"), "a gauge of the catalog's `limits`"));
+        }
+        r.at("shards", |r| r.at_most(self.shards.len(), MAX_SHARDS));
         r.at("breakers", |r| r.at_most(self.breakers.len(), MAX_BREAKERS));
         r.at("metrics", |r| {
             r.at_most(self.metrics.len(), MAX_METRICS);

@@ -7,9 +7,12 @@
 
 mod api_key;
 pub mod bounds;
+mod branding;
 mod breaker;
 mod cache;
 mod catalog;
+mod contract;
+mod data_route;
 mod document;
 mod feature;
 mod ids;
@@ -19,12 +22,16 @@ mod metric;
 pub mod period;
 mod public_key;
 mod resolution;
+mod secret_text;
 mod tenant;
 mod time;
 
-pub use api_key::{API_KEY_ENTROPY_BYTES, ApiKey, Environment, IssuedKey, KeyHash, PresentedKey};
+pub use api_key::{ApiKey, Environment, IssuedKey, KeyHash, PresentedKey};
+pub use branding::{BrandName, Branding, Color, FontFamily, SenderDomain, WebUrl};
 pub use breaker::{Breaker, BreakerMode};
 pub use catalog::{Access, Auth, Catalog, Plan, Route};
+pub use contract::{Contract, Credit, Currency, Discount, Interval, Price, Sla};
+pub use data_route::{DataRoute, Isolation, SettledRoute, Shard};
 pub use document::{Problem, Problems};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};
 pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
@@ -37,7 +44,8 @@ pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,
     StrategyKind,
 };
-pub use tenant::{Contract, Domain, DomainState, Override, Seed, Status, Tenant, Trial, parse_seed};
+pub use secret_text::{ENTROPY_BYTES, SECRET_TEXT_BYTES, SecretText};
+pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, parse_seed};
 pub use time::UnixMillis;
 
 pub(crate) use cache::Cache;

@@ -10,8 +10,8 @@ use super::bounds::{
 };
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, ApiKey, BreakerMode, Catalog, Epoch, Grants, Key, PlanRef, Problems, Quantity, Read, Reader, Slug,
-    TenantId, UnixMillis, choice, document,
+    Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, Key, PlanRef, Problems, Quantity,
+    Read, Reader, Slug, TenantId, UnixMillis, choice, document,
 };
 
 choice! {
@@ -25,6 +25,8 @@ choice! {
         Suspended = "suspended",
         /// Stopped by the tenant itself.
         Inactive = "inactive",
+        /// Under maintenance; come back soon.
+        Maintenance = "maintenance",
         /// Gone; its name means nobody.
         Deleted = "deleted",
     }
@@ -78,10 +80,10 @@ document! {
         region: Option<String> = None,
         /// Places that may serve it. Default: everywhere.
         residency: Vec<String> = Vec::new(),
-        /// How the origin finds its data; kept, not read.
-        data_route: Option<Value> = None,
-        /// Logo, colours and the like; kept, not read.
-        branding: Option<Value> = None,
+        /// Where its data lives; handed to the origin.
+        data_route: Option<DataRoute> = None,
+        /// How it looks.
+        branding: Option<Branding> = None,
         /// Anything else; kept, not read.
         metadata: Option<Value> = None,
     } => Tenant::check
@@ -140,30 +142,7 @@ impl Trial {
     }
 }
 
-document! {
-    /// What was agreed instead of the plan.
-    pub struct Contract {
-        /// Features it grants.
-        features: Grants = Grants::default(),
-        /// Allowances that replace the plan's.
-        limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
-        /// From when it holds. Default: always.
-        starts_at: Option<UnixMillis> = None,
-        /// Until when it holds, exclusive. Default: for ever.
-        ends_at: Option<UnixMillis> = None,
-        /// Milliseconds after `ends_at` in which it still serves, up to 7776000000 (90 days); decisions say so. Default 0.
-        grace_ms: Quantity = Quantity(0),
-    } => Contract::check
-}
-
-impl Contract {
-    fn check(&self, r: &mut Reader) {
-        check_dates(self.starts_at, self.ends_at, r);
-        check_grace(self.grace_ms, self.ends_at, r);
-    }
-}
-
-fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMillis>, r: &mut Reader) {
+pub(super) fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMillis>, r: &mut Reader) {
     if grace_ms > MAX_GRACE_MS || grace_ms > 0 && ends_at.is_none() {
         r.at("grace_ms", |r| r.problem(grace_ms.to_string(), format!("0 to {MAX_GRACE_MS}, after an `ends_at`")));
     }
@@ -186,6 +165,19 @@ impl Tenant {
         Reader::run(|r| {
             let value = r.json(text, MAX_RECORD_BYTES)?;
             Self::read(&value, r)
+        })
+    }
+
+    /// Parses a record, and checks it against the catalog that it will live by.
+    ///
+    /// # Errors
+    /// All problems, each with its JSON path.
+    pub fn parse_against(text: &str, catalog: &Catalog) -> Result<Self, Problems> {
+        Reader::run(|r| {
+            let value = r.json(text, MAX_RECORD_BYTES)?;
+            let tenant = Self::read(&value, r)?;
+            tenant.check_against(catalog, r);
+            Some(tenant)
         })
     }
 
@@ -273,6 +265,12 @@ impl Tenant {
         if let Some(contract) = &self.contract {
             r.at("contract", |r| catalog.check_bundle(&contract.features, &contract.limits, r));
         }
+        let shard = self.data_route.as_ref().and_then(|route| route.shard.as_ref());
+        if let Some(shard) = shard.filter(|shard| !catalog.shards.contains_key(*shard)) {
+            r.at("data_route", |r| {
+                r.at("shard", |r| r.problem(format!("`{shard}`"), "a key of the catalog's `shards`"))
+            });
+        }
     }
 }
 
@@ -289,7 +287,7 @@ impl Override {
     }
 }
 
-fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &mut Reader) {
+pub(super) fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &mut Reader) {
     if let (Some(start), Some(end)) = (starts_at, ends_at)
         && end <= start
     {

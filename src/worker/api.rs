@@ -10,6 +10,7 @@ use web_sys::Response;
 use super::call::Call;
 use super::charge;
 use super::config::Config;
+use super::control::{self, ADMIN};
 use super::reply::{self, Failure};
 use super::{edge, isolate, usage};
 use crate::gate::{CallEnd, Decision, Need, Step};
@@ -35,6 +36,9 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         USAGE if !matches!(call.method(), "GET" | "POST") => Some(Failure::GET_AND_POST.respond(call)),
         DECIDE | USAGE if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
         DECIDE | USAGE => None,
+        TICKETS if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
+        TICKETS => None,
+        path if path.starts_with(ADMIN) => None,
         _ => Some(Failure::NOT_FOUND.respond(call)),
     }
 }
@@ -46,6 +50,8 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         UI => page(&call, config).await,
         USAGE if call.method() == "GET" => usage::report(&call, config).await,
         USAGE => usage::receive(&call, config).await,
+        TICKETS => control::redeem(&call, config).await,
+        path if path.starts_with(ADMIN) => control::answer(&call, config).await,
         _ => decide(&call, config).await,
     }
 }
@@ -54,6 +60,8 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
 const DECIDE: &str = "/_gate/v1/decide";
 /// Events of usage, and reports.
 const USAGE: &str = "/_gate/v1/usage";
+/// Tickets of support, for API keys.
+const TICKETS: &str = "/_gate/v1/tickets";
 /// The public key of assertions, for origins.
 const KEYS: &str = "/_gate/jwks.json";
 /// The playground, where there is one.

@@ -12,12 +12,27 @@ use worker::kv::KvStore;
 use super::assertion::Assertions;
 use super::edge;
 use super::isolate::with_gate;
-use crate::model::Environment;
+use crate::identity::{Sealer, Seals};
+use crate::model::{Environment, KeySet};
 
 /// Bindings and variables, by the names in `wrangler.toml`.
 pub(super) struct Config {
     /// `SNAPSHOTS`: catalog, tenant records and index.
     pub(super) snapshots: Option<KvStore>,
+    /// The same, for what is written there.
+    pub(super) snapshots_binding: JsValue,
+    /// `CONTROL_DB`: the system of record; without it there is no admin API.
+    pub(super) control: JsValue,
+    /// `EVENTS_QUEUE`: is told of tenants that are ready.
+    pub(super) events: JsValue,
+    /// `PROVISIONER`: sets up what tenants' data needs.
+    pub(super) provisioner: JsValue,
+    /// `DNS_URL`: where TXT records are looked up.
+    pub(super) dns_url: String,
+    /// `SNAPSHOT_KEY`: seals what is published.
+    pub(super) sealer: Option<Sealer>,
+    /// Whether only what is sealed is taken from KV.
+    pub(super) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
     pub(super) ledger: JsValue,
     /// `UPSTREAM`: the service that allowed requests go to.
@@ -67,10 +82,21 @@ impl Config {
                 Environment::Live
             }
         };
+        let (sealer, seals) = seals(text("SNAPSHOT_KEY").as_deref(), text("SNAPSHOT_TRUST").as_deref());
+        if let Some(seals) = seals.clone() {
+            with_gate(|gate| gate.snapshots.trust(seals));
+        }
         // Names that isolates spend leases under; there is randomness only while a request is served.
         with_gate(|gate| gate.lease_as(edge::unique()));
         Self {
             snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
+            snapshots_binding: binding("SNAPSHOTS"),
+            control: binding("CONTROL_DB"),
+            events: binding("EVENTS_QUEUE"),
+            provisioner: binding("PROVISIONER"),
+            dns_url: text("DNS_URL").unwrap_or_else(|| String::from("https://cloudflare-dns.com/dns-query")),
+            sealer,
+            seals,
             ledger: binding("LEDGER"),
             upstream: binding("UPSTREAM"),
             upstream_url,
@@ -88,7 +114,7 @@ impl Config {
 
     /// A secret or variable that the catalog refers to. The gate's own are none of its business.
     pub(super) fn secret(&self, name: &str) -> Option<String> {
-        let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY"].contains(&name);
+        let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY", "SNAPSHOT_KEY"].contains(&name);
         Reflect::get(&self.env, &name.into()).ok()?.as_string().filter(|_| !own)
     }
 
@@ -106,6 +132,30 @@ impl Config {
     pub(super) fn is_proxy(&self, secret: Option<&str>) -> bool {
         matches(self.proxy_secret.as_deref(), secret)
     }
+}
+
+/// What seals, and whose seals are trusted: its own, and those of a set of keys (RFC 7517) while one is replaced. `None`: whoever
+/// writes to KV is believed.
+fn seals(pem: Option<&str>, jwks: Option<&str>) -> (Option<Sealer>, Option<Seals>) {
+    let complain =
+        |what: &str| console::error_1(&format!("{what}: nothing in KV is trusted that it should vouch for").into());
+    let sealer = pem.and_then(Sealer::from_pem);
+    if pem.is_some() && sealer.is_none() {
+        complain("SNAPSHOT_KEY is no Ed25519 key in PEM");
+    }
+    let set = jwks.map(|jwks| KeySet::parse(jwks).unwrap_or_default());
+    if set.as_ref().is_some_and(|set| set.keys.is_empty()) {
+        complain("SNAPSHOT_TRUST has no key");
+    }
+    if pem.is_none() && jwks.is_none() {
+        return (None, None);
+    }
+    let seals = Seals::of(&set.unwrap_or_default());
+    let seals = match &sealer {
+        Some(sealer) => seals.and_own(sealer),
+        None => seals,
+    };
+    (sealer, Some(seals))
 }
 
 /// Compares in time that depends on the length only; an absent secret matches nothing.

@@ -32,6 +32,9 @@ export function respond(status, text) {
   return new Response(body, status === 200 ? { headers } : { status, headers });
 }
 
+/** A header of a request. */
+export const header = (request, name) => request.headers.get(name) ?? undefined;
+
 function pairs(lines) {
   const list = lines.split("\n");
   const result = [];

@@ -27,6 +27,23 @@ extern "C" {
     pub fn order(namespace: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
+    /// A header of a request.
+    pub fn header(request: &JsValue, name: &str) -> Option<String>;
+}
+
+#[wasm_bindgen(module = "/src/worker/control.js")]
+extern "C" {
+    pub fn transact(db: &JsValue, statements: &str) -> Promise;
+    #[wasm_bindgen(js_name = putEntries)]
+    pub fn put_entries(kv: &JsValue, entries: &str) -> Promise;
+    #[wasm_bindgen(js_name = getEntries)]
+    pub fn get_entries(kv: &JsValue, keys: &str) -> Promise;
+    pub fn tell(queue: &JsValue, event: &str) -> Promise;
+    #[wasm_bindgen(js_name = txtRecords)]
+    pub fn txt_records(url: &str, name: &str, timeout_ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = setUpData)]
+    pub fn set_up_data(provisioner: &JsValue, question: &str, timeout_ms: u32) -> Promise;
+    pub fn random(bytes: u32) -> String;
 }
 
 #[wasm_bindgen(module = "/src/worker/ledger.js")]

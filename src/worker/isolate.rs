@@ -14,10 +14,11 @@ use super::call::{self, Call, Resolved};
 use super::charge;
 use super::config::Config;
 use super::edge;
+use super::feed::{self, Age};
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
-use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Step};
+use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Rejected, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 
@@ -54,6 +55,11 @@ pub(super) enum Now {
 
 /// Decides a request, and answers it if nothing has to be waited for.
 pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
+    match feed::age(config, call.now) {
+        Age::Fresh => {}
+        Age::Soft => feed::behind(config, &call.context),
+        Age::Firm => return Now::Waits(Box::new(Step::Fetch(Need::Feed))),
+    }
     match step(call, config) {
         Step::Done(decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
             let response = reply::decision(call, &decision);
@@ -244,8 +250,12 @@ async fn pause() {
     let _ = JsFuture::from(edge::sleep(PAUSE_MS)).await;
 }
 
-async fn read(need: &Need, config: &Config, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
+async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
     match need {
+        Need::Feed => {
+            feed::read(config).await;
+            return Ok(());
+        }
         Need::Keys(url) => {
             // Without them the gate says so itself: an issuer that is down is not the gate that is down.
             keys::fetch(need, url, config, now).await;
@@ -267,15 +277,21 @@ async fn read(need: &Need, config: &Config, context: &edge::Context, now: UnixMi
         }
         _ => {}
     }
+    let taken = |result: Result<(), Rejected>| {
+        result.map_err(|rejected| rejected.to_string())?;
+        with_gate(|gate| {
+            if let Some(plans) = gate.snapshots.current_plans().filter(|_| *need == Need::Catalog) {
+                call::read_headers(plans.resolver().headers());
+            }
+        });
+        Ok(())
+    };
+    if let Some(original) = feed::ask(need, config, now).await {
+        return taken(with_gate(|gate| gate.snapshots.put_answer(need, original.as_deref(), now)));
+    }
     let kv = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
     let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.map_err(|error| error.to_string())?;
-    with_gate(|gate| {
-        gate.snapshots.put_answer(need, text.as_deref(), now).map_err(|rejected| rejected.to_string())?;
-        if let Some(plans) = gate.snapshots.current_plans().filter(|_| *need == Need::Catalog) {
-            call::read_headers(plans.resolver().headers());
-        }
-        Ok(())
-    })
+    taken(with_gate(|gate| gate.snapshots.put_published(need, text.as_deref(), now)))
 }
 
 async fn resolve(call: &Call, config: &Config) -> Resolved {

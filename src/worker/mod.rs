@@ -9,7 +9,9 @@ mod assertion;
 mod call;
 mod charge;
 mod config;
+mod control;
 mod edge;
+mod feed;
 mod isolate;
 mod keys;
 mod ledger;
@@ -17,6 +19,8 @@ mod reply;
 mod task;
 mod usage;
 
+use js_sys::Promise;
+use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 
 use call::Call;
@@ -25,6 +29,17 @@ pub use ledger::TenantLedger;
 /// Panics where a test asks for it, which traps: never in a release.
 fn fault(asked: Option<&str>, here: &str) {
     assert!(!cfg!(feature = "faults") || asked != Some(here), "a fault was asked for: {here}");
+}
+
+/// The clock's turn: see `triggers` in `wrangler.toml`.
+#[wasm_bindgen]
+pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
+    let config = config::load(env);
+    let context: edge::Context = context.unchecked_into();
+    task::promise(async move {
+        control::scheduled(&config, &context).await;
+        JsValue::UNDEFINED
+    })
 }
 
 /// The Worker's entry point. Returns a `Response`, or a Promise of one.

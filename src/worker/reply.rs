@@ -29,6 +29,11 @@ pub(super) fn answer(decision: &Decision) -> Response {
 
 const JSON: &str = "application/json";
 
+/// A text with its kind and one further header, `name: value`.
+pub(super) fn raw(status: u16, kind: &str, header: &str, body: &str) -> Response {
+    respond(status, kind, None, header, body)
+}
+
 /// One line for each header, then the body: see `respond` in `edge.js`.
 fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, body: &str) -> Response {
     let (policy, state) = decision.and_then(rate_limit_headers).unwrap_or_default();
@@ -52,6 +57,7 @@ pub(super) fn marks(decision: &Decision) -> String {
 }
 
 /// An error of the gate's own endpoints.
+#[derive(Debug)]
 pub(super) struct Failure {
     pub(super) status: u16,
     pub(super) code: &'static str,

@@ -17,10 +17,10 @@ const modules = (folder) => [
 
 /**
  * Starts the Worker with a catalog and tenants. `origin`: a fetch handler in JS text, as its upstream; `isolates`: how many
- * times it runs, each with an isolate of its own before the same KV and the same ledgers; `more`: bindings of other kinds;
- * `beside`: other Workers.
+ * times it runs, each with an isolate of its own before the same KV and the same ledgers; `control`: with the system of record;
+ * `more`: bindings of other kinds; `beside`: other Workers.
  */
-export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, folder = "build/test", storage, isolates = 1, more = {}, beside = [] } = {}) {
+export async function worker({ seed, bindings = {}, origin, resolver, ledger = true, control = false, folder = "build/test", storage, isolates = 1, more = {}, beside = [] } = {}) {
   const gate = {
     name: "gate",
     modules: modules(folder),
@@ -31,6 +31,7 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
     bindings: { OPERATOR_TOKEN: OPERATOR, ...bindings },
     serviceBindings: { ...(origin && { UPSTREAM: "origin" }), ...(resolver && { RESOLVER: "resolver" }) },
     ...(ledger && { durableObjects: { LEDGER: { className: "TenantLedger", useSQLite: true } } }),
+    ...(control && { d1Databases: { CONTROL_DB: "control" } }),
     ...more,
   };
   const service = (name, script) => ({ name, modules: true, script, compatibilityDate: "2026-11-01" });
@@ -45,6 +46,8 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
   const flare = new Miniflare({ ...options, ...(storage && { resourcePersistencePath: storage }) });
   const url = await flare.ready;
   const kv = await flare.getKVNamespace("SNAPSHOTS", "gate");
+  const db = control ? await flare.getD1Database("CONTROL_DB", "gate") : undefined;
+  if (db) await migrate(db);
   if (seed) for (const [key, value] of publish(seed)) await kv.put(key, value);
 
   /** Sends a request as a client would: to the real port, with the `Host` header of the tenant. */
@@ -59,7 +62,27 @@ export async function worker({ seed, bindings = {}, origin, resolver, ledger = t
   const fetchers = await Promise.all(Array.from({ length: isolates }, (_, i) => flare.getWorker(i ? `gate${i}` : "gate")));
   /** Sends a request to one of several isolates. */
   const sendTo = (isolate, path, { host = "app.example.com", ...init } = {}) => fetchers[isolate].fetch(`http://${host}${path}`, init);
-  return { flare, kv, send, sendTo, decide, log, url, stop: () => flare.dispose() };
+  /** Asks the admin API: its status, its answer, its headers. `as`: the token; `isolate`: which one is asked. */
+  const admin = async (method, path, body, { as = OPERATOR, isolate = 0, ...headers } = {}) => {
+    const init = { method, headers: { authorization: `Bearer ${as}`, ...headers }, ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }) };
+    const response = await sendTo(isolate, `/_gate/v1/admin${path}`, init);
+    const text = await response.text();
+    const json = response.headers.get("content-type").includes("json") && !response.headers.get("content-type").includes("ndjson");
+    return { status: response.status, body: json ? JSON.parse(text) : text, headers: response.headers };
+  };
+  /** The clock's turn. */
+  const tick = () => fetchers[0].scheduled({ cron: "* * * * *" });
+  return { flare, kv, db, send, sendTo, decide, admin, tick, log, url, stop: () => flare.dispose() };
+}
+
+/** Makes the tables of the system of record, as `wrangler d1 migrations apply` does. */
+async function migrate(db) {
+  const made = await db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'tenants'").all();
+  if (made.results.length) return;
+  for (const name of (await readdir(join(root, "migrations"))).sort()) {
+    const text = (await readFile(join(root, "migrations", name), "utf8")).replace(/--.*$/gm, "");
+    await db.batch(text.split(/;\s*\n/).map((sql) => sql.trim()).filter(Boolean).map((sql) => db.prepare(sql)));
+  }
 }
 
 /** A folder for storage that outlives a Worker. */

@@ -1,0 +1,149 @@
+-- The system of record of the control plane. Documents stand as they are published; what they are found by stands beside them.
+
+CREATE TABLE tenants (
+  id TEXT PRIMARY KEY,
+  slug TEXT NOT NULL,
+  name TEXT,
+  status TEXT NOT NULL,
+  plan TEXT,                -- the plan version it bought; null: its parent's
+  parent TEXT,
+  root TEXT NOT NULL,       -- whose ledger counts for it
+  epoch INTEGER NOT NULL,
+  record TEXT NOT NULL,     -- the document, as JSON
+  created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  ends_at INTEGER,          -- when the next override, contract or trial of it ends
+  purge_at INTEGER          -- when it is deleted for good
+);
+CREATE INDEX tenants_by_plan ON tenants (plan, id);
+CREATE INDEX tenants_by_parent ON tenants (parent, id);
+CREATE INDEX tenants_by_status ON tenants (status, id);
+CREATE INDEX tenants_by_end ON tenants (ends_at) WHERE ends_at IS NOT NULL;
+CREATE INDEX tenants_by_purge ON tenants (purge_at) WHERE purge_at IS NOT NULL;
+
+-- Slugs: one tenant each. One that was given up is nobody's until its quarantine ends.
+CREATE TABLE slugs (
+  slug TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  free_at INTEGER           -- null: in use
+) WITHOUT ROWID;
+
+-- Domains: many may claim one, one may have it.
+CREATE TABLE domains (
+  host TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  proof TEXT NOT NULL,
+  claimed_at INTEGER NOT NULL,
+  verified_at INTEGER,
+  PRIMARY KEY (host, tenant)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX domains_verified ON domains (host) WHERE verified_at IS NOT NULL;
+CREATE INDEX domains_by_tenant ON domains (tenant);
+
+CREATE TABLE api_keys (
+  id TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  record TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+);
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant, id);
+
+-- Every catalog that ever was, in pieces: a value of D1 has at most 2 MB.
+CREATE TABLE catalogs (
+  version INTEGER NOT NULL,
+  part INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (version, part)
+) WITHOUT ROWID;
+
+-- One chain for each tenant and one for the catalog. The primary key also orders changes: of two that follow the same entry one fails.
+CREATE TABLE audit (
+  chain TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  hash TEXT NOT NULL,
+  entry TEXT NOT NULL,
+  PRIMARY KEY (chain, number)
+) WITHOUT ROWID;
+CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+
+-- What has changed, in the same transaction as the change: to be published, and for isolates to read which snapshots are old.
+CREATE TABLE publications (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  key TEXT NOT NULL,        -- in KV
+  epoch INTEGER NOT NULL,
+  ledger TEXT,              -- whose ledger is told first
+  at INTEGER NOT NULL,
+  done_at INTEGER,
+  failures INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX publications_open ON publications (number) WHERE done_at IS NULL;
+CREATE INDEX publications_done ON publications (done_at) WHERE done_at IS NOT NULL;
+
+-- Answers to requests that were sent with an idempotency key.
+CREATE TABLE answers (
+  actor TEXT NOT NULL,
+  key TEXT NOT NULL,
+  print TEXT NOT NULL,
+  status INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (actor, key)
+) WITHOUT ROWID;
+CREATE INDEX answers_by_time ON answers (at);
+
+-- Tenants on their way to `active`, and how far they have come.
+CREATE TABLE provisionings (
+  tenant TEXT PRIMARY KEY,
+  actor TEXT NOT NULL,
+  key TEXT NOT NULL,
+  print TEXT NOT NULL,
+  step INTEGER NOT NULL,
+  question TEXT NOT NULL,
+  state TEXT NOT NULL,      -- running, done, failed
+  problem TEXT,
+  api_key TEXT,             -- the id of its first key
+  changed_at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX provisionings_by_key ON provisionings (actor, key);
+CREATE INDEX provisionings_running ON provisionings (changed_at) WHERE state = 'running';
+
+-- Long runs, resumed where they were.
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  question TEXT NOT NULL,
+  cursor TEXT NOT NULL DEFAULT '',
+  total INTEGER NOT NULL,
+  done INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL,      -- running, done
+  created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL
+);
+CREATE INDEX jobs_running ON jobs (created_at) WHERE state = 'running';
+
+CREATE TABLE admin_tokens (
+  id TEXT PRIMARY KEY,
+  hash TEXT NOT NULL,
+  name TEXT NOT NULL,
+  permissions TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER
+);
+
+-- Tickets of support, good once.
+CREATE TABLE tickets (
+  hash TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  scopes TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_at INTEGER
+) WITHOUT ROWID;
+
+-- Where slices of long sweeps go on.
+CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

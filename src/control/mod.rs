@@ -1,0 +1,18 @@
+//! How what is known changes: documents and their changes, the audit trail, what a change would mean for whom.
+//!
+//! Nothing here stores anything: the adapter reads what is, asks what it would become, and writes that in one transaction.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+pub mod audit;
+mod impact;
+mod operations;
+mod patch;
+
+pub use admin::{
+    Claim, ImpactQuestion, Issue, MovePlan, MoveTenant, NewTenant, NewToken, Reasoned, Replayed, Rotate, slug_of,
+};
+pub use impact::{Impact, Impacts, Replay, Shift, compare, replay};
+pub use operations::{OPERATIONS, Operation, Permission, Route, route};
+pub use patch::{changes, merge};

@@ -1,0 +1,160 @@
+//! The operations of the admin API: one table for the router, the permissions and the OpenAPI document.
+
+use super::operations::Permission::{
+    Audit, CatalogRead, CatalogWrite, Keys, Publish, Support, TenantsRead, TenantsWrite, Tokens,
+};
+use crate::model::choice;
+
+choice! {
+    /// What a holder of an admin token may do.
+    pub enum Permission {
+        /// Read tenants.
+        TenantsRead = "tenants:read",
+        /// Create and change tenants, their domains and their licences.
+        TenantsWrite = "tenants:write",
+        /// Read the catalog.
+        CatalogRead = "catalog:read",
+        /// Change the catalog, and move tenants between plans.
+        CatalogWrite = "catalog:write",
+        /// Issue, replace and revoke API keys.
+        Keys = "keys:write",
+        /// Read the audit trail.
+        Audit = "audit:read",
+        /// Publish and reconcile.
+        Publish = "publish",
+        /// Act as a tenant for a while, on the record.
+        Support = "support",
+        /// Issue and revoke admin tokens.
+        Tokens = "tokens:write",
+    }
+}
+
+/// One operation.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its name.
+    pub route: Route,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The path below `/_gate/v1/admin`; `{…}` stands for one segment.
+    pub path: &'static str,
+    /// What an admin token must allow.
+    pub permission: Permission,
+    /// Whether a tenant's own admin may do it, for its own tenant and those below.
+    pub tenant_admin: bool,
+    /// Whether it takes an `Idempotency-Key`.
+    pub once: bool,
+    /// The status of success.
+    pub status: u16,
+    /// One sentence.
+    pub summary: &'static str,
+}
+
+macro_rules! operations {
+    ($($Route:ident $method:literal $path:literal $permission:ident $(, $flag:ident)* => $status:literal $summary:literal;)*) => {
+        /// The name of an operation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Route {
+            $(#[doc = $summary] $Route,)*
+        }
+
+        impl Route {
+            /// The name, as it stands in the OpenAPI document.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$Route => stringify!($Route),)* }
+            }
+        }
+
+        /// All operations.
+        pub const OPERATIONS: &[Operation] = &[
+            $(Operation {
+                route: Route::$Route, method: $method, path: $path, permission: $permission,
+                tenant_admin: operations!(@has tenant_admin $($flag)*), once: operations!(@has once $($flag)*),
+                status: $status, summary: $summary,
+            },)*
+        ];
+    };
+    (@has $wanted:ident) => { false };
+    (@has tenant_admin tenant_admin $($rest:ident)*) => { true };
+    (@has once once $($rest:ident)*) => { true };
+    (@has $wanted:ident $other:ident $($rest:ident)*) => { operations!(@has $wanted $($rest)*) };
+}
+
+operations! {
+    CreateTenant "POST" "/tenants" TenantsWrite, tenant_admin, once => 201 "Set a tenant up: record, data route, defaults, API key, ledger, publication, welcome.";
+    ListTenants "GET" "/tenants" TenantsRead, tenant_admin => 200 "Tenants, a page of them.";
+    GetTenant "GET" "/tenants/{tenant}" TenantsRead, tenant_admin => 200 "A tenant's record.";
+    ChangeTenant "PATCH" "/tenants/{tenant}" TenantsWrite, once => 200 "Change a tenant's record by a merge patch (RFC 7396).";
+    DeleteTenant "DELETE" "/tenants/{tenant}" TenantsWrite, once => 200 "Delete a tenant for good: its keys end, its names are set aside.";
+    SuspendTenant "POST" "/tenants/{tenant}/suspend" TenantsWrite, once => 200 "Stop serving a tenant.";
+    ReactivateTenant "POST" "/tenants/{tenant}/reactivate" TenantsWrite, once => 200 "Serve a tenant again.";
+    DeactivateTenant "POST" "/tenants/{tenant}/deactivate" TenantsWrite, tenant_admin, once => 200 "Stop a tenant at its own wish.";
+    MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once => 200 "Ask a tenant's callers to come back later.";
+    OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
+    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite, once => 200 "Move a tenant, and those below it, under another one.";
+    ExportTenant "GET" "/tenants/{tenant}/export" TenantsRead, tenant_admin => 200 "All that is kept of a tenant, without secrets.";
+    PutOverride "PUT" "/tenants/{tenant}/overrides" TenantsWrite, once => 200 "Set an override: it replaces the one for the same feature or limit that starts at the same time.";
+    RemoveOverride "DELETE" "/tenants/{tenant}/overrides/{key}" TenantsWrite, once => 200 "Remove the overrides of a feature or limit.";
+    ListExpiring "GET" "/expiring" TenantsRead => 200 "Overrides, contracts and trials that end soon.";
+    ClaimDomain "POST" "/tenants/{tenant}/domains" TenantsWrite, tenant_admin, once => 201 "Claim a domain: says which TXT record proves it.";
+    VerifyDomain "POST" "/tenants/{tenant}/domains/{host}/verify" TenantsWrite, tenant_admin => 200 "Look for the proof of a domain, and serve it.";
+    RemoveDomain "DELETE" "/tenants/{tenant}/domains/{host}" TenantsWrite, tenant_admin, once => 200 "Give a domain up.";
+    IssueApiKey "POST" "/tenants/{tenant}/api-keys" Keys, tenant_admin => 201 "Issue an API key: shown once.";
+    ListApiKeys "GET" "/tenants/{tenant}/api-keys" TenantsRead, tenant_admin => 200 "A tenant's API keys, without secrets.";
+    RotateApiKey "POST" "/tenants/{tenant}/api-keys/{key}/rotate" Keys, tenant_admin => 201 "Issue an API key in place of another, which works on for a while.";
+    RevokeApiKey "DELETE" "/tenants/{tenant}/api-keys/{key}" Keys, tenant_admin => 200 "End an API key.";
+    ImpersonateTenant "POST" "/tenants/{tenant}/impersonate" Support => 201 "A ticket, good once and for a minute, for an API key of a tenant that ends after a quarter of an hour; on the record.";
+    GetCatalog "GET" "/catalog" CatalogRead => 200 "The catalog.";
+    PutCatalog "PUT" "/catalog" CatalogWrite, once => 200 "Replace the catalog; plan versions that are in use stay as they are.";
+    ListCatalogs "GET" "/catalog/versions" CatalogRead => 200 "Versions of the catalog.";
+    CompareCatalog "POST" "/catalog/impact" CatalogRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
+    KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once => 200 "Switch a feature off for everybody.";
+    ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once => 200 "End a kill.";
+    MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
+    GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come.";
+    RunJob "POST" "/jobs/{job}/run" CatalogWrite => 200 "Let a long run go on now, for a slice.";
+    GetPublication "GET" "/publications" Publish => 200 "What is not published yet.";
+    Publish "POST" "/publications" Publish => 200 "Publish what waits, and mend a slice of what has drifted.";
+    GetAudit "GET" "/tenants/{tenant}/audit" Audit, tenant_admin => 200 "A tenant's audit trail, as JSON, lines or CSV.";
+    GetCatalogAudit "GET" "/audit" Audit => 200 "The audit trail of the catalog and of admin tokens.";
+    IssueToken "POST" "/tokens" Tokens => 201 "Issue an admin token: shown once.";
+    ListTokens "GET" "/tokens" Tokens => 200 "Admin tokens, without secrets.";
+    RevokeToken "DELETE" "/tokens/{token}" Tokens, once => 200 "End an admin token.";
+}
+
+/// The operation of a method and a path below `/_gate/v1/admin`, with the segments that stand for `{…}`.
+///
+/// # Errors
+/// The methods that the path takes; none: there is no such path.
+///
+/// # Examples
+/// ```
+/// use tenantgate::control::{Route, route};
+/// let (operation, segments) = route("POST", "/tenants/t_acme/suspend").unwrap();
+/// assert_eq!((operation.route, segments.as_slice()), (Route::SuspendTenant, ["t_acme"].as_slice()));
+/// assert_eq!(route("PUT", "/tokens").unwrap_err(), ["POST", "GET"]);
+/// ```
+pub fn route<'p>(method: &str, path: &'p str) -> Result<(&'static Operation, Vec<&'p str>), Vec<&'static str>> {
+    let mut methods = Vec::new();
+    for operation in OPERATIONS {
+        let Some(segments) = segments(operation.path, path) else { continue };
+        if operation.method == method {
+            return Ok((operation, segments));
+        }
+        methods.push(operation.method);
+    }
+    Err(methods)
+}
+
+fn segments<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
+    let (mut expected, mut found) = (template.split('/'), path.split('/'));
+    let mut taken = Vec::new();
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Some(taken),
+            (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => taken.push(segment),
+            (Some(name), Some(segment)) if name == segment => {}
+            _ => return None,
+        }
+    }
+}

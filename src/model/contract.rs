@@ -1,0 +1,150 @@
+//! Contracts: what was agreed with a tenant instead of its plan.
+//!
+//! Features and limits are enforced; prices and service levels are kept for whoever bills by them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::bounds::{MAX_CONTRACT_TERMS, MAX_NET_DAYS};
+use super::tenant::{check_dates, check_grace};
+use super::{Allowance, Grants, Key, Quantity, Read, Reader, UnixMillis, choice, document};
+
+document! {
+    /// What was agreed instead of the plan.
+    pub struct Contract {
+        /// Features it grants.
+        features: Grants = Grants::default(),
+        /// Allowances that replace the plan's.
+        limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
+        /// What it costs; kept, not enforced.
+        price: Option<Price> = None,
+        /// What service is promised; kept, not enforced.
+        sla: Option<Sla> = None,
+        /// From when it holds. Default: always.
+        starts_at: Option<UnixMillis> = None,
+        /// Until when it holds, exclusive. Default: for ever.
+        ends_at: Option<UnixMillis> = None,
+        /// Milliseconds after `ends_at` in which it still serves, up to 7776000000 (90 days); decisions say so. Default 0.
+        grace_ms: Quantity = Quantity(0),
+    } => Contract::check
+}
+
+choice! {
+    /// How often a price is due.
+    pub enum Interval {
+        /// Every month.
+        Month = "month",
+        /// Every year.
+        Year = "year",
+    }
+}
+
+document! {
+    /// What a contract costs.
+    pub struct Price {
+        /// The currency (ISO 4217), such as `EUR`.
+        currency: Currency,
+        /// The price of one interval, in the currency's minor unit (cents).
+        amount: Quantity,
+        /// How often it is due. Default `year`.
+        interval: Interval = Interval::Year,
+        /// Days until an invoice is to be paid, up to 365. Default 30.
+        net_days: Quantity = Quantity(30),
+        /// What larger volumes cost less.
+        discounts: Vec<Discount> = Vec::new(),
+    } => Price::check
+}
+
+document! {
+    /// What a larger volume costs less.
+    pub struct Discount {
+        /// From how many units of the limit on.
+        from: Quantity,
+        /// The limit whose units are counted.
+        limit: Key,
+        /// Percent less, 1 to 100.
+        percent: Quantity,
+    } => Discount::check
+}
+
+document! {
+    /// What service is promised, and what is credited where it falls short.
+    pub struct Sla {
+        /// The availability promised, in hundredths of a percent: 9995 is 99.95 %.
+        uptime_basis_points: Quantity,
+        /// What is credited, from the least severe on.
+        credits: Vec<Credit> = Vec::new(),
+    } => Sla::check
+}
+
+document! {
+    /// What is credited below an availability.
+    pub struct Credit {
+        /// Below which availability, in hundredths of a percent.
+        below_basis_points: Quantity,
+        /// Percent of the price, 1 to 100.
+        percent: Quantity,
+    } => Credit::check
+}
+
+/// A currency's code (ISO 4217): three capital letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Currency(String);
+
+impl Read for Currency {
+    fn read(value: &Value, r: &mut Reader) -> Option<Self> {
+        let code = value.as_str().filter(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()));
+        code.map(|code| Self(code.to_owned())).or_else(|| r.unexpected(value, "a currency's code, such as `EUR`"))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Currency {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Currency".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$" })
+    }
+}
+
+impl Contract {
+    fn check(&self, r: &mut Reader) {
+        check_dates(self.starts_at, self.ends_at, r);
+        check_grace(self.grace_ms, self.ends_at, r);
+    }
+}
+
+impl Price {
+    fn check(&self, r: &mut Reader) {
+        within("net_days", self.net_days, 0, MAX_NET_DAYS, r);
+        r.at("discounts", |r| r.at_most(self.discounts.len(), MAX_CONTRACT_TERMS));
+    }
+}
+
+impl Discount {
+    fn check(&self, r: &mut Reader) {
+        within("percent", self.percent, 1, 100, r);
+    }
+}
+
+impl Sla {
+    fn check(&self, r: &mut Reader) {
+        within("uptime_basis_points", self.uptime_basis_points, 1, 10_000, r);
+        r.at("credits", |r| r.at_most(self.credits.len(), MAX_CONTRACT_TERMS));
+    }
+}
+
+impl Credit {
+    fn check(&self, r: &mut Reader) {
+        within("below_basis_points", self.below_basis_points, 1, 10_000, r);
+        within("percent", self.percent, 1, 100, r);
+    }
+}
+
+fn within(name: &str, Quantity(value): Quantity, low: u64, high: u64, r: &mut Reader) {
+    if value < low || value > high {
+        r.at(name, |r| r.problem(value.to_string(), format!("{low} to {high}")));
+    }
+}

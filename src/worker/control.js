@@ -1,0 +1,59 @@
+// The control plane's side of JavaScript: D1, KV, the queue, DNS, whoever sets data up.
+
+/**
+ * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction: the rows of each, as JSON. Where a constraint refuses them,
+ * `!` and what it is on: then nothing was done.
+ */
+export async function transact(db, statements) {
+  const list = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
+  try {
+    const results = list.length === 1 ? [await list[0].all()] : await db.batch(list);
+    return JSON.stringify(results.map(({ results }) => results));
+  } catch (error) {
+    const refused = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
+    if (refused) return `!${refused[1].trim()}`;
+    throw error;
+  }
+}
+
+/** Writes entries, `[[key, value | null], …]` as JSON, to KV, null deletes: the keys that failed, one a line. */
+export async function putEntries(kv, entries) {
+  const written = await Promise.allSettled(JSON.parse(entries).map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
+  const failed = JSON.parse(entries).filter((_, i) => written[i].status === "rejected");
+  for (const { reason } of written.filter(({ status }) => status === "rejected")) console.error(`not published: ${reason}`);
+  return failed.map(([key]) => key).join("\n");
+}
+
+/** What KV has under keys, a JSON array: a JSON array of texts and nulls. */
+export const getEntries = async (kv, keys) => JSON.stringify(await Promise.all(JSON.parse(keys).map((key) => kv.get(key))));
+
+/** Puts an event on a queue. */
+export const tell = (queue, event) => queue.send(JSON.parse(event), { contentType: "json" });
+
+/** The TXT records of a name, by DNS over HTTPS (the JSON form of Cloudflare and Google): one a line. Throws where it cannot say. */
+export async function txtRecords(url, name, timeoutMs) {
+  const asked = new URL(url);
+  asked.searchParams.set("name", name);
+  asked.searchParams.set("type", "TXT");
+  const response = await fetch(asked, { headers: { accept: "application/dns-json" }, signal: AbortSignal.timeout(timeoutMs) });
+  if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
+  const { Status: status, Answer: answers = [] } = await response.json();
+  // 3: there is no such name.
+  if (status !== 0 && status !== 3) throw new Error(`the resolver failed with ${status}`);
+  const TXT = 16;
+  // A record is one or more quoted strings, which belong together.
+  return answers.filter(({ type }) => type === TXT).map(({ data }) => data.replace(/^"|"$/g, "").replace(/" "/g, "")).join("\n");
+}
+
+/** Has a tenant's data set up: null, or why it cannot be. Throws where it may yet work. */
+export async function setUpData(provisioner, question, timeoutMs) {
+  const init = { method: "POST", body: question, headers: { "content-type": "application/json" }, signal: AbortSignal.timeout(timeoutMs) };
+  const response = await provisioner.fetch("https://provisioner/", init);
+  if (response.ok) return null;
+  const text = (await response.text()).slice(0, 500);
+  if (response.status >= 400 && response.status < 500 && response.status !== 408 && response.status !== 429) return text || `status ${response.status}`;
+  throw new Error(`the provisioner answered ${response.status}`);
+}
+
+/** Random bytes, in hexadecimal. */
+export const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,246 @@
+//! The catalog: put, read, tried before it is put, and switched by hand in an incident.
+
+use serde_json::{Value, json};
+
+use super::desk::{Answer, Desk, checked, paged};
+use super::records::Published;
+use super::refusal::Refusal;
+use super::store::{Change, document, number, sql, text};
+use super::{publish, tenants};
+use crate::control::{ImpactQuestion, Impacts, changes, compare, merge, replay};
+use crate::gate::{LocalGate, Plans};
+use crate::model::bounds::MAX_CATALOG_PART_BYTES;
+use crate::model::{Catalog, Key, PlanRef, Tenant, TenantId};
+use crate::wire::DecideBody;
+
+/// The trail of the catalog.
+pub(super) const CHAIN: &str = "catalog";
+
+pub(super) async fn get(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    desk.only(&["version"])?;
+    let published = desk.catalog().await?;
+    let Some(asked) = desk.query.get("version") else {
+        return Ok(Answer::text(200, published.text.to_string()).with_version(published.version));
+    };
+    let version = asked.parse().map_err(|_| Refusal::problem("version", asked.as_str(), "a version of the catalog"))?;
+    let text = desk.store.catalog_text(version).await?;
+    if text.is_empty() { Err(Refusal::NOT_FOUND) } else { Ok(Answer::text(200, text).with_version(version)) }
+}
+
+pub(super) async fn versions(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let (limit, cursor) = desk.page(&[])?;
+    let before = cursor.parse::<u64>().unwrap_or(u64::from(u32::MAX));
+    let statement = sql!(
+        "SELECT version, created_at, sum(length(text)) AS bytes FROM catalogs WHERE version < ? GROUP BY version ORDER BY version DESC LIMIT ?",
+        before,
+        limit.saturating_add(1)
+    );
+    let entries = desk.store.rows(statement).await?.into_iter().map(tenants::timed).collect();
+    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["version"].to_string())))
+}
+
+/// `PUT /catalog`: the document with whatever `version`; it gets the next one.
+pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let mut value: Value = desk.read()?;
+    let before = desk.store.catalog().await?;
+    let version = before.as_ref().map_or(0, |before| before.version);
+    desk.expect(version)?;
+    if let Value::Object(members) = &mut value {
+        // A catalog that an earlier life has published goes on with its numbers.
+        let written = members.get("version").and_then(Value::as_u64).filter(|_| version == 0).unwrap_or(0);
+        members.insert(String::from("version"), version.saturating_add(1).max(written).into());
+    }
+    let catalog = checked(Catalog::parse(&value.to_string()))?;
+    // What cannot be compiled cannot be published.
+    checked(Plans::parse(&value.to_string()))?;
+    stays(desk, before.as_ref(), &catalog, &value).await?;
+    replace(desk, before.as_ref(), value, ("catalog.put", None)).await
+}
+
+/// INVARIANT (plan versions are immutable): one that a tenant has, or has on trial, says what it said, and is there.
+async fn stays(desk: &Desk<'_>, before: Option<&Published>, catalog: &Catalog, after: &Value) -> Result<(), Refusal> {
+    let used = desk
+        .store
+        .rows(sql!(
+            "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tenants WHERE plan IS NOT NULL AND status <> 'deleted' \
+             UNION ALL SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND json_extract(record, '$.trial.plan') IS NOT NULL) GROUP BY plan"
+        ))
+        .await?;
+    let mut problems = Vec::new();
+    let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
+    for row in &used {
+        let (plan, tenants) = (text(row, "plan"), number(row, "tenants"));
+        let terms = |document: &Value| {
+            let mut plan = document.get("plans").and_then(|plans| plans.get(plan)).cloned().unwrap_or_default();
+            merge(&mut plan, &json!({ "title": null, "retired": null }));
+            plan
+        };
+        let found = if !PlanRef::parse(plan).is_some_and(|plan| catalog.plans.contains_key(&plan)) {
+            "nothing"
+        } else if before.is_some() && terms(&old) != terms(after) {
+            "other features or limits"
+        } else {
+            continue;
+        };
+        problems.push(json!({ "path": format!("$.plans[\"{plan}\"]"), "found": found, "expected": format!("what it was: {tenants} tenants have it") }));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::PLAN_IN_USE.with(json!({ "problems": problems }))) }
+}
+
+/// Writes the next version of the catalog.
+async fn replace(
+    desk: &Desk<'_>,
+    before: Option<&Published>,
+    after: Value,
+    said: (&str, Option<&str>),
+) -> Result<Answer, Refusal> {
+    let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
+    let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
+    let text = after.to_string();
+    let mut change = desk.change();
+    pieces(&mut change, version, &text, desk.now.get());
+    change.note(CHAIN, said.0, said.1, &summary(&old, &after)).await?;
+    change.publish("catalog", version, None);
+    desk.remember(&mut change, 200, &text);
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::text(200, text).with_version(version))
+}
+
+/// A catalog is large: the trail names the parts that changed, and the document of every version is kept.
+fn summary(old: &Value, new: &Value) -> Value {
+    let mut changed = changes(old, new);
+    if let Value::Object(members) = &mut changed {
+        for (_, change) in members.iter_mut() {
+            let (before, after) =
+                (change.get("before").cloned().unwrap_or_default(), change.get("after").cloned().unwrap_or_default());
+            if before.is_object() || after.is_object() {
+                let parts = changes(&before, &after);
+                let names: Vec<&String> =
+                    parts.as_object().into_iter().flat_map(|parts| parts.keys()).take(100).collect();
+                *change = json!({ "members": names });
+            } else if change.to_string().len() > 4_096 {
+                *change = json!({ "members": ["…"] });
+            }
+        }
+    }
+    changed
+}
+
+/// A text in pieces that D1 takes, cut between characters.
+fn pieces(change: &mut Change<'_>, version: u64, text: &str, now_ms: u64) {
+    let mut rest = text;
+    let mut part = 0_u32;
+    while !rest.is_empty() {
+        let mut end = rest.len().min(MAX_CATALOG_PART_BYTES);
+        while !rest.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        let (piece, next) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        change.run(sql!(
+            "INSERT INTO catalogs (version, part, text, created_at) VALUES (?, ?, ?, ?)",
+            version,
+            part,
+            piece,
+            now_ms
+        ));
+        rest = next;
+        part = part.saturating_add(1);
+    }
+}
+
+/// Switches a feature off for everybody, or ends that.
+pub(super) async fn kill(desk: &Desk<'_>, feature: &str, kill: bool) -> Result<Answer, Refusal> {
+    let asked: crate::control::Reasoned = desk.read()?;
+    let published = desk.catalog().await?;
+    desk.expect(published.version)?;
+    let known = Key::parse(feature).is_some_and(|key| published.catalog.features.contains_key(&key));
+    if !known {
+        return Err(Refusal::NOT_FOUND);
+    }
+    let mut after: Value = serde_json::from_str(&published.text).unwrap_or_default();
+    merge(
+        &mut after,
+        &json!({ "version": published.version.saturating_add(1), "features": { feature: { "kill": kill } } }),
+    );
+    checked(Catalog::parse(&after.to_string()))?;
+    let action = if kill { "feature.kill" } else { "feature.revive" };
+    replace(desk, Some(&published), after, (action, asked.reason.as_deref())).await
+}
+
+/// `POST /catalog/impact`: what a catalog, moves between plans, or changes of records would mean, a page of tenants at a time.
+pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let asked: ImpactQuestion = desk.read()?;
+    let published = desk.catalog().await?;
+    let proposed = match &asked.catalog {
+        None => published.text.to_string(),
+        Some(catalog) => {
+            let mut catalog = catalog.clone();
+            merge(&mut catalog, &json!({ "version": published.version }));
+            catalog.to_string()
+        }
+    };
+    let (mut before, mut after) =
+        (LocalGate::with(checked(Plans::parse(&published.text))?), LocalGate::with(checked(Plans::parse(&proposed))?));
+    let limit = asked.limit.0;
+    let statement = sql!(
+        "SELECT id, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
+        asked.cursor.clone().unwrap_or_default(),
+        limit.saturating_add(1)
+    );
+    let mut rows = desk.store.rows(statement).await?;
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let next_cursor =
+        (rows.len() > size).then(|| rows.get(size.saturating_sub(1)).map(|row| text(row, "id").to_owned())).flatten();
+    rows.truncate(size);
+    // Those above a tenant may stand on another page.
+    let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
+    let above = desk
+        .store
+        .rows(sql!(
+            "WITH RECURSIVE line (id) AS (SELECT parent FROM tenants WHERE id IN (SELECT value FROM json_each(?1)) AND parent IS NOT NULL \
+             UNION SELECT parent FROM tenants JOIN line USING (id) WHERE parent IS NOT NULL) \
+             SELECT id, record FROM tenants JOIN line USING (id) WHERE id NOT IN (SELECT value FROM json_each(?1))",
+            json!(ids).to_string()
+        ))
+        .await?;
+    let mut problems = Vec::new();
+    for row in rows.iter().chain(&above) {
+        let record = document(row, "record");
+        let mut changed = record.clone();
+        let id = text(row, "id");
+        let plan = record.get("plan").and_then(Value::as_str);
+        if let Some((_, to)) = plan.and_then(|plan| asked.plans.iter().find(|(from, _)| from.as_str() == plan)) {
+            merge(&mut changed, &json!({ "plan": to.as_str() }));
+        }
+        if let Some((_, patch)) = asked.patches.iter().find(|(tenant, _)| tenant.as_str() == id) {
+            merge(&mut changed, patch);
+        }
+        let _ = before.put(checked(Tenant::parse(&record.to_string()))?);
+        match Tenant::parse(&changed.to_string()) {
+            Ok(tenant) => drop(after.put(tenant)),
+            Err(found) => problems.extend(found.0.into_iter().map(|problem| crate::model::Problem {
+                path: format!("$.patches[\"{id}\"]{}", problem.path.trim_start_matches('$')),
+                ..problem
+            })),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Refusal::Invalid(crate::model::Problems(problems)));
+    }
+    let tenants = rows
+        .iter()
+        .filter_map(|row| compare(&mut before, &mut after, &TenantId::parse(text(row, "id"))?, desk.now))
+        .collect();
+    let replayed = if asked.log.is_empty() {
+        None
+    } else {
+        let mut log: Vec<(DecideBody, _)> = Vec::with_capacity(asked.log.len());
+        for entry in &asked.log {
+            log.push((checked(entry.question())?, entry.at));
+        }
+        Some(replay(&mut before, &mut after, &log))
+    };
+    let impacts = Impacts { compared: rows.len(), tenants, next_cursor, replayed };
+    Ok(Answer::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
+}

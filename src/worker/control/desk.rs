@@ -1,0 +1,208 @@
+//! One request to the admin API: who asks, what, and what is answered.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::actor::Actor;
+use super::refusal::Refusal;
+use super::store::{Change, Store, sql};
+use super::{Once, respond};
+use crate::control::{Operation, Route};
+use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_PAGE, MAX_RECORD_BYTES};
+use crate::model::{Problems, Read, Reader, UnixMillis};
+use crate::worker::call::Call;
+use crate::worker::config::Config;
+use crate::worker::edge;
+
+/// One request to the admin API.
+pub(super) struct Desk<'a> {
+    pub(super) config: &'a Rc<Config>,
+    pub(super) context: edge::Context,
+    /// A fault that a test asks for.
+    pub(super) fault: Option<String>,
+    pub(super) store: Store,
+    pub(super) actor: Actor,
+    pub(super) now: UnixMillis,
+    pub(super) body: String,
+    pub(super) query: BTreeMap<String, String>,
+    pub(super) once: Option<Once>,
+    /// The version that the change is for, where the client says so.
+    pub(super) if_match: Option<u64>,
+}
+
+/// What is answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    kind: &'static str,
+    header: String,
+    pub(super) body: String,
+}
+
+/// The body, as long as it may be.
+pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, Refusal> {
+    if call.method() == "GET" {
+        return Ok(String::new());
+    }
+    let max = match operation.route {
+        Route::PutCatalog | Route::CompareCatalog => MAX_CATALOG_BYTES.saturating_mul(2),
+        Route::ChangeTenant => MAX_RECORD_BYTES,
+        _ => MAX_BODY_BYTES,
+    };
+    let max = u32::try_from(max).unwrap_or(u32::MAX);
+    let text = JsFuture::from(edge::text(&call.request, max)).await;
+    text.ok().and_then(|text| text.as_string()).ok_or(Refusal::TOO_LARGE)
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(
+        call: &Call,
+        config: &'a Rc<Config>,
+        store: Store,
+        actor: Actor,
+        body: String,
+        once: Option<Once>,
+    ) -> Result<Self, Refusal> {
+        let query = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
+        let if_match = match edge::header(&call.request, "if-match") {
+            None => None,
+            Some(text) if text == "*" => None,
+            // A weak validator never matches (RFC 9110 §13.1.1).
+            Some(text) => Some(
+                text.strip_prefix('"')
+                    .and_then(|text| text.strip_suffix('"'))
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(Refusal::STALE)?,
+            ),
+        };
+        let (context, fault) = (call.context.clone(), call.fault().map(String::from));
+        Ok(Self { config, context, fault, store, actor, now: call.now, body, query, once, if_match })
+    }
+
+    /// What the gate does by itself, at the clock's word.
+    pub(super) fn of_clock(config: &'a Rc<Config>, context: edge::Context, now: UnixMillis) -> Self {
+        let (store, actor) = (Store::new(&config.control), Actor::gate());
+        let (body, query) = (String::new(), BTreeMap::new());
+        Self { config, context, fault: None, store, actor, now, body, query, once: None, if_match: None }
+    }
+
+    /// The body, read.
+    pub(super) fn read<T: Read>(&self) -> Result<T, Refusal> {
+        let read = Reader::run(|r| {
+            // Who says nothing takes every default.
+            let text = if self.body.trim().is_empty() { "{}" } else { &self.body };
+            let value = r.json(text, usize::MAX)?;
+            T::read(&value, r)
+        });
+        read.map_err(Refusal::Invalid)
+    }
+
+    /// A change in the making.
+    pub(super) fn change(&self) -> Change<'_> {
+        Change::new(&self.store, &self.actor, self.now)
+    }
+
+    /// Refuses where the client has decided by another version.
+    pub(super) fn expect(&self, version: u64) -> Result<(), Refusal> {
+        match self.if_match {
+            Some(expected) if expected != version => Err(Refusal::STALE.with(json!({ "version": version }))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the answer remembered under the request's idempotency key, with the change.
+    pub(super) fn remember(&self, change: &mut Change<'_>, status: u16, body: &str) {
+        let Some(once) = &self.once else { return };
+        change.run(sql!(
+            "INSERT INTO answers (actor, key, print, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
+            self.actor.name(),
+            once.key,
+            once.print,
+            status,
+            body,
+            self.now.get()
+        ));
+    }
+
+    /// The one parameter of a query that pages: how many, and from where on.
+    pub(super) fn page(&self, known: &[&str]) -> Result<(u64, String), Refusal> {
+        self.only(known)?;
+        let limit = match self.query.get("limit") {
+            None => 100,
+            Some(text) => match text.parse() {
+                Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
+                _ => return Err(Refusal::problem("limit", text.as_str(), "1 to 1000")),
+            },
+        };
+        Ok((limit, self.query.get("cursor").cloned().unwrap_or_default()))
+    }
+
+    /// Refuses parameters of the query that mean nothing.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        let strange = self
+            .query
+            .keys()
+            .find(|name| !known.contains(&name.as_str()) && !["limit", "cursor"].contains(&name.as_str()));
+        match strange {
+            Some(name) => Err(Refusal::problem(name, "an unknown parameter", &format!("one of: {}", known.join(", ")))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Once {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn print(&self) -> &str {
+        &self.print
+    }
+}
+
+impl Answer {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self::text(status, body.to_string())
+    }
+
+    pub(super) fn text(status: u16, body: String) -> Self {
+        Self { status, kind: "application/json", header: String::new(), body }
+    }
+
+    /// A text that is no JSON document.
+    pub(super) const fn other(kind: &'static str, header: String, body: String) -> Self {
+        Self { status: 200, kind, header, body }
+    }
+
+    /// With one more header, `name: value`.
+    pub(super) fn with_header(mut self, header: String) -> Self {
+        self.header = header;
+        self
+    }
+
+    /// With the version of what it shows (RFC 9110 §8.8.3).
+    pub(super) fn with_version(self, version: u64) -> Self {
+        self.with_header(format!("etag: \"{version}\""))
+    }
+
+    pub(super) fn respond(self) -> Response {
+        respond(self.status, self.kind, &self.header, &self.body)
+    }
+}
+
+/// A page of a list: at most `limit` of the entries, and where the next begins. One more is read than is shown.
+pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor_of: impl Fn(&Value) -> String) -> Value {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| more).map(cursor_of);
+    json!({ "items": entries, "next_cursor": next })
+}
+
+/// What a document is, checked.
+pub(super) fn checked<T>(read: Result<T, Problems>) -> Result<T, Refusal> {
+    read.map_err(Refusal::Invalid)
+}

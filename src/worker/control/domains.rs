@@ -1,0 +1,146 @@
+//! Domains of tenants: claimed, proven by a TXT record, served, given up.
+//!
+//! Many may claim a domain, one may have it: who proves it. Given up and claimed anew it needs a new proof.
+
+use serde_json::{Value, json};
+use wasm_bindgen_futures::JsFuture;
+
+use super::desk::{Answer, Desk};
+use super::publish;
+use super::records::Record;
+use super::refusal::Refusal;
+use super::store::{number, sql, text};
+use crate::control::{Claim, merge};
+use crate::model::bounds::MAX_PENDING_DOMAINS;
+use crate::worker::edge;
+
+/// Where the proof of a domain stands: this label, below the domain.
+const LABEL: &str = "_tenantgate";
+/// Milliseconds that the resolver may take.
+const DNS_MS: u32 = 5_000;
+
+/// The record that proves a domain.
+fn proof_of(host: &str, proof: &str) -> Value {
+    json!({ "type": "TXT", "name": format!("{LABEL}.{host}"), "value": format!("tenantgate-proof={proof}") })
+}
+
+/// The record's domains with one more, changed or gone.
+fn with(record: &Value, host: &str, state: Option<&str>) -> Value {
+    let mut domains = record.get("domains").and_then(Value::as_array).cloned().unwrap_or_default();
+    domains.retain(|domain| domain.get("host").and_then(Value::as_str) != Some(host));
+    if let Some(state) = state {
+        domains.push(json!({ "host": host, "state": state }));
+    }
+    let mut after = record.clone();
+    merge(&mut after, &json!({ "domains": domains }));
+    after
+}
+
+pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let asked: Claim = desk.read()?;
+    let record = desk.tenant(id).await?;
+    desk.expect(record.epoch)?;
+    let published = desk.catalog().await?;
+    let host = asked.host.to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let statement = sql!(
+        "SELECT tenant, proof, verified_at FROM domains WHERE host = ? AND (tenant = ? OR verified_at IS NOT NULL)",
+        host,
+        record.id
+    );
+    for row in desk.store.rows(statement).await? {
+        if text(&row, "tenant") != record.id {
+            return Err(Refusal::DOMAIN_TAKEN);
+        }
+        let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
+        let body = json!({ "host": host, "state": state, "proof": proof_of(host, text(&row, "proof")) });
+        return Ok(Answer::json(201, &body).with_version(record.epoch));
+    }
+    let count = desk
+        .store
+        .row(sql!("SELECT count(*) AS open FROM domains WHERE tenant = ? AND verified_at IS NULL", record.id))
+        .await?;
+    if number(&count.unwrap_or_default(), "open") >= MAX_PENDING_DOMAINS {
+        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_PENDING_DOMAINS })));
+    }
+    let proof = edge::random(16);
+    let mut change = desk.change();
+    let after = with(&record.value, host, Some("pending"));
+    // Hosts at or under a base domain, and what is no host at all, are refused with the record.
+    desk.save(&mut change, &record, after, &published, ("domain.claim", None)).await?;
+    change.run(sql!(
+        "INSERT INTO domains (host, tenant, proof, claimed_at) VALUES (?, ?, ?, ?)",
+        host,
+        record.id,
+        proof,
+        desk.now.get()
+    ));
+    let body = json!({ "host": host, "state": "pending", "proof": proof_of(host, &proof) });
+    desk.remember(&mut change, 201, &body.to_string());
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::json(201, &body).with_version(record.epoch.saturating_add(1)))
+}
+
+pub(super) async fn verify(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    let row = desk
+        .store
+        .row(sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id))
+        .await?;
+    let row = row.ok_or(Refusal::NOT_FOUND)?;
+    let body = json!({ "host": host, "state": "verified" });
+    if row.get("verified_at").is_some_and(Value::is_u64) {
+        return Ok(Answer::json(200, &body).with_version(record.epoch));
+    }
+    let asked = format!("{LABEL}.{host}");
+    let found = match JsFuture::from(edge::txt_records(&desk.config.dns_url, &asked, DNS_MS)).await {
+        Ok(found) => found.as_string().unwrap_or_default(),
+        Err(error) => {
+            web_sys::console::error_2(&"control: the DNS resolver failed".into(), &error);
+            return Err(Refusal::UNAVAILABLE);
+        }
+    };
+    let expected = format!("tenantgate-proof={}", text(&row, "proof"));
+    if !found.lines().any(|line| line == expected) {
+        return Err(Refusal::DOMAIN_UNPROVEN.with(json!({ "proof": proof_of(host, text(&row, "proof")) })));
+    }
+    serve(desk, &record, host).await?;
+    Ok(Answer::json(200, &body).with_version(record.epoch.saturating_add(1)))
+}
+
+/// Has a proven domain served. Where two have proven it, the index lets one through.
+async fn serve(desk: &Desk<'_>, record: &Record, host: &str) -> Result<(), Refusal> {
+    let published = desk.catalog().await?;
+    let mut change = desk.change();
+    change.run(sql!(
+        "UPDATE domains SET verified_at = ? WHERE host = ? AND tenant = ?",
+        desk.now.get(),
+        host,
+        record.id
+    ));
+    let after = with(&record.value, host, Some("verified"));
+    desk.save(&mut change, record, after, &published, ("domain.verify", None)).await?;
+    change.publish(&format!("domain:{host}"), record.epoch.saturating_add(1), None);
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(())
+}
+
+pub(super) async fn remove(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    desk.expect(record.epoch)?;
+    let known = desk.store.row(sql!("SELECT host FROM domains WHERE host = ? AND tenant = ?", host, record.id)).await?;
+    known.ok_or(Refusal::NOT_FOUND)?;
+    let published = desk.catalog().await?;
+    let mut change = desk.change();
+    change.run(sql!("DELETE FROM domains WHERE host = ? AND tenant = ?", host, record.id));
+    let after = with(&record.value, host, None);
+    let after = desk.save(&mut change, &record, after, &published, ("domain.remove", None)).await?;
+    change.publish(&format!("domain:{host}"), record.epoch.saturating_add(1), None);
+    let body = after.to_string();
+    desk.remember(&mut change, 200, &body);
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::text(200, body).with_version(record.epoch.saturating_add(1)))
+}

@@ -1,0 +1,167 @@
+//! Long runs: done in slices, each a transaction that also says how far it has come. Whoever is killed in between goes on there.
+
+use serde_json::{Value, json};
+
+use super::desk::{Answer, Desk};
+use super::records::Record;
+use super::refusal::Refusal;
+use super::store::{Row, document, number, sql, text};
+use super::{publish, tenants};
+use crate::control::{MovePlan, MoveTenant, merge};
+use crate::model::bounds::JOB_SLICE;
+use crate::model::{PlanRef, Read, Reader, UnixMillis};
+use crate::worker::edge;
+
+/// A job that begins; said again it is the same.
+pub(super) fn begun(id: &str, kind: &str, question: &Value, total: u64, now: UnixMillis) -> Value {
+    sql!(
+        "INSERT INTO jobs (id, kind, question, total, state, created_at, changed_at) VALUES (?, ?, ?, ?, 'running', ?, ?) ON CONFLICT DO NOTHING",
+        id,
+        kind,
+        question.to_string(),
+        total,
+        now.get(),
+        now.get()
+    )
+}
+
+/// A job that ends.
+pub(super) fn ended(id: &str, now: UnixMillis) -> Value {
+    sql!("UPDATE jobs SET state = 'done', done = total, changed_at = ? WHERE id = ?", now.get(), id)
+}
+
+/// `POST /plans/{plan}/move`: all tenants of a plan version get another one.
+pub(super) async fn move_plan(desk: &Desk<'_>, plan: &str) -> Result<Answer, Refusal> {
+    let asked: MovePlan = desk.read()?;
+    let published = desk.catalog().await?;
+    if PlanRef::parse(plan).is_none() {
+        return Err(Refusal::NOT_FOUND);
+    }
+    let sold = published.catalog.plans.get(&asked.to).is_some_and(|plan| !plan.retired);
+    if !sold || asked.to.as_str() == plan {
+        return Err(Refusal::problem(
+            "$.to",
+            format!("`{}`", asked.to),
+            "another plan version of the catalog, which is sold",
+        ));
+    }
+    let count = desk
+        .store
+        .row(sql!("SELECT count(*) AS total FROM tenants WHERE plan = ? AND status <> 'deleted'", plan))
+        .await?;
+    let total = number(&count.unwrap_or_default(), "total");
+    let id = format!("j_{}", edge::random(10));
+    let mut change = desk.change();
+    let question = json!({ "from": plan, "to": asked.to.as_str(), "reason": asked.reason, "actor": desk.actor.said() });
+    change.run(begun(&id, "plan", &question, total, desk.now));
+    change
+        .note(
+            super::catalog::CHAIN,
+            "plan.move",
+            asked.reason.as_deref(),
+            &json!({ "plan": { "before": plan, "after": asked.to.as_str() }, "tenants": { "after": total } }),
+        )
+        .await?;
+    let body = json!({ "id": id, "kind": "plan", "state": "running", "total": total, "done": 0, "failed": 0 });
+    desk.remember(&mut change, 202, &body.to_string());
+    change.commit().await?;
+    Ok(Answer::json(202, &body))
+}
+
+fn view(row: &Row) -> Value {
+    json!({
+        "id": text(row, "id"), "kind": text(row, "kind"), "state": text(row, "state"), "total": number(row, "total"),
+        "done": number(row, "done"), "failed": number(row, "failed"), "question": document(row, "question"),
+        "created_at": UnixMillis::new(number(row, "created_at")), "changed_at": UnixMillis::new(number(row, "changed_at")),
+    })
+}
+
+async fn find(desk: &Desk<'_>, id: &str) -> Result<Row, Refusal> {
+    desk.store.row(sql!("SELECT * FROM jobs WHERE id = ?", id)).await?.ok_or(Refusal::NOT_FOUND)
+}
+
+pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    Ok(Answer::json(200, &view(&find(desk, id).await?)))
+}
+
+/// `POST /jobs/{job}/run`: a slice, now.
+pub(super) async fn run(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let row = find(desk, id).await?;
+    if text(&row, "state") == "running" {
+        slice(desk, &row).await?;
+    }
+    get(desk, id).await
+}
+
+/// Goes on with what runs, until the clock's turn is over.
+pub(super) async fn resume(desk: &Desk<'_>, slices: usize) -> Result<(), Refusal> {
+    for _ in 0..slices {
+        let Some(row) =
+            desk.store.row(sql!("SELECT * FROM jobs WHERE state = 'running' ORDER BY created_at LIMIT 1")).await?
+        else {
+            break;
+        };
+        slice(desk, &row).await?;
+    }
+    Ok(())
+}
+
+async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
+    let question = document(row, "question");
+    if text(row, "kind") == "move" {
+        let asked = Reader::run(|r| {
+            MoveTenant::read(&json!({ "parent": question["parent"], "reason": question["reason"] }), r)
+        });
+        let asked = asked.map_err(Refusal::Invalid)?;
+        let record =
+            desk.store.record(question["tenant"].as_str().unwrap_or_default()).await?.ok_or(Refusal::NOT_FOUND)?;
+        return tenants::place(desk, record, &asked).await.map(drop);
+    }
+    let member = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (from, to) = (member("from"), member("to"));
+    let published = desk.catalog().await?;
+    let statement = sql!(
+        "SELECT id, epoch, root, record, purge_at FROM tenants WHERE plan = ? AND id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
+        from,
+        text(row, "cursor"),
+        JOB_SLICE
+    );
+    let rows = desk.store.rows(statement).await?;
+    let id = text(row, "id");
+    crate::worker::fault(desk.fault.as_deref(), "job-slice");
+    if rows.is_empty() {
+        desk.store
+            .run(&[sql!("UPDATE jobs SET state = 'done', changed_at = ? WHERE id = ?", desk.now.get(), id)])
+            .await?;
+        return Ok(());
+    }
+    let mut change = desk.change();
+    let (mut done, mut failed) = (0_u64, 0_u64);
+    for tenant in &rows {
+        let record = Record::of(tenant);
+        let mut after = record.value.clone();
+        merge(&mut after, &json!({ "plan": to }));
+        match desk.save(&mut change, &record, after, &published, ("tenant.plan", question["reason"].as_str())).await {
+            Ok(_) => done = done.saturating_add(1),
+            // Its own agreements do not fit the new plan: it stays, and is counted.
+            Err(Refusal::Invalid(problems)) => {
+                web_sys::console::error_1(&format!("control: `{}` stays on `{from}`: {problems}", record.id).into());
+                failed = failed.saturating_add(1);
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    let last = rows.last().map(|tenant| text(tenant, "id")).unwrap_or_default();
+    change.run(sql!(
+        "UPDATE jobs SET cursor = ?, done = done + ?, failed = failed + ?, changed_at = ? WHERE id = ?",
+        last,
+        done,
+        failed,
+        desk.now.get(),
+        id
+    ));
+    crate::worker::fault(desk.fault.as_deref(), "job-commit");
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(())
+}

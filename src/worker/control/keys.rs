@@ -1,0 +1,191 @@
+//! API keys of tenants: issued, replaced, revoked. Only hashes are kept; a key is shown once.
+
+use serde_json::{Map, Value, json};
+
+use super::desk::{Answer, Desk, checked, paged};
+use super::publish;
+use super::refusal::Refusal;
+use super::store::{Change, document, number, sql, text};
+use crate::control::{Issue, Rotate};
+use crate::model::bounds::MAX_SCOPES;
+use crate::model::{ApiKey, ENTROPY_BYTES, Environment, KeyId, TenantId, UnixMillis};
+use crate::wire::api_key_record;
+use crate::worker::edge;
+
+/// Randomness for one secret.
+pub(super) fn entropy() -> [u8; ENTROPY_BYTES] {
+    let digits = edge::random(u32::try_from(ENTROPY_BYTES).unwrap_or(0));
+    let mut bytes = [0; ENTROPY_BYTES];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        let start = index.saturating_mul(2);
+        *byte =
+            digits.get(start..start.saturating_add(2)).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+    }
+    bytes
+}
+
+/// Makes a key for a tenant, as a part of a change: its text and its record.
+pub(super) async fn make(
+    desk: &Desk<'_>,
+    change: &mut Change<'_>,
+    tenant: &str,
+    asked: &Issue,
+) -> Result<(String, Value), Refusal> {
+    let tenant = TenantId::parse(tenant).ok_or(Refusal::NOT_FOUND)?;
+    let issued = ApiKey::issue(tenant, asked.environment, &entropy(), desk.now).ok_or(Refusal::UNAVAILABLE)?;
+    let record = ApiKey {
+        name: asked.name.clone(),
+        scopes: asked.scopes.clone(),
+        expires_at: asked.expires_at,
+        ..issued.record
+    };
+    let value = api_key_record(&record);
+    change.run(sql!(
+        "INSERT INTO api_keys (id, tenant, epoch, record, created_at) VALUES (?, ?, ?, ?, ?)",
+        record.id.as_str(),
+        record.tenant.as_str(),
+        record.epoch.0,
+        value.to_string(),
+        desk.now.get()
+    ));
+    let said = json!({ "api_key": { "after": shown(&value) } });
+    change.note(record.tenant.as_str(), "key.issue", None, &said).await?;
+    change.publish(&format!("key:{}", record.id), record.epoch.0, None);
+    Ok((issued.text, value))
+}
+
+/// A record without its hash.
+pub(super) fn shown(record: &Value) -> Value {
+    let mut shown = record.clone();
+    if let Value::Object(members) = &mut shown {
+        members.remove("hash");
+    }
+    shown
+}
+
+pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    let asked: Issue = desk.read()?;
+    if asked.scopes.len() > MAX_SCOPES {
+        return Err(Refusal::problem("$.scopes", format!("{} entries", asked.scopes.len()), "at most 64"));
+    }
+    // INVARIANT (no more than one has): a tenant's admin gives nobody the power to administrate.
+    if desk.actor.tenant.is_some() && asked.scopes.iter().any(|scope| scope.as_str() == super::actor::ADMIN_SCOPE) {
+        return Err(Refusal::FORBIDDEN);
+    }
+    let mut change = desk.change();
+    let (key, value) = make(desk, &mut change, &record.id, &asked).await?;
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::json(201, &json!({ "key": key, "record": shown(&value) })))
+}
+
+pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let (limit, cursor) = desk.page(&[])?;
+    let record = desk.tenant(id).await?;
+    let statement = sql!(
+        "SELECT record FROM api_keys WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
+        record.id,
+        cursor,
+        limit.saturating_add(1)
+    );
+    let rows = desk.store.rows(statement).await?;
+    let entries = rows.iter().map(|row| shown(&document(row, "record"))).collect();
+    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["id"].as_str().unwrap_or_default().to_owned())))
+}
+
+/// A key of a tenant, as it is kept.
+async fn find(desk: &Desk<'_>, tenant: &str, key: &str) -> Result<(ApiKey, Value), Refusal> {
+    if KeyId::parse(key).is_none() {
+        return Err(Refusal::NOT_FOUND);
+    }
+    let record = desk.tenant(tenant).await?;
+    let row = desk.store.row(sql!("SELECT record FROM api_keys WHERE id = ? AND tenant = ?", key, record.id)).await?;
+    let value = document(&row.ok_or(Refusal::NOT_FOUND)?, "record");
+    Ok((checked(ApiKey::parse(&value.to_string()))?, value))
+}
+
+/// Writes what has become of a key. INVARIANT (keys only end): an update that is not later than what stands there does nothing,
+/// and the trail's order lets one of two changes through.
+async fn replace(
+    change: &mut Change<'_>,
+    key: &ApiKey,
+    before: &Value,
+    action: &str,
+    end: (&str, UnixMillis),
+) -> Result<Value, Refusal> {
+    let mut after = before.clone();
+    let epoch = key.epoch.0.saturating_add(1);
+    if let Value::Object(members) = &mut after {
+        members.insert(end.0.to_owned(), end.1.to_string().into());
+        members.insert(String::from("epoch"), epoch.into());
+    }
+    change.run(sql!(
+        "UPDATE api_keys SET record = ?, epoch = ? WHERE id = ?",
+        after.to_string(),
+        epoch,
+        key.id.as_str()
+    ));
+    let said = json!({ "api_key": { "before": shown(before), "after": shown(&after) } });
+    change.note(key.tenant.as_str(), action, None, &said).await?;
+    change.publish(&format!("key:{}", key.id), epoch, None);
+    Ok(after)
+}
+
+pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<Answer, Refusal> {
+    let asked: Rotate = desk.read()?;
+    let (key, before) = find(desk, tenant, id).await?;
+    if key.refusal(key.environment, desk.now).is_some() {
+        return Err(Refusal::WRONG_STATUS.with(json!({ "api_key": shown(&before) })));
+    }
+    let mut change = desk.change();
+    let until = desk.now.plus(asked.overlap_ms.0);
+    let until = key.expires_at.map_or(until, |at| at.min(until));
+    let old = replace(&mut change, &key, &before, "key.rotate", ("expires_at", until)).await?;
+    let new = Issue {
+        name: key.name.clone(),
+        scopes: key.scopes.clone(),
+        environment: key.environment,
+        expires_at: key.expires_at,
+    };
+    let (text, value) = make(desk, &mut change, key.tenant.as_str(), &new).await?;
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::json(201, &json!({ "key": text, "record": shown(&value), "replaced": shown(&old) })))
+}
+
+pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<Answer, Refusal> {
+    let (key, before) = find(desk, tenant, id).await?;
+    if key.revoked_at.is_some() {
+        return Ok(Answer::json(200, &shown(&before)));
+    }
+    let mut change = desk.change();
+    let after = replace(&mut change, &key, &before, "key.revoke", ("revoked_at", desk.now)).await?;
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::json(200, &shown(&after)))
+}
+
+/// Revokes all keys of a tenant, as a part of a change.
+pub(super) async fn end_all(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str) -> Result<(), Refusal> {
+    let statement = sql!(
+        "SELECT id, epoch FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
+        tenant
+    );
+    let rows: Vec<Map<String, Value>> = desk.store.rows(statement).await?;
+    change.run(sql!(
+        "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) \
+         WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
+        desk.now.to_string(),
+        tenant
+    ));
+    for row in &rows {
+        change.publish(&format!("key:{}", text(row, "id")), number(row, "epoch").saturating_add(1), None);
+    }
+    Ok(())
+}
+
+/// What the first key of a tenant is.
+pub(super) fn first(scopes: Vec<crate::model::Scope>, environment: Environment) -> Issue {
+    Issue { name: Some(String::from("first key")), scopes, environment, expires_at: None }
+}

@@ -1,0 +1,324 @@
+//! Publication: what has changed goes to the ledger first and to KV then; what fails is tried again, and what has drifted is
+//! mended. KV is written from what the system of record says at that moment, so nothing that is late brings anything back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use js_sys::Date;
+use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
+
+use super::desk::{Answer, Desk};
+use super::refusal::Refusal;
+use super::store::{Store, number, sql, text};
+use super::{forget, jobs, provision, support, tenants};
+use crate::gate::Need;
+use crate::identity::Seals;
+use crate::ledger::Order;
+use crate::model::bounds::{ADMIN_ONCE_MS, FEED_KEPT_MS};
+use crate::model::{TenantId, UnixMillis};
+use crate::worker::config::Config;
+use crate::worker::{charge, edge};
+
+/// Changes that are published in one go: D1, ledgers and KV are each asked for as many at once.
+const SLICE: u64 = 200;
+/// Records that one slice of the reconciliation compares.
+const COMPARED: u64 = 50;
+/// Slices of the clock's turn.
+const TURNS: usize = 20;
+
+/// What has become of a slice.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    done: usize,
+    failed: usize,
+}
+
+/// Publishes what a change has left, behind its commit. What fails waits for the clock.
+pub(super) async fn after(desk: &Desk<'_>) {
+    // A test kills us here: what was committed is published all the same, later.
+    crate::worker::fault(desk.fault.as_deref(), "publish");
+    if let Err(refusal) = flush(desk).await {
+        web_sys::console::error_1(&format!("control: not published yet: {}", refusal.code()).into());
+    }
+}
+
+/// The system of record's word on what stands under a key of KV.
+pub(in crate::worker) fn original(key: &str) -> Option<Value> {
+    Some(match Need::under(key)? {
+        Need::Catalog => {
+            sql!("SELECT text AS value FROM catalogs WHERE version = (SELECT max(version) FROM catalogs) ORDER BY part")
+        }
+        Need::Tenant(id) => sql!("SELECT record AS value FROM tenants WHERE id = ?", id.as_str()),
+        Need::Slug(slug) => sql!("SELECT tenant AS value FROM slugs WHERE slug = ? AND free_at IS NULL", slug.as_str()),
+        Need::Domain(host) => {
+            sql!("SELECT tenant AS value FROM domains WHERE host = ? AND verified_at IS NOT NULL", host)
+        }
+        Need::ApiKey(id) => sql!("SELECT record AS value FROM api_keys WHERE id = ?", id.as_str()),
+        _ => return None,
+    })
+}
+
+/// What [`original`] has found: the pieces of one text; `None`: there is nothing.
+pub(in crate::worker) fn joined(rows: &[super::store::Row]) -> Option<String> {
+    (!rows.is_empty()).then(|| rows.iter().map(|row| text(row, "value")).collect())
+}
+
+/// As it is to stand in KV.
+fn sealed(key: &str, value: &str, config: &Config) -> String {
+    let named = key == "catalog" || key.starts_with("tenant:") || key.starts_with("key:");
+    match &config.sealer {
+        Some(sealer) if named => sealer.seal(key, value),
+        _ => value.to_owned(),
+    }
+}
+
+async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
+    let store = &desk.store;
+    let rows = store
+        .rows(sql!(
+            "SELECT number, key, epoch, ledger FROM publications WHERE done_at IS NULL ORDER BY number LIMIT ?",
+            SLICE
+        ))
+        .await?;
+    if rows.is_empty() {
+        return Ok(Flushed::default());
+    }
+    let unheard = tell(desk, &rows).await;
+    let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !unheard.contains(text(row, "ledger"))) {
+        let latest = epochs.entry(text(row, "key")).or_default();
+        *latest = (*latest).max(number(row, "epoch"));
+    }
+    let wanted: Vec<(&str, Value)> = epochs.keys().filter_map(|key| Some((*key, original(key)?))).collect();
+    let statements: Vec<Value> = wanted.iter().map(|(_, statement)| statement.clone()).collect();
+    let found = if statements.is_empty() { Vec::new() } else { store.run(&statements).await? };
+    let entries: Vec<(&str, Option<String>)> = wanted
+        .iter()
+        .zip(&found)
+        .map(|((key, _), rows)| (*key, joined(rows).map(|value| sealed(key, &value, desk.config))))
+        .collect();
+    for (key, epoch) in &epochs {
+        forget(key, *epoch, desk.now);
+    }
+    let failed = put(&desk.config.snapshots_binding, &entries).await?;
+    let (mut done, mut open) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
+        if late { &mut open } else { &mut done }.push(number(row, "number"));
+    }
+    store
+        .run(&[
+            sql!(
+                "UPDATE publications SET done_at = ? WHERE number IN (SELECT value FROM json_each(?))",
+                now_ms(),
+                json!(done).to_string()
+            ),
+            sql!(
+                "UPDATE publications SET failures = failures + 1 WHERE number IN (SELECT value FROM json_each(?))",
+                json!(open).to_string()
+            ),
+        ])
+        .await?;
+    Ok(Flushed { done: done.len(), failed: open.len() })
+}
+
+/// Writes entries to KV; the keys that failed.
+async fn put(kv: &JsValue, entries: &[(&str, Option<String>)]) -> Result<BTreeSet<String>, Refusal> {
+    let written = JsFuture::from(edge::put_entries(kv, &json!(entries).to_string())).await;
+    match written {
+        Ok(failed) => Ok(failed.as_string().unwrap_or_default().lines().map(String::from).collect()),
+        Err(error) => {
+            web_sys::console::error_2(&"control: KV failed".into(), &error);
+            Err(Refusal::UNAVAILABLE)
+        }
+    }
+}
+
+/// Tells ledgers which snapshots are new; those that did not hear it.
+async fn tell(desk: &Desk<'_>, rows: &[super::store::Row]) -> BTreeSet<String> {
+    let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !text(row, "ledger").is_empty()) {
+        let tenant = text(row, "key").strip_prefix("tenant:").unwrap_or_default();
+        news.entry(text(row, "ledger")).or_default().push((tenant, number(row, "epoch")));
+    }
+    let asked: Vec<_> = news
+        .into_iter()
+        .map(|(root, epochs)| {
+            let epochs = epochs.into_iter().map(|(tenant, epoch)| (tenant.into(), epoch)).collect();
+            let order = Order { epochs, ..Order::default() };
+            let asked = TenantId::parse(root).ok_or_else(|| String::from("no tenant"));
+            (root, asked.and_then(|root| charge::ask(&root, &order, desk.config, &desk.context)))
+        })
+        .collect();
+    let mut unheard = BTreeSet::new();
+    for (root, asked) in asked {
+        let heard = match asked {
+            Ok(promise) => charge::outcome(promise).await,
+            Err(reason) => Err(reason),
+        };
+        if !matches!(heard, Ok(Some(_))) {
+            unheard.insert(root.to_owned());
+        }
+    }
+    unheard
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
+fn now_ms() -> u64 {
+    Date::now() as u64
+}
+
+/// `GET /publications`
+pub(super) async fn state(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    desk.only(&[])?;
+    let row = desk
+        .store
+        .row(sql!("SELECT count(*) AS waiting, min(at) AS oldest_at, max(failures) AS failures FROM publications WHERE done_at IS NULL"))
+        .await?
+        .unwrap_or_default();
+    let oldest = row.get("oldest_at").and_then(Value::as_u64).map(UnixMillis::new);
+    let key = desk.config.sealer.as_ref().map(crate::identity::Sealer::jwk);
+    Ok(Answer::json(
+        200,
+        &json!({ "waiting": number(&row, "waiting"), "oldest_at": oldest, "failures": number(&row, "failures"), "key": key }),
+    ))
+}
+
+/// `POST /publications`: what waits, and a slice of the reconciliation; `?all=true` has everything published anew, as after
+/// another key was put in.
+pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    desk.only(&["all"])?;
+    if desk.query.get("all").is_some_and(|all| all == "true") {
+        let at = desk.now.get();
+        desk.store
+            .run(&[
+                sql!("INSERT INTO publications (key, epoch, ledger, at) SELECT 'tenant:' || id, epoch, root, ? FROM tenants", at),
+                sql!("INSERT INTO publications (key, epoch, at) SELECT 'slug:' || slug, 0, ? FROM slugs", at),
+                sql!("INSERT INTO publications (key, epoch, at) SELECT 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
+                sql!("INSERT INTO publications (key, epoch, at) SELECT 'key:' || id, epoch, ? FROM api_keys", at),
+                sql!("INSERT INTO publications (key, epoch, at) SELECT 'catalog', max(version), ? FROM catalogs HAVING max(version) IS NOT NULL", at),
+            ])
+            .await?;
+    }
+    let flushed = flush(desk).await?;
+    let mended = reconcile(desk).await?;
+    let waiting = desk.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
+    let waiting = number(&waiting.unwrap_or_default(), "waiting");
+    Ok(Answer::json(
+        200,
+        &json!({ "published": flushed.done, "failed": flushed.failed, "mended": mended, "waiting": waiting }),
+    ))
+}
+
+/// Compares a slice of what is with what stands in KV, and has what differs published anew. How many.
+async fn reconcile(desk: &Desk<'_>) -> Result<usize, Refusal> {
+    let store = &desk.store;
+    let cursor = store.row(sql!("SELECT value FROM cursors WHERE name = 'reconcile'")).await?.unwrap_or_default();
+    let rows = store
+        .rows(sql!(
+            "SELECT id, slug, epoch, root, status FROM tenants WHERE id > ? ORDER BY id LIMIT ?",
+            text(&cursor, "value"),
+            COMPARED
+        ))
+        .await?;
+    let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
+    let keys = store
+        .rows(sql!(
+            "SELECT id, epoch FROM api_keys WHERE tenant IN (SELECT value FROM json_each(?))",
+            json!(ids).to_string()
+        ))
+        .await?;
+    let version = store.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
+    // What it is, which epoch it should have, and whose ledger is told.
+    let mut expected: Vec<(String, u64, Option<&str>)> = Vec::new();
+    if number(&version, "version") > 0 {
+        expected.push((String::from("catalog"), number(&version, "version"), None));
+    }
+    for row in &rows {
+        expected.push((format!("tenant:{}", text(row, "id")), number(row, "epoch"), Some(text(row, "root"))));
+    }
+    for row in &keys {
+        expected.push((format!("key:{}", text(row, "id")), number(row, "epoch"), None));
+    }
+    let mut names: Vec<String> = expected.iter().map(|(key, ..)| key.clone()).collect();
+    names.extend(
+        rows.iter().filter(|row| text(row, "status") != "deleted").map(|row| format!("slug:{}", text(row, "slug"))),
+    );
+    let found = JsFuture::from(edge::get_entries(&desk.config.snapshots_binding, &json!(names).to_string())).await;
+    let found = found.ok().and_then(|found| found.as_string()).ok_or(Refusal::UNAVAILABLE)?;
+    let found: Vec<Option<String>> = serde_json::from_str(&found).map_err(|_| Refusal::UNAVAILABLE)?;
+    let mut change = desk.change();
+    let mut mended = 0_usize;
+    for ((key, epoch, ledger), found) in expected.iter().zip(&found) {
+        let good = found.as_deref().is_some_and(|found| {
+            let trusted = match &desk.config.seals {
+                Some(seals) => seals.open(key, found).ok(),
+                None => Some(Seals::believe(found)),
+            };
+            let document: Value = trusted.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            let member = if key == "catalog" { "version" } else { "epoch" };
+            document.get(member).and_then(Value::as_u64) == Some(*epoch)
+        });
+        if !good {
+            change.publish(key, *epoch, *ledger);
+            mended = mended.saturating_add(1);
+        }
+    }
+    let slugs = rows.iter().filter(|row| text(row, "status") != "deleted").zip(found.iter().skip(expected.len()));
+    for (row, found) in slugs {
+        if found.as_deref() != Some(text(row, "id")) {
+            change.publish(&format!("slug:{}", text(row, "slug")), number(row, "epoch"), None);
+            mended = mended.saturating_add(1);
+        }
+    }
+    let next =
+        if u64::try_from(rows.len()).unwrap_or(0) < COMPARED { "" } else { ids.last().copied().unwrap_or_default() };
+    change.run(sql!("INSERT INTO cursors (name, value) VALUES ('reconcile', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", next));
+    change.commit().await?;
+    if mended > 0 {
+        flush(desk).await?;
+    }
+    Ok(mended)
+}
+
+/// The clock's turn: what waits is published, what was left is gone on with, what is over is forgotten.
+pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::Context) {
+    if config.control.is_undefined() {
+        return;
+    }
+    let now = UnixMillis::from_js(Date::now());
+    let desk = Desk::of_clock(config, context.clone(), now);
+    if let Err(refusal) = turn(&desk).await {
+        web_sys::console::error_1(&format!("control: the clock's turn ended early: {}", refusal.code()).into());
+    }
+}
+
+async fn turn(desk: &Desk<'_>) -> Result<(), Refusal> {
+    for _ in 0..TURNS {
+        let flushed = flush(desk).await?;
+        if flushed.done == 0 {
+            break;
+        }
+    }
+    provision::resume(desk).await?;
+    jobs::resume(desk, TURNS).await?;
+    tenants::purge(desk).await?;
+    sweep(&desk.store, desk.now).await?;
+    reconcile(desk).await.map(drop)
+}
+
+/// Forgets what nobody asks for any more.
+async fn sweep(store: &Store, now: UnixMillis) -> Result<(), Refusal> {
+    let before = |ms: u64| now.get().saturating_sub(ms);
+    store
+        .run(&[
+            sql!("DELETE FROM publications WHERE done_at IS NOT NULL AND done_at < ?", before(FEED_KEPT_MS)),
+            sql!("DELETE FROM answers WHERE at < ?", before(ADMIN_ONCE_MS)),
+            sql!("DELETE FROM slugs WHERE free_at IS NOT NULL AND free_at < ?", now.get()),
+            support::forgotten(now.get()),
+        ])
+        .await?;
+    Ok(())
+}

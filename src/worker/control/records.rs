@@ -1,0 +1,251 @@
+//! Tenants' records in the system of record: read, changed, and checked against the catalog that they live by.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::desk::{Desk, checked};
+use super::refusal::Refusal;
+use super::store::{Change, Row, Store, number, sql, text};
+use crate::control::changes;
+use crate::gate::{Ask, LocalGate, Plans};
+use crate::ledger::Meter;
+use crate::model::bounds::{MAX_CHILDREN, MAX_HIERARCHY_DEPTH, SLUG_QUARANTINE_MS};
+use crate::model::{Catalog, Tenant, TenantId, UnixMillis};
+use crate::resolve::Request;
+
+/// A tenant's record.
+pub(super) struct Record {
+    pub(super) id: String,
+    pub(super) epoch: u64,
+    pub(super) root: String,
+    pub(super) value: Value,
+    pub(super) purge_at: Option<u64>,
+}
+
+/// The catalog that is in force.
+#[derive(Clone)]
+pub(super) struct Published {
+    pub(super) version: u64,
+    pub(super) text: Rc<str>,
+    pub(super) catalog: Rc<Catalog>,
+}
+
+thread_local! {
+    /// The catalog that was read last: versions never change.
+    static LATEST: RefCell<Option<Published>> = const { RefCell::new(None) };
+}
+
+impl Store {
+    /// The catalog that is in force; `None`: there is none yet.
+    pub(super) async fn catalog(&self) -> Result<Option<Published>, Refusal> {
+        let row = self.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
+        let version = number(&row, "version");
+        if version == 0 {
+            return Ok(None);
+        }
+        if let Some(known) = LATEST.with_borrow(|known| known.clone().filter(|known| known.version == version)) {
+            return Ok(Some(known));
+        }
+        let text: Rc<str> = self.catalog_text(version).await?.into();
+        let catalog = Rc::new(checked(Catalog::parse(&text))?);
+        let published = Published { version, text, catalog };
+        LATEST.with_borrow_mut(|known| *known = Some(published.clone()));
+        Ok(Some(published))
+    }
+
+    /// A version of the catalog as it was put; empty: there is no such version.
+    pub(super) async fn catalog_text(&self, version: u64) -> Result<String, Refusal> {
+        let parts = self.rows(sql!("SELECT text FROM catalogs WHERE version = ? ORDER BY part", version)).await?;
+        Ok(parts.iter().map(|row| text(row, "text")).collect())
+    }
+
+    /// A tenant's record, also that of one that was deleted.
+    pub(super) async fn record(&self, id: &str) -> Result<Option<Record>, Refusal> {
+        let row = self.row(sql!("SELECT id, epoch, root, record, purge_at FROM tenants WHERE id = ?", id)).await?;
+        Ok(row.as_ref().map(Record::of))
+    }
+
+    /// The ids of a tenant and those above it, nearest first.
+    pub(super) async fn line(&self, id: &str) -> Result<Vec<Record>, Refusal> {
+        let rows = self
+            .rows(sql!(
+                "WITH RECURSIVE line (id, depth) AS (SELECT ?, 0 UNION ALL SELECT tenants.parent, depth + 1 FROM line \
+                 JOIN tenants ON tenants.id = line.id WHERE tenants.parent IS NOT NULL AND depth < ?) \
+                 SELECT tenants.id, epoch, root, record, purge_at FROM line JOIN tenants ON tenants.id = line.id ORDER BY depth",
+                id,
+                MAX_HIERARCHY_DEPTH
+            ))
+            .await?;
+        Ok(rows.iter().map(Record::of).collect())
+    }
+
+    /// The ids of those below a tenant, each with its parent, nearest first.
+    pub(super) async fn below(&self, id: &str) -> Result<Vec<(String, String)>, Refusal> {
+        let rows = self
+            .rows(sql!(
+                "WITH RECURSIVE below (id, parent, depth) AS (SELECT id, parent, 1 FROM tenants WHERE parent = ? AND status <> 'deleted' \
+                 UNION ALL SELECT tenants.id, tenants.parent, depth + 1 FROM below JOIN tenants ON tenants.parent = below.id \
+                 WHERE tenants.status <> 'deleted' AND depth < ?) SELECT id, parent, depth FROM below ORDER BY depth LIMIT ?",
+                id,
+                MAX_HIERARCHY_DEPTH,
+                MAX_CHILDREN
+            ))
+            .await?;
+        Ok(rows.iter().map(|row| (text(row, "id").to_owned(), text(row, "parent").to_owned())).collect())
+    }
+}
+
+impl Record {
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            id: text(row, "id").to_owned(),
+            epoch: number(row, "epoch"),
+            root: text(row, "root").to_owned(),
+            value: super::store::document(row, "record"),
+            purge_at: row.get("purge_at").and_then(Value::as_u64),
+        }
+    }
+
+    pub(super) fn member(&self, name: &str) -> &str {
+        self.value.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn status(&self) -> &str {
+        match self.member("status") {
+            "" => "active",
+            status => status,
+        }
+    }
+
+    pub(super) fn key(&self) -> String {
+        format!("tenant:{}", self.id)
+    }
+}
+
+impl Desk<'_> {
+    /// A tenant that whoever asks may see: not deleted, and where a tenant's admin asks its own, or one below.
+    pub(super) async fn tenant(&self, id: &str) -> Result<Record, Refusal> {
+        if TenantId::parse(id).is_none() {
+            return Err(Refusal::NOT_FOUND);
+        }
+        if let Some(own) = &self.actor.tenant {
+            let line = self.store.line(id).await?;
+            // INVARIANT (own tenant): a tenant's admin sees its own tenant and those below it, and no trace of others.
+            if !line.iter().any(|record| record.id == own.as_str()) {
+                return Err(Refusal::NOT_FOUND);
+            }
+        }
+        let record = self.store.record(id).await?.ok_or(Refusal::NOT_FOUND)?;
+        if record.status() == "deleted" { Err(Refusal::NOT_FOUND) } else { Ok(record) }
+    }
+
+    /// The catalog that is in force.
+    pub(super) async fn catalog(&self) -> Result<Published, Refusal> {
+        self.store.catalog().await?.ok_or(Refusal::NO_CATALOG)
+    }
+
+    /// Writes a record's next epoch: the row, the names that lead to it, the audit trail, what is to be published.
+    pub(super) async fn save(
+        &self,
+        change: &mut Change<'_>,
+        record: &Record,
+        mut after: Value,
+        published: &Published,
+        (action, reason): (&str, Option<&str>),
+    ) -> Result<Value, Refusal> {
+        let epoch = record.epoch.saturating_add(1);
+        if let Value::Object(members) = &mut after {
+            members.insert(String::from("epoch"), epoch.into());
+        }
+        let tenant = checked(Tenant::parse_against(&after.to_string(), &published.catalog))?;
+        let sold = |plan: &crate::model::PlanRef| published.catalog.plans.get(plan).is_none_or(|plan| !plan.retired);
+        if let Some(plan) = tenant.plan.as_ref().filter(|plan| plan.as_str() != record.member("plan") && !sold(plan)) {
+            return Err(Refusal::problem(
+                "$.plan",
+                format!("`{plan}`, which is retired"),
+                "a plan version that is sold",
+            ));
+        }
+        change.run(sql!(
+            "UPDATE tenants SET slug = ?, name = ?, status = ?, plan = ?, parent = ?, epoch = ?, record = ?, changed_at = ?, ends_at = ? WHERE id = ?",
+            tenant.slug.as_str(),
+            tenant.name,
+            tenant.status.as_str(),
+            tenant.plan.as_ref().map(crate::model::PlanRef::as_str),
+            tenant.parent.as_ref().map(TenantId::as_str),
+            epoch,
+            after.to_string(),
+            self.now.get(),
+            next_end(&tenant, self.now),
+            record.id
+        ));
+        let old_slug = record.member("slug");
+        if tenant.slug.as_str() != old_slug {
+            take_slug(change, tenant.slug.as_str(), &record.id, self.now);
+            let free_at = self.now.plus(SLUG_QUARANTINE_MS).get();
+            change.run(sql!(
+                "UPDATE slugs SET free_at = ? WHERE slug = ? AND tenant = ?",
+                free_at,
+                old_slug,
+                record.id
+            ));
+            for slug in [old_slug, tenant.slug.as_str()] {
+                change.publish(&format!("slug:{slug}"), epoch, None);
+            }
+        }
+        change.note(&record.id, action, reason, &changes(&record.value, &after)).await?;
+        change.publish(&record.key(), epoch, Some(&record.root));
+        Ok(after)
+    }
+
+    /// Refuses more tenants below one than its plan allows.
+    pub(super) async fn has_room_below(&self, parent: &str, published: &Published) -> Result<(), Refusal> {
+        let row = self
+            .store
+            .row(sql!("SELECT count(*) AS children FROM tenants WHERE parent = ? AND status <> 'deleted'", parent))
+            .await?;
+        let children = number(&row.unwrap_or_default(), "children");
+        let most = match &published.catalog.sub_tenants {
+            None => None,
+            Some(key) => {
+                let mut gate = LocalGate::with(checked(Plans::parse(&published.text))?);
+                for record in self.store.line(parent).await? {
+                    let _ = gate.put(checked(Tenant::parse(&record.value.to_string()))?);
+                }
+                let ask = Ask { tenant: Some(parent), look: true, ..Ask::default() };
+                let decision = gate.decide(&Request::default(), &ask, self.now);
+                let budget = decision
+                    .tenant
+                    .as_ref()
+                    .and_then(|tenant| tenant.nearest().find(|budget| budget.limit == *key).map(|budget| budget.meter));
+                match budget {
+                    Some(Meter::Gauge { limit, .. }) => limit,
+                    _ => None,
+                }
+            }
+        };
+        let most = most.unwrap_or(MAX_CHILDREN).min(MAX_CHILDREN);
+        if children >= most { Err(Refusal::TOO_MANY.with(json!({ "limit": most, "used": children }))) } else { Ok(()) }
+    }
+}
+
+/// Takes a slug for a tenant: one that is free, or was its own.
+pub(super) fn take_slug(change: &mut Change<'_>, slug: &str, tenant: &str, now: UnixMillis) {
+    change.run(sql!(
+        "DELETE FROM slugs WHERE slug = ? AND free_at IS NOT NULL AND (free_at <= ? OR tenant = ?)",
+        slug,
+        now.get(),
+        tenant
+    ));
+    change.run(sql!("INSERT INTO slugs (slug, tenant) VALUES (?, ?)", slug, tenant));
+}
+
+/// When the next override, contract or trial ends.
+pub(super) fn next_end(tenant: &Tenant, now: UnixMillis) -> Option<u64> {
+    let overrides = tenant.overrides.iter().filter_map(|entry| entry.ends_at);
+    let contract = tenant.contract.as_ref().and_then(|contract| contract.ends_at);
+    let trial = tenant.trial.as_ref().map(|trial| trial.ends_at);
+    overrides.chain(contract).chain(trial).filter(|end| *end > now).map(UnixMillis::get).min()
+}

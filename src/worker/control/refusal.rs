@@ -1,0 +1,110 @@
+//! Why the admin API refuses: a stable code, a status and a sentence each.
+
+use serde_json::{Value, json};
+use web_sys::Response;
+
+use super::store::Trouble;
+use crate::model::Problems;
+use crate::worker::call::Call;
+use crate::worker::reply::{self, Failure};
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// What was sent has problems.
+    Invalid(Problems),
+    /// Anything else, with details.
+    Failed(Failure, Value),
+}
+
+macro_rules! refusals {
+    ($($(#[doc = $doc:literal])* $NAME:ident $status:literal $code:literal $message:literal;)*) => {
+        impl Refusal {
+            $(
+                $(#[doc = $doc])*
+                pub(super) const $NAME: Self = Self::Failed(
+                    Failure { status: $status, code: $code, message: $message, header: "" },
+                    Value::Null,
+                );
+            )*
+        }
+    };
+}
+
+refusals! {
+    METHOD 405 "METHOD_NOT_ALLOWED" "this path takes other methods: see `details.methods`";
+    FORBIDDEN 403 "FORBIDDEN" "this token does not allow that";
+    NOT_FOUND 404 "NOT_FOUND" "there is no such thing, or it is not yours";
+    SLUG_TAKEN 409 "SLUG_TAKEN" "this slug is in use, or was until lately";
+    DOMAIN_TAKEN 409 "DOMAIN_TAKEN" "this domain is another tenant's";
+    DOMAIN_UNPROVEN 409 "DOMAIN_UNPROVEN" "the TXT record was not found: see `details`, and try again once it is published";
+    BUSY 409 "CONFLICT" "somebody else changed it at the same time: read it again, and decide anew";
+    WRONG_STATUS 409 "WRONG_STATUS" "the tenant's status does not allow that";
+    HAS_CHILDREN 409 "HAS_CHILDREN" "tenants belong to this one: move or delete them first";
+    TOO_MANY 409 "TOO_MANY" "there are as many as there may be";
+    PLAN_IN_USE 409 "PLAN_IN_USE" "plan versions that tenants have do not change: make a new version";
+    PROVISIONING_FAILED 409 "PROVISIONING_FAILED" "the tenant could not be set up, and nothing of it is left: see `details.problem`";
+    STALE 412 "PRECONDITION_FAILED" "it has changed since you read it: `If-Match` names another version";
+    KEY_REUSED 422 "IDEMPOTENCY_KEY_REUSED" "this idempotency key was used for another request: choose a new one";
+    UNAVAILABLE 503 "CONTROL_UNAVAILABLE" "the control plane cannot be reached: try again shortly";
+    ABSENT 503 "CONTROL_UNAVAILABLE" "this deployment has no database `CONTROL_DB`";
+    NO_CATALOG 409 "NO_CATALOG" "there is no catalog yet: put one first";
+}
+
+impl Refusal {
+    pub(super) const UNAUTHENTICATED: Self = Self::Failed(Failure::UNAUTHENTICATED, Value::Null);
+    pub(super) const TOO_LARGE: Self = Self::Failed(Failure::TOO_LARGE, Value::Null);
+
+    /// The same, with details.
+    pub(super) fn with(self, details: Value) -> Self {
+        match self {
+            Self::Failed(failure, _) => Self::Failed(failure, details),
+            invalid @ Self::Invalid(_) => invalid,
+        }
+    }
+
+    /// What was sent has one problem.
+    pub(super) fn problem(path: &str, found: impl Into<String>, expected: &str) -> Self {
+        let problem = crate::model::Problem { path: path.into(), found: found.into(), expected: expected.into() };
+        Self::Invalid(Problems(vec![problem]))
+    }
+
+    /// Whether somebody else's change came first.
+    pub(super) fn is_busy(&self) -> bool {
+        self.code() == "CONFLICT"
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "BAD_REQUEST",
+            Self::Failed(failure, _) => failure.code,
+        }
+    }
+
+    pub(super) fn respond(self, call: &Call) -> Response {
+        match self {
+            Self::Invalid(problems) => reply::invalid(call, &problems),
+            Self::Failed(failure, Value::Null) => failure.respond_with(call, json!({})),
+            Self::Failed(failure, details) => failure.respond_with(call, details),
+        }
+    }
+}
+
+impl From<Problems> for Refusal {
+    fn from(problems: Problems) -> Self {
+        Self::Invalid(problems)
+    }
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed => Self::UNAVAILABLE,
+            Trouble::Taken(constraint) => match constraint.split('.').next() {
+                Some("slugs") => Self::SLUG_TAKEN,
+                Some("domains") => Self::DOMAIN_TAKEN,
+                _ => Self::BUSY,
+            },
+        }
+    }
+}

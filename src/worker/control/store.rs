@@ -1,0 +1,158 @@
+//! The system of record, D1, and changes to it: all of one change in one transaction, with its entry in the audit trail and
+//! with what is to be published because of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
+
+use super::actor::Actor;
+use crate::control::audit::{Entry, Head, hash};
+use crate::model::UnixMillis;
+use crate::worker::edge;
+
+/// A row, by column.
+pub(crate) type Row = Map<String, Value>;
+
+/// A statement with its values.
+macro_rules! sql {
+    ($text:expr $(, $value:expr)* $(,)?) => { ::serde_json::json!([$text $(, $value)*]) };
+}
+pub(crate) use sql;
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A constraint refuses it; which, such as `slugs.slug`.
+    Taken(String),
+    /// The database failed; why stands in the log.
+    Failed,
+}
+
+/// The database.
+#[derive(Clone)]
+pub(crate) struct Store(JsValue);
+
+impl Store {
+    pub(crate) fn new(db: &JsValue) -> Self {
+        Self(db.clone())
+    }
+
+    /// Runs statements in one transaction; the rows of each.
+    pub(crate) async fn run(&self, statements: &[Value]) -> Result<Vec<Vec<Row>>, Trouble> {
+        let text = match JsFuture::from(edge::transact(&self.0, &json!(statements).to_string())).await {
+            Ok(text) => text.as_string().unwrap_or_default(),
+            Err(error) => {
+                web_sys::console::error_2(&"control: the database failed".into(), &error);
+                return Err(Trouble::Failed);
+            }
+        };
+        match text.strip_prefix('!') {
+            Some(constraint) => Err(Trouble::Taken(constraint.to_owned())),
+            None => serde_json::from_str(&text).map_err(|_| Trouble::Failed),
+        }
+    }
+
+    /// The rows of one statement.
+    pub(crate) async fn rows(&self, statement: Value) -> Result<Vec<Row>, Trouble> {
+        Ok(self.run(&[statement]).await?.pop().unwrap_or_default())
+    }
+
+    /// The first row of one statement.
+    pub(super) async fn row(&self, statement: Value) -> Result<Option<Row>, Trouble> {
+        Ok(self.rows(statement).await?.into_iter().next())
+    }
+}
+
+/// What stands in a column.
+pub(crate) fn text<'r>(row: &'r Row, column: &str) -> &'r str {
+    row.get(column).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What stands in a column.
+pub(crate) fn number(row: &Row, column: &str) -> u64 {
+    row.get(column).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The document that stands in a column.
+pub(super) fn document(row: &Row, column: &str) -> Value {
+    serde_json::from_str(text(row, column)).unwrap_or_default()
+}
+
+/// A change in the making.
+pub(super) struct Change<'a> {
+    store: Store,
+    actor: &'a Actor,
+    now: UnixMillis,
+    statements: Vec<Value>,
+    heads: BTreeMap<String, Head>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(store: &Store, actor: &'a Actor, now: UnixMillis) -> Self {
+        Self { store: store.clone(), actor, now, statements: Vec::new(), heads: BTreeMap::new() }
+    }
+
+    /// One statement of it.
+    pub(super) fn run(&mut self, statement: Value) {
+        self.statements.push(statement);
+    }
+
+    /// Has something published: under a key of KV, once its ledger was told.
+    pub(super) fn publish(&mut self, key: &str, epoch: u64, ledger: Option<&str>) {
+        self.run(sql!(
+            "INSERT INTO publications (key, epoch, ledger, at) VALUES (?, ?, ?, ?)",
+            key,
+            epoch,
+            ledger,
+            self.now.get()
+        ));
+    }
+
+    /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
+    /// primary key lets one through.
+    pub(super) async fn note(
+        &mut self,
+        chain: &str,
+        action: &str,
+        reason: Option<&str>,
+        changes: &Value,
+    ) -> Result<(), Trouble> {
+        let head = match self.heads.remove(chain) {
+            Some(head) => head,
+            None => self.store.head(chain).await?,
+        };
+        let number = head.number.saturating_add(1);
+        let entry = Entry {
+            chain,
+            number,
+            previous: &head.hash,
+            at: self.now,
+            actor: &self.actor.said(),
+            from: &self.actor.from,
+            action,
+            reason,
+            changes,
+        };
+        let line = entry.line();
+        let hash = hash(&line);
+        self.run(sql!("INSERT INTO audit (chain, number, hash, entry) VALUES (?, ?, ?, ?)", chain, number, hash, line));
+        self.heads.insert(chain.to_owned(), Head { number, hash });
+        Ok(())
+    }
+
+    /// Does it, all or nothing.
+    pub(super) async fn commit(self) -> Result<(), Trouble> {
+        self.store.run(&self.statements).await.map(drop)
+    }
+}
+
+impl Store {
+    /// The end of an audit trail.
+    pub(super) async fn head(&self, chain: &str) -> Result<Head, Trouble> {
+        let statement = sql!("SELECT number, hash FROM audit WHERE chain = ? ORDER BY number DESC LIMIT 1", chain);
+        let row = self.row(statement).await?.unwrap_or_default();
+        Ok(Head { number: number(&row, "number"), hash: text(&row, "hash").to_owned() })
+    }
+}

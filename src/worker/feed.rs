@@ -1,0 +1,151 @@
+//! The feed of changes: which snapshots are old, read from the system of record itself.
+//!
+//! KV may say for a minute, and longer where a publication failed, what is no longer true. So isolates read every few seconds
+//! what has changed since they read last, at most one reading for all requests of an isolate, and take what has changed from
+//! D1 until KV must have it. That bounds how long any change goes unseen, wherever: by `FEED_FIRM_MS`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::Date;
+use rustc_hash::FxHashMap;
+
+use super::config::Config;
+use super::control::{Row, Store, joined, number, original, sql, text};
+use super::edge;
+use super::isolate::with_gate;
+use crate::gate::Need;
+use crate::model::UnixMillis;
+use crate::model::bounds::{FEED_FIRM_MS, FEED_KEPT_MS, FEED_SOFT_MS, MAX_FEED};
+
+/// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
+const STRONG_MS: u64 = 600_000;
+/// Milliseconds back from which an isolate that starts reads: KV's cache, and some.
+const LATELY_MS: u64 = 120_000;
+/// Changed keys that are remembered by name; past it, everything is read from D1 for a while.
+const MAX_STRONG: usize = 4_096;
+
+#[derive(Default)]
+struct Feed {
+    /// The last change that was read; `None`: none was yet.
+    last: Option<u64>,
+    read_at: UnixMillis,
+    asked_at: UnixMillis,
+    /// Keys that are read from D1, until when.
+    strong: FxHashMap<String, UnixMillis>,
+    /// Until when everything is.
+    all: UnixMillis,
+}
+
+thread_local! {
+    static FEED: RefCell<Feed> = RefCell::default();
+}
+
+/// How old what an isolate knows may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    Fresh,
+    /// To be read behind the request.
+    Soft,
+    /// To be read before anything is decided.
+    Firm,
+}
+
+/// How old what this isolate knows is. One reading is tried at a time.
+pub(super) fn age(config: &Config, now: UnixMillis) -> Age {
+    if config.control.is_undefined() {
+        return Age::Fresh;
+    }
+    FEED.with_borrow(|feed| {
+        let age_ms = now.since(feed.read_at);
+        if age_ms <= FEED_SOFT_MS || now.since(feed.asked_at) <= FEED_SOFT_MS {
+            Age::Fresh
+        } else if age_ms <= FEED_FIRM_MS {
+            Age::Soft
+        } else {
+            Age::Firm
+        }
+    })
+}
+
+/// Reads what has changed. Where that fails, what is held serves on.
+pub(super) async fn read(config: &Rc<Config>) {
+    let now = UnixMillis::from_js(Date::now());
+    let store = Store::new(&config.control);
+    let known = FEED.with_borrow_mut(|feed| {
+        feed.asked_at = now;
+        // Who has not read for very long may have missed what is no longer in the feed.
+        feed.last.filter(|_| now.since(feed.read_at) < FEED_KEPT_MS / 2)
+    });
+    let had_any = FEED.with_borrow(|feed| feed.last.is_some());
+    let since = match known {
+        Some(last) => {
+            sql!("SELECT number, key, epoch FROM publications WHERE number > ? ORDER BY number LIMIT ?", last, MAX_FEED)
+        }
+        None => sql!(
+            "SELECT number, key, epoch FROM publications WHERE done_at IS NULL OR done_at > ? ORDER BY number DESC LIMIT ?",
+            now.get().saturating_sub(LATELY_MS),
+            MAX_FEED
+        ),
+    };
+    let answers = store.run(&[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")]).await;
+    let Ok(Ok([changes, last])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return };
+    let last = last.first().map_or(0, |row| number(row, "last"));
+    let many = u64::try_from(changes.len()).unwrap_or(u64::MAX) >= MAX_FEED;
+    if many || known.is_none() && had_any {
+        with_gate(|gate| gate.snapshots.doubt_all(now));
+        FEED.with_borrow_mut(|feed| feed.all = now.plus(STRONG_MS));
+    }
+    for change in &changes {
+        if let Some(need) = Need::under(text(change, "key")) {
+            changed(&need, number(change, "epoch"), now);
+        }
+    }
+    FEED.with_borrow_mut(|feed| {
+        // What is not read yet, because there was too much of it, is covered by the doubt in everything.
+        feed.last = Some(last.max(feed.last.unwrap_or(0)));
+        feed.read_at = now;
+    });
+}
+
+/// Takes it that something has changed: what is held of it is doubted, and read from D1.
+pub(super) fn changed(need: &Need, epoch: u64, now: UnixMillis) {
+    // What this isolate holds already is no news.
+    if !with_gate(|gate| gate.snapshots.changed(need, epoch, now)) {
+        return;
+    }
+    FEED.with_borrow_mut(|feed| {
+        if feed.strong.len() >= MAX_STRONG {
+            feed.strong.retain(|_, until| *until > now);
+        }
+        if feed.strong.len() >= MAX_STRONG {
+            feed.all = now.plus(STRONG_MS);
+        } else {
+            feed.strong.insert(need.key(), now.plus(STRONG_MS));
+        }
+    });
+}
+
+/// The system of record's word on `need`, where KV may not have it yet. `None`: KV is asked.
+pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option<Option<String>> {
+    if config.control.is_undefined() {
+        return None;
+    }
+    let key = need.key();
+    let strong = FEED.with_borrow(|feed| feed.all > now || feed.strong.get(&key).is_some_and(|until| *until > now));
+    if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {
+        return None;
+    }
+    let rows = Store::new(&config.control).rows(original(&key)?).await.ok()?;
+    Some(joined(&rows))
+}
+
+/// A reading behind the request.
+pub(super) fn behind(config: &Rc<Config>, context: &edge::Context) {
+    FEED.with_borrow_mut(|feed| feed.asked_at = UnixMillis::from_js(Date::now()));
+    let config = Rc::clone(config);
+    context.wait_until(&super::task::promise(async move {
+        read(&config).await;
+        wasm_bindgen::JsValue::UNDEFINED
+    }));
+}

@@ -1,0 +1,225 @@
+// The control plane on real D1, KV and Durable Objects: tenants are set up, changed and ended, and every isolate knows.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { OPERATOR, worker } from "./harness.mjs";
+
+const catalog = {
+  version: 1,
+  resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }, { strategy: "custom_domain", domain_lookup: "snapshot" }, { strategy: "header" }] },
+  features: { webhooks: {}, sso: {} },
+  limits: { month: { kind: "quota", period: "month" }, teams: { kind: "gauge" } },
+  plans: {
+    "free@1": { limits: { month: 100, teams: 0 } },
+    "pro@1": { features: ["webhooks"], limits: { month: 1000, teams: 2 } },
+    "pro@2": { features: ["webhooks", "sso"], limits: { month: 1000, teams: 2 } },
+  },
+  sub_tenants: "teams",
+};
+
+const gate = await worker({ control: true, isolates: 3 });
+after(() => gate.stop());
+const { admin } = gate;
+const host = (slug) => `${slug}.app.example.com`;
+const code = async (slug, isolate = 0) => {
+  const response = await gate.sendTo(isolate, "/", { host: host(slug) });
+  const body = await response.json();
+  return body.error?.code ?? body.code;
+};
+
+test("a catalog is put, read, and refused with all its problems", async () => {
+  const bad = await admin("PUT", "/catalog", { ...catalog, plans: { "free@1": { limits: { month: -1, teams: 0, nothing: 1 } }, "no-version": {} } });
+  assert.equal(bad.status, 400);
+  assert.deepEqual(bad.body.error.details.problems.map(({ path }) => path).sort(), ['$.plans["free@1"].limits.month', '$.plans["no-version"]']);
+  assert.equal((await admin("GET", "/catalog")).body.error.code, "NO_CATALOG");
+  const put = await admin("PUT", "/catalog", catalog);
+  assert.deepEqual([put.status, put.headers.get("etag"), put.body.version], [200, '"1"', 1]);
+  assert.equal((await admin("PUT", "/catalog", catalog, { "if-match": '"7"' })).status, 412);
+  assert.deepEqual((await admin("GET", "/catalog")).body, put.body);
+});
+
+let acme;
+test("a tenant is set up in one call, and served at once where it was unknown a moment ago", async () => {
+  for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "TENANT_NOT_FOUND");
+  const made = await admin("POST", "/tenants", { name: "Acme", plan: "pro@1", api_key_scopes: ["api.read"] }, { "idempotency-key": "signup-1" });
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+  acme = made.body.tenant;
+  assert.deepEqual([acme.slug, acme.status, acme.data_route, made.body.features], ["acme", "active", { strategy: "shared" }, ["webhooks"]]);
+  assert.match(made.body.api_key, /^tg_live_/);
+  assert.equal(await code("acme"), "ALLOWED");
+  // The same request again: the same tenant, and no second key.
+  const again = await admin("POST", "/tenants", { name: "Acme", plan: "pro@1", api_key_scopes: ["api.read"] }, { "idempotency-key": "signup-1" });
+  assert.deepEqual([again.status, again.headers.get("idempotency-replayed"), again.body], [201, "true", { ...made.body, api_key: null }]);
+  assert.equal((await admin("POST", "/tenants", { name: "Other", plan: "pro@1" }, { "idempotency-key": "signup-1" })).body.error.code, "IDEMPOTENCY_KEY_REUSED");
+  // A second of that name gets another slug; one that is asked for by name is refused.
+  assert.equal((await admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant.slug, "acme-2");
+  assert.equal((await admin("POST", "/tenants", { slug: "acme", plan: "pro@1" })).body.error.code, "SLUG_TAKEN");
+});
+
+test("records change by merge patches, and lost updates are refused", async () => {
+  const got = await admin("GET", `/tenants/${acme.id}`);
+  const etag = got.headers.get("etag");
+  const changed = await admin("PATCH", `/tenants/${acme.id}`, { name: "Acme Inc", metadata: { crm: 7 } }, { "if-match": etag });
+  assert.deepEqual([changed.status, changed.body.name, changed.body.epoch], [200, "Acme Inc", got.body.epoch + 1]);
+  assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { name: "Late" }, { "if-match": etag })).status, 412);
+  for (const member of ["id", "epoch", "status", "parent", "domains"]) assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { [member]: null })).status, 400);
+  assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { plan: "gold@1" })).body.error.details.problems[0].path, "$.plan");
+  // Many at once: none is lost, each has an epoch of its own.
+  const many = await Promise.all(Array.from({ length: 4 }, (_, i) => admin("PATCH", `/tenants/${acme.id}`, { metadata: { [`k${i}`]: i } }, { isolate: i % 3 })));
+  assert.deepEqual(many.map(({ status }) => status), [200, 200, 200, 200]);
+  const { body } = await admin("GET", `/tenants/${acme.id}`);
+  assert.deepEqual(body.metadata, { crm: 7, k0: 0, k1: 1, k2: 2, k3: 3 });
+  assert.equal(body.epoch, changed.body.epoch + 4);
+});
+
+test("what is done to a tenant is seen by every isolate within the bound", async () => {
+  for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "ALLOWED");
+  const since = Date.now();
+  assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`, { reason: "unpaid" })).body.status, "suspended");
+  assert.equal(await code("acme", 0), "TENANT_SUSPENDED");
+  for (const isolate of [1, 2]) {
+    while ((await code("acme", isolate)) !== "TENANT_SUSPENDED") {
+      assert(Date.now() - since < 11_000, "unseen for longer than the bound");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`)).body.error.code, "WRONG_STATUS");
+  assert.equal((await admin("POST", `/tenants/${acme.id}/reactivate`)).body.status, "active");
+  assert.equal(await code("acme"), "ALLOWED");
+  assert.equal((await admin("POST", `/tenants/${acme.id}/maintenance`)).body.status, "maintenance");
+  assert.equal(await code("acme"), "TENANT_MAINTENANCE");
+  assert.equal((await admin("POST", `/tenants/${acme.id}/reactivate`)).body.status, "active");
+});
+
+test("the audit trail has all of it, and verifies", async () => {
+  const { body } = await admin("GET", `/tenants/${acme.id}/audit`);
+  const actions = body.items.map(({ action }) => action);
+  assert.deepEqual(actions.slice(0, 4), ["tenant.create", "tenant.data_route", "key.issue", "tenant.active"]);
+  assert(actions.includes("tenant.suspend"));
+  const suspended = body.items.find(({ action }) => action === "tenant.suspend");
+  assert.deepEqual([suspended.reason, suspended.actor.kind, suspended.changes], ["unpaid", "operator", { status: { before: "active", after: "suspended" } }]);
+  const lines = (await admin("GET", `/tenants/${acme.id}/audit?format=lines`)).body.trimEnd().split("\n");
+  const { createHash } = await import("node:crypto");
+  let previous = "";
+  for (const line of lines) {
+    assert.equal(JSON.parse(line).previous, previous);
+    previous = createHash("sha256").update(line).digest("hex");
+  }
+  assert.deepEqual(body.head, { number: lines.length, hash: previous });
+  await assert.rejects(gate.db.prepare("UPDATE audit SET entry = '{}' WHERE number = 1").run(), /append-only/);
+  await assert.rejects(gate.db.prepare("DELETE FROM audit").run(), /append-only/);
+  assert.match((await admin("GET", `/tenants/${acme.id}/audit?format=csv`)).body, /^number,at,actor,ip,action,reason,changes\r\n"1",/);
+});
+
+test("sub-tenants share the plan, are capped by it, and move with their counts", async () => {
+  const team = async (name, parent) => (await admin("POST", "/tenants", { name, parent })).body;
+  const a = (await team("Team A", acme.id)).tenant;
+  await team("Team B", acme.id);
+  assert.equal((await team("Team C", acme.id)).error.code, "TOO_MANY");
+  const used = async (tenant) => Object.fromEntries((await gate.decide({ tenant, limits: { month: 0 } })).body.limits.map(({ tenant, used }) => [tenant, used]));
+  assert((await gate.decide({ tenant: a.id, limits: { month: 7 } })).body.allowed);
+  assert.deepEqual(await used(a.id), { [acme.id]: 7 });
+  assert.equal((await admin("POST", `/tenants/${acme.id}/move`, { parent: a.id })).status, 400);
+  const other = (await admin("POST", "/tenants", { name: "Globex", plan: "pro@1" })).body.tenant;
+  const moved = await admin("POST", `/tenants/${a.id}/move`, { parent: other.id, reason: "sold" });
+  assert.deepEqual([moved.status, moved.body.parent], [200, other.id], JSON.stringify(moved.body));
+  assert.deepEqual(await used(a.id), { [other.id]: 0 });
+  assert((await gate.decide({ tenant: a.id, limits: { month: 2 } })).body.allowed);
+  assert.deepEqual([await used(other.id), await used(acme.id)], [{ [other.id]: 2 }, { [acme.id]: 7 }]);
+  assert.equal((await admin("DELETE", `/tenants/${other.id}`)).body.error.code, "HAS_CHILDREN");
+});
+
+test("API keys are shown once, replaced with overlap, and revoked", async () => {
+  const { status, body } = await admin("POST", `/tenants/${acme.id}/api-keys`, { name: "ci", scopes: ["api.read"] });
+  assert.deepEqual([status, body.record.hash], [201, undefined]);
+  assert.equal(JSON.stringify((await admin("GET", `/tenants/${acme.id}/api-keys`)).body).includes(body.key), false);
+  const rotated = await admin("POST", `/tenants/${acme.id}/api-keys/${body.record.id}/rotate`, { overlap_ms: 60_000 });
+  assert.equal(rotated.status, 201);
+  assert.notEqual(rotated.body.key, body.key);
+  assert.equal((await admin("DELETE", `/tenants/${acme.id}/api-keys/${body.record.id}`)).body.epoch, 3);
+  assert.equal((await admin("DELETE", `/tenants/${acme.id}/api-keys/0000000000000000`)).status, 404);
+});
+
+test("a tenant that is deleted is gone, and its slug is nobody's for a while", async () => {
+  const made = (await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body;
+  assert.equal(await code("brief"), "ALLOWED");
+  assert.equal((await admin("DELETE", `/tenants/${made.tenant.id}`)).body.status, "deleted");
+  assert.equal(await code("brief"), "TENANT_NOT_FOUND");
+  assert.equal((await admin("GET", `/tenants/${made.tenant.id}`)).status, 404);
+  assert.equal((await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body.error.code, "SLUG_TAKEN");
+  assert.deepEqual(JSON.parse(await gate.kv.get(`tenant:${made.tenant.id}`)).status, "deleted");
+  assert.equal(await gate.kv.get("slug:brief"), null);
+  // The quarantine over, somebody else may have it, as somebody else.
+  await gate.db.prepare("UPDATE slugs SET free_at = 1 WHERE slug = 'brief'").run();
+  const next = (await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body.tenant;
+  assert.notEqual(next.id, made.tenant.id);
+  assert.equal(await code("brief"), "ALLOWED");
+});
+
+test("plan versions that tenants have do not change, and all tenants of one move", async () => {
+  const changed = structuredClone(catalog);
+  changed.plans["pro@1"].limits.month = 5;
+  delete changed.plans["free@1"];
+  const refused = await admin("PUT", "/catalog", changed);
+  assert.deepEqual([refused.status, refused.body.error.details.problems.map(({ path }) => path)], [409, ['$.plans["free@1"]', '$.plans["pro@1"]']]);
+  const impact = await admin("POST", "/catalog/impact", { plans: { "pro@1": "pro@2" }, log: [{ at: "2026-11-24T00:00:00Z", question: { tenant: acme.id, features: ["sso"] } }] });
+  const gains = impact.body.tenants.filter(({ features }) => features?.sso?.effect === "gain").map(({ tenant }) => tenant);
+  assert(gains.includes(acme.id), JSON.stringify(impact.body));
+  assert.equal(impact.body.replayed.asked, 1);
+  const job = await admin("POST", "/plans/pro@1/move", { to: "pro@2", reason: "new terms" });
+  assert.equal(job.status, 202);
+  await gate.tick();
+  const done = (await admin("GET", `/jobs/${job.body.id}`)).body;
+  assert.deepEqual([done.state, done.done, done.failed], ["done", job.body.total, 0]);
+  assert.equal((await admin("GET", `/tenants/${acme.id}`)).body.plan, "pro@2");
+  const { body } = await gate.decide({ tenant: acme.id, features: ["sso"] });
+  assert.equal(body.features.sso.value, true);
+});
+
+test("a kill switches a feature off for everybody, at once and until it is ended", async () => {
+  assert.equal((await admin("POST", "/features/sso/kill", { reason: "incident" })).status, 200);
+  assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.tier, "kill");
+  assert.equal((await admin("POST", "/features/nothing/kill")).status, 404);
+  assert.equal((await admin("POST", "/features/sso/revive")).status, 200);
+  assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.value, true);
+});
+
+test("overrides are set, listed before they end, and removed", async () => {
+  const ends_at = new Date(Date.now() + 86_400_000).toISOString();
+  const set = await admin("PUT", `/tenants/${acme.id}/overrides`, { limit: "month", allowance: 5_000, ends_at, reason: "demo", actor: "sales" });
+  assert.equal(set.status, 200, JSON.stringify(set.body));
+  assert.equal((await admin("PUT", `/tenants/${acme.id}/overrides`, { limit: "month", allowance: 6_000, ends_at, reason: "demo" })).body.overrides.length, 1);
+  const { items } = (await admin("GET", "/expiring")).body;
+  assert.deepEqual(items.map(({ tenant, kind }) => [tenant, kind]), [[acme.id, "override"]]);
+  assert.equal((await gate.decide({ tenant: acme.id, limits: { month: 0 } })).body.limits[0].limit, 6_000);
+  assert.deepEqual((await admin("DELETE", `/tenants/${acme.id}/overrides/month`)).body.overrides, []);
+  assert.equal((await admin("DELETE", `/tenants/${acme.id}/overrides/month`)).status, 404);
+  assert.equal((await admin("PUT", `/tenants/${acme.id}/overrides`, { limit: "month" })).status, 400);
+});
+
+test("admin tokens do what they are for, and nothing else", async () => {
+  const made = (await admin("POST", "/tokens", { name: "reader", permissions: ["tenants:read"] })).body;
+  assert.equal((await admin("GET", "/tenants", undefined, { as: made.token })).status, 200);
+  assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`, {}, { as: made.token })).body.error.code, "FORBIDDEN");
+  const maker = (await admin("POST", "/tokens", { name: "maker", permissions: ["tokens:write"] })).body;
+  assert.equal((await admin("POST", "/tokens", { name: "more", permissions: ["tenants:write"] }, { as: maker.token })).body.error.code, "FORBIDDEN");
+  assert.equal((await admin("DELETE", `/tokens/${made.id}`)).status, 200);
+  assert.equal((await admin("GET", "/tenants", undefined, { as: made.token })).status, 401);
+  for (const as of ["", "wrong", `${OPERATOR}x`, made.token.replace(/.$/, "0")]) assert.equal((await admin("GET", "/tenants", undefined, { as })).status, 401);
+  const row = await gate.db.prepare("SELECT * FROM admin_tokens WHERE id = ?").bind(maker.id).first();
+  assert(!JSON.stringify(row).includes(maker.token));
+});
+
+test("unknown paths, methods and parameters are refused by name", async () => {
+  assert.equal((await admin("GET", "/nothing")).status, 404);
+  const method = await admin("PUT", "/tenants", {});
+  assert.deepEqual([method.status, method.body.error.details.methods], [405, ["POST", "GET"]]);
+  assert.equal((await admin("GET", "/tenants?colour=red")).status, 400);
+  assert.equal((await admin("GET", "/tenants?limit=0")).status, 400);
+  assert.equal((await admin("GET", "/tenants/..%2f..%2fcatalog")).status, 404);
+  assert.equal((await admin("POST", "/tenants", "{")).status, 400);
+  const listed = (await admin("GET", "/tenants?limit=2")).body;
+  assert.equal(listed.items.length, 2);
+  const next = (await admin("GET", `/tenants?limit=2&cursor=${listed.next_cursor}`)).body;
+  assert(next.items[0].id > listed.items[1].id);
+});
