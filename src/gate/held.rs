@@ -60,6 +60,12 @@ impl<T> Held<T> {
         self.read_at = self.read_at.min(firm);
     }
 
+    /// Has the value fetched again before it is used next, even if it was just fetched: somebody knows better.
+    pub(super) fn distrust(&mut self, now: UnixMillis) {
+        self.doubt(now);
+        self.asked_at = UnixMillis::default();
+    }
+
     /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
     pub(super) fn get(
         &mut self,

@@ -379,6 +379,7 @@ impl Snapshots {
         match need {
             Need::Catalog => self.expect(CATALOG, epoch, now),
             Need::Tenant(id) => {
+                // That there is none is forgotten at once.
                 if self.tenants.get_mut(id).is_some_and(|record| record.held.value.is_none()) {
                     self.tenants.remove(id);
                 }
@@ -389,16 +390,30 @@ impl Snapshots {
             Need::ApiKey(id) => return self.keys.doubt_api_key(id, epoch),
             Need::Keys(_) | Need::Secret(_) | Need::Feed | Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
         }
-        !matches!(need, Need::Catalog | Need::Tenant(_)) || self.lags(need)
+        let known = matches!(need, Need::Catalog | Need::Tenant(_)) && !self.lags(need);
+        match need {
+            Need::Catalog if !known => {
+                if let Some(held) = &mut self.plans {
+                    held.distrust(now);
+                }
+            }
+            Need::Tenant(id) if !known => {
+                if let Some(record) = self.tenants.get_mut(id) {
+                    record.held.distrust(now);
+                }
+            }
+            _ => {}
+        }
+        !known
     }
 
     /// Has everything that is held read again before it is used: so much has changed that nobody can say what.
     pub fn doubt_all(&mut self, now: UnixMillis) {
         if let Some(held) = &mut self.plans {
-            held.doubt(now);
+            held.distrust(now);
         }
         self.tenants.retain(|record| {
-            record.held.doubt(now);
+            record.held.distrust(now);
             record.held.value.is_some()
         });
         self.slugs = Cache::new(MAX_CACHED_INDEX);

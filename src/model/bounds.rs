@@ -110,6 +110,9 @@ pub const FEED_SOFT_MS: u64 = 5_000;
 /// Milliseconds after which an isolate reads which snapshots have changed before it decides: with the time of that reading, the
 /// bound on how long any change may go unseen.
 pub const FEED_FIRM_MS: u64 = 10_000;
+/// Milliseconds between two readings of the feed because a tenant is not known: how long one that was set up elsewhere may be
+/// unknown to an isolate that was asked for it before.
+pub const FEED_MISS_MS: u64 = 200;
 /// Changes that one reading of the feed returns.
 pub const MAX_FEED: u64 = 500;
 /// Milliseconds for which a change stands in the feed after it was published: longer than KV's cache, and than any isolate

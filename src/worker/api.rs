@@ -12,7 +12,7 @@ use super::charge;
 use super::config::Config;
 use super::control::{self, ADMIN};
 use super::reply::{self, Failure};
-use super::{edge, isolate, usage};
+use super::{edge, feed, isolate, usage};
 use crate::gate::{CallEnd, Decision, Need, Step};
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
@@ -95,12 +95,15 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
         Ok(body) => body,
         Err(problems) => return reply::invalid(call, &problems),
     };
+    if let Some(need) = feed::due(config, &call.context, call.now) {
+        isolate::fetch(need, config, &call.context).await;
+    }
     loop {
         let parts = body.borrow();
         let step = isolate::with_gate(|gate| {
             gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now)
         });
-        match step {
+        match feed::missed(step, config, call.now) {
             Step::Done(decision) => return conclude(call, config, *decision),
             Step::Charge(pending) => {
                 return conclude(call, config, charge::charge(pending, config, &call.context, call.now).await);

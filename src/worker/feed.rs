@@ -14,9 +14,9 @@ use super::config::Config;
 use super::control::{Row, Store, joined, number, original, sql, text};
 use super::edge;
 use super::isolate::with_gate;
-use crate::gate::Need;
+use crate::gate::{Code, Need, Step};
 use crate::model::UnixMillis;
-use crate::model::bounds::{FEED_FIRM_MS, FEED_KEPT_MS, FEED_SOFT_MS, MAX_FEED};
+use crate::model::bounds::{FEED_FIRM_MS, FEED_KEPT_MS, FEED_MISS_MS, FEED_SOFT_MS, MAX_FEED};
 
 /// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
 const STRONG_MS: u64 = 600_000;
@@ -41,31 +41,35 @@ thread_local! {
     static FEED: RefCell<Feed> = RefCell::default();
 }
 
-/// How old what an isolate knows may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Age {
-    Fresh,
-    /// To be read behind the request.
-    Soft,
-    /// To be read before anything is decided.
-    Firm,
+/// What is to be read before anything is decided. What is only somewhat old is read behind the request.
+pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Option<Need> {
+    if config.control.is_undefined() {
+        return None;
+    }
+    let (age_ms, asked_ms) = FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at)));
+    if age_ms <= FEED_SOFT_MS || asked_ms <= FEED_SOFT_MS {
+        return None;
+    }
+    if age_ms > FEED_FIRM_MS {
+        return Some(Need::Feed);
+    }
+    behind(config, context);
+    None
 }
 
-/// How old what this isolate knows is. One reading is tried at a time.
-pub(super) fn age(config: &Config, now: UnixMillis) -> Age {
-    if config.control.is_undefined() {
-        return Age::Fresh;
-    }
-    FEED.with_borrow(|feed| {
-        let age_ms = now.since(feed.read_at);
-        if age_ms <= FEED_SOFT_MS || now.since(feed.asked_at) <= FEED_SOFT_MS {
-            Age::Fresh
-        } else if age_ms <= FEED_FIRM_MS {
-            Age::Soft
-        } else {
-            Age::Firm
+/// Who is not known may have come a moment ago: then it is looked for once more, which no flood of names does more often than
+/// every [`FEED_MISS_MS`].
+pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
+    match step {
+        Step::Done(decision)
+            if decision.code == Code::TenantNotFound
+                && !config.control.is_undefined()
+                && FEED.with_borrow(|feed| now.since(feed.asked_at) > FEED_MISS_MS) =>
+        {
+            Step::Fetch(Need::Feed)
         }
-    })
+        step => step,
+    }
 }
 
 /// Reads what has changed. Where that fails, what is held serves on.
@@ -141,7 +145,7 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
 }
 
 /// A reading behind the request.
-pub(super) fn behind(config: &Rc<Config>, context: &edge::Context) {
+fn behind(config: &Rc<Config>, context: &edge::Context) {
     FEED.with_borrow_mut(|feed| feed.asked_at = UnixMillis::from_js(Date::now()));
     let config = Rc::clone(config);
     context.wait_until(&super::task::promise(async move {

@@ -14,7 +14,7 @@ use super::call::{self, Call, Resolved};
 use super::charge;
 use super::config::Config;
 use super::edge;
-use super::feed::{self, Age};
+use super::feed;
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
@@ -55,10 +55,8 @@ pub(super) enum Now {
 
 /// Decides a request, and answers it if nothing has to be waited for.
 pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
-    match feed::age(config, call.now) {
-        Age::Fresh => {}
-        Age::Soft => feed::behind(config, &call.context),
-        Age::Firm => return Now::Waits(Box::new(Step::Fetch(Need::Feed))),
+    if let Some(need) = feed::due(config, &call.context, call.now) {
+        return Now::Waits(Box::new(Step::Fetch(need)));
     }
     match step(call, config) {
         Step::Done(decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
@@ -74,7 +72,7 @@ fn step(call: &Call, config: &Config) -> Step {
     let headers = call.headers();
     // An explanation shows what would happen; it costs the tenant nothing.
     let ask = Ask { look: call.explain, ..Ask::default() };
-    with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now))
+    feed::missed(with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now)), config, call.now)
 }
 
 /// Decides a request with waiting, and answers it.

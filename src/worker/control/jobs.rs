@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
-use super::records::Record;
+use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
 use super::store::{Row, document, number, sql, text};
 use super::{publish, tenants};
@@ -121,7 +121,9 @@ async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
     let (from, to) = (member("from"), member("to"));
     let published = desk.catalog().await?;
     let statement = sql!(
-        "SELECT id, epoch, root, record, purge_at FROM tenants WHERE plan = ? AND id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
+        format!(
+            "SELECT {COLUMNS} FROM tenants WHERE plan = ? AND tenants.id > ? AND status <> 'deleted' ORDER BY tenants.id LIMIT ?"
+        ),
         from,
         text(row, "cursor"),
         JOB_SLICE

@@ -95,18 +95,18 @@ pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
 }
 
 /// A key of a tenant, as it is kept.
-async fn find(desk: &Desk<'_>, tenant: &str, key: &str) -> Result<(ApiKey, Value), Refusal> {
+async fn find(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str, key: &str) -> Result<(ApiKey, Value), Refusal> {
     if KeyId::parse(key).is_none() {
         return Err(Refusal::NOT_FOUND);
     }
     let record = desk.tenant(tenant).await?;
+    change.follow(&record.id, &record.head);
     let row = desk.store.row(sql!("SELECT record FROM api_keys WHERE id = ? AND tenant = ?", key, record.id)).await?;
     let value = document(&row.ok_or(Refusal::NOT_FOUND)?, "record");
     Ok((checked(ApiKey::parse(&value.to_string()))?, value))
 }
 
-/// Writes what has become of a key. INVARIANT (keys only end): an update that is not later than what stands there does nothing,
-/// and the trail's order lets one of two changes through.
+/// Writes what has become of a key.
 async fn replace(
     change: &mut Change<'_>,
     key: &ApiKey,
@@ -134,11 +134,11 @@ async fn replace(
 
 pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<Answer, Refusal> {
     let asked: Rotate = desk.read()?;
-    let (key, before) = find(desk, tenant, id).await?;
+    let mut change = desk.change();
+    let (key, before) = find(desk, &mut change, tenant, id).await?;
     if key.refusal(key.environment, desk.now).is_some() {
         return Err(Refusal::WRONG_STATUS.with(json!({ "api_key": shown(&before) })));
     }
-    let mut change = desk.change();
     let until = desk.now.plus(asked.overlap_ms.0);
     let until = key.expires_at.map_or(until, |at| at.min(until));
     let old = replace(&mut change, &key, &before, "key.rotate", ("expires_at", until)).await?;
@@ -155,11 +155,11 @@ pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
 }
 
 pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<Answer, Refusal> {
-    let (key, before) = find(desk, tenant, id).await?;
+    let mut change = desk.change();
+    let (key, before) = find(desk, &mut change, tenant, id).await?;
     if key.revoked_at.is_some() {
         return Ok(Answer::json(200, &shown(&before)));
     }
-    let mut change = desk.change();
     let after = replace(&mut change, &key, &before, "key.revoke", ("revoked_at", desk.now)).await?;
     change.commit().await?;
     publish::after(desk).await;

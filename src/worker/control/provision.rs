@@ -111,6 +111,7 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         }
     }
     let id = format!("t_{}", edge::random(10));
+    let mut parent_head = None;
     let root = match &asked.parent {
         None => id.clone(),
         Some(parent) => {
@@ -122,6 +123,7 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
                 return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a line of at most 8 generations"));
             }
             desk.has_room_below(parent.as_str(), &published).await?;
+            parent_head = Some(above.head.clone());
             above.root.clone()
         }
     };
@@ -174,7 +176,8 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         ));
         let said = crate::control::changes(&Value::Null, &record);
         change.note(&id, "tenant.create", None, &said).await?;
-        if let Some(parent) = &asked.parent {
+        if let Some((parent, head)) = asked.parent.as_ref().zip(parent_head.as_ref()) {
+            change.follow(parent.as_str(), head);
             // One after the other, so that none of two exceeds what the parent may have.
             change.note(parent.as_str(), "tenant.child", None, &json!({ "child": { "after": id } })).await?;
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::desk::{Desk, checked};
 use super::refusal::Refusal;
 use super::store::{Change, Row, Store, number, sql, text};
+use crate::control::audit::Head;
 use crate::control::changes;
 use crate::gate::{Ask, LocalGate, Plans};
 use crate::ledger::Meter;
@@ -22,7 +23,14 @@ pub(super) struct Record {
     pub(super) root: String,
     pub(super) value: Value,
     pub(super) purge_at: Option<u64>,
+    /// The end of its audit trail at the same moment.
+    pub(super) head: Head,
 }
+
+/// The columns of a record. One statement reads them, so that they belong together.
+pub(super) const COLUMNS: &str = "tenants.id, epoch, root, record, purge_at, \
+     (SELECT number FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS number, \
+     (SELECT hash FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS hash";
 
 /// The catalog that is in force.
 #[derive(Clone)]
@@ -63,7 +71,7 @@ impl Store {
 
     /// A tenant's record, also that of one that was deleted.
     pub(super) async fn record(&self, id: &str) -> Result<Option<Record>, Refusal> {
-        let row = self.row(sql!("SELECT id, epoch, root, record, purge_at FROM tenants WHERE id = ?", id)).await?;
+        let row = self.row(sql!(format!("SELECT {COLUMNS} FROM tenants WHERE id = ?"), id)).await?;
         Ok(row.as_ref().map(Record::of))
     }
 
@@ -71,9 +79,11 @@ impl Store {
     pub(super) async fn line(&self, id: &str) -> Result<Vec<Record>, Refusal> {
         let rows = self
             .rows(sql!(
-                "WITH RECURSIVE line (id, depth) AS (SELECT ?, 0 UNION ALL SELECT tenants.parent, depth + 1 FROM line \
-                 JOIN tenants ON tenants.id = line.id WHERE tenants.parent IS NOT NULL AND depth < ?) \
-                 SELECT tenants.id, epoch, root, record, purge_at FROM line JOIN tenants ON tenants.id = line.id ORDER BY depth",
+                format!(
+                    "WITH RECURSIVE line (id, depth) AS (SELECT ?, 0 UNION ALL SELECT tenants.parent, depth + 1 FROM line \
+                     JOIN tenants ON tenants.id = line.id WHERE tenants.parent IS NOT NULL AND depth < ?) \
+                     SELECT {COLUMNS} FROM line JOIN tenants ON tenants.id = line.id ORDER BY depth"
+                ),
                 id,
                 MAX_HIERARCHY_DEPTH
             ))
@@ -105,6 +115,7 @@ impl Record {
             root: text(row, "root").to_owned(),
             value: super::store::document(row, "record"),
             purge_at: row.get("purge_at").and_then(Value::as_u64),
+            head: Head { number: number(row, "number"), hash: text(row, "hash").to_owned() },
         }
     }
 
@@ -155,6 +166,7 @@ impl Desk<'_> {
         published: &Published,
         (action, reason): (&str, Option<&str>),
     ) -> Result<Value, Refusal> {
+        change.follow(&record.id, &record.head);
         let epoch = record.epoch.saturating_add(1);
         if let Value::Object(members) = &mut after {
             members.insert(String::from("epoch"), epoch.into());

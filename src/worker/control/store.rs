@@ -94,6 +94,11 @@ impl<'a> Change<'a> {
         Self { store: store.clone(), actor, now, statements: Vec::new(), heads: BTreeMap::new() }
     }
 
+    /// Goes on from what an audit trail was when something was read: whoever changed it since lets this one fail.
+    pub(super) fn follow(&mut self, chain: &str, head: &Head) {
+        self.heads.entry(chain.to_owned()).or_insert_with(|| head.clone());
+    }
+
     /// One statement of it.
     pub(super) fn run(&mut self, statement: Value) {
         self.statements.push(statement);
@@ -111,7 +116,7 @@ impl<'a> Change<'a> {
     }
 
     /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
-    /// primary key lets one through.
+    /// primary key lets one through. What a change depends on is read before, or with, the entry that it goes on from.
     pub(super) async fn note(
         &mut self,
         chain: &str,

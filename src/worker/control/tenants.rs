@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::desk::{Answer, Desk, paged};
-use super::records::Record;
+use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
 use super::store::{Change, document, sql, text};
 use super::{jobs, keys, publish};
@@ -143,6 +143,7 @@ pub(super) async fn bury(
     record: &Record,
     (action, reason): (&str, Option<&str>),
 ) -> Result<(), Refusal> {
+    change.follow(&record.id, &record.head);
     if !desk.store.below(&record.id).await?.is_empty() {
         return Err(Refusal::HAS_CHILDREN);
     }
@@ -192,6 +193,7 @@ pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -
     let id = record.id.as_str();
     let published = desk.catalog().await?;
     let below = desk.store.below(id).await?;
+    let mut parent_head = None;
     let (root, above) = match &asked.parent {
         None => (record.id.clone(), Vec::new()),
         Some(parent) => {
@@ -210,6 +212,7 @@ pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -
             if record.member("parent") != parent.as_str() {
                 desk.has_room_below(parent.as_str(), &published).await?;
             }
+            parent_head = Some((parent.to_string(), own.head.clone()));
             let root = own.root.clone();
             (root, line.iter().map(|above| above.id.clone()).collect())
         }
@@ -217,8 +220,19 @@ pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -
     let mut after = record.value.clone();
     merge(&mut after, &json!({ "parent": asked.parent.as_ref().map(crate::model::TenantId::as_str) }));
     let mut change = desk.change();
+    if let Some((parent, head)) = parent_head.filter(|(parent, _)| record.member("parent") != parent) {
+        // One after the other, so that none of two exceeds what the parent may have.
+        change.follow(&parent, &head);
+        change.note(&parent, "tenant.child", None, &json!({ "child": { "after": record.id } })).await?;
+    }
     // It is the new family's ledger that is told of the new record.
-    let moved = Record { root: root.clone(), value: record.value.clone(), id: record.id.clone(), ..record };
+    let moved = Record {
+        root: root.clone(),
+        value: record.value.clone(),
+        id: record.id.clone(),
+        head: record.head.clone(),
+        ..record
+    };
     let after = desk.save(&mut change, &moved, after, &published, ("tenant.move", asked.reason.as_deref())).await?;
     if root != record.root {
         let old_above: Vec<String> = desk.store.line(id).await?.into_iter().skip(1).map(|above| above.id).collect();
@@ -408,7 +422,13 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
 
 /// Deletes tenants whose data has been kept long enough. How many.
 pub(super) async fn purge(desk: &Desk<'_>) -> Result<usize, Refusal> {
-    let rows = desk.store.rows(sql!("SELECT id, epoch, root, record, purge_at FROM tenants WHERE purge_at <= ? AND status <> 'deleted' LIMIT 20", desk.now.get())).await?;
+    let rows = desk
+        .store
+        .rows(sql!(
+            format!("SELECT {COLUMNS} FROM tenants WHERE purge_at <= ? AND status <> 'deleted' LIMIT 20"),
+            desk.now.get()
+        ))
+        .await?;
     let mut buried = 0_usize;
     for row in &rows {
         let record = Record::of(row);
