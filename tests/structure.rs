@@ -31,7 +31,7 @@ fn refuse(folder: &str, words: &[&str]) {
 
 #[test]
 fn the_core_knows_no_clock_no_io_no_randomness_no_javascript() {
-    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire"] {
+    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire", "control"] {
         refuse(
             folder,
             &[
@@ -66,28 +66,49 @@ fn dependencies_point_one_way() {
             "crate::ledger",
             "crate::gate",
             "crate::wire",
+            "crate::control",
             "crate::worker",
             "crate::npm",
         ],
     );
     refuse(
         "resolve",
-        &["crate::identity", "crate::ledger", "crate::gate", "crate::wire", "crate::worker", "crate::npm"],
+        &[
+            "crate::identity",
+            "crate::ledger",
+            "crate::gate",
+            "crate::wire",
+            "crate::control",
+            "crate::worker",
+            "crate::npm",
+        ],
     );
-    refuse("identity", &["crate::ledger", "crate::gate", "crate::wire", "crate::worker", "crate::npm"]);
+    refuse(
+        "identity",
+        &["crate::ledger", "crate::gate", "crate::wire", "crate::control", "crate::worker", "crate::npm"],
+    );
     refuse(
         "ledger",
-        &["crate::resolve", "crate::identity", "crate::gate", "crate::wire", "crate::worker", "crate::npm"],
+        &[
+            "crate::resolve",
+            "crate::identity",
+            "crate::gate",
+            "crate::wire",
+            "crate::control",
+            "crate::worker",
+            "crate::npm",
+        ],
     );
-    refuse("gate", &["crate::wire", "crate::worker", "crate::npm"]);
-    refuse("wire", &["crate::worker", "crate::npm"]);
+    refuse("gate", &["crate::wire", "crate::control", "crate::worker", "crate::npm"]);
+    refuse("wire", &["crate::control", "crate::worker", "crate::npm"]);
+    refuse("control", &["crate::worker", "crate::npm"]);
     refuse("worker", &["crate::npm"]);
     refuse("npm", &["crate::worker"]);
 }
 
 #[test]
 fn every_core_module_forbids_unsafe_code() {
-    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire"] {
+    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire", "control"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder).join("mod.rs");
         assert!(fs::read_to_string(path).unwrap().contains("#![forbid(unsafe_code)]"), "{folder}");
     }

@@ -103,6 +103,11 @@ pub const MAX_PENDING_DOMAINS: u64 = 32;
 pub const MAX_CATALOG_PART_BYTES: usize = 1 << 20;
 /// Tenants that a long run changes in one slice: each is a few statements of one transaction.
 pub const JOB_SLICE: u64 = 50;
+/// Milliseconds between two entries of one isolate in a tenant's audit trail about denials with the same code: a sample, so that
+/// a flood of them is no flood of entries.
+pub const DENIAL_SAMPLE_MS: u64 = 600_000;
+/// Denials, by tenant and code, that one isolate counts; past it, counting begins anew.
+pub const MAX_COUNTED_DENIALS: usize = 4_096;
 /// Milliseconds for which an idempotency key of the admin API is remembered, at least.
 pub const ADMIN_ONCE_MS: u64 = 86_400_000;
 /// Milliseconds after which an isolate reads behind a request which snapshots have changed.

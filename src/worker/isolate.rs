@@ -13,14 +13,15 @@ use web_sys::{Response, console};
 use super::call::{self, Call, Resolved};
 use super::charge;
 use super::config::Config;
+use super::denials;
 use super::edge;
 use super::feed;
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
 use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Rejected, Step};
-use crate::model::UnixMillis;
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
+use crate::model::{DataRoute, UnixMillis};
 
 thread_local! {
     static GATE: RefCell<Gate> = RefCell::default();
@@ -143,6 +144,9 @@ fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edg
         if let Some(plan) = tenant.plan() {
             added.push_str(&format!("\nx-tenant-plan\n{plan}"));
         }
+        if let Some(route) = &tenant.tenant().data_route {
+            added.push_str(&format!("\nx-tenant-data-route\n{}", data_route(route)));
+        }
         if let Some(assertions) = &config.assertions {
             let assertion = assertions.of(tenant, decision.credential.as_ref(), call.now);
             added.push_str(&format!("\nx-tenant-assertion\n{assertion}"));
@@ -173,6 +177,17 @@ fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edg
     edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, &ending)
 }
 
+/// A data route as a dictionary of structured fields (RFC 9651 §3.2): `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
+fn data_route(route: &DataRoute) -> String {
+    let mut text = format!("strategy={}", route.strategy.as_str());
+    for (member, value) in [("shard", &route.shard), ("name", &route.name)] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {member}=\"{value}\""));
+        }
+    }
+    text
+}
+
 /// The query without a parameter; what remains stays as it was written.
 fn without(query: &str, param: &str) -> String {
     let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == param);
@@ -191,6 +206,9 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     );
     if suspicious {
         log_denial(call, &decision);
+    }
+    if !decision.allowed() {
+        denials::note(&decision, config, &call.context);
     }
     for need in decision.refresh {
         if let Need::Refill(tenant, _) = &need {

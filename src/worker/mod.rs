@@ -10,6 +10,7 @@ mod call;
 mod charge;
 mod config;
 mod control;
+mod denials;
 mod edge;
 mod feed;
 mod isolate;

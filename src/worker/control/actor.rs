@@ -20,7 +20,7 @@ pub(super) const ADMIN_SCOPE: &str = "tenantgate:admin";
 
 /// Who asks.
 #[derive(Debug)]
-pub(super) struct Actor {
+pub(crate) struct Actor {
     kind: &'static str,
     id: String,
     /// What its token allows; `None`: everything.
@@ -33,7 +33,7 @@ pub(super) struct Actor {
 
 impl Actor {
     /// The gate itself, where it goes on with what somebody else began.
-    pub(super) fn gate() -> Self {
+    pub(crate) fn gate() -> Self {
         Self { kind: "gate", id: String::new(), permissions: None, tenant: None, from: json!({}) }
     }
 

@@ -23,7 +23,6 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use self::actor::Actor;
 use self::desk::{Answer, Desk};
 use self::refusal::Refusal;
 use super::call::Call;
@@ -34,8 +33,9 @@ use crate::control::audit::hash;
 use crate::control::{Operation, Route, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
 
+pub(super) use actor::Actor;
 pub(super) use publish::{joined, original, scheduled};
-pub(super) use store::{Row, Store, number, sql, text};
+pub(super) use store::{Change, Row, Store, number, sql, text};
 pub(super) use support::redeem;
 
 /// Where the admin API is.

@@ -81,7 +81,7 @@ pub(super) fn document(row: &Row, column: &str) -> Value {
 }
 
 /// A change in the making.
-pub(super) struct Change<'a> {
+pub(crate) struct Change<'a> {
     store: Store,
     actor: &'a Actor,
     now: UnixMillis,
@@ -90,7 +90,7 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(store: &Store, actor: &'a Actor, now: UnixMillis) -> Self {
+    pub(crate) fn new(store: &Store, actor: &'a Actor, now: UnixMillis) -> Self {
         Self { store: store.clone(), actor, now, statements: Vec::new(), heads: BTreeMap::new() }
     }
 
@@ -117,7 +117,7 @@ impl<'a> Change<'a> {
 
     /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
     /// primary key lets one through. What a change depends on is read before, or with, the entry that it goes on from.
-    pub(super) async fn note(
+    pub(crate) async fn note(
         &mut self,
         chain: &str,
         action: &str,
@@ -148,7 +148,7 @@ impl<'a> Change<'a> {
     }
 
     /// Does it, all or nothing.
-    pub(super) async fn commit(self) -> Result<(), Trouble> {
+    pub(crate) async fn commit(self) -> Result<(), Trouble> {
         self.store.run(&self.statements).await.map(drop)
     }
 }

@@ -290,13 +290,17 @@ async fn relocate(
         epochs: [(record.id.as_str().into(), epoch)].into_iter().collect(),
         ..Order::default()
     };
+    crate::worker::fault(desk.fault.as_deref(), "move-begun");
     let luggage = tell(desk, &record.root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
+    crate::worker::fault(desk.fault.as_deref(), "move-left");
     let arrive = Order {
         arrive: Some((Move { tenants, above }, luggage)),
         once: Some(crate::ledger::Once { id: job, print: root, event: false }),
         ..Order::default()
     };
-    tell(desk, root, &arrive).await.map(drop)
+    tell(desk, root, &arrive).await?;
+    crate::worker::fault(desk.fault.as_deref(), "move-arrived");
+    Ok(())
 }
 
 async fn tell(desk: &Desk<'_>, root: &str, order: &Order<'_>) -> Result<crate::ledger::Outcome, Refusal> {

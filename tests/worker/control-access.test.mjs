@@ -1,0 +1,156 @@
+// Who may do what: tenants' own admins by their tokens, support by tickets, domains by proof.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, test } from "node:test";
+import { OPERATOR, worker } from "./harness.mjs";
+import { issuer } from "./issuer.mjs";
+
+const source = await issuer();
+after(() => source.stop());
+// A resolver that speaks DNS over HTTPS in its JSON form: the real ones cannot be reached from everywhere that tests run.
+const zone = new Map();
+const dns = createServer((request, response) => {
+  const name = new URL(request.url, "http://dns").searchParams.get("name");
+  const texts = zone.get(name);
+  response.setHeader("content-type", "application/dns-json");
+  response.end(JSON.stringify({ Status: texts ? 0 : 3, Answer: texts?.map((text) => ({ name, type: 16, TTL: 60, data: `"${text}"` })) }));
+});
+await new Promise((resolve) => dns.listen(0, "127.0.0.1", resolve));
+after(() => dns.close());
+
+const gate = await worker({ control: true, isolates: 2, bindings: { DNS_URL: `http://127.0.0.1:${dns.address().port}/dns-query` } });
+after(() => gate.stop());
+const { admin } = gate;
+assert.equal((await admin("PUT", "/catalog", {
+  resolution: { strategies: [{ strategy: "jwt" }, { strategy: "api_key" }, { strategy: "custom_domain", domain_lookup: "index" }, { strategy: "subdomain", base_domains: ["app.example.com"] }] },
+  issuers: { main: source.entry },
+  limits: { teams: { kind: "gauge" } },
+  sub_tenants: "teams",
+  plans: { "pro@1": { limits: { teams: 1 } }, "free@1": { limits: { teams: 0 } } },
+  routes: [{ path: "/open", auth: "none" }],
+  version: 1,
+})).status, 200);
+const make = async (more) => (await admin("POST", "/tenants", { plan: "pro@1", ...more })).body.tenant;
+const [acme, victim] = [await make({ name: "Acme" }), await make({ name: "Victim" })];
+
+test("a tenant's admin sees and changes its own tenant and those below it, and no trace of others", async () => {
+  const as = await source.sign(acme.id, { scope: "tenantgate:admin" });
+  const own = (method, path, body) => admin(method, path, body, { as });
+  assert.equal((await own("GET", `/tenants/${acme.id}`)).status, 200);
+  assert.deepEqual((await own("GET", "/tenants")).body.items.map(({ id }) => id), [acme.id]);
+  const hidden = await own("GET", `/tenants/${victim.id}`);
+  const absent = await own("GET", "/tenants/t_nobody");
+  assert.deepEqual([hidden.status, hidden.body], [404, absent.body]);
+  for (const [method, path, body] of [
+    ["POST", `/tenants/${victim.id}/api-keys`, {}], ["GET", `/tenants/${victim.id}/audit`], ["GET", `/tenants/${victim.id}/export`],
+    ["POST", `/tenants/${victim.id}/domains`, { host: "a.example.net" }], ["POST", "/tenants", { name: "x", parent: victim.id }],
+    ["POST", `/tenants/${victim.id}/deactivate`, {}], ["GET", `/tenants/${victim.id}/api-keys`],
+  ]) assert.equal((await own(method, path, body)).status, 404, `${method} ${path}`);
+  for (const [method, path, body] of [
+    ["POST", `/tenants/${acme.id}/suspend`, {}], ["PATCH", `/tenants/${acme.id}`, { plan: "free@1" }], ["PUT", `/tenants/${acme.id}/overrides`, {}], ["GET", "/catalog"],
+    ["PUT", "/catalog", {}], ["POST", "/tokens", {}], ["GET", "/audit"], ["POST", "/tenants", { name: "root", plan: "pro@1" }], ["DELETE", `/tenants/${acme.id}`],
+    ["POST", `/tenants/${acme.id}/impersonate`, { reason: "x" }], ["POST", `/tenants/${acme.id}/api-keys`, { scopes: ["tenantgate:admin"] }],
+  ]) assert.equal((await own(method, path, body)).status, 403, `${method} ${path}`);
+  const team = await own("POST", "/tenants", { name: "Team", parent: acme.id });
+  assert.equal(team.status, 201, JSON.stringify(team.body));
+  assert.equal((await own("POST", "/tenants", { name: "Team 2", parent: acme.id })).body.error.code, "TOO_MANY");
+  assert.equal((await own("GET", `/tenants/${team.body.tenant.id}`)).status, 200);
+  assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, plan: "pro@1" })).status, 403);
+  const { items } = (await own("GET", `/tenants/${team.body.tenant.id}/audit`)).body;
+  assert.deepEqual(items[0].actor, { kind: "tenant", id: "user-1", tenant: acme.id });
+});
+
+test("tokens without the scope, of strangers, or of suspended tenants administrate nothing", async () => {
+  const status = async (as) => (await admin("GET", `/tenants/${acme.id}`, undefined, { as })).status;
+  assert.equal(await status(await source.sign(acme.id, { scope: "api.read" })), 403);
+  assert.equal(await status(await source.sign("t_nobody", { scope: "tenantgate:admin" })), 401);
+  const stranger = await issuer({ kid: "k2" });
+  assert.equal(await status(await stranger.sign(acme.id, { scope: "tenantgate:admin" })), 401);
+  await stranger.stop();
+  const key = (await admin("POST", `/tenants/${acme.id}/api-keys`, { scopes: ["tenantgate:admin"] })).body.key;
+  assert.equal(await status(key), 401);
+  await admin("POST", `/tenants/${acme.id}/suspend`);
+  assert.equal(await status(await source.sign(acme.id, { scope: "tenantgate:admin" })), 401);
+  await admin("POST", `/tenants/${acme.id}/reactivate`);
+});
+
+test("support acts as a tenant by a ticket that is good once, and it stands in the trail", async () => {
+  const ask = (ticket) => gate.send("/_gate/v1/tickets", { method: "POST", body: JSON.stringify({ ticket }) });
+  assert.equal((await admin("POST", `/tenants/${acme.id}/impersonate`, {})).status, 400);
+  const { status, body } = await admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "ticket 4711", scopes: ["api.read"] });
+  assert.equal(status, 201);
+  // Of many who redeem it at once, one gets a key.
+  const answers = await Promise.all(Array.from({ length: 8 }, () => ask(body.ticket)));
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [201, ...Array(7).fill(401)]);
+  const { key, record } = await answers.find(({ status }) => status === 201).json();
+  assert(Date.parse(record.expires_at) - Date.now() <= 15 * 60_000);
+  const served = await gate.send("/", { headers: { "x-api-key": key } });
+  assert.equal((await served.json()).tenant.id, acme.id);
+  for (const wrong of ["", "tg_tick_", body.ticket.replace(/.$/, "!"), key]) assert.equal((await ask(wrong)).status, 401);
+  const late = (await admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "late" })).body.ticket;
+  await gate.db.prepare("UPDATE tickets SET expires_at = 1 WHERE used_at IS NULL").run();
+  assert.equal((await ask(late)).status, 401);
+  const { items } = (await admin("GET", `/tenants/${acme.id}/audit?limit=1000`)).body;
+  const [ticket] = items.filter(({ action }) => action === "support.ticket");
+  assert.equal(ticket.reason, "ticket 4711");
+  assert.equal(items.find(({ action }) => action === "support.enter").actor.kind, "support");
+});
+
+test("a domain is served once it is proven, by one tenant, and not after it was given up", async () => {
+  const host = "shop.acme.example";
+  const ask = async (name = host) => (await gate.send("/open", { host: name })).json().then(({ error, tenant }) => error?.code ?? tenant.id);
+  const { status, body } = await admin("POST", `/tenants/${acme.id}/domains`, { host });
+  assert.equal(status, 201);
+  assert.deepEqual([body.state, body.proof.type, body.proof.name], ["pending", "TXT", `_tenantgate.${host}`]);
+  assert.equal(await ask(), "TENANT_NOT_FOUND");
+  // Claimed by somebody else too: the proof decides.
+  const rival = (await admin("POST", `/tenants/${victim.id}/domains`, { host })).body;
+  assert.notEqual(rival.proof.value, body.proof.value);
+  const verify = (tenant, name = host) => admin("POST", `/tenants/${tenant}/domains/${name}/verify`);
+  assert.equal((await verify(acme.id)).body.error.code, "DOMAIN_UNPROVEN");
+  zone.set(`_tenantgate.${host}`, ["v=spf1 -all", body.proof.value]);
+  assert.equal((await verify(victim.id)).body.error.code, "DOMAIN_UNPROVEN");
+  assert.equal((await verify(acme.id)).status, 200);
+  assert.equal(await ask(), acme.id);
+  assert.equal(await ask(`sub.${host}`), "TENANT_NOT_FOUND");
+  zone.set(`_tenantgate.${host}`, [rival.proof.value]);
+  assert.equal((await verify(victim.id)).body.error.code, "DOMAIN_TAKEN");
+  assert.equal((await admin("POST", `/tenants/${victim.id}/domains`, { host })).body.error.code, "DOMAIN_TAKEN");
+  assert.equal((await admin("DELETE", `/tenants/${acme.id}/domains/${host}`)).status, 200);
+  assert.equal(await ask(), "TENANT_NOT_FOUND");
+  // Claimed anew it needs another proof.
+  const anew = (await admin("POST", `/tenants/${acme.id}/domains`, { host })).body;
+  assert.notEqual(anew.proof.value, body.proof.value);
+  assert.equal((await verify(victim.id)).status, 200);
+  assert.equal(await ask(), victim.id);
+});
+
+test("what is no domain, or lies under a base domain, is refused", async () => {
+  for (const host of ["app.example.com", "acme.app.example.com", "http://x.example", "*.example.net", "", "a b"]) {
+    assert.equal((await admin("POST", `/tenants/${acme.id}/domains`, { host })).status, 400, host);
+  }
+});
+
+test("denials are sampled into the tenant's trail", async () => {
+  await admin("POST", `/tenants/${victim.id}/suspend`);
+  for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id })).body.code, "TENANT_SUSPENDED");
+  for (const end = Date.now() + 5_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    const noted = (await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.items.filter(({ action }) => action === "decision.denied");
+    if (noted.length) {
+      assert.deepEqual([noted.length, noted[0].changes.code, noted[0].actor.kind], [1, "TENANT_SUSPENDED", "gate"]);
+      break;
+    }
+    assert(Date.now() < end);
+  }
+});
+
+test("branding that could break out of a page, and routes to shards that are none, are refused", async () => {
+  for (const branding of [{ name: "<b>" }, { logo_url: "http://x.example/l.png" }, { logo_url: "https://x.example/\"onload=" }, { primary_color: "red;}" }, { font_family: "x;y" }, { sender_domain: "localhost" }, { unknown: 1 }]) {
+    assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { branding })).status, 400, JSON.stringify(branding));
+  }
+  const branding = { name: "Acme", logo_url: "https://cdn.acme.example/logo.svg?v=2", primary_color: "#0a7cff", font_family: "Open Sans", sender_domain: "mail.acme.example", docs_url: "https://docs.acme.example/" };
+  assert.deepEqual((await admin("PATCH", `/tenants/${acme.id}`, { branding })).body.branding, branding);
+  assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { data_route: { shard: "nowhere" } })).status, 400);
+  assert.equal((await admin("GET", "/tenants", undefined, { as: OPERATOR })).status, 200);
+});

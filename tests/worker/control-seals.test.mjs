@@ -1,0 +1,81 @@
+// Seals of snapshots: what stands in KV is believed where the control plane has signed it, for that key, and no other.
+
+import assert from "node:assert/strict";
+import { createPublicKey, generateKeyPairSync, verify } from "node:crypto";
+import { after, test } from "node:test";
+import { storage, worker } from "./harness.mjs";
+
+const pair = () => generateKeyPairSync("ed25519").privateKey;
+const pem = (key) => key.export({ type: "pkcs8", format: "pem" });
+const catalog = { version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "free@1": {}, "pro@1": {} } };
+
+const disk = await storage();
+after(() => disk.remove());
+const [first, second] = [pair(), pair()];
+let jwk, acme, victim;
+const edge = async (bindings) => worker({ storage: disk.folder, bindings });
+const ask = async (gate, tenant) => {
+  const { body } = await gate.decide({ tenant });
+  return body.tenant?.plan ?? body.code;
+};
+
+test("what is published is a JWS with a detached payload that any library verifies", async () => {
+  const gate = await worker({ control: true, storage: disk.folder, bindings: { SNAPSHOT_KEY: pem(first) } });
+  await gate.admin("PUT", "/catalog", catalog);
+  [acme, victim] = [(await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body.tenant, (await gate.admin("POST", "/tenants", { name: "Victim", plan: "pro@1" })).body.tenant];
+  jwk = (await gate.admin("GET", "/publications")).body.key;
+  const sealed = await gate.kv.get(`tenant:${acme.id}`);
+  const line = sealed.indexOf("\n");
+  const [header, , signature] = sealed.slice(0, line).split(".");
+  const said = JSON.parse(Buffer.from(header, "base64url"));
+  assert.deepEqual([said.alg, said.b64, said.crit, said.kid, said.key], ["EdDSA", false, ["b64"], jwk.kid, `tenant:${acme.id}`]);
+  const text = sealed.slice(line + 1);
+  assert.deepEqual(JSON.parse(text), acme);
+  assert(verify(null, Buffer.from(`${header}.${text}`), createPublicKey({ key: jwk, format: "jwk" }), Buffer.from(signature, "base64url")));
+  await gate.stop();
+});
+
+test("an edge believes what is sealed, and nothing that somebody else has put there", async () => {
+  for (const [what, forge] of [
+    ["as it is", (_, own) => own],
+    ["unsealed", () => JSON.stringify({ ...acme, plan: "pro@1" })],
+    ["changed", (_, own) => own.replace("free@1", "pro@1")],
+    ["another tenant's", (other) => other],
+    ["another tenant's, with this one's id", (other) => other.replaceAll(victim.id, acme.id)],
+    ["sealed by nobody known", (_, own) => own.replace(/^[^.]+/, (header) => Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(header, "base64url")), kid: "me" })).toString("base64url"))],
+    ["without a signature", (_, own) => own.replace(/\.\.[^\n]+/, "..")],
+    ["a header alone", () => "eyJhbGciOiJub25lIn0..\n{}"],
+  ]) {
+    const gate = await edge({ SNAPSHOT_KEY: pem(first) });
+    const own = await gate.kv.get(`tenant:${acme.id}`);
+    await gate.kv.put(`tenant:${acme.id}`, forge(await gate.kv.get(`tenant:${victim.id}`), own));
+    assert.equal(await ask(gate, acme.id), what === "as it is" ? "free@1" : "SNAPSHOT_UNAVAILABLE", what);
+    assert.equal(await ask(gate, victim.id), "pro@1");
+    await gate.kv.put(`tenant:${acme.id}`, own);
+    await gate.stop();
+  }
+});
+
+test("a key is replaced with overlap: first it is trusted, then it seals, then the old one goes", async () => {
+  // The new key seals, the old one is still trusted.
+  let gate = await worker({ control: true, storage: disk.folder, bindings: { SNAPSHOT_KEY: pem(second), SNAPSHOT_TRUST: JSON.stringify({ keys: [jwk] }) } });
+  assert.equal(await ask(gate, acme.id), "free@1");
+  const fresh = (await gate.admin("GET", "/publications")).body.key;
+  assert.notEqual(fresh.kid, jwk.kid);
+  while ((await gate.admin("POST", "/publications?all=true")).body.waiting > 0);
+  await gate.stop();
+  // The old one is gone: everything was sealed anew.
+  gate = await edge({ SNAPSHOT_KEY: pem(second) });
+  assert.equal(await ask(gate, acme.id), "free@1");
+  await gate.stop();
+  gate = await edge({ SNAPSHOT_KEY: pem(first) });
+  assert.equal(await ask(gate, acme.id), "SNAPSHOT_UNAVAILABLE");
+  await gate.stop();
+  // Without a key whoever writes to KV is believed, also where that is sealed; with a broken one, nobody.
+  gate = await edge({});
+  assert.equal(await ask(gate, acme.id), "free@1");
+  await gate.stop();
+  gate = await edge({ SNAPSHOT_KEY: "broken" });
+  assert.equal(await ask(gate, acme.id), "SNAPSHOT_UNAVAILABLE");
+  await gate.stop();
+});
