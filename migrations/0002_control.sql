@@ -135,6 +135,25 @@ CREATE TABLE admin_tokens (
   revoked_at INTEGER
 );
 
+-- Licences, found by the public half of their key; and the instances that use them.
+CREATE TABLE licences (
+  id TEXT PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  terms TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+);
+CREATE INDEX licences_by_tenant ON licences (tenant, id);
+CREATE TABLE activations (
+  licence TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  domain TEXT,
+  turn INTEGER NOT NULL,    -- how often it was activated
+  activated_at INTEGER NOT NULL,
+  ended_at INTEGER,         -- null: it is active
+  PRIMARY KEY (licence, instance)
+) WITHOUT ROWID;
+
 -- Tickets of support, good once.
 CREATE TABLE tickets (
   hash TEXT PRIMARY KEY,

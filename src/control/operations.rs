@@ -103,6 +103,9 @@ operations! {
     ListApiKeys "GET" "/tenants/{tenant}/api-keys" TenantsRead, tenant_admin => 200 "A tenant's API keys, without secrets.";
     RotateApiKey "POST" "/tenants/{tenant}/api-keys/{key}/rotate" Keys, tenant_admin => 201 "Issue an API key in place of another, which works on for a while.";
     RevokeApiKey "DELETE" "/tenants/{tenant}/api-keys/{key}" Keys, tenant_admin => 200 "End an API key.";
+    IssueLicence "POST" "/tenants/{tenant}/licences" TenantsWrite, tenant_admin => 201 "Issue a licence key: shown once.";
+    ListLicences "GET" "/tenants/{tenant}/licences" TenantsRead, tenant_admin => 200 "A tenant's licences, with the instances that use them.";
+    ChangeLicence "PATCH" "/tenants/{tenant}/licences/{licence}" TenantsWrite, once => 200 "Change a licence by a merge patch (RFC 7396): suspend it, revoke it, bind it to other domains.";
     ImpersonateTenant "POST" "/tenants/{tenant}/impersonate" Support => 201 "A ticket, good once and for a minute, for an API key of a tenant that ends after a quarter of an hour; on the record.";
     GetCatalog "GET" "/catalog" CatalogRead => 200 "The catalog.";
     PutCatalog "PUT" "/catalog" CatalogWrite, once => 200 "Replace the catalog; plan versions that are in use stay as they are.";

@@ -75,9 +75,9 @@ impl Signer {
         Some(Self { key, header })
     }
 
-    /// The public key, as a set of one (RFC 7517): what origins verify with.
-    pub fn jwks(&self) -> Value {
-        json!({ "keys": [self.key.jwk()] })
+    /// The public key (RFC 7517): what origins verify with.
+    pub fn jwk(&self) -> Value {
+        self.key.jwk()
     }
 
     /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
@@ -118,7 +118,7 @@ impl Assertion {
     /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
     /// let token = signer.sign(&said, "https://origin.example.com", now);
     ///
-    /// let keys = KeySet::parse(&signer.jwks().to_string()).unwrap();
+    /// let keys = KeySet::parse(&serde_json::json!({ "keys": [signer.jwk()] }).to_string()).unwrap();
     /// let assertion = Assertion::verify(&token, &keys, "https://origin.example.com", now).unwrap();
     /// assert_eq!(assertion.tenant, "t_acme");
     /// assert!(Assertion::verify(&token, &keys, "https://other.example.com", now).is_err());

@@ -9,6 +9,7 @@ mod assertion;
 mod issuers;
 mod key_pair;
 mod keyring;
+mod licence;
 mod provider;
 mod seal;
 mod strict_json;
@@ -17,6 +18,7 @@ mod token;
 pub use assertion::{Asserted, Assertion, Signer};
 pub use issuers::{Claims, Issuers, Keys, Validity};
 pub use keyring::Keyring;
+pub use licence::{LicenceSigner, Licensed, verify_licence};
 pub use seal::{Sealer, Seals};
 pub use token::Token;
 

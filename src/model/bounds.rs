@@ -124,6 +124,11 @@ pub const MAX_FEED: u64 = 500;
 /// goes on without reading.
 pub const FEED_KEPT_MS: u64 = 3_600_000;
 
+/// Milliseconds for which a signed licence may be used without asking, at most: a quarter.
+pub const MAX_OFFLINE_MS: u64 = 90 * 86_400_000;
+/// Bytes of the name of an instance that activates a licence.
+pub const MAX_INSTANCE_BYTES: usize = 128;
+
 /// Discounts of a contract, and credits of a service level.
 pub const MAX_CONTRACT_TERMS: usize = 32;
 /// Days until an invoice is to be paid, at most.

@@ -25,10 +25,7 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     let reads = matches!(call.method(), "GET" | "HEAD");
     match call.path() {
         "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
-        KEYS if reads => Some(match &config.assertions {
-            Some(assertions) => reply::document(200, &assertions.jwks().to_string()),
-            None => reply::document(200, r#"{"keys":[]}"#),
-        }),
+        KEYS if reads => Some(reply::document(200, &json!({ "keys": config.public_keys() }).to_string())),
         "/_gate/healthz" if reads => None,
         UI if reads && !config.assets.is_undefined() => None,
         KEYS | "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
@@ -36,8 +33,8 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         USAGE if !matches!(call.method(), "GET" | "POST") => Some(Failure::GET_AND_POST.respond(call)),
         DECIDE | USAGE if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
         DECIDE | USAGE => None,
-        TICKETS if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
-        TICKETS => None,
+        TICKETS | VALIDATE | DEACTIVATE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
+        TICKETS | VALIDATE | DEACTIVATE => None,
         path if path.starts_with(ADMIN) => None,
         _ => Some(Failure::NOT_FOUND.respond(call)),
     }
@@ -51,6 +48,7 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         USAGE if call.method() == "GET" => usage::report(&call, config).await,
         USAGE => usage::receive(&call, config).await,
         TICKETS => control::redeem(&call, config).await,
+        VALIDATE | DEACTIVATE => control::answer_licence(&call, config).await,
         path if path.starts_with(ADMIN) => control::answer(&call, config).await,
         _ => decide(&call, config).await,
     }
@@ -60,6 +58,9 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
 const DECIDE: &str = "/_gate/v1/decide";
 /// Events of usage, and reports.
 const USAGE: &str = "/_gate/v1/usage";
+/// Whether a licence is good; the end of an activation.
+const VALIDATE: &str = "/_gate/v1/licences/validate";
+const DEACTIVATE: &str = "/_gate/v1/licences/deactivate";
 /// Tickets of support, for API keys.
 const TICKETS: &str = "/_gate/v1/tickets";
 /// The public key of assertions, for origins.

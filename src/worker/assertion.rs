@@ -33,8 +33,8 @@ impl Assertions {
     }
 
     /// The public key, for origins.
-    pub(super) fn jwks(&self) -> Value {
-        self.signer.jwks()
+    pub(super) fn jwk(&self) -> Value {
+        self.signer.jwk()
     }
 
     /// The assertion for a tenant and who acts in its name.

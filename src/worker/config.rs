@@ -12,7 +12,7 @@ use worker::kv::KvStore;
 use super::assertion::Assertions;
 use super::edge;
 use super::isolate::with_gate;
-use crate::identity::{Sealer, Seals};
+use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet};
 
 /// Bindings and variables, by the names in `wrangler.toml`.
@@ -31,6 +31,8 @@ pub(super) struct Config {
     pub(super) dns_url: String,
     /// `SNAPSHOT_KEY`: seals what is published.
     pub(super) sealer: Option<Sealer>,
+    /// `LICENCE_KEY`: signs licences for use without asking.
+    pub(super) licences: Option<LicenceSigner>,
     /// Whether only what is sealed is taken from KV.
     pub(super) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
@@ -95,6 +97,13 @@ impl Config {
             events: binding("EVENTS_QUEUE"),
             provisioner: binding("PROVISIONER"),
             dns_url: text("DNS_URL").unwrap_or_else(|| String::from("https://cloudflare-dns.com/dns-query")),
+            licences: text("LICENCE_KEY").and_then(|pem| {
+                let signer = LicenceSigner::from_pem(&pem);
+                if signer.is_none() {
+                    console::error_1(&"LICENCE_KEY is no Ed25519 key in PEM: licences are not signed".into());
+                }
+                signer
+            }),
             sealer,
             seals,
             ledger: binding("LEDGER"),
@@ -114,8 +123,14 @@ impl Config {
 
     /// A secret or variable that the catalog refers to. The gate's own are none of its business.
     pub(super) fn secret(&self, name: &str) -> Option<String> {
-        let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY", "SNAPSHOT_KEY"].contains(&name);
+        let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY", "SNAPSHOT_KEY", "LICENCE_KEY"].contains(&name);
         Reflect::get(&self.env, &name.into()).ok()?.as_string().filter(|_| !own)
+    }
+
+    /// The public halves of what signs for others: origins, and software that runs elsewhere.
+    pub(super) fn public_keys(&self) -> Vec<serde_json::Value> {
+        let assertions = self.assertions.as_ref().map(Assertions::jwk);
+        assertions.into_iter().chain(self.licences.as_ref().map(LicenceSigner::jwk)).collect()
     }
 
     /// Whether allowed requests go anywhere.

@@ -10,6 +10,7 @@ mod desk;
 mod domains;
 mod jobs;
 mod keys;
+mod licences;
 mod provision;
 mod publish;
 mod records;
@@ -34,6 +35,7 @@ use crate::control::{Operation, Route, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
 
 pub(super) use actor::Actor;
+pub(super) use licences::answer as answer_licence;
 pub(super) use publish::{joined, original, scheduled};
 pub(super) use store::{Change, Row, Store, number, sql, text};
 pub(super) use support::redeem;
@@ -114,6 +116,9 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::ListApiKeys => keys::list(desk, first).await,
         Route::RotateApiKey => keys::rotate(desk, first, second).await,
         Route::RevokeApiKey => keys::revoke(desk, first, second).await,
+        Route::IssueLicence => licences::issue(desk, first).await,
+        Route::ListLicences => licences::list(desk, first).await,
+        Route::ChangeLicence => licences::change(desk, first, second).await,
         Route::ImpersonateTenant => support::impersonate(desk, first).await,
         Route::GetCatalog => catalog::get(desk).await,
         Route::PutCatalog => catalog::put(desk).await,

@@ -1,0 +1,98 @@
+// Licence keys on real parts: domains by whole labels, activations counted by the ledger, tokens for use without asking.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { after, test } from "node:test";
+import * as jose from "jose";
+import { worker } from "./harness.mjs";
+
+const pem = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
+const gate = await worker({ control: true, bindings: { LICENCE_KEY: pem } });
+after(() => gate.stop());
+const { admin } = gate;
+await admin("PUT", "/catalog", {
+  version: 1, resolution: { strategies: [{ strategy: "header" }] }, features: { sso: {} }, plans: { "pro@1": { features: ["sso"] } },
+});
+const { tenant } = (await admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body;
+const issue = async (terms) => (await admin("POST", `/tenants/${tenant.id}/licences`, terms)).body;
+const ask = async (path, body) => {
+  const response = await gate.send(`/_gate/v1/licences/${path}`, { method: "POST", body: JSON.stringify(body) });
+  return { status: response.status, ...(await response.json()) };
+};
+const validate = (key, domain, more) => ask("validate", { key, domain, ...more });
+
+test("a licence is good on its domains, by whole labels", async () => {
+  const { key } = await issue({ domains: ["example.com", "*.shop.example"] });
+  assert.match(key, /^tg_lice_/);
+  for (const domain of ["example.com", "EXAMPLE.com.", "example.com:8443", "a.shop.example"]) assert.equal((await validate(key, domain)).code, "VALID", domain);
+  for (const domain of ["example.com.attacker.net", "notexample.com", "www.example.com", "shop.example", "a.b.shop.example", "", undefined]) {
+    assert.deepEqual(await validate(key, domain), { status: 200, valid: false, code: "DOMAIN_NOT_ALLOWED" }, domain);
+  }
+  const { plan, features, tenant: whose } = await validate(key, "example.com");
+  assert.deepEqual([plan, features, whose], ["pro@1", ["sso"], tenant.id]);
+});
+
+test("unknown, mistyped and forged keys look the same", async () => {
+  const { key } = await issue({});
+  for (const wrong of ["", "tg_lice_", key.replace(/.$/, "0"), `${key.slice(0, 30)}x${key.slice(31)}`, key.replace("tg_lice_", "tg_live_")]) {
+    if (wrong !== key) assert.deepEqual(await validate(wrong), { status: 200, valid: false, code: "LICENCE_UNKNOWN" });
+  }
+  assert.equal((await ask("validate", {})).status, 400);
+});
+
+test("suspended, revoked and expired licences are refused, and what is revoked stays so", async () => {
+  const { key, id } = await issue({});
+  const set = (terms) => admin("PATCH", `/tenants/${tenant.id}/licences/${id}`, terms);
+  await set({ status: "suspended" });
+  assert.equal((await validate(key)).code, "LICENCE_SUSPENDED");
+  await set({ status: "active", expires_at: new Date(Date.now() - 1).toISOString() });
+  assert.equal((await validate(key)).code, "LICENCE_EXPIRED");
+  await set({ expires_at: null, starts_at: new Date(Date.now() + 60_000).toISOString() });
+  assert.equal((await validate(key)).code, "LICENCE_NOT_YET_VALID");
+  await set({ starts_at: null });
+  assert.equal((await validate(key)).code, "VALID");
+  await set({ status: "revoked" });
+  assert.equal((await validate(key)).code, "LICENCE_REVOKED");
+  assert.equal((await set({ status: "active" })).body.error.code, "WRONG_STATUS");
+  assert.equal((await set({ domains: ["*.*"] })).status, 400);
+});
+
+test("activations are counted once each, never beyond the limit, and given back", async () => {
+  const { key, id } = await issue({ max_activations: 3 });
+  assert.equal((await validate(key)).status, 400);
+  const many = await Promise.all(Array.from({ length: 20 }, (_, i) => validate(key, undefined, { instance: `i${i % 10}` })));
+  const good = many.filter(({ valid }) => valid);
+  assert.equal(new Set(many.map(({ code }) => code)).size, 2);
+  const { items } = (await admin("GET", `/tenants/${tenant.id}/licences`)).body;
+  assert.equal(items.find((one) => one.id === id).activations, 3);
+  const active = [...new Set(many.flatMap(({ valid }, i) => (valid ? [`i${i % 10}`] : [])))];
+  assert.equal(active.length, 3);
+  assert(good.every(({ activations }) => activations.used <= 3));
+  assert.equal((await validate(key, undefined, { instance: "late" })).code, "ACTIVATIONS_EXCEEDED");
+  // Given back and taken again, again and again: the count stays right.
+  for (let turn = 0; turn < 3; turn++) {
+    assert.deepEqual([(await ask("deactivate", { key, instance: active[0] })).deactivated, (await ask("deactivate", { key, instance: active[0] })).deactivated], [true, false]);
+    assert.equal((await validate(key, undefined, { instance: active[0] })).activations.used, 3);
+  }
+  assert.equal((await validate(key, undefined, { instance: "late" })).code, "ACTIVATIONS_EXCEEDED");
+});
+
+test("a signed token stands in for an answer for as long as it says", async () => {
+  const { key } = await issue({ domains: ["example.com"], offline_ms: 3_600_000 });
+  const { offline, licence } = await validate(key, "example.com");
+  const keys = jose.createLocalJWKSet(await (await gate.send("/_gate/jwks.json")).json());
+  const { payload } = await jose.jwtVerify(offline.token, keys, { issuer: "tenantgate", typ: "licence+jwt" });
+  assert.deepEqual([payload.jti, payload.sub, payload.features, payload.domains], [licence, tenant.id, ["sso"], ["example.com"]]);
+  assert(Math.abs(payload.exp * 1000 - Date.parse(offline.until)) < 1_000 && payload.exp - payload.iat === 3_600);
+  const soon = await issue({ offline_ms: 3_600_000, expires_at: new Date(Date.now() + 60_000).toISOString() });
+  assert(Date.parse((await validate(soon.key)).offline.until) <= Date.now() + 60_000);
+  assert.equal((await validate((await issue({ offline_ms: 0 })).key)).offline, null);
+});
+
+test("licences end with their tenant", async () => {
+  const { key } = await issue({});
+  await admin("POST", `/tenants/${tenant.id}/suspend`);
+  assert.equal((await validate(key)).code, "TENANT_INACTIVE");
+  await admin("POST", `/tenants/${tenant.id}/reactivate`);
+  assert.equal((await validate(key)).code, "VALID");
+});
