@@ -19,6 +19,8 @@ const TOOLS = {
   "wasm-pack": { crate: "wasm-pack", version: "0.15.1", locked: true },
 };
 
+const SCHEMATHESIS = "4.32.5";
+
 /** The environment in which builds and tests run: pinned tools, Node 22, helpers that would otherwise be downloaded. */
 export const env = {
   ...process.env,
@@ -95,6 +97,25 @@ function sameVersions(wanted, installed) {
   const have = new Set(versions(installed));
   const optional = (entry) => JSON.parse(wanted).packages[entry.slice(0, entry.lastIndexOf("@"))].optional;
   return versions(wanted).every((entry) => have.has(entry) || optional(entry));
+}
+
+/** What calls an API by its OpenAPI description, and holds it to that: a Python tool, in an environment of its own. */
+export function schemathesis() {
+  const folder = join(tools, "schemathesis");
+  const tool = join(folder, "bin", "schemathesis");
+  if (output(tool, ["--version"]).includes(SCHEMATHESIS)) return tool;
+  const python = () => output("python3", ["-c", "import ensurepip, sys; print(sys.version_info >= (3, 10))"]).includes("True");
+  if (!python() && existsSync("/etc/debian_version") && process.getuid?.() === 0) {
+    const quiet = { stdio: ["ignore", "ignore", "inherit"], env: { ...env, DEBIAN_FRONTEND: "noninteractive" } };
+    run("apt-get", ["update", "-qq"], quiet);
+    run("apt-get", ["install", "-y", "-qq", "python3-venv"], quiet);
+  }
+  if (!python()) fail("The tests of the API need Python 3.10 or newer with `venv` (Debian: `apt-get install python3-venv`), or run `npm test -- --fast` without them.");
+  step(`schemathesis ${SCHEMATHESIS}`, "30 s", () => {
+    run("python3", ["-m", "venv", "--clear", folder]);
+    run(join(folder, "bin", "pip"), ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${SCHEMATHESIS}`]);
+  });
+  return tool;
 }
 
 /** Chromium and its driver, for tests in a browser. */

@@ -1,27 +1,15 @@
-//! Documents made from the types: JSON Schemas and the OpenAPI description. They are committed; this test says when
-//! they no longer fit. `UPDATE=1 cargo test --test documents` writes them anew.
+//! JSON Schemas made from the types. They are committed; this test says when they no longer fit.
+//! `UPDATE=1 cargo test --test documents` writes them anew.
 
 #![cfg(not(target_family = "wasm"))]
 
-use std::path::Path;
+mod common;
 
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use common::committed;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
-use tenantgate::gate::Code;
-use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
 use tenantgate::model::{ApiKey, Catalog, Tenant, parse_seed};
-use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
-
-fn committed(path: &str, document: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let text = format!("{document:#}\n");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "{} is not what the types say: run `UPDATE=1 cargo test --test documents`", path.display());
-}
+use tenantgate::wire::{DecideBody, DecisionView};
 
 fn schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().into()
@@ -209,125 +197,4 @@ fn api_keys_are_refused_with_paths() {
             "{broken}: {problems}"
         );
     }
-}
-
-#[test]
-fn openapi() {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.meta_schema = None;
-    settings.definitions_path = "/components/schemas".into();
-    let mut generator = settings.into_generator();
-    let question = generator.subschema_for::<DecideBody>();
-    let decision = generator.subschema_for::<DecisionView<'_>>();
-    let error = generator.subschema_for::<ErrorView>();
-    let envelope = json!({ "type": "object", "properties": { "error": error }, "required": ["error"] });
-    let failure = |description: &str| {
-        json!({
-            "description": description,
-            "content": { "application/json": { "schema": envelope } },
-        })
-    };
-    let receipt = generator.subschema_for::<ReceiptView>();
-    let usage = generator.subschema_for::<UsageView<'_>>();
-    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_EVENT_NAME_BYTES });
-    let event = json!({
-        "type": "object",
-        "required": ["specversion", "id", "source", "type", "subject"],
-        "properties": {
-            "specversion": { "const": "1.0" },
-            "id": text, "source": text, "type": text,
-            "subject": { "type": "string", "description": "The id of the tenant." },
-            "time": { "type": ["string", "null"], "format": "date-time", "description": "When it happened: the period and the day that it counts in. Default: now." },
-            "datacontenttype": { "type": ["string", "null"], "description": "`application/json`." },
-            "data": { "type": ["object", "null"], "description": "Holds the values of metrics." },
-        },
-    });
-    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
-    let codes: Vec<_> =
-        Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
-    let document = json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "tenantgate",
-            "version": env!("CARGO_PKG_VERSION"),
-            "license": { "name": "MIT OR Apache-2.0" },
-            "description": format!("One decision at the edge: who is this tenant, what may it use, how much is left.\n\nCodes of decisions, with the HTTP status of a gated request:\n\n{}", codes.join("\n")),
-        },
-        "paths": {
-            "/_gate/v1/decide": { "post": {
-                "operationId": "decide",
-                "summary": "Decide a request, or a question about a tenant.",
-                "description": "Answers 200 whatever was decided; `allowed` and `code` say what. Takes from the limits what the request costs, unless `look` is set.",
-                "security": [{ "operator": [] }],
-                "requestBody": { "required": true, "content": { "application/json": { "schema": question } } },
-                "responses": {
-                    "200": { "description": "The decision.", "content": { "application/json": { "schema": decision } } },
-                    "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
-                    "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
-                    "413": failure("`PAYLOAD_TOO_LARGE`"),
-                },
-            } },
-            "/_gate/v1/usage": {
-                "post": {
-                    "operationId": "meter",
-                    "summary": "Count events of usage, each once.",
-                    "description": "Takes one CloudEvent (1.0, JSON format) or an array of them; `subject` is the id of the tenant. `source` and `id` name an event of a tenant: told again it counts once, for 40 days at least. Where one event has a problem, none is counted; where one conflicts, the others are.",
-                    "security": [{ "operator": [] }],
-                    "requestBody": { "required": true, "content": {
-                        "application/cloudevents+json": { "schema": event },
-                        "application/cloudevents-batch+json": { "schema": { "type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS } },
-                    } },
-                    "responses": {
-                        "200": { "description": "All are counted.", "content": { "application/json": { "schema": receipt } } },
-                        "400": failure("`BAD_REQUEST`: events have problems, all of them in `details.problems`; none is counted."),
-                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
-                        "409": failure("`EVENT_CONFLICT`: events at the places of `details.conflicts` were told before and said something else; the others are counted."),
-                        "413": failure("`PAYLOAD_TOO_LARGE`"),
-                        "503": failure("`LEDGER_UNAVAILABLE`: tell the same events again; each counts once."),
-                    },
-                },
-                "get": {
-                    "operationId": "usage",
-                    "summary": "What a tenant has used, by period and by day.",
-                    "security": [{ "operator": [] }],
-                    "parameters": [
-                        parameter("tenant", true, json!({ "type": "string" }), "The id of the tenant."),
-                        parameter("metric", false, json!({ "type": "string" }), "Only this metric."),
-                        parameter("at", false, json!({ "type": "string", "format": "date-time" }), "The periods that hold this time. Default: now."),
-                    ],
-                    "responses": {
-                        "200": { "description": "The report.", "content": { "application/json": { "schema": usage } } },
-                        "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
-                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
-                        "404": failure("`USAGE_NOT_FOUND`: no such tenant, or no such metric."),
-                        "503": failure("`LEDGER_UNAVAILABLE`"),
-                    },
-                },
-            },
-            "/_gate/healthz": { "get": {
-                "operationId": "health",
-                "summary": "Whether a catalog is held.",
-                "responses": { "200": { "description": "It is." }, "503": { "description": "None can be had." } },
-            } },
-            "/_gate/jwks.json": { "get": {
-                "operationId": "keys",
-                "summary": "The public key of `X-Tenant-Assertion`, for origins: a JWK set (RFC 7517), empty without `ASSERTION_KEY`.",
-                "responses": { "200": { "description": "The set." } },
-            } },
-            "/_gate/openapi.json": { "get": {
-                "operationId": "openapi",
-                "summary": "This document.",
-                "responses": { "200": { "description": "OpenAPI 3.1." } },
-            } },
-        },
-        "components": {
-            "schemas": components(&mut generator),
-            "securitySchemes": { "operator": { "type": "http", "scheme": "bearer", "description": "The secret `OPERATOR_TOKEN` of the deployment." } },
-        },
-    });
-    committed("src/worker/openapi.json", &document);
-}
-
-fn components(generator: &mut SchemaGenerator) -> Value {
-    Value::Object(generator.take_definitions(true))
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Permission;
 use crate::model::bounds::{
-    DEFAULT_RETENTION_DAYS, MAX_IMPACT_PAGE, MAX_NAME_BYTES, MAX_REPLAYED, MAX_RETENTION_DAYS, MAX_SCOPES,
-    MAX_SLUG_BYTES, MAX_TOKEN_NAME_BYTES,
+    DEFAULT_RETENTION_DAYS, MAX_IMPACT_PAGE, MAX_INSTANCE_BYTES, MAX_NAME_BYTES, MAX_REPLAYED, MAX_RETENTION_DAYS,
+    MAX_SCOPES, MAX_SLUG_BYTES, MAX_TOKEN_NAME_BYTES,
 };
 use crate::model::{
     Branding, DataRoute, Environment, PlanRef, Problems, Quantity, Reader, Scope, Slug, TenantId, Trial, UnixMillis,
@@ -118,6 +118,46 @@ document! {
 }
 
 document! {
+    /// What support is let in for.
+    pub struct Impersonate {
+        /// Why: for the audit trail.
+        reason: String,
+        /// What support may do.
+        scopes: Vec<Scope> = Vec::new(),
+    } => Impersonate::check
+}
+
+document! {
+    /// A ticket, for an API key.
+    pub struct Ticket {
+        /// The ticket.
+        ticket: String,
+    }
+}
+
+document! {
+    /// Whether a licence is good.
+    pub struct LicenceQuestion {
+        /// The licence key.
+        key: String,
+        /// The host that it is used on. Required where the licence is bound to domains.
+        domain: Option<String> = None,
+        /// The name of the instance, of your own, 1 to 128 bytes. Required where activations are counted.
+        instance: Option<String> = None,
+    } => LicenceQuestion::check
+}
+
+document! {
+    /// An activation that ends.
+    pub struct Deactivate {
+        /// The licence key.
+        key: String,
+        /// The name of the instance.
+        instance: String,
+    }
+}
+
+document! {
     /// A change to try: a catalog, and what to compare it for.
     pub struct ImpactQuestion {
         /// The catalog that would be. Default: the one that is.
@@ -181,6 +221,24 @@ impl NewToken {
         }
         if self.permissions.is_empty() {
             r.at("permissions", |r| r.problem("none", "one at least"));
+        }
+    }
+}
+
+impl Impersonate {
+    fn check(&self, r: &mut Reader) {
+        if self.reason.is_empty() {
+            r.at("reason", |r| r.problem("nothing", "why support acts as the tenant"));
+        }
+        r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
+    }
+}
+
+impl LicenceQuestion {
+    fn check(&self, r: &mut Reader) {
+        let length = self.instance.as_ref().map_or(1, String::len);
+        if length == 0 || length > MAX_INSTANCE_BYTES {
+            r.at("instance", |r| r.problem(format!("{length} bytes"), format!("1 to {MAX_INSTANCE_BYTES} bytes")));
         }
     }
 }

@@ -11,7 +11,8 @@ mod operations;
 mod patch;
 
 pub use admin::{
-    Claim, ImpactQuestion, Issue, MovePlan, MoveTenant, NewTenant, NewToken, Reasoned, Replayed, Rotate, slug_of,
+    Claim, Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant, NewToken,
+    Reasoned, Replayed, Rotate, Ticket, slug_of,
 };
 pub use impact::{Impact, Impacts, Replay, Shift, compare, replay};
 pub use operations::{OPERATIONS, Operation, Permission, Route, route};

@@ -115,8 +115,13 @@ impl Failure {
     }
 
     pub(super) fn respond_with(&self, call: &Call, details: Value) -> Response {
+        self.respond_full(call, details, self.header)
+    }
+
+    /// With a header that depends on the request.
+    pub(super) fn respond_full(&self, call: &Call, details: Value, header: &str) -> Response {
         let view = ErrorView { code: self.code, message: self.message, details };
-        error(call, &view, self.status, None, self.header)
+        error(call, &view, self.status, None, header)
     }
 }
 

@@ -17,3 +17,17 @@ pub fn difference(path: &str, expected: &Value, found: &Value) -> Option<String>
         _ => Some(format!("{path} is {found}, expected {expected}")),
     }
 }
+
+/// Compares a document with the one that is committed; with `UPDATE` set, writes it anew.
+#[cfg(not(target_family = "wasm"))]
+#[allow(dead_code, reason = "not every test has documents")]
+pub fn committed(path: &str, document: &serde_json::Value) {
+    let full = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = format!("{document:#}\n");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+        std::fs::write(&full, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(&full).unwrap_or_default();
+    assert!(found == text, "{path} is not what the types say: run its test with `UPDATE=1`");
+}

@@ -6,6 +6,7 @@ use super::catalog::CHAIN;
 use super::desk::{Answer, Desk};
 use super::refusal::Refusal;
 use super::store::{document, sql, text};
+use crate::model::Key;
 
 /// `GET /tenants/{tenant}/audit`, `GET /audit`; `format`: `json` (default), `lines`, `csv`.
 pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answer, Refusal> {
@@ -36,6 +37,9 @@ pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answe
     match format {
         "json" => {
             let wanted = desk.query.get("action");
+            if let Some(strange) = wanted.filter(|action| !Key::is_valid(action)) {
+                return Err(Refusal::problem("action", strange.as_str(), "an action, such as `tenant.suspend`"));
+            }
             let entries = shown.iter().map(|row| document(row, "entry"));
             let entries: Vec<Value> =
                 entries.filter(|entry| wanted.is_none_or(|action| entry["action"] == action.as_str())).collect();

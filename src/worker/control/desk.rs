@@ -42,6 +42,23 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// Reads a body, with all its problems.
+pub(super) fn read<T: Read>(body: &str) -> Result<T, Refusal> {
+    let read = Reader::run(|r| {
+        // Who says nothing takes every default.
+        let value = r.json(if body.trim().is_empty() { "{}" } else { body }, usize::MAX)?;
+        T::read(&value, r)
+    });
+    read.map_err(Refusal::Invalid)
+}
+
+/// A small body of whoever asks without a token.
+pub(super) async fn small_body<T: Read>(call: &Call) -> Result<T, Refusal> {
+    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
+    let text = JsFuture::from(edge::text(&call.request, max)).await;
+    read(&text.ok().and_then(|text| text.as_string()).ok_or(Refusal::TOO_LARGE)?)
+}
+
 /// The body, as long as it may be.
 pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, Refusal> {
     if call.method() == "GET" {
@@ -75,7 +92,7 @@ impl<'a> Desk<'a> {
                 text.strip_prefix('"')
                     .and_then(|text| text.strip_suffix('"'))
                     .and_then(|text| text.parse().ok())
-                    .ok_or(Refusal::STALE)?,
+                    .ok_or_else(|| Refusal::problem("If-Match", text.as_str(), "an `ETag` that was read"))?,
             ),
         };
         let (context, fault) = (call.context.clone(), call.fault().map(String::from));
@@ -91,13 +108,7 @@ impl<'a> Desk<'a> {
 
     /// The body, read.
     pub(super) fn read<T: Read>(&self) -> Result<T, Refusal> {
-        let read = Reader::run(|r| {
-            // Who says nothing takes every default.
-            let text = if self.body.trim().is_empty() { "{}" } else { &self.body };
-            let value = r.json(text, usize::MAX)?;
-            T::read(&value, r)
-        });
-        read.map_err(Refusal::Invalid)
+        read(&self.body)
     }
 
     /// A change in the making.

@@ -3,24 +3,22 @@
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use super::desk::{Answer, Desk, checked, paged};
+use super::desk::{Answer, Desk, checked, paged, small_body};
 use super::keys::entropy;
 use super::refusal::Refusal;
 use super::store::{Row, Store, document, number, sql, text};
 use super::tenants::timed;
-use crate::control::{changes, merge};
+use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Step};
 use crate::identity::Licensed;
 use crate::ledger::{Charge, Meter, Once, Op, Order};
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_INSTANCE_BYTES};
 use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, TenantId};
 use crate::resolve::Request;
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::{charge, edge, feed, isolate};
+use crate::worker::{charge, feed, isolate};
 
 /// How a licence key begins.
 const PREFIX: &str = "tg_lice_";
@@ -105,29 +103,27 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     if config.control.is_undefined() {
         return Err(Refusal::ABSENT);
     }
-    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-    let body = JsFuture::from(edge::text(&call.request, max)).await.ok().and_then(|text| text.as_string());
-    let body: Value = serde_json::from_str(&body.ok_or(Refusal::TOO_LARGE)?).unwrap_or_default();
-    let member = |name: &str| body.get(name).and_then(Value::as_str);
-    let Some(key) = member("key") else { return Err(Refusal::problem("$.key", "nothing", "a licence key")) };
-    let instance = member("instance");
-    if instance.is_some_and(|instance| instance.is_empty() || instance.len() > MAX_INSTANCE_BYTES) {
-        return Err(Refusal::problem("$.instance", "a text of another length", "1 to 128 bytes"));
+    if call.path().ends_with("/deactivate") {
+        let asked: Deactivate = small_body(call).await?;
+        return match find(config, &asked.key).await? {
+            Some((store, row)) => deactivate(call, config, &store, &row, &asked.instance).await,
+            None => Ok(refused(LicenceCode::Unknown)),
+        };
     }
+    let asked: LicenceQuestion = small_body(call).await?;
+    match find(config, &asked.key).await? {
+        Some((store, row)) => validate(call, config, &store, &row, &asked).await,
+        None => Ok(refused(LicenceCode::Unknown)),
+    }
+}
+
+/// The licence of a key. What nobody issued is not worth a look-up, and looks like what somebody else was issued.
+async fn find(config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusal> {
+    let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
     let store = Store::new(&config.control);
-    // What nobody issued is not worth a look-up, and looks like what somebody else was issued.
-    let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else {
-        return Ok(refused(LicenceCode::Unknown));
-    };
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
-    let Some(row) = row.filter(|row| secret.has_hash(text(row, "hash"))) else {
-        return Ok(refused(LicenceCode::Unknown));
-    };
-    if call.path().ends_with("/deactivate") {
-        return deactivate(call, config, &store, &row, instance).await;
-    }
-    validate(call, config, &store, &row, (member("domain"), instance)).await
+    Ok(row.filter(|row| secret.has_hash(text(row, "hash"))).map(|row| (store, row)))
 }
 
 fn refused(code: LicenceCode) -> Answer {
@@ -140,20 +136,21 @@ async fn validate(
     config: &Rc<Config>,
     store: &Store,
     row: &Row,
-    (domain, instance): (Option<&str>, Option<&str>),
+    asked: &LicenceQuestion,
 ) -> Result<Answer, Refusal> {
+    let (domain, instance) = (asked.domain.as_deref(), asked.instance.as_deref());
     let terms = terms(&document(row, "terms"))?;
     if let Some(code) = terms.refusal(domain, call.now) {
         return Ok(refused(code));
     }
     let tenant = text(row, "tenant");
-    let asked = Ask { tenant: Some(tenant), all_features: true, look: true, ..Ask::default() };
+    let look = Ask { tenant: Some(tenant), all_features: true, look: true, ..Ask::default() };
     if let Some(need) = feed::due(config, &call.context, call.now) {
         isolate::fetch(need, config, &call.context).await;
     }
     let decision = loop {
         match isolate::with_gate(|gate| {
-            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &asked, call.now)
+            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &look, call.now)
         }) {
             Step::Done(decision) => break decision,
             Step::Charge(_) => return Err(Refusal::UNAVAILABLE),
@@ -279,11 +276,8 @@ async fn deactivate(
     config: &Rc<Config>,
     store: &Store,
     row: &Row,
-    instance: Option<&str>,
+    instance: &str,
 ) -> Result<Answer, Refusal> {
-    let Some(instance) = instance else {
-        return Err(Refusal::problem("$.instance", "nothing", "the name of the instance"));
-    };
     let (licence, tenant) = (text(row, "id"), text(row, "tenant"));
     let (turn, active) = turn(store, licence, instance).await?;
     if !active {

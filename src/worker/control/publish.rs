@@ -190,7 +190,11 @@ pub(super) async fn state(desk: &Desk<'_>) -> Result<Answer, Refusal> {
 /// another key was put in.
 pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     desk.only(&["all"])?;
-    if desk.query.get("all").is_some_and(|all| all == "true") {
+    let all = desk.query.get("all").map_or("false", String::as_str);
+    if !["true", "false"].contains(&all) {
+        return Err(Refusal::problem("all", all, "`true` or `false`"));
+    }
+    if all == "true" {
         let at = desk.now.get();
         desk.store
             .run(&[

@@ -82,6 +82,13 @@ impl Refusal {
     }
 
     pub(super) fn respond(self, call: &Call) -> Response {
+        // RFC 9110 §15.5.6: who is refused a method is told which there are.
+        if let Self::Failed(failure, details) = &self
+            && let Some(methods) = details.get("methods").and_then(Value::as_array)
+        {
+            let methods: Vec<&str> = methods.iter().filter_map(Value::as_str).collect();
+            return failure.respond_full(call, details.clone(), &format!("allow: {}", methods.join(", ")));
+        }
         match self {
             Self::Invalid(problems) => reply::invalid(call, &problems),
             Self::Failed(failure, Value::Null) => failure.respond_with(call, json!({})),

@@ -1,21 +1,18 @@
 //! Admin tokens, and tickets by which support acts as a tenant for a while, on the record.
 
 use serde_json::{Value, json};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::actor::{Actor, TOKEN_PREFIX};
-use super::desk::{Answer, Desk, paged};
+use super::desk::{Answer, Desk, paged, small_body};
 use super::keys::{entropy, make, shown};
 use super::refusal::Refusal;
 use super::store::{Change, Store, document, sql, text};
 use super::{catalog, publish, tenants};
-use crate::control::{Issue, NewToken};
-use crate::model::bounds::MAX_BODY_BYTES;
+use crate::control::{Impersonate, Issue, NewToken, Ticket};
 use crate::model::{KeyId, Scope, SecretText};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::edge;
 
 /// How a ticket begins.
 const TICKET_PREFIX: &str = "tg_tick_";
@@ -93,16 +90,8 @@ pub(super) async fn revoke_token(desk: &Desk<'_>, id: &str) -> Result<Answer, Re
 /// `POST /tenants/{tenant}/impersonate`: a ticket; what its holder may do, and why, stands in the tenant's trail.
 pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let record = desk.tenant(id).await?;
-    let asked: Value = desk.read()?;
-    let reason = asked.get("reason").and_then(Value::as_str).filter(|reason| !reason.is_empty());
-    let Some(reason) = reason else {
-        return Err(Refusal::problem("$.reason", "nothing", "why support acts as the tenant"));
-    };
-    let scopes: Vec<&str> =
-        asked.get("scopes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Some(strange) = scopes.iter().find(|scope| !Scope::is_valid(scope)) {
-        return Err(Refusal::problem("$.scopes", *strange, "scopes"));
-    }
+    let asked: Impersonate = desk.read()?;
+    let scopes: Vec<&str> = asked.scopes.iter().map(Scope::as_str).collect();
     let secret = SecretText::make(TICKET_PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
     let expires_at = desk.now.plus(TICKET_MS);
     let mut change = desk.change();
@@ -114,7 +103,7 @@ pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Ref
         json!(scopes).to_string(),
         expires_at.get()
     ));
-    change.note(&record.id, "support.ticket", Some(reason), &json!({ "scopes": { "after": scopes } })).await?;
+    change.note(&record.id, "support.ticket", Some(&asked.reason), &json!({ "scopes": { "after": scopes } })).await?;
     change.commit().await?;
     Ok(Answer::json(
         201,
@@ -134,16 +123,9 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     if config.control.is_undefined() {
         return Err(Refusal::UNAUTHENTICATED);
     }
-    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-    let body = JsFuture::from(edge::text(&call.request, max))
-        .await
-        .ok()
-        .and_then(|text| text.as_string())
-        .ok_or(Refusal::TOO_LARGE)?;
-    let body: Value = serde_json::from_str(&body).unwrap_or_default();
-    let shown_ticket = body.get("ticket").and_then(Value::as_str).unwrap_or_default();
-    let ticket =
-        SecretText::parse(shown_ticket, TICKET_PREFIX).filter(SecretText::is_whole).ok_or(Refusal::UNAUTHENTICATED)?;
+    let asked: Ticket = small_body(call).await?;
+    let ticket = SecretText::parse(&asked.ticket, TICKET_PREFIX).filter(SecretText::is_whole);
+    let ticket = ticket.ok_or(Refusal::UNAUTHENTICATED)?;
     let store = Store::new(&config.control);
     // INVARIANT (once): of all who redeem it, one finds it unused.
     let statement = sql!(

@@ -15,6 +15,7 @@ use crate::worker::charge;
 
 /// Members of a record that have operations of their own.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];
+const STATUSES: [&str; 6] = ["active", "provisioning", "suspended", "inactive", "maintenance", "deleted"];
 const DAY_MS: u64 = 86_400_000;
 
 pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
@@ -23,6 +24,15 @@ pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     let mut values = vec![Value::from(cursor)];
     for column in ["status", "plan", "parent", "slug"] {
         if let Some(value) = desk.query.get(column) {
+            let meant = match column {
+                "status" => STATUSES.contains(&value.as_str()),
+                "plan" => crate::model::PlanRef::is_valid(value),
+                "parent" => crate::model::TenantId::is_valid(value),
+                _ => crate::model::Slug::is_valid(value),
+            };
+            if !meant {
+                return Err(Refusal::problem(column, value.as_str(), "a value of this kind"));
+            }
             filters.push_str(&format!(" AND {column} = ?"));
             values.push(value.as_str().into());
         }

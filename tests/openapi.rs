@@ -1,0 +1,392 @@
+//! The OpenAPI description, made from the types and the table of operations. It is committed; this test says when it no
+//! longer fits. `UPDATE=1 cargo test --test openapi` writes it anew.
+
+#![cfg(not(target_family = "wasm"))]
+
+mod common;
+
+use common::committed;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+use tenantgate::control::{
+    Claim, Deactivate, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant,
+    NewToken, OPERATIONS, Operation, Reasoned, Rotate, Route, Ticket,
+};
+use tenantgate::gate::Code;
+use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
+use tenantgate::model::{Catalog, LicenceCode, LicenceTerms, Override, Tenant};
+use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
+
+/// The paths of the admin API.
+fn admin(generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let mut paths = Map::new();
+    for operation in OPERATIONS {
+        let path = format!("/_gate/v1/admin{}", operation.path);
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[operation.method.to_ascii_lowercase()] = described(operation, generator);
+    }
+    paths
+}
+
+fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let name = operation.route.as_str();
+    let id = format!("{}{}", name[..1].to_ascii_lowercase(), &name[1..]);
+    let common = |code: &str| json!({ "$ref": format!("#/components/responses/{code}") });
+    let mut responses = json!({ operation.status.to_string(): answer(operation, generator) });
+    let mutating: &[&str] = if operation.method == "GET" { &[] } else { &["412", "413"] };
+    let once: &[&str] = if operation.once { &["422"] } else { &[] };
+    for code in ["400", "401", "403", "404", "409", "503"].iter().chain(mutating).chain(once) {
+        responses[*code] = common(code);
+    }
+    let mut described = json!({
+        "operationId": id, "summary": operation.summary, "tags": ["admin"], "security": [{ "admin": [] }],
+        "description": format!("Needs the permission `{}`{}.", operation.permission.as_str(), if operation.tenant_admin { ", or a tenant's own token with the scope `tenantgate:admin`, for that tenant and those below" } else { "" }),
+        "parameters": parameters(operation), "responses": responses,
+    });
+    if let Some(schema) = body(operation.route, generator) {
+        // Of the others every member has a default.
+        let required = matches!(
+            operation.route,
+            Route::CreateTenant
+                | Route::PutOverride
+                | Route::ClaimDomain
+                | Route::ImpersonateTenant
+                | Route::PutCatalog
+                | Route::MovePlan
+                | Route::IssueToken
+        );
+        described["requestBody"] =
+            json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+    }
+    described
+}
+
+fn parameters(operation: &Operation) -> Vec<Value> {
+    let text = || json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9@._-]+$" });
+    let segments = operation.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<Value> =
+        segments.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text() })).collect();
+    let mut query = |name: &str, schema: Value, description: &str| {
+        parameters.push(
+            json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description }),
+        );
+    };
+    match operation.route {
+        Route::ListTenants => {
+            query(
+                "status",
+                json!({ "enum": ["active", "provisioning", "suspended", "inactive", "maintenance", "deleted"] }),
+                "Only those; default: all but deleted ones.",
+            );
+            query("plan", text(), "Only those that bought this plan version.");
+            query("parent", text(), "Only those directly below this tenant.");
+            query("slug", text(), "The one with this slug.");
+        }
+        Route::ListExpiring => {
+            query("before", json!({ "type": "string", "format": "date-time" }), "Until when. Default: in 30 days.")
+        }
+        Route::GetCatalog => query(
+            "version",
+            json!({ "type": "integer", "minimum": 1, "maximum": 1_000_000_000 }),
+            "An earlier version. Default: the one in force.",
+        ),
+        Route::GetAudit | Route::GetCatalogAudit => {
+            query(
+                "format",
+                json!({ "enum": ["json", "lines", "csv"] }),
+                "`lines` verify: the SHA-256 of each is the `previous` of the next. Default `json`.",
+            );
+            query(
+                "action",
+                json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$" }),
+                "Only these, of the page; `json` alone.",
+            );
+        }
+        Route::Publish => query(
+            "all",
+            json!({ "enum": ["true", "false"] }),
+            "Publish everything anew, as after `SNAPSHOT_KEY` was replaced.",
+        ),
+        Route::DeleteTenant => query("reason", json!({ "type": "string" }), "Why: for the audit trail."),
+        _ => {}
+    }
+    let pages = matches!(
+        operation.route,
+        Route::ListTenants
+            | Route::ListApiKeys
+            | Route::ListCatalogs
+            | Route::ListTokens
+            | Route::ListLicences
+            | Route::GetAudit
+            | Route::GetCatalogAudit
+            | Route::ListExpiring
+    );
+    if pages {
+        query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 1000 }), "Entries of a page. Default 100.");
+        query("cursor", json!({ "type": "string" }), "`next_cursor` of the page before.");
+    }
+    if operation.once {
+        parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }, "description": "Done once, however often it is sent under this key; remembered for a day." }));
+    }
+    let versioned = matches!(
+        operation.route,
+        Route::ChangeTenant
+            | Route::DeleteTenant
+            | Route::SuspendTenant
+            | Route::ReactivateTenant
+            | Route::DeactivateTenant
+            | Route::MaintainTenant
+            | Route::OffboardTenant
+            | Route::MoveTenant
+            | Route::PutOverride
+            | Route::RemoveOverride
+            | Route::ClaimDomain
+            | Route::RemoveDomain
+            | Route::PutCatalog
+            | Route::KillFeature
+            | Route::ReviveFeature
+    );
+    if versioned {
+        parameters.push(json!({ "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^\"[0-9]+\"$" }, "description": "The `ETag` that was read: refused where it has changed since." }));
+    }
+    parameters
+}
+
+fn body(route: Route, generator: &mut SchemaGenerator) -> Option<Value> {
+    Some(
+        match route {
+            Route::CreateTenant => generator.subschema_for::<NewTenant>(),
+            Route::ChangeTenant | Route::ChangeLicence => {
+                return Some(json!({ "type": "object", "description": "A merge patch (RFC 7396)." }));
+            }
+            Route::SuspendTenant
+            | Route::ReactivateTenant
+            | Route::DeactivateTenant
+            | Route::MaintainTenant
+            | Route::OffboardTenant
+            | Route::KillFeature
+            | Route::ReviveFeature => generator.subschema_for::<Reasoned>(),
+            Route::MoveTenant => generator.subschema_for::<MoveTenant>(),
+            Route::PutOverride => generator.subschema_for::<Override>(),
+            Route::ClaimDomain => generator.subschema_for::<Claim>(),
+            Route::IssueApiKey => generator.subschema_for::<Issue>(),
+            Route::RotateApiKey => generator.subschema_for::<Rotate>(),
+            Route::IssueLicence => generator.subschema_for::<LicenceTerms>(),
+            Route::ImpersonateTenant => generator.subschema_for::<Impersonate>(),
+            Route::PutCatalog => generator.subschema_for::<Catalog>(),
+            Route::CompareCatalog => generator.subschema_for::<ImpactQuestion>(),
+            Route::MovePlan => generator.subschema_for::<MovePlan>(),
+            Route::IssueToken => generator.subschema_for::<NewToken>(),
+            _ => return None,
+        }
+        .into(),
+    )
+}
+
+fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let page = |item: Value| json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": item }, "next_cursor": { "type": ["string", "null"] } } });
+    let schema: Value = match operation.route {
+        Route::GetTenant
+        | Route::ChangeTenant
+        | Route::SuspendTenant
+        | Route::ReactivateTenant
+        | Route::DeactivateTenant
+        | Route::MaintainTenant
+        | Route::OffboardTenant
+        | Route::MoveTenant
+        | Route::PutOverride
+        | Route::RemoveOverride
+        | Route::RemoveDomain => generator.subschema_for::<Tenant>().into(),
+        Route::CreateTenant => json!({
+            "type": "object", "required": ["tenant", "api_key", "features"],
+            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "Shown once." }, "features": { "type": "array", "items": { "type": "string" } } },
+        }),
+        Route::GetCatalog | Route::PutCatalog | Route::KillFeature | Route::ReviveFeature => {
+            generator.subschema_for::<Catalog>().into()
+        }
+        Route::CompareCatalog => generator.subschema_for::<Impacts>().into(),
+        Route::ListTenants
+        | Route::ListApiKeys
+        | Route::ListCatalogs
+        | Route::ListTokens
+        | Route::ListLicences
+        | Route::ListExpiring => page(json!({ "type": "object" })),
+        Route::GetAudit | Route::GetCatalogAudit => {
+            return json!({ "description": "The trail.", "content": {
+                "application/json": { "schema": page(json!({ "type": "object", "required": ["chain", "number", "previous", "at", "actor", "action"] })) },
+                "application/x-ndjson": { "schema": { "type": "string" } },
+                "text/csv": { "schema": { "type": "string" } },
+            } });
+        }
+        _ => json!({ "type": "object" }),
+    };
+    json!({ "description": operation.summary, "content": { "application/json": { "schema": schema } } })
+}
+
+#[test]
+fn openapi() {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.meta_schema = None;
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    let question = generator.subschema_for::<DecideBody>();
+    let decision = generator.subschema_for::<DecisionView<'_>>();
+    let error = generator.subschema_for::<ErrorView>();
+    let envelope = json!({ "type": "object", "properties": { "error": error }, "required": ["error"] });
+    let failure = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
+        })
+    };
+    let receipt = generator.subschema_for::<ReceiptView>();
+    let usage = generator.subschema_for::<UsageView<'_>>();
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_EVENT_NAME_BYTES });
+    let event = json!({
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "subject"],
+        "properties": {
+            "specversion": { "const": "1.0" },
+            "id": text, "source": text, "type": text,
+            "subject": { "type": "string", "description": "The id of the tenant." },
+            "time": { "type": ["string", "null"], "format": "date-time", "description": "When it happened: the period and the day that it counts in. Default: now." },
+            "datacontenttype": { "type": ["string", "null"], "description": "`application/json`." },
+            "data": { "type": ["object", "null"], "description": "Holds the values of metrics." },
+        },
+    });
+    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
+    let codes: Vec<_> =
+        Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tenantgate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0" },
+            "description": format!("One decision at the edge: who is this tenant, what may it use, how much is left.\n\nCodes of decisions, with the HTTP status of a gated request:\n\n{}", codes.join("\n")),
+        },
+        "paths": {
+            "/_gate/v1/decide": { "post": {
+                "operationId": "decide",
+                "summary": "Decide a request, or a question about a tenant.",
+                "description": "Answers 200 whatever was decided; `allowed` and `code` say what. Takes from the limits what the request costs, unless `look` is set.",
+                "security": [{ "operator": [] }],
+                "requestBody": { "required": true, "content": { "application/json": { "schema": question } } },
+                "responses": {
+                    "200": { "description": "The decision.", "content": { "application/json": { "schema": decision } } },
+                    "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
+                    "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                    "413": failure("`PAYLOAD_TOO_LARGE`"),
+                },
+            } },
+            "/_gate/v1/usage": {
+                "post": {
+                    "operationId": "meter",
+                    "summary": "Count events of usage, each once.",
+                    "description": "Takes one CloudEvent (1.0, JSON format) or an array of them; `subject` is the id of the tenant. `source` and `id` name an event of a tenant: told again it counts once, for 40 days at least. Where one event has a problem, none is counted; where one conflicts, the others are.",
+                    "security": [{ "operator": [] }],
+                    "requestBody": { "required": true, "content": {
+                        "application/cloudevents+json": { "schema": event },
+                        "application/cloudevents-batch+json": { "schema": { "type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS } },
+                    } },
+                    "responses": {
+                        "200": { "description": "All are counted.", "content": { "application/json": { "schema": receipt } } },
+                        "400": failure("`BAD_REQUEST`: events have problems, all of them in `details.problems`; none is counted."),
+                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                        "409": failure("`EVENT_CONFLICT`: events at the places of `details.conflicts` were told before and said something else; the others are counted."),
+                        "413": failure("`PAYLOAD_TOO_LARGE`"),
+                        "503": failure("`LEDGER_UNAVAILABLE`: tell the same events again; each counts once."),
+                    },
+                },
+                "get": {
+                    "operationId": "usage",
+                    "summary": "What a tenant has used, by period and by day.",
+                    "security": [{ "operator": [] }],
+                    "parameters": [
+                        parameter("tenant", true, json!({ "type": "string" }), "The id of the tenant."),
+                        parameter("metric", false, json!({ "type": "string" }), "Only this metric."),
+                        parameter("at", false, json!({ "type": "string", "format": "date-time" }), "The periods that hold this time. Default: now."),
+                    ],
+                    "responses": {
+                        "200": { "description": "The report.", "content": { "application/json": { "schema": usage } } },
+                        "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
+                        "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                        "404": failure("`USAGE_NOT_FOUND`: no such tenant, or no such metric."),
+                        "503": failure("`LEDGER_UNAVAILABLE`"),
+                    },
+                },
+            },
+            "/_gate/healthz": { "get": {
+                "operationId": "health",
+                "summary": "Whether a catalog is held.",
+                "responses": { "200": { "description": "It is." }, "503": { "description": "None can be had." } },
+            } },
+            "/_gate/v1/tickets": { "post": {
+                "operationId": "redeem",
+                "summary": "Redeem a ticket of support, once, for an API key that ends after a quarter of an hour.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<Ticket>() } } },
+                "responses": {
+                    "201": { "description": "The key, shown once.", "content": { "application/json": { "schema": { "type": "object" } } } },
+                    "400": failure("`BAD_REQUEST`"), "401": failure("`UNAUTHENTICATED`: the ticket is none, was used, or is too old."),
+                    "413": failure("`PAYLOAD_TOO_LARGE`"), "409": failure("`CONFLICT`"), "404": failure("`NOT_FOUND`: the tenant is gone."),
+                    "503": failure("`CONTROL_UNAVAILABLE`"),
+                },
+            } },
+            "/_gate/v1/licences/validate": { "post": {
+                "operationId": "validate",
+                "summary": "Whether a licence key is good on a domain; activates the instance.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<LicenceQuestion>() } } },
+                "responses": {
+                    "200": { "description": "Whether it is: `valid` and `code`; `offline.token` is a signed licence for use without asking.", "content": { "application/json": { "schema": {
+                        "type": "object", "required": ["valid", "code"],
+                        "properties": { "valid": { "type": "boolean" }, "code": generator.subschema_for::<LicenceCode>(), "licence": { "type": "string" }, "tenant": { "type": "string" }, "features": { "type": "array", "items": { "type": "string" } } },
+                    } } } },
+                    "400": failure("`BAD_REQUEST`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
+                },
+            } },
+            "/_gate/v1/licences/deactivate": { "post": {
+                "operationId": "deactivate",
+                "summary": "End the activation of an instance: another one may take its place.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<Deactivate>() } } },
+                "responses": {
+                    "200": { "description": "Whether one was ended.", "content": { "application/json": { "schema": { "type": "object" } } } },
+                    "400": failure("`BAD_REQUEST`"), "404": failure("`NOT_FOUND`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
+                },
+            } },
+            "/_gate/jwks.json": { "get": {
+                "operationId": "keys",
+                "summary": "The public key of `X-Tenant-Assertion`, for origins: a JWK set (RFC 7517), empty without `ASSERTION_KEY`.",
+                "responses": { "200": { "description": "The set." } },
+            } },
+            "/_gate/openapi.json": { "get": {
+                "operationId": "openapi",
+                "summary": "This document.",
+                "responses": { "200": { "description": "OpenAPI 3.1." } },
+            } },
+        },
+        "components": {
+            "securitySchemes": { "operator": { "type": "http", "scheme": "bearer", "description": "The secret `OPERATOR_TOKEN` of the deployment." }, "admin": { "type": "http", "scheme": "bearer", "description": "The secret `OPERATOR_TOKEN`, an admin token, or a tenant's own token with the scope `tenantgate:admin`." } },
+        },
+    });
+    for (path, item) in admin(&mut generator) {
+        document["paths"][path] = item;
+    }
+    document["components"]["schemas"] = components(&mut generator);
+    document["components"]["schemas"]["Failure"] = envelope;
+    document["components"]["responses"] = json!({
+        "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
+        "401": failure("`UNAUTHENTICATED`: no token, or one that is not good."),
+        "403": failure("`FORBIDDEN`: the token does not allow it."),
+        "404": failure("`NOT_FOUND`: there is no such thing, or it is not yours."),
+        "409": failure("What is stands against it: `code` says what."),
+        "412": failure("`PRECONDITION_FAILED`: it is no longer what `If-Match` names."),
+        "413": failure("`PAYLOAD_TOO_LARGE`"),
+        "422": failure("`IDEMPOTENCY_KEY_REUSED`"),
+        "503": failure("`CONTROL_UNAVAILABLE`: try again."),
+    });
+    committed("src/worker/openapi.json", &document);
+}
+
+fn components(generator: &mut SchemaGenerator) -> Value {
+    Value::Object(generator.take_definitions(true))
+}
