@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::UnixMillis;
+use crate::model::{UnixMillis, hex};
 
 /// One entry.
 #[derive(Debug, Serialize)]
@@ -63,7 +63,7 @@ impl Entry<'_> {
 
 /// The hash of a line.
 pub fn hash(line: &str) -> String {
-    Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(line))
 }
 
 /// Verifies the lines of a chain that go on after `head`: the head that they lead to.

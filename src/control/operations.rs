@@ -1,4 +1,4 @@
-//! The operations of the admin API: one table for the router, the permissions and the OpenAPI document.
+//! The operations of the admin API: one table for the router, the permissions and the `OpenAPI` document.
 
 use super::operations::Permission::{
     Audit, CatalogRead, CatalogWrite, Keys, Publish, Support, TenantsRead, TenantsWrite, Tokens,
@@ -59,7 +59,7 @@ macro_rules! operations {
         }
 
         impl Route {
-            /// The name, as it stands in the OpenAPI document.
+            /// The name, as it stands in the `OpenAPI` document.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$Route => stringify!($Route),)* }
             }

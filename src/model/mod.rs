@@ -46,6 +46,7 @@ pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,
     StrategyKind,
 };
+pub(crate) use secret_text::hex;
 pub use secret_text::{ENTROPY_BYTES, SECRET_TEXT_BYTES, SecretText};
 pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, parse_seed};
 pub use time::UnixMillis;

@@ -83,13 +83,21 @@ impl<T: AsRef<str>> SecretText<T> {
 
     /// The same in hexadecimal: what is kept of it.
     pub fn hash(&self) -> String {
-        self.digest().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.digest())
     }
 
     /// Whether it is the one of which this hash was kept. Takes the same time whatever the answer.
     pub fn has_hash(&self, hash: &str) -> bool {
         self.hash().as_bytes().ct_eq(hash.as_bytes()).into()
     }
+}
+
+/// Bytes in hexadecimal, lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
 }
 
 fn character(number: u32) -> char {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::catalog::CHAIN;
 use super::desk::{Answer, Desk};
 use super::refusal::Refusal;
-use super::store::{document, sql, text};
+use super::store::{at, document, sql, text};
 use crate::model::Key;
 
 /// `GET /tenants/{tenant}/audit`, `GET /audit`; `format`: `json` (default), `lines`, `csv`.
@@ -42,26 +42,26 @@ pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answe
             }
             let entries = shown.iter().map(|row| document(row, "entry"));
             let entries: Vec<Value> =
-                entries.filter(|entry| wanted.is_none_or(|action| entry["action"] == action.as_str())).collect();
+                entries.filter(|entry| wanted.is_none_or(|action| at(entry, "/action") == action.as_str())).collect();
             let head = desk.store.head(&chain).await?;
             Ok(Answer::json(200, &json!({ "items": entries, "head": head, "next_cursor": next })))
         }
         "lines" => {
-            let lines: String = shown.iter().map(|row| format!("{}\n", text(row, "entry"))).collect();
-            Ok(Answer::other("application/x-ndjson", link, lines))
+            let lines: Vec<&str> = shown.iter().map(|row| text(row, "entry")).chain([""]).collect();
+            Ok(Answer::other("application/x-ndjson", link, lines.join("\n")))
         }
         "csv" => {
             let mut lines = String::from("number,at,actor,ip,action,reason,changes\r\n");
             for row in shown {
                 let entry = document(row, "entry");
                 let cells = [
-                    &entry["number"],
-                    &entry["at"],
-                    &entry["actor"],
-                    &entry["from"]["ip"],
-                    &entry["action"],
-                    &entry["reason"],
-                    &entry["changes"],
+                    at(&entry, "/number"),
+                    at(&entry, "/at"),
+                    at(&entry, "/actor"),
+                    at(&entry, "/from/ip"),
+                    at(&entry, "/action"),
+                    at(&entry, "/reason"),
+                    at(&entry, "/changes"),
                 ];
                 lines.push_str(&cells.map(cell).join(","));
                 lines.push_str("\r\n");

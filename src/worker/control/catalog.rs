@@ -36,7 +36,7 @@ pub(super) async fn versions(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         limit.saturating_add(1)
     );
     let entries = desk.store.rows(statement).await?.into_iter().map(tenants::timed).collect();
-    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["version"].to_string())))
+    Ok(Answer::json(200, &paged(limit, entries, "/version")))
 }
 
 /// `PUT /catalog`: the document with whatever `version`; it gets the next one.

@@ -9,7 +9,7 @@ use web_sys::Response;
 
 use super::actor::Actor;
 use super::refusal::Refusal;
-use super::store::{Change, Store, sql};
+use super::store::{Change, Store, at, sql};
 use super::{Once, respond};
 use crate::control::{Operation, Route};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_PAGE, MAX_RECORD_BYTES};
@@ -204,12 +204,16 @@ impl Answer {
     }
 }
 
-/// A page of a list: at most `limit` of the entries, and where the next begins. One more is read than is shown.
-pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor_of: impl Fn(&Value) -> String) -> Value {
+/// A page of a list: at most `limit` of the entries, and where the next begins, by a member's pointer. One more is read than is
+/// shown.
+pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor: &str) -> Value {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(cursor_of);
+    let next = entries.last().filter(|_| more).map(|last| match at(last, cursor) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
     json!({ "items": entries, "next_cursor": next })
 }
 

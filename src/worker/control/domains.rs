@@ -48,12 +48,13 @@ pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
         host,
         record.id
     );
-    for row in desk.store.rows(statement).await? {
-        if text(&row, "tenant") != record.id {
-            return Err(Refusal::DOMAIN_TAKEN);
-        }
+    let claims = desk.store.rows(statement).await?;
+    if claims.iter().any(|row| text(row, "tenant") != record.id) {
+        return Err(Refusal::DOMAIN_TAKEN);
+    }
+    if let Some(row) = claims.first() {
         let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
-        let body = json!({ "host": host, "state": state, "proof": proof_of(host, text(&row, "proof")) });
+        let body = json!({ "host": host, "state": state, "proof": proof_of(host, text(row, "proof")) });
         return Ok(Answer::json(201, &body).with_version(record.epoch));
     }
     let count = desk

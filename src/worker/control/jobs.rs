@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::desk::{Answer, Desk};
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
-use super::store::{Row, document, number, sql, text};
+use super::store::{Row, at, document, number, sql, text};
 use super::{publish, tenants};
 use crate::control::{MovePlan, MoveTenant, merge};
 use crate::model::bounds::JOB_SLICE;
@@ -110,11 +110,14 @@ async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
     let question = document(row, "question");
     if text(row, "kind") == "move" {
         let asked = Reader::run(|r| {
-            MoveTenant::read(&json!({ "parent": question["parent"], "reason": question["reason"] }), r)
+            MoveTenant::read(&json!({ "parent": at(&question, "/parent"), "reason": at(&question, "/reason") }), r)
         });
         let asked = asked.map_err(Refusal::Invalid)?;
-        let record =
-            desk.store.record(question["tenant"].as_str().unwrap_or_default()).await?.ok_or(Refusal::NOT_FOUND)?;
+        let record = desk
+            .store
+            .record(at(&question, "/tenant").as_str().unwrap_or_default())
+            .await?
+            .ok_or(Refusal::NOT_FOUND)?;
         return tenants::place(desk, record, &asked).await.map(drop);
     }
     let member = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -143,7 +146,10 @@ async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
         let record = Record::of(tenant);
         let mut after = record.value.clone();
         merge(&mut after, &json!({ "plan": to }));
-        match desk.save(&mut change, &record, after, &published, ("tenant.plan", question["reason"].as_str())).await {
+        match desk
+            .save(&mut change, &record, after, &published, ("tenant.plan", at(&question, "/reason").as_str()))
+            .await
+        {
             Ok(_) => done = done.saturating_add(1),
             // Its own agreements do not fit the new plan: it stays, and is counted.
             Err(Refusal::Invalid(problems)) => {

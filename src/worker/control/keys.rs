@@ -91,7 +91,7 @@ pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     );
     let rows = desk.store.rows(statement).await?;
     let entries = rows.iter().map(|row| shown(&document(row, "record"))).collect();
-    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["id"].as_str().unwrap_or_default().to_owned())))
+    Ok(Answer::json(200, &paged(limit, entries, "/id")))
 }
 
 /// A key of a tenant, as it is kept.

@@ -8,7 +8,7 @@ use web_sys::Response;
 use super::desk::{Answer, Desk, checked, paged, small_body};
 use super::keys::entropy;
 use super::refusal::Refusal;
-use super::store::{Row, Store, document, number, sql, text};
+use super::store::{Row, Store, at, document, number, sql, text};
 use super::tenants::timed;
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Step};
@@ -65,7 +65,7 @@ pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
         timed(row)
     };
     let entries = desk.store.rows(statement).await?.into_iter().map(view).collect();
-    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["id"].as_str().unwrap_or_default().to_owned())))
+    Ok(Answer::json(200, &paged(limit, entries, "/id")))
 }
 
 pub(super) async fn change(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
@@ -79,7 +79,7 @@ pub(super) async fn change(desk: &Desk<'_>, id: &str, licence: &str) -> Result<A
     let mut after = before.clone();
     merge(&mut after, &desk.read::<Value>()?);
     terms(&after)?;
-    if before["status"] == "revoked" && after["status"] != "revoked" {
+    if at(&before, "/status") == "revoked" && at(&after, "/status") != "revoked" {
         return Err(Refusal::WRONG_STATUS.with(json!({ "status": "revoked" })));
     }
     let mut change = desk.change();

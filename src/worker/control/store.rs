@@ -80,6 +80,11 @@ pub(super) fn document(row: &Row, column: &str) -> Value {
     serde_json::from_str(text(row, column)).unwrap_or_default()
 }
 
+/// A member of a document, by its pointer (RFC 6901); null where there is none.
+pub(super) fn at<'v>(document: &'v Value, pointer: &str) -> &'v Value {
+    document.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// A change in the making.
 pub(crate) struct Change<'a> {
     store: Store,

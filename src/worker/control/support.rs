@@ -7,7 +7,7 @@ use super::actor::{Actor, TOKEN_PREFIX};
 use super::desk::{Answer, Desk, paged, small_body};
 use super::keys::{entropy, make, shown};
 use super::refusal::Refusal;
-use super::store::{Change, Store, document, sql, text};
+use super::store::{Change, Store, at, document, sql, text};
 use super::{catalog, publish, tenants};
 use crate::control::{Impersonate, Issue, NewToken, Ticket};
 use crate::model::{KeyId, Scope, SecretText};
@@ -62,7 +62,7 @@ pub(super) async fn list_tokens(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         row.insert(String::from("permissions"), permissions);
         tenants::timed(row)
     });
-    Ok(Answer::json(200, &paged(limit, entries.collect(), |entry| entry["id"].as_str().unwrap_or_default().to_owned())))
+    Ok(Answer::json(200, &paged(limit, entries.collect(), "/id")))
 }
 
 pub(super) async fn revoke_token(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -148,7 +148,7 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     for _ in 0..super::TRIES {
         let mut change: Change<'_> = desk.change();
         let (key, value) = make(&desk, &mut change, &record.id, &asked).await?;
-        change.note(&record.id, "support.enter", None, &json!({ "api_key": { "after": value["id"] } })).await?;
+        change.note(&record.id, "support.enter", None, &json!({ "api_key": { "after": at(&value, "/id") } })).await?;
         match change.commit().await.map_err(Refusal::from) {
             Ok(()) => {
                 publish::after(&desk).await;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::desk::{Answer, Desk, paged};
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
-use super::store::{Change, document, sql, text};
+use super::store::{Change, at, document, sql, text};
 use super::{jobs, keys, publish};
 use crate::control::{MoveTenant, Reasoned, Route, merge};
 use crate::ledger::{Move, Order};
@@ -55,7 +55,7 @@ pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     statement.append(&mut values);
     let rows = desk.store.rows(Value::from(statement)).await?;
     let entries = rows.into_iter().map(timed).collect();
-    Ok(Answer::json(200, &paged(limit, entries, |entry| entry["id"].as_str().unwrap_or_default().to_owned())))
+    Ok(Answer::json(200, &paged(limit, entries, "/id")))
 }
 
 /// A row with times as people read them.
@@ -427,7 +427,7 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
             }
         }
     }
-    entries.sort_by(|a, b| a["ends_at"].as_str().cmp(&b["ends_at"].as_str()));
+    entries.sort_by(|a, b| at(a, "/ends_at").as_str().cmp(&at(b, "/ends_at").as_str()));
     Ok(Answer::json(
         200,
         &json!({ "items": entries, "complete": u64::try_from(rows.len()).unwrap_or(u64::MAX) <= limit }),
