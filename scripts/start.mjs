@@ -2,7 +2,7 @@
 // Usage: npm start [-- --seed FILE --port N]
 
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildNpm, buildWorker } from "./build.mjs";
@@ -18,9 +18,8 @@ setup();
 buildNpm({ quick: true });
 const { issueApiKey, publish } = await import("../pkg/node.js");
 const document = readFileSync(file, "utf8");
-const entries = published(document);
+published(document);
 const visitor = guest(JSON.parse(document));
-if (visitor.record) entries.push([`key:${visitor.record.id}`, JSON.stringify(visitor.record)]);
 buildWorker({ quick: true });
 
 // Local secrets stay in a file that git ignores; the operator's token survives restarts.
@@ -28,14 +27,10 @@ const secrets = join(root, ".dev.vars");
 if (!existsSync(secrets)) writeFileSync(secrets, `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n`);
 const token = /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(secrets, "utf8"))?.[1] ?? "";
 
-// Each document has its own state: counters survive a restart, snapshots are published anew.
+// Each document has its own state, which survives a restart.
 const state = join(root, ".wrangler", `state-${createHash("sha256").update(file).digest("hex").slice(0, 8)}`);
-rmSync(join(state, "v3", "kv"), { recursive: true, force: true });
-mkdirSync(join(root, ".wrangler"), { recursive: true });
-const bulk = join(root, ".wrangler", "seed.json");
-writeFileSync(bulk, JSON.stringify(entries.map(([key, value]) => ({ key, value }))));
 const quiet = { stdio: ["ignore", "ignore", "inherit"] };
-run("wrangler", ["kv", "bulk", "put", bulk, "--binding", "SNAPSHOTS", "--local", "--persist-to", state], quiet);
+run("wrangler", ["d1", "migrations", "apply", "CONTROL_DB", "--local", "--persist-to", state], quiet);
 
 const quick = { env: { ...env, TENANTGATE_PROFILE: "quick" } };
 const server = start("wrangler", ["dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn", "--show-interactive-dev-session=false"], { stdio: ["ignore", "inherit", "inherit"], ...quick });
@@ -43,6 +38,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill
 server.on("exit", (code) => process.exit(code ?? 0));
 
 await ready();
+await imported();
 console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Requests to try:\n`);
 for (const line of requests(JSON.parse(document), visitor)) console.log(`  ${line}\n`);
 console.log(`Or look at decisions step by step on http://127.0.0.1:${port}/_gate/ui, with the token above.\n`);
@@ -75,9 +71,20 @@ function guest({ catalog, tenants }) {
   return { tenant, header: reads.header_name ?? "X-API-Key", ...issueApiKey({ tenant: tenant.id, scopes, name: "npm start" }) };
 }
 
+/** Hands the document to the control plane: what is there already stays as it is. */
+async function imported() {
+  const seed = JSON.parse(document);
+  const body = JSON.stringify({ ...seed, api_keys: [...(seed.api_keys ?? []), ...(visitor.record ? [visitor.record] : [])] });
+  const response = await fetch(`http://127.0.0.1:${port}/_gate/v1/admin/import`, { method: "POST", headers: { authorization: `Bearer ${token}` }, body });
+  if (response.ok) return;
+  server.kill();
+  const { error } = await response.json();
+  fail(`\`${values.seed}\` could not be taken over: ${error.code}: ${error.message} ${JSON.stringify(error.details)}`);
+}
+
 async function ready() {
   for (let attempt = 0; attempt < 240; attempt++) {
-    const response = await fetch(`http://127.0.0.1:${port}/_gate/healthz`).catch(() => undefined);
+    const response = await fetch(`http://127.0.0.1:${port}/_gate/openapi.json`).catch(() => undefined);
     if (response?.ok) return;
     await new Promise((resolve) => setTimeout(resolve, 250));
   }

@@ -14,7 +14,7 @@ use tenantgate::control::{
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
-use tenantgate::model::{Catalog, LicenceCode, LicenceTerms, Override, Tenant};
+use tenantgate::model::{ApiKey, Catalog, LicenceCode, LicenceTerms, Override, Tenant};
 use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
 
 /// The paths of the admin API.
@@ -53,6 +53,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
                 | Route::ImpersonateTenant
                 | Route::PutCatalog
                 | Route::MovePlan
+                | Route::Import
                 | Route::IssueToken
         );
         described["requestBody"] =
@@ -175,6 +176,13 @@ fn body(route: Route, generator: &mut SchemaGenerator) -> Option<Value> {
             Route::ImpersonateTenant => generator.subschema_for::<Impersonate>(),
             Route::PutCatalog => generator.subschema_for::<Catalog>(),
             Route::CompareCatalog => generator.subschema_for::<ImpactQuestion>(),
+        Route::Import => {
+            let (catalog, tenant, key) = (generator.subschema_for::<Catalog>(), generator.subschema_for::<Tenant>(), generator.subschema_for::<ApiKey>());
+            return Some(json!({
+                "type": "object", "required": ["catalog", "tenants"], "additionalProperties": false,
+                "properties": { "catalog": catalog, "tenants": { "type": "array", "items": tenant }, "api_keys": { "type": "array", "items": key } },
+            }));
+        }
             Route::MovePlan => generator.subschema_for::<MovePlan>(),
             Route::IssueToken => generator.subschema_for::<NewToken>(),
             _ => return None,

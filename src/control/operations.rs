@@ -113,6 +113,7 @@ operations! {
     CompareCatalog "POST" "/catalog/impact" CatalogRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
     KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once => 200 "Switch a feature off for everybody.";
     ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once => 200 "End a kill.";
+    Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere.";
     MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
     GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come.";
     RunJob "POST" "/jobs/{job}/run" CatalogWrite => 200 "Let a long run go on now, for a slice.";

@@ -30,14 +30,27 @@ export const getEntries = async (kv, keys) => JSON.stringify(await Promise.all(J
 /** Puts an event on a queue. */
 export const tell = (queue, event) => queue.send(JSON.parse(event), { contentType: "json" });
 
+/** Runs `ask` with a signal that ends it after a while; no timer is left behind. */
+async function within(timeoutMs, ask) {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new Error("no answer in time")), timeoutMs);
+  try {
+    return await ask(controller.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** The TXT records of a name, by DNS over HTTPS (the JSON form of Cloudflare and Google): one a line. Throws where it cannot say. */
 export async function txtRecords(url, name, timeoutMs) {
   const asked = new URL(url);
   asked.searchParams.set("name", name);
   asked.searchParams.set("type", "TXT");
-  const response = await fetch(asked, { headers: { accept: "application/dns-json" }, signal: AbortSignal.timeout(timeoutMs) });
-  if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
-  const { Status: status, Answer: answers = [] } = await response.json();
+  const { Status: status, Answer: answers = [] } = await within(timeoutMs, async (signal) => {
+    const response = await fetch(asked, { headers: { accept: "application/dns-json" }, signal });
+    if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
+    return response.json();
+  });
   // 3: there is no such name.
   if (status !== 0 && status !== 3) throw new Error(`the resolver failed with ${status}`);
   const TXT = 16;
@@ -47,12 +60,14 @@ export async function txtRecords(url, name, timeoutMs) {
 
 /** Has a tenant's data set up: null, or why it cannot be. Throws where it may yet work. */
 export async function setUpData(provisioner, question, timeoutMs) {
-  const init = { method: "POST", body: question, headers: { "content-type": "application/json" }, signal: AbortSignal.timeout(timeoutMs) };
-  const response = await provisioner.fetch("https://provisioner/", init);
-  if (response.ok) return null;
-  const text = (await response.text()).slice(0, 500);
-  if (response.status >= 400 && response.status < 500 && response.status !== 408 && response.status !== 429) return text || `status ${response.status}`;
-  throw new Error(`the provisioner answered ${response.status}`);
+  const init = { method: "POST", body: question, headers: { "content-type": "application/json" } };
+  const { ok, status, text } = await within(timeoutMs, async (signal) => {
+    const response = await provisioner.fetch("https://provisioner/", { ...init, signal });
+    return { ok: response.ok, status: response.status, text: (await response.text()).slice(0, 500) };
+  });
+  if (ok) return null;
+  if (status >= 400 && status < 500 && status !== 408 && status !== 429) return text || `status ${status}`;
+  throw new Error(`the provisioner answered ${status}`);
 }
 
 /** Random bytes, in hexadecimal. */

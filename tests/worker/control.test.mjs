@@ -213,6 +213,25 @@ test("admin tokens do what they are for, and nothing else", async () => {
   assert(!JSON.stringify(row).includes(maker.token));
 });
 
+test("what stands elsewhere is taken over, once", async () => {
+  const own = await worker({ control: true });
+  after(() => own.stop());
+  const seed = {
+    catalog,
+    tenants: [{ id: "t_kid", slug: "kid", parent: "t_mum", epoch: 4 }, { id: "t_mum", slug: "mum", plan: "pro@1", domains: [{ host: "mum.example", state: "verified" }] }],
+    api_keys: [{ id: "0123456789abcdef", tenant: "t_mum", hash: "ab".repeat(32), created_at: "2026-11-22T12:00:00Z" }],
+  };
+  assert.equal((await own.admin("POST", "/import", { ...seed, tenants: [{ id: "t_kid", slug: "kid", parent: "t_gone" }] })).status, 400);
+  assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: true, tenants: 2, api_keys: 1 });
+  assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: false, tenants: 0, api_keys: 0 });
+  assert.equal((await (await own.send("/", { host: "mum.example" })).json()).tenant.id, "t_mum");
+  assert.deepEqual((await own.decide({ tenant: "t_kid", limits: { month: 1 } })).body.limits.map(({ tenant }) => tenant), ["t_mum"]);
+  seed.tenants[1].name = "Mum";
+  seed.catalog = { ...catalog, upgrade_url: "https://example.com/more" };
+  assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: true, tenants: 1, api_keys: 0 });
+  assert.equal((await own.admin("GET", "/tenants/t_mum")).body.epoch, 2);
+});
+
 test("unknown paths, methods and parameters are refused by name", async () => {
   assert.equal((await admin("GET", "/nothing")).status, 404);
   const method = await admin("PUT", "/tenants", {});

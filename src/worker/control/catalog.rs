@@ -41,10 +41,20 @@ pub(super) async fn versions(desk: &Desk<'_>) -> Result<Answer, Refusal> {
 
 /// `PUT /catalog`: the document with whatever `version`; it gets the next one.
 pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let mut value: Value = desk.read()?;
+    let value: Value = desk.read()?;
     let before = desk.store.catalog().await?;
-    let version = before.as_ref().map_or(0, |before| before.version);
-    desk.expect(version)?;
+    desk.expect(before.as_ref().map_or(0, |before| before.version))?;
+    replace_with(desk, before.as_ref(), value, ("catalog.put", None)).await
+}
+
+/// Puts a document in the place of the catalog that is, as its next version.
+pub(super) async fn replace_with(
+    desk: &Desk<'_>,
+    before: Option<&Published>,
+    mut value: Value,
+    said: (&str, Option<&str>),
+) -> Result<Answer, Refusal> {
+    let version = before.map_or(0, |before| before.version);
     if let Value::Object(members) = &mut value {
         // A catalog that an earlier life has published goes on with its numbers.
         let written = members.get("version").and_then(Value::as_u64).filter(|_| version == 0).unwrap_or(0);
@@ -53,8 +63,8 @@ pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     let catalog = checked(Catalog::parse(&value.to_string()))?;
     // What cannot be compiled cannot be published.
     checked(Plans::parse(&value.to_string()))?;
-    stays(desk, before.as_ref(), &catalog, &value).await?;
-    replace(desk, before.as_ref(), value, ("catalog.put", None)).await
+    stays(desk, before, &catalog, &value).await?;
+    replace(desk, before, value, said).await
 }
 
 /// INVARIANT (plan versions are immutable): one that a tenant has, or has on trial, says what it said, and is there.

@@ -65,7 +65,7 @@ pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, R
         return Ok(String::new());
     }
     let max = match operation.route {
-        Route::PutCatalog | Route::CompareCatalog => MAX_CATALOG_BYTES.saturating_mul(2),
+        Route::PutCatalog | Route::CompareCatalog | Route::Import => MAX_CATALOG_BYTES.saturating_mul(2),
         Route::ChangeTenant => MAX_RECORD_BYTES,
         _ => MAX_BODY_BYTES,
     };

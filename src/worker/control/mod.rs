@@ -8,6 +8,7 @@ mod audit;
 mod catalog;
 mod desk;
 mod domains;
+mod import;
 mod jobs;
 mod keys;
 mod licences;
@@ -126,6 +127,7 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::CompareCatalog => catalog::impact(desk).await,
         Route::KillFeature => catalog::kill(desk, first, true).await,
         Route::ReviveFeature => catalog::kill(desk, first, false).await,
+        Route::Import => import::import(desk).await,
         Route::MovePlan => jobs::move_plan(desk, first).await,
         Route::GetJob => jobs::get(desk, first).await,
         Route::RunJob => jobs::run(desk, first).await,

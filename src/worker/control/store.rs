@@ -154,6 +154,9 @@ impl<'a> Change<'a> {
 
     /// Does it, all or nothing.
     pub(crate) async fn commit(self) -> Result<(), Trouble> {
+        if self.statements.is_empty() {
+            return Ok(());
+        }
         self.store.run(&self.statements).await.map(drop)
     }
 }

@@ -1,0 +1,152 @@
+//! `POST /import`: a catalog with its tenants and API keys, taken over from elsewhere. Said again it changes nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::desk::{Answer, Desk, checked};
+use super::keys::shown;
+use super::records::{next_end, take_slug};
+use super::refusal::Refusal;
+use super::store::{Change, at, document, sql, text};
+use super::{catalog, publish};
+use crate::control::merge;
+use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
+use crate::worker::edge;
+
+/// Documents that one transaction takes over.
+const TOGETHER: usize = 50;
+
+pub(super) async fn import(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let seed = checked(parse_seed(&desk.body))?;
+    let written: Value = serde_json::from_str(&desk.body).unwrap_or_default();
+    let parents: BTreeMap<&str, Option<&str>> =
+        seed.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant.parent.as_ref().map(TenantId::as_str))).collect();
+    let changed_catalog = take_catalog(desk, at(&written, "/catalog")).await?;
+    let (mut tenants, mut api_keys) = (0_usize, 0_usize);
+    let numbered: Vec<_> = seed.tenants.iter().enumerate().collect();
+    for group in numbered.chunks(TOGETHER) {
+        let mut change = desk.change();
+        for (index, tenant) in group {
+            let value = at(&written, &format!("/tenants/{index}"));
+            if take_tenant(desk, &mut change, tenant, value, &parents).await? {
+                tenants = tenants.saturating_add(1);
+            }
+        }
+        change.commit().await?;
+    }
+    let numbered: Vec<_> = seed.api_keys.iter().enumerate().collect();
+    for group in numbered.chunks(TOGETHER) {
+        let mut change = desk.change();
+        for (index, key) in group {
+            if take_key(desk, &mut change, key, at(&written, &format!("/api_keys/{index}"))).await? {
+                api_keys = api_keys.saturating_add(1);
+            }
+        }
+        change.commit().await?;
+    }
+    publish::after(desk).await;
+    Ok(Answer::json(200, &json!({ "catalog": changed_catalog, "tenants": tenants, "api_keys": api_keys })))
+}
+
+/// The same documents, whatever number they have.
+fn same(one: &Value, other: &Value, number: &str) -> bool {
+    let without = |value: &Value| {
+        let mut value = value.clone();
+        merge(&mut value, &json!({ number: null }));
+        value
+    };
+    without(one) == without(other)
+}
+
+async fn take_catalog(desk: &Desk<'_>, written: &Value) -> Result<bool, Refusal> {
+    let before = desk.store.catalog().await?;
+    let old: Value = before.as_ref().and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
+    if before.is_some() && same(&old, written, "version") {
+        return Ok(false);
+    }
+    catalog::replace_with(desk, before.as_ref(), written.clone(), ("catalog.import", None)).await?;
+    Ok(true)
+}
+
+async fn take_tenant(
+    desk: &Desk<'_>,
+    change: &mut Change<'_>,
+    tenant: &Tenant,
+    written: &Value,
+    parents: &BTreeMap<&str, Option<&str>>,
+) -> Result<bool, Refusal> {
+    let id = tenant.id.as_str();
+    if let Some(record) = desk.store.record(id).await? {
+        if same(&record.value, written, "epoch") {
+            return Ok(false);
+        }
+        let published = desk.catalog().await?;
+        desk.save(change, &record, written.clone(), &published, ("tenant.import", None)).await?;
+    } else {
+        let mut root = id;
+        // A family of the document is whole, and no line of it is a circle: that was checked.
+        while let Some(Some(parent)) = parents.get(root) {
+            root = parent;
+        }
+        let now = desk.now.get();
+        change.run(sql!(
+            "INSERT INTO tenants (id, slug, name, status, plan, parent, root, epoch, record, created_at, changed_at, ends_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            id,
+            tenant.slug.as_str(),
+            tenant.name,
+            tenant.status.as_str(),
+            tenant.plan.as_ref().map(crate::model::PlanRef::as_str),
+            tenant.parent.as_ref().map(TenantId::as_str),
+            root,
+            tenant.epoch.0,
+            written.to_string(),
+            now,
+            now,
+            next_end(tenant, desk.now)
+        ));
+        take_slug(change, tenant.slug.as_str(), id, desk.now);
+        change.note(id, "tenant.import", None, &crate::control::changes(&Value::Null, written)).await?;
+        change.publish(&format!("tenant:{id}"), tenant.epoch.0, Some(root));
+        change.publish(&format!("slug:{}", tenant.slug), tenant.epoch.0, None);
+    }
+    for domain in &tenant.domains {
+        let verified_at = (domain.state == DomainState::Verified).then_some(desk.now.get());
+        change.run(sql!(
+            "INSERT INTO domains (host, tenant, proof, claimed_at, verified_at) VALUES (?, ?, ?, ?, ?) \
+             ON CONFLICT (host, tenant) DO UPDATE SET verified_at = excluded.verified_at",
+            domain.host,
+            id,
+            edge::random(16),
+            desk.now.get(),
+            verified_at
+        ));
+        change.publish(&format!("domain:{}", domain.host), tenant.epoch.0, None);
+    }
+    Ok(true)
+}
+
+async fn take_key(desk: &Desk<'_>, change: &mut Change<'_>, key: &ApiKey, written: &Value) -> Result<bool, Refusal> {
+    let known = desk.store.row(sql!("SELECT tenant, record FROM api_keys WHERE id = ?", key.id.as_str())).await?;
+    if let Some(row) = &known {
+        if text(row, "tenant") != key.tenant.as_str() {
+            return Err(Refusal::BUSY);
+        }
+        if same(&document(row, "record"), written, "epoch") {
+            return Ok(false);
+        }
+    }
+    change.run(sql!(
+        "INSERT INTO api_keys (id, tenant, epoch, record, created_at) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, record = excluded.record",
+        key.id.as_str(),
+        key.tenant.as_str(),
+        key.epoch.0,
+        written.to_string(),
+        desk.now.get()
+    ));
+    change.note(key.tenant.as_str(), "key.import", None, &json!({ "api_key": { "after": shown(written) } })).await?;
+    change.publish(&format!("key:{}", key.id), key.epoch.0, None);
+    Ok(true)
+}
