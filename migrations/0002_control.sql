@@ -15,6 +15,7 @@ CREATE TABLE tenants (
   ends_at INTEGER,          -- when the next override, contract or trial of it ends
   purge_at INTEGER          -- when it is deleted for good
 );
+CREATE INDEX tenants_by_slug ON tenants (slug);
 CREATE INDEX tenants_by_plan ON tenants (plan, id);
 CREATE INDEX tenants_by_parent ON tenants (parent, id);
 CREATE INDEX tenants_by_status ON tenants (status, id);

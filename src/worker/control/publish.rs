@@ -25,8 +25,10 @@ use crate::worker::{charge, edge};
 const SLICE: u64 = 200;
 /// Records that one slice of the reconciliation compares.
 const COMPARED: u64 = 50;
-/// Slices of the clock's turn.
-const TURNS: usize = 20;
+/// Slices of the clock's turn, and of the long runs in it: a Worker asks at most 1,000 others in one invocation, and each change
+/// is told to a ledger and to KV.
+const TURNS: usize = 2;
+const JOB_TURNS: usize = 4;
 
 /// What has become of a slice.
 #[derive(Debug, Default)]
@@ -198,7 +200,7 @@ pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         let at = desk.now.get();
         desk.store
             .run(&[
-                sql!("INSERT INTO publications (key, epoch, ledger, at) SELECT 'tenant:' || id, epoch, root, ? FROM tenants", at),
+                sql!("INSERT INTO publications (key, epoch, at) SELECT 'tenant:' || id, epoch, ? FROM tenants", at),
                 sql!("INSERT INTO publications (key, epoch, at) SELECT 'slug:' || slug, 0, ? FROM slugs", at),
                 sql!("INSERT INTO publications (key, epoch, at) SELECT 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
                 sql!("INSERT INTO publications (key, epoch, at) SELECT 'key:' || id, epoch, ? FROM api_keys", at),
@@ -307,7 +309,7 @@ async fn turn(desk: &Desk<'_>) -> Result<(), Refusal> {
         }
     }
     provision::resume(desk).await?;
-    jobs::resume(desk, TURNS).await?;
+    jobs::resume(desk, JOB_TURNS).await?;
     tenants::purge(desk).await?;
     sweep(&desk.store, desk.now).await?;
     reconcile(desk).await.map(drop)
