@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
-import { worker } from "./harness.mjs";
+import { OPERATOR, worker } from "./harness.mjs";
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 const examples = [...read("README.md").matchAll(/```console\n\$ curl (.*?)\n(.*?)\n```/gs)];
@@ -20,5 +20,22 @@ test("the README's requests", async () => {
     const { pathname, host } = new URL(/http:\S+/.exec(command)[0]);
     const response = await gate.send(pathname, { host, headers });
     assert.deepEqual(timeless(await response.text()), timeless(answer), command);
+  }
+});
+
+test("the README's requests to the control plane", async () => {
+  const gate = await worker({ control: true });
+  after(() => gate.stop());
+  assert.equal((await gate.admin("POST", "/import", read("examples/demo.json"))).status, 200);
+  const blocks = [...read("README.md").matchAll(/```sh\n(.*?)```/gs)].map(([, block]) => block).filter((block) => block.includes("/_gate/v1/admin"));
+  const commands = blocks.flatMap((block) => block.replaceAll(/\\\n\s*/g, "").trim().split("\n")).filter((line) => line.startsWith("curl"));
+  assert(commands.length >= 5);
+  for (const command of commands) {
+    const headers = Object.fromEntries([...command.matchAll(/-H ['"](.*?): (.*?)['"]/g)].map(([, name, value]) => [name.toLowerCase(), value.replace("$TOKEN", OPERATOR)]));
+    const body = / -d '(.*?)'/.exec(command)?.[1];
+    const method = /-X (\w+)/.exec(command)?.[1] ?? (body ? "POST" : "GET");
+    const { pathname, search } = new URL(/http:[^\s']+/.exec(command)[0]);
+    const response = await gate.send(pathname + search, { method, headers, body });
+    assert(response.ok, `${command}: ${response.status} ${await response.text()}`);
   }
 });
