@@ -34,6 +34,9 @@ document! {
         region: Option<String> = None,
         /// Places that may serve it. Default: everywhere.
         residency: Vec<String> = Vec::new(),
+        /// The jurisdiction that its ledger is kept in: one of `LEDGER_JURISDICTIONS`. For roots; others share their root's ledger.
+        /// It shows in the tenant's id, and never changes. Default: none in particular.
+        jurisdiction: Option<String> = None,
         /// Where its data lives. Default: shared, on a shard of its region.
         data_route: Option<DataRoute> = None,
         /// How it looks.
@@ -198,6 +201,9 @@ impl NewTenant {
         }
         if self.plan.is_none() && self.parent.is_none() {
             r.at("plan", |r| r.problem("nothing", "a plan version such as `pro@1`, or a parent whose plan it shares"));
+        }
+        if self.jurisdiction.is_some() && self.parent.is_some() {
+            r.at("jurisdiction", |r| r.problem("one beside a `parent`", "none: the root's ledger counts"));
         }
         if self.api_key_scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
             r.at("api_key_scopes", |r| r.problem("too many scopes", format!("at most {MAX_SCOPES}")));

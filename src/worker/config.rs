@@ -13,7 +13,7 @@ use super::assertion::Assertions;
 use super::edge;
 use super::isolate::with_gate;
 use crate::identity::{LicenceSigner, Sealer, Seals};
-use crate::model::{Environment, KeySet};
+use crate::model::{Environment, KeySet, TenantId};
 
 /// Bindings and variables, by the names in `wrangler.toml`.
 pub(super) struct Config {
@@ -37,6 +37,8 @@ pub(super) struct Config {
     pub(super) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
     pub(super) ledger: JsValue,
+    /// `LEDGER_JURISDICTIONS`: how ids of tenants begin, and in which jurisdiction their ledgers are kept then.
+    pub(super) jurisdictions: Vec<(String, String)>,
     /// `UPSTREAM`: the service that allowed requests go to.
     pub(super) upstream: JsValue,
     /// `UPSTREAM_URL`: the origin that allowed requests go to, where there is no service binding.
@@ -84,6 +86,7 @@ impl Config {
                 Environment::Live
             }
         };
+        let jurisdictions = jurisdictions(text("LEDGER_JURISDICTIONS").as_deref().unwrap_or_default());
         let (sealer, seals) = seals(text("SNAPSHOT_KEY").as_deref(), text("SNAPSHOT_TRUST").as_deref());
         if let Some(seals) = seals.clone() {
             with_gate(|gate| gate.snapshots.trust(seals));
@@ -106,7 +109,11 @@ impl Config {
             }),
             sealer,
             seals,
-            ledger: binding("LEDGER"),
+            ledger: match binding("LEDGER") {
+                none if none.is_undefined() => none,
+                namespace => edge::ledgers(&namespace, &serde_json::json!(jurisdictions).to_string()),
+            },
+            jurisdictions,
             upstream: binding("UPSTREAM"),
             upstream_url,
             resolver: binding("RESOLVER"),
@@ -147,6 +154,22 @@ impl Config {
     pub(super) fn is_proxy(&self, secret: Option<&str>) -> bool {
         matches(self.proxy_secret.as_deref(), secret)
     }
+}
+
+/// `t_eu_=eu t_us_=fedramp`: how ids of tenants begin whose ledgers are kept in a jurisdiction.
+fn jurisdictions(text: &str) -> Vec<(String, String)> {
+    let pair = |pair: &str| {
+        let (prefix, jurisdiction) = pair.split_once('=')?;
+        (TenantId::is_valid(prefix) && !jurisdiction.is_empty()).then(|| (prefix.to_owned(), jurisdiction.to_owned()))
+    };
+    let pairs: Option<Vec<_>> = text.split_whitespace().map(pair).collect();
+    pairs.unwrap_or_else(|| {
+        console::error_1(
+            &"LEDGER_JURISDICTIONS is not of the form `prefix=jurisdiction`: no ledger is kept anywhere in particular"
+                .into(),
+        );
+        Vec::new()
+    })
 }
 
 /// What seals, and whose seals are trusted: its own, and those of a set of keys (RFC 7517) while one is replaced. `None`: whoever

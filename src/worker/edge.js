@@ -147,6 +147,21 @@ export async function resolveCustom(resolver, request, timeoutMs) {
   return tenant;
 }
 
+/**
+ * The ledgers behind a namespace. `jurisdictions`: `[[prefix, jurisdiction], …]` as JSON: ledgers whose name begins so are kept there.
+ * A ledger's name never changes, and neither does where it is.
+ */
+export function ledgers(namespace, jurisdictions) {
+  const list = JSON.parse(jurisdictions);
+  return {
+    stub(name) {
+      const found = list.find(([prefix]) => name.startsWith(prefix));
+      const space = found ? namespace.jurisdiction(found[1]) : namespace;
+      return space.get(space.idFromName(name));
+    },
+  };
+}
+
 // Orders of this isolate to one ledger travel together: while a message is under way, what comes meanwhile waits for the next.
 //
 // Requests share data here, never Promises: where one request goes on because another one resolved something, the runtime
@@ -166,7 +181,7 @@ const PATIENCE_MS = 5_000;
  * Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. `context`: of the
  * request, which sends on for others for a while.
  */
-export async function order(namespace, name, body, context) {
+export async function order(ledgers, name, body, context) {
   let line = lines.get(name);
   if (!line) {
     if (lines.size >= MAX_LINES) lines.clear();
@@ -175,15 +190,15 @@ export async function order(namespace, name, body, context) {
   const own = { body, answer: undefined, error: null };
   line.waiting.push(own);
   if (!moves(line)) {
-    await lead(namespace, name, line);
-    if (line.waiting.length) context.waitUntil(leadOn(namespace, name, line));
+    await lead(ledgers, name, line);
+    if (line.waiting.length) context.waitUntil(leadOn(ledgers, name, line));
   }
   const end = Date.now() + 2 * PATIENCE_MS;
   for (let looks = 0; own.answer === undefined && !own.error; looks++) {
     // The message under way comes back after a trip; one that is late is looked for at once, and then every millisecond.
     const due = line.sentAt + line.tripMs - Date.now();
     await sleep(Math.min(Math.max(due, looks < 4 ? 0 : 1), 100));
-    if (!moves(line) && line.waiting.includes(own)) await lead(namespace, name, line);
+    if (!moves(line) && line.waiting.includes(own)) await lead(ledgers, name, line);
     else if (Date.now() > end) {
       // What is not sent yet must not be: nobody would hear of it.
       line.waiting = line.waiting.filter((one) => one !== own);
@@ -197,7 +212,7 @@ export async function order(namespace, name, body, context) {
 const moves = (line) => line.moves && Date.now() - line.sentAt < PATIENCE_MS;
 
 /** Sends what waits. */
-async function lead(namespace, name, line) {
+async function lead(ledgers, name, line) {
   let length = 0;
   let count = 0;
   while (count < Math.min(line.waiting.length, MAX_TOGETHER) && (length += line.waiting[count].body.length) <= MAX_TOGETHER_LENGTH) count++;
@@ -205,7 +220,7 @@ async function lead(namespace, name, line) {
   const sentAt = Date.now();
   [line.moves, line.sentAt] = [true, sentAt];
   try {
-    const answers = await send(namespace, name, group.map((one) => one.body));
+    const answers = await send(ledgers, name, group.map((one) => one.body));
     group.forEach((one, i) => { one.answer = i < answers.length ? answers[i] : ""; });
   } catch (error) {
     for (const one of group) one.error = error;
@@ -215,14 +230,14 @@ async function lead(namespace, name, line) {
 }
 
 /** Sends on behind the request, so that those who wait need not first notice that they could. */
-async function leadOn(namespace, name, line) {
-  for (let led = 1; led < MAX_LED && line.waiting.length && !moves(line); led++) await lead(namespace, name, line);
+async function leadOn(ledgers, name, line) {
+  for (let led = 1; led < MAX_LED && line.waiting.length && !moves(line); led++) await lead(ledgers, name, line);
 }
 
 /** Sends orders, one a line: their answers, null each where the ledger has too much to do. */
-async function send(namespace, name, bodies) {
+async function send(ledgers, name, bodies) {
   try {
-    const response = await namespace.get(namespace.idFromName(name)).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
+    const response = await ledgers.stub(name).fetch("https://ledger/", { method: "POST", body: bodies.join("\n") });
     if (response.status === 503 || response.status === 413) return bodies.map(() => null);
     if (!response.ok) throw new Error(`the ledger answered ${response.status}`);
     return (await response.text()).split("\n");

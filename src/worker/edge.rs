@@ -24,7 +24,8 @@ extern "C" {
     pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
-    pub fn order(namespace: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
+    pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
+    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     /// A header of a request.

@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
 use super::desk::{Answer, Desk, checked};
-use super::records::{Record, next_end, take_slug};
+use super::records::{Published, Record, next_end, take_slug};
 use super::refusal::Refusal;
 use super::store::{Change, document, number, sql, text};
 use super::{keys, publish, tenants};
+use crate::control::audit::Head;
 use crate::control::{NewTenant, merge, slug_of};
 use crate::gate::{Ask, LocalGate, Plans};
 use crate::ledger::Order;
+use crate::model::bounds::MAX_HIERARCHY_DEPTH;
 use crate::model::{DataRoute, Read, Reader, Slug, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::worker::{charge, edge};
@@ -110,22 +112,10 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
             return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": ["plan", "trial"] })));
         }
     }
-    let id = format!("t_{}", edge::random(10));
-    let mut parent_head = None;
-    let root = match &asked.parent {
-        None => id.clone(),
-        Some(parent) => {
-            let line = desk.store.line(parent.as_str()).await?;
-            let Some(above) = line.first().filter(|above| above.status() != "deleted") else {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
-            };
-            if line.len() >= crate::model::bounds::MAX_HIERARCHY_DEPTH {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a line of at most 8 generations"));
-            }
-            desk.has_room_below(parent.as_str(), &published).await?;
-            parent_head = Some(above.head.clone());
-            above.root.clone()
-        }
+    let id = new_id(desk, &asked)?;
+    let (root, parent_head) = match &asked.parent {
+        None => (id.clone(), None),
+        Some(parent) => room_below(desk, parent, &published).await.map(|(root, head)| (root, Some(head)))?,
     };
     let derived = asked.name.as_deref().and_then(slug_of);
     let first = asked.slug.clone().or_else(|| derived.clone()).ok_or(Refusal::SLUG_TAKEN)?;
@@ -194,6 +184,36 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     Err(Refusal::SLUG_TAKEN)
 }
 
+/// An id that nobody has had. It begins as those of its jurisdiction do, and of no other.
+fn new_id(desk: &Desk<'_>, asked: &NewTenant) -> Result<String, Refusal> {
+    let known = &desk.config.jurisdictions;
+    let Some(jurisdiction) = &asked.jurisdiction else {
+        loop {
+            let id = format!("t_{}", edge::random(10));
+            if !known.iter().any(|(prefix, _)| id.starts_with(prefix)) {
+                return Ok(id);
+            }
+        }
+    };
+    match known.iter().find(|(_, known)| known == jurisdiction) {
+        Some((prefix, _)) => Ok(format!("{prefix}{}", edge::random(10))),
+        None => Err(Refusal::problem("$.jurisdiction", jurisdiction.as_str(), "one of `LEDGER_JURISDICTIONS`")),
+    }
+}
+
+/// The root of a parent that has room for one more, and the end of its trail at that moment.
+async fn room_below(desk: &Desk<'_>, parent: &TenantId, published: &Published) -> Result<(String, Head), Refusal> {
+    let line = desk.store.line(parent.as_str()).await?;
+    let Some(above) = line.first().filter(|above| above.status() != "deleted") else {
+        return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
+    };
+    if line.len() >= MAX_HIERARCHY_DEPTH {
+        return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a line of at most 8 generations"));
+    }
+    desk.has_room_below(parent.as_str(), published).await?;
+    Ok((above.root.clone(), above.head.clone()))
+}
+
 /// The record that was asked for.
 fn record(desk: &Desk<'_>, asked: &NewTenant, question: &Value, id: &str, slug: &Slug) -> Value {
     let mut record = question.clone();
@@ -202,7 +222,7 @@ fn record(desk: &Desk<'_>, asked: &NewTenant, question: &Value, id: &str, slug: 
         &mut record,
         &json!({
             "id": id, "slug": slug.as_str(), "status": "provisioning", "epoch": 1, "billing_anchor": anchor,
-            "api_key_scopes": null,
+            "api_key_scopes": null, "jurisdiction": null,
         }),
     );
     record
