@@ -6,7 +6,7 @@ use super::desk::{Answer, Desk};
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
 use super::store::{Row, at, document, number, sql, text};
-use super::{publish, tenants};
+use super::{moves, publish};
 use crate::control::{MovePlan, MoveTenant, merge};
 use crate::model::bounds::JOB_SLICE;
 use crate::model::{PlanRef, Read, Reader, UnixMillis};
@@ -118,7 +118,7 @@ async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
             .record(at(&question, "/tenant").as_str().unwrap_or_default())
             .await?
             .ok_or(Refusal::NOT_FOUND)?;
-        return tenants::place(desk, record, &asked).await.map(drop);
+        return moves::place(desk, record, &asked).await.map(drop);
     }
     let member = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default();
     let (from, to) = (member("from"), member("to"));

@@ -12,6 +12,8 @@ mod import;
 mod jobs;
 mod keys;
 mod licences;
+mod moves;
+mod overrides;
 mod provision;
 mod publish;
 mod records;
@@ -105,11 +107,11 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         | Route::DeactivateTenant
         | Route::MaintainTenant
         | Route::OffboardTenant => tenants::pass(desk, first, operation.route).await,
-        Route::MoveTenant => tenants::move_to(desk, first).await,
+        Route::MoveTenant => moves::move_to(desk, first).await,
         Route::ExportTenant => tenants::export(desk, first).await,
-        Route::PutOverride => tenants::put_override(desk, first).await,
-        Route::RemoveOverride => tenants::remove_override(desk, first, second).await,
-        Route::ListExpiring => tenants::expiring(desk).await,
+        Route::PutOverride => overrides::put(desk, first).await,
+        Route::RemoveOverride => overrides::remove(desk, first, second).await,
+        Route::ListExpiring => overrides::expiring(desk).await,
         Route::ClaimDomain => domains::claim(desk, first).await,
         Route::VerifyDomain => domains::verify(desk, first, second).await,
         Route::RemoveDomain => domains::remove(desk, first, second).await,

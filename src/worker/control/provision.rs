@@ -22,8 +22,8 @@ use crate::worker::{charge, edge};
 const PROVISIONER_MS: u32 = 20_000;
 /// Milliseconds after which the clock goes on with what nobody does.
 const ABANDONED_MS: u64 = 60_000;
-/// So many slugs are tried that a name makes.
-const SLUGS: u32 = 20;
+/// So many names are tried where the first are taken.
+const NAMES: u32 = 20;
 
 /// The steps after the record is there, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     };
     let derived = asked.name.as_deref().and_then(slug_of);
     let first = asked.slug.clone().or_else(|| derived.clone()).ok_or(Refusal::SLUG_TAKEN)?;
-    for attempt in 1..=SLUGS {
+    for attempt in 1..=NAMES {
         let slug = if attempt == 1 { Some(first.clone()) } else { Slug::parse(&format!("{first}-{attempt}")) };
         let slug = slug.ok_or(Refusal::SLUG_TAKEN)?;
         let record = record(desk, &asked, &question, &id, &slug);
@@ -188,12 +188,8 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
 fn new_id(desk: &Desk<'_>, asked: &NewTenant) -> Result<String, Refusal> {
     let known = &desk.config.jurisdictions;
     let Some(jurisdiction) = &asked.jurisdiction else {
-        loop {
-            let id = format!("t_{}", edge::random(10));
-            if !known.iter().any(|(prefix, _)| id.starts_with(prefix)) {
-                return Ok(id);
-            }
-        }
+        let mut ids = (0..NAMES).map(|_| format!("t_{}", edge::random(10)));
+        return ids.find(|id| !known.iter().any(|(prefix, _)| id.starts_with(prefix))).ok_or(Refusal::UNAVAILABLE);
     };
     match known.iter().find(|(_, known)| known == jurisdiction) {
         Some((prefix, _)) => Ok(format!("{prefix}{}", edge::random(10))),

@@ -5,18 +5,16 @@ use serde_json::{Map, Value, json};
 use super::desk::{Answer, Desk, paged};
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
-use super::store::{Change, at, document, sql, text};
-use super::{jobs, keys, publish};
-use crate::control::{MoveTenant, Reasoned, Route, merge};
-use crate::ledger::{Move, Order};
-use crate::model::bounds::{MAX_HIERARCHY_DEPTH, SLUG_QUARANTINE_MS};
-use crate::model::{Override, UnixMillis};
-use crate::worker::charge;
+use super::store::{Change, document, sql, text};
+use super::{keys, publish};
+use crate::control::{Reasoned, Route, merge};
+use crate::model::UnixMillis;
+use crate::model::bounds::SLUG_QUARANTINE_MS;
 
 /// Members of a record that have operations of their own.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];
 const STATUSES: [&str; 6] = ["active", "provisioning", "suspended", "inactive", "maintenance", "deleted"];
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&["status", "plan", "parent", "slug"])?;
@@ -74,7 +72,7 @@ pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
 }
 
 /// Changes a record with an edit of its document.
-async fn edit(
+pub(super) async fn edit(
     desk: &Desk<'_>,
     record: &Record,
     said: (&str, Option<&str>),
@@ -190,146 +188,6 @@ pub(super) async fn bury(
     Ok(())
 }
 
-/// Moves a tenant under another one. Where that is of another family, its counts move first.
-pub(super) async fn move_to(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let asked: MoveTenant = desk.read()?;
-    let record = desk.tenant(id).await?;
-    desk.expect(record.epoch)?;
-    place(desk, record, &asked).await
-}
-
-/// Puts a tenant where it is asked to be; goes on where an earlier try has stopped.
-pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -> Result<Answer, Refusal> {
-    let id = record.id.as_str();
-    let published = desk.catalog().await?;
-    let below = desk.store.below(id).await?;
-    let mut parent_head = None;
-    let (root, above) = match &asked.parent {
-        None => (record.id.clone(), Vec::new()),
-        Some(parent) => {
-            let line = desk.store.line(parent.as_str()).await?;
-            let Some(own) = line.first().filter(|own| own.status() != "deleted") else {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
-            };
-            let deepest = deepest(&record.id, &below);
-            if line.iter().any(|above| above.id == record.id) {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a tenant that is not below this one"));
-            }
-            if line.len().saturating_add(deepest) > MAX_HIERARCHY_DEPTH {
-                let expected = format!("a line of at most {MAX_HIERARCHY_DEPTH} generations");
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), &expected));
-            }
-            if record.member("parent") != parent.as_str() {
-                desk.has_room_below(parent.as_str(), &published).await?;
-            }
-            parent_head = Some((parent.to_string(), own.head.clone()));
-            let root = own.root.clone();
-            (root, line.iter().map(|above| above.id.clone()).collect())
-        }
-    };
-    let mut after = record.value.clone();
-    merge(&mut after, &json!({ "parent": asked.parent.as_ref().map(crate::model::TenantId::as_str) }));
-    let mut change = desk.change();
-    if let Some((parent, head)) = parent_head.filter(|(parent, _)| record.member("parent") != parent) {
-        // One after the other, so that none of two exceeds what the parent may have.
-        change.follow(&parent, &head);
-        change.note(&parent, "tenant.child", None, &json!({ "child": { "after": record.id } })).await?;
-    }
-    // It is the new family's ledger that is told of the new record.
-    let moved = Record {
-        root: root.clone(),
-        value: record.value.clone(),
-        id: record.id.clone(),
-        head: record.head.clone(),
-        ..record
-    };
-    let after = desk.save(&mut change, &moved, after, &published, ("tenant.move", asked.reason.as_deref())).await?;
-    if root != record.root {
-        let old_above: Vec<String> = desk.store.line(id).await?.into_iter().skip(1).map(|above| above.id).collect();
-        // What was begun is finished, by whoever comes: until then no ledger counts for the tenant.
-        let job = format!("move {id} to {root} from {}", record.epoch);
-        desk.store.run(&[jobs::begun(&job, "move", &json!({ "tenant": id, "parent": asked.parent.as_ref().map(crate::model::TenantId::as_str), "reason": asked.reason }), 1, desk.now)]).await?;
-        relocate(desk, &record, &below, old_above, (&root, above), &job).await?;
-        change.run(jobs::ended(&job, desk.now));
-        change.run(sql!(
-            "UPDATE tenants SET root = ? WHERE id IN (SELECT value FROM json_each(?))",
-            root,
-            family(&record.id, &below)
-        ));
-        change.publish(&record.key(), moved.epoch.saturating_add(1), Some(&record.root));
-    }
-    let body = after.to_string();
-    desk.remember(&mut change, 200, &body);
-    change.commit().await?;
-    publish::after(desk).await;
-    Ok(Answer::text(200, body).with_version(record.epoch.saturating_add(1)))
-}
-
-/// The ids of a tenant and those below it, as JSON.
-fn family(id: &str, below: &[(String, String)]) -> String {
-    let ids: Vec<&str> = below.iter().map(|(id, _)| id.as_str()).chain([id]).collect();
-    json!(ids).to_string()
-}
-
-/// Generations from a tenant down to the last below it.
-fn deepest(id: &str, below: &[(String, String)]) -> usize {
-    let mut depths = std::collections::BTreeMap::from([(id, 1_usize)]);
-    for (child, parent) in below {
-        let depth = depths.get(parent.as_str()).copied().unwrap_or(1).saturating_add(1);
-        depths.insert(child, depth);
-    }
-    depths.into_values().max().unwrap_or(1)
-}
-
-/// Has the old family's ledger give up the counts of tenants, and the new one take them in. Both may be said again: where this
-/// stops half-way, the same request goes on.
-async fn relocate(
-    desk: &Desk<'_>,
-    record: &Record,
-    below: &[(String, String)],
-    old_above: Vec<String>,
-    (root, above): (&str, Vec<String>),
-    job: &str,
-) -> Result<(), Refusal> {
-    let mut tenants: std::collections::BTreeMap<String, Option<String>> =
-        below.iter().map(|(id, parent)| (id.clone(), Some(parent.clone()))).collect();
-    tenants.insert(record.id.clone(), None);
-    let epoch = record.epoch.saturating_add(1);
-    let leave = Order {
-        leave: Some(Move { tenants: tenants.clone(), above: old_above }),
-        epochs: [(record.id.as_str().into(), epoch)].into_iter().collect(),
-        ..Order::default()
-    };
-    crate::worker::fault(desk.fault.as_deref(), "move-begun");
-    let luggage = tell(desk, &record.root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
-    crate::worker::fault(desk.fault.as_deref(), "move-left");
-    let arrive = Order {
-        arrive: Some((Move { tenants, above }, luggage)),
-        once: Some(crate::ledger::Once { id: job, print: root, event: false }),
-        ..Order::default()
-    };
-    tell(desk, root, &arrive).await?;
-    crate::worker::fault(desk.fault.as_deref(), "move-arrived");
-    Ok(())
-}
-
-async fn tell(desk: &Desk<'_>, root: &str, order: &Order<'_>) -> Result<crate::ledger::Outcome, Refusal> {
-    let root = crate::model::TenantId::parse(root).ok_or(Refusal::UNAVAILABLE)?;
-    let asked = charge::ask(&root, order, desk.config, &desk.context);
-    let heard = match asked {
-        Ok(promise) => charge::outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    match heard {
-        Ok(Some(outcome)) => Ok(outcome),
-        Ok(None) => Err(Refusal::UNAVAILABLE),
-        Err(reason) => {
-            web_sys::console::error_1(&format!("ledger: {reason}").into());
-            Err(Refusal::UNAVAILABLE)
-        }
-    }
-}
-
 /// All that is kept of a tenant: its record, names, keys without secrets, and its trail.
 pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     desk.only(&[])?;
@@ -355,83 +213,6 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "audit": { "head": desk.store.head(id).await?, "lines": format!("/_gate/v1/admin/tenants/{id}/audit?format=lines") },
     });
     Ok(Answer::json(200, &body).with_version(record.epoch))
-}
-
-/// Sets an override: it takes the place of the one for the same thing that starts at the same time.
-pub(super) async fn put_override(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let record = desk.tenant(id).await?;
-    let _: Override = desk.read()?;
-    let new: Value = desk.read()?;
-    let reason = new.get("reason").and_then(Value::as_str).map(String::from);
-    let same = |entry: &Value| ["feature", "limit", "starts_at"].iter().all(|name| entry.get(*name) == new.get(*name));
-    let set = |after: &mut Value| {
-        let mut entries = overrides(after);
-        entries.retain(|entry| !same(entry));
-        entries.push(new.clone());
-        merge(after, &json!({ "overrides": entries }));
-    };
-    edit(desk, &record, ("override.set", reason.as_deref()), set, |_| {}).await
-}
-
-/// Removes the overrides of a feature or limit.
-pub(super) async fn remove_override(desk: &Desk<'_>, id: &str, key: &str) -> Result<Answer, Refusal> {
-    let record = desk.tenant(id).await?;
-    let is =
-        |entry: &Value| ["feature", "limit"].iter().any(|name| entry.get(*name).and_then(Value::as_str) == Some(key));
-    let mut entries = overrides(&record.value);
-    let before = entries.len();
-    entries.retain(|entry| !is(entry));
-    if entries.len() == before {
-        return Err(Refusal::NOT_FOUND);
-    }
-    let set = |after: &mut Value| merge(after, &json!({ "overrides": entries }));
-    edit(desk, &record, ("override.remove", None), set, |_| {}).await
-}
-
-fn overrides(record: &Value) -> Vec<Value> {
-    record.get("overrides").and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-/// `GET /expiring?before=…`: what ends by then, soonest first.
-pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let (limit, _) = desk.page(&["before"])?;
-    let before = match desk.query.get("before") {
-        None => desk.now.plus(DAY_MS.saturating_mul(30)),
-        Some(text) => {
-            UnixMillis::parse(text).ok_or_else(|| Refusal::problem("before", text.as_str(), "a time (RFC 3339)"))?
-        }
-    };
-    let statement = sql!(
-        "SELECT id, slug, record, ends_at FROM tenants WHERE ends_at IS NOT NULL AND ends_at <= ? ORDER BY ends_at LIMIT ?",
-        before.get(),
-        limit.saturating_add(1)
-    );
-    let rows = desk.store.rows(statement).await?;
-    let mut entries = Vec::new();
-    for row in rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
-        let record = document(row, "record");
-        let mut ending = |kind: &str, what: &Value| {
-            let ends = what
-                .get("ends_at")
-                .and_then(|at| at.as_str().and_then(UnixMillis::parse).or_else(|| at.as_u64().map(UnixMillis::new)));
-            if let Some(ends) = ends.filter(|ends| *ends > desk.now && *ends <= before) {
-                entries.push(json!({ "tenant": text(row, "id"), "slug": text(row, "slug"), "kind": kind, "ends_at": ends, "what": what }));
-            }
-        };
-        for entry in overrides(&record) {
-            ending("override", &entry);
-        }
-        for kind in ["contract", "trial"] {
-            if let Some(what) = record.get(kind) {
-                ending(kind, what);
-            }
-        }
-    }
-    entries.sort_by(|a, b| at(a, "/ends_at").as_str().cmp(&at(b, "/ends_at").as_str()));
-    Ok(Answer::json(
-        200,
-        &json!({ "items": entries, "complete": u64::try_from(rows.len()).unwrap_or(u64::MAX) <= limit }),
-    ))
 }
 
 /// Deletes tenants whose data has been kept long enough. How many.

@@ -1,0 +1,87 @@
+//! Overrides of tenants: set, removed, and what ends soon.
+
+use serde_json::{Value, json};
+
+use super::desk::{Answer, Desk};
+use super::refusal::Refusal;
+use super::store::{at, document, sql, text};
+use super::tenants::{DAY_MS, edit};
+use crate::control::merge;
+use crate::model::{Override, UnixMillis};
+
+/// Sets an override: it takes the place of the one for the same thing that starts at the same time.
+pub(super) async fn put(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    let _: Override = desk.read()?;
+    let new: Value = desk.read()?;
+    let reason = new.get("reason").and_then(Value::as_str).map(String::from);
+    let same = |entry: &Value| ["feature", "limit", "starts_at"].iter().all(|name| entry.get(*name) == new.get(*name));
+    let set = |after: &mut Value| {
+        let mut entries = overrides(after);
+        entries.retain(|entry| !same(entry));
+        entries.push(new.clone());
+        merge(after, &json!({ "overrides": entries }));
+    };
+    edit(desk, &record, ("override.set", reason.as_deref()), set, |_| {}).await
+}
+
+/// Removes the overrides of a feature or limit.
+pub(super) async fn remove(desk: &Desk<'_>, id: &str, key: &str) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    let is =
+        |entry: &Value| ["feature", "limit"].iter().any(|name| entry.get(*name).and_then(Value::as_str) == Some(key));
+    let mut entries = overrides(&record.value);
+    let before = entries.len();
+    entries.retain(|entry| !is(entry));
+    if entries.len() == before {
+        return Err(Refusal::NOT_FOUND);
+    }
+    let set = |after: &mut Value| merge(after, &json!({ "overrides": entries }));
+    edit(desk, &record, ("override.remove", None), set, |_| {}).await
+}
+
+fn overrides(record: &Value) -> Vec<Value> {
+    record.get("overrides").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// `GET /expiring?before=…`: what ends by then, soonest first.
+pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let (limit, _) = desk.page(&["before"])?;
+    let before = match desk.query.get("before") {
+        None => desk.now.plus(DAY_MS.saturating_mul(30)),
+        Some(text) => {
+            UnixMillis::parse(text).ok_or_else(|| Refusal::problem("before", text.as_str(), "a time (RFC 3339)"))?
+        }
+    };
+    let statement = sql!(
+        "SELECT id, slug, record, ends_at FROM tenants WHERE ends_at IS NOT NULL AND ends_at <= ? ORDER BY ends_at LIMIT ?",
+        before.get(),
+        limit.saturating_add(1)
+    );
+    let rows = desk.store.rows(statement).await?;
+    let mut entries = Vec::new();
+    for row in rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+        let record = document(row, "record");
+        let mut ending = |kind: &str, what: &Value| {
+            let ends = what
+                .get("ends_at")
+                .and_then(|at| at.as_str().and_then(UnixMillis::parse).or_else(|| at.as_u64().map(UnixMillis::new)));
+            if let Some(ends) = ends.filter(|ends| *ends > desk.now && *ends <= before) {
+                entries.push(json!({ "tenant": text(row, "id"), "slug": text(row, "slug"), "kind": kind, "ends_at": ends, "what": what }));
+            }
+        };
+        for entry in overrides(&record) {
+            ending("override", &entry);
+        }
+        for kind in ["contract", "trial"] {
+            if let Some(what) = record.get(kind) {
+                ending(kind, what);
+            }
+        }
+    }
+    entries.sort_by(|a, b| at(a, "/ends_at").as_str().cmp(&at(b, "/ends_at").as_str()));
+    Ok(Answer::json(
+        200,
+        &json!({ "items": entries, "complete": u64::try_from(rows.len()).unwrap_or(u64::MAX) <= limit }),
+    ))
+}
