@@ -1,0 +1,87 @@
+// One request, with every step that leads to its decision.
+
+import http from "node:http";
+import https from "node:https";
+import { baseOf, parsed, tokenOf } from "../client.js";
+import { EXIT, Failure, unreachable, wrongUsage } from "../failure.js";
+import { many, text } from "../options.js";
+
+const TIMEOUT_MS = 30_000;
+// Without a body there is no trace: not HEAD.
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/** Headers as they were typed. What is wrong with one is said by its place: it may hold a secret. */
+function headersOf(given) {
+  const headers = {};
+  for (const [index, line] of given.entries()) {
+    const at = line.indexOf(":");
+    const [name, value] = [line.slice(0, Math.max(at, 0)).trim(), line.slice(at + 1).trim()];
+    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) throw wrongUsage(`header ${index + 1} is not 'Name: value'`);
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw wrongUsage(`the value of header ${index + 1} holds characters that no header has`);
+    const key = name.toLowerCase();
+    headers[key] = key in headers ? [headers[key], value].flat() : value;
+  }
+  return headers;
+}
+
+function target(text, argv) {
+  const url = text.startsWith("/") ? new URL(text, baseOf(argv)) : URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
+    throw wrongUsage("explain takes an http or https URL without credentials, or a path of the deployment");
+  }
+  return url;
+}
+
+/** Sends a request as it is, `Host` included, which `fetch` would write by itself. */
+function send(url, method, headers) {
+  const { request } = url.protocol === "https:" ? https : http;
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method, headers, timeout: TIMEOUT_MS }, (response) => {
+      let body = "";
+      response.setEncoding("utf8").on("data", (part) => (body += part));
+      response.on("end", () => resolve({ status: response.statusCode, body })).on("error", reject);
+    });
+    sent.on("timeout", () => sent.destroy(Object.assign(new Error(), { code: "TIMEOUT" }))).on("error", reject).end();
+  });
+}
+
+function show(out, { allowed, code, tenant, error, trace, limits = [], features = {} }) {
+  const who = tenant ? `${tenant.id}${tenant.plan ? ` on ${tenant.plan}` : ""}` : "no tenant needed";
+  out.line(allowed ? `allowed: ${who}` : `${code}: ${error?.message}`);
+  out.line();
+  out.table(["Stage", "", "Found", "What would change it"], trace.map((step) => [step.stage, step.passed ? "passed" : "stopped", step.found, step.remedy]));
+  if (limits.length) {
+    out.line();
+    const rows = limits.map((limit) => [limit.key, limit.tenant, limit.used ?? "?", limit.limit ?? "unlimited", limit.resets_at]);
+    out.table(["Limit", "Tenant", "Used", "Allowed", "Resets"], rows);
+  }
+  if (Object.keys(features).length) {
+    out.line();
+    const rows = Object.entries(features).map(([name, { value, tier, reason, rule }]) => [name, JSON.stringify(value), tier, reason, rule]);
+    out.table(["Feature", "Value", "Tier", "Reason", "Rule"], rows);
+  }
+}
+
+export const explain = {
+  command: "explain <address>",
+  describe: "Show how a request is decided, step by step; needs the operator's token.",
+  positionals: { address: "The request's URL, or a path of the deployment. The token goes where it points." },
+  options: {
+    header: many("A header of the request, as 'Name: value'; may be repeated.", { alias: "H" }),
+    method: text("The request's method.", { alias: "X", default: "GET", choices: METHODS }),
+  },
+  async run({ argv, out }) {
+    const url = target(argv.address, argv);
+    const headers = { ...headersOf(argv.header ?? []), "x-gate-explain": tokenOf(argv), accept: "application/json" };
+    const answer = await send(url, argv.method, headers).catch((error) => {
+      throw unreachable(`${url.origin} does not answer: ${error.code ?? error.name}`);
+    });
+    const decision = parsed(answer.body);
+    if (!Array.isArray(decision?.trace)) {
+      const message = `the answer, of status ${answer.status}, has no trace: no gate is there, or the token is not its operator's`;
+      throw new Failure(message, { code: "NO_TRACE" });
+    }
+    out.result(decision, () => show(out, decision));
+    return decision.allowed ? EXIT.done : EXIT.no;
+  },
+};

@@ -1,0 +1,125 @@
+// The command line: its commands, its options, and what becomes of an error.
+
+import yargs from "yargs";
+import { Client, version } from "./client.js";
+import * as audit from "./commands/audit.js";
+import * as catalog from "./commands/catalog.js";
+import * as credentials from "./commands/credentials.js";
+import * as domain from "./commands/domain.js";
+import { explain } from "./commands/explain.js";
+import * as licence from "./commands/licence.js";
+import * as offline from "./commands/offline.js";
+import * as plan from "./commands/plan.js";
+import * as publication from "./commands/publish.js";
+import * as tenant from "./commands/tenant.js";
+import { usage } from "./commands/usage.js";
+import { EXIT, Failure, hide, wrongUsage } from "./failure.js";
+import { flag, text } from "./options.js";
+import { Output, report } from "./output.js";
+
+const COMMANDS = [
+  ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, explain, usage, audit.group,
+  publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group,
+];
+
+const EPILOGUE = "Exit codes: 0 it is done, 1 the answer is no or there are problems, 2 wrong usage, 3 nobody can be reached.";
+
+/** A command as it runs: what was typed, where it prints, and whom it asks. */
+class Command {
+  #client;
+
+  constructor(argv) {
+    this.argv = argv;
+    this.out = new Output(argv);
+  }
+
+  /** The deployment; offline commands never look for one. */
+  get client() {
+    return (this.#client ??= new Client(this.argv));
+  }
+}
+
+/** A command, or a group of them, for yargs. `state.code`: what the process ends with. */
+function module(spec, state) {
+  const { command, describe } = spec;
+  if (spec.commands) {
+    const builder = (parser) => parser.command(spec.commands.map((one) => module(one, state))).demandCommand(1, "say which command");
+    return { command, describe, builder, handler() {} };
+  }
+  const builder = (parser) => {
+    for (const [name, describe] of Object.entries(spec.positionals ?? {})) parser.positional(name, { type: "string", describe });
+    return parser.options(spec.options ?? {});
+  };
+  const handler = async (argv) => {
+    state.code = (await spec.run(new Command(argv))) ?? EXIT.done;
+  };
+  return { command, describe, builder, handler };
+}
+
+function parser(args, state) {
+  return yargs(args)
+    .scriptName("tenantgate")
+    .usage("$0 <command>\n\nOperates a deployment of tenantgate.")
+    .parserConfiguration({ "dot-notation": false, "parse-numbers": false, "parse-positional-numbers": false, "boolean-negation": false, "greedy-arrays": false })
+    .detectLocale(false)
+    .options({
+      url: text("The deployment's address; by default TENANTGATE_URL."),
+      token: text("The operator's token, or an admin token; by default TENANTGATE_TOKEN."),
+      json: flag("Print JSON only."),
+    })
+    .command(COMMANDS.map((spec) => module(spec, state)))
+    .completion("completion", "Print the completion script of the shell.")
+    .demandCommand(1, "say which command")
+    .strict()
+    .version("version", "Print the version.", version)
+    .help("help", "Print what a command does.")
+    .alias("help", "h")
+    .epilogue(EPILOGUE)
+    .wrap(Math.min(110, process.stdout.columns ?? 110))
+    .exitProcess(false)
+    .fail((message, error) => {
+      // Without an error of its own it is yargs that complains.
+      throw error && error.name !== "YError" ? error : refused(error?.message ?? message, args);
+    });
+}
+
+/** Secrets among what was typed: hidden before anything can repeat them. */
+function hideTokens(args) {
+  hide(process.env.TENANTGATE_TOKEN);
+  for (const [index, arg] of args.entries()) {
+    if (arg === "--token") hide(args[index + 1]);
+    if (arg.startsWith("--token=")) hide(arg.slice("--token=".length));
+  }
+}
+
+/** What yargs says against what was typed. Unknown words are not repeated: they may be a part of something secret. */
+function refused(message, args) {
+  const words = /^Unknown (?:argument|command)s?: (.*)$/s.exec(message)?.[1].split(", ");
+  const options = args.filter((arg) => arg.startsWith("-")).map((arg) => arg.split("=")[0]);
+  const unknown = options.filter((option) => words?.includes(option.replace(/^--?/, "")));
+  const said = !words ? message.replace(/\s*\n\s*/g, " ") : unknown.length ? `unknown: ${unknown.join(", ")}` : "an unknown command, or more words than it takes";
+  return Object.assign(wrongUsage(said), { hint: "`tenantgate --help` says more." });
+}
+
+/** An error that nobody has foreseen. */
+const unforeseen = (error) => new Failure(`unexpected: ${error?.message ?? error}`, { code: "UNEXPECTED" });
+
+/**
+ * Runs a command line.
+ * @param {string[]} args what was typed after the command's name
+ * @returns {Promise<number>} the exit code
+ */
+export async function run(args) {
+  // Whoever reads may have had enough, as `head` has.
+  process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.no));
+  hideTokens(args);
+  const state = { code: EXIT.done };
+  try {
+    await parser(args, state).parseAsync();
+    return state.code;
+  } catch (error) {
+    const failure = error instanceof Failure ? error : unforeseen(error);
+    report(failure, args.includes("--json"));
+    return failure.exit;
+  }
+}
