@@ -158,7 +158,7 @@ describe("documents, offline", () => {
 });
 
 describe("how it is used", () => {
-  const groups = { plan: 2, catalog: 2, feature: 2, tenant: 12, audit: 3, token: 3, key: 4, domain: 3 };
+  const groups = { plan: 2, catalog: 2, feature: 2, tenant: 12, audit: 3, token: 3, key: 4, domain: 3, licence: 4 };
   const described = (help) => [...help.split("Options:")[0].matchAll(/^ {2}tenantgate (\S+(?: \S+)*?) {2,}(\S.*(?:\n {8,}\S.*)*)/gm)].map(([, name, about]) => [name, about.replace(/\s+/g, " ")]);
 
   test("help says one sentence of every command", async () => {
@@ -457,7 +457,7 @@ test("licence: issued once, listed, asked for, changed", async () => {
   assert.deepEqual(items.map(({ terms, activations }) => [terms.domains, activations]), [[["example.com", "*.shop.example"], 0]]);
   assert.match(await good("licence", "validate", key, "--domain", "a.shop.example", "--instance", "one"), /^code +VALID$/m);
   assert.match(await good("licence", "list", acme.id), /1 of 1/);
-  const { code, stdout } = await run("licence", "validate", key, "--domain", "example.com", "--instance", "two", "--json");
+  const { code, stdout } = await run(["licence", "validate", key, "--domain", "example.com", "--instance", "two", "--json"]);
   assert.deepEqual([code, JSON.parse(stdout)], [1, { valid: false, code: "ACTIVATIONS_EXCEEDED" }]);
   assert.match(await good("licence", "change", acme.id, items[0].id, "--status", "revoked"), /revoked/);
   assert.match(await bad(1, "licence", "change", acme.id, items[0].id, "--status", "active"), /^WRONG_STATUS: /);
