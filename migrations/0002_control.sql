@@ -80,6 +80,7 @@ CREATE TABLE publications (
   done_at INTEGER,
   failures INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX publications_by_key ON publications (key, number);
 CREATE INDEX publications_open ON publications (number) WHERE done_at IS NULL;
 CREATE INDEX publications_done ON publications (done_at) WHERE done_at IS NOT NULL;
 

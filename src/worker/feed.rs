@@ -31,6 +31,8 @@ struct Feed {
     last: Option<u64>,
     read_at: UnixMillis,
     asked_at: UnixMillis,
+    /// Whether somebody reads right now.
+    reading: bool,
     /// Keys that are read from D1, until when.
     strong: FxHashMap<String, UnixMillis>,
     /// Until when everything is.
@@ -46,15 +48,18 @@ pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis)
     if config.control.is_undefined() {
         return None;
     }
-    let (age_ms, asked_ms) = FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at)));
-    if age_ms <= FEED_SOFT_MS || asked_ms <= FEED_SOFT_MS {
-        return None;
+    let (age_ms, asked_ms, reading) =
+        FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at), feed.reading));
+    match age_ms {
+        // INVARIANT (bounded staleness): who comes while it is read waits for it too. Where it has just failed, nobody waits.
+        age_ms if age_ms > FEED_FIRM_MS => (reading || asked_ms > FEED_SOFT_MS).then_some(Need::Feed),
+        age_ms => {
+            if age_ms > FEED_SOFT_MS && asked_ms > FEED_SOFT_MS {
+                behind(config, context);
+            }
+            None
+        }
     }
-    if age_ms > FEED_FIRM_MS {
-        return Some(Need::Feed);
-    }
-    behind(config, context);
-    None
 }
 
 /// Who is not known may have come a moment ago: then it is looked for once more, which no flood of names does more often than
@@ -74,6 +79,12 @@ pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
 
 /// Reads what has changed. Where that fails, what is held serves on.
 pub(super) async fn read(config: &Rc<Config>) {
+    FEED.with_borrow_mut(|feed| feed.reading = true);
+    catch_up(config).await;
+    FEED.with_borrow_mut(|feed| feed.reading = false);
+}
+
+async fn catch_up(config: &Rc<Config>) {
     let now = UnixMillis::from_js(Date::now());
     let store = Store::new(&config.control);
     let known = FEED.with_borrow_mut(|feed| {
@@ -96,7 +107,9 @@ pub(super) async fn read(config: &Rc<Config>) {
     let Ok(Ok([changes, last])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return };
     let last = last.first().map_or(0, |row| number(row, "last"));
     let many = u64::try_from(changes.len()).unwrap_or(u64::MAX) >= MAX_FEED;
-    if many || known.is_none() && had_any {
+    // Numbers that go back are those of a database that was restored.
+    let restored = known.is_some_and(|known| last < known);
+    if many || restored || known.is_none() && had_any {
         with_gate(|gate| gate.snapshots.doubt_all(now));
         FEED.with_borrow_mut(|feed| feed.all = now.plus(STRONG_MS));
     }
@@ -107,7 +120,7 @@ pub(super) async fn read(config: &Rc<Config>) {
     }
     FEED.with_borrow_mut(|feed| {
         // What is not read yet, because there was too much of it, is covered by the doubt in everything.
-        feed.last = Some(last.max(feed.last.unwrap_or(0)));
+        feed.last = Some(last);
         feed.read_at = now;
     });
 }

@@ -52,11 +52,14 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
     ["PUT", "/catalog", {}], ["POST", "/tokens", {}], ["GET", "/audit"], ["POST", "/tenants", { name: "root", plan: "pro@1" }], ["DELETE", `/tenants/${acme.id}`],
     ["POST", `/tenants/${acme.id}/impersonate`, { reason: "x" }], ["POST", `/tenants/${acme.id}/api-keys`, { scopes: ["tenantgate:admin"] }],
   ]) assert.equal((await own(method, path, body)).status, 403, `${method} ${path}`);
-  const team = await own("POST", "/tenants", { name: "Team", parent: acme.id });
+  const team = await own("POST", "/tenants", { name: "Team", parent: acme.id, metadata: { cost_center: 7 } });
   assert.equal(team.status, 201, JSON.stringify(team.body));
   assert.equal((await own("POST", "/tenants", { name: "Team 2", parent: acme.id })).body.error.code, "TOO_MANY");
   assert.equal((await own("GET", `/tenants/${team.body.tenant.id}`)).status, 200);
-  assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, plan: "pro@1" })).status, 403);
+  // Nothing that is sold, and nothing that says where data is: another tenant's schema, for example.
+  for (const more of [{ plan: "pro@1" }, { data_route: { strategy: "schema", name: `tenant_${victim.id}` } }, { region: "eu" }, { residency: [] }, { billing_anchor: 0 }, { jurisdiction: "eu" }, { api_key_scopes: ["tenantgate:admin"] }]) {
+    assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, ...more })).status, 403, JSON.stringify(more));
+  }
   const { items } = (await own("GET", `/tenants/${team.body.tenant.id}/audit`)).body;
   assert.deepEqual(items[0].actor, { kind: "tenant", id: "user-1", tenant: acme.id });
 });

@@ -1,11 +1,11 @@
 //! API keys of tenants: issued, replaced, revoked. Only hashes are kept; a key is shown once.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk, checked, paged};
 use super::publish;
 use super::refusal::Refusal;
-use super::store::{Change, document, number, sql, text};
+use super::store::{Change, document, sql};
 use crate::control::{Issue, Rotate};
 use crate::model::bounds::MAX_SCOPES;
 use crate::model::{ApiKey, ENTROPY_BYTES, Environment, KeyId, TenantId, UnixMillis};
@@ -167,22 +167,20 @@ pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
 }
 
 /// Revokes all keys of a tenant, as a part of a change.
-pub(super) async fn end_all(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str) -> Result<(), Refusal> {
-    let statement = sql!(
-        "SELECT id, epoch FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
-        tenant
-    );
-    let rows: Vec<Map<String, Value>> = desk.store.rows(statement).await?;
+pub(super) fn end_all(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str) {
     change.run(sql!(
         "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) \
          WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
         desk.now.to_string(),
         tenant
     ));
-    for row in &rows {
-        change.publish(&format!("key:{}", text(row, "id")), number(row, "epoch").saturating_add(1), None);
-    }
-    Ok(())
+    change.run(sql!(
+        "INSERT INTO publications (key, epoch, at) SELECT 'key:' || id, epoch, ? FROM api_keys \
+         WHERE tenant = ? AND json_extract(record, '$.revoked_at') = ?",
+        desk.now.get(),
+        tenant,
+        desk.now.to_string()
+    ));
 }
 
 /// What the first key of a tenant is.

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
+use super::actor::ADMIN_SCOPE;
 use super::desk::{Answer, Desk, checked};
 use super::records::{Published, Record, next_end, take_slug};
 use super::refusal::Refusal;
@@ -14,7 +15,7 @@ use crate::control::{NewTenant, merge, slug_of};
 use crate::gate::{Ask, LocalGate, Plans};
 use crate::ledger::Order;
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
-use crate::model::{DataRoute, Read, Reader, Slug, Tenant, TenantId};
+use crate::model::{DataRoute, Read, Reader, Scope, Slug, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::worker::{charge, edge};
 
@@ -22,6 +23,8 @@ use crate::worker::{charge, edge};
 const PROVISIONER_MS: u32 = 20_000;
 /// Milliseconds after which the clock goes on with what nobody does.
 const ABANDONED_MS: u64 = 60_000;
+/// What a tenant's own admin may say of a tenant below its own: nothing that is sold, and nothing that says where data is.
+const OWN_MEMBERS: [&str; 6] = ["name", "slug", "parent", "branding", "metadata", "api_key_scopes"];
 /// So many names are tried where the first are taken.
 const NAMES: u32 = 20;
 
@@ -108,8 +111,11 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     if let Some(own) = &desk.actor.tenant {
         let parent = asked.parent.as_ref().ok_or(Refusal::FORBIDDEN)?;
         desk.tenant(parent.as_str()).await?;
-        if asked.plan.is_some() || asked.trial.is_some() {
-            return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": ["plan", "trial"] })));
+        let members = question.as_object().into_iter().flat_map(|question| question.keys());
+        let more: Vec<&String> = members.filter(|member| !OWN_MEMBERS.contains(&member.as_str())).collect();
+        let scopes = asked.api_key_scopes.iter().flatten();
+        if !more.is_empty() || scopes.map(Scope::as_str).any(|scope| scope == ADMIN_SCOPE) {
+            return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
         }
     }
     let id = new_id(desk, &asked)?;
@@ -244,6 +250,12 @@ async fn take(desk: &Desk<'_>, course: &mut Course, step: Step) -> Result<Option
     let record = desk.store.record(&course.tenant).await?.ok_or(Refusal::NOT_FOUND)?;
     let published = desk.catalog().await?;
     let mut change = desk.change();
+    // Of two who go on at the same time, one takes the step: the other finds it taken, or its entry in the trail.
+    change.follow(&record.id, &record.head);
+    let now = desk.store.row(sql!("SELECT step FROM provisionings WHERE tenant = ?", record.id)).await?;
+    if now.is_none_or(|row| usize::try_from(number(&row, "step")).ok() != Some(course.step)) {
+        return Err(Refusal::BUSY);
+    }
     match step {
         Step::DataRoute => {
             let region = record.value.get("region").and_then(Value::as_str);

@@ -24,7 +24,7 @@ use crate::worker::{charge, edge};
 /// Changes that are published in one go: D1, ledgers and KV are each asked for as many at once.
 const SLICE: u64 = 200;
 /// Records that one slice of the reconciliation compares.
-const COMPARED: u64 = 50;
+const COMPARED: u64 = 100;
 /// Slices of the clock's turn, and of the long runs in it: a Worker asks at most 1,000 others in one invocation, and each change
 /// is told to a ledger and to KV.
 const TURNS: usize = 2;
@@ -110,12 +110,17 @@ async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
         let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
         if late { &mut open } else { &mut done }.push(number(row, "number"));
     }
+    // INVARIANT (the last word): what was changed again while this was written is written again, since nobody knows whose
+    // write of the two came last.
+    let last = rows.last().map_or(0, |row| number(row, "number"));
     store
         .run(&[
             sql!(
-                "UPDATE publications SET done_at = ? WHERE number IN (SELECT value FROM json_each(?))",
+                "UPDATE publications SET done_at = ?1 WHERE number IN (SELECT value FROM json_each(?2)) \
+                 AND NOT EXISTS (SELECT 1 FROM publications AS later WHERE later.key = publications.key AND later.number > ?3)",
                 now_ms(),
-                json!(done).to_string()
+                json!(done).to_string(),
+                last
             ),
             sql!(
                 "UPDATE publications SET failures = failures + 1 WHERE number IN (SELECT value FROM json_each(?))",

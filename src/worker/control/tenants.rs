@@ -180,7 +180,7 @@ pub(super) async fn bury(
         change.publish(&format!("domain:{}", text(&row, "host")), epoch, None);
     }
     change.run(sql!("DELETE FROM domains WHERE tenant = ?", record.id));
-    keys::end_all(desk, change, &record.id).await?;
+    keys::end_all(desk, change, &record.id);
     // What the trail says of people goes with them: names and metadata of the record are not repeated here.
     let said = json!({ "status": { "before": record.status(), "after": "deleted" } });
     change.note(&record.id, action, reason, &said).await?;
