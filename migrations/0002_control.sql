@@ -78,10 +78,11 @@ CREATE TABLE publications (
   ledger TEXT,              -- whose ledger is told first
   at INTEGER NOT NULL,
   done_at INTEGER,
-  failures INTEGER NOT NULL DEFAULT 0
+  failures INTEGER NOT NULL DEFAULT 0,
+  anew INTEGER NOT NULL DEFAULT 0  -- 1: nothing has changed, it is only to be written again
 );
 CREATE INDEX publications_by_key ON publications (key, number);
-CREATE INDEX publications_open ON publications (number) WHERE done_at IS NULL;
+CREATE INDEX publications_open ON publications (anew, failures, number) WHERE done_at IS NULL;
 CREATE INDEX publications_done ON publications (done_at) WHERE done_at IS NOT NULL;
 
 -- Answers to requests that were sent with an idempotency key.
@@ -127,6 +128,16 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_running ON jobs (created_at) WHERE state = 'running';
 
+-- Moves between families that were begun and are not finished, and the tenants that nothing else happens to until then.
+CREATE TABLE moves (
+  tenant TEXT PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  question TEXT NOT NULL,
+  begun_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL
+);
+CREATE TABLE moving (tenant TEXT PRIMARY KEY, move TEXT NOT NULL) WITHOUT ROWID;
+
 CREATE TABLE admin_tokens (
   id TEXT PRIMARY KEY,
   hash TEXT NOT NULL,
@@ -150,9 +161,7 @@ CREATE TABLE activations (
   licence TEXT NOT NULL,
   instance TEXT NOT NULL,
   domain TEXT,
-  turn INTEGER NOT NULL,    -- how often it was activated
   activated_at INTEGER NOT NULL,
-  ended_at INTEGER,         -- null: it is active
   PRIMARY KEY (licence, instance)
 ) WITHOUT ROWID;
 

@@ -103,6 +103,11 @@ fn parameters(operation: &Operation) -> Vec<Value> {
                 "Only these, of the page; `json` alone.",
             );
         }
+        Route::Import => query(
+            "overwrite",
+            json!({ "enum": ["true", "false"] }),
+            "Replace the catalog and records that differ. Default: what is there stays.",
+        ),
         Route::Publish => query(
             "all",
             json!({ "enum": ["true", "false"] }),

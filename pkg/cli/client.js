@@ -11,12 +11,9 @@ const KINDS = { lines: "application/x-ndjson", csv: "text/csv", json: "applicati
 /** The package's version. */
 export const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
 
-/** The last of what was given: an option that is repeated is a list. */
-const last = (value) => (Array.isArray(value) ? value.at(-1) : value);
-
 /** The operator's token. */
 export function tokenOf(argv) {
-  const token = last(argv.token) || process.env.TENANTGATE_TOKEN;
+  const token = argv.token || process.env.TENANTGATE_TOKEN;
   if (!token) throw wrongUsage("a token is needed: TENANTGATE_TOKEN, or --token");
   hide(token);
   // What no header can hold would stand in the runtime's complaint.
@@ -26,7 +23,7 @@ export function tokenOf(argv) {
 
 /** Where the deployment is. */
 export function baseOf(argv) {
-  const text = last(argv.url) || process.env.TENANTGATE_URL;
+  const text = argv.url || process.env.TENANTGATE_URL;
   if (!text) throw wrongUsage("the deployment's address is needed: TENANTGATE_URL, or --url");
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const whole = url && /^https?:$/.test(url.protocol) && !url.username && !url.password && url.pathname === "/" && !url.search;

@@ -103,7 +103,7 @@ operations! {
     ListApiKeys "GET" "/tenants/{tenant}/api-keys" TenantsRead, tenant_admin => 200 "A tenant's API keys, without secrets.";
     RotateApiKey "POST" "/tenants/{tenant}/api-keys/{key}/rotate" Keys, tenant_admin => 201 "Issue an API key in place of another, which works on for a while.";
     RevokeApiKey "DELETE" "/tenants/{tenant}/api-keys/{key}" Keys, tenant_admin => 200 "End an API key.";
-    IssueLicence "POST" "/tenants/{tenant}/licences" TenantsWrite, tenant_admin => 201 "Issue a licence key: shown once.";
+    IssueLicence "POST" "/tenants/{tenant}/licences" TenantsWrite => 201 "Issue a licence key: shown once.";
     ListLicences "GET" "/tenants/{tenant}/licences" TenantsRead, tenant_admin => 200 "A tenant's licences, with the instances that use them.";
     ChangeLicence "PATCH" "/tenants/{tenant}/licences/{licence}" TenantsWrite, once => 200 "Change a licence by a merge patch (RFC 7396): suspend it, revoke it, bind it to other domains.";
     ImpersonateTenant "POST" "/tenants/{tenant}/impersonate" Support => 201 "A ticket, good once and for a minute, for an API key of a tenant that ends after a quarter of an hour; on the record.";
@@ -113,7 +113,7 @@ operations! {
     CompareCatalog "POST" "/catalog/impact" CatalogRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
     KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once => 200 "Switch a feature off for everybody.";
     ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once => 200 "End a kill.";
-    Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere.";
+    Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
     MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
     GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come.";
     RunJob "POST" "/jobs/{job}/run" CatalogWrite => 200 "Let a long run go on now, for a slice.";

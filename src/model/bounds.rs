@@ -97,6 +97,10 @@ pub const SLUG_QUARANTINE_MS: u64 = 90 * 86_400_000;
 pub const MAX_PAGE: u64 = 1_000;
 /// Tenants below one tenant, unless the catalog's `sub_tenants` says fewer.
 pub const MAX_CHILDREN: u64 = 10_000;
+/// Tenants that move to another family together: their counts are one message between two ledgers.
+pub const MAX_MOVING: usize = 500;
+/// API keys that work, and licences, of one tenant.
+pub const MAX_ISSUED: u64 = 1_000;
 /// Domains that a tenant may have claimed and not proven.
 pub const MAX_PENDING_DOMAINS: u64 = 32;
 /// Bytes of one piece of a catalog in D1, which takes at most 2 MB a value.
@@ -106,6 +110,8 @@ pub const JOB_SLICE: u64 = 50;
 /// Milliseconds between two entries of one isolate in a tenant's audit trail about denials with the same code: a sample, so that
 /// a flood of them is no flood of entries.
 pub const DENIAL_SAMPLE_MS: u64 = 600_000;
+/// Milliseconds between two entries of one isolate about denials, of whomever.
+pub const DENIAL_PAUSE_MS: u64 = 1_000;
 /// Denials, by tenant and code, that one isolate counts; past it, counting begins anew.
 pub const MAX_COUNTED_DENIALS: usize = 4_096;
 /// Milliseconds for which an idempotency key of the admin API is remembered, at least.

@@ -110,10 +110,13 @@ impl Config {
             sealer,
             seals,
             ledger: match binding("LEDGER") {
-                none if none.is_undefined() => none,
-                namespace => edge::ledgers(&namespace, &serde_json::json!(jurisdictions).to_string()),
+                none if none.is_undefined() || jurisdictions.is_none() => JsValue::UNDEFINED,
+                namespace => edge::ledgers(
+                    &namespace,
+                    &serde_json::json!(jurisdictions.as_deref().unwrap_or_default()).to_string(),
+                ),
             },
-            jurisdictions,
+            jurisdictions: jurisdictions.unwrap_or_default(),
             upstream: binding("UPSTREAM"),
             upstream_url,
             resolver: binding("RESOLVER"),
@@ -140,6 +143,12 @@ impl Config {
         assertions.into_iter().chain(self.licences.as_ref().map(LicenceSigner::jwk)).collect()
     }
 
+    /// The jurisdiction that a tenant's ledger is kept in; `None`: none in particular.
+    pub(super) fn jurisdiction(&self, root: &str) -> Option<&str> {
+        let found = self.jurisdictions.iter().find(|(prefix, _)| root.starts_with(prefix.as_str()));
+        found.map(|(_, jurisdiction)| jurisdiction.as_str())
+    }
+
     /// Whether allowed requests go anywhere.
     pub(super) fn has_upstream(&self) -> bool {
         !self.upstream.is_undefined() || self.upstream_url.is_some()
@@ -157,18 +166,17 @@ impl Config {
 }
 
 /// `t_eu_=eu t_us_=fedramp`: how ids of tenants begin whose ledgers are kept in a jurisdiction.
-fn jurisdictions(text: &str) -> Vec<(String, String)> {
+fn jurisdictions(text: &str) -> Option<Vec<(String, String)>> {
     let pair = |pair: &str| {
         let (prefix, jurisdiction) = pair.split_once('=')?;
         (TenantId::is_valid(prefix) && !jurisdiction.is_empty()).then(|| (prefix.to_owned(), jurisdiction.to_owned()))
     };
-    let pairs: Option<Vec<_>> = text.split_whitespace().map(pair).collect();
-    pairs.unwrap_or_else(|| {
+    text.split_whitespace().map(pair).collect::<Option<_>>().or_else(|| {
         console::error_1(
-            &"LEDGER_JURISDICTIONS is not of the form `prefix=jurisdiction`: no ledger is kept anywhere in particular"
+            &"LEDGER_JURISDICTIONS is not of the form `prefix=jurisdiction`: no ledger is asked, since nobody knows where it is"
                 .into(),
         );
-        Vec::new()
+        None
     })
 }
 

@@ -2,17 +2,24 @@
 
 /**
  * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction: the rows of each, as JSON. Where a constraint refuses them,
- * `!` and what it is on: then nothing was done.
+ * `!` and what it is on: then nothing was done. Throws where there is no answer in time.
  */
-export async function transact(db, statements) {
+export async function transact(db, statements, timeoutMs) {
   const list = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs); });
   try {
-    const results = list.length === 1 ? [await list[0].all()] : await db.batch(list);
+    const answered = list.length === 1 ? list[0].all().then((one) => [one]) : db.batch(list);
+    const results = await Promise.race([answered, late]);
     return JSON.stringify(results.map(({ results }) => results));
   } catch (error) {
     const refused = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
     if (refused) return `!${refused[1].trim()}`;
+    // What a change requires does not hold.
+    if (error.message.includes("malformed JSON")) return "!premise";
     throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

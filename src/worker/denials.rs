@@ -1,6 +1,6 @@
 //! Denials in the audit trails of tenants: a sample, with how many there were since the one before.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::Date;
@@ -12,10 +12,12 @@ use super::config::Config;
 use super::control::{Actor, Change, Store};
 use super::{edge, task};
 use crate::gate::{Code, Decision};
-use crate::model::bounds::{DENIAL_SAMPLE_MS, MAX_COUNTED_DENIALS};
+use crate::model::bounds::{DENIAL_PAUSE_MS, DENIAL_SAMPLE_MS, MAX_COUNTED_DENIALS};
 use crate::model::{TenantId, UnixMillis};
 
 thread_local! {
+    /// When the last of all was noted.
+    static LAST: Cell<UnixMillis> = const { Cell::new(UnixMillis::new(0)) };
     /// When the last was noted, and how many there were since.
     static COUNTED: RefCell<FxHashMap<(TenantId, Code), (UnixMillis, u64)>> = RefCell::default();
 }
@@ -26,7 +28,12 @@ const TRIES: usize = 3;
 /// Counts a denial, and has it noted behind the answer where none of its kind was noted lately.
 pub(super) fn note(decision: &Decision, config: &Rc<Config>, context: &edge::Context) {
     let Some(tenant) = decision.tenant.as_ref().filter(|_| !config.control.is_undefined()) else { return };
-    let (id, code, now) = (tenant.tenant().id.clone(), decision.code, UnixMillis::from_js(Date::now()));
+    // So many an isolate notes at most, whoever is denied.
+    let now = UnixMillis::from_js(Date::now());
+    if LAST.with(|last| now.since(last.get()) < DENIAL_PAUSE_MS) {
+        return;
+    }
+    let (id, code) = (tenant.tenant().id.clone(), decision.code);
     let due = COUNTED.with_borrow_mut(|counted| {
         if counted.len() >= MAX_COUNTED_DENIALS {
             counted.clear();
@@ -39,6 +46,7 @@ pub(super) fn note(decision: &Decision, config: &Rc<Config>, context: &edge::Con
         })
     });
     let Some(count) = due else { return };
+    LAST.set(now);
     let said = json!({ "code": code, "count": count, "feature": decision.denied_feature, "limit": decision.denied_limit.and_then(|index| decision.limits.get(index)).map(|limit| limit.budget.limit.as_str()) });
     let config = Rc::clone(config);
     context.wait_until(&task::promise(async move {

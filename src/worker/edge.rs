@@ -34,7 +34,7 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/control.js")]
 extern "C" {
-    pub fn transact(db: &JsValue, statements: &str) -> Promise;
+    pub fn transact(db: &JsValue, statements: &str, timeout_ms: u32) -> Promise;
     #[wasm_bindgen(js_name = putEntries)]
     pub fn put_entries(kv: &JsValue, entries: &str) -> Promise;
     #[wasm_bindgen(js_name = getEntries)]

@@ -22,6 +22,8 @@ use crate::model::bounds::{FEED_FIRM_MS, FEED_KEPT_MS, FEED_MISS_MS, FEED_SOFT_M
 const STRONG_MS: u64 = 600_000;
 /// Milliseconds back from which an isolate that starts reads: KV's cache, and some.
 const LATELY_MS: u64 = 120_000;
+/// Milliseconds that D1 may take to say it: somebody may wait.
+const DEADLINE_MS: u32 = 1_000;
 /// Changed keys that are remembered by name; past it, everything is read from D1 for a while.
 const MAX_STRONG: usize = 4_096;
 
@@ -31,6 +33,8 @@ struct Feed {
     last: Option<u64>,
     read_at: UnixMillis,
     asked_at: UnixMillis,
+    /// When the last reading ended, well or not.
+    ended_at: UnixMillis,
     /// Whether somebody reads right now.
     reading: bool,
     /// Keys that are read from D1, until when.
@@ -69,7 +73,7 @@ pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
         Step::Done(decision)
             if decision.code == Code::TenantNotFound
                 && !config.control.is_undefined()
-                && FEED.with_borrow(|feed| now.since(feed.asked_at) > FEED_MISS_MS) =>
+                && FEED.with_borrow(|feed| feed.reading || now.since(feed.ended_at) > FEED_MISS_MS) =>
         {
             Step::Fetch(Need::Feed)
         }
@@ -81,7 +85,10 @@ pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
 pub(super) async fn read(config: &Rc<Config>) {
     FEED.with_borrow_mut(|feed| feed.reading = true);
     catch_up(config).await;
-    FEED.with_borrow_mut(|feed| feed.reading = false);
+    FEED.with_borrow_mut(|feed| {
+        feed.reading = false;
+        feed.ended_at = UnixMillis::from_js(Date::now());
+    });
 }
 
 async fn catch_up(config: &Rc<Config>) {
@@ -92,24 +99,30 @@ async fn catch_up(config: &Rc<Config>) {
         // Who has not read for very long may have missed what is no longer in the feed.
         feed.last.filter(|_| now.since(feed.read_at) < FEED_KEPT_MS / 2)
     });
-    let had_any = FEED.with_borrow(|feed| feed.last.is_some());
+    // What is held from before is doubted; who starts holds nothing.
+    let holds = with_gate(|gate| gate.snapshots.current_plans().is_some());
+    // What is not published yet is read again each time: KV does not have it, however long ago it changed.
     let since = match known {
-        Some(last) => {
-            sql!("SELECT number, key, epoch FROM publications WHERE number > ? ORDER BY number LIMIT ?", last, MAX_FEED)
-        }
+        Some(last) => sql!(
+            "SELECT number, key, epoch FROM publications WHERE anew = 0 AND (number > ? OR done_at IS NULL) ORDER BY number LIMIT ?",
+            last,
+            MAX_FEED
+        ),
         None => sql!(
-            "SELECT number, key, epoch FROM publications WHERE done_at IS NULL OR done_at > ? ORDER BY number DESC LIMIT ?",
+            "SELECT number, key, epoch FROM publications WHERE anew = 0 AND (done_at IS NULL OR done_at > ?) ORDER BY number DESC LIMIT ?",
             now.get().saturating_sub(LATELY_MS),
             MAX_FEED
         ),
     };
-    let answers = store.run(&[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")]).await;
+    let answers = store
+        .run_within(DEADLINE_MS, &[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")])
+        .await;
     let Ok(Ok([changes, last])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return };
     let last = last.first().map_or(0, |row| number(row, "last"));
     let many = u64::try_from(changes.len()).unwrap_or(u64::MAX) >= MAX_FEED;
     // Numbers that go back are those of a database that was restored.
     let restored = known.is_some_and(|known| last < known);
-    if many || restored || known.is_none() && had_any {
+    if many || restored || known.is_none() && holds {
         with_gate(|gate| gate.snapshots.doubt_all(now));
         FEED.with_borrow_mut(|feed| feed.all = now.plus(STRONG_MS));
     }
@@ -153,8 +166,17 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
     if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {
         return None;
     }
-    let rows = Store::new(&config.control).rows(original(&key)?).await.ok()?;
-    Some(joined(&rows))
+    original_of(need, config).await
+}
+
+/// What the system of record says. `None`: it says nothing.
+pub(super) async fn original_of(need: &Need, config: &Config) -> Option<Option<String>> {
+    if config.control.is_undefined() {
+        return None;
+    }
+    let asked = [original(&need.key())?];
+    let answers = Store::new(&config.control).run_within(DEADLINE_MS, &asked).await.ok()?;
+    Some(joined(&answers.into_iter().next().unwrap_or_default()))
 }
 
 /// A reading behind the request.

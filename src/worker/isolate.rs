@@ -307,7 +307,14 @@ async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context, now: Un
     }
     let kv = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
     let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.map_err(|error| error.to_string())?;
-    taken(with_gate(|gate| gate.snapshots.put_published(need, text.as_deref(), now)))
+    match with_gate(|gate| gate.snapshots.put_published(need, text.as_deref(), now)) {
+        // What stands in KV is not believed: the system of record is, where there is one.
+        Err(Rejected::Unsealed(reason)) => match feed::original_of(need, config).await {
+            Some(original) => taken(with_gate(|gate| gate.snapshots.put_answer(need, original.as_deref(), now))),
+            None => Err(reason.to_owned()),
+        },
+        done => taken(done),
+    }
 }
 
 async fn resolve(call: &Call, config: &Config) -> Resolved {

@@ -9,7 +9,9 @@ use super::config::Config;
 use super::edge;
 use super::isolate::{KV_CACHE_S, with_gate};
 use crate::gate::Need;
-use crate::model::bounds::{JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES};
+use crate::model::bounds::{
+    DEFAULT_LEEWAY_MS, JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES,
+};
 use crate::model::{KeySet, UnixMillis};
 
 /// Published keys, and when they were fetched.
@@ -19,7 +21,7 @@ type Kept = (UnixMillis, String);
 pub(super) async fn fetch(need: &Need, url: &str, config: &Config, now: UnixMillis) {
     let held = with_gate(|gate| gate.snapshots.keys_fetched_at(url));
     let kept = match &config.snapshots {
-        Some(kv) => read(kv, need).await,
+        Some(kv) => read(kv, need, config, now).await,
         None => None,
     };
     let newer = kept.filter(|(at, _)| held.is_none_or(|held| *at > held));
@@ -34,7 +36,7 @@ pub(super) async fn fetch(need: &Need, url: &str, config: &Config, now: UnixMill
         Ok(text) => {
             if with_gate(|gate| gate.snapshots.put_keys(url, &text, now)).is_ok() {
                 if let Some(kv) = &config.snapshots {
-                    write(kv, need, &text, now).await;
+                    write(kv, need, &text, config, now).await;
                 }
                 return;
             }
@@ -64,15 +66,27 @@ async fn ask(url: &str) -> Result<String, String> {
     Ok(text)
 }
 
-async fn read(kv: &KvStore, need: &Need) -> Option<Kept> {
+/// INVARIANT (seals): whoever writes to KV makes up no keys, and none that are from the future.
+async fn read(kv: &KvStore, need: &Need, config: &Config, now: UnixMillis) -> Option<Kept> {
     let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.ok()??;
-    let kept: Value = serde_json::from_str(&text).ok()?;
-    Some((UnixMillis::new(kept.get("fetched_at")?.as_u64()?), kept.get("jwks")?.to_string()))
+    let text = match &config.seals {
+        Some(seals) => seals.open(&need.key(), &text).ok()?,
+        None => &text,
+    };
+    let kept: Value = serde_json::from_str(text).ok()?;
+    let fetched_at = UnixMillis::new(kept.get("fetched_at")?.as_u64()?);
+    Some((fetched_at, kept.get("jwks")?.to_string())).filter(|_| fetched_at <= now.plus(DEFAULT_LEEWAY_MS))
 }
 
-async fn write(kv: &KvStore, need: &Need, text: &str, now: UnixMillis) {
+async fn write(kv: &KvStore, need: &Need, text: &str, config: &Config, now: UnixMillis) {
     let keys: Value = serde_json::from_str(text).unwrap_or_default();
     let kept = json!({ "fetched_at": now.get(), "jwks": keys }).to_string();
+    let kept = match (&config.sealer, &config.seals) {
+        (Some(sealer), _) => sealer.seal(&need.key(), &kept),
+        // Who believes seals and has none to give keeps its keys to itself.
+        (None, Some(_)) => return,
+        (None, None) => kept,
+    };
     let written = match kv.put(&need.key(), kept) {
         Ok(put) => put.expiration_ttl(JWKS_HARD_AGE_MS / 1_000).execute().await,
         Err(error) => Err(error),

@@ -10,7 +10,7 @@ use web_sys::Response;
 use super::call::Call;
 use super::config::Config;
 use super::reply::{self, Failure};
-use super::{charge, edge, isolate};
+use super::{charge, edge, feed, isolate};
 use crate::gate::{Metered, Metering};
 use crate::ledger::{Order, Outcome, Seen};
 use crate::model::bounds::MAX_USAGE_BODY_BYTES;
@@ -27,6 +27,9 @@ pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
         Ok(events) => events,
         Err(problems) => return reply::invalid(call, &problems),
     };
+    if let Some(need) = feed::due(config, &call.context, call.now) {
+        isolate::fetch(need, config, &call.context).await;
+    }
     let batch = text.trim_start().starts_with('[');
     let mut problems = Vec::new();
     let mut metered = Vec::with_capacity(events.len());

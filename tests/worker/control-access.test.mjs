@@ -50,14 +50,17 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
   for (const [method, path, body] of [
     ["POST", `/tenants/${acme.id}/suspend`, {}], ["PATCH", `/tenants/${acme.id}`, { plan: "free@1" }], ["PUT", `/tenants/${acme.id}/overrides`, {}], ["GET", "/catalog"],
     ["PUT", "/catalog", {}], ["POST", "/tokens", {}], ["GET", "/audit"], ["POST", "/tenants", { name: "root", plan: "pro@1" }], ["DELETE", `/tenants/${acme.id}`],
-    ["POST", `/tenants/${acme.id}/impersonate`, { reason: "x" }], ["POST", `/tenants/${acme.id}/api-keys`, { scopes: ["tenantgate:admin"] }],
+    ["POST", `/tenants/${acme.id}/impersonate`, { reason: "x" }], ["POST", `/tenants/${acme.id}/licences`, {}], ["POST", "/import", {}],
+    ["POST", `/tenants/${acme.id}/api-keys`, { scopes: ["tenantgate:admin"] }], ["POST", `/tenants/${acme.id}/api-keys`, { scopes: ["ops.write"] }],
   ]) assert.equal((await own(method, path, body)).status, 403, `${method} ${path}`);
+  const strong = (await admin("POST", `/tenants/${acme.id}/api-keys`, { scopes: ["ops.write"] })).body.record.id;
+  assert.equal((await own("POST", `/tenants/${acme.id}/api-keys/${strong}/rotate`)).status, 403);
   const team = await own("POST", "/tenants", { name: "Team", parent: acme.id, metadata: { cost_center: 7 } });
   assert.equal(team.status, 201, JSON.stringify(team.body));
   assert.equal((await own("POST", "/tenants", { name: "Team 2", parent: acme.id })).body.error.code, "TOO_MANY");
   assert.equal((await own("GET", `/tenants/${team.body.tenant.id}`)).status, 200);
   // Nothing that is sold, and nothing that says where data is: another tenant's schema, for example.
-  for (const more of [{ plan: "pro@1" }, { data_route: { strategy: "schema", name: `tenant_${victim.id}` } }, { region: "eu" }, { residency: [] }, { billing_anchor: 0 }, { jurisdiction: "eu" }, { api_key_scopes: ["tenantgate:admin"] }]) {
+  for (const more of [{ plan: "pro@1" }, { data_route: { strategy: "schema", name: `tenant_${victim.id}` } }, { region: "eu" }, { residency: [] }, { billing_anchor: 0 }, { api_key_scopes: ["tenantgate:admin"] }]) {
     assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, ...more })).status, 403, JSON.stringify(more));
   }
   const { items } = (await own("GET", `/tenants/${team.body.tenant.id}/audit`)).body;

@@ -49,7 +49,7 @@ const state = async ({ id, slug }) => {
   const text = JSON.stringify({ ...body, audit: undefined, exported_at: undefined }).replaceAll(id, "ID").replaceAll(slug, "SLUG");
   const keys = body.api_keys.filter(({ revoked_at }) => !revoked_at).length;
   const published = JSON.parse(await gate.kv.get(`tenant:${id}`));
-  const actions = (await admin("GET", `/tenants/${id}/audit`)).body.items.map(({ action }) => action).filter((action) => action !== "key.issue");
+  const actions = (await admin("GET", `/tenants/${id}/audit`)).body.items.map(({ action }) => action).filter((action) => !action.startsWith("key."));
   return {
     record: JSON.parse(text).tenant, keys, published: published.epoch === body.tenant.epoch && published.status,
     slug: (await gate.kv.get(`slug:${slug}`)) === id, actions, served: (await gate.decide({ tenant: id, features: ["webhooks"] })).body.code,
@@ -100,6 +100,31 @@ test("what nobody goes on with, the clock does", async () => {
   await gate.db.prepare("UPDATE provisionings SET changed_at = 0 WHERE tenant = ?").bind(id).run();
   await gate.tick();
   assert.equal((await gate.decide({ tenant: id })).body.code, "ALLOWED");
+});
+
+test("who is deleted while being set up stays so", async () => {
+  const told = await gate.flare.getKVNamespace("STATE", "provisioner");
+  await told.put("away", "1");
+  assert.equal((await admin("POST", "/tenants", { name: "brief", plan: "pro@1" }, { "idempotency-key": "brief" })).status, 503);
+  const [{ id }] = (await admin("GET", "/tenants?slug=brief")).body.items;
+  assert.equal((await admin("DELETE", `/tenants/${id}`)).status, 200);
+  await told.delete("away");
+  await gate.db.prepare("UPDATE provisionings SET changed_at = 0").run();
+  await gate.tick();
+  assert.equal((await gate.decide({ tenant: id })).body.code, "TENANT_NOT_FOUND");
+  assert.equal((await admin("POST", "/tenants", { name: "brief", plan: "pro@1" }, { "idempotency-key": "brief" })).body.error.code, "PROVISIONING_FAILED");
+});
+
+test("who comes back after the clock has finished gets a key that works, and the one that nobody saw does not", async () => {
+  const ask = (more) => admin("POST", "/tenants", { name: "late", plan: "pro@1" }, { "idempotency-key": "late", ...more });
+  await killed(ask({ "x-fault": "provision-4" }));
+  await gate.db.prepare("UPDATE provisionings SET changed_at = 0").run();
+  await gate.tick();
+  const { status, body } = await ask();
+  assert.deepEqual([status, body.tenant.status], [201, "active"]);
+  const { items } = (await admin("GET", `/tenants/${body.tenant.id}/api-keys`)).body;
+  assert.deepEqual(items.filter(({ revoked_at }) => !revoked_at).map(({ id }) => id), [body.api_key.slice(8, 24)]);
+  assert.equal((await ask()).body.api_key, null);
 });
 
 test("what cannot succeed is undone, and what may yet is not", async () => {
@@ -169,13 +194,19 @@ for (const point of ["move-begun", "move-left", "move-arrived", "publish"]) {
     await admin("PUT", `/tenants/${kid.id}/overrides`, { limit: "seats", allowance: 50 });
     assert((await gate.decide({ tenant: kid.id, limits: { seats: 3 } })).body.allowed);
     await killed(admin("POST", `/tenants/${kid.id}/move`, { parent: next.id }, { "x-fault": point }));
-    if (point === "publish") await gate.tick();
-    else if (point === "move-left") await gate.tick();
+    if (point !== "publish") {
+      // Until it is finished nothing else happens to whoever moves, or is moved to.
+      for (const [method, path, body] of [
+        ["PATCH", `/tenants/${kid.id}`, { name: "other" }], ["DELETE", `/tenants/${next.id}`], ["POST", `/tenants/${kid.id}/move`, { parent: old.id }],
+        ["POST", "/tenants", { name: `late ${point}`, parent: kid.id }], ["POST", `/tenants/${next.id}/move`, { parent: old.id }],
+      ]) assert.equal((await admin(method, path, body)).status, 409, `${method} ${path}`);
+    }
+    if (point === "publish" || point === "move-left") await gate.tick();
     else assert.equal((await admin("POST", `/tenants/${kid.id}/move`, { parent: next.id })).status, 200);
     const { body } = await gate.decide({ tenant: kid.id, limits: { seats: 0 } });
     assert.deepEqual(body.limits.map(({ tenant, used }) => [tenant, used]), [[kid.id, 3], [next.id, 3]], JSON.stringify(body));
     assert.equal((await gate.decide({ tenant: old.id, limits: { seats: 0 } })).body.limits[0].used, 0);
-    assert.equal((await gate.db.prepare("SELECT count(*) AS n FROM jobs WHERE state = 'running'").first()).n, 0);
+    assert.equal((await gate.db.prepare("SELECT (SELECT count(*) FROM moves) + (SELECT count(*) FROM moving) AS n").first()).n, 0);
   });
 }
 

@@ -56,13 +56,48 @@ test("an edge believes what is sealed, and nothing that somebody else has put th
   }
 });
 
+test("keys of issuers in KV are believed where they are sealed", async () => {
+  const { issuer } = await import("./issuer.mjs");
+  const [source, forger] = [await issuer(), await issuer()];
+  after(() => Promise.all([source.stop(), forger.stop()]));
+  const seed = {
+    catalog: { version: 1, resolution: { strategies: [{ strategy: "jwt" }] }, issuers: { main: source.entry }, plans: { "free@1": {} } },
+    tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }],
+  };
+  const gate = await worker({ control: true, bindings: { SNAPSHOT_KEY: pem(first) } });
+  after(() => gate.stop());
+  assert.equal((await gate.admin("POST", "/import", seed)).status, 200);
+  const jwks = { keys: [...forger.keys.values()].map(({ jwk }) => jwk) };
+  await gate.kv.put(`jwks:${source.url}`, JSON.stringify({ fetched_at: Date.now(), jwks }));
+  const status = async (from) => (await gate.send("/", { headers: { authorization: `Bearer ${await from.sign("t_acme", { iss: source.name })}` } })).status;
+  assert.deepEqual([await status(forger), await status(source)], [401, 200]);
+  assert.match(await gate.kv.get(`jwks:${source.url}`), /^eyJ/);
+});
+
+test("where KV is not believed, the system of record is", async () => {
+  const gate = await worker({ control: true, bindings: {} });
+  after(() => gate.stop());
+  await gate.admin("PUT", "/catalog", catalog);
+  const { tenant } = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body;
+  const [published, text] = [await gate.kv.get(`tenant:${tenant.id}`), await gate.kv.get("catalog")];
+  assert(!published.startsWith("eyJ"));
+  const sealing = await worker({ control: true, bindings: { SNAPSHOT_KEY: pem(first) } });
+  after(() => sealing.stop());
+  assert.equal((await sealing.admin("POST", "/import", { catalog: JSON.parse(text), tenants: [tenant] })).status, 200);
+  await sealing.db.prepare("DELETE FROM publications").run();
+  await sealing.kv.put(`tenant:${tenant.id}`, published);
+  await sealing.kv.put("catalog", text);
+  assert.equal(await ask(sealing, tenant.id), "free@1");
+});
+
 test("a key is replaced with overlap: first it is trusted, then it seals, then the old one goes", async () => {
   // The new key seals, the old one is still trusted.
   let gate = await worker({ control: true, storage: disk.folder, bindings: { SNAPSHOT_KEY: pem(second), SNAPSHOT_TRUST: JSON.stringify({ keys: [jwk] }) } });
   assert.equal(await ask(gate, acme.id), "free@1");
   const fresh = (await gate.admin("GET", "/publications")).body.key;
   assert.notEqual(fresh.kid, jwk.kid);
-  while ((await gate.admin("POST", "/publications?all=true")).body.waiting > 0);
+  await gate.admin("POST", "/publications?all=true");
+  while ((await gate.admin("POST", "/publications")).body.waiting > 0);
   await gate.stop();
   // The old one is gone: everything was sealed anew.
   gate = await edge({ SNAPSHOT_KEY: pem(second) });

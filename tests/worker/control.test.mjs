@@ -182,6 +182,10 @@ test("plan versions that tenants have do not change, and all tenants of one move
 test("a kill switches a feature off for everybody, at once and until it is ended", async () => {
   assert.equal((await admin("POST", "/features/sso/kill", { reason: "incident" })).status, 200);
   assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.tier, "kill");
+  // A catalog that was written before does not end it by saying nothing of it.
+  const { version, ...written } = (await admin("GET", "/catalog")).body;
+  delete written.features.sso.kill;
+  assert.equal((await admin("PUT", "/catalog", { version, ...written })).body.features.sso.kill, true);
   assert.equal((await admin("POST", "/features/nothing/kill")).status, 404);
   assert.equal((await admin("POST", "/features/sso/revive")).status, 200);
   assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.value, true);
@@ -228,8 +232,15 @@ test("what stands elsewhere is taken over, once", async () => {
   assert.deepEqual((await own.decide({ tenant: "t_kid", limits: { month: 1 } })).body.limits.map(({ tenant }) => tenant), ["t_mum"]);
   seed.tenants[1].name = "Mum";
   seed.catalog = { ...catalog, upgrade_url: "https://example.com/more" };
-  assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: true, tenants: 1, api_keys: 0 });
-  assert.equal((await own.admin("GET", "/tenants/t_mum")).body.epoch, 2);
+  // What is there stays, unless somebody says otherwise; and what has ended stays so in any case.
+  assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: false, tenants: 0, api_keys: 0 });
+  assert.equal((await own.admin("DELETE", "/tenants/t_mum/api-keys/0123456789abcdef")).status, 200);
+  assert.deepEqual((await own.admin("POST", "/import?overwrite=true", seed)).body, { catalog: true, tenants: 1, api_keys: 0 });
+  assert.deepEqual([(await own.admin("GET", "/tenants/t_mum")).body.epoch, typeof (await own.admin("GET", "/tenants/t_mum/api-keys")).body.items[0].revoked_at], [2, "string"]);
+  await own.admin("DELETE", "/tenants/t_kid");
+  assert.deepEqual((await own.admin("POST", "/import?overwrite=true", seed)).body, { catalog: false, tenants: 0, api_keys: 0 });
+  const { token } = (await own.admin("POST", "/tokens", { name: "catalogs", permissions: ["catalog:write", "catalog:read"] })).body;
+  assert.equal((await own.admin("POST", "/import", seed, { as: token })).status, 403);
 });
 
 test("unknown paths, methods and parameters are refused by name", async () => {

@@ -118,7 +118,9 @@ const verify = {
       for await (const page of pages(command.client, trail.chain, "lines")) trail.add(page);
       if (!trail.broken) await agree(command.client, trail, trail.chain);
     }
-    if (!trail.broken && argv.head && !trail.knows(argv.head)) trail.broken = { number: trail.head.number, why: "the trail ends with it, without the entry that you remember" };
+    if (!trail.broken && argv.head && !trail.knows(argv.head)) {
+      trail.broken = { number: trail.head.number, why: "the trail ends with it, without the entry that you remember" };
+    }
     const { chain, head, broken } = trail;
     out.result({ valid: !broken, chain, head, ...(broken && { broken }) }, () => {
       if (broken) out.line(`Entry ${broken.number} does not fit: ${broken.why}.`);

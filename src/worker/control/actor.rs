@@ -8,10 +8,10 @@ use super::refusal::Refusal;
 use super::store::{Store, document, sql, text};
 use crate::control::{Operation, Permission};
 use crate::gate::Caller;
-use crate::model::{SecretText, TenantId};
+use crate::model::{Scope, SecretText, TenantId};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::{edge, isolate};
+use crate::worker::{edge, feed, isolate};
 
 /// How an admin token begins.
 pub(super) const TOKEN_PREFIX: &str = "tg_admn_";
@@ -27,6 +27,8 @@ pub(crate) struct Actor {
     permissions: Option<Vec<String>>,
     /// The tenant whose admin it is.
     pub(super) tenant: Option<TenantId>,
+    /// What its token allows, where it is a tenant's.
+    scopes: Vec<Scope>,
     /// From where.
     pub(super) from: Value,
 }
@@ -34,12 +36,19 @@ pub(crate) struct Actor {
 impl Actor {
     /// The gate itself, where it goes on with what somebody else began.
     pub(crate) fn gate() -> Self {
-        Self { kind: "gate", id: String::new(), permissions: None, tenant: None, from: json!({}) }
+        Self { kind: "gate", id: String::new(), permissions: None, tenant: None, scopes: Vec::new(), from: json!({}) }
     }
 
     /// Whoever redeems a ticket that somebody was given.
     pub(super) fn support(given_to: &str, call: &Call) -> Self {
-        Self { kind: "support", id: given_to.to_owned(), permissions: None, tenant: None, from: origin(call) }
+        Self {
+            kind: "support",
+            id: given_to.to_owned(),
+            permissions: None,
+            tenant: None,
+            scopes: Vec::new(),
+            from: origin(call),
+        }
     }
 
     /// Who sent a request.
@@ -47,10 +56,20 @@ impl Actor {
         let from = origin(call);
         let Some(shown) = call.bearer() else { return Err(Refusal::UNAUTHENTICATED) };
         if config.is_operator(Some(shown)) {
-            return Ok(Self { kind: "operator", id: String::new(), permissions: None, tenant: None, from });
+            return Ok(Self {
+                kind: "operator",
+                id: String::new(),
+                permissions: None,
+                tenant: None,
+                scopes: Vec::new(),
+                from,
+            });
         }
         if shown.starts_with(TOKEN_PREFIX) {
             return Self::of_token(shown, store, call, from).await;
+        }
+        if let Some(need) = feed::due(config, &call.context, call.now) {
+            isolate::fetch(need, config, &call.context).await;
         }
         loop {
             match isolate::with_gate(|gate| gate.caller(shown, call.now)) {
@@ -60,7 +79,15 @@ impl Actor {
                         return Err(Refusal::FORBIDDEN);
                     }
                     let id = bearer.credential.subject.clone().unwrap_or_default();
-                    return Ok(Self { kind: "tenant", id, permissions: None, tenant: Some(bearer.tenant), from });
+                    let scopes = bearer.credential.scopes.clone();
+                    return Ok(Self {
+                        kind: "tenant",
+                        id,
+                        permissions: None,
+                        tenant: Some(bearer.tenant),
+                        scopes,
+                        from,
+                    });
                 }
                 Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
                 Caller::Fetch(need) => {
@@ -73,7 +100,9 @@ impl Actor {
     }
 
     async fn of_token(shown: &str, store: &Store, call: &Call, from: Value) -> Result<Self, Refusal> {
-        let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX) else { return Err(Refusal::UNAUTHENTICATED) };
+        let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX).filter(SecretText::is_whole) else {
+            return Err(Refusal::UNAUTHENTICATED);
+        };
         let statement = sql!("SELECT * FROM admin_tokens WHERE id = ?", secret.id().as_str());
         let Some(row) = store.row(statement).await? else { return Err(Refusal::UNAUTHENTICATED) };
         let ended = |column: &str| row.get(column).and_then(Value::as_u64).is_some_and(|at| at <= call.now.get());
@@ -87,6 +116,7 @@ impl Actor {
             id: secret.id().to_string(),
             permissions: Some(permissions.collect()),
             tenant: None,
+            scopes: Vec::new(),
             from,
         })
     }
@@ -97,6 +127,17 @@ impl Actor {
             return operation.tenant_admin;
         }
         self.permits(operation.permission)
+    }
+
+    /// Whether it may do everything: the operator.
+    pub(super) const fn is_operator(&self) -> bool {
+        self.permissions.is_none() && self.tenant.is_none()
+    }
+
+    /// INVARIANT (no more than one has): whether it may give these scopes to a key. A tenant's admin gives what it has, and nobody
+    /// the power to administrate.
+    pub(super) fn may_give<'s>(&self, mut scopes: impl Iterator<Item = &'s Scope>) -> bool {
+        self.tenant.is_none() || scopes.all(|scope| scope.as_str() != ADMIN_SCOPE && self.scopes.contains(scope))
     }
 
     pub(super) fn permits(&self, permission: Permission) -> bool {

@@ -10,7 +10,7 @@ use super::{publish, tenants};
 use crate::control::{ImpactQuestion, Impacts, changes, compare, merge, replay};
 use crate::gate::{LocalGate, Plans};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
-use crate::model::{Catalog, Key, PlanRef, Tenant, TenantId};
+use crate::model::{Catalog, Key, PlanRef, Problem, Problems, Tenant, TenantId};
 use crate::wire::DecideBody;
 
 /// The trail of the catalog.
@@ -44,7 +44,18 @@ pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     let value: Value = desk.read()?;
     let before = desk.store.catalog().await?;
     desk.expect(before.as_ref().map_or(0, |before| before.version))?;
-    replace_with(desk, before.as_ref(), value, ("catalog.put", None)).await
+    replace_with(desk, before.as_ref(), still_killed(before.as_ref(), value), ("catalog.put", None)).await
+}
+
+/// A kill is ended by whoever ends it, not by a catalog that was written before and says nothing of it.
+fn still_killed(before: Option<&Published>, mut value: Value) -> Value {
+    let killed = before.iter().flat_map(|before| &before.catalog.features).filter(|(_, feature)| feature.kill);
+    for (key, _) in killed {
+        if let Some(Value::Object(feature)) = value.pointer_mut(&format!("/features/{key}")) {
+            feature.entry("kill").or_insert(Value::Bool(true));
+        }
+    }
+    value
 }
 
 /// Puts a document in the place of the catalog that is, as its next version.
@@ -192,6 +203,15 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     };
     let (mut before, mut after) =
         (LocalGate::with(checked(Plans::parse(&published.text))?), LocalGate::with(checked(Plans::parse(&proposed))?));
+    if let Some((from, to)) =
+        asked.plans.iter().find(|(_, to)| !after.plans().is_some_and(|plans| plans.catalog().plans.contains_key(*to)))
+    {
+        return Err(Refusal::problem(
+            &format!("$.plans[\"{from}\"]"),
+            format!("`{to}`"),
+            "a plan version of the catalog",
+        ));
+    }
     let limit = asked.limit.0;
     let statement = sql!(
         "SELECT id, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
@@ -229,14 +249,14 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         let _ = before.put(checked(Tenant::parse(&record.to_string()))?);
         match Tenant::parse(&changed.to_string()) {
             Ok(tenant) => drop(after.put(tenant)),
-            Err(found) => problems.extend(found.0.into_iter().map(|problem| crate::model::Problem {
+            Err(found) => problems.extend(found.0.into_iter().map(|problem| Problem {
                 path: format!("$.patches[\"{id}\"]{}", problem.path.trim_start_matches('$')),
                 ..problem
             })),
         }
     }
     if !problems.is_empty() {
-        return Err(Refusal::Invalid(crate::model::Problems(problems)));
+        return Err(Refusal::Invalid(Problems(problems)));
     }
     let tenants = rows
         .iter()
@@ -247,7 +267,13 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     } else {
         let mut log: Vec<(DecideBody, _)> = Vec::with_capacity(asked.log.len());
         for entry in &asked.log {
-            log.push((checked(entry.question())?, entry.at));
+            let within = |problem: Problem| {
+                let path = format!("$.log[{}].question{}", log.len(), problem.path.trim_start_matches('$'));
+                Problem { path, ..problem }
+            };
+            let question = entry.question();
+            let question = question.map_err(|problems| Problems(problems.0.into_iter().map(within).collect()));
+            log.push((checked(question)?, entry.at));
         }
         Some(replay(&mut before, &mut after, &log))
     };

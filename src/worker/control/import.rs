@@ -1,4 +1,5 @@
-//! `POST /import`: a catalog with its tenants and API keys, taken over from elsewhere. Said again it changes nothing.
+//! `POST /import`: a catalog with its tenants and API keys, taken over from elsewhere: what is not there yet. With `?overwrite=true` the
+//! catalog and records of tenants that differ are replaced too.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::desk::{Answer, Desk, checked};
 use super::keys::shown;
 use super::records::{next_end, take_slug};
 use super::refusal::Refusal;
-use super::store::{Change, at, document, sql, text};
+use super::store::{Change, at, document, number, sql, text};
 use super::{catalog, publish};
 use crate::control::merge;
 use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
@@ -18,18 +19,31 @@ use crate::worker::edge;
 const TOGETHER: usize = 50;
 
 pub(super) async fn import(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    desk.only(&["overwrite"])?;
+    // Whoever takes over everything may do everything: keys, records and the catalog are all in it.
+    if !desk.actor.is_operator() {
+        return Err(Refusal::FORBIDDEN);
+    }
+    let overwrite = desk.query.get("overwrite").is_some_and(|text| text == "true");
     let seed = checked(parse_seed(&desk.body))?;
+    if let Some(index) = seed.tenants.iter().position(|tenant| tenant.id.as_str() == catalog::CHAIN) {
+        return Err(Refusal::problem(
+            &format!("$.tenants[{index}].id"),
+            "`catalog`",
+            "an id that is not the catalog's",
+        ));
+    }
     let written: Value = serde_json::from_str(&desk.body).unwrap_or_default();
     let parents: BTreeMap<&str, Option<&str>> =
         seed.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant.parent.as_ref().map(TenantId::as_str))).collect();
-    let changed_catalog = take_catalog(desk, at(&written, "/catalog")).await?;
+    let changed_catalog = take_catalog(desk, at(&written, "/catalog"), overwrite).await?;
     let (mut tenants, mut api_keys) = (0_usize, 0_usize);
     let numbered: Vec<_> = seed.tenants.iter().enumerate().collect();
     for group in numbered.chunks(TOGETHER) {
         let mut change = desk.change();
         for (index, tenant) in group {
             let value = at(&written, &format!("/tenants/{index}"));
-            if take_tenant(desk, &mut change, tenant, value, &parents).await? {
+            if take_tenant(desk, &mut change, tenant, value, &parents, overwrite).await? {
                 tenants = tenants.saturating_add(1);
             }
         }
@@ -59,10 +73,10 @@ fn same(one: &Value, other: &Value, number: &str) -> bool {
     without(one) == without(other)
 }
 
-async fn take_catalog(desk: &Desk<'_>, written: &Value) -> Result<bool, Refusal> {
+async fn take_catalog(desk: &Desk<'_>, written: &Value, overwrite: bool) -> Result<bool, Refusal> {
     let before = desk.store.catalog().await?;
     let old: Value = before.as_ref().and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
-    if before.is_some() && same(&old, written, "version") {
+    if before.is_some() && (!overwrite || same(&old, written, "version")) {
         return Ok(false);
     }
     catalog::replace_with(desk, before.as_ref(), written.clone(), ("catalog.import", None)).await?;
@@ -75,11 +89,21 @@ async fn take_tenant(
     tenant: &Tenant,
     written: &Value,
     parents: &BTreeMap<&str, Option<&str>>,
+    overwrite: bool,
 ) -> Result<bool, Refusal> {
     let id = tenant.id.as_str();
     if let Some(record) = desk.store.record(id).await? {
-        if same(&record.value, written, "epoch") {
+        // What is there is later than what stands elsewhere, unless somebody says otherwise; what is gone stays so.
+        if !overwrite || record.status() == "deleted" || same(&record.value, written, "epoch") {
             return Ok(false);
+        }
+        if at(&record.value, "/parent") != at(written, "/parent") {
+            let found = at(written, "/parent").to_string();
+            return Err(Refusal::problem(
+                &format!("$.tenants: `{id}`.parent"),
+                found,
+                "its parent: moves have an operation",
+            ));
         }
         let published = desk.catalog().await?;
         desk.save(change, &record, written.clone(), &published, ("tenant.import", None)).await?;
@@ -128,12 +152,14 @@ async fn take_tenant(
 }
 
 async fn take_key(desk: &Desk<'_>, change: &mut Change<'_>, key: &ApiKey, written: &Value) -> Result<bool, Refusal> {
-    let known = desk.store.row(sql!("SELECT tenant, record FROM api_keys WHERE id = ?", key.id.as_str())).await?;
+    let known =
+        desk.store.row(sql!("SELECT tenant, epoch, record FROM api_keys WHERE id = ?", key.id.as_str())).await?;
     if let Some(row) = &known {
         if text(row, "tenant") != key.tenant.as_str() {
             return Err(Refusal::BUSY);
         }
-        if same(&document(row, "record"), written, "epoch") {
+        // Keys only end: an earlier state of one never comes back.
+        if number(row, "epoch") >= key.epoch.0 || same(&document(row, "record"), written, "epoch") {
             return Ok(false);
         }
     }

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
+use super::publish;
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
 use super::store::{Row, at, document, number, sql, text};
-use super::{moves, publish};
-use crate::control::{MovePlan, MoveTenant, merge};
+use crate::control::{MovePlan, merge};
 use crate::model::bounds::JOB_SLICE;
-use crate::model::{PlanRef, Read, Reader, UnixMillis};
+use crate::model::{PlanRef, UnixMillis};
 use crate::worker::edge;
 
 /// A job that begins; said again it is the same.
@@ -23,11 +23,6 @@ pub(super) fn begun(id: &str, kind: &str, question: &Value, total: u64, now: Uni
         now.get(),
         now.get()
     )
-}
-
-/// A job that ends.
-pub(super) fn ended(id: &str, now: UnixMillis) -> Value {
-    sql!("UPDATE jobs SET state = 'done', done = total, changed_at = ? WHERE id = ?", now.get(), id)
 }
 
 /// `POST /plans/{plan}/move`: all tenants of a plan version get another one.
@@ -50,6 +45,10 @@ pub(super) async fn move_plan(desk: &Desk<'_>, plan: &str) -> Result<Answer, Ref
         .row(sql!("SELECT count(*) AS total FROM tenants WHERE plan = ? AND status <> 'deleted'", plan))
         .await?;
     let total = number(&count.unwrap_or_default(), "total");
+    let known = PlanRef::parse(plan).is_some_and(|plan| published.catalog.plans.contains_key(&plan));
+    if total == 0 && !known {
+        return Err(Refusal::NOT_FOUND);
+    }
     let id = format!("j_{}", edge::random(10));
     let mut change = desk.change();
     let question = json!({ "from": plan, "to": asked.to.as_str(), "reason": asked.reason, "actor": desk.actor.said() });
@@ -93,33 +92,22 @@ pub(super) async fn run(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     get(desk, id).await
 }
 
-/// Goes on with what runs, until the clock's turn is over.
-pub(super) async fn resume(desk: &Desk<'_>, slices: usize) -> Result<(), Refusal> {
+/// Goes on with what runs, so many slices: those first that were not tried for longest.
+pub(super) async fn resume(desk: &Desk<'_>, slices: u64) -> Result<(), Refusal> {
     for _ in 0..slices {
-        let Some(row) =
-            desk.store.row(sql!("SELECT * FROM jobs WHERE state = 'running' ORDER BY created_at LIMIT 1")).await?
-        else {
-            break;
-        };
-        slice(desk, &row).await?;
+        let next = sql!("SELECT * FROM jobs WHERE state = 'running' ORDER BY changed_at LIMIT 1");
+        let Some(row) = desk.store.row(next).await? else { break };
+        if let Err(refusal) = slice(desk, &row).await {
+            let id = text(&row, "id");
+            web_sys::console::error_1(&format!("control: job `{id}` does not go on yet: {}", refusal.code()).into());
+            desk.store.run(&[sql!("UPDATE jobs SET changed_at = ? WHERE id = ?", desk.now.get(), id)]).await?;
+        }
     }
     Ok(())
 }
 
 async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
     let question = document(row, "question");
-    if text(row, "kind") == "move" {
-        let asked = Reader::run(|r| {
-            MoveTenant::read(&json!({ "parent": at(&question, "/parent"), "reason": at(&question, "/reason") }), r)
-        });
-        let asked = asked.map_err(Refusal::Invalid)?;
-        let record = desk
-            .store
-            .record(at(&question, "/tenant").as_str().unwrap_or_default())
-            .await?
-            .ok_or(Refusal::NOT_FOUND)?;
-        return moves::place(desk, record, &asked).await.map(drop);
-    }
     let member = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default();
     let (from, to) = (member("from"), member("to"));
     let published = desk.catalog().await?;

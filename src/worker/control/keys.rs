@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::desk::{Answer, Desk, checked, paged};
 use super::publish;
 use super::refusal::Refusal;
-use super::store::{Change, document, sql};
+use super::store::{Change, document, number, sql};
 use crate::control::{Issue, Rotate};
-use crate::model::bounds::MAX_SCOPES;
+use crate::model::bounds::{MAX_ISSUED, MAX_SCOPES};
 use crate::model::{ApiKey, ENTROPY_BYTES, Environment, KeyId, TenantId, UnixMillis};
 use crate::wire::api_key_record;
 use crate::worker::edge;
@@ -69,11 +69,18 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     if asked.scopes.len() > MAX_SCOPES {
         return Err(Refusal::problem("$.scopes", format!("{} entries", asked.scopes.len()), "at most 64"));
     }
-    // INVARIANT (no more than one has): a tenant's admin gives nobody the power to administrate.
-    if desk.actor.tenant.is_some() && asked.scopes.iter().any(|scope| scope.as_str() == super::actor::ADMIN_SCOPE) {
+    if !desk.actor.may_give(asked.scopes.iter()) {
         return Err(Refusal::FORBIDDEN);
     }
     let mut change = desk.change();
+    change.follow(&record.id, &record.head);
+    let working = sql!(
+        "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
+        record.id
+    );
+    if number(&desk.store.row(working).await?.unwrap_or_default(), "working") >= MAX_ISSUED {
+        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
+    }
     let (key, value) = make(desk, &mut change, &record.id, &asked).await?;
     change.commit().await?;
     publish::after(desk).await;
@@ -136,6 +143,9 @@ pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
     let asked: Rotate = desk.read()?;
     let mut change = desk.change();
     let (key, before) = find(desk, &mut change, tenant, id).await?;
+    if !desk.actor.may_give(key.scopes.iter()) {
+        return Err(Refusal::FORBIDDEN);
+    }
     if key.refusal(key.environment, desk.now).is_some() {
         return Err(Refusal::WRONG_STATUS.with(json!({ "api_key": shown(&before) })));
     }

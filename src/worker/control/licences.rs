@@ -1,4 +1,4 @@
-//! Licences: issued to a tenant, checked by whoever runs its software, counted by the ledger.
+//! Licences: issued to a tenant, checked by whoever runs its software.
 
 use std::rc::Rc;
 
@@ -13,12 +13,12 @@ use super::tenants::timed;
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Step};
 use crate::identity::Licensed;
-use crate::ledger::{Charge, Meter, Once, Op, Order};
-use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, TenantId};
+use crate::model::bounds::MAX_ISSUED;
+use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText};
 use crate::resolve::Request;
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::{charge, feed, isolate};
+use crate::worker::{feed, isolate};
 
 /// How a licence key begins.
 const PREFIX: &str = "tg_lice_";
@@ -31,6 +31,10 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     let record = desk.tenant(id).await?;
     let asked: Value = desk.read()?;
     terms(&asked)?;
+    let count = desk.store.row(sql!("SELECT count(*) AS licences FROM licences WHERE tenant = ?", record.id)).await?;
+    if number(&count.unwrap_or_default(), "licences") >= MAX_ISSUED {
+        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
+    }
     let secret = SecretText::make(PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
     let (licence, hash) = (secret.id().to_string(), secret.hash());
     let mut change = desk.change();
@@ -53,7 +57,7 @@ pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&[])?;
     let record = desk.tenant(id).await?;
     let statement = sql!(
-        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations \
+        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id) AS activations \
          FROM licences WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
         record.id,
         cursor,
@@ -106,7 +110,7 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     if call.path().ends_with("/deactivate") {
         let asked: Deactivate = small_body(call).await?;
         return match find(config, &asked.key).await? {
-            Some((store, row)) => deactivate(call, config, &store, &row, &asked.instance).await,
+            Some((store, row)) => deactivate(&store, text(&row, "id"), &asked.instance).await,
             None => Ok(refused(LicenceCode::Unknown)),
         };
     }
@@ -166,7 +170,7 @@ async fn validate(
     };
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
-        match activate(call, config, store, (row, instance, domain), (entitled.root(), max.0)).await? {
+        match activate(call, store, (text(row, "id"), instance, domain), max.0).await? {
             Some(count) => used = Some(count),
             None => return Ok(refused(LicenceCode::ActivationsExceeded)),
         }
@@ -195,105 +199,41 @@ async fn validate(
     ))
 }
 
-/// The counter of a licence's activations, in its family's ledger.
-fn counter(tenant: &str, licence: &str) -> String {
-    format!("{tenant}/licence.{licence}")
-}
-
-/// How often an instance was activated, and whether it is.
-async fn turn(store: &Store, licence: &str, instance: &str) -> Result<(u64, bool), Refusal> {
-    let statement =
-        sql!("SELECT turn, ended_at FROM activations WHERE licence = ? AND instance = ?", licence, instance);
-    let row = store.row(statement).await?;
-    Ok(row.map_or((0, false), |row| (number(&row, "turn"), row.get("ended_at").is_none_or(Value::is_null))))
-}
-
 /// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be.
+///
+/// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
+/// and whoever is cut off finds itself activated or not.
 async fn activate(
     call: &Call,
-    config: &Rc<Config>,
     store: &Store,
-    (row, instance, domain): (&Row, &str, Option<&str>),
-    (root, max): (&TenantId, u64),
+    (licence, instance, domain): (&str, &str, Option<&str>),
+    max: u64,
 ) -> Result<Option<u64>, Refusal> {
-    let (licence, tenant) = (text(row, "id"), text(row, "tenant"));
-    let (before, active) = turn(store, licence, instance).await?;
-    if active {
-        return count(call, config, root, &counter(tenant, licence), (Op::Take(0), max), None).await;
-    }
-    // Whoever is killed between the ledger and the row asks again, and is counted once.
-    let turn = before.saturating_add(1);
-    let once = format!("{tenant} activation {licence} {turn} {instance}");
-    let used = count(call, config, root, &counter(tenant, licence), (Op::Take(1), max), Some(&once)).await?;
-    if used.is_some() {
-        store
-            .run(&[sql!(
-                "INSERT INTO activations (licence, instance, domain, turn, activated_at) VALUES (?, ?, ?, ?, ?) \
-                 ON CONFLICT (licence, instance) DO UPDATE SET domain = excluded.domain, turn = excluded.turn, \
-                 activated_at = excluded.activated_at, ended_at = NULL WHERE turn < excluded.turn",
+    let results = store
+        .run(&[
+            sql!(
+                "INSERT INTO activations (licence, instance, domain, activated_at) SELECT ?1, ?2, ?3, ?4 \
+                 WHERE (SELECT count(*) FROM activations WHERE licence = ?1) < ?5 ON CONFLICT DO NOTHING",
                 licence,
                 instance,
                 domain,
-                turn,
-                call.now.get()
-            )])
-            .await?;
-    }
-    Ok(used)
-}
-
-/// Asks the ledger to move the counter of a licence; what it is then, `None`: refused.
-async fn count(
-    call: &Call,
-    config: &Rc<Config>,
-    root: &TenantId,
-    counter: &str,
-    (op, max): (Op, u64),
-    once: Option<&str>,
-) -> Result<Option<u64>, Refusal> {
-    let meter = Meter::Gauge { limit: Some(max), over: false };
-    let order = Order {
-        charges: [Charge { counter, meter, op, shadow: false }].into_iter().collect(),
-        once: once.map(|id| Once { id, print: "activation", event: false }),
-        ..Order::default()
-    };
-    let outcome = match charge::ask(root, &order, config, &call.context) {
-        Ok(promise) => charge::outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    match outcome {
-        Ok(Some(outcome)) if outcome.gone => Err(Refusal::UNAVAILABLE),
-        Ok(Some(outcome)) => {
-            Ok(outcome.verdicts.first().filter(|_| outcome.allowed || op == Op::Take(0)).map(|verdict| verdict.used))
-        }
-        _ => Err(Refusal::UNAVAILABLE),
-    }
+                call.now.get(),
+                max
+            ),
+            sql!(
+                "SELECT count(*) AS used, coalesce(sum(instance = ?), 0) AS own FROM activations WHERE licence = ?",
+                instance,
+                licence
+            ),
+        ])
+        .await?;
+    let counted = results.last().and_then(|rows| rows.first()).ok_or(Refusal::UNAVAILABLE)?;
+    Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
 }
 
 /// Ends the activation of an instance: another one may take its place.
-async fn deactivate(
-    call: &Call,
-    config: &Rc<Config>,
-    store: &Store,
-    row: &Row,
-    instance: &str,
-) -> Result<Answer, Refusal> {
-    let (licence, tenant) = (text(row, "id"), text(row, "tenant"));
-    let (turn, active) = turn(store, licence, instance).await?;
-    if !active {
-        return Ok(Answer::json(200, &json!({ "deactivated": false })));
-    }
-    let record = store.record(tenant).await?.ok_or(Refusal::NOT_FOUND)?;
-    let root = TenantId::parse(&record.root).ok_or(Refusal::UNAVAILABLE)?;
-    let once = format!("{tenant} deactivation {licence} {turn} {instance}");
-    count(call, config, &root, &counter(tenant, licence), (Op::Release(1), u64::MAX), Some(&once)).await?;
-    let ended = sql!(
-        "UPDATE activations SET ended_at = ? WHERE licence = ? AND instance = ? AND turn = ?",
-        call.now.get(),
-        licence,
-        instance,
-        turn
-    );
-    store.run(&[ended]).await?;
-    Ok(Answer::json(200, &json!({ "deactivated": true })))
+async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<Answer, Refusal> {
+    let ended =
+        sql!("DELETE FROM activations WHERE licence = ? AND instance = ? RETURNING instance", licence, instance);
+    Ok(Answer::json(200, &json!({ "deactivated": store.row(ended).await?.is_some() })))
 }

@@ -82,7 +82,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     for _ in 1..TRIES {
         match dispatch(&desk, operation, &segments).await {
             // Somebody else's change came first: what it means for this one is judged anew.
-            Err(refusal) if refusal.is_busy() && desk.if_match.is_none() => {
+            Err(refusal) if refusal.is_busy() => {
                 if let Some(answer) = repeated(&desk).await? {
                     return Ok(answer);
                 }

@@ -1,97 +1,96 @@
-//! Moves of tenants to other places in the tree. Within a family that is a change of a record; to another family the counts go first,
-//! from one ledger to the other, as a job that whoever comes finishes.
+//! Moves of tenants to other places in the tree. Within a family that is a change of a record. To another family the counts go first,
+//! from one ledger to the other: what is to happen is written down before it begins, and whoever comes finishes just that. Until
+//! then nothing else happens to the tenants that move, nor to the one that they move to.
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
-use super::records::Record;
+use super::records::{Place, Published, Record};
 use super::refusal::Refusal;
-use super::store::sql;
-use super::{jobs, publish};
+use super::store::{Row, at, document, sql, text};
+use super::{publish, store};
 use crate::control::{MoveTenant, merge};
 use crate::ledger::{Move, Once, Order, Outcome};
 use crate::model::TenantId;
-use crate::model::bounds::MAX_HIERARCHY_DEPTH;
-use crate::worker::charge;
+use crate::model::bounds::{MAX_HIERARCHY_DEPTH, MAX_MOVING};
+use crate::worker::{charge, edge};
 
-/// Moves a tenant under another one. Where that is of another family, its counts move first.
+/// Moves a tenant under another one.
 pub(super) async fn move_to(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let asked: MoveTenant = desk.read()?;
     let record = desk.tenant(id).await?;
     desk.expect(record.epoch)?;
-    place(desk, record, &asked).await
-}
-
-/// Puts a tenant where it is asked to be; goes on where an earlier try has stopped.
-pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -> Result<Answer, Refusal> {
-    let id = record.id.as_str();
+    let parent = asked.parent.as_ref().map(TenantId::as_str);
+    if let Some(open) = desk.store.row(sql!("SELECT * FROM moves WHERE tenant = ?", id)).await? {
+        // Said again, what was begun goes on; something else has to wait for it.
+        let same = at(&document(&open, "question"), "/parent").as_str() == parent;
+        return if same { finish(desk, &open).await } else { Err(Refusal::BUSY) };
+    }
     let published = desk.catalog().await?;
     let below = desk.store.below(id).await?;
-    let mut parent_head = None;
-    let (root, above) = match &asked.parent {
-        None => (record.id.clone(), Vec::new()),
-        Some(parent) => {
-            let line = desk.store.line(parent.as_str()).await?;
-            let Some(own) = line.first().filter(|own| own.status() != "deleted") else {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
-            };
-            let deepest = deepest(&record.id, &below);
-            if line.iter().any(|above| above.id == record.id) {
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a tenant that is not below this one"));
-            }
-            if line.len().saturating_add(deepest) > MAX_HIERARCHY_DEPTH {
-                let expected = format!("a line of at most {MAX_HIERARCHY_DEPTH} generations");
-                return Err(Refusal::problem("$.parent", format!("`{parent}`"), &expected));
-            }
-            if record.member("parent") != parent.as_str() {
-                desk.has_room_below(parent.as_str(), &published).await?;
-            }
-            parent_head = Some((parent.to_string(), own.head.clone()));
-            let root = own.root.clone();
-            (root, line.iter().map(|above| above.id.clone()).collect())
-        }
+    let place = match &asked.parent {
+        None => Place { root: record.id.clone(), above: Vec::new(), owner: None },
+        Some(parent) => goal(desk, &record, parent, &below, &published).await?,
     };
+    // A ledger never leaves its jurisdiction, and counts do not go where they may not be.
+    if desk.config.jurisdiction(&place.root) != desk.config.jurisdiction(&record.root) {
+        let found = format!("`{}`", place.root);
+        return Err(Refusal::problem("$.parent", found, "a tenant whose ledger is in the same jurisdiction"));
+    }
+    if place.root == record.root {
+        within(desk, &record, &asked, &published, place).await
+    } else {
+        begin(desk, &record, &asked, &below, place).await
+    }
+}
+
+/// The place below a parent, if a tenant may go there.
+async fn goal(
+    desk: &Desk<'_>,
+    record: &Record,
+    parent: &TenantId,
+    below: &[(String, String)],
+    published: &Published,
+) -> Result<Place, Refusal> {
+    let refuse = |expected: &str| Err(Refusal::problem("$.parent", format!("`{parent}`"), expected));
+    let place = desk.place_below(parent, published, false).await?;
+    if place.above.contains(&record.id) {
+        return refuse("a tenant that is not below this one");
+    }
+    if place.above.len().saturating_add(deepest(&record.id, below)) > MAX_HIERARCHY_DEPTH {
+        return refuse("a tenant with fewer above it: a line has at most 8 generations");
+    }
+    if record.member("parent") == parent.as_str() { Ok(place) } else { desk.place_below(parent, published, true).await }
+}
+
+/// Whether a tenant still stands where it stood when a place was found: its root, and not below the one that moves.
+fn still(change: &mut store::Change<'_>, parent: &str, root: &str, moving: &str) {
+    change.require(
+        "(SELECT root FROM tenants WHERE id = ?1 AND status <> 'deleted') = ?2 AND NOT EXISTS (WITH RECURSIVE line (id, depth) AS (SELECT ?1, 0 \
+         UNION ALL SELECT tenants.parent, depth + 1 FROM line JOIN tenants ON tenants.id = line.id WHERE tenants.parent IS NOT NULL AND depth < 16) \
+         SELECT 1 FROM line WHERE id = ?3)",
+        &[parent.into(), root.into(), moving.into()],
+    );
+}
+
+/// A move within a family.
+async fn within(
+    desk: &Desk<'_>,
+    record: &Record,
+    asked: &MoveTenant,
+    published: &Published,
+    place: Place,
+) -> Result<Answer, Refusal> {
+    let mut change = desk.change();
+    if let Some(parent) = &asked.parent {
+        still(&mut change, parent.as_str(), &place.root, &record.id);
+    }
+    place.note(&mut change, &record.id).await?;
     let mut after = record.value.clone();
     merge(&mut after, &json!({ "parent": asked.parent.as_ref().map(TenantId::as_str) }));
-    let mut change = desk.change();
-    if let Some((parent, head)) = parent_head.filter(|(parent, _)| record.member("parent") != parent) {
-        // One after the other, so that none of two exceeds what the parent may have.
-        change.follow(&parent, &head);
-        change.note(&parent, "tenant.child", None, &json!({ "child": { "after": record.id } })).await?;
-    }
-    // It is the new family's ledger that is told of the new record.
-    let moved = Record {
-        root: root.clone(),
-        value: record.value.clone(),
-        id: record.id.clone(),
-        head: record.head.clone(),
-        ..record
-    };
-    let after = desk.save(&mut change, &moved, after, &published, ("tenant.move", asked.reason.as_deref())).await?;
-    if root != record.root {
-        let old_above: Vec<String> = desk.store.line(id).await?.into_iter().skip(1).map(|above| above.id).collect();
-        // What was begun is finished, by whoever comes: until then no ledger counts for the tenant.
-        let job = format!("move {id} to {root} from {}", record.epoch);
-        desk.store
-            .run(&[jobs::begun(
-                &job,
-                "move",
-                &json!({ "tenant": id, "parent": asked.parent.as_ref().map(TenantId::as_str), "reason": asked.reason }),
-                1,
-                desk.now,
-            )])
-            .await?;
-        relocate(desk, &record, &below, old_above, (&root, above), &job).await?;
-        change.run(jobs::ended(&job, desk.now));
-        change.run(sql!(
-            "UPDATE tenants SET root = ? WHERE id IN (SELECT value FROM json_each(?))",
-            root,
-            family(&record.id, &below)
-        ));
-        change.publish(&record.key(), moved.epoch.saturating_add(1), Some(&record.root));
-    }
+    let after = desk.save(&mut change, record, after, published, ("tenant.move", asked.reason.as_deref())).await?;
     let body = after.to_string();
     desk.remember(&mut change, 200, &body);
     change.commit().await?;
@@ -99,10 +98,118 @@ pub(super) async fn place(desk: &Desk<'_>, record: Record, asked: &MoveTenant) -
     Ok(Answer::text(200, body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// The ids of a tenant and those below it, as JSON.
-fn family(id: &str, below: &[(String, String)]) -> String {
-    let ids: Vec<&str> = below.iter().map(|(id, _)| id.as_str()).chain([id]).collect();
-    json!(ids).to_string()
+/// Writes down what is to happen, and sees to it.
+async fn begin(
+    desk: &Desk<'_>,
+    record: &Record,
+    asked: &MoveTenant,
+    below: &[(String, String)],
+    place: Place,
+) -> Result<Answer, Refusal> {
+    if below.len() >= MAX_MOVING {
+        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_MOVING })));
+    }
+    let parent = asked.parent.as_ref().map(TenantId::as_str);
+    let old_above: Vec<String> = desk.store.line(&record.id).await?.into_iter().skip(1).map(|above| above.id).collect();
+    let question = json!({
+        "parent": parent, "reason": asked.reason, "below": below, "old_root": record.root, "old_above": old_above,
+        "root": place.root, "above": place.above,
+    });
+    let id = edge::random(10);
+    let stopped: Vec<&str> =
+        below.iter().map(|(id, _)| id.as_str()).chain([record.id.as_str()]).chain(parent).collect();
+    let mut change = desk.change();
+    if let Some(parent) = parent {
+        still(&mut change, parent, &place.root, &record.id);
+    }
+    // Nobody has come, gone or moved below it since.
+    change.require(
+        "(WITH RECURSIVE below (id, depth) AS (SELECT id, 1 FROM tenants WHERE parent = ?1 AND status <> 'deleted' UNION ALL \
+         SELECT tenants.id, depth + 1 FROM below JOIN tenants ON tenants.parent = below.id WHERE tenants.status <> 'deleted' AND depth < 16) \
+         SELECT count(*) FROM below) = ?2",
+        &[record.id.as_str().into(), below.len().into()],
+    );
+    place.note(&mut change, &record.id).await?;
+    change.run(sql!(
+        "INSERT INTO moves (tenant, id, question, begun_at, changed_at) VALUES (?, ?, ?, ?, ?)",
+        record.id,
+        id,
+        question.to_string(),
+        desk.now.get(),
+        desk.now.get()
+    ));
+    change.run(sql!(
+        "INSERT INTO moving (tenant, move) SELECT value, ? FROM json_each(?)",
+        id,
+        json!(stopped).to_string()
+    ));
+    change.commit().await?;
+    crate::worker::fault(desk.fault.as_deref(), "move-begun");
+    let open = desk.store.row(sql!("SELECT * FROM moves WHERE tenant = ?", record.id)).await?.ok_or(Refusal::BUSY)?;
+    finish(desk, &open).await
+}
+
+/// Finishes a move as it was written down. All of it may be done twice.
+async fn finish(desk: &Desk<'_>, open: &Row) -> Result<Answer, Refusal> {
+    let question = document(open, "question");
+    let member = |name: &str| at(&question, name).as_str().unwrap_or_default().to_owned();
+    let list = |name: &str| serde_json::from_value::<Vec<String>>(at(&question, name).clone()).unwrap_or_default();
+    let below: Vec<(String, String)> = serde_json::from_value(at(&question, "/below").clone()).unwrap_or_default();
+    let (id, tenant, root, old_root) = (text(open, "id"), text(open, "tenant"), member("/root"), member("/old_root"));
+    let record = desk.store.record(tenant).await?.ok_or(Refusal::NOT_FOUND)?;
+    let epoch = record.epoch.saturating_add(1);
+    let mut tenants: BTreeMap<String, Option<String>> =
+        below.into_iter().map(|(id, parent)| (id, Some(parent))).collect();
+    tenants.insert(tenant.to_owned(), None);
+    let leave = Order {
+        leave: Some(Move { tenants: tenants.clone(), above: list("/old_above") }),
+        epochs: [(tenant.into(), epoch)].into_iter().collect(),
+        ..Order::default()
+    };
+    let luggage = tell(desk, &old_root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
+    crate::worker::fault(desk.fault.as_deref(), "move-left");
+    let arrive = Order {
+        arrive: Some((Move { tenants, above: list("/above") }, luggage)),
+        once: Some(Once { id, print: &root, event: false }),
+        ..Order::default()
+    };
+    tell(desk, &root, &arrive).await?;
+    crate::worker::fault(desk.fault.as_deref(), "move-arrived");
+    let published = desk.catalog().await?;
+    let mut change = desk.change();
+    change.run(sql!("DELETE FROM moving WHERE move = ?", id));
+    change.run(sql!("DELETE FROM moves WHERE id = ?", id));
+    let mut after = record.value.clone();
+    merge(&mut after, &json!({ "parent": at(&question, "/parent") }));
+    let reason = at(&question, "/reason").as_str();
+    // It is the new family's ledger that is told of the new record, and the old one too.
+    let moved = Record { root: root.clone(), ..record };
+    let after = desk.save(&mut change, &moved, after, &published, ("tenant.move", reason)).await?;
+    change.publish(&moved.key(), epoch, Some(&old_root));
+    change.run(sql!(
+        "UPDATE tenants SET root = ?1 WHERE id IN (WITH RECURSIVE below (id, depth) AS (SELECT ?2, 0 UNION ALL \
+         SELECT tenants.id, depth + 1 FROM below JOIN tenants ON tenants.parent = below.id WHERE depth < 16) SELECT id FROM below)",
+        root,
+        tenant
+    ));
+    let body = after.to_string();
+    desk.remember(&mut change, 200, &body);
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(Answer::text(200, body).with_version(epoch))
+}
+
+/// Goes on with moves that somebody began and left: those first that were not tried for longest.
+pub(super) async fn resume(desk: &Desk<'_>, most: u64) -> Result<(), Refusal> {
+    for open in desk.store.rows(sql!("SELECT * FROM moves ORDER BY changed_at LIMIT ?", most)).await? {
+        let tried = sql!("UPDATE moves SET changed_at = ? WHERE id = ?", desk.now.get(), text(&open, "id"));
+        desk.store.run(&[tried]).await?;
+        if let Err(refusal) = finish(desk, &open).await {
+            let tenant: Value = text(&open, "tenant").into();
+            web_sys::console::error_1(&format!("control: {tenant} is not moved yet: {}", refusal.code()).into());
+        }
+    }
+    Ok(())
 }
 
 /// Generations from a tenant down to the last below it.
@@ -113,38 +220,6 @@ fn deepest(id: &str, below: &[(String, String)]) -> usize {
         depths.insert(child, depth);
     }
     depths.into_values().max().unwrap_or(1)
-}
-
-/// Has the old family's ledger give up the counts of tenants, and the new one take them in. Both may be said again: where this
-/// stops half-way, the same request goes on.
-async fn relocate(
-    desk: &Desk<'_>,
-    record: &Record,
-    below: &[(String, String)],
-    old_above: Vec<String>,
-    (root, above): (&str, Vec<String>),
-    job: &str,
-) -> Result<(), Refusal> {
-    let mut tenants: BTreeMap<String, Option<String>> =
-        below.iter().map(|(id, parent)| (id.clone(), Some(parent.clone()))).collect();
-    tenants.insert(record.id.clone(), None);
-    let epoch = record.epoch.saturating_add(1);
-    let leave = Order {
-        leave: Some(Move { tenants: tenants.clone(), above: old_above }),
-        epochs: [(record.id.as_str().into(), epoch)].into_iter().collect(),
-        ..Order::default()
-    };
-    crate::worker::fault(desk.fault.as_deref(), "move-begun");
-    let luggage = tell(desk, &record.root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
-    crate::worker::fault(desk.fault.as_deref(), "move-left");
-    let arrive = Order {
-        arrive: Some((Move { tenants, above }, luggage)),
-        once: Some(Once { id: job, print: root, event: false }),
-        ..Order::default()
-    };
-    tell(desk, root, &arrive).await?;
-    crate::worker::fault(desk.fault.as_deref(), "move-arrived");
-    Ok(())
 }
 
 async fn tell(desk: &Desk<'_>, root: &str, order: &Order<'_>) -> Result<Outcome, Refusal> {

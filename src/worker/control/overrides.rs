@@ -54,7 +54,8 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
     };
     let statement = sql!(
-        "SELECT id, slug, record, ends_at FROM tenants WHERE ends_at IS NOT NULL AND ends_at <= ? ORDER BY ends_at LIMIT ?",
+        "SELECT id, slug, record, ends_at FROM tenants WHERE ends_at > ? AND ends_at <= ? ORDER BY ends_at LIMIT ?",
+        desk.now.get(),
         before.get(),
         limit.saturating_add(1)
     );

@@ -4,18 +4,16 @@
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
-use super::actor::ADMIN_SCOPE;
 use super::desk::{Answer, Desk, checked};
-use super::records::{Published, Record, next_end, take_slug};
+use super::records::{Place, Record, next_end, take_slug};
 use super::refusal::Refusal;
 use super::store::{Change, document, number, sql, text};
 use super::{keys, publish, tenants};
-use crate::control::audit::Head;
 use crate::control::{NewTenant, merge, slug_of};
 use crate::gate::{Ask, LocalGate, Plans};
 use crate::ledger::Order;
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
-use crate::model::{DataRoute, Read, Reader, Scope, Slug, Tenant, TenantId};
+use crate::model::{DataRoute, Read, Reader, Slug, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::worker::{charge, edge};
 
@@ -113,20 +111,27 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         desk.tenant(parent.as_str()).await?;
         let members = question.as_object().into_iter().flat_map(|question| question.keys());
         let more: Vec<&String> = members.filter(|member| !OWN_MEMBERS.contains(&member.as_str())).collect();
-        let scopes = asked.api_key_scopes.iter().flatten();
-        if !more.is_empty() || scopes.map(Scope::as_str).any(|scope| scope == ADMIN_SCOPE) {
+        if !more.is_empty() || !desk.actor.may_give(asked.api_key_scopes.iter().flatten()) {
             return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
         }
     }
     let id = new_id(desk, &asked)?;
-    let (root, parent_head) = match &asked.parent {
-        None => (id.clone(), None),
-        Some(parent) => room_below(desk, parent, &published).await.map(|(root, head)| (root, Some(head)))?,
+    let place = match &asked.parent {
+        None => Place { root: id.clone(), above: Vec::new(), owner: None },
+        Some(parent) => desk.place_below(parent, &published, true).await?,
     };
+    if place.above.len() >= MAX_HIERARCHY_DEPTH {
+        return Err(Refusal::problem("$.parent", "a tenant with 7 above it", "a line of at most 8 generations"));
+    }
+    let root = place.root.clone();
     let derived = asked.name.as_deref().and_then(slug_of);
     let first = asked.slug.clone().or_else(|| derived.clone()).ok_or(Refusal::SLUG_TAKEN)?;
     for attempt in 1..=NAMES {
-        let slug = if attempt == 1 { Some(first.clone()) } else { Slug::parse(&format!("{first}-{attempt}")) };
+        let slug = match attempt {
+            1 => Some(first.clone()),
+            2..=5 => Slug::parse(&format!("{first}-{attempt}")),
+            _ => Slug::parse(&format!("{first}-{}", edge::random(3))),
+        };
         let slug = slug.ok_or(Refusal::SLUG_TAKEN)?;
         let record = record(desk, &asked, &question, &id, &slug);
         let tenant = match Tenant::parse_against(&record.to_string(), &published.catalog) {
@@ -172,11 +177,14 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         ));
         let said = crate::control::changes(&Value::Null, &record);
         change.note(&id, "tenant.create", None, &said).await?;
-        if let Some((parent, head)) = asked.parent.as_ref().zip(parent_head.as_ref()) {
-            change.follow(parent.as_str(), head);
-            // One after the other, so that none of two exceeds what the parent may have.
-            change.note(parent.as_str(), "tenant.child", None, &json!({ "child": { "after": id } })).await?;
+        change.require("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
+        if let Some(parent) = &asked.parent {
+            change.require(
+                "(SELECT root FROM tenants WHERE id = ?1 AND status <> 'deleted') = ?2 AND NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?1)",
+                &[parent.as_str().into(), root.as_str().into()],
+            );
         }
+        place.note(&mut change, &id).await?;
         change.publish(&format!("tenant:{id}"), 1, Some(&root));
         change.publish(&format!("slug:{slug}"), 1, None);
         match change.commit().await.map_err(Refusal::from) {
@@ -201,19 +209,6 @@ fn new_id(desk: &Desk<'_>, asked: &NewTenant) -> Result<String, Refusal> {
         Some((prefix, _)) => Ok(format!("{prefix}{}", edge::random(10))),
         None => Err(Refusal::problem("$.jurisdiction", jurisdiction.as_str(), "one of `LEDGER_JURISDICTIONS`")),
     }
-}
-
-/// The root of a parent that has room for one more, and the end of its trail at that moment.
-async fn room_below(desk: &Desk<'_>, parent: &TenantId, published: &Published) -> Result<(String, Head), Refusal> {
-    let line = desk.store.line(parent.as_str()).await?;
-    let Some(above) = line.first().filter(|above| above.status() != "deleted") else {
-        return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
-    };
-    if line.len() >= MAX_HIERARCHY_DEPTH {
-        return Err(Refusal::problem("$.parent", format!("`{parent}`"), "a line of at most 8 generations"));
-    }
-    desk.has_room_below(parent.as_str(), published).await?;
-    Ok((above.root.clone(), above.head.clone()))
 }
 
 /// The record that was asked for.
@@ -241,13 +236,33 @@ async fn advance(desk: &Desk<'_>, course: &mut Course) -> Result<Answer, Refusal
             Err(refusal) => return Err(refusal),
         }
     }
-    let record = desk.store.record(&course.tenant).await?.ok_or(Refusal::NOT_FOUND)?;
+    // Somebody else has finished it, and nobody was answered.
+    let record = desk.tenant(&course.tenant).await?;
+    features(desk, course).await?;
+    let mut change = desk.change();
+    change.follow(&record.id, &record.head);
+    replace_unseen(desk, course, &mut change).await?;
+    answered(desk, course, change, &record.value).await?;
     Ok(Answer::json(201, &done(course, &record.value)).with_version(record.epoch))
+}
+
+/// Commits, and has the answer remembered. The key is shown once: whoever asks again learns all else.
+async fn answered(desk: &Desk<'_>, course: &mut Course, mut change: Change<'_>, record: &Value) -> Result<(), Refusal> {
+    let text = course.text.take();
+    desk.remember(&mut change, 201, &done(course, record).to_string());
+    course.text = text;
+    change.commit().await?;
+    publish::after(desk).await;
+    Ok(())
 }
 
 /// Takes one step; the answer after the last.
 async fn take(desk: &Desk<'_>, course: &mut Course, step: Step) -> Result<Option<Answer>, Refusal> {
     let record = desk.store.record(&course.tenant).await?.ok_or(Refusal::NOT_FOUND)?;
+    // Whoever has ended it meanwhile has ended this too.
+    if record.status() != "provisioning" {
+        return Err(Refusal::WRONG_STATUS.with(json!({ "status": record.status() })));
+    }
     let published = desk.catalog().await?;
     let mut change = desk.change();
     // Of two who go on at the same time, one takes the step: the other finds it taken, or its entry in the trail.
@@ -302,7 +317,7 @@ async fn take(desk: &Desk<'_>, course: &mut Course, step: Step) -> Result<Option
                 Ok(promise) => charge::outcome(promise).await,
                 Err(reason) => Err(reason),
             };
-            if !matches!(heard, Ok(Some(_))) {
+            if !desk.config.ledger.is_undefined() && !matches!(heard, Ok(Some(_))) {
                 return Err(Refusal::UNAVAILABLE);
             }
         }
@@ -343,22 +358,7 @@ async fn finish(
 ) -> Result<Answer, Refusal> {
     features(desk, course).await?;
     let published = desk.catalog().await?;
-    // A key whose text nobody has seen is of no use to anybody: whoever asks again gets another.
-    if course.text.is_none()
-        && let (Some(unseen), Some(scopes), true) =
-            (&course.api_key, course.asked.api_key_scopes.clone(), desk.once.is_some())
-    {
-        change.run(sql!(
-            "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) WHERE id = ?",
-            desk.now.to_string(),
-            unseen
-        ));
-        change.publish(&format!("key:{unseen}"), 2, None);
-        let asked = keys::first(scopes, desk.config.environment);
-        let (text, value) = keys::make(desk, &mut change, &record.id, &asked).await?;
-        course.api_key = value.get("id").and_then(Value::as_str).map(String::from);
-        course.text = Some(text);
-    }
+    replace_unseen(desk, course, &mut change).await?;
     let mut after = record.value.clone();
     merge(&mut after, &json!({ "status": "active" }));
     let after = desk.save(&mut change, record, after, &published, ("tenant.active", None)).await?;
@@ -369,13 +369,28 @@ async fn finish(
         desk.now.get(),
         record.id
     ));
-    // The key is shown once: whoever asks again learns all else.
-    let text = course.text.take();
-    desk.remember(&mut change, 201, &done(course, &after).to_string());
-    course.text = text;
-    change.commit().await?;
-    publish::after(desk).await;
+    answered(desk, course, change, &after).await?;
     Ok(Answer::json(201, &done(course, &after)).with_version(record.epoch.saturating_add(1)))
+}
+
+/// A key whose text nobody has seen is of no use to anybody: whoever asks again gets another in its place.
+async fn replace_unseen(desk: &Desk<'_>, course: &mut Course, change: &mut Change<'_>) -> Result<(), Refusal> {
+    let (Some(unseen), Some(scopes), None, Some(_)) =
+        (&course.api_key, course.asked.api_key_scopes.clone(), &course.text, &desk.once)
+    else {
+        return Ok(());
+    };
+    change.run(sql!(
+        "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) WHERE id = ?",
+        desk.now.to_string(),
+        unseen
+    ));
+    change.publish(&format!("key:{unseen}"), 2, None);
+    change.note(&course.tenant, "key.replace", None, &json!({ "api_key": { "before": { "id": unseen } } })).await?;
+    let (text, value) = keys::make(desk, change, &course.tenant, &keys::first(scopes, desk.config.environment)).await?;
+    course.api_key = value.get("id").and_then(Value::as_str).map(String::from);
+    course.text = Some(text);
+    Ok(())
 }
 
 fn done(course: &Course, record: &Value) -> Value {
@@ -449,20 +464,26 @@ async fn undo(desk: &Desk<'_>, course: &Course, refusal: Refusal) -> Refusal {
 /// Goes on with tenants that somebody began to set up and left. How many have come to their end.
 pub(super) async fn resume(desk: &Desk<'_>) -> Result<usize, Refusal> {
     let before = desk.now.get().saturating_sub(ABANDONED_MS);
-    let rows = desk
-        .store
-        .rows(sql!("SELECT * FROM provisionings WHERE state = 'running' AND changed_at <= ? LIMIT 10", before))
-        .await?;
+    let left = sql!(
+        "SELECT * FROM provisionings WHERE state = 'running' AND changed_at <= ? ORDER BY changed_at LIMIT 10",
+        before
+    );
     let mut ended = 0_usize;
-    for row in &rows {
-        let mut course = Course::of(row)?;
-        match advance(desk, &mut course).await {
-            Ok(_) => ended = ended.saturating_add(1),
+    for row in &desk.store.rows(left).await? {
+        let tenant = text(row, "tenant");
+        // Those that cannot go on yet make room for others.
+        let tried = sql!("UPDATE provisionings SET changed_at = ? WHERE tenant = ?", desk.now.get(), tenant);
+        desk.store.run(&[tried]).await?;
+        let gone_on = match Course::of(row) {
+            Ok(mut course) => advance(desk, &mut course).await.map(drop),
+            Err(refusal) => Err(refusal),
+        };
+        match gone_on {
+            Ok(()) => ended = ended.saturating_add(1),
             Err(refusal) if refusal.code() == "PROVISIONING_FAILED" => ended = ended.saturating_add(1),
             Err(refusal) => {
-                web_sys::console::error_1(
-                    &format!("control: `{}` cannot be set up yet: {}", course.tenant, refusal.code()).into(),
-                );
+                let said = format!("control: `{tenant}` cannot be set up yet: {}", refusal.code());
+                web_sys::console::error_1(&said.into());
             }
         }
     }

@@ -10,25 +10,26 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::desk::{Answer, Desk};
+use super::records::next_end;
 use super::refusal::Refusal;
-use super::store::{Store, number, sql, text};
-use super::{forget, jobs, provision, support, tenants};
+use super::store::{Row, Store, number, sql, text};
+use super::{forget, jobs, moves, provision, support, tenants};
 use crate::gate::Need;
 use crate::identity::Seals;
 use crate::ledger::Order;
 use crate::model::bounds::{ADMIN_ONCE_MS, FEED_KEPT_MS};
-use crate::model::{TenantId, UnixMillis};
+use crate::model::{Tenant, TenantId, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::{charge, edge};
 
-/// Changes that are published in one go: D1, ledgers and KV are each asked for as many at once.
+/// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
 const SLICE: u64 = 200;
 /// Records that one slice of the reconciliation compares.
 const COMPARED: u64 = 100;
 /// Slices of the clock's turn, and of the long runs in it: a Worker asks at most 1,000 others in one invocation, and each change
 /// is told to a ledger and to KV.
 const TURNS: usize = 2;
-const JOB_TURNS: usize = 4;
+const JOB_TURNS: u64 = 4;
 
 /// What has become of a slice.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ pub(in crate::worker) fn original(key: &str) -> Option<Value> {
 }
 
 /// What [`original`] has found: the pieces of one text; `None`: there is nothing.
-pub(in crate::worker) fn joined(rows: &[super::store::Row]) -> Option<String> {
+pub(in crate::worker) fn joined(rows: &[Row]) -> Option<String> {
     (!rows.is_empty()).then(|| rows.iter().map(|row| text(row, "value")).collect())
 }
 
@@ -80,7 +81,7 @@ async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     let store = &desk.store;
     let rows = store
         .rows(sql!(
-            "SELECT number, key, epoch, ledger FROM publications WHERE done_at IS NULL ORDER BY number LIMIT ?",
+            "SELECT number, key, epoch, ledger FROM publications WHERE done_at IS NULL ORDER BY anew, failures, number LIMIT ?",
             SLICE
         ))
         .await?;
@@ -112,15 +113,15 @@ async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     }
     // INVARIANT (the last word): what was changed again while this was written is written again, since nobody knows whose
     // write of the two came last.
-    let last = rows.last().map_or(0, |row| number(row, "number"));
+    let last = rows.iter().map(|row| number(row, "number")).max().unwrap_or(0);
+    let again = "EXISTS (SELECT 1 FROM publications AS later WHERE later.key = publications.key AND later.number > ?2 AND later.anew = 0)";
     store
         .run(&[
             sql!(
-                "UPDATE publications SET done_at = ?1 WHERE number IN (SELECT value FROM json_each(?2)) \
-                 AND NOT EXISTS (SELECT 1 FROM publications AS later WHERE later.key = publications.key AND later.number > ?3)",
+                format!("UPDATE publications SET done_at = iif({again}, NULL, ?1) WHERE number IN (SELECT value FROM json_each(?3))"),
                 now_ms(),
-                json!(done).to_string(),
-                last
+                last,
+                json!(done).to_string()
             ),
             sql!(
                 "UPDATE publications SET failures = failures + 1 WHERE number IN (SELECT value FROM json_each(?))",
@@ -144,8 +145,11 @@ async fn put(kv: &JsValue, entries: &[(&str, Option<String>)]) -> Result<BTreeSe
 }
 
 /// Tells ledgers which snapshots are new; those that did not hear it.
-async fn tell(desk: &Desk<'_>, rows: &[super::store::Row]) -> BTreeSet<String> {
+async fn tell(desk: &Desk<'_>, rows: &[Row]) -> BTreeSet<String> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+    if desk.config.ledger.is_undefined() {
+        return BTreeSet::new();
+    }
     for row in rows.iter().filter(|row| !text(row, "ledger").is_empty()) {
         let tenant = text(row, "key").strip_prefix("tenant:").unwrap_or_default();
         news.entry(text(row, "ledger")).or_default().push((tenant, number(row, "epoch")));
@@ -205,11 +209,11 @@ pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         let at = desk.now.get();
         desk.store
             .run(&[
-                sql!("INSERT INTO publications (key, epoch, at) SELECT 'tenant:' || id, epoch, ? FROM tenants", at),
-                sql!("INSERT INTO publications (key, epoch, at) SELECT 'slug:' || slug, 0, ? FROM slugs", at),
-                sql!("INSERT INTO publications (key, epoch, at) SELECT 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
-                sql!("INSERT INTO publications (key, epoch, at) SELECT 'key:' || id, epoch, ? FROM api_keys", at),
-                sql!("INSERT INTO publications (key, epoch, at) SELECT 'catalog', max(version), ? FROM catalogs HAVING max(version) IS NOT NULL", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'tenant:' || id, epoch, ? FROM tenants", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'slug:' || slug, 0, ? FROM slugs", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'key:' || id, epoch, ? FROM api_keys", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'catalog', max(version), ? FROM catalogs HAVING max(version) IS NOT NULL", at),
             ])
             .await?;
     }
@@ -301,23 +305,44 @@ pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::Co
     }
     let now = UnixMillis::from_js(Date::now());
     let desk = Desk::of_clock(config, context.clone(), now);
-    if let Err(refusal) = turn(&desk).await {
-        web_sys::console::error_1(&format!("control: the clock's turn ended early: {}", refusal.code()).into());
-    }
+    turn(&desk).await;
 }
 
-async fn turn(desk: &Desk<'_>) -> Result<(), Refusal> {
+async fn turn(desk: &Desk<'_>) {
+    // None of them keeps the others from their turn.
+    let note = |what: &str, done: Result<(), Refusal>| {
+        if let Err(refusal) = done {
+            web_sys::console::error_1(&format!("control: {what}: {}", refusal.code()).into());
+        }
+    };
     for _ in 0..TURNS {
-        let flushed = flush(desk).await?;
-        if flushed.done == 0 {
-            break;
+        match flush(desk).await {
+            Ok(flushed) if flushed.done > 0 => {}
+            done => {
+                note("publication", done.map(drop));
+                break;
+            }
         }
     }
-    provision::resume(desk).await?;
-    jobs::resume(desk, JOB_TURNS).await?;
-    tenants::purge(desk).await?;
-    sweep(&desk.store, desk.now).await?;
-    reconcile(desk).await.map(drop)
+    note("setting up", provision::resume(desk).await.map(drop));
+    note("moves", moves::resume(desk, JOB_TURNS).await);
+    note("long runs", jobs::resume(desk, JOB_TURNS).await);
+    note("purging", tenants::purge(desk).await.map(drop));
+    note("dates", dates(desk).await);
+    note("sweeping", sweep(&desk.store, desk.now).await);
+    note("reconciling", reconcile(desk).await.map(drop));
+}
+
+/// Looks again when the next thing of a tenant ends, where the last has ended.
+async fn dates(desk: &Desk<'_>) -> Result<(), Refusal> {
+    let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", desk.now.get(), COMPARED);
+    let rows = desk.store.rows(ended).await?;
+    let next = |row: &Row| Tenant::parse(text(row, "record")).ok().and_then(|tenant| next_end(&tenant, desk.now));
+    let updates = rows.iter().map(|row| {
+        sql!("UPDATE tenants SET ends_at = ? WHERE id = ? AND ends_at <= ?", next(row), text(row, "id"), desk.now.get())
+    });
+    let updates: Vec<Value> = updates.collect();
+    if updates.is_empty() { Ok(()) } else { Ok(desk.store.run(&updates).await.map(drop)?) }
 }
 
 /// Forgets what nobody asks for any more.

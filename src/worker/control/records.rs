@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::desk::{Desk, checked};
 use super::refusal::Refusal;
-use super::store::{Change, Row, Store, number, sql, text};
+use super::store::{Change, Row, Store, at, number, sql, text};
 use crate::control::audit::Head;
 use crate::control::changes;
 use crate::gate::{Ask, LocalGate, Plans};
@@ -167,13 +167,20 @@ impl Desk<'_> {
         (action, reason): (&str, Option<&str>),
     ) -> Result<Value, Refusal> {
         change.follow(&record.id, &record.head);
+        // The catalog that it was judged by is the one in force, and nobody is moving it.
+        change.require("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
+        change.require("NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?)", &[record.id.as_str().into()]);
         let epoch = record.epoch.saturating_add(1);
         if let Value::Object(members) = &mut after {
             members.insert(String::from("epoch"), epoch.into());
         }
         let tenant = checked(Tenant::parse_against(&after.to_string(), &published.catalog))?;
         let sold = |plan: &crate::model::PlanRef| published.catalog.plans.get(plan).is_none_or(|plan| !plan.retired);
-        if let Some(plan) = tenant.plan.as_ref().filter(|plan| plan.as_str() != record.member("plan") && !sold(plan)) {
+        let trial = tenant.trial.as_ref().map(|trial| &trial.plan);
+        let had = |plan: &crate::model::PlanRef| {
+            plan.as_str() == record.member("plan") || Some(plan.as_str()) == at(&record.value, "/trial/plan").as_str()
+        };
+        if let Some(plan) = tenant.plan.iter().chain(trial).find(|plan| !had(plan) && !sold(plan)) {
             return Err(Refusal::problem(
                 "$.plan",
                 format!("`{plan}`, which is retired"),
@@ -212,34 +219,73 @@ impl Desk<'_> {
         Ok(after)
     }
 
-    /// Refuses more tenants below one than its plan allows.
-    pub(super) async fn has_room_below(&self, parent: &str, published: &Published) -> Result<(), Refusal> {
-        let row = self
-            .store
-            .row(sql!("SELECT count(*) AS children FROM tenants WHERE parent = ? AND status <> 'deleted'", parent))
-            .await?;
-        let children = number(&row.unwrap_or_default(), "children");
-        let most = match &published.catalog.sub_tenants {
-            None => None,
-            Some(key) => {
-                let mut gate = LocalGate::with(checked(Plans::parse(&published.text))?);
-                for record in self.store.line(parent).await? {
-                    let _ = gate.put(checked(Tenant::parse(&record.value.to_string()))?);
-                }
-                let ask = Ask { tenant: Some(parent), look: true, ..Ask::default() };
-                let decision = gate.decide(&Request::default(), &ask, self.now);
-                let budget = decision
-                    .tenant
-                    .as_ref()
-                    .and_then(|tenant| tenant.nearest().find(|budget| budget.limit == *key).map(|budget| budget.meter));
-                match budget {
-                    Some(Meter::Gauge { limit, .. }) => limit,
-                    _ => None,
+    /// The place below a parent. `joins`: somebody is added there, which its plan must allow.
+    pub(super) async fn place_below(
+        &self,
+        parent: &TenantId,
+        published: &Published,
+        joins: bool,
+    ) -> Result<Place, Refusal> {
+        let line = self.store.line(parent.as_str()).await?;
+        let Some(own) = line.first().filter(|own| own.status() != "deleted") else {
+            return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
+        };
+        let owner = if joins { Some(self.owner_of_room(parent.as_str(), &line, published).await?) } else { None };
+        Ok(Place { root: own.root.clone(), owner, above: line.iter().map(|above| above.id.clone()).collect() })
+    }
+
+    /// Whose allowance it is that one more tenant below `parent` takes of, and the end of its trail at that moment. INVARIANT (one
+    /// allowance): whoever shares a plan shares how many there may be below it, however deep.
+    async fn owner_of_room(
+        &self,
+        parent: &str,
+        line: &[Record],
+        published: &Published,
+    ) -> Result<(String, Head), Refusal> {
+        let mut owner = parent.to_owned();
+        let mut most = MAX_CHILDREN;
+        if let Some(key) = &published.catalog.sub_tenants {
+            let mut gate = LocalGate::with(checked(Plans::parse(&published.text))?);
+            for record in line {
+                let _ = gate.put(checked(Tenant::parse(&record.value.to_string()))?);
+            }
+            let ask = Ask { tenant: Some(parent), look: true, ..Ask::default() };
+            let decision = gate.decide(&Request::default(), &ask, self.now);
+            let mut budgets = decision.tenant.iter().flat_map(|tenant| tenant.nearest());
+            if let Some(budget) = budgets.find(|budget| budget.limit == *key) {
+                owner = budget.tenant.to_string();
+                if let Meter::Gauge { limit: Some(limit), .. } = budget.meter {
+                    most = limit.min(MAX_CHILDREN);
                 }
             }
-        };
-        let most = most.unwrap_or(MAX_CHILDREN).min(MAX_CHILDREN);
-        if children >= most { Err(Refusal::TOO_MANY.with(json!({ "limit": most, "used": children }))) } else { Ok(()) }
+        }
+        let used = u64::try_from(self.store.below(&owner).await?.len()).unwrap_or(u64::MAX);
+        if used >= most {
+            return Err(Refusal::TOO_MANY.with(json!({ "limit": most, "used": used })));
+        }
+        let head = line.iter().find(|record| record.id == owner).map(|record| record.head.clone());
+        Ok((owner, head.ok_or(Refusal::BUSY)?))
+    }
+}
+
+/// A place in the tree.
+pub(super) struct Place {
+    /// Whose ledger counts there.
+    pub(super) root: String,
+    /// Those above, nearest first.
+    pub(super) above: Vec<String>,
+    /// Whose allowance whoever joins takes of, and the end of its trail.
+    pub(super) owner: Option<(String, Head)>,
+}
+
+impl Place {
+    /// Notes that somebody joins: one after the other, so that of two none exceeds what there may be.
+    pub(super) async fn note(&self, change: &mut Change<'_>, joined: &str) -> Result<(), Refusal> {
+        if let Some((owner, head)) = &self.owner {
+            change.follow(owner, head);
+            change.note(owner, "tenant.child", None, &json!({ "child": { "after": joined } })).await?;
+        }
+        Ok(())
     }
 }
 

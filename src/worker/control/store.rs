@@ -12,6 +12,9 @@ use crate::control::audit::{Entry, Head, hash};
 use crate::model::UnixMillis;
 use crate::worker::edge;
 
+/// Milliseconds that D1 may take, which gives up by itself after 30 s.
+const PATIENCE_MS: u32 = 40_000;
+
 /// A row, by column.
 pub(crate) type Row = Map<String, Value>;
 
@@ -41,7 +44,12 @@ impl Store {
 
     /// Runs statements in one transaction; the rows of each.
     pub(crate) async fn run(&self, statements: &[Value]) -> Result<Vec<Vec<Row>>, Trouble> {
-        let text = match JsFuture::from(edge::transact(&self.0, &json!(statements).to_string())).await {
+        self.run_within(PATIENCE_MS, statements).await
+    }
+
+    /// The same, given up after so many milliseconds: for reading.
+    pub(crate) async fn run_within(&self, ms: u32, statements: &[Value]) -> Result<Vec<Vec<Row>>, Trouble> {
+        let text = match JsFuture::from(edge::transact(&self.0, &json!(statements).to_string(), ms)).await {
             Ok(text) => text.as_string().unwrap_or_default(),
             Err(error) => {
                 web_sys::console::error_2(&"control: the database failed".into(), &error);
@@ -109,6 +117,16 @@ impl<'a> Change<'a> {
         self.statements.push(statement);
     }
 
+    /// Lets the change happen only where this holds at its very moment; otherwise somebody else's came first.
+    pub(super) fn require(&mut self, condition: &str, values: &[Value]) {
+        // What is no JSON is an error, and an error undoes the whole transaction: see `transact`.
+        let text = format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held");
+        let statement: Value = std::iter::once(Value::from(text)).chain(values.iter().cloned()).collect();
+        if !self.statements.contains(&statement) {
+            self.run(statement);
+        }
+    }
+
     /// Has something published: under a key of KV, once its ledger was told.
     pub(super) fn publish(&mut self, key: &str, epoch: u64, ledger: Option<&str>) {
         self.run(sql!(
@@ -121,7 +139,7 @@ impl<'a> Change<'a> {
     }
 
     /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
-    /// primary key lets one through. What a change depends on is read before, or with, the entry that it goes on from.
+    /// primary key lets one through. What a change depends on is read with, or after, the entry that it goes on from.
     pub(crate) async fn note(
         &mut self,
         chain: &str,
