@@ -138,6 +138,35 @@ test("what is no domain, or lies under a base domain, is refused", async () => {
   }
 });
 
+test("the origin is told where a tenant's data lives, by the gate alone", async () => {
+  const own = await worker({ control: true, origin: "export default { fetch: (request) => Response.json(Object.fromEntries(request.headers)) };" });
+  after(() => own.stop());
+  await own.admin("PUT", "/catalog", {
+    version: 1, resolution: { strategies: [{ strategy: "header" }] }, shards: { "eu-1": { region: "eu" }, "eu-2": { region: "eu", closed: true } }, plans: { "pro@1": {} },
+  });
+  const { tenant } = (await own.admin("POST", "/tenants", { slug: "routed", plan: "pro@1", region: "eu", data_route: { strategy: "database" } })).body;
+  const seen = await (await own.send("/", { headers: { "x-tenant-id": "routed", "x-tenant-data-route": "strategy=shared" } })).json();
+  assert.equal(seen["x-tenant-data-route"], `strategy=database, shard="eu-1", name="tenant_${tenant.id}"`);
+});
+
+test("the keys and tokens of a tenant that was deleted are dead, also where its slug lives on", async () => {
+  const made = (await admin("POST", "/tenants", { slug: "phoenix", plan: "pro@1" })).body;
+  const token = await source.sign(made.tenant.id);
+  const status = async (headers) => (await gate.send("/", { headers })).status;
+  assert.deepEqual([await status({ "x-api-key": made.api_key }), await status({ authorization: `Bearer ${token}` })], [200, 200]);
+  await admin("DELETE", `/tenants/${made.tenant.id}`);
+  await gate.db.prepare("UPDATE slugs SET free_at = 1 WHERE slug = 'phoenix'").run();
+  const next = (await admin("POST", "/tenants", { slug: "phoenix", plan: "pro@1" })).body.tenant;
+  assert.notEqual(next.id, made.tenant.id);
+  assert.deepEqual([await status({ "x-api-key": made.api_key }), await status({ authorization: `Bearer ${token}` })], [401, 404]);
+  const both = await gate.send("/", { host: "phoenix.app.example.com", headers: { "x-api-key": made.api_key } });
+  assert.equal(both.status, 401);
+});
+
+test("a slug that is reserved is nobody's", async () => {
+  for (const slug of ["www", "api", "admin"]) assert.equal((await admin("POST", "/tenants", { slug, plan: "pro@1" })).status, 400, slug);
+});
+
 test("denials are sampled into the tenant's trail", async () => {
   await admin("POST", `/tenants/${victim.id}/suspend`);
   for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id })).body.code, "TENANT_SUSPENDED");
