@@ -102,14 +102,20 @@ async fn catch_up(config: &Rc<Config>) {
     // What is held from before is doubted; who starts holds nothing.
     let holds = with_gate(|gate| gate.snapshots.current_plans().is_some());
     // What is not published yet is read again each time: KV does not have it, however long ago it changed.
+    // Each half by an index of its own.
+    let open = "SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0";
     let since = match known {
         Some(last) => sql!(
-            "SELECT number, key, epoch FROM publications WHERE anew = 0 AND (number > ? OR done_at IS NULL) ORDER BY number LIMIT ?",
+            format!(
+                "SELECT number, key, epoch FROM publications WHERE number > ? AND anew = 0 UNION {open} ORDER BY number LIMIT ?"
+            ),
             last,
             MAX_FEED
         ),
         None => sql!(
-            "SELECT number, key, epoch FROM publications WHERE anew = 0 AND (done_at IS NULL OR done_at > ?) ORDER BY number DESC LIMIT ?",
+            format!(
+                "SELECT number, key, epoch FROM publications WHERE done_at > ? AND anew = 0 UNION {open} ORDER BY number DESC LIMIT ?"
+            ),
             now.get().saturating_sub(LATELY_MS),
             MAX_FEED
         ),
