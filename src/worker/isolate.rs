@@ -207,7 +207,7 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
     if suspicious {
         log_denial(call, &decision);
     }
-    if !decision.allowed() {
+    if !decision.allowed() && !call.explain {
         denials::note(&decision, config, &call.context);
     }
     for need in decision.refresh {

@@ -6,6 +6,7 @@
 mod actor;
 mod audit;
 mod catalog;
+mod clock;
 mod desk;
 mod domains;
 mod import;
@@ -16,11 +17,13 @@ mod moves;
 mod overrides;
 mod provision;
 mod publish;
+mod reconcile;
 mod records;
 mod refusal;
 mod store;
-mod support;
 mod tenants;
+mod tickets;
+mod tokens;
 
 use std::rc::Rc;
 
@@ -38,10 +41,11 @@ use crate::control::{Operation, Route, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
 
 pub(super) use actor::Actor;
+pub(super) use clock::scheduled;
 pub(super) use licences::answer as answer_licence;
-pub(super) use publish::{joined, original, scheduled};
+pub(super) use publish::{joined, original};
 pub(super) use store::{Change, Row, Store, number, sql, text};
-pub(super) use support::redeem;
+pub(super) use tickets::redeem;
 
 /// Where the admin API is.
 pub(super) const ADMIN: &str = "/_gate/v1/admin";
@@ -122,7 +126,7 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::IssueLicence => licences::issue(desk, first).await,
         Route::ListLicences => licences::list(desk, first).await,
         Route::ChangeLicence => licences::change(desk, first, second).await,
-        Route::ImpersonateTenant => support::impersonate(desk, first).await,
+        Route::ImpersonateTenant => tickets::impersonate(desk, first).await,
         Route::GetCatalog => catalog::get(desk).await,
         Route::PutCatalog => catalog::put(desk).await,
         Route::ListCatalogs => catalog::versions(desk).await,
@@ -137,9 +141,9 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::Publish => publish::now(desk).await,
         Route::GetAudit => audit::trail(desk, Some(first)).await,
         Route::GetCatalogAudit => audit::trail(desk, None).await,
-        Route::IssueToken => support::issue_token(desk).await,
-        Route::ListTokens => support::list_tokens(desk).await,
-        Route::RevokeToken => support::revoke_token(desk, first).await,
+        Route::IssueToken => tokens::issue(desk).await,
+        Route::ListTokens => tokens::list(desk).await,
+        Route::RevokeToken => tokens::revoke(desk, first).await,
     }
 }
 

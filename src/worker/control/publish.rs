@@ -1,8 +1,7 @@
-//! Publication: what has changed goes to the ledger first and to KV then; what fails is tried again, and what has drifted is
-//! mended. KV is written from what the system of record says at that moment, so nothing that is late brings anything back.
+//! Publication: what has changed goes to the ledger first and to KV then; what fails is tried again. KV is written from what the
+//! system of record says at that moment, so nothing that is late brings anything back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use js_sys::Date;
 use serde_json::{Value, json};
@@ -10,31 +9,22 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::desk::{Answer, Desk};
-use super::records::next_end;
 use super::refusal::Refusal;
-use super::store::{Row, Store, number, sql, text};
-use super::{forget, jobs, moves, provision, support, tenants};
+use super::store::{Row, number, sql, text};
+use super::{forget, reconcile};
 use crate::gate::Need;
-use crate::identity::Seals;
 use crate::ledger::Order;
-use crate::model::bounds::{ADMIN_ONCE_MS, FEED_KEPT_MS};
-use crate::model::{Tenant, TenantId, UnixMillis};
+use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::{charge, edge};
 
 /// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
 const SLICE: u64 = 200;
-/// Records that one slice of the reconciliation compares.
-const COMPARED: u64 = 100;
-/// Slices of the clock's turn, and of the long runs in it: a Worker asks at most 1,000 others in one invocation, and each change
-/// is told to a ledger and to KV.
-const TURNS: usize = 2;
-const JOB_TURNS: u64 = 4;
 
 /// What has become of a slice.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
-    done: usize,
+    pub(super) done: usize,
     failed: usize,
 }
 
@@ -77,7 +67,8 @@ fn sealed(key: &str, value: &str, config: &Config) -> String {
     }
 }
 
-async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
+/// Publishes a slice of what waits.
+pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     let store = &desk.store;
     let rows = store
         .rows(sql!(
@@ -218,143 +209,11 @@ pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
             .await?;
     }
     let flushed = flush(desk).await?;
-    let mended = reconcile(desk).await?;
+    let mended = reconcile::slice(desk).await?;
     let waiting = desk.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
     let waiting = number(&waiting.unwrap_or_default(), "waiting");
     Ok(Answer::json(
         200,
         &json!({ "published": flushed.done, "failed": flushed.failed, "mended": mended, "waiting": waiting }),
     ))
-}
-
-/// Compares a slice of what is with what stands in KV, and has what differs published anew. How many.
-async fn reconcile(desk: &Desk<'_>) -> Result<usize, Refusal> {
-    let store = &desk.store;
-    let cursor = store.row(sql!("SELECT value FROM cursors WHERE name = 'reconcile'")).await?.unwrap_or_default();
-    let rows = store
-        .rows(sql!(
-            "SELECT id, slug, epoch, root, status FROM tenants WHERE id > ? ORDER BY id LIMIT ?",
-            text(&cursor, "value"),
-            COMPARED
-        ))
-        .await?;
-    let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
-    let keys = store
-        .rows(sql!(
-            "SELECT id, epoch FROM api_keys WHERE tenant IN (SELECT value FROM json_each(?))",
-            json!(ids).to_string()
-        ))
-        .await?;
-    let version = store.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
-    // What it is, which epoch it should have, and whose ledger is told.
-    let mut expected: Vec<(String, u64, Option<&str>)> = Vec::new();
-    if number(&version, "version") > 0 {
-        expected.push((String::from("catalog"), number(&version, "version"), None));
-    }
-    for row in &rows {
-        expected.push((format!("tenant:{}", text(row, "id")), number(row, "epoch"), Some(text(row, "root"))));
-    }
-    for row in &keys {
-        expected.push((format!("key:{}", text(row, "id")), number(row, "epoch"), None));
-    }
-    let mut names: Vec<String> = expected.iter().map(|(key, ..)| key.clone()).collect();
-    names.extend(
-        rows.iter().filter(|row| text(row, "status") != "deleted").map(|row| format!("slug:{}", text(row, "slug"))),
-    );
-    let found = JsFuture::from(edge::get_entries(&desk.config.snapshots_binding, &json!(names).to_string())).await;
-    let found = found.ok().and_then(|found| found.as_string()).ok_or(Refusal::UNAVAILABLE)?;
-    let found: Vec<Option<String>> = serde_json::from_str(&found).map_err(|_| Refusal::UNAVAILABLE)?;
-    let mut change = desk.change();
-    let mut mended = 0_usize;
-    for ((key, epoch, ledger), found) in expected.iter().zip(&found) {
-        let good = found.as_deref().is_some_and(|found| {
-            let trusted = match &desk.config.seals {
-                Some(seals) => seals.open(key, found).ok(),
-                None => Some(Seals::believe(found)),
-            };
-            let document: Value = trusted.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-            let member = if key == "catalog" { "version" } else { "epoch" };
-            document.get(member).and_then(Value::as_u64) == Some(*epoch)
-        });
-        if !good {
-            change.publish(key, *epoch, *ledger);
-            mended = mended.saturating_add(1);
-        }
-    }
-    let slugs = rows.iter().filter(|row| text(row, "status") != "deleted").zip(found.iter().skip(expected.len()));
-    for (row, found) in slugs {
-        if found.as_deref() != Some(text(row, "id")) {
-            change.publish(&format!("slug:{}", text(row, "slug")), number(row, "epoch"), None);
-            mended = mended.saturating_add(1);
-        }
-    }
-    let next =
-        if u64::try_from(rows.len()).unwrap_or(0) < COMPARED { "" } else { ids.last().copied().unwrap_or_default() };
-    change.run(sql!("INSERT INTO cursors (name, value) VALUES ('reconcile', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", next));
-    change.commit().await?;
-    if mended > 0 {
-        flush(desk).await?;
-    }
-    Ok(mended)
-}
-
-/// The clock's turn: what waits is published, what was left is gone on with, what is over is forgotten.
-pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::Context) {
-    if config.control.is_undefined() {
-        return;
-    }
-    let now = UnixMillis::from_js(Date::now());
-    let desk = Desk::of_clock(config, context.clone(), now);
-    turn(&desk).await;
-}
-
-async fn turn(desk: &Desk<'_>) {
-    // None of them keeps the others from their turn.
-    let note = |what: &str, done: Result<(), Refusal>| {
-        if let Err(refusal) = done {
-            web_sys::console::error_1(&format!("control: {what}: {}", refusal.code()).into());
-        }
-    };
-    for _ in 0..TURNS {
-        match flush(desk).await {
-            Ok(flushed) if flushed.done > 0 => {}
-            done => {
-                note("publication", done.map(drop));
-                break;
-            }
-        }
-    }
-    note("setting up", provision::resume(desk).await.map(drop));
-    note("moves", moves::resume(desk, JOB_TURNS).await);
-    note("long runs", jobs::resume(desk, JOB_TURNS).await);
-    note("purging", tenants::purge(desk).await.map(drop));
-    note("dates", dates(desk).await);
-    note("sweeping", sweep(&desk.store, desk.now).await);
-    note("reconciling", reconcile(desk).await.map(drop));
-}
-
-/// Looks again when the next thing of a tenant ends, where the last has ended.
-async fn dates(desk: &Desk<'_>) -> Result<(), Refusal> {
-    let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", desk.now.get(), COMPARED);
-    let rows = desk.store.rows(ended).await?;
-    let next = |row: &Row| Tenant::parse(text(row, "record")).ok().and_then(|tenant| next_end(&tenant, desk.now));
-    let updates = rows.iter().map(|row| {
-        sql!("UPDATE tenants SET ends_at = ? WHERE id = ? AND ends_at <= ?", next(row), text(row, "id"), desk.now.get())
-    });
-    let updates: Vec<Value> = updates.collect();
-    if updates.is_empty() { Ok(()) } else { Ok(desk.store.run(&updates).await.map(drop)?) }
-}
-
-/// Forgets what nobody asks for any more.
-async fn sweep(store: &Store, now: UnixMillis) -> Result<(), Refusal> {
-    let before = |ms: u64| now.get().saturating_sub(ms);
-    store
-        .run(&[
-            sql!("DELETE FROM publications WHERE done_at IS NOT NULL AND done_at < ?", before(FEED_KEPT_MS)),
-            sql!("DELETE FROM answers WHERE at < ?", before(ADMIN_ONCE_MS)),
-            sql!("DELETE FROM slugs WHERE free_at IS NOT NULL AND free_at < ?", now.get()),
-            support::forgotten(now.get()),
-        ])
-        .await?;
-    Ok(())
 }

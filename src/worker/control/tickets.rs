@@ -1,16 +1,16 @@
-//! Admin tokens, and tickets by which support acts as a tenant for a while, on the record.
+//! Tickets: support acts as a tenant for a while, on the record.
 
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::actor::{Actor, TOKEN_PREFIX};
-use super::desk::{Answer, Desk, paged, small_body};
+use super::actor::Actor;
+use super::desk::{Answer, Desk, small_body};
 use super::keys::{entropy, make, shown};
+use super::publish;
 use super::refusal::Refusal;
 use super::store::{Change, Store, at, document, sql, text};
-use super::{catalog, publish, tenants};
-use crate::control::{Impersonate, Issue, NewToken, Ticket};
-use crate::model::{KeyId, Scope, SecretText};
+use crate::control::{Impersonate, Issue, Ticket};
+use crate::model::{Scope, SecretText};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
 
@@ -20,72 +20,6 @@ const TICKET_PREFIX: &str = "tg_tick_";
 const TICKET_MS: u64 = 60_000;
 /// Milliseconds for which the key behind a ticket works.
 const SUPPORT_MS: u64 = 15 * 60_000;
-
-pub(super) async fn issue_token(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let asked: NewToken = desk.read()?;
-    // INVARIANT (no more than one has): nobody gives away what it was not given.
-    if let Some(more) = asked.permissions.iter().find(|permission| !desk.actor.permits(**permission)) {
-        return Err(Refusal::FORBIDDEN.with(json!({ "permission": more })));
-    }
-    let secret = SecretText::make(TOKEN_PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
-    let (id, hash) = (secret.id().to_string(), secret.hash());
-    let permissions: Vec<&str> = asked.permissions.iter().map(|permission| permission.as_str()).collect();
-    let mut change = desk.change();
-    change.run(sql!(
-        "INSERT INTO admin_tokens (id, hash, name, permissions, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-        id,
-        hash,
-        asked.name,
-        json!(permissions).to_string(),
-        desk.now.get(),
-        asked.expires_at.map(crate::model::UnixMillis::get)
-    ));
-    let said = json!({ "token": { "after": { "id": id, "name": asked.name, "permissions": permissions } } });
-    change.note(catalog::CHAIN, "token.issue", None, &said).await?;
-    change.commit().await?;
-    Ok(Answer::json(
-        201,
-        &json!({ "token": secret.into_text(), "id": id, "name": asked.name, "permissions": permissions }),
-    ))
-}
-
-pub(super) async fn list_tokens(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let (limit, cursor) = desk.page(&[])?;
-    let statement = sql!(
-        "SELECT id, name, permissions, created_at, expires_at, revoked_at FROM admin_tokens WHERE id > ? ORDER BY id LIMIT ?",
-        cursor,
-        limit.saturating_add(1)
-    );
-    let rows = desk.store.rows(statement).await?;
-    let entries = rows.into_iter().map(|mut row| {
-        let permissions = document(&row, "permissions");
-        row.insert(String::from("permissions"), permissions);
-        tenants::timed(row)
-    });
-    Ok(Answer::json(200, &paged(limit, entries.collect(), "/id")))
-}
-
-pub(super) async fn revoke_token(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    if KeyId::parse(id).is_none() {
-        return Err(Refusal::NOT_FOUND);
-    }
-    let row =
-        desk.store.row(sql!("SELECT name FROM admin_tokens WHERE id = ?", id)).await?.ok_or(Refusal::NOT_FOUND)?;
-    let mut change = desk.change();
-    change.run(sql!("UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", desk.now.get(), id));
-    change
-        .note(
-            catalog::CHAIN,
-            "token.revoke",
-            None,
-            &json!({ "token": { "before": { "id": id, "name": text(&row, "name") } } }),
-        )
-        .await?;
-    let body = json!({ "id": id, "revoked": true });
-    desk.remember(&mut change, 200, &body.to_string());
-    change.commit().await?;
-    Ok(Answer::json(200, &body))
-}
 
 /// `POST /tenants/{tenant}/impersonate`: a ticket; what its holder may do, and why, stands in the tenant's trail.
 pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
