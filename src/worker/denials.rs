@@ -28,19 +28,16 @@ const TRIES: usize = 3;
 /// Counts a denial, and has it noted behind the answer where none of its kind was noted lately.
 pub(super) fn note(decision: &Decision, config: &Rc<Config>, context: &edge::Context) {
     let Some(tenant) = decision.tenant.as_ref().filter(|_| !config.control.is_undefined()) else { return };
+    let (id, code, now) = (tenant.tenant().id.clone(), decision.code, UnixMillis::from_js(Date::now()));
     // So many an isolate notes at most, whoever is denied.
-    let now = UnixMillis::from_js(Date::now());
-    if LAST.with(|last| now.since(last.get()) < DENIAL_PAUSE_MS) {
-        return;
-    }
-    let (id, code) = (tenant.tenant().id.clone(), decision.code);
+    let may_note = now.since(LAST.get()) >= DENIAL_PAUSE_MS;
     let due = COUNTED.with_borrow_mut(|counted| {
         if counted.len() >= MAX_COUNTED_DENIALS {
             counted.clear();
         }
         let (noted_at, since) = counted.entry((id.clone(), code)).or_insert((UnixMillis::default(), 0));
         *since = since.saturating_add(1);
-        (now.since(*noted_at) >= DENIAL_SAMPLE_MS).then(|| {
+        (may_note && now.since(*noted_at) >= DENIAL_SAMPLE_MS).then(|| {
             *noted_at = now;
             std::mem::take(since)
         })

@@ -182,8 +182,17 @@ test("the ledger is told before KV is written", async () => {
     return Object.fromEntries(JSON.parse(await response.text()).newer);
   };
   assert.deepEqual(await heard(), { [tenant.id]: tenant.epoch });
-  await admin("POST", `/tenants/${tenant.id}/suspend`);
-  assert.deepEqual(await heard(), { [tenant.id]: tenant.epoch + 1 });
+  // Its ledger cannot be told: nothing is written, and others are not kept waiting.
+  await killed(admin("POST", `/tenants/${tenant.id}/suspend`, {}, { "x-fault": "publish" }));
+  const redirect = (ledger) => gate.db.prepare("UPDATE publications SET ledger = ? WHERE done_at IS NULL AND key = ?").bind(ledger, `tenant:${tenant.id}`).run();
+  const inKv = async () => JSON.parse(await gate.kv.get(`tenant:${tenant.id}`)).status;
+  await redirect("no family");
+  const other = (await admin("POST", "/tenants", { name: "other told", plan: "pro@1" })).body.tenant;
+  assert.equal(JSON.parse(await gate.kv.get(`tenant:${other.id}`)).status, "active");
+  assert.deepEqual([await inKv(), await heard()], ["active", { [tenant.id]: tenant.epoch }]);
+  await redirect(tenant.id);
+  await gate.tick();
+  assert.deepEqual([await inKv(), await heard()], ["suspended", { [tenant.id]: tenant.epoch + 1 }]);
 });
 
 for (const point of ["move-begun", "move-left", "move-arrived", "publish"]) {

@@ -123,6 +123,10 @@ test("sub-tenants share the plan, are capped by it, and move with their counts",
   assert((await gate.decide({ tenant: a.id, limits: { month: 7 } })).body.allowed);
   assert.deepEqual(await used(a.id), { [acme.id]: 7 });
   assert.equal((await admin("POST", `/tenants/${acme.id}/move`, { parent: a.id })).status, 400);
+  // Without a plan of its own it cannot be a root: that is said before anything moves.
+  const alone = await admin("POST", `/tenants/${a.id}/move`, { parent: null });
+  assert.deepEqual([alone.status, alone.body.error.details.problems[0].path], [400, "$.plan"]);
+  assert.deepEqual(await used(a.id), { [acme.id]: 7 });
   const other = (await admin("POST", "/tenants", { name: "Globex", plan: "pro@1" })).body.tenant;
   const moved = await admin("POST", `/tenants/${a.id}/move`, { parent: other.id, reason: "sold" });
   assert.deepEqual([moved.status, moved.body.parent], [200, other.id], JSON.stringify(moved.body));
@@ -165,6 +169,12 @@ test("plan versions that tenants have do not change, and all tenants of one move
   delete changed.plans["free@1"];
   const refused = await admin("PUT", "/catalog", changed);
   assert.deepEqual([refused.status, refused.body.error.details.problems.map(({ path }) => path)], [409, ['$.plans["free@1"]', '$.plans["pro@1"]']]);
+  const retired = structuredClone(catalog);
+  retired.plans["free@1"].retired = true;
+  assert.equal((await admin("PUT", "/catalog", retired)).status, 200);
+  const ends_at = new Date(Date.now() + 60_000).toISOString();
+  for (const body of [{ plan: "free@1" }, { plan: "pro@1", trial: { plan: "free@1", ends_at } }]) assert.equal((await admin("POST", "/tenants", { name: "late", ...body })).status, 400);
+  assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { trial: { plan: "free@1", ends_at } })).status, 400);
   const impact = await admin("POST", "/catalog/impact", { plans: { "pro@1": "pro@2" }, log: [{ at: "2026-11-24T00:00:00Z", question: { tenant: acme.id, features: ["sso"] } }] });
   const gains = impact.body.tenants.filter(({ features }) => features?.sso?.effect === "gain").map(({ tenant }) => tenant);
   assert(gains.includes(acme.id), JSON.stringify(impact.body));

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::desk::{Answer, Desk, checked, paged};
 use super::records::Published;
 use super::refusal::Refusal;
-use super::store::{Change, document, number, sql, text};
+use super::store::{Change, Row, document, number, sql, text};
 use super::{publish, tenants};
 use crate::control::{ImpactQuestion, Impacts, changes, compare, merge, replay};
 use crate::gate::{LocalGate, Plans};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
-use crate::model::{Catalog, Key, PlanRef, Problem, Problems, Tenant, TenantId};
+use crate::model::{Catalog, Key, Problem, Problems, Tenant, TenantId};
 use crate::wire::DecideBody;
 
 /// The trail of the catalog.
@@ -71,41 +71,41 @@ pub(super) async fn replace_with(
         let written = members.get("version").and_then(Value::as_u64).filter(|_| version == 0).unwrap_or(0);
         members.insert(String::from("version"), version.saturating_add(1).max(written).into());
     }
-    let catalog = checked(Catalog::parse(&value.to_string()))?;
     // What cannot be compiled cannot be published.
     checked(Plans::parse(&value.to_string()))?;
-    stays(desk, before, &catalog, &value).await?;
     replace(desk, before, value, said).await
 }
 
+/// The plan versions of a catalog that another one does not have, or has with other features or limits.
+fn altered(old: &Value, new: &Value) -> Vec<String> {
+    let terms = |document: &Value, plan: &str| {
+        let mut plan = document.get("plans").and_then(|plans| plans.get(plan)).cloned().unwrap_or_default();
+        merge(&mut plan, &json!({ "title": null, "retired": null }));
+        plan
+    };
+    let plans = old.get("plans").and_then(Value::as_object).into_iter().flat_map(|plans| plans.keys());
+    plans.filter(|plan| terms(old, plan) != terms(new, plan)).cloned().collect()
+}
+
+/// Plan versions of a list that some tenant has, or has on trial.
+const USED: &str = "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tenants WHERE status <> 'deleted' UNION ALL \
+     SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND status <> 'deleted') \
+     WHERE plan IN (SELECT value FROM json_each(?)) GROUP BY plan";
+
 /// INVARIANT (plan versions are immutable): one that a tenant has, or has on trial, says what it said, and is there.
-async fn stays(desk: &Desk<'_>, before: Option<&Published>, catalog: &Catalog, after: &Value) -> Result<(), Refusal> {
-    let used = desk
-        .store
-        .rows(sql!(
-            "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tenants WHERE plan IS NOT NULL AND status <> 'deleted' \
-             UNION ALL SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND json_extract(record, '$.trial.plan') IS NOT NULL) GROUP BY plan"
-        ))
-        .await?;
-    let mut problems = Vec::new();
-    let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
-    for row in &used {
+async fn stays(desk: &Desk<'_>, altered: &[String]) -> Result<(), Refusal> {
+    let used = desk.store.rows(sql!(USED, json!(altered).to_string())).await?;
+    let problem = |row: &Row| {
         let (plan, tenants) = (text(row, "plan"), number(row, "tenants"));
-        let terms = |document: &Value| {
-            let mut plan = document.get("plans").and_then(|plans| plans.get(plan)).cloned().unwrap_or_default();
-            merge(&mut plan, &json!({ "title": null, "retired": null }));
-            plan
-        };
-        let found = if !PlanRef::parse(plan).is_some_and(|plan| catalog.plans.contains_key(&plan)) {
-            "nothing"
-        } else if before.is_some() && terms(&old) != terms(after) {
-            "other features or limits"
-        } else {
-            continue;
-        };
-        problems.push(json!({ "path": format!("$.plans[\"{plan}\"]"), "found": found, "expected": format!("what it was: {tenants} tenants have it") }));
+        json!({
+            "path": format!("$.plans[\"{plan}\"]"), "found": "nothing, or other features or limits",
+            "expected": format!("what it was: {tenants} tenants have it"),
+        })
+    };
+    if used.is_empty() {
+        return Ok(());
     }
-    if problems.is_empty() { Ok(()) } else { Err(Refusal::PLAN_IN_USE.with(json!({ "problems": problems }))) }
+    Err(Refusal::PLAN_IN_USE.with(json!({ "problems": used.iter().map(problem).collect::<Vec<_>>() })))
 }
 
 /// Writes the next version of the catalog.
@@ -118,7 +118,11 @@ async fn replace(
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
     let text = after.to_string();
+    let altered = altered(&old, &after);
+    stays(desk, &altered).await?;
     let mut change = desk.change();
+    // Also where somebody gets one of them just now.
+    change.require(&format!("NOT EXISTS ({USED})"), &[json!(altered).to_string().into()]);
     pieces(&mut change, version, &text, desk.now.get());
     change.note(CHAIN, said.0, said.1, &summary(&old, &after)).await?;
     change.publish("catalog", version, None);

@@ -107,6 +107,12 @@ async fn take_tenant(
         }
         let published = desk.catalog().await?;
         desk.save(change, &record, written.clone(), &published, ("tenant.import", None)).await?;
+        let hosts: Vec<&str> = tenant.domains.iter().map(|domain| domain.host.as_str()).collect();
+        change.run(sql!(
+            "DELETE FROM domains WHERE tenant = ? AND host NOT IN (SELECT value FROM json_each(?))",
+            id,
+            json!(hosts).to_string()
+        ));
     } else {
         let mut root = id;
         // A family of the document is whole, and no line of it is a circle: that was checked.

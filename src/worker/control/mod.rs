@@ -27,6 +27,7 @@ mod tokens;
 
 use std::rc::Rc;
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use web_sys::Response;
 
@@ -183,18 +184,7 @@ async fn repeated(desk: &Desk<'_>) -> Result<Option<Answer>, Refusal> {
 
 /// A path's segment, without its escapes.
 fn decoded(segment: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 /// Which of the gate's caches the control plane has just made old, in this isolate: others read it from the feed.

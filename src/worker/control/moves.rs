@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::desk::{Answer, Desk};
+use super::desk::{Answer, Desk, checked};
 use super::records::{Place, Published, Record};
 use super::refusal::Refusal;
 use super::store::{Row, at, document, sql, text};
 use super::{publish, store};
 use crate::control::{MoveTenant, merge};
 use crate::ledger::{Move, Once, Order, Outcome};
-use crate::model::TenantId;
 use crate::model::bounds::{MAX_HIERARCHY_DEPTH, MAX_MOVING};
+use crate::model::{Tenant, TenantId};
 use crate::worker::{charge, edge};
 
 /// Moves a tenant under another one.
@@ -34,13 +34,17 @@ pub(super) async fn move_to(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal
         None => Place { root: record.id.clone(), above: Vec::new(), owner: None },
         Some(parent) => goal(desk, &record, parent, &below, &published).await?,
     };
+    let mut after = record.value.clone();
+    merge(&mut after, &json!({ "parent": parent }));
+    // What could not be written in the end must not begin: a root needs a plan of its own, for example.
+    checked(Tenant::parse_against(&after.to_string(), &published.catalog))?;
     // A ledger never leaves its jurisdiction, and counts do not go where they may not be.
     if desk.config.jurisdiction(&place.root) != desk.config.jurisdiction(&record.root) {
         let found = format!("`{}`", place.root);
         return Err(Refusal::problem("$.parent", found, "a tenant whose ledger is in the same jurisdiction"));
     }
     if place.root == record.root {
-        within(desk, &record, &asked, &published, place).await
+        within(desk, &record, after, asked, &published, place).await
     } else {
         begin(desk, &record, &asked, &below, place).await
     }
@@ -79,7 +83,8 @@ fn still(change: &mut store::Change<'_>, parent: &str, root: &str, moving: &str)
 async fn within(
     desk: &Desk<'_>,
     record: &Record,
-    asked: &MoveTenant,
+    after: Value,
+    asked: MoveTenant,
     published: &Published,
     place: Place,
 ) -> Result<Answer, Refusal> {
@@ -88,8 +93,6 @@ async fn within(
         still(&mut change, parent.as_str(), &place.root, &record.id);
     }
     place.note(&mut change, &record.id).await?;
-    let mut after = record.value.clone();
-    merge(&mut after, &json!({ "parent": asked.parent.as_ref().map(TenantId::as_str) }));
     let after = desk.save(&mut change, record, after, published, ("tenant.move", asked.reason.as_deref())).await?;
     let body = after.to_string();
     desk.remember(&mut change, 200, &body);

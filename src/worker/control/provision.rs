@@ -141,9 +141,9 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
             }
             tenant => checked(tenant)?,
         };
-        let retired =
-            tenant.plan.as_ref().and_then(|plan| published.catalog.plans.get(plan)).is_some_and(|plan| plan.retired);
-        if retired {
+        let trial = tenant.trial.as_ref().map(|trial| &trial.plan);
+        let mut plans = tenant.plan.iter().chain(trial).filter_map(|plan| published.catalog.plans.get(plan));
+        if plans.any(|plan| plan.retired) {
             return Err(Refusal::problem("$.plan", "a plan version that is retired", "one that is sold"));
         }
         let mut change = desk.change();
@@ -265,12 +265,12 @@ async fn take(desk: &Desk<'_>, course: &mut Course, step: Step) -> Result<Option
     }
     let published = desk.catalog().await?;
     let mut change = desk.change();
-    // Of two who go on at the same time, one takes the step: the other finds it taken, or its entry in the trail.
+    // Of two who go on at the same time, one takes the step: the other finds it taken, or an entry in the trail.
     change.follow(&record.id, &record.head);
-    let now = desk.store.row(sql!("SELECT step FROM provisionings WHERE tenant = ?", record.id)).await?;
-    if now.is_none_or(|row| usize::try_from(number(&row, "step")).ok() != Some(course.step)) {
-        return Err(Refusal::BUSY);
-    }
+    change.require(
+        "(SELECT step FROM provisionings WHERE tenant = ? AND state = 'running') = ?",
+        &[record.id.as_str().into(), course.step.into()],
+    );
     match step {
         Step::DataRoute => {
             let region = record.value.get("region").and_then(Value::as_str);
