@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::decision::Bearer;
+use super::need::Need;
 use super::pipeline::Gate;
 use super::run::{Halt, Run};
-use super::snapshots::Need;
 use crate::model::UnixMillis;
 
 /// What a token says.

@@ -68,8 +68,8 @@ enum Doubt {
     Unavailable(Reason),
 }
 
-impl From<super::snapshots::Need> for Doubt {
-    fn from(need: super::snapshots::Need) -> Self {
+impl From<super::need::Need> for Doubt {
+    fn from(need: super::need::Need) -> Self {
         Self::Halt(need.into())
     }
 }

@@ -1,6 +1,6 @@
 //! A value that was read from elsewhere, and how long it is good for.
 
-use super::snapshots::Need;
+use super::need::Need;
 use crate::model::UnixMillis;
 use crate::model::bounds::{
     FIRM_AGE_MS, HARD_AGE_MS, JWKS_FIRM_AGE_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, KEY_HARD_AGE_MS, KEY_SOFT_AGE_MS,

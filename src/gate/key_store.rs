@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::credentials::Credential;
 use super::held::{Ages, Held};
-use super::snapshots::{Need, Rejected};
+use super::need::Need;
+use super::snapshots::Rejected;
 use crate::identity::Keyring;
 use crate::model::bounds::{JWKS_COOLDOWN_MS, MAX_CACHED_KEYS};
 use crate::model::{ApiKey, Cache, KeyId, KeySet, UnixMillis};

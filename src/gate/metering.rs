@@ -7,10 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::need::Need;
 use super::pipeline::Gate;
 use super::plans::Plans;
 use super::run::{Halt, Run};
-use super::snapshots::{Found, Need};
+use super::snapshots::Found;
 use crate::ledger::{Charge, Entry, Meter, Once, Op, Order};
 use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_BYTES, MAX_EVENT_LATE_MS};
 use crate::model::period::{Period, bounds};

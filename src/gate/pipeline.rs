@@ -10,11 +10,12 @@ use super::code::Code;
 use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
+use super::need::Need;
 use super::pending::Pending;
 use super::plans::{CompiledRoute, Plans};
 use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
-use super::snapshots::{Found, Need, Snapshots};
+use super::snapshots::{Found, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::ledger::{Book, Circuit, Op, Purse};
 use crate::model::bounds::{

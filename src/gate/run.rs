@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::code::Code;
 use super::decision::{Challenge, Decision};
+use super::need::Need;
 use super::plans::Plans;
-use super::snapshots::Need;
 use super::trace::{Stage, Trace};
 use crate::model::UnixMillis;
 use crate::model::bounds::RETRY_AFTER_MS;

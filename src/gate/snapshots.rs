@@ -10,6 +10,7 @@ use super::code::Code;
 use super::entitlements::Entitlements;
 use super::held::{Ages, Held};
 use super::key_store::KeyStore;
+use super::need::Need;
 use super::plans::Plans;
 use crate::identity::Seals;
 use crate::model::bounds::{
@@ -20,57 +21,6 @@ use crate::resolve::Name;
 
 /// What the catalog is called where epochs are told; no tenant's id has a blank.
 pub(super) const CATALOG: &str = " catalog";
-
-/// Something that the gate needs and the adapter fetches.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Need {
-    /// The catalog.
-    Catalog,
-    /// The id behind a slug.
-    Slug(Slug),
-    /// The id behind a verified domain.
-    Domain(String),
-    /// A tenant record.
-    Tenant(TenantId),
-    /// An API key's record.
-    ApiKey(KeyId),
-    /// The keys that issuers publish at this URL; see [`Snapshots::put_keys`].
-    Keys(Arc<str>),
-    /// The secret of this name; see [`Snapshots::put_secret`].
-    Secret(Arc<str>),
-    /// What has changed since the adapter looked last; see [`Snapshots::changed`]. The gate itself never asks for it.
-    Feed,
-    /// What the adapter's own resolver says of the request.
-    Custom,
-    /// The answer of a tenant's ledger that somebody else waits for already.
-    Answer(TenantId),
-    /// More units for the lease on this counter, from the ledger of this tenant; see [`super::Gate::refill`].
-    Refill(TenantId, String),
-}
-
-impl Need {
-    /// The index entry behind a name.
-    pub(super) fn of(name: &Name<'_>) -> Option<Self> {
-        match name {
-            Name::Slug(slug) => Slug::parse(slug).map(Self::Slug),
-            Name::Domain(host) => Some(Self::Domain(host.to_string())),
-            Name::Id(_) | Name::Credential | Name::Nobody => None,
-        }
-    }
-
-    /// The key under which it stands in KV. Empty for what is kept elsewhere: secrets, ledgers, the custom resolver's answer.
-    pub fn key(&self) -> String {
-        match self {
-            Self::Catalog => String::from("catalog"),
-            Self::Slug(slug) => format!("slug:{slug}"),
-            Self::Domain(host) => format!("domain:{host}"),
-            Self::Tenant(id) => format!("tenant:{id}"),
-            Self::ApiKey(id) => format!("key:{id}"),
-            Self::Keys(url) => format!("jwks:{url}"),
-            Self::Feed | Self::Secret(_) | Self::Custom | Self::Answer(_) | Self::Refill(..) => String::new(),
-        }
-    }
-}
 
 /// Why a publication was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,36 +51,20 @@ pub enum Rejected {
 }
 
 #[derive(Debug)]
-struct Record {
-    held: Held<Option<Arc<Tenant>>>,
+pub(super) struct Record {
+    pub(super) held: Held<Option<Arc<Tenant>>>,
     compiled: Option<Arc<Entitlements>>,
-}
-
-impl Need {
-    /// What stands in KV under a key.
-    pub fn under(key: &str) -> Option<Self> {
-        let (kind, name) = key.split_once(':').unwrap_or((key, ""));
-        match kind {
-            "catalog" if name.is_empty() => Some(Self::Catalog),
-            "slug" => Slug::parse(name).map(Self::Slug),
-            "domain" => Some(Self::Domain(name.to_owned())),
-            "tenant" => TenantId::parse(name).map(Self::Tenant),
-            "key" => KeyId::parse(name).map(Self::ApiKey),
-            "jwks" => Some(Self::Keys(name.into())),
-            _ => None,
-        }
-    }
 }
 
 /// The caches of one isolate.
 #[derive(Debug)]
 pub struct Snapshots {
-    plans: Option<Held<Arc<Plans>>>,
-    slugs: Cache<Slug, Held<Option<TenantId>>>,
-    domains: Cache<String, Held<Option<TenantId>>>,
-    tenants: Cache<TenantId, Record>,
+    pub(super) plans: Option<Held<Arc<Plans>>>,
+    pub(super) slugs: Cache<Slug, Held<Option<TenantId>>>,
+    pub(super) domains: Cache<String, Held<Option<TenantId>>>,
+    pub(super) tenants: Cache<TenantId, Record>,
     /// Epochs that somebody has seen and that are not held yet.
-    expected: Cache<String, u64>,
+    pub(super) expected: Cache<String, u64>,
     pub(super) keys: KeyStore,
     /// Whose seals are trusted; `None`: whatever stands in KV is believed.
     seals: Option<Seals>,
@@ -273,11 +207,11 @@ impl Snapshots {
     /// # Errors
     /// [`Rejected`]; what is held stays.
     pub fn put_published(&mut self, need: &Need, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
-        // What the index says needs no seal: it leads only to a record that has that name.
-        let sealed = matches!(need, Need::Catalog | Need::Tenant(_) | Need::ApiKey(_));
         let opened = match (text, &self.seals) {
-            (Some(text), Some(seals)) if sealed => Some(seals.open(&need.key(), text).map_err(Rejected::Unsealed)?),
-            (Some(text), None) if sealed => Some(Seals::believe(text)),
+            (Some(text), Some(seals)) if need.is_sealed() => {
+                Some(seals.open(&need.key(), text).map_err(Rejected::Unsealed)?)
+            }
+            (Some(text), None) if need.is_sealed() => Some(Seals::believe(text)),
             (text, _) => text,
         };
         self.put_answer(need, opened, now)
@@ -364,92 +298,6 @@ impl Snapshots {
     /// Takes the value of a secret; `None`: there is no such secret.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.keys.put_secret(name, value);
-    }
-
-    /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: as long as an older one is held, it
-    /// is fetched again before it is used, though not too often.
-    pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
-        let known = self.expected.get_mut(name).map_or(0, |known| *known);
-        self.expected.insert(name.to_owned(), epoch.max(known));
-        self.doubt_what_is_behind(name, now);
-    }
-
-    /// Takes it that `need` was published anew: what is held of it is read again before it is used. False: it is held already.
-    pub fn changed(&mut self, need: &Need, epoch: u64, now: UnixMillis) -> bool {
-        match need {
-            Need::Catalog => self.expect(CATALOG, epoch, now),
-            Need::Tenant(id) => {
-                // That there is none is forgotten at once.
-                if self.tenants.get_mut(id).is_some_and(|record| record.held.value.is_none()) {
-                    self.tenants.remove(id);
-                }
-                self.expect(id.as_str(), epoch, now);
-            }
-            Need::Slug(slug) => self.slugs.remove(slug.as_str()),
-            Need::Domain(host) => self.domains.remove(host),
-            Need::ApiKey(id) => return self.keys.doubt_api_key(id, epoch),
-            Need::Keys(_) | Need::Secret(_) | Need::Feed | Need::Custom | Need::Answer(_) | Need::Refill(..) => {}
-        }
-        let known = matches!(need, Need::Catalog | Need::Tenant(_)) && !self.lags(need);
-        match need {
-            Need::Catalog if !known => {
-                if let Some(held) = &mut self.plans {
-                    held.distrust(now);
-                }
-            }
-            Need::Tenant(id) if !known => {
-                if let Some(record) = self.tenants.get_mut(id) {
-                    record.held.distrust(now);
-                }
-            }
-            _ => {}
-        }
-        !known
-    }
-
-    /// Has everything that is held read again before it is used: so much has changed that nobody can say what.
-    pub fn doubt_all(&mut self, now: UnixMillis) {
-        if let Some(held) = &mut self.plans {
-            held.distrust(now);
-        }
-        self.tenants.retain(|record| {
-            record.held.distrust(now);
-            record.held.value.is_some()
-        });
-        self.slugs = Cache::new(MAX_CACHED_INDEX);
-        self.domains = Cache::new(MAX_CACHED_INDEX);
-        self.keys.doubt_api_keys();
-    }
-
-    /// Whether somebody has seen a later one than is held.
-    pub fn lags(&mut self, need: &Need) -> bool {
-        let expected = |snapshots: &mut Self, name: &str| snapshots.expected.get_mut(name).map_or(0, |known| *known);
-        match need {
-            Need::Catalog => {
-                let held = self.plans.as_ref().map_or(0, |held| held.value.catalog.version.0);
-                expected(self, CATALOG) > held
-            }
-            Need::Tenant(id) => {
-                let record = self.tenants.get_mut(id).and_then(|record| record.held.value.as_ref());
-                let held = record.map_or(0, |tenant| tenant.epoch.0);
-                expected(self, id.as_str()) > held
-            }
-            _ => false,
-        }
-    }
-
-    fn doubt_what_is_behind(&mut self, name: &str, now: UnixMillis) {
-        let Some(epoch) = self.expected.get_mut(name).copied() else { return };
-        if name == CATALOG {
-            if let Some(held) = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch) {
-                held.doubt(now);
-            }
-        } else if let Some(record) = self.tenants.get_mut(name)
-            // That there is none is remembered for a moment only, and looked up again anyway.
-            && record.held.value.as_ref().is_some_and(|tenant| tenant.epoch.0 < epoch)
-        {
-            record.held.doubt(now);
-        }
     }
 
     /// The catalog, while it can be trusted.

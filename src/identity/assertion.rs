@@ -1,12 +1,11 @@
 //! What the gate tells the origin, signed: this request is this tenant's. A JWS (RFC 7515) with Ed25519 (RFC 8037), so
 //! that an origin can trust the tenant without trusting the network between, and cannot forge one itself.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{KeyPair, Keyring, Reason, Token};
+use super::key_pair::TokenSigner;
+use super::{Keyring, Reason, Token};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
 use crate::model::{Algorithm, KeySet, UnixMillis};
 
@@ -62,22 +61,17 @@ pub struct Assertion {
 
 /// Signs assertions.
 #[derive(Debug)]
-pub struct Signer {
-    key: KeyPair,
-    header: String,
-}
+pub struct Signer(TokenSigner);
 
 impl Signer {
     /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
     pub fn from_pem(pem: &str) -> Option<Self> {
-        let key = KeyPair::from_pem(pem)?;
-        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": TYP, "kid": key.kid() }).to_string());
-        Some(Self { key, header })
+        TokenSigner::from_pem(pem, TYP).map(Self)
     }
 
     /// The public key (RFC 7517): what origins verify with.
     pub fn jwk(&self) -> Value {
-        self.key.jwk()
+        self.0.jwk()
     }
 
     /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
@@ -92,10 +86,7 @@ impl Signer {
             ("exp", seconds(until).into()),
         ];
         claims.extend(own.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
-        let claims = Value::from(claims);
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.key.sign(signed.as_bytes());
-        format!("{signed}.{signature}")
+        self.0.sign(&claims.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A private key of the gate's own: Ed25519 (RFC 8037).
+//! Private keys of the gate's own, Ed25519 (RFC 8037), and the tokens that they sign.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,5 +49,33 @@ impl KeyPair {
     /// A signature, in base64url.
     pub(super) fn sign(&self, message: &[u8]) -> String {
         URL_SAFE_NO_PAD.encode(self.key.sign(message).to_bytes())
+    }
+}
+
+/// Signs tokens of one kind (RFC 7515, compact).
+#[derive(Debug)]
+pub(super) struct TokenSigner {
+    key: KeyPair,
+    header: String,
+}
+
+impl TokenSigner {
+    /// A signer with a private key in PEM; `typ` says what its tokens are, so that no other is taken for one.
+    pub(super) fn from_pem(pem: &str, typ: &str) -> Option<Self> {
+        let key = KeyPair::from_pem(pem)?;
+        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": typ, "kid": key.kid() }).to_string());
+        Some(Self { key, header })
+    }
+
+    /// The public key (RFC 7517).
+    pub(super) fn jwk(&self) -> Value {
+        self.key.jwk()
+    }
+
+    /// A token that says this.
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.key.sign(signed.as_bytes());
+        format!("{signed}.{signature}")
     }
 }

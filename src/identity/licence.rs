@@ -1,10 +1,9 @@
 //! Licences for use without asking: a JWS (RFC 7515) with Ed25519 (RFC 8037) that says for how long an answer stands.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{KeyPair, Keyring, Reason, Token};
+use super::key_pair::TokenSigner;
+use super::{Keyring, Reason, Token};
 use crate::model::bounds::DEFAULT_LEEWAY_MS;
 use crate::model::{Algorithm, DomainPattern, KeySet, UnixMillis};
 
@@ -15,10 +14,7 @@ const TYP: &str = "licence+jwt";
 
 /// Signs licences.
 #[derive(Debug)]
-pub struct LicenceSigner {
-    key: KeyPair,
-    header: String,
-}
+pub struct LicenceSigner(TokenSigner);
 
 /// What a licence says.
 #[derive(Debug, Clone, Copy)]
@@ -40,26 +36,21 @@ pub struct Licensed<'a> {
 impl LicenceSigner {
     /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
     pub fn from_pem(pem: &str) -> Option<Self> {
-        let key = KeyPair::from_pem(pem)?;
-        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "typ": TYP, "kid": key.kid() }).to_string());
-        Some(Self { key, header })
+        TokenSigner::from_pem(pem, TYP).map(Self)
     }
 
     /// The public key (RFC 7517).
     pub fn jwk(&self) -> Value {
-        self.key.jwk()
+        self.0.jwk()
     }
 
     /// Signs what is said, good until `until`.
     pub fn sign(&self, said: &Licensed<'_>, now: UnixMillis, until: UnixMillis) -> String {
         let domains: Vec<&str> = said.domains.iter().map(DomainPattern::as_str).collect();
-        let claims = json!({
+        self.0.sign(&json!({
             "iss": ISSUER, "jti": said.licence, "sub": said.tenant, "plan": said.plan, "features": said.features, "domains": domains,
             "instance": said.instance, "iat": now.get() / 1_000, "exp": until.get() / 1_000,
-        });
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.key.sign(signed.as_bytes());
-        format!("{signed}.{signature}")
+        }))
     }
 }
 

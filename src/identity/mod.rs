@@ -22,7 +22,5 @@ pub use licence::{LicenceSigner, Licensed, verify_licence};
 pub use seal::{Sealer, Seals};
 pub use token::Token;
 
-use key_pair::KeyPair;
-
 /// Why something was not believed: for the operator's log, never for the caller.
 pub type Reason = &'static str;

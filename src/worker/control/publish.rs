@@ -60,9 +60,8 @@ pub(in crate::worker) fn joined(rows: &[Row]) -> Option<String> {
 
 /// As it is to stand in KV.
 fn sealed(key: &str, value: &str, config: &Config) -> String {
-    let named = key == "catalog" || key.starts_with("tenant:") || key.starts_with("key:");
     match &config.sealer {
-        Some(sealer) if named => sealer.seal(key, value),
+        Some(sealer) if Need::under(key).is_some_and(|need| need.is_sealed()) => sealer.seal(key, value),
         _ => value.to_owned(),
     }
 }
