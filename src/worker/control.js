@@ -25,10 +25,11 @@ export async function transact(db, statements, timeoutMs) {
 
 /** Writes entries, `[[key, value | null], …]` as JSON, to KV, null deletes: the keys that failed, one a line. */
 export async function putEntries(kv, entries) {
-  const written = await Promise.allSettled(JSON.parse(entries).map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
-  const failed = JSON.parse(entries).filter((_, i) => written[i].status === "rejected");
-  for (const { reason } of written.filter(({ status }) => status === "rejected")) console.error(`not published: ${reason}`);
-  return failed.map(([key]) => key).join("\n");
+  const list = JSON.parse(entries);
+  const written = await Promise.allSettled(list.map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
+  const failed = list.map(([key], i) => ({ key, ...written[i] })).filter(({ status }) => status === "rejected");
+  for (const { key, reason } of failed) console.error(`\`${key}\` is not published: ${reason}`);
+  return failed.map(({ key }) => key).join("\n");
 }
 
 /** What KV has under keys, a JSON array: a JSON array of texts and nulls. */

@@ -36,19 +36,17 @@ pub(crate) struct Actor {
 impl Actor {
     /// The gate itself, where it goes on with what somebody else began.
     pub(crate) fn gate() -> Self {
-        Self { kind: "gate", id: String::new(), permissions: None, tenant: None, scopes: Vec::new(), from: json!({}) }
+        Self::of_kind("gate", String::new(), json!({}))
+    }
+
+    /// One that may do everything.
+    const fn of_kind(kind: &'static str, id: String, from: Value) -> Self {
+        Self { kind, id, permissions: None, tenant: None, scopes: Vec::new(), from }
     }
 
     /// Whoever redeems a ticket that somebody was given.
     pub(super) fn support(given_to: &str, call: &Call) -> Self {
-        Self {
-            kind: "support",
-            id: given_to.to_owned(),
-            permissions: None,
-            tenant: None,
-            scopes: Vec::new(),
-            from: origin(call),
-        }
+        Self::of_kind("support", given_to.to_owned(), origin(call))
     }
 
     /// Who sent a request.
@@ -56,14 +54,7 @@ impl Actor {
         let from = origin(call);
         let Some(shown) = call.bearer() else { return Err(Refusal::UNAUTHENTICATED) };
         if config.is_operator(Some(shown)) {
-            return Ok(Self {
-                kind: "operator",
-                id: String::new(),
-                permissions: None,
-                tenant: None,
-                scopes: Vec::new(),
-                from,
-            });
+            return Ok(Self::of_kind("operator", String::new(), from));
         }
         if shown.starts_with(TOKEN_PREFIX) {
             return Self::of_token(shown, store, call, from).await;
@@ -80,14 +71,7 @@ impl Actor {
                     }
                     let id = bearer.credential.subject.clone().unwrap_or_default();
                     let scopes = bearer.credential.scopes.clone();
-                    return Ok(Self {
-                        kind: "tenant",
-                        id,
-                        permissions: None,
-                        tenant: Some(bearer.tenant),
-                        scopes,
-                        from,
-                    });
+                    return Ok(Self { tenant: Some(bearer.tenant), scopes, ..Self::of_kind("tenant", id, from) });
                 }
                 Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
                 Caller::Fetch(need) => {
@@ -111,14 +95,8 @@ impl Actor {
         }
         let permissions = document(&row, "permissions");
         let permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from);
-        Ok(Self {
-            kind: "token",
-            id: secret.id().to_string(),
-            permissions: Some(permissions.collect()),
-            tenant: None,
-            scopes: Vec::new(),
-            from,
-        })
+        let permissions = Some(permissions.collect());
+        Ok(Self { permissions, ..Self::of_kind("token", secret.id().to_string(), from) })
     }
 
     /// Whether it may ask for an operation at all; whose tenant it is about is judged there.

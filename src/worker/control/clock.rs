@@ -9,7 +9,7 @@ use super::desk::Desk;
 use super::records::next_end;
 use super::refusal::Refusal;
 use super::store::{Row, Store, sql, text};
-use super::{jobs, moves, provision, publish, reconcile, tenants, tickets};
+use super::{course, jobs, moves, publish, reconcile, tenants, tickets};
 use crate::model::bounds::{ADMIN_ONCE_MS, FEED_KEPT_MS};
 use crate::model::{Tenant, UnixMillis};
 use crate::worker::config::Config;
@@ -48,7 +48,7 @@ async fn turn(desk: &Desk<'_>) {
             }
         }
     }
-    note("setting up", provision::resume(desk).await.map(drop));
+    note("setting up", course::resume(desk).await.map(drop));
     note("moves", moves::resume(desk, JOB_TURNS).await);
     note("long runs", jobs::resume(desk, JOB_TURNS).await);
     note("purging", tenants::purge(desk).await.map(drop));

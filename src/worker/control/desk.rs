@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
+use super::Once;
 use super::actor::Actor;
 use super::refusal::Refusal;
 use super::store::{Change, Store, at, sql};
-use super::{Once, respond};
 use crate::control::{Operation, Route};
+use crate::ledger::{Order, Outcome};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_PART_BYTES, MAX_PAGE, MAX_RECORD_BYTES};
-use crate::model::{Problems, Read, Reader, UnixMillis};
+use crate::model::{Problems, Read, Reader, TenantId, UnixMillis};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::edge;
+use crate::worker::{charge, edge, reply};
 
 /// One request to the admin API.
 pub(super) struct Desk<'a> {
@@ -36,10 +37,10 @@ pub(super) struct Desk<'a> {
 
 /// What is answered.
 pub(super) struct Answer {
-    pub(super) status: u16,
+    status: u16,
     kind: &'static str,
     header: String,
-    pub(super) body: String,
+    body: String,
 }
 
 /// Reads a body, with all its problems.
@@ -111,6 +112,22 @@ impl<'a> Desk<'a> {
         read(&self.body)
     }
 
+    /// What a family's ledger answers.
+    pub(super) async fn order(&self, root: &str, order: &Order<'_>) -> Result<Outcome, Refusal> {
+        let root = TenantId::parse(root).ok_or(Refusal::UNAVAILABLE)?;
+        let heard = match charge::ask(&root, order, self.config, &self.context) {
+            Ok(promise) => charge::outcome(promise).await,
+            Err(reason) => Err(reason),
+        };
+        match heard {
+            Ok(outcome) => outcome.ok_or(Refusal::UNAVAILABLE),
+            Err(reason) => {
+                web_sys::console::error_1(&format!("ledger: {reason}").into());
+                Err(Refusal::UNAVAILABLE)
+            }
+        }
+    }
+
     /// A change in the making.
     pub(super) fn change(&self) -> Change<'_> {
         Change::new(&self.store, &self.actor, self.now)
@@ -140,9 +157,9 @@ impl<'a> Desk<'a> {
         ));
     }
 
-    /// The one parameter of a query that pages: how many, and from where on.
+    /// Which page of a list is asked for: how many entries, and from where on. `known`: what else the query may say.
     pub(super) fn page(&self, known: &[&str]) -> Result<(u64, String), Refusal> {
-        self.only(known)?;
+        self.only(&[known, &["limit", "cursor"]].concat())?;
         let limit = match self.query.get("limit") {
             None => 100,
             Some(text) => match text.parse() {
@@ -155,11 +172,7 @@ impl<'a> Desk<'a> {
 
     /// Refuses parameters of the query that mean nothing.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        let strange = self
-            .query
-            .keys()
-            .find(|name| !known.contains(&name.as_str()) && !["limit", "cursor"].contains(&name.as_str()));
-        match strange {
+        match self.query.keys().find(|name| !known.contains(&name.as_str())) {
             Some(name) => Err(Refusal::problem(name, "an unknown parameter", &format!("one of: {}", known.join(", ")))),
             None => Ok(()),
         }
@@ -202,7 +215,7 @@ impl Answer {
     }
 
     pub(super) fn respond(self) -> Response {
-        respond(self.status, self.kind, &self.header, &self.body)
+        reply::raw(self.status, self.kind, &self.header, &self.body)
     }
 }
 

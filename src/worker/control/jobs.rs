@@ -12,26 +12,11 @@ use crate::model::bounds::JOB_SLICE;
 use crate::model::{PlanRef, UnixMillis};
 use crate::worker::edge;
 
-/// A job that begins; said again it is the same.
-pub(super) fn begun(id: &str, kind: &str, question: &Value, total: u64, now: UnixMillis) -> Value {
-    sql!(
-        "INSERT INTO jobs (id, kind, question, total, state, created_at, changed_at) VALUES (?, ?, ?, ?, 'running', ?, ?) ON CONFLICT DO NOTHING",
-        id,
-        kind,
-        question.to_string(),
-        total,
-        now.get(),
-        now.get()
-    )
-}
-
 /// `POST /plans/{plan}/move`: all tenants of a plan version get another one.
 pub(super) async fn move_plan(desk: &Desk<'_>, plan: &str) -> Result<Answer, Refusal> {
     let asked: MovePlan = desk.read()?;
     let published = desk.catalog().await?;
-    if PlanRef::parse(plan).is_none() {
-        return Err(Refusal::NOT_FOUND);
-    }
+    let from = PlanRef::parse(plan).ok_or(Refusal::NOT_FOUND)?;
     let sold = published.catalog.plans.get(&asked.to).is_some_and(|plan| !plan.retired);
     if !sold || asked.to.as_str() == plan {
         return Err(Refusal::problem(
@@ -45,14 +30,20 @@ pub(super) async fn move_plan(desk: &Desk<'_>, plan: &str) -> Result<Answer, Ref
         .row(sql!("SELECT count(*) AS total FROM tenants WHERE plan = ? AND status <> 'deleted'", plan))
         .await?;
     let total = number(&count.unwrap_or_default(), "total");
-    let known = PlanRef::parse(plan).is_some_and(|plan| published.catalog.plans.contains_key(&plan));
-    if total == 0 && !known {
+    if total == 0 && !published.catalog.plans.contains_key(&from) {
         return Err(Refusal::NOT_FOUND);
     }
     let id = format!("j_{}", edge::random(10));
     let mut change = desk.change();
     let question = json!({ "from": plan, "to": asked.to.as_str(), "reason": asked.reason, "actor": desk.actor.said() });
-    change.run(begun(&id, "plan", &question, total, desk.now));
+    change.run(sql!(
+        "INSERT INTO jobs (id, kind, question, total, state, created_at, changed_at) VALUES (?, 'plan', ?, ?, 'running', ?, ?)",
+        id,
+        question.to_string(),
+        total,
+        desk.now.get(),
+        desk.now.get()
+    ));
     change
         .note(
             super::catalog::CHAIN,

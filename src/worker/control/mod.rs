@@ -7,6 +7,7 @@ mod actor;
 mod audit;
 mod catalog;
 mod clock;
+mod course;
 mod desk;
 mod domains;
 mod import;
@@ -35,8 +36,8 @@ use self::desk::{Answer, Desk};
 use self::refusal::Refusal;
 use super::call::Call;
 use super::config::Config;
-use super::reply::{self, Failure};
-use super::{edge, feed};
+use super::edge;
+use super::reply::Failure;
 use crate::control::audit::hash;
 use crate::control::{Operation, Route, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
@@ -185,16 +186,4 @@ async fn repeated(desk: &Desk<'_>) -> Result<Option<Answer>, Refusal> {
 /// A path's segment, without its escapes.
 fn decoded(segment: &str) -> Option<String> {
     percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
-}
-
-/// Which of the gate's caches the control plane has just made old, in this isolate: others read it from the feed.
-fn forget(key: &str, epoch: u64, now: crate::model::UnixMillis) {
-    if let Some(need) = crate::gate::Need::under(key) {
-        feed::changed(&need, epoch, now);
-    }
-}
-
-/// A document as a response.
-fn respond(status: u16, kind: &str, header: &str, body: &str) -> Response {
-    reply::raw(status, kind, header, body)
 }

@@ -12,10 +12,10 @@ use super::refusal::Refusal;
 use super::store::{Row, at, document, sql, text};
 use super::{publish, store};
 use crate::control::{MoveTenant, merge};
-use crate::ledger::{Move, Once, Order, Outcome};
+use crate::ledger::{Move, Once, Order};
 use crate::model::bounds::{MAX_HIERARCHY_DEPTH, MAX_MOVING};
 use crate::model::{Tenant, TenantId};
-use crate::worker::{charge, edge};
+use crate::worker::edge;
 
 /// Moves a tenant under another one.
 pub(super) async fn move_to(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
@@ -169,14 +169,14 @@ async fn finish(desk: &Desk<'_>, open: &Row) -> Result<Answer, Refusal> {
         epochs: [(tenant.into(), epoch)].into_iter().collect(),
         ..Order::default()
     };
-    let luggage = tell(desk, &old_root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
+    let luggage = desk.order(&old_root, &leave).await?.luggage.ok_or(Refusal::UNAVAILABLE)?;
     crate::worker::fault(desk.fault.as_deref(), "move-left");
     let arrive = Order {
         arrive: Some((Move { tenants, above: list("/above") }, luggage)),
         once: Some(Once { id, print: &root, event: false }),
         ..Order::default()
     };
-    tell(desk, &root, &arrive).await?;
+    desk.order(&root, &arrive).await?;
     crate::worker::fault(desk.fault.as_deref(), "move-arrived");
     let published = desk.catalog().await?;
     let mut change = desk.change();
@@ -223,21 +223,4 @@ fn deepest(id: &str, below: &[(String, String)]) -> usize {
         depths.insert(child, depth);
     }
     depths.into_values().max().unwrap_or(1)
-}
-
-async fn tell(desk: &Desk<'_>, root: &str, order: &Order<'_>) -> Result<Outcome, Refusal> {
-    let root = TenantId::parse(root).ok_or(Refusal::UNAVAILABLE)?;
-    let asked = charge::ask(&root, order, desk.config, &desk.context);
-    let heard = match asked {
-        Ok(promise) => charge::outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    match heard {
-        Ok(Some(outcome)) => Ok(outcome),
-        Ok(None) => Err(Refusal::UNAVAILABLE),
-        Err(reason) => {
-            web_sys::console::error_1(&format!("ledger: {reason}").into());
-            Err(Refusal::UNAVAILABLE)
-        }
-    }
 }

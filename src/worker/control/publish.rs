@@ -9,14 +9,14 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::desk::{Answer, Desk};
+use super::reconcile;
 use super::refusal::Refusal;
 use super::store::{Row, number, sql, text};
-use super::{forget, reconcile};
 use crate::gate::Need;
 use crate::ledger::Order;
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
-use crate::worker::{charge, edge};
+use crate::worker::{charge, edge, feed};
 
 /// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
 const SLICE: u64 = 200;
@@ -92,8 +92,11 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
         .zip(&found)
         .map(|((key, _), rows)| (*key, joined(rows).map(|value| sealed(key, &value, desk.config))))
         .collect();
+    // This isolate need not wait for the feed.
     for (key, epoch) in &epochs {
-        forget(key, *epoch, desk.now);
+        if let Some(need) = Need::under(key) {
+            feed::changed(&need, *epoch, desk.now);
+        }
     }
     let failed = put(&desk.config.snapshots_binding, &entries).await?;
     let (mut done, mut open) = (Vec::new(), Vec::new());
