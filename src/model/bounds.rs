@@ -126,6 +126,18 @@ pub const FEED_FIRM_MS: u64 = 10_000;
 pub const FEED_MISS_MS: u64 = 200;
 /// Changes that one reading of the feed returns.
 pub const MAX_FEED: u64 = 500;
+/// Milliseconds that D1 may take to say what has changed: somebody may wait.
+pub const FEED_DEADLINE_MS: u32 = 1_000;
+/// Milliseconds back from which an isolate that starts reads the feed: KV's cache, and some.
+pub const FEED_LATELY_MS: u64 = 120_000;
+/// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
+pub const STRONG_MS: u64 = 600_000;
+/// Changed keys that an isolate remembers by name; past it, everything is read from D1 for a while.
+pub const MAX_STRONG: usize = 4_096;
+/// Milliseconds for which a ticket of support may be redeemed.
+pub const TICKET_MS: u64 = 60_000;
+/// Milliseconds for which the API key behind a ticket works.
+pub const SUPPORT_MS: u64 = 15 * 60_000;
 /// Milliseconds for which a change stands in the feed after it was published: longer than KV's cache, and than any isolate
 /// goes on without reading.
 pub const FEED_KEPT_MS: u64 = 3_600_000;

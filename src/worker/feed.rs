@@ -16,16 +16,10 @@ use super::edge;
 use super::isolate::with_gate;
 use crate::gate::{Code, Need, Step};
 use crate::model::UnixMillis;
-use crate::model::bounds::{FEED_FIRM_MS, FEED_KEPT_MS, FEED_MISS_MS, FEED_SOFT_MS, MAX_FEED};
-
-/// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
-const STRONG_MS: u64 = 600_000;
-/// Milliseconds back from which an isolate that starts reads: KV's cache, and some.
-const LATELY_MS: u64 = 120_000;
-/// Milliseconds that D1 may take to say it: somebody may wait.
-const DEADLINE_MS: u32 = 1_000;
-/// Changed keys that are remembered by name; past it, everything is read from D1 for a while.
-const MAX_STRONG: usize = 4_096;
+use crate::model::bounds::{
+    FEED_DEADLINE_MS, FEED_FIRM_MS, FEED_KEPT_MS, FEED_LATELY_MS, FEED_MISS_MS, FEED_SOFT_MS, MAX_FEED, MAX_STRONG,
+    STRONG_MS,
+};
 
 #[derive(Default)]
 struct Feed {
@@ -116,12 +110,12 @@ async fn catch_up(config: &Rc<Config>) {
             format!(
                 "SELECT number, key, epoch FROM publications WHERE done_at > ? AND anew = 0 UNION {open} ORDER BY number DESC LIMIT ?"
             ),
-            now.get().saturating_sub(LATELY_MS),
+            now.get().saturating_sub(FEED_LATELY_MS),
             MAX_FEED
         ),
     };
     let answers = store
-        .run_within(DEADLINE_MS, &[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")])
+        .run_within(FEED_DEADLINE_MS, &[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")])
         .await;
     let Ok(Ok([changes, last])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return };
     let last = last.first().map_or(0, |row| number(row, "last"));
@@ -181,7 +175,7 @@ pub(super) async fn original_of(need: &Need, config: &Config) -> Option<Option<S
         return None;
     }
     let asked = [original(&need.key())?];
-    let answers = Store::new(&config.control).run_within(DEADLINE_MS, &asked).await.ok()?;
+    let answers = Store::new(&config.control).run_within(FEED_DEADLINE_MS, &asked).await.ok()?;
     Some(joined(&answers.into_iter().next().unwrap_or_default()))
 }
 

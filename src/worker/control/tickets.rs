@@ -10,16 +10,13 @@ use super::publish;
 use super::refusal::Refusal;
 use super::store::{Change, Store, at, document, sql, text};
 use crate::control::{Impersonate, Issue, Ticket};
+use crate::model::bounds::{SUPPORT_MS, TICKET_MS};
 use crate::model::{Scope, SecretText};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
 
 /// How a ticket begins.
 const TICKET_PREFIX: &str = "tg_tick_";
-/// Milliseconds for which a ticket may be redeemed.
-const TICKET_MS: u64 = 60_000;
-/// Milliseconds for which the key behind a ticket works.
-const SUPPORT_MS: u64 = 15 * 60_000;
 
 /// `POST /tenants/{tenant}/impersonate`: a ticket; what its holder may do, and why, stands in the tenant's trail.
 pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
