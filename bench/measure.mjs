@@ -1,6 +1,7 @@
 // Measuring: contenders take turns, so that what the machine does meanwhile meets all of them; medians are reported.
 
-const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
+/** The middle of what was measured. */
+export const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 /** Nanoseconds per call of each contender, a function that runs itself `n` times. */
 export function compare(contenders, { rounds = 15, roundMs = 60 } = {}) {

@@ -2,17 +2,22 @@
 
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { cold } from "./cold.mjs";
 import { decision } from "./decision.mjs";
 import { control } from "./control.mjs";
 import { credentials } from "./credentials.mjs";
 import { ledger } from "./ledger.mjs";
 import { machine } from "./disk.mjs";
 import { compile, growth } from "./growth.mjs";
+import { memory } from "./memory.mjs";
 import { size } from "./size.mjs";
 import { worker } from "./worker.mjs";
 
 const { values } = parseArgs({ options: { json: { type: "string" } } });
-const rows = [...machine(), ...(await decision()), ...(await credentials()), ...compile(), ...growth(), ...size(), ...(await worker()), ...(await ledger()), ...(await control())];
+const rows = [
+  ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
+  ...(await worker()), ...(await ledger()), ...(await control()),
+];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));
 console.table(rows.map(({ name, value, unit, peer, ratio, target, ok }) => ({

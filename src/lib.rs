@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod control;
+pub mod flags;
 pub mod gate;
 pub mod identity;
 pub mod ledger;
@@ -25,7 +26,7 @@ pub mod model;
 pub mod resolve;
 pub mod wire;
 
-#[cfg(feature = "npm")]
+#[cfg(any(feature = "npm", feature = "client"))]
 pub mod npm;
 #[cfg(all(feature = "worker", target_family = "wasm"))]
 pub mod worker;

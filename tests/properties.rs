@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tenantgate::gate::{Ask, Code, LocalGate, Murmur3, bucket};
+use tenantgate::flags::{Murmur3, bucket};
+use tenantgate::gate::{Ask, Code, LocalGate};
 use tenantgate::ledger::{Book, Charge, Counter, Hold, Meter, Op, Order};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};

@@ -29,9 +29,11 @@ fn refuse(folder: &str, words: &[&str]) {
     }
 }
 
+const CORE: [&str; 8] = ["model", "resolve", "flags", "identity", "ledger", "gate", "wire", "control"];
+
 #[test]
 fn the_core_knows_no_clock_no_io_no_randomness_no_javascript() {
-    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire", "control"] {
+    for folder in CORE {
         refuse(
             folder,
             &[
@@ -61,6 +63,7 @@ fn dependencies_point_one_way() {
     refuse(
         "model",
         &[
+            "crate::flags",
             "crate::resolve",
             "crate::identity",
             "crate::ledger",
@@ -74,6 +77,7 @@ fn dependencies_point_one_way() {
     refuse(
         "resolve",
         &[
+            "crate::flags",
             "crate::identity",
             "crate::ledger",
             "crate::gate",
@@ -85,13 +89,34 @@ fn dependencies_point_one_way() {
     );
     refuse(
         "identity",
-        &["crate::ledger", "crate::gate", "crate::wire", "crate::control", "crate::worker", "crate::npm"],
+        &[
+            "crate::flags",
+            "crate::ledger",
+            "crate::gate",
+            "crate::wire",
+            "crate::control",
+            "crate::worker",
+            "crate::npm",
+        ],
     );
     refuse(
         "ledger",
         &[
+            "crate::flags",
             "crate::resolve",
             "crate::identity",
+            "crate::gate",
+            "crate::wire",
+            "crate::control",
+            "crate::worker",
+            "crate::npm",
+        ],
+    );
+    refuse(
+        "flags",
+        &[
+            "crate::identity",
+            "crate::ledger",
             "crate::gate",
             "crate::wire",
             "crate::control",
@@ -108,7 +133,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn every_core_module_forbids_unsafe_code() {
-    for folder in ["model", "resolve", "identity", "gate", "ledger", "wire", "control"] {
+    for folder in CORE {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder).join("mod.rs");
         assert!(fs::read_to_string(path).unwrap().contains("#![forbid(unsafe_code)]"), "{folder}");
     }

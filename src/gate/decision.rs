@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::breakers::{BreakerState, Guard};
 use super::code::Code;
@@ -13,9 +12,10 @@ use super::entitlements::{Budget, Entitlements};
 use super::need::Need;
 use super::plans::Plans;
 use super::trace::TraceStep;
+use crate::flags::Answer;
 use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
-use crate::model::{Epoch, Key, Scope, TenantId, UnixMillis};
+use crate::model::{Epoch, Scope, TenantId, UnixMillis};
 
 /// A decision.
 #[derive(Debug, Clone)]
@@ -109,104 +109,6 @@ pub enum Fallback {
     Plan,
     /// The ledger could not be reached, and the limits let requests through then.
     Ledger,
-}
-
-/// What a feature is worth to a tenant.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// The feature, as the catalog or, where that does not know it, the caller calls it.
-    pub key: Arc<str>,
-    /// The feature's number, unless the catalog does not know it.
-    pub id: Option<u32>,
-    /// Its value.
-    pub value: Arc<Value>,
-    /// Whether the tenant has it: the value is not `false`, `0`, `""` or `null`, and the feature is not killed.
-    pub enabled: bool,
-    /// The tier that decided.
-    pub tier: Tier,
-    /// Why.
-    pub reason: Reason,
-    /// The rule that decided, if one did.
-    pub rule: Option<Key>,
-    /// The variant that was served, if it has a name.
-    pub variant: Option<Key>,
-    /// The prerequisite that is off, if that decided.
-    pub requires: Option<Key>,
-}
-
-/// Where a feature's value comes from, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// The kill switch.
-    Kill,
-    /// An override of the tenant or its nearest ancestor that has one.
-    Override,
-    /// An add-on.
-    Addon,
-    /// A contract.
-    Contract,
-    /// The plan at its pinned version.
-    Plan,
-    /// The global default, refined by rules.
-    Default,
-    /// No such feature.
-    Unknown,
-}
-
-/// Why a feature has its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Reason {
-    /// It is killed.
-    Killed,
-    /// A prerequisite is off.
-    Prerequisite,
-    /// An override says so.
-    Override,
-    /// An add-on grants it.
-    Addon,
-    /// The contract grants it.
-    Contract,
-    /// The plan grants it.
-    Plan,
-    /// A rule matched.
-    Rule,
-    /// A rule's rollout chose.
-    Rollout,
-    /// Nothing else said anything.
-    Default,
-    /// The catalog does not know it.
-    FeatureUnknown,
-}
-
-impl Tier {
-    /// The name as it travels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Override => "override",
-            Self::Addon => "addon",
-            Self::Contract => "contract",
-            Self::Plan => "plan",
-            Self::Default => "default",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl Reason {
-    pub(super) const fn of(tier: Tier) -> Self {
-        match tier {
-            Tier::Kill => Self::Killed,
-            Tier::Override => Self::Override,
-            Tier::Addon => Self::Addon,
-            Tier::Contract => Self::Contract,
-            Tier::Plan => Self::Plan,
-            Tier::Default => Self::Default,
-            Tier::Unknown => Self::FeatureUnknown,
-        }
-    }
 }
 
 /// A limit that the request touched, as it stands after the decision.

@@ -9,14 +9,15 @@ use serde_json::Value;
 
 use super::breakers::Guard;
 use super::code::Code;
-use super::decision::Tier;
 use super::plans::Plans;
+use crate::flags::{Facts, Grant, Subject, Tier};
 use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
     Allowance, Catalog, Contract, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Override, Plan, PlanRef, Status,
     Tenant, TenantId, Trial, UnixMillis,
 };
+use crate::resolve::Attribute;
 
 /// A tenant with its ancestors, compiled against one catalog.
 #[derive(Debug)]
@@ -38,13 +39,6 @@ pub struct Entitlements {
     catalog_version: Epoch,
     valid: (UnixMillis, UnixMillis),
     serial: u32,
-}
-
-/// A feature's value, and the tier it comes from.
-#[derive(Debug, Clone)]
-pub(super) struct Grant {
-    pub(super) value: Arc<Value>,
-    pub(super) tier: Tier,
 }
 
 /// One counter that a limit debits, and how much it allows.
@@ -205,8 +199,23 @@ impl Entitlements {
             .all(|tenant| place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place)))
     }
 
-    pub(super) fn grant(&self, feature: u32) -> Option<&Grant> {
-        self.grants.get(usize::try_from(feature).ok()?)?.as_ref()
+    /// What its tiers grant, by the number of the feature.
+    pub(super) fn grants(&self) -> &[Option<Grant>] {
+        &self.grants
+    }
+
+    /// What features are evaluated by for this tenant.
+    pub fn facts<'a>(&'a self, context: &'a [Option<Attribute<'a>>], now: UnixMillis) -> Facts<'a> {
+        let tenant = self.tenant();
+        let plan = self.plan.as_ref().map(PlanRef::as_str);
+        let subject =
+            Subject { id: tenant.id.as_str(), slug: tenant.slug.as_str(), plan, region: tenant.region.as_deref() };
+        Facts { subject, grants: &self.grants, context, now }
+    }
+
+    /// Until when it says the truth, if nothing is changed.
+    pub(super) const fn valid_until(&self) -> UnixMillis {
+        self.valid.1
     }
 
     pub(super) fn budgets(&self, limit: u32) -> &[Arc<Budget>] {
@@ -257,7 +266,7 @@ fn grant<'a>(
     for (key, value) in values {
         let slot = plans.feature_id(key.as_str()).and_then(|id| grants.get_mut(usize::try_from(id).ok()?));
         if let Some(slot) = slot {
-            *slot = Some(Grant { value: Arc::new(value.clone()), tier });
+            *slot = Some(Grant::new(value, tier));
         }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::breakers::CallEnd;
 use super::code::Code;
 use super::decision::Decision;
+use super::entitlements::Entitlements;
 use super::need::Need;
 use super::pending::Pending;
 use super::pipeline::{Ask, Gate, Step};
 use super::plans::Plans;
-use super::snapshots::{Rejected, Snapshots};
+use super::snapshots::{Found, Rejected, Snapshots};
 use crate::ledger::Book;
 use crate::model::bounds::MAX_LOCAL_KEYS;
 use crate::model::{ApiKey, Cache, Environment, Problems, Tenant, TenantId, UnixMillis};
@@ -123,6 +124,18 @@ impl LocalGate {
     /// The catalog.
     pub fn plans(&self) -> Option<&Arc<Plans>> {
         self.gate.snapshots.current_plans()
+    }
+
+    /// A tenant by its id, as it is served at `now`.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub fn tenant(&mut self, id: &TenantId, now: UnixMillis) -> Result<Arc<Entitlements>, Code> {
+        let mut refresh = Vec::new();
+        let plans = self.gate.snapshots.plans(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
+        let found = self.gate.snapshots.tenant(id, &plans, now, &mut refresh);
+        let Found { tenant, .. } = found.ok().flatten().ok_or(Code::TenantNotFound)?;
+        tenant.barrier().map_or(Ok(tenant), Err)
     }
 
     /// Decides, and takes what the decision takes.

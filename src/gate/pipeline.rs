@@ -13,10 +13,10 @@ use super::entitlements::{Budget, Entitlements};
 use super::need::Need;
 use super::pending::Pending;
 use super::plans::{CompiledRoute, Plans};
-use super::rules::Facts;
 use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
+use crate::flags::Facts;
 use crate::ledger::{Book, Circuit, Op, Purse};
 use crate::model::bounds::{
     MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS,
@@ -208,7 +208,8 @@ impl Gate {
         {
             return Err(run.deny_with(stage, denial, decision));
         }
-        let facts = Facts { tenant: &tenant, context: request.context, now };
+        let context = plans.features.slots(request.context);
+        let facts = tenant.facts(&context, now);
         let decision = features(run, plans, facts, route, ask, decision)?;
         let decision = self.breaker(run, &tenant, route, decision)?;
         let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && ask.is_plain(), decision)?;
@@ -320,7 +321,7 @@ fn features(
     ask: &Ask<'_>,
     mut decision: Box<Decision>,
 ) -> Result<Box<Decision>, Halt> {
-    if let Some(answer) = route.and_then(|route| plans.answer(route.feature?, facts)) {
+    if let Some(answer) = route.and_then(|route| plans.features.evaluate(route.feature?, facts)) {
         let key = Arc::clone(&answer.key);
         if !answer.enabled {
             run.trace.stop(Stage::Feature, || (read(&answer), remedy(&answer, plans)));
@@ -336,10 +337,10 @@ fn features(
         decision.features.push(answer);
     }
     if ask.all_features {
-        decision.features = plans.answers(facts);
+        decision.features = plans.features.evaluate_all(facts);
     }
     for key in ask.features {
-        let answer = plans.answer_named(key, facts);
+        let answer = plans.features.evaluate_named(key, facts);
         run.trace.pass(Stage::Feature, || format!("asked for `{key}`: {}", read(&answer)));
         decision.features.push(answer);
     }

@@ -1,11 +1,8 @@
 //! A catalog, compiled: keys become numbers, rules become tests, routes become a search.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
-use serde_json::Value;
 
-use super::rules::CompiledRule;
+use crate::flags::{FeatureSet, is_on};
 use crate::identity::Issuers;
 use crate::model::{Access, Auth, Catalog, Key, Limit, Problems, Scope};
 use crate::resolve::{Resolver, without_extension};
@@ -16,25 +13,11 @@ pub struct Plans {
     pub(super) catalog: Catalog,
     pub(super) resolver: Resolver,
     pub(super) issuers: Issuers,
-    pub(super) features: Vec<CompiledFeature>,
+    pub(super) features: FeatureSet,
     pub(super) limits: Vec<(Key, Limit)>,
-    feature_ids: FxHashMap<Key, u32>,
     limit_ids: FxHashMap<Key, u32>,
     routes: Vec<CompiledRoute>,
     everywhere: CompiledRoute,
-}
-
-#[derive(Debug)]
-pub(super) struct CompiledFeature {
-    pub(super) id: u32,
-    pub(super) key: Key,
-    pub(super) kill: bool,
-    pub(super) default: Arc<Value>,
-    /// What it is worth when it is off: false for booleans, the default for others.
-    pub(super) off: Arc<Value>,
-    /// Everything it requires, directly or by way of others.
-    pub(super) requires: Vec<u32>,
-    pub(super) rules: Vec<CompiledRule>,
 }
 
 /// What a path needs and costs.
@@ -68,21 +51,9 @@ impl Plans {
 
     /// Compiles a checked catalog.
     pub fn new(catalog: Catalog) -> Self {
-        let feature_ids: FxHashMap<Key, u32> = catalog.features.keys().cloned().zip(0..).collect();
+        let features = FeatureSet::new(&catalog.features);
         let limit_ids: FxHashMap<Key, u32> = catalog.limits.keys().cloned().zip(0..).collect();
         let breaker_ids: FxHashMap<&Key, u32> = catalog.breakers.keys().zip(0..).collect();
-        let features = catalog.features.iter().zip(0..).map(|((key, feature), id)| {
-            let default = Arc::new(feature.default_value());
-            CompiledFeature {
-                id,
-                key: key.clone(),
-                kill: feature.kill,
-                off: if default.is_boolean() { Arc::new(Value::Bool(false)) } else { Arc::clone(&default) },
-                default,
-                requires: all_required(&catalog, key).iter().filter_map(|key| feature_ids.get(*key).copied()).collect(),
-                rules: feature.rules.iter().map(|rule| CompiledRule::new(rule, key, feature)).collect(),
-            }
-        });
         let mut routes: Vec<_> = catalog
             .routes
             .iter()
@@ -94,7 +65,7 @@ impl Plans {
                 scopes: route.scopes.clone(),
                 act_for_descendants: route.act_for_descendants,
                 breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
-                feature: route.feature.as_ref().and_then(|key| feature_ids.get(key).copied()),
+                feature: route.feature.as_ref().and_then(|key| features.id(key.as_str())),
                 costs: route
                     .limits
                     .iter()
@@ -107,7 +78,7 @@ impl Plans {
         Self {
             resolver: Resolver::new(&catalog.resolution),
             issuers: Issuers::new(&catalog),
-            features: features.collect(),
+            features,
             limits: catalog.limits.iter().map(|(key, limit)| (key.clone(), limit.clone())).collect(),
             everywhere: CompiledRoute {
                 path: String::new(),
@@ -121,20 +92,15 @@ impl Plans {
                 breaker: None,
                 costs: Vec::new(),
             },
-            feature_ids,
             limit_ids,
             routes,
             catalog,
         }
     }
 
-    /// Names of the context attributes that rules read; others change nothing.
-    pub fn attributes(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.features.iter().flat_map(|feature| &feature.rules).flat_map(CompiledRule::attributes).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// Its features.
+    pub const fn features(&self) -> &FeatureSet {
+        &self.features
     }
 
     /// The catalog it was made from.
@@ -154,16 +120,12 @@ impl Plans {
 
     /// The number of a feature, for [`super::Ask`].
     pub fn feature_id(&self, key: &str) -> Option<u32> {
-        self.feature_ids.get(key).copied()
+        self.features.id(key)
     }
 
     /// The number of a limit, for [`super::Ask`].
     pub fn limit_id(&self, key: &str) -> Option<u32> {
         self.limit_ids.get(key).copied()
-    }
-
-    pub(super) fn feature(&self, id: u32) -> Option<&CompiledFeature> {
-        self.features.get(usize::try_from(id).ok()?)
     }
 
     pub(super) fn limit(&self, id: u32) -> Option<&(Key, Limit)> {
@@ -189,11 +151,10 @@ impl Plans {
 
     /// Keys of plans that grant a feature, for people.
     pub(super) fn plans_with(&self, feature: &str) -> Vec<&str> {
-        let grants = |value: &Value| super::features::is_on(value);
         self.catalog
             .plans
             .iter()
-            .filter(|(_, plan)| plan.features.0.get(feature).is_some_and(grants))
+            .filter(|(_, plan)| plan.features.0.get(feature).is_some_and(is_on))
             .map(|(key, _)| key.as_str())
             .collect()
     }
@@ -226,18 +187,4 @@ impl CompiledRoute {
 /// Whether `path` is `prefix`, or below it by whole segments.
 fn is_above(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Everything that `key` requires, itself excluded, each once.
-fn all_required<'a>(catalog: &'a Catalog, key: &'a Key) -> Vec<&'a Key> {
-    let direct = |key| catalog.features.get(key).into_iter().flat_map(|feature| &feature.requires);
-    let mut all: Vec<&Key> = Vec::new();
-    let mut open: Vec<&Key> = direct(key).collect();
-    while let Some(next) = open.pop() {
-        if !all.contains(&next) {
-            all.push(next);
-            open.extend(direct(next));
-        }
-    }
-    all
 }

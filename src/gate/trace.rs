@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::decision::{Answer, Gauged, Reason};
+use super::decision::Gauged;
 use super::entitlements::Budget;
 use super::plans::Plans;
+use crate::flags::{Answer, Reason};
 use crate::ledger::Verdict;
 use crate::resolve::{Name, Signal};
 

@@ -211,6 +211,8 @@ pub const MAX_REMEMBERED_BYTES: usize = 2_048;
 pub const MAX_CACHED_TOKENS: usize = 4_096;
 /// API keys that one isolate keeps, proven absences included.
 pub const MAX_CACHED_KEYS: usize = 16_384;
+/// Bytes of what a page is told of its tenant's features: no more than a catalog may have.
+pub const MAX_CLIENT_SNAPSHOT_BYTES: usize = MAX_CATALOG_BYTES;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.

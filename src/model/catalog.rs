@@ -295,12 +295,17 @@ impl Catalog {
                 "an unknown feature"
             } else if self.reaches(required, key) {
                 "a circle"
+            } else if feature.client && !self.features.get(required).is_some_and(|required| required.client) {
+                "a feature that pages may not know (`client`)"
             } else {
                 continue;
             };
             r.at("requires", |r| {
                 r.at_index(index, |r| {
-                    r.problem(format!("`{required}`: {found}"), "a feature that does not require this one")
+                    r.problem(
+                        format!("`{required}`: {found}"),
+                        "a feature that does not require this one, and that pages may know if they may know this one",
+                    )
                 })
             });
         }

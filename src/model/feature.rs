@@ -67,6 +67,9 @@ document! {
         variants: BTreeMap<Key, Value> = BTreeMap::new(),
         /// Refine the default: the first rule that matches serves its value.
         rules: Vec<Rule> = Vec::new(),
+        /// Whether pages may know it: it is part of what browsers of the tenant are told, with those of its rules that can
+        /// apply to the tenant. What it requires must be too. Default false.
+        client: bool = false,
         /// For people.
         description: Option<String> = None,
     } => Feature::check

@@ -1,48 +1,31 @@
-//! The buffer through which decisions pass: words and texts in, numbers out.
+//! The buffer through which questions and answers pass: words and texts in, numbers out. Its regions never move.
 
-use smallvec::SmallVec;
-
-use crate::gate::{Ask, Decision, LocalGate};
-use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES};
-use crate::resolve::{Attribute, Custom, Request};
+use crate::flags::{FeatureSet, Outcome, Slots};
+use crate::model::bounds::MAX_FEATURES;
+use crate::resolve::Attribute;
+#[cfg(feature = "npm")]
+use {
+    crate::gate::{Ask, Decision, LocalGate},
+    crate::model::UnixMillis,
+    crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES},
+    crate::resolve::{Custom, Request},
+    smallvec::SmallVec,
+};
 
 /// Words: lengths of texts, numbers of features, kinds of attributes.
 pub(super) const WORDS: usize = 512;
 /// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
 pub(super) const BYTES: usize = 65_536;
-/// Numbers of an answer.
-pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
-/// Numbers before the first feature: tenant, milliseconds to wait, whether there is a credential.
-const HEAD: usize = 3;
-/// Numbers per feature: its number, whether it is on, its value (1 true, 0 false, 2 ask), its tier.
-const PER_FEATURE: usize = 4;
-/// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
-const PER_LIMIT: usize = 5;
+/// One for each feature of a catalog.
+pub(super) const OUTCOMES: usize = MAX_FEATURES;
 
-/// Names that JavaScript says by number.
-#[derive(Default)]
-pub(super) struct Names {
-    /// Headers that strategies read.
-    pub(super) headers: Vec<String>,
-    /// Attributes that rules read.
-    pub(super) attributes: Vec<String>,
-}
-
-/// Three regions of memory that JavaScript reads and writes in place; they never move.
-pub(super) struct Buffer {
+/// What JavaScript writes.
+pub(super) struct Input {
     words: Box<[u32]>,
     text: Box<[u8]>,
-    results: Box<[f64]>,
 }
 
-impl Default for Buffer {
-    fn default() -> Self {
-        Self { words: vec![0; WORDS].into(), text: vec![0; BYTES].into(), results: vec![0.0; RESULTS].into() }
-    }
-}
-
-/// Takes one thing after the other from the buffer. What was not written reads as empty.
+/// Takes one thing after the other from the input. What was not written reads as empty.
 struct Cursor<'a> {
     words: std::slice::Iter<'a, u32>,
     text: &'a str,
@@ -64,12 +47,29 @@ impl<'a> Cursor<'a> {
         let (low, high) = (u64::from(self.word()), u64::from(self.word()));
         f64::from_bits(low | high << 32)
     }
+
+    /// The context: how many attributes, then for each its place among the names, its kind, its value.
+    fn attributes(&mut self, mut take: impl FnMut(usize, Attribute<'a>)) {
+        let count = usize::try_from(self.word()).unwrap_or(0).min(WORDS);
+        for _ in 0..count {
+            let place = usize::try_from(self.word()).unwrap_or(usize::MAX);
+            let value = match self.word() {
+                0 => Attribute::Text(self.text()),
+                1 => Attribute::Number(self.number()),
+                kind => Attribute::Bool(kind == 2),
+            };
+            take(place, value);
+        }
+    }
 }
 
-/// The length of a text that is not there.
-const ABSENT: u32 = u32::MAX;
+impl Default for Input {
+    fn default() -> Self {
+        Self { words: vec![0; WORDS].into(), text: vec![0; BYTES].into() }
+    }
+}
 
-impl Buffer {
+impl Input {
     pub(super) fn words(&self) -> *const u32 {
         self.words.as_ptr()
     }
@@ -78,15 +78,79 @@ impl Buffer {
         self.text.as_ptr()
     }
 
-    pub(super) fn results(&self) -> *const f64 {
-        self.results.as_ptr()
-    }
-
-    /// Decides what stands in the buffer: flags, method, host, path, query, headers, context, features.
-    pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
+    fn cursor(&self, length: usize) -> Cursor<'_> {
         // JavaScript's encoder writes nothing but UTF-8; if ever it does, there is no text.
         let text = self.text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-        let mut cursor = Cursor { words: self.words.iter(), text };
+        Cursor { words: self.words.iter(), text }
+    }
+
+    /// A name, and a context behind it whose attributes are named by their places in the set.
+    pub(super) fn name_and_context(&self, length: usize, set: &FeatureSet) -> (&str, Slots<'_>) {
+        let mut cursor = self.cursor(length);
+        let name = cursor.text();
+        let mut slots = Slots::from_elem(None, set.attributes().len());
+        cursor.attributes(|place, value| {
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = value.comparable();
+            }
+        });
+        (name, slots)
+    }
+}
+
+/// One outcome per feature, for JavaScript to read.
+pub(super) struct Outcomes(Box<[u32]>);
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        Self(vec![0; OUTCOMES].into())
+    }
+}
+
+impl Outcomes {
+    pub(super) fn as_ptr(&self) -> *const u32 {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn write(&mut self, outcomes: impl Iterator<Item = Outcome>) {
+        for (slot, outcome) in self.0.iter_mut().zip(outcomes) {
+            *slot = outcome.get();
+        }
+    }
+}
+
+/// Numbers of an answer.
+#[cfg(feature = "npm")]
+pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
+/// Numbers before the first feature: tenant, milliseconds to wait, caller.
+#[cfg(feature = "npm")]
+const HEAD: usize = 3;
+/// Numbers per feature: its number, its outcome.
+#[cfg(feature = "npm")]
+const PER_FEATURE: usize = 2;
+/// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
+#[cfg(feature = "npm")]
+const PER_LIMIT: usize = 5;
+
+/// Names that JavaScript says by number.
+#[cfg(feature = "npm")]
+#[derive(Default)]
+pub(super) struct Names {
+    /// Headers that strategies read.
+    pub(super) headers: Vec<String>,
+    /// Attributes that rules read.
+    pub(super) attributes: Vec<String>,
+}
+
+/// The length of a text that is not there.
+#[cfg(feature = "npm")]
+const ABSENT: u32 = u32::MAX;
+
+#[cfg(feature = "npm")]
+impl Input {
+    /// Decides what stands in it: flags, method, host, path, query, headers, context, features.
+    pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
+        let mut cursor = self.cursor(length);
         let flags = cursor.word();
         let (method, host, path, query) = (cursor.text(), cursor.text(), cursor.text(), cursor.text());
         let mut present: SmallVec<[(&str, &str); 4]> = SmallVec::new();
@@ -97,20 +161,10 @@ impl Buffer {
                 present.push((name.as_str(), cursor.text()));
             }
         }
-        let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
         let mut context: SmallVec<[(&str, Attribute<'_>); 8]> = SmallVec::new();
-        for _ in 0..count {
-            let name = usize::try_from(cursor.word())
-                .ok()
-                .and_then(|name| names.attributes.get(name))
-                .map_or("", String::as_str);
-            let value = match cursor.word() {
-                0 => Attribute::Text(cursor.text()),
-                1 => Attribute::Number(cursor.number()),
-                kind => Attribute::Bool(kind == 2),
-            };
-            context.push((name, value));
-        }
+        cursor.attributes(|place, value| {
+            context.push((names.attributes.get(place).map_or("", String::as_str), value));
+        });
         let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
         let mut features: SmallVec<[&str; 8]> = SmallVec::new();
         for _ in 0..count {
@@ -129,12 +183,36 @@ impl Buffer {
         let ask = Ask { features: &features, look: flags & 1 != 0, ..Ask::default() };
         gate.decide(&request, &ask, now)
     }
+}
 
-    /// Writes the answer as numbers, with the caller's; see [`super::Gate::decide`] for what is returned.
+/// What a decision says, for JavaScript to read.
+#[cfg(feature = "npm")]
+pub(super) struct Results(Box<[f64]>);
+
+#[cfg(feature = "npm")]
+impl Default for Results {
+    fn default() -> Self {
+        Self(vec![0.0; RESULTS].into())
+    }
+}
+
+#[cfg(feature = "npm")]
+impl Results {
+    pub(super) fn as_ptr(&self) -> *const f64 {
+        self.0.as_ptr()
+    }
+
+    /// Writes the number of a tenant alone.
+    pub(super) fn write_tenant(&mut self, serial: u32) {
+        if let Some(slot) = self.0.first_mut() {
+            *slot = f64::from(serial);
+        }
+    }
+
+    /// Writes a decision, with the number of its caller; see [`super::Gate::decide`] for what is returned.
     #[expect(clippy::cast_precision_loss, reason = "quantities stay below 2^53 (MAX_QUANTITY)")]
-    pub(super) fn answer(&mut self, decision: &Decision, caller: f64) -> u32 {
-        let Self { results, .. } = self;
-        let mut put = results.iter_mut();
+    pub(super) fn write(&mut self, decision: &Decision, caller: f64) -> u32 {
+        let mut put = self.0.iter_mut();
         let mut write = |number: f64| {
             if let Some(slot) = put.next() {
                 *slot = number
@@ -145,9 +223,7 @@ impl Buffer {
         write(caller);
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
-            write(f64::from(u8::from(answer.enabled)));
-            write(answer.value.as_bool().map_or(2.0, |value| f64::from(u8::from(value))));
-            write(f64::from(answer.tier as u8));
+            write(f64::from(answer.outcome.get()));
         }
         for gauged in &decision.limits {
             write(f64::from(gauged.budget.id));

@@ -1,5 +1,7 @@
 //! What the gate is told of a request.
 
+use crate::model::bounds::MAX_ATTRIBUTE_BYTES;
+
 /// The facts of one request. Strings are borrowed: nothing is copied on the way in.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
@@ -46,4 +48,11 @@ pub enum Attribute<'a> {
     Number(f64),
     /// A boolean.
     Bool(bool),
+}
+
+impl Attribute<'_> {
+    /// The attribute, where it can be compared in bounded time; one that is too long is as good as absent.
+    pub fn comparable(self) -> Option<Self> {
+        (!matches!(self, Self::Text(text) if text.len() > MAX_ATTRIBUTE_BYTES)).then_some(self)
+    }
 }

@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod client;
 mod headers;
 mod seed;
 mod usage;
 mod view;
 
 pub use body::{Borrowed, DecideBody, LimitOp};
+pub use client::client_snapshot;
 pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
 pub use seed::publication;
 pub use usage::{DayView, MetricView, ReceiptView, UsageView, parse_events};
-pub use view::{CredentialView, DecisionView, ErrorView, api_key_record, error_body, problem_body, transcript};
+pub use view::{
+    AnswerView, CredentialView, DecisionView, ErrorView, api_key_record, error_body, problem_body, transcript,
+};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::gate::{Answer, Bearer, Code, Decision, Fallback, Gauged, Reason, Tier, TraceStep};
+use crate::flags::{Answer, Reason, Tier};
+use crate::gate::{Bearer, Code, Decision, Fallback, Gauged, TraceStep};
 use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 

@@ -1,0 +1,65 @@
+// One flag engine in a process of its own: shows that it evaluates, warms up, then runs the rounds that the parent asks for
+// and says how many nanoseconds a call took.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+
+const COUNTRY = "NL";
+const FLAGS = 64;
+const USERS = 1000;
+const ROUND_MS = 60;
+
+// Every second flag is rolled out to half of the country, the others are on for all of it. `one` asks for the first.
+const flags = Array.from({ length: FLAGS }, (_, i) => ({ key: i === 0 ? "checkout" : `flag-${i}`, rollout: i % 2 === 0 }));
+const users = Array.from({ length: USERS }, (_, i) => ({ id: `user-${i}`, country: COUNTRY }));
+const stranger = { id: "stranger", country: "DE" };
+
+const { open } = await import(`./engines/${process.argv[2]}.mjs`);
+const { name, ...evaluate } = await open({ users: [...users, stranger], country: COUNTRY, flags });
+
+/** What is on, summed over `n` calls. Engines that answer with promises are awaited, others do not pay for that. */
+const sums = {
+  async one(n) {
+    let on = 0;
+    for (let i = 0; i < n; i++) {
+      const answer = evaluate.one(i % USERS);
+      on += (answer instanceof Promise ? await answer : answer) ? 1 : 0;
+    }
+    return on;
+  },
+  async all(n) {
+    let on = 0;
+    for (let i = 0; i < n; i++) {
+      const answer = evaluate.all(i % USERS);
+      on += answer instanceof Promise ? await answer : answer;
+    }
+    return on;
+  },
+};
+
+const between = (low, value, high, what) => assert(value > low && value < high, `${name}: ${what}: ${value}, expected ${low} to ${high}`);
+between(400, await sums.one(USERS), 600, `users of ${USERS} for whom the flag is on`);
+between(44, (await sums.all(USERS)) / USERS, 52, `flags of ${FLAGS} that are on for a user, on average`);
+assert.equal(await evaluate.one(USERS), false, `${name}: the flag is on in another country`);
+assert.equal(await evaluate.all(USERS), 0, `${name}: flags are on in another country`);
+
+async function time(work, n) {
+  const begun = performance.now();
+  await sums[work](n);
+  return ((performance.now() - begun) * 1e6) / n;
+}
+
+/** Calls that fill a round, found by doubling them, which warms up as well. */
+async function size(work) {
+  let n = 1;
+  while ((await time(work, n)) * n < ROUND_MS * 1e6) n *= 2;
+  return n;
+}
+
+const version = () => JSON.parse(readFileSync(resolve(import.meta.dirname, "../node_modules", name, "package.json"), "utf8")).version;
+
+process.on("message", async ({ work, n }) => process.send(await time(work, n)));
+// Some clients keep timers, by which this process would outlive its parent.
+process.on("disconnect", () => process.exit());
+process.send({ name: name === "tenantgate" ? name : `${name} ${version()}`, sizes: { one: await size("one"), all: await size("all") } });

@@ -1,0 +1,16 @@
+//! What features are worth: tiers, prerequisites, rules, rollouts. Knows nothing of requests, callers or limits, so that it
+//! also works alone, in a page, on what a page may know.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod client;
+mod murmur;
+mod rules;
+mod set;
+
+pub use answer::{Answer, Grant, Reason, Tier, is_on};
+pub use client::ClientFlags;
+pub use murmur::{Murmur3, bucket};
+pub use rules::{Facts, Slots, Subject, TENANT_ATTRIBUTES, holds_for};
+pub use set::{FeatureSet, Outcome};

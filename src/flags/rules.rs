@@ -1,0 +1,298 @@
+//! Rules, compiled: conditions on attributes, and rollouts.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use semver::{Version, VersionReq};
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use super::answer::{Grant, is_on};
+use super::murmur::{Murmur3, bucket};
+use crate::model::{Condition, Feature, Key, Op, Rollout, Rule, UnixMillis};
+use crate::resolve::Attribute;
+
+/// A value that a rule serves, and its variant if it has one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Served {
+    pub(super) value: Arc<Value>,
+    pub(super) variant: Option<Key>,
+    /// Whether the value counts as having the feature.
+    pub(super) on: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) name: Key,
+    starts_at: UnixMillis,
+    ends_at: UnixMillis,
+    conditions: Vec<Test>,
+    /// What it serves by which share; `None`: the one thing that it serves.
+    split: Option<Split>,
+    served: Vec<Served>,
+    /// The number of the first thing that it serves, among all that the feature's rules do.
+    first: usize,
+}
+
+#[derive(Debug)]
+struct Split {
+    by: Source,
+    salt: Murmur3,
+    total: u32,
+    weights: Vec<u32>,
+}
+
+/// Where an attribute comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    TenantId,
+    TenantSlug,
+    TenantPlan,
+    TenantRegion,
+    /// A place among [`Slots`].
+    Context(usize),
+}
+
+/// Names of attributes that are the tenant's, not the context's.
+pub const TENANT_ATTRIBUTES: [&str; 4] = ["tenant.id", "tenant.slug", "tenant.plan", "tenant.region"];
+
+#[derive(Debug)]
+struct Test {
+    source: Source,
+    negated: bool,
+    test: Comparison,
+}
+
+#[derive(Debug)]
+enum Comparison {
+    Exists,
+    Text(String),
+    Number(f64),
+    Bool(bool),
+    OneOf { texts: FxHashSet<String>, numbers: Vec<f64>, bools: Vec<bool> },
+    Order(Op, f64),
+    StartsWith(String),
+    EndsWith(String),
+    Contains(String),
+    Semver(VersionReq),
+}
+
+/// The tenant, as far as rules ask about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its slug.
+    pub slug: &'a str,
+    /// The plan it lives by.
+    pub plan: Option<&'a str>,
+    /// Its region.
+    pub region: Option<&'a str>,
+}
+
+/// The attributes that rules read, each in its place: see [`super::FeatureSet::slots`].
+pub type Slots<'a> = SmallVec<[Option<Attribute<'a>>; 8]>;
+
+/// What features are evaluated by.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The tenant.
+    pub subject: Subject<'a>,
+    /// What its tiers grant, by the number of the feature.
+    pub grants: &'a [Option<Grant>],
+    /// The context.
+    pub context: &'a [Option<Attribute<'a>>],
+    /// The time.
+    pub now: UnixMillis,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn grant(&self, feature: u32) -> Option<&'a Grant> {
+        self.grants.get(usize::try_from(feature).ok()?)?.as_ref()
+    }
+}
+
+/// Whether a condition on the tenant holds; `None` for one on the context.
+pub fn holds_for(subject: Subject<'_>, condition: &Condition) -> Option<bool> {
+    let test = TENANT_ATTRIBUTES.contains(&condition.attribute.as_str()).then(|| Test::new(condition, &[]))?;
+    Some(test.holds(Facts { subject, grants: &[], context: &[], now: UnixMillis::default() }))
+}
+
+impl CompiledRule {
+    /// Compiles the rule of a checked feature. `attributes`: names of all that rules read, sorted; `first`: the number of the
+    /// first thing that it serves.
+    pub(super) fn new(rule: &Rule, key: &Key, feature: &Feature, attributes: &[String], first: usize) -> Self {
+        let served = |value: Option<&Value>, variant: Option<&Key>| {
+            let named = variant.and_then(|variant| feature.variants.get(variant));
+            let value = value.or(named).cloned().unwrap_or_default();
+            Served { on: is_on(&value), value: Arc::new(value), variant: variant.cloned() }
+        };
+        Self {
+            name: rule.name.clone(),
+            starts_at: rule.starts_at.unwrap_or_default(),
+            ends_at: rule.ends_at.unwrap_or(UnixMillis::MAX),
+            conditions: rule.when.iter().map(|condition| Test::new(condition, attributes)).collect(),
+            split: rule.rollout.as_ref().map(|rollout| Split::new(rollout, key, attributes)),
+            served: match &rule.rollout {
+                Some(rollout) => {
+                    let split = rollout.split.iter();
+                    split.map(|entry| served(entry.value.as_ref(), entry.variant.as_ref())).collect()
+                }
+                None => vec![served(rule.value.as_ref(), rule.variant.as_ref())],
+            },
+            first,
+        }
+    }
+
+    /// Names of the context attributes that a rule reads.
+    pub(super) fn attributes(rule: &Rule) -> impl Iterator<Item = String> {
+        let by = rule.rollout.as_ref().map(|rollout| &rollout.by);
+        let names = rule.when.iter().map(|condition| &condition.attribute).chain(by);
+        names.filter(|name| !TENANT_ATTRIBUTES.contains(&name.as_str())).cloned()
+    }
+
+    /// How many things it may serve.
+    pub(super) fn count(&self) -> usize {
+        self.served.len()
+    }
+
+    pub(super) fn is_rollout(&self) -> bool {
+        self.split.is_some()
+    }
+
+    /// What has this number among the things that the feature's rules serve.
+    pub(super) fn served(&self, number: usize) -> Option<&Served> {
+        self.served.get(number.checked_sub(self.first)?)
+    }
+
+    /// What the rule serves, and its number; `None` if it does not match.
+    pub(super) fn serve(&self, facts: Facts<'_>) -> Option<(usize, &Served)> {
+        if facts.now < self.starts_at
+            || facts.now >= self.ends_at
+            || !self.conditions.iter().all(|test| test.holds(facts))
+        {
+            return None;
+        }
+        let index = match &self.split {
+            None => 0,
+            Some(split) => split.choose(facts)?,
+        };
+        Some((self.first.saturating_add(index), self.served.get(index)?))
+    }
+}
+
+impl Split {
+    fn new(rollout: &Rollout, key: &Key, attributes: &[String]) -> Self {
+        // INVARIANT (weights): the reader keeps their sum within 1 to 2^31 - 1.
+        let weight = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
+        Self {
+            by: Source::new(&rollout.by, attributes),
+            salt: Murmur3::default().and(rollout.salt.as_deref().unwrap_or(key.as_str()).as_bytes()),
+            total: weight(rollout.split.iter().map(|entry| entry.weight.0).fold(0, u64::saturating_add)),
+            weights: rollout.split.iter().map(|entry| weight(entry.weight.0)).collect(),
+        }
+    }
+
+    /// The place of the bucket into which whoever asks falls; `None` where it cannot be told who asks.
+    fn choose(&self, facts: Facts<'_>) -> Option<usize> {
+        let Attribute::Text(text) = self.by.read(facts)? else { return None };
+        let mut left = bucket(self.salt.and(text.as_bytes()).finish(), self.total);
+        self.weights.iter().position(|weight| match left.checked_sub(*weight) {
+            None => true,
+            Some(rest) => {
+                left = rest;
+                false
+            }
+        })
+    }
+}
+
+impl Source {
+    fn new(name: &str, attributes: &[String]) -> Self {
+        match name {
+            "tenant.id" => Self::TenantId,
+            "tenant.slug" => Self::TenantSlug,
+            "tenant.plan" => Self::TenantPlan,
+            "tenant.region" => Self::TenantRegion,
+            // What is not among the names that are read has no place, and is absent.
+            other => {
+                Self::Context(attributes.binary_search_by(|known| known.as_str().cmp(other)).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
+    fn read<'a>(self, facts: Facts<'a>) -> Option<Attribute<'a>> {
+        let Subject { id, slug, plan, region } = facts.subject;
+        match self {
+            Self::Context(place) => return facts.context.get(place).copied().flatten(),
+            Self::TenantId => Some(Attribute::Text(id)),
+            Self::TenantSlug => Some(Attribute::Text(slug)),
+            Self::TenantPlan => plan.map(Attribute::Text),
+            Self::TenantRegion => region.map(Attribute::Text),
+        }
+        .and_then(Attribute::comparable)
+    }
+}
+
+impl Test {
+    fn new(condition: &Condition, attributes: &[String]) -> Self {
+        let value = condition.value.clone().unwrap_or_default();
+        let text = || value.as_str().unwrap_or_default().to_owned();
+        let number = || value.as_f64().unwrap_or(f64::NAN);
+        let test = match (condition.op, &value) {
+            (Op::Exists, _) => Comparison::Exists,
+            (Op::Eq, Value::Bool(value)) => Comparison::Bool(*value),
+            (Op::Eq, Value::Number(_)) => Comparison::Number(number()),
+            (Op::Eq, _) => Comparison::Text(text()),
+            (Op::In, _) => {
+                let values = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                Comparison::OneOf {
+                    texts: values.iter().filter_map(Value::as_str).map(String::from).collect(),
+                    numbers: values.iter().filter_map(Value::as_f64).collect(),
+                    bools: values.iter().filter_map(Value::as_bool).collect(),
+                }
+            }
+            (Op::StartsWith, _) => Comparison::StartsWith(text()),
+            (Op::EndsWith, _) => Comparison::EndsWith(text()),
+            (Op::Contains, _) => Comparison::Contains(text()),
+            // Checked when the catalog was read; a requirement that cannot be parsed matches nothing.
+            (Op::Semver, _) => VersionReq::parse(&text()).map_or(Comparison::Number(f64::NAN), Comparison::Semver),
+            (op @ (Op::Lt | Op::Lte | Op::Gt | Op::Gte), _) => Comparison::Order(op, number()),
+        };
+        Self { source: Source::new(&condition.attribute, attributes), negated: condition.not, test }
+    }
+
+    fn holds(&self, facts: Facts<'_>) -> bool {
+        let attribute = self.source.read(facts);
+        if matches!(self.test, Comparison::Exists) {
+            return attribute.is_some() != self.negated;
+        }
+        attribute.and_then(|value| self.test.compare(value)).is_some_and(|holds| holds != self.negated)
+    }
+}
+
+impl Comparison {
+    /// `None` where the attribute's type does not fit: such a condition never holds, not even negated.
+    #[expect(clippy::float_cmp, reason = "equality is what the catalog's author asked for")]
+    fn compare(&self, value: Attribute<'_>) -> Option<bool> {
+        Some(match (self, value) {
+            (Self::Text(wanted), Attribute::Text(text)) => wanted == text,
+            (Self::Number(wanted), Attribute::Number(number)) => *wanted == number,
+            (Self::Bool(wanted), Attribute::Bool(value)) => *wanted == value,
+            (Self::OneOf { texts, .. }, Attribute::Text(text)) => texts.contains(text),
+            (Self::OneOf { numbers, .. }, Attribute::Number(number)) => numbers.contains(&number),
+            (Self::OneOf { bools, .. }, Attribute::Bool(value)) => bools.contains(&value),
+            (Self::Order(op, bound), Attribute::Number(number)) => match op {
+                Op::Lt => number < *bound,
+                Op::Lte => number <= *bound,
+                Op::Gt => number > *bound,
+                _ => number >= *bound,
+            },
+            (Self::StartsWith(wanted), Attribute::Text(text)) => text.starts_with(wanted.as_str()),
+            (Self::EndsWith(wanted), Attribute::Text(text)) => text.ends_with(wanted.as_str()),
+            (Self::Contains(wanted), Attribute::Text(text)) => text.contains(wanted.as_str()),
+            (Self::Semver(wanted), Attribute::Text(text)) => wanted.matches(&Version::parse(text).ok()?),
+            _ => return None,
+        })
+    }
+}

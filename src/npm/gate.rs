@@ -1,0 +1,220 @@
+//! The gate, as JavaScript holds it.
+//!
+//! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
+//! flags, method, host, path, query, then the headers and the context that [`Gate::keys`] names, then features.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use super::buffer::{self, Input, Names, Outcomes, Results};
+use super::callers::Callers;
+use super::{comfortable, json, problems};
+use crate::flags::Outcome;
+use crate::gate::{Ask, Code, Decision, Entitlements, LocalGate, Plans, Rejected};
+use crate::model::{ApiKey, Key, Tenant, TenantId, UnixMillis};
+use crate::wire::{AnswerView, CredentialView, DecideBody, transcript};
+
+/// A gate with its ledger in memory.
+#[wasm_bindgen]
+pub struct Gate {
+    local: LocalGate,
+    input: Input,
+    results: Results,
+    outcomes: Outcomes,
+    names: Names,
+    callers: Callers,
+    last: Option<Box<Decision>>,
+    /// The tenant whose features were asked for last, and the catalog that they are of.
+    asked: Option<(Arc<Plans>, Arc<Entitlements>)>,
+}
+
+#[wasm_bindgen]
+impl Gate {
+    /// A gate for a catalog as JSON text. Throws the list of problems.
+    #[wasm_bindgen(constructor)]
+    pub fn new(catalog: &str) -> Result<Gate, JsValue> {
+        console_error_panic_hook::set_once();
+        let mut gate = Self {
+            local: LocalGate::default(),
+            input: Input::default(),
+            results: Results::default(),
+            outcomes: Outcomes::default(),
+            names: Names::default(),
+            callers: Callers::default(),
+            last: None,
+            asked: None,
+        };
+        gate.put_catalog(catalog)?;
+        Ok(gate)
+    }
+
+    /// Replaces the catalog. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putCatalog)]
+    pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
+        let plans = Plans::parse(catalog).map_err(problems)?;
+        self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
+        if let Some(plans) = self.local.plans() {
+            let attributes = plans.features().attributes().to_vec();
+            self.names = Names { headers: plans.resolver().headers().to_vec(), attributes };
+        }
+        Ok(())
+    }
+
+    /// Adds or replaces a tenant, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putTenant)]
+    pub fn put_tenant(&mut self, tenant: &str) -> Result<(), JsValue> {
+        let tenant = Tenant::parse(tenant).map_err(problems)?;
+        self.local.put(tenant).map_err(|rejected| rejected.to_string().into())
+    }
+
+    /// Forgets a tenant.
+    #[wasm_bindgen(js_name = removeTenant)]
+    pub fn remove_tenant(&mut self, id: &str) {
+        if let Some(id) = TenantId::parse(id) {
+            self.local.remove(&id);
+        }
+    }
+
+    /// Takes the keys that issuers publish at `url`, as JSON text. Throws the list of problems; what is held then stays.
+    #[wasm_bindgen(js_name = putKeys)]
+    pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), JsValue> {
+        self.local.put_keys(url, jwks).map_err(rejected)
+    }
+
+    /// Takes the value of a secret that issuers refer to.
+    #[wasm_bindgen(js_name = putSecret)]
+    pub fn put_secret(&mut self, name: &str, value: &str) {
+        self.local.put_secret(name, value);
+    }
+
+    /// Adds or replaces an API key, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    #[wasm_bindgen(js_name = putApiKey)]
+    pub fn put_api_key(&mut self, record: &str) -> Result<(), JsValue> {
+        self.local.put_api_key(ApiKey::parse(record).map_err(problems)?).map_err(rejected)
+    }
+
+    /// Says where the gate runs: `live` or `test`. Throws a sentence.
+    pub fn serve(&mut self, environment: &str) -> Result<(), JsValue> {
+        self.local.serve(super::environment(environment)?);
+        Ok(())
+    }
+
+    /// Names as `{features, limits, codes, headers, attributes}`: their places are the numbers that decisions speak in.
+    pub fn keys(&self) -> Result<JsValue, JsValue> {
+        #[derive(Serialize)]
+        struct Keys<'a> {
+            features: Vec<&'a str>,
+            limits: Vec<&'a str>,
+            codes: Vec<&'a str>,
+            headers: &'a [String],
+            attributes: &'a [String],
+        }
+        let plans = self.local.plans().ok_or("no catalog")?;
+        let keys = Keys {
+            features: plans.catalog().features.keys().map(Key::as_str).collect(),
+            limits: plans.catalog().limits.keys().map(Key::as_str).collect(),
+            codes: Code::ALL.map(Code::as_str).to_vec(),
+            headers: &self.names.headers,
+            attributes: &self.names.attributes,
+        };
+        comfortable(&keys)
+    }
+
+    /// Where the buffer is: addresses and lengths of its words, its text, its results, and its outcomes.
+    pub fn buffer(&self) -> Vec<usize> {
+        vec![
+            self.input.words() as usize,
+            buffer::WORDS,
+            self.input.text() as usize,
+            buffer::BYTES,
+            self.results.as_ptr() as usize,
+            buffer::RESULTS,
+            self.outcomes.as_ptr() as usize,
+            buffer::OUTCOMES,
+        ]
+    }
+
+    /// Decides on what stands in the buffer, with `length` bytes of text, and takes what the decision takes.
+    ///
+    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 19, that of limits in bits 20 to 31.
+    pub fn decide(&mut self, length: usize, now_ms: f64) -> u32 {
+        let now = UnixMillis::from_js(now_ms);
+        if let Some(done) = self.last.take() {
+            self.local.recycle(done);
+        }
+        let decision = self.input.decide(length, &mut self.local, &self.names, now);
+        let caller = decision.credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
+        let packed = self.results.write(&decision, caller);
+        self.last = Some(decision);
+        packed
+    }
+
+    /// The tenant of the last decision, as `{id, slug, plan}` in JSON text.
+    pub fn tenant(&self) -> String {
+        let tenant = self.last.as_ref().and_then(|decision| decision.tenant.as_ref());
+        let view = tenant.map(|entitled| {
+            serde_json::json!({ "id": entitled.tenant().id, "slug": entitled.tenant().slug, "plan": entitled.plan() })
+        });
+        json(&view)
+    }
+
+    /// The credential of the last decision, as JSON text.
+    pub fn credential(&self) -> String {
+        let bearer = self.last.as_ref().and_then(|decision| decision.credential.as_ref());
+        json(&bearer.map(CredentialView::from))
+    }
+
+    /// A feature of the last decision, as JSON text.
+    pub fn answer(&self, index: usize) -> String {
+        let answer = self.last.as_ref().and_then(|decision| decision.features.get(index));
+        json(&answer.map(AnswerView::from))
+    }
+
+    /// Evaluates every feature for the tenant whose id stands in the buffer, before the context, with `length` bytes of text:
+    /// one outcome per feature, in the order of [`Self::keys`]. Outcomes of one number are the same answer, of a catalog or,
+    /// those that are 0, of one compilation of a tenant, whose number stands first in the results.
+    ///
+    /// Returns the code: where it is not that of success, there are no outcomes.
+    pub fn features(&mut self, length: usize, now_ms: f64) -> u32 {
+        let now = UnixMillis::from_js(now_ms);
+        let Some(plans) = self.local.plans().map(Arc::clone) else { return Code::SnapshotUnavailable.index() };
+        let (id, context) = self.input.name_and_context(length, plans.features());
+        let found = TenantId::parse(id).ok_or(Code::BadRequest).and_then(|id| self.local.tenant(&id, now));
+        match found {
+            Ok(tenant) => {
+                self.outcomes.write(plans.features().outcomes(tenant.facts(&context, now)));
+                self.results.write_tenant(tenant.serial());
+                self.asked = Some((plans, tenant));
+                Code::Allowed.index()
+            }
+            Err(code) => code.index(),
+        }
+    }
+
+    /// The answer that an outcome of the last call to [`Self::features`] stands for, as JSON text.
+    pub fn outcome(&self, feature: u32, outcome: u32) -> String {
+        let answer = self.asked.as_ref().and_then(|(plans, tenant)| {
+            plans.features().answer(feature, Outcome::from(outcome), tenant.facts(&[], UnixMillis::default()))
+        });
+        json(&answer.as_ref().map(AnswerView::from))
+    }
+
+    /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}`.
+    /// Throws the list of problems.
+    pub fn ask(&mut self, question: &str, now_ms: f64) -> Result<JsValue, JsValue> {
+        let body = DecideBody::parse(question).map_err(problems)?;
+        let parts = body.borrow();
+        let ask: Ask<'_> = body.ask(&parts);
+        let decision = self.local.decide(&body.request(&parts, None), &ask, UnixMillis::from_js(now_ms));
+        comfortable(&transcript(&decision))
+    }
+}
+
+fn rejected(rejected: Rejected) -> JsValue {
+    match rejected {
+        Rejected::Problems(list) => problems(list),
+        other => other.to_string().into(),
+    }
+}
