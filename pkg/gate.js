@@ -1,299 +1,313 @@
 // The gate for JavaScript: idiomatic objects over a binding that speaks in bytes and integers.
 
-import {
-  Gate as Binding, initSync, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding,
-} from "./dist/tenantgate.js";
+import { Gate as Binding, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding } from "./dist/tenantgate.js";
+import { denied } from "./denials.js";
+import { DocumentError, InputError, TenantgateError } from "./errors.js";
+import { factsOf } from "./facts.js";
+import { Features, UNKNOWN } from "./features.js";
+import { end, frozen, internalized, text, write, writeContext } from "./input.js";
+import { failure, generation, memory, ready } from "./module.js";
 
-let memory;
-
-/** Instantiates the module, once. */
-export function instantiate(module) {
-  memory ??= initSync({ module }).memory;
-}
-
-/** A document that was refused, with all its problems. */
-export class DocumentError extends Error {
-  name = "DocumentError";
-  /** @param {{path: string, found: string, expected: string}[]} problems */
-  constructor(problems) {
-    super(problems.map(({ path, found, expected }) => `${path}: found ${found}, expected ${expected}`).join("\n"));
-    this.problems = problems;
-  }
-}
-
-const text = (document) => (typeof document === "string" ? document : JSON.stringify(document));
-
-function reading(read) {
+/** Runs what goes into WebAssembly; what comes out of it as an error is one of the package's. */
+function within(run) {
   try {
-    return read();
+    return run();
   } catch (error) {
     if (Array.isArray(error)) throw new DocumentError(error);
-    throw typeof error === "string" ? new Error(error) : error;
+    throw typeof error === "string" ? new TenantgateError("REFUSED", error, { status: 409 }) : failure(error);
   }
 }
 
-/**
- * Checks a catalog with its tenants and API keys, and lays them out as KV entries.
- * @param {object | string} seed `{catalog, tenants, api_keys}`
- * @returns {[key: string, value: string][]}
- * @throws {DocumentError} with every problem
- */
-export const publish = (seed) => reading(() => publishBinding(text(seed)));
+export const publish = (seed) => {
+  ready();
+  const json = text(seed);
+  return within(() => publishBinding(json));
+};
 
-/**
- * Makes an API key. `key` goes to its holder and is kept nowhere; `record` is published, and holds only a hash.
- * @param {{tenant: string, environment?: "live" | "test", scopes?: string[], name?: string, expires_at?: string}} options
- *   `environment`: default `live`
- * @returns {{key: string, record: object}}
- * @throws {DocumentError} with every problem of the record
- * @throws {Error} the tenant is not a tenant id
- * @example
- * const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
- */
 export function issueApiKey(options) {
-  const entropy = crypto.getRandomValues(new Uint8Array(96));
-  const { text: key, record } = reading(() => issueBinding(text(options) ?? "", entropy, Date.now()));
+  ready();
+  const [json, entropy] = [text(options), crypto.getRandomValues(new Uint8Array(96))];
+  const { text: key, record } = within(() => issueBinding(json, entropy, Date.now()));
   return { key, record };
 }
 
-/**
- * For origins: verifies what arrived in `X-Tenant-Assertion`, so that the tenant can be trusted.
- * @param {string | null | undefined} assertion the header's value
- * @param {{keys: object | string, audience: string, now?: number}} options `keys`: what the gate publishes at
- *   `/_gate/jwks.json`; `audience`: its `ASSERTION_AUDIENCE`; `now`: milliseconds since 1970, default the clock
- * @returns {{sub: string, slug: string, plan: string | null, ancestors: string[], credential: object | null, exp: number}}
- *   `sub` is the tenant's id
- * @throws {Error} it is not to be believed: treat the request as nobody's
- */
 export function verifyAssertion(assertion, { keys, audience, now = Date.now() }) {
-  return reading(() => verifyBinding(assertion ?? "", text(keys), audience, now));
+  ready();
+  const jwks = text(keys);
+  if (typeof audience !== "string") throw new InputError("`audience` is the name of whom the assertion is for");
+  return within(() => verifyBinding(typeof assertion === "string" ? assertion : "", jwks, audience, now));
 }
 
-/** Handed out many times, so that nobody may write in it. */
-const frozen = (value) => {
-  for (const part of Object.values(value)) if (typeof part === "object" && part !== null) Object.freeze(part);
-  return Object.freeze(value);
-};
-
-const TIERS = ["kill", "override", "addon", "contract", "plan", "default", "unknown"];
 const ABSENT = 0xffffffff;
-const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
 const HEAD = 3;
-const PER_FEATURE = 4;
+const PER_FEATURE = 2;
 const PER_LIMIT = 5;
-/** Tenants whose names are kept here; beyond, they are asked for again. */
+const GRANTED = 0;
+/** Tenants whose names and grants are kept here; beyond, they are asked for again. */
 const MAX_KNOWN = 4096;
+const NOTHING = Object.freeze({});
 
-const encoder = new TextEncoder();
-
-/** A gate with its ledger in memory: it resolves the tenant, evaluates features and counts limits in this process. */
 export class Gate {
   #binding;
+  #generation;
+  #freed = false;
+  /** What was put in, so that it can be put in again after a trap. */
+  #held = { catalog: "", tenants: new Map(), keys: new Map(), secrets: new Map(), apiKeys: new Map(), environment: "live" };
   #keys;
   #tenants = new Map();
   #callers = new Map();
+  /** Answers by feature and outcome; those that a tenant's tiers grant by tenant and feature. */
+  #answers = [];
+  #granted = new Map();
+  #places = new Map();
+  #listeners = new Set();
   #words = new Uint32Array(0);
   #bytes;
   #results;
+  #outcomes;
 
-  /**
-   * @param {object | string} catalog the catalog, as an object or as JSON text
-   * @param {(object | string)[]} [tenants] tenant records
-   * @param {{keys?: Record<string, object | string>, secrets?: Record<string, string>, apiKeys?: (object | string)[],
-   *   environment?: "live" | "test"}} [options] what credentials are verified with: key sets by `jwks_url`, secrets by name,
-   *   records of API keys; `environment`: which API keys work, default `live`
-   * @throws {DocumentError} with every problem
-   * @example
-   * const gate = new Gate(catalog, [{ id: "t_acme", slug: "acme", plan: "pro@1" }]);
-   * gate.decide({ host: "acme.app.example.com", path: "/api" }).allowed;
-   */
   constructor(catalog, tenants = [], { keys = {}, secrets = {}, apiKeys = [], environment = "live" } = {}) {
-    this.#binding = reading(() => new Binding(text(catalog)));
-    this.#learn();
+    ready();
+    if (!Array.isArray(tenants) || !Array.isArray(apiKeys)) throw new InputError("`tenants` and `apiKeys` are lists");
+    this.#held.catalog = text(catalog);
+    this.#open();
     for (const tenant of tenants) this.putTenant(tenant);
     for (const [url, jwks] of Object.entries(keys)) this.putKeys(url, jwks);
-    for (const [name, value] of Object.entries(secrets)) this.#binding.putSecret(name, value);
+    for (const [name, value] of Object.entries(secrets)) this.putSecret(name, value);
     for (const record of apiKeys) this.putApiKey(record);
-    reading(() => this.#binding.serve(environment));
+    within(() => this.#binding.serve(String(environment)));
+    this.#held.environment = environment;
   }
 
-  /** Replaces the catalog; an older version than the one held is refused. */
   putCatalog(catalog) {
-    reading(() => this.#binding.putCatalog(text(catalog)));
+    const json = text(catalog);
+    this.#change((binding) => binding.putCatalog(json));
+    this.#held.catalog = json;
     this.#learn();
+    this.#tell();
   }
 
-  /** Adds or replaces a tenant; an older epoch than the one held is refused. */
   putTenant(tenant) {
-    reading(() => this.#binding.putTenant(text(tenant)));
+    const json = text(tenant);
+    this.#held.tenants.set(this.#change((binding) => binding.putTenant(json)), json);
+    this.#tell();
   }
 
-  /** Replaces the keys that issuers publish at `url`: a JSON Web Key Set. The gate fetches none by itself. */
   putKeys(url, jwks) {
-    reading(() => this.#binding.putKeys(url, text(jwks)));
+    const json = text(jwks);
+    this.#change((binding) => binding.putKeys(String(url), json));
+    this.#held.keys.set(url, json);
   }
 
-  /** Adds or replaces the record of an API key; an older epoch than the one held is refused. */
+  putSecret(name, value) {
+    this.#change((binding) => binding.putSecret(String(name), String(value)));
+    this.#held.secrets.set(name, value);
+  }
+
   putApiKey(record) {
-    reading(() => this.#binding.putApiKey(text(record)));
+    const json = text(record);
+    this.#held.apiKeys.set(this.#change((binding) => binding.putApiKey(json)), json);
   }
 
-  /** Forgets a tenant. */
   removeTenant(id) {
-    this.#binding.removeTenant(id);
+    this.#change((binding) => binding.removeTenant(String(id)));
+    this.#held.tenants.delete(id);
+    this.#tell();
   }
 
-  #learn() {
-    const keys = this.#binding.keys();
-    this.#keys = Object.fromEntries(Object.entries(keys).map(([name, list]) => [name, list.map(internalized)]));
+  onChange(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
-  /**
-   * Decides one request, and takes from the limits what it costs.
-   * @param {{method?: string, host?: string, path?: string, query?: string, headers?: Record<string, string>,
-   *   context?: Record<string, string | number | boolean>, features?: string[]}} request header names in lower case
-   * @param {{now?: number, look?: boolean}} [options] `now`: milliseconds since 1970, default the clock; `look`: take nothing
-   * @returns {{allowed: boolean, code: string, tenant: {id: string, slug: string, plan: string | null} | null,
-   *   features: Record<string, {value: unknown, enabled: boolean, tier: string}>,
-   *   credential: {kind: "jwt" | "api_key", tenant: string, issuer?: string, subject?: string, key?: string, scopes: string[]} | null,
-   *   limits: {key: string, limit: number | null, used: number, remaining: number | null, reset_ms: number}[],
-   *   retry_after_ms: number | null}}
-   * @throws {RangeError} the request exceeds the bounds
-   * @throws {TypeError} a context attribute is neither text nor number nor boolean
-   */
+  #tell() {
+    for (const listener of this.#listeners) listener();
+  }
+
   decide(request, options) {
-    const { method = "", host = "", path = "/", query = "", headers, context, features } = request;
+    if (this.#generation !== generation) this.#open();
+    const facts = typeof request === "object" && request !== null && request.url === undefined ? request : factsOf(request, this.#keys.headers);
+    const { method = "", host = "", path = "/", query = "", headers } = facts;
+    const context = options?.context ?? facts.context;
+    const features = options?.features ?? facts.features;
     // Views of memory that has grown are detached, and empty.
-    if (this.#words.length === 0) this.#open();
+    if (this.#words.length === 0) this.#map();
     const words = this.#words;
+    const bytes = this.#bytes;
     const keys = this.#keys;
-    let word = 0;
-    let at = 0;
-    let end;
-    words[word++] = options?.look ? 1 : 0;
-    words[word++] = (end = this.#text(method, at)) - at;
-    at = end;
-    words[word++] = (end = this.#text(host, at)) - at;
-    at = end;
-    words[word++] = (end = this.#text(path, at)) - at;
-    at = end;
-    words[word++] = (end = this.#text(query, at)) - at;
-    at = end;
+    let at = write(bytes, method, 0);
+    let begun = at;
+    words[0] = options?.look ? 1 : 0;
+    words[1] = at;
+    words[2] = (at = write(bytes, host, begun)) - begun;
+    begun = at;
+    words[3] = (at = write(bytes, path, begun)) - begun;
+    begun = at;
+    words[4] = (at = write(bytes, query, begun)) - begun;
+    let word = 5;
     for (let i = 0; i < keys.headers.length; i++) {
       const value = headers?.[keys.headers[i]];
-      if (value === undefined) {
+      if (value === undefined || value === null) {
         words[word++] = ABSENT;
       } else {
-        words[word++] = (end = this.#text(value, at)) - at;
-        at = end;
+        begun = at;
+        words[word++] = (at = write(bytes, value, begun)) - begun;
       }
     }
-    const counted = word++;
-    words[counted] = 0;
-    if (context !== undefined) {
-      // Only what some rule reads crosses over.
-      for (let i = 0; i < keys.attributes.length; i++) {
-        const value = context[keys.attributes[i]];
-        if (value === undefined) continue;
-        words[counted]++;
-        words[word++] = i;
-        if (typeof value === "string") {
-          words[word++] = TEXT;
-          words[word++] = (end = this.#text(value, at)) - at;
-          at = end;
-        } else if (typeof value === "number") {
-          words[word++] = NUMBER;
-          scratch[0] = value;
-          words[word++] = halves[0];
-          words[word++] = halves[1];
-        } else if (typeof value === "boolean") {
-          words[word++] = value ? TRUE : FALSE;
-        } else {
-          throw new TypeError("context attributes are strings, numbers or booleans");
-        }
-      }
+    if (context === undefined) {
+      words[word++] = 0;
+    } else {
+      writeContext(words, bytes, keys.attributes, context, word, at);
+      ({ word, at } = end);
     }
     const asked = features === undefined ? 0 : features.length;
     words[word++] = asked;
     for (let i = 0; i < asked; i++) {
-      words[word++] = (end = this.#text(features[i], at)) - at;
-      at = end;
+      begun = at;
+      words[word++] = (at = write(bytes, features[i], begun)) - begun;
     }
     // Writes past the end of a typed array are lost, not harmful; here they are found out.
-    if (word > words.length) throw new RangeError("the request has too many parts");
-    return this.#read(features, this.#binding.decide(at, options === undefined || options.now === undefined ? Date.now() : options.now));
+    if (word > words.length) throw new InputError("the request has too many parts");
+    const now = options === undefined || options.now === undefined ? Date.now() : options.now;
+    let packed;
+    try {
+      packed = this.#binding.decide(at, now);
+    } catch (error) {
+      throw failure(error);
+    }
+    return this.#read(features, packed);
   }
 
-  /**
-   * Decides a question in full, with everything there is to say; slower than `decide`, and the same in its outcome.
-   * @param {object} question a body of `POST /_gate/v1/decide`
-   * @returns {{status: number, headers: Record<string, string>, path: string | null, decision: object}}
-   * @throws {DocumentError} with every problem of the question
-   */
+  features(tenant, context, options) {
+    if (this.#generation !== generation) this.#open();
+    if (this.#words.length === 0) this.#map();
+    const words = this.#words;
+    const bytes = this.#bytes;
+    const length = write(bytes, tenant, 0);
+    words[0] = length;
+    writeContext(words, bytes, this.#keys.attributes, context, 1, length);
+    const now = options === undefined || options.now === undefined ? Date.now() : options.now;
+    let code;
+    try {
+      code = this.#binding.features(end.at, now);
+    } catch (error) {
+      throw failure(error);
+    }
+    if (code !== 0) throw denied(this.#keys.codes[code]);
+    if (this.#outcomes.length === 0) this.#map();
+    const outcomes = this.#outcomes;
+    const known = this.#answers;
+    const serial = this.#results[0];
+    const answers = new Array(known.length);
+    for (let i = 0; i < answers.length; i++) {
+      const outcome = outcomes[i];
+      answers[i] = known[i][outcome] ?? this.#answer(i, outcome, serial);
+    }
+    return new Features(this.#places, answers);
+  }
+
   ask(question, { now = Date.now() } = {}) {
-    return reading(() => this.#binding.ask(text(question), now));
+    const json = text(question);
+    return this.#change((binding) => binding.ask(json, now));
   }
 
-  /** Bytes of WebAssembly memory in use by all gates of this process; it never shrinks. */
+  explain(request, { now, ...question } = {}) {
+    return this.ask({ ...this.question(request), ...question, look: true, explain: true }, { now });
+  }
+
+  /** The question that a request asks, for `ask`: what the gate does not read of it is left out. */
+  question(request) {
+    if (this.#generation !== generation) this.#open();
+    const names = this.#keys.headers;
+    const { method, host, path, query, headers, ...more } = factsOf(request, names);
+    const read = {};
+    for (const name of names) if (typeof headers?.[name] === "string") read[name] = headers[name];
+    return { method, host, path, query, headers: read, ...more };
+  }
+
   static memoryBytes() {
+    ready();
     return memory.buffer.byteLength;
   }
 
-  /** Frees the memory that the gate holds in WebAssembly. */
   free() {
-    this.#binding.free();
+    if (this.#freed) return;
+    this.#freed = true;
+    if (this.#generation === generation) this.#binding.free();
+    this.#binding = undefined;
   }
 
   [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
     this.free();
   }
 
-  /** Views of the buffer; memory that grew has new ones. */
+  /** Runs what is rare; the instance may have been made anew since. */
+  #change(run) {
+    if (this.#generation !== generation || this.#freed) this.#open();
+    return within(() => run(this.#binding));
+  }
+
+  /** Makes the binding, and puts in what was put in before. */
   #open() {
+    if (this.#freed) throw new InputError("the gate was freed");
+    const { catalog, tenants, keys, secrets, apiKeys, environment } = this.#held;
+    within(() => {
+      const binding = new Binding(catalog);
+      for (const json of tenants.values()) binding.putTenant(json);
+      for (const [url, json] of keys) binding.putKeys(url, json);
+      for (const [name, value] of secrets) binding.putSecret(name, value);
+      for (const json of apiKeys.values()) binding.putApiKey(json);
+      binding.serve(environment);
+      this.#binding = binding;
+    });
+    this.#generation = generation;
+    this.#words = new Uint32Array(0);
+    this.#tenants.clear();
+    this.#callers.clear();
+    this.#learn();
+  }
+
+  #learn() {
+    const keys = this.#binding.keys();
+    this.#keys = Object.fromEntries(Object.entries(keys).map(([name, list]) => [name, list.map(internalized)]));
+    this.#places = new Map(this.#keys.features.map((key, place) => [key, place]));
+    this.#answers = this.#keys.features.map(() => []);
+    this.#granted.clear();
+  }
+
+  /** Views of the buffer; memory that grew has new ones. */
+  #map() {
     const { buffer } = memory;
-    const [words, wordCount, text, textBytes, results, resultCount] = this.#binding.buffer();
+    const [words, wordCount, text, textBytes, results, resultCount, outcomes, outcomeCount] = this.#binding.buffer();
     this.#words = new Uint32Array(buffer, words, wordCount);
     this.#bytes = new Uint8Array(buffer, text, textBytes);
     this.#results = new Float64Array(buffer, results, resultCount);
-  }
-
-  /** Writes a text at `start`; returns where it ends. */
-  #text(value, start) {
-    const bytes = this.#bytes;
-    const { length } = value;
-    // Names in requests are short and ASCII: a loop is quicker than an encoder, which is there for the rest.
-    if (length <= 64 && start + length <= bytes.length) {
-      let i = 0;
-      for (let code; i < length && (code = value.charCodeAt(i)) < 128; i++) bytes[start + i] = code;
-      if (i === length) return start + length;
-    }
-    const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
-    if (read < length) throw new RangeError(`the request is too large: its texts exceed ${bytes.length} bytes`);
-    return start + written;
+    this.#outcomes = new Uint32Array(buffer, outcomes, outcomeCount);
   }
 
   #read(asked, packed) {
-    if (this.#results.length === 0) this.#open();
+    if (this.#results.length === 0) this.#map();
     const results = this.#results;
     const serial = results[0] | 0;
     const caller = results[2];
     const keys = this.#keys;
-    const features = {};
-    const limits = [];
-    let at = HEAD;
     const answers = (packed >>> 8) & 4095;
-    // What the route needs comes first, then what was asked for, in its order.
-    const first = answers - (asked === undefined ? 0 : asked.length);
-    for (let i = 0; i < answers; i++, at += PER_FEATURE) {
-      const id = results[at] | 0;
-      const value = results[at + 2];
-      features[id < 0 ? asked[i - first] : keys.features[id]] = {
-        value: value === 2 ? JSON.parse(this.#binding.value(i)) : value === 1,
-        enabled: results[at + 1] === 1,
-        tier: TIERS[results[at + 3] | 0],
-      };
+    let features = NOTHING;
+    let at = HEAD;
+    if (answers > 0) {
+      features = {};
+      // What the route needs comes first, then what was asked for, in its order.
+      const first = answers - (asked === undefined ? 0 : asked.length);
+      for (let i = 0; i < answers; i++, at += PER_FEATURE) {
+        const id = results[at] | 0;
+        const outcome = results[at + 1];
+        if (id < 0) features[asked[i - first]] = UNKNOWN;
+        else features[keys.features[id]] = this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, i);
+      }
     }
-    for (let i = 0, n = packed >>> 20; i < n; i++, at += PER_LIMIT) {
+    const count = packed >>> 20;
+    const limits = [];
+    for (let i = 0; i < count; i++, at += PER_LIMIT) {
       const limit = results[at + 1];
       limits.push({
         key: keys.limits[results[at] | 0],
@@ -315,6 +329,21 @@ export class Gate {
     };
   }
 
+  /** An answer that was not seen before, or one that depends on the tenant. `place`: in the last decision; else of `features`. */
+  #answer(feature, outcome, serial, place) {
+    let known = this.#answers[feature];
+    let key = outcome;
+    if (outcome === GRANTED) {
+      known = this.#granted.get(serial);
+      if (known === undefined) {
+        if (this.#granted.size >= MAX_KNOWN) this.#granted.clear();
+        this.#granted.set(serial, (known = []));
+      }
+      key = feature;
+    }
+    return (known[key] ??= frozen(JSON.parse(place === undefined ? this.#binding.outcome(feature, outcome) : this.#binding.answer(place))));
+  }
+
   /** Reads what is described for the first time, and keeps it. */
   #meet(known, number, described) {
     if (known.size >= MAX_KNOWN) known.clear();
@@ -323,9 +352,3 @@ export class Gate {
     return met;
   }
 }
-
-/** The same text as a property name, which the engine finds without comparing. */
-const internalized = (text) => Object.keys({ [text]: 0 })[0];
-
-const scratch = new Float64Array(1);
-const halves = new Uint32Array(scratch.buffer);

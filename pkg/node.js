@@ -1,7 +1,10 @@
 // The entry for Node: the module is read from disk when the package is imported.
 import { readFileSync } from "node:fs";
-import { instantiate } from "./gate.js";
+import { instantiate } from "./module.js";
 
 instantiate(readFileSync(new URL("./dist/tenantgate_bg.wasm", import.meta.url)));
 
-export { DocumentError, Gate, issueApiKey, publish, verifyAssertion } from "./gate.js";
+/** Nothing to wait for: for code that also runs where there is. */
+export async function init() {}
+
+export * from "./all.js";

@@ -1,8 +1,9 @@
 // Builds the Worker (`build/`) and the npm package's generated files (`pkg/dist/`).
 // Usage: node scripts/build.mjs [worker|npm …] [--quick] [--faults]
 
-import { copyFileSync, existsSync, readdirSync, statSync, rmSync, readFileSync, writeFileSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, writeFileSync, mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, relative } from "node:path";
 import { root, run, setup } from "./setup.mjs";
 
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
@@ -17,20 +18,52 @@ export function buildWorker({ quick = false, faults = false, out = "build" } = {
   stamp(join(root, out, "index.js"), `${features} ${quick}`);
 }
 
-/** The npm package's module, with the glue that wasm-bindgen makes. */
+/** The npm package's modules, with the glue that wasm-bindgen makes: the gate, and what pages need of it. */
 export function buildNpm({ quick = false } = {}) {
-  const dist = join(root, "pkg/dist");
-  if (upToDate(join(dist, "tenantgate.js"), `npm ${quick}`)) return;
-  const profile = quick ? "quick" : "release";
-  run("cargo", ["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", "npm"]);
-  rmSync(dist, { recursive: true, force: true });
-  mkdirSync(dist, { recursive: true });
-  run("wasm-bindgen", [join(target, "wasm32-unknown-unknown", profile, "tenantgate.wasm"), "--target", "web", "--out-dir", dist, "--out-name", "tenantgate"]);
-  if (!quick) {
-    const wasm = join(dist, "tenantgate_bg.wasm");
-    run("wasm-opt", ["-O3", "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext", "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue", wasm, "-o", wasm]);
+  buildModule("tenantgate", "npm", quick ? "quick" : "release");
+  buildModule("client", "client", quick ? "quick" : "small");
+  buildCommonJs();
+}
+
+/** The package for `require`: the same files, one by one, so that each class is there once however it is imported. */
+function buildCommonJs() {
+  // Not there before `setup` has been run.
+  const { transformSync } = createRequire(import.meta.url)("esbuild");
+  const from = join(root, "pkg");
+  const to = join(from, "cjs");
+  const sources = readdirSync(from, { recursive: true }).filter((name) => /^(client\/|dist\/)?[a-z-]+\.js$/.test(name) && !LEFT_OUT.test(name));
+  for (const name of sources) {
+    const code = readFileSync(join(from, name), "utf8");
+    // Where the file would be if it were the original: the modules in `dist` are there once.
+    const place = `require("node:url").pathToFileURL(require("node:path").join(__dirname, ${JSON.stringify(`${relative(join(to, name, ".."), join(from, name, ".."))}/`)}))`;
+    const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner: `const importMetaUrl = ${place}.href;` });
+    mkdirSync(join(to, name, ".."), { recursive: true });
+    writeFileSync(join(to, name), converted);
   }
-  stamp(join(dist, "tenantgate.js"), `npm ${quick}`);
+  for (const name of readdirSync(from, { recursive: true }).filter((name) => /^(client\/)?[a-z-]+\.d\.ts$/.test(name))) {
+    copyFileSync(join(from, name), join(to, name));
+  }
+  writeFileSync(join(to, "package.json"), `${JSON.stringify({ type: "commonjs", imports: { "#entry": "./node.js" } }, null, 2)}\n`);
+}
+
+/** Entries for other runtimes, and the command line. */
+const LEFT_OUT = /(^|\/)(workerd|web|cli)\.js$/;
+
+function buildModule(name, feature, profile) {
+  const dist = join(root, "pkg/dist");
+  const glue = join(dist, `${name}.js`);
+  if (upToDate(glue, `${feature} ${profile}`)) return;
+  run("cargo", ["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", feature]);
+  mkdirSync(dist, { recursive: true });
+  // The state can be reset: after a trap there is a new instance.
+  const options = ["--target", "web", "--experimental-reset-state-function", "--no-typescript", "--out-dir", dist, "--out-name", name];
+  run("wasm-bindgen", [join(target, "wasm32-unknown-unknown", profile, "tenantgate.wasm"), ...options]);
+  if (profile !== "quick") {
+    const wasm = join(dist, `${name}_bg.wasm`);
+    const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue"];
+    run("wasm-opt", [profile === "small" ? "-Oz" : "-O3", ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
+  }
+  stamp(glue, `${feature} ${profile}`);
 }
 
 // cargo itself is quick when nothing changed; worker-build and wasm-opt are not.

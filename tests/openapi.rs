@@ -14,7 +14,7 @@ use tenantgate::control::{
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
-use tenantgate::model::{ApiKey, Catalog, LicenceCode, LicenceTerms, Override, Tenant};
+use tenantgate::model::{ApiKey, Catalog, ClientSnapshot, LicenceCode, LicenceTerms, Override, Tenant};
 use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
 
 /// The paths of the admin API.
@@ -268,6 +268,17 @@ fn openapi() {
         },
     });
     let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
+    let evaluation = json!({ "type": "object", "properties": { "context": { "type": ["object", "null"], "properties": {
+        "targetingKey": { "type": "string", "description": "By which rollouts choose: the attribute `targeting_key` of rules." },
+        "tenant": { "type": "string", "description": "The tenant's id, for whoever holds the operator's token." },
+    } } } });
+    let flag = json!({
+        "type": "object", "required": ["key", "value", "reason"],
+        "properties": { "key": { "type": "string" }, "value": {}, "reason": { "type": "string" }, "variant": { "type": "string" }, "metadata": { "type": "object" } },
+    });
+    let fault = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": {
+        "type": "object", "required": ["errorCode"], "properties": { "key": { "type": "string" }, "errorCode": { "type": "string" }, "errorDetails": { "type": "string" } },
+    } } } });
     let codes: Vec<_> =
         Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
     let mut document = json!({
@@ -329,6 +340,47 @@ fn openapi() {
                     },
                 },
             },
+            "/_gate/v1/features": { "get": {
+                "operationId": "features",
+                "summary": "What a page may know of its tenant's features, to evaluate them itself.",
+                "description": "The tenant is found as for a gated request. Only features with `client: true`, with the rules that can apply to the tenant. With `If-None-Match` 304 where nothing has changed; with `Prefer: wait=N` (RFC 7240, up to 30 seconds) only once that long nothing has.",
+                "parameters": [
+                    { "name": "If-None-Match", "in": "header", "required": false, "schema": { "type": "string" }, "description": "The `ETag` of what is known." },
+                    { "name": "Prefer", "in": "header", "required": false, "schema": { "type": "string" }, "description": "`wait=25`: how many seconds to wait for a change." },
+                ],
+                "responses": {
+                    "200": { "description": "The snapshot.", "content": { "application/json": { "schema": generator.subschema_for::<ClientSnapshot>() } } },
+                    "304": { "description": "Nothing has changed." },
+                    "400": failure("The request names its tenant badly."), "401": failure("`UNAUTHENTICATED`"), "403": failure("`TENANT_SUSPENDED` and others"),
+                    "404": failure("`TENANT_NOT_FOUND`"), "451": failure("`RESIDENCY_VIOLATION`"), "503": failure("Try again."),
+                },
+            } },
+            "/_gate/ofrep/v1/evaluate/flags": { "post": {
+                "operationId": "evaluateFlags",
+                "summary": "Evaluate all flags (OFREP 0.2), for any OpenFeature SDK.",
+                "description": "The tenant is found as for a gated request, and is told what its pages may know (`client: true`). With the operator's token the attribute `tenant` of the context says whose flags, and all are told.",
+                "security": [{}, { "operator": [] }],
+                "parameters": [{ "name": "If-None-Match", "in": "header", "required": false, "schema": { "type": "string" }, "description": "The `ETag` of what is known." }],
+                "requestBody": { "required": false, "content": { "application/json": { "schema": evaluation } } },
+                "responses": {
+                    "200": { "description": "The flags.", "content": { "application/json": { "schema": { "type": "object", "required": ["flags"], "properties": { "flags": { "type": "array", "items": flag } } } } } },
+                    "304": { "description": "With this context they are what they were." },
+                    "400": fault("`PARSE_ERROR` or `INVALID_CONTEXT`."), "401": fault("No credential, or one that is not good."), "403": fault("The tenant is not served."),
+                    "404": fault("No such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "451": fault("Not from here."), "503": fault("Try again."),
+                },
+            } },
+            "/_gate/ofrep/v1/evaluate/flags/{key}": { "post": {
+                "operationId": "evaluateFlag",
+                "summary": "Evaluate one flag (OFREP 0.2).",
+                "security": [{}, { "operator": [] }],
+                "parameters": [{ "name": "key", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }],
+                "requestBody": { "required": false, "content": { "application/json": { "schema": evaluation } } },
+                "responses": {
+                    "200": { "description": "The flag.", "content": { "application/json": { "schema": flag } } },
+                    "400": fault("`PARSE_ERROR` or `INVALID_CONTEXT`."), "401": fault("No credential, or one that is not good."), "403": fault("The tenant is not served."),
+                    "404": fault("`FLAG_NOT_FOUND`, or no such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "451": fault("Not from here."), "503": fault("Try again."),
+                },
+            } },
             "/_gate/healthz": { "get": {
                 "operationId": "health",
                 "summary": "Whether a catalog is held.",

@@ -12,17 +12,13 @@ export async function open({ users, country, flags }) {
   const hosts = tenants.map(({ slug }) => `${slug}.app.example.com`);
   const gate = new Gate({ ...catalog, features }, tenants);
   const now = Date.now();
-  // Until the package has `features`, the question in full stands in for it.
-  const evaluate = gate.features
-    ? (tenant, context) => gate.features(tenant, context, { now })
-    : (tenant, context) => gate.ask({ tenant, all_features: true, context }, { now }).decision.features;
   return {
     name: "tenantgate",
     one: (i) => gate.decide({ host: hosts[i], path: "/api/tasks", context: { targeting_key: users[i].id, country: users[i].country } }, { now }).allowed,
     all(i) {
-      const answers = evaluate(tenants[i].id, { targeting_key: users[i].id, country: users[i].country });
+      const features = gate.features(tenants[i].id, { targeting_key: users[i].id, country: users[i].country }, { now });
       let on = 0;
-      for (const key in answers) on += answers[key].value ? 1 : 0;
+      for (const { key } of flags) on += features.get(key).enabled ? 1 : 0;
       return on;
     },
   };

@@ -23,29 +23,34 @@ pub struct Murmur3 {
 impl Murmur3 {
     /// With more bytes.
     #[must_use]
-    pub fn and(mut self, bytes: &[u8]) -> Self {
+    pub fn and(self, bytes: &[u8]) -> Self {
+        let Self { mut hash, mut word, length } = self;
         let (words, rest) = bytes.as_chunks::<4>();
-        // Where a word is begun, each further one ends it and begins the next.
-        let begun = (self.length & 3) << 3;
-        for bytes in words {
-            let word = u32::from_le_bytes(*bytes);
-            self.step(self.word | word << begun);
-            self.word = if begun == 0 { 0 } else { word >> (32_u32.wrapping_sub(begun)) };
-            self.length = self.length.wrapping_add(4);
-        }
-        for byte in rest {
-            self.word |= u32::from(*byte) << ((self.length & 3) << 3);
-            self.length = self.length.wrapping_add(1);
-            if self.length.is_multiple_of(4) {
-                self.step(self.word);
-                self.word = 0;
+        // Bits of the word begun: each further word ends it and begins the next.
+        let begun = (length & 3) << 3;
+        if begun == 0 {
+            for bytes in words {
+                hash = step(hash, u32::from_le_bytes(*bytes));
+            }
+        } else {
+            for bytes in words {
+                let next = u32::from_le_bytes(*bytes);
+                hash = step(hash, word | next << begun);
+                word = next >> (32_u32.wrapping_sub(begun));
             }
         }
-        self
-    }
-
-    fn step(&mut self, word: u32) {
-        self.hash = (self.hash ^ mix(word)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64);
+        let (tail, bits) = match *rest {
+            [a] => (u32::from(a), 8),
+            [a, b] => (u32::from_le_bytes([a, b, 0, 0]), 16),
+            [a, b, c] => (u32::from_le_bytes([a, b, c, 0]), 24),
+            _ => (0, 0),
+        };
+        word |= tail << begun;
+        if begun.wrapping_add(bits) >= 32 {
+            hash = step(hash, word);
+            word = tail >> (32_u32.wrapping_sub(begun));
+        }
+        Self { hash, word, length: length.wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) }
     }
 
     /// The hash of all bytes so far.
@@ -55,6 +60,10 @@ impl Murmur3 {
         let hash = (hash ^ (hash >> 13)).wrapping_mul(0xC2B2_AE35);
         hash ^ (hash >> 16)
     }
+}
+
+fn step(hash: u32, word: u32) -> u32 {
+    (hash ^ mix(word)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64)
 }
 
 fn mix(word: u32) -> u32 {

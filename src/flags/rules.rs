@@ -26,7 +26,8 @@ pub(super) struct CompiledRule {
     pub(super) name: Key,
     starts_at: UnixMillis,
     ends_at: UnixMillis,
-    conditions: Vec<Test>,
+    /// Places of its conditions among those of all rules.
+    conditions: Vec<usize>,
     /// What it serves by which share; `None`: the one thing that it serves.
     split: Option<Split>,
     served: Vec<Served>,
@@ -57,7 +58,7 @@ enum Source {
 pub const TENANT_ATTRIBUTES: [&str; 4] = ["tenant.id", "tenant.slug", "tenant.plan", "tenant.region"];
 
 #[derive(Debug)]
-struct Test {
+pub(super) struct Test {
     source: Source,
     negated: bool,
     test: Comparison,
@@ -115,13 +116,20 @@ impl<'a> Facts<'a> {
 /// Whether a condition on the tenant holds; `None` for one on the context.
 pub fn holds_for(subject: Subject<'_>, condition: &Condition) -> Option<bool> {
     let test = TENANT_ATTRIBUTES.contains(&condition.attribute.as_str()).then(|| Test::new(condition, &[]))?;
-    Some(test.holds(Facts { subject, grants: &[], context: &[], now: UnixMillis::default() }))
+    Some(test.holds(&Facts { subject, grants: &[], context: &[], now: UnixMillis::default() }))
 }
 
 impl CompiledRule {
-    /// Compiles the rule of a checked feature. `attributes`: names of all that rules read, sorted; `first`: the number of the
-    /// first thing that it serves.
-    pub(super) fn new(rule: &Rule, key: &Key, feature: &Feature, attributes: &[String], first: usize) -> Self {
+    /// Compiles the rule of a checked feature. `attributes`: names of all that rules read, sorted; `conditions`: places of its
+    /// conditions; `first`: the number of the first thing that it serves.
+    pub(super) fn new(
+        rule: &Rule,
+        key: &Key,
+        feature: &Feature,
+        attributes: &[String],
+        conditions: Vec<usize>,
+        first: usize,
+    ) -> Self {
         let served = |value: Option<&Value>, variant: Option<&Key>| {
             let named = variant.and_then(|variant| feature.variants.get(variant));
             let value = value.or(named).cloned().unwrap_or_default();
@@ -131,7 +139,7 @@ impl CompiledRule {
             name: rule.name.clone(),
             starts_at: rule.starts_at.unwrap_or_default(),
             ends_at: rule.ends_at.unwrap_or(UnixMillis::MAX),
-            conditions: rule.when.iter().map(|condition| Test::new(condition, attributes)).collect(),
+            conditions,
             split: rule.rollout.as_ref().map(|rollout| Split::new(rollout, key, attributes)),
             served: match &rule.rollout {
                 Some(rollout) => {
@@ -166,11 +174,9 @@ impl CompiledRule {
     }
 
     /// What the rule serves, and its number; `None` if it does not match.
-    pub(super) fn serve(&self, facts: Facts<'_>) -> Option<(usize, &Served)> {
-        if facts.now < self.starts_at
-            || facts.now >= self.ends_at
-            || !self.conditions.iter().all(|test| test.holds(facts))
-        {
+    pub(super) fn serve(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> Option<(usize, &Served)> {
+        let now = facts.now;
+        if now < self.starts_at || now >= self.ends_at || !self.conditions.iter().all(|test| holds(*test)) {
             return None;
         }
         let index = match &self.split {
@@ -194,7 +200,7 @@ impl Split {
     }
 
     /// The place of the bucket into which whoever asks falls; `None` where it cannot be told who asks.
-    fn choose(&self, facts: Facts<'_>) -> Option<usize> {
+    fn choose(&self, facts: &Facts<'_>) -> Option<usize> {
         let Attribute::Text(text) = self.by.read(facts)? else { return None };
         let mut left = bucket(self.salt.and(text.as_bytes()).finish(), self.total);
         self.weights.iter().position(|weight| match left.checked_sub(*weight) {
@@ -221,7 +227,7 @@ impl Source {
         }
     }
 
-    fn read<'a>(self, facts: Facts<'a>) -> Option<Attribute<'a>> {
+    fn read<'a>(self, facts: &Facts<'a>) -> Option<Attribute<'a>> {
         let Subject { id, slug, plan, region } = facts.subject;
         match self {
             Self::Context(place) => return facts.context.get(place).copied().flatten(),
@@ -235,7 +241,7 @@ impl Source {
 }
 
 impl Test {
-    fn new(condition: &Condition, attributes: &[String]) -> Self {
+    pub(super) fn new(condition: &Condition, attributes: &[String]) -> Self {
         let value = condition.value.clone().unwrap_or_default();
         let text = || value.as_str().unwrap_or_default().to_owned();
         let number = || value.as_f64().unwrap_or(f64::NAN);
@@ -262,7 +268,7 @@ impl Test {
         Self { source: Source::new(&condition.attribute, attributes), negated: condition.not, test }
     }
 
-    fn holds(&self, facts: Facts<'_>) -> bool {
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
         let attribute = self.source.read(facts);
         if matches!(self.test, Comparison::Exists) {
             return attribute.is_some() != self.negated;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::answer::{Answer, Reason, Tier, is_on};
-use super::rules::{CompiledRule, Facts, Served, Slots};
-use crate::model::{Feature, Key};
+use super::rules::{CompiledRule, Facts, Served, Slots, Test};
+use crate::model::{Condition, Feature, Key};
 use crate::resolve::Attribute;
 
 /// Which of a feature's answers holds.
@@ -49,6 +50,8 @@ impl From<u32> for Outcome {
 pub struct FeatureSet {
     features: Vec<CompiledFeature>,
     ids: FxHashMap<Key, u32>,
+    /// Every condition of every rule, once: features of one segment ask the same.
+    tests: Vec<Test>,
     /// Names of the context attributes that rules read, sorted.
     attributes: Vec<String>,
 }
@@ -75,13 +78,22 @@ impl FeatureSet {
             features.values().flat_map(|feature| &feature.rules).flat_map(CompiledRule::attributes).collect();
         attributes.sort_unstable();
         attributes.dedup();
-        let compile = |((key, feature), id): ((&Key, &Feature), u32)| {
+        let (mut tests, mut places) = (Vec::new(), FxHashMap::default());
+        let mut place = |condition: &Condition| {
+            let Condition { attribute, op, value, not } = condition;
+            *places.entry(format!("{attribute} {} {not} {value:?}", op.as_str())).or_insert_with(|| {
+                tests.push(Test::new(condition, &attributes));
+                tests.len().saturating_sub(1)
+            })
+        };
+        let mut compile = |((key, feature), id): ((&Key, &Feature), u32)| {
             let default = Arc::new(feature.default_value());
             let requires: Vec<u32> =
                 all_required(features, key).into_iter().filter_map(|key| ids.get(key).copied()).collect();
             let mut first = requires.len();
             let rules = feature.rules.iter().map(|rule| {
-                let rule = CompiledRule::new(rule, key, feature, &attributes, first);
+                let conditions = rule.when.iter().map(&mut place).collect();
+                let rule = CompiledRule::new(rule, key, feature, &attributes, conditions, first);
                 first = first.saturating_add(rule.count());
                 rule
             });
@@ -96,7 +108,8 @@ impl FeatureSet {
                 requires,
             }
         };
-        Self { features: features.iter().zip(0..).map(compile).collect(), ids, attributes }
+        let features = features.iter().zip(0..).map(&mut compile).collect();
+        Self { features, ids, tests, attributes }
     }
 
     /// How many there are.
@@ -140,12 +153,15 @@ impl FeatureSet {
 
     /// Which answer the feature with this number has; `None` if there is no such feature.
     pub fn outcome(&self, id: u32, facts: Facts<'_>) -> Option<Outcome> {
-        self.feature(id).map(|feature| self.judge(feature, facts))
+        let holds = |test: usize| self.tests.get(test).is_some_and(|test| test.holds(&facts));
+        self.feature(id).map(|feature| self.judge(feature, &facts, &holds))
     }
 
     /// Which answer each feature has, in the order of their keys.
     pub fn outcomes(&self, facts: Facts<'_>) -> impl Iterator<Item = Outcome> {
-        self.features.iter().map(move |feature| self.judge(feature, facts))
+        let held: SmallVec<[bool; 64]> = self.tests.iter().map(|test| test.holds(&facts)).collect();
+        let holds = move |test: usize| held.get(test).copied().unwrap_or(false);
+        self.features.iter().map(move |feature| self.judge(feature, &facts, &holds))
     }
 
     /// The answer that an outcome stands for.
@@ -213,34 +229,31 @@ impl FeatureSet {
         self.features.get(usize::try_from(id).ok()?)
     }
 
-    fn judge(&self, feature: &CompiledFeature, facts: Facts<'_>) -> Outcome {
+    /// `holds`: whether the condition in this place does.
+    fn judge(&self, feature: &CompiledFeature, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> Outcome {
         if feature.kill {
             return Outcome::KILLED;
         }
         let missing = |required: &u32| {
-            self.feature(*required).is_none_or(|required| required.kill || !required.is_on_by_itself(facts))
+            self.feature(*required).is_none_or(|required| required.kill || !required.own(facts, holds).1)
         };
         match feature.requires.iter().position(missing) {
             Some(index) => Outcome::other(index),
-            None => feature.own(facts).0,
+            None => feature.own(facts, holds).0,
         }
     }
 }
 
 impl CompiledFeature {
     /// Which answer holds without regard to kill and prerequisites, and whether the feature is on by it.
-    fn own(&self, facts: Facts<'_>) -> (Outcome, bool) {
+    fn own(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> (Outcome, bool) {
         if let Some(grant) = facts.grant(self.id) {
             return (Outcome::GRANTED, grant.on);
         }
-        match self.rules.iter().find_map(|rule| rule.serve(facts)) {
+        match self.rules.iter().find_map(|rule| rule.serve(facts, holds)) {
             Some((index, served)) => (Outcome::other(index), served.on),
             None => (Outcome::DEFAULT, self.default_is_on),
         }
-    }
-
-    fn is_on_by_itself(&self, facts: Facts<'_>) -> bool {
-        self.own(facts).1
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Ask<'a> {
     pub limits: &'a [(&'a str, Op)],
     /// Judge as ever, but take nothing.
     pub look: bool,
+    /// Find out who it is and whether it may pass, and no more: what the route needs of features, breakers and limits is not
+    /// asked.
+    pub identify: bool,
     /// Takes from the ledger once, however often it is asked under this key; for a day at least. What this isolate counts
     /// alone is taken each time.
     pub once: Option<&'a str>,
@@ -202,7 +205,7 @@ impl Gate {
             decision.fallback.push(Fallback::Plan);
         }
         // What is settled has happened: only who it was is judged.
-        let route = route.filter(|_| ask.settle.is_none());
+        let route = route.filter(|_| ask.settle.is_none() && !ask.identify);
         if ask.settle.is_none()
             && let Err((stage, denial)) = admit(run, &tenant, request)
         {

@@ -213,6 +213,10 @@ pub const MAX_CACHED_TOKENS: usize = 4_096;
 pub const MAX_CACHED_KEYS: usize = 16_384;
 /// Bytes of what a page is told of its tenant's features: no more than a catalog may have.
 pub const MAX_CLIENT_SNAPSHOT_BYTES: usize = MAX_CATALOG_BYTES;
+/// Seconds for which a page may wait for a change of its features (`Prefer: wait`), less than proxies wait for an answer.
+pub const MAX_WAIT_S: u64 = 30;
+/// Milliseconds after which whoever waits for a change looks again.
+pub const WAIT_STEP_MS: u32 = 1_000;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::bounds::{MAX_CLAIM_BYTES, MAX_HOST_BYTES, MAX_HOSTS, MAX_STRATEGIES};
+use super::bounds::{MAX_CLAIM_BYTES, MAX_HOST_BYTES, MAX_HOSTS, MAX_RECORD_BYTES, MAX_STRATEGIES};
 use super::document::quoted;
-use super::{Reader, Slug, choice, document};
+use super::{Problems, Read, Reader, Slug, choice, document};
 
 document! {
     /// How a request names its tenant.
@@ -130,6 +130,17 @@ pub const RESERVED: [&str; 20] = [
 ];
 
 impl Resolution {
+    /// Parses and checks a resolution by itself.
+    ///
+    /// # Errors
+    /// All problems, each with its JSON path.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Reader::run(|r| {
+            let value = r.json(text, MAX_RECORD_BYTES)?;
+            Self::read(&value, r)
+        })
+    }
+
     fn check(&self, r: &mut Reader) {
         r.at("strategies", |r| {
             r.at_most(self.strategies.len(), MAX_STRATEGIES);

@@ -62,11 +62,13 @@ impl Gate {
         Ok(())
     }
 
-    /// Adds or replaces a tenant, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    /// Adds or replaces a tenant, as JSON text; returns its id. Throws the list of problems, or a sentence; the one held then stays.
     #[wasm_bindgen(js_name = putTenant)]
-    pub fn put_tenant(&mut self, tenant: &str) -> Result<(), JsValue> {
+    pub fn put_tenant(&mut self, tenant: &str) -> Result<String, JsValue> {
         let tenant = Tenant::parse(tenant).map_err(problems)?;
-        self.local.put(tenant).map_err(|rejected| rejected.to_string().into())
+        let id = tenant.id.to_string();
+        self.local.put(tenant).map_err(|rejected| rejected.to_string())?;
+        Ok(id)
     }
 
     /// Forgets a tenant.
@@ -89,10 +91,13 @@ impl Gate {
         self.local.put_secret(name, value);
     }
 
-    /// Adds or replaces an API key, as JSON text. Throws the list of problems, or a sentence; the one held then stays.
+    /// Adds or replaces an API key, as JSON text; returns its id. Throws the list of problems, or a sentence; the one held then stays.
     #[wasm_bindgen(js_name = putApiKey)]
-    pub fn put_api_key(&mut self, record: &str) -> Result<(), JsValue> {
-        self.local.put_api_key(ApiKey::parse(record).map_err(problems)?).map_err(rejected)
+    pub fn put_api_key(&mut self, record: &str) -> Result<String, JsValue> {
+        let record = ApiKey::parse(record).map_err(problems)?;
+        let id = record.id.to_string();
+        self.local.put_api_key(record).map_err(rejected)?;
+        Ok(id)
     }
 
     /// Says where the gate runs: `live` or `test`. Throws a sentence.

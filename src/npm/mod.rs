@@ -13,12 +13,16 @@ mod client;
 #[cfg(feature = "npm")]
 mod gate;
 #[cfg(feature = "npm")]
+mod resolver;
+#[cfg(feature = "npm")]
 mod tools;
 
 #[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "npm")]
 pub use gate::Gate;
+#[cfg(feature = "npm")]
+pub use resolver::Resolver;
 #[cfg(feature = "npm")]
 pub use tools::{issue_api_key, publish, verify_assertion};
 

@@ -179,6 +179,7 @@ impl DecideBody {
             all_features: self.all_features,
             limits: &borrowed.limits,
             look: self.look,
+            identify: false,
             once: self.idempotency_key.as_deref(),
             reserve: self.reserve.as_ref().map(|reserve| {
                 let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
@@ -199,7 +200,7 @@ fn check_key(key: &str, at: &str, r: &mut Reader) {
     }
 }
 
-fn attribute(value: &Value) -> Option<Attribute<'_>> {
+pub(super) fn attribute(value: &Value) -> Option<Attribute<'_>> {
     match value {
         Value::String(text) => Some(Attribute::Text(text)),
         Value::Number(number) => number.as_f64().map(Attribute::Number),

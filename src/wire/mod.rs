@@ -5,6 +5,7 @@
 mod body;
 mod client;
 mod headers;
+mod ofrep;
 mod seed;
 mod usage;
 mod view;
@@ -12,6 +13,7 @@ mod view;
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use client::client_snapshot;
 pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
+pub use ofrep::{OfrepContext, OfrepFailure, ofrep_answer, ofrep_failure};
 pub use seed::publication;
 pub use usage::{DayView, MetricView, ReceiptView, UsageView, parse_events};
 pub use view::{

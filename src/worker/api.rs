@@ -11,6 +11,7 @@ use super::call::Call;
 use super::charge;
 use super::config::Config;
 use super::control::{self, ADMIN};
+use super::flags::{self, FEATURES, OFREP};
 use super::reply::{self, Failure};
 use super::{edge, feed, isolate, usage};
 use crate::gate::{CallEnd, Decision, Need, Step};
@@ -35,6 +36,9 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         DECIDE | USAGE => None,
         TICKETS | VALIDATE | DEACTIVATE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         TICKETS | VALIDATE | DEACTIVATE => None,
+        FEATURES if reads => None,
+        FEATURES => Some(Failure::GET_ONLY.respond(call)),
+        path if is_ofrep(path) => (call.method() != "POST").then(|| Failure::POST_ONLY.respond(call)),
         path if path.starts_with(ADMIN) => None,
         _ => Some(Failure::NOT_FOUND.respond(call)),
     }
@@ -49,9 +53,17 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         USAGE => usage::receive(&call, config).await,
         TICKETS => control::redeem(&call, config).await,
         VALIDATE | DEACTIVATE => control::answer_licence(&call, config).await,
+        FEATURES => flags::features(call, config).await,
+        path if is_ofrep(path) => flags::evaluate(call, config).await,
         path if path.starts_with(ADMIN) => control::answer(&call, config).await,
         _ => decide(&call, config).await,
     }
+}
+
+/// All flags, or one of them.
+fn is_ofrep(path: &str) -> bool {
+    path.strip_prefix(OFREP)
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(|key| !key.contains('/')))
 }
 
 /// Questions.
@@ -118,10 +130,10 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
     }
 }
 
-fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> Response {
+fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> Response {
     // What becomes of a request that somebody else forwards, nobody tells.
     charge::ended(&decision, CallEnd::Unknown, config, &call.context);
     let response = reply::answer(&decision);
-    isolate::after(call, config, decision);
+    isolate::after(call, config, &mut decision);
     response
 }

@@ -109,6 +109,15 @@ impl Call {
         Some(call)
     }
 
+    /// Reads the request anew: while it waited, time has passed, and a catalog may have come that reads other headers. What the
+    /// custom resolver has said stays.
+    pub(super) fn read_again(&mut self, config: &Config) {
+        if let Some(again) = Self::read(self.request.clone(), self.context.clone().into(), config) {
+            let custom = std::mem::take(&mut self.custom);
+            *self = Self { custom, ..again };
+        }
+    }
+
     fn slice(&self, range: &Range<usize>) -> &str {
         self.text.get(range.clone()).unwrap_or_default()
     }

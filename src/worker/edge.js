@@ -21,7 +21,8 @@ export function respond(status, text) {
     return value;
   };
   const [type, policy, state, retry, other] = [line(), line(), line(), line(), line()];
-  const body = text.slice(start);
+  // Some statuses have none, which is not the same as an empty one.
+  const body = text.slice(start) || null;
   // Answers are about one caller at one moment: no cache may keep them. The usual ones are objects of one shape, which
   // the runtime takes several times as fast as a list of pairs.
   const headers = policy

@@ -60,9 +60,9 @@ pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         return Now::Waits(Box::new(Step::Fetch(need)));
     }
     match step(call, config) {
-        Step::Done(decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
+        Step::Done(mut decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
             let response = reply::decision(call, &decision);
-            after(call, config, *decision);
+            after(call, config, &mut decision);
             Now::Answered(response)
         }
         step => Now::Waits(Box::new(step)),
@@ -87,20 +87,42 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 return conclude(&call, config, decision).await;
             }
             Step::Fetch(need) => {
-                let mut custom = std::mem::take(&mut call.custom);
                 if need == Need::Custom {
-                    custom = resolve(&call, config).await;
+                    call.custom = resolve(&call, config).await;
                 } else if !fetch(need, config, &call.context).await {
                     return conclude(&call, config, unavailable(call.now)).await;
                 }
-                // While it waited, a new catalog may have come, which reads other headers than this call did.
-                if let Some(again) = Call::read(call.request.clone(), call.context.clone().into(), config) {
-                    call = again;
-                }
-                call.custom = custom;
+                call.read_again(config);
                 step(&call, config)
             }
         };
+    }
+}
+
+/// Finds out whose request it is and whether it may pass, and nothing more: what its route costs or needs beyond that is left
+/// alone.
+pub(super) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>) -> Decision {
+    if let Some(need) = feed::due(config, &call.context, call.now) {
+        fetch(need, config, &call.context).await;
+    }
+    loop {
+        let headers = call.headers();
+        let ask = Ask { identify: true, ..*ask };
+        let step = with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now));
+        match feed::missed(step, config, call.now) {
+            Step::Done(mut decision) => {
+                after(call, config, &mut decision);
+                return *decision;
+            }
+            Step::Charge(_) => return unavailable(call.now),
+            Step::Fetch(Need::Custom) => call.custom = resolve(call, config).await,
+            Step::Fetch(need) => {
+                if !fetch(need, config, &call.context).await {
+                    return unavailable(call.now);
+                }
+                call.read_again(config);
+            }
+        }
     }
 }
 
@@ -109,11 +131,11 @@ pub(super) fn unavailable(now: UnixMillis) -> Decision {
     Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", now)
 }
 
-async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsValue {
+async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
     if !decision.allowed() || !config.has_upstream() || call.explain {
         charge::ended(&decision, CallEnd::Unknown, config, &call.context);
         let response = reply::decision(call, &decision);
-        after(call, config, decision);
+        after(call, config, &mut decision);
         return response.into();
     }
     // From here on: a client may go away while the origin has not answered yet.
@@ -132,7 +154,7 @@ async fn conclude(call: &Call, config: &Rc<Config>, decision: Decision) -> JsVal
         console::error_2(&"upstream failed".into(), &error);
         Failure::UPSTREAM.respond(call).into()
     });
-    after(call, config, decision);
+    after(call, config, &mut decision);
     response
 }
 
@@ -195,7 +217,7 @@ fn without(query: &str, param: &str) -> String {
 }
 
 /// Has denials noted, and growing-old snapshots fetched again behind the answer.
-pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
+pub(super) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
     let suspicious = matches!(
         decision.code,
         Code::Unauthenticated
@@ -205,12 +227,12 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: Decision) {
             | Code::IssuerUnavailable
     );
     if suspicious {
-        log_denial(call, &decision);
+        log_denial(call, decision);
     }
     if !decision.allowed() && !call.explain {
-        denials::note(&decision, config, &call.context);
+        denials::note(decision, config, &call.context);
     }
-    for need in decision.refresh {
+    for need in std::mem::take(&mut decision.refresh) {
         if let Need::Refill(tenant, _) = &need {
             charge::keep(tenant.clone(), config, &call.context);
         }

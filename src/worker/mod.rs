@@ -13,6 +13,7 @@ mod control;
 mod denials;
 mod edge;
 mod feed;
+mod flags;
 mod isolate;
 mod keys;
 mod ledger;

@@ -1,0 +1,313 @@
+// The features of one tenant in a page: a snapshot of what the page may know, evaluated there by the same core, kept up to date,
+// and kept for when there is no network.
+
+import { Client as Binding, __wbg_reset_state as reset, initSync } from "./dist/client.js";
+import { DocumentError, GateFailedError, InputError } from "./errors.js";
+import { Features } from "./features.js";
+import { end, frozen, internalized, writeContext } from "./input.js";
+
+let memory;
+let generation = 0;
+
+export function instantiateClient(module) {
+  memory ??= initSync({ module }).memory;
+}
+
+function failure(error) {
+  if (typeof error === "string") return new DocumentError(JSON.parse(error));
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  reset();
+  memory = initSync().memory;
+  generation += 1;
+  return new GateFailedError("the evaluation failed within and was made anew", error);
+}
+
+/** A snapshot, ready to be evaluated. */
+class Snapshot {
+  #json;
+  #binding;
+  #generation;
+  #keys;
+  #views;
+  #places;
+  #settled;
+  #answers;
+
+  constructor(json) {
+    this.#json = json;
+    this.#open();
+    const { settled, tenant, valid_until = null } = JSON.parse(json);
+    this.tenant = frozen(tenant);
+    this.validUntil = valid_until === null ? Infinity : Date.parse(valid_until);
+    const names = [...new Set([...this.#keys.features, ...Object.keys(settled)])].sort();
+    this.#places = new Map(names.map((key, place) => [key, place]));
+    this.#settled = names.map((key) => (settled[key] ? answer(settled[key]) : undefined));
+    this.#answers = this.#keys.features.map(() => []);
+  }
+
+  #open() {
+    try {
+      this.#binding = new Binding(this.#json);
+      const { features, attributes } = JSON.parse(this.#binding.keys());
+      this.#keys = { features: features.map(internalized), attributes: attributes.map(internalized) };
+    } catch (error) {
+      throw failure(error);
+    }
+    this.#generation = generation;
+    this.#views = undefined;
+  }
+
+  evaluate(context, now) {
+    if (this.#generation !== generation) this.#open();
+    if (this.#views === undefined || this.#views.words.length === 0) this.#map();
+    const { words, bytes } = this.#views;
+    words[0] = 0;
+    writeContext(words, bytes, this.#keys.attributes, context, 1, 0);
+    if (end.word > words.length) throw new InputError("the context has too many parts");
+    try {
+      this.#binding.evaluate(end.at, now);
+    } catch (error) {
+      throw failure(error);
+    }
+    if (this.#views.outcomes.length === 0) this.#map();
+    const { outcomes } = this.#views;
+    const answers = this.#settled.slice();
+    this.#keys.features.forEach((key, i) => {
+      const known = this.#answers[i];
+      answers[this.#places.get(key)] = known[outcomes[i]] ??= answer(JSON.parse(this.#binding.outcome(i, outcomes[i])));
+    });
+    return new Features(this.#places, answers);
+  }
+
+  #map() {
+    const [words, wordCount, text, textBytes, outcomes, outcomeCount] = this.#binding.buffer();
+    const { buffer } = memory;
+    this.#views = {
+      words: new Uint32Array(buffer, words, wordCount),
+      bytes: new Uint8Array(buffer, text, textBytes),
+      outcomes: new Uint32Array(buffer, outcomes, outcomeCount),
+    };
+  }
+
+  free() {
+    if (this.#generation === generation) this.#binding.free();
+  }
+}
+
+const answer = ({ rule = null, variant = null, ...more }) => frozen({ ...more, rule, variant });
+
+/** Milliseconds between tries while the network is away: they double, up to the second. */
+const RETRY_MS = [1_000, 60_000];
+
+export class FeatureClient extends EventTarget {
+  #url;
+  #headers;
+  #fetch;
+  #storage;
+  #waitS;
+  #snapshot;
+  #etag;
+  #context;
+  #features;
+  #evaluatedAt = -1;
+  #closed = new AbortController();
+  #wake = () => {};
+  stale = false;
+
+  constructor({
+    url = "/_gate/v1/features", context = {}, headers = {}, fetch = globalThis.fetch, storage = defaultStorage(), waitS = 25,
+  } = {}) {
+    super();
+    if (memory === undefined) throw new InputError("the WebAssembly module is not loaded yet: `await init()` first");
+    this.#url = new URL(url, globalThis.location?.href).href;
+    this.#context = { ...context };
+    this.#headers = headers;
+    this.#fetch = fetch;
+    this.#storage = storage;
+    this.#waitS = waitS;
+    this.ready = this.#begin();
+    // Whoever does not wait for it hears of it by events.
+    this.ready.catch(() => {});
+  }
+
+  get tenant() {
+    return this.#snapshot?.tenant ?? null;
+  }
+
+  get context() {
+    return this.#context;
+  }
+
+  set context(context) {
+    this.#context = { ...context };
+    this.#features = undefined;
+  }
+
+  get(key) {
+    return this.#current().get(key);
+  }
+
+  enabled(key) {
+    return this.get(key).enabled;
+  }
+
+  evaluate(context = this.#context) {
+    return this.#held().evaluate(context, Date.now());
+  }
+
+  close() {
+    this.#closed.abort();
+    this.#wake();
+  }
+
+  [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+    this.close();
+  }
+
+  #held() {
+    if (this.#snapshot === undefined) throw new GateFailedError("there is no snapshot yet: `await client.ready` first", undefined, 503);
+    return this.#snapshot;
+  }
+
+  /** What the features are worth now, by the client's own context; rules have dates, so it is found out anew each second. */
+  #current() {
+    const second = Math.floor(Date.now() / 1000);
+    if (this.#features === undefined || this.#evaluatedAt !== second) {
+      this.#features = this.evaluate();
+      this.#evaluatedAt = second;
+    }
+    return this.#features;
+  }
+
+  async #begin() {
+    try {
+      await this.#refresh(0);
+    } catch (error) {
+      if (!this.#recall()) {
+        if (!(error instanceof GateFailedError && error.status === 503)) throw error;
+        this.#follow();
+        throw error;
+      }
+      this.#become(true);
+    }
+    this.#follow();
+  }
+
+  /** Takes what the gate says now, or waits for a change for so many seconds: whether there was one. */
+  async #refresh(waitS) {
+    const headers = { ...this.#headers, accept: "application/json" };
+    if (this.#etag !== undefined) headers["if-none-match"] = this.#etag;
+    if (waitS > 0) headers.prefer = `wait=${waitS}`;
+    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout((waitS + 10) * 1000)]);
+    let response;
+    let json;
+    try {
+      response = await (0, this.#fetch)(this.#url, { headers, signal, cache: "no-store", credentials: "same-origin" });
+      json = await response.text();
+    } catch (error) {
+      throw new GateFailedError("the gate could not be reached", error, 503);
+    }
+    if (response.status === 304) return;
+    // What is refused for good is not tried again for a while, and nothing that was good is forgotten.
+    if (!response.ok) throw new GateFailedError(`the gate answered ${response.status}`, undefined, response.status < 500 && response.status !== 429 ? 403 : 503);
+    this.#take(json, response.headers.get("etag") ?? undefined);
+    remember(this.#storage, this.#url, { json, etag: this.#etag });
+  }
+
+  #take(json, etag) {
+    const before = this.#snapshot;
+    const next = new Snapshot(json);
+    const old = before?.evaluate(this.#context, Date.now());
+    this.#snapshot = next;
+    this.#etag = etag;
+    this.#features = undefined;
+    before?.free();
+    if (old === undefined) return;
+    const now = this.evaluate();
+    const keys = new Set([...old.keys(), ...now.keys()]);
+    const changed = [...keys].filter((key) => JSON.stringify(old.get(key)) !== JSON.stringify(now.get(key)));
+    this.dispatchEvent(new CustomEvent("change", { detail: { changed } }));
+  }
+
+  /** The last good snapshot, where one is kept. */
+  #recall() {
+    const kept = recalled(this.#storage, this.#url);
+    if (kept === null) return false;
+    try {
+      this.#take(kept.json, kept.etag);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #follow() {
+    let pauseMs = RETRY_MS[0];
+    while (!this.#closed.signal.aborted) {
+      try {
+        const begun = Date.now();
+        await this.#refresh(this.#snapshot ? this.#waitS : 0);
+        this.#become(false);
+        pauseMs = RETRY_MS[0];
+        // A gate that answers at once is asked no more often than it would have answered by itself.
+        const restMs = this.#waitS * 1000 - (Date.now() - begun);
+        if (restMs > 0) await this.#pause(Math.min(restMs, 1_000));
+      } catch {
+        if (this.#closed.signal.aborted) return;
+        this.#become(true);
+        await this.#pause(pauseMs * (0.5 + Math.random() / 2));
+        pauseMs = Math.min(pauseMs * 2, RETRY_MS[1]);
+      }
+    }
+  }
+
+  #become(stale) {
+    const late = stale || Date.now() >= (this.#snapshot?.validUntil ?? Infinity);
+    if (this.stale === late) return;
+    this.stale = late;
+    this.dispatchEvent(new Event(late ? "stale" : "fresh"));
+  }
+
+  /** A pause that ends early where the network comes back, or the client is closed. */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      const target = typeof globalThis.addEventListener === "function" ? globalThis : null;
+      const wake = done;
+      target?.addEventListener("online", wake);
+      this.#wake = wake;
+      function done() {
+        clearTimeout(timer);
+        target?.removeEventListener("online", wake);
+        resolve();
+      }
+    });
+  }
+}
+
+function defaultStorage() {
+  try {
+    return globalThis.localStorage ?? null;
+  } catch {
+    // A page without an origin of its own has none.
+    return null;
+  }
+}
+
+const place = (url) => `tenantgate:${url}`;
+
+function remember(storage, url, kept) {
+  try {
+    storage?.setItem(place(url), JSON.stringify(kept));
+  } catch {
+    // Full, or forbidden: then there is none.
+  }
+}
+
+function recalled(storage, url) {
+  try {
+    return JSON.parse(storage?.getItem(place(url)) ?? "null");
+  } catch {
+    return null;
+  }
+}

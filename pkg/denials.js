@@ -1,0 +1,30 @@
+// From codes to errors, and from errors to what is answered.
+
+import {
+  DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, TenantInactiveError, TenantMismatchError,
+  TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError,
+} from "./errors.js";
+
+const CLASSES = {
+  TENANT_NOT_FOUND: TenantNotFoundError,
+  TENANT_MISMATCH: TenantMismatchError,
+  TENANT_SUSPENDED: TenantSuspendedError,
+  TENANT_INACTIVE: TenantInactiveError,
+  UNAUTHENTICATED: UnauthenticatedError,
+  INSUFFICIENT_SCOPE: InsufficientScopeError,
+  FEATURE_NOT_AVAILABLE: FeatureNotAvailableError,
+  RATE_LIMITED: RateLimitedError,
+  QUOTA_EXCEEDED: QuotaExceededError,
+};
+
+/** The error that a code of a denial stands for. */
+export function denied(code, more = {}) {
+  const Denial = CLASSES[code];
+  return Denial ? new Denial(more.details, more) : new DeniedError(code, more);
+}
+
+/** The error that a decision stands for. */
+export const denial = (decision, headers = {}) => denied(decision.code, { details: decision.error?.details, headers, decision });
+
+/** An error as it is answered: of one that is not the package's nothing is told. */
+export const replyTo = (error, accept) => (error instanceof TenantgateError ? error : new InternalError(error)).toReply(accept);

@@ -1,0 +1,34 @@
+// What the gate looks at in a request, whichever way a runtime represents one: a `Request`, Node's `IncomingMessage`, or plain
+// facts.
+
+import { InputError } from "./errors.js";
+
+/**
+ * The facts of a request; those with `headers` that are read by name, all the same.
+ * @returns {{method: string, host: string, path: string, query: string, headers: Record<string, string | undefined>}}
+ */
+export function factsOf(request, names) {
+  if (typeof request !== "object" || request === null) throw new InputError("a request is an object");
+  if (typeof request.url !== "string") return request;
+  return typeof request.headers?.get === "function" ? ofFetch(request, names) : ofNode(request);
+}
+
+function ofFetch({ method, url, headers }, names) {
+  const { host, pathname, search } = new URL(url);
+  const read = {};
+  for (const name of names) read[name] = headers.get(name) ?? undefined;
+  return { method, host, path: pathname, query: search.slice(1), headers: read };
+}
+
+// The path stays as it arrived: what has dot segments is refused, since the application behind routes by the same text. Express
+// shortens `url` below a mount point, and keeps the whole in `originalUrl`.
+function ofNode({ method = "GET", url, originalUrl, headers }) {
+  const target = typeof originalUrl === "string" ? originalUrl : url;
+  // An absolute target names the host itself (RFC 9112 §3.2.2).
+  const absolute = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)(.*)$/i.exec(target);
+  const [host, rest] = absolute ? [absolute[1], absolute[2] || "/"] : [headers[":authority"] ?? headers.host ?? "", target];
+  const [locator] = rest.split("#", 1);
+  const mark = locator.indexOf("?");
+  const path = mark < 0 ? locator : locator.slice(0, mark);
+  return { method, host, path: path === "*" ? "/" : path, query: mark < 0 ? "" : locator.slice(mark + 1), headers };
+}

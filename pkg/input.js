@@ -1,0 +1,94 @@
+// What is handed over from JavaScript: checked, and written where WebAssembly reads it.
+
+import { DocumentError, InputError } from "./errors.js";
+
+const encoder = new TextEncoder();
+
+/** More than any document may have; what is longer is not even copied into WebAssembly, whose memory never shrinks. */
+const MAX_CHARACTERS = 8 << 20;
+
+/** A document as JSON text. */
+export function text(document) {
+  const json = typeof document === "string" ? document : stringified(document);
+  if (json.length > MAX_CHARACTERS) {
+    throw new DocumentError([{ path: "$", found: `${json.length} characters`, expected: `at most ${MAX_CHARACTERS}` }]);
+  }
+  return json;
+}
+
+function stringified(document) {
+  let json;
+  try {
+    json = JSON.stringify(document);
+  } catch (error) {
+    throw new InputError("the document cannot be written as JSON", error);
+  }
+  if (json === undefined) throw new InputError("a document is an object, or JSON text");
+  return json;
+}
+
+/** Writes a text at `start`; returns where it ends. */
+export function write(bytes, value, start) {
+  if (typeof value !== "string") throw new InputError(`what is given as text is ${value === null ? "null" : `of type ${typeof value}`}`);
+  const { length } = value;
+  // Names in requests are short and ASCII: a loop is quicker than an encoder, which is there for the rest.
+  if (length <= 64 && start + length <= bytes.length) {
+    let i = 0;
+    for (let code; i < length && (code = value.charCodeAt(i)) < 128; i++) bytes[start + i] = code;
+    if (i === length) return start + length;
+  }
+  const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
+  if (read < length) throw new InputError(`the request is too large: its texts exceed ${bytes.length} bytes`);
+  return start + written;
+}
+
+const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
+const scratch = new Float64Array(1);
+const halves = new Uint32Array(scratch.buffer);
+
+/** Where `writeContext` has ended. */
+export const end = { word: 0, at: 0 };
+
+/** Writes those attributes of a context that some rule reads: how many, then each. */
+export function writeContext(words, bytes, attributes, context, word, at) {
+  const counted = word++;
+  let count = 0;
+  if (context !== undefined && context !== null) {
+    for (let i = 0; i < attributes.length; i++) {
+      const value = context[attributes[i]];
+      if (value === undefined || value === null) continue;
+      count++;
+      words[word++] = i;
+      if (typeof value === "string") {
+        words[word++] = TEXT;
+        const stop = write(bytes, value, at);
+        words[word++] = stop - at;
+        at = stop;
+      } else if (typeof value === "number") {
+        words[word++] = NUMBER;
+        scratch[0] = value;
+        words[word++] = halves[0];
+        words[word++] = halves[1];
+      } else if (typeof value === "boolean") {
+        words[word++] = value ? TRUE : FALSE;
+      } else {
+        throw new InputError(`the attribute \`${attributes[i]}\` is neither text nor number nor boolean`);
+      }
+    }
+  }
+  words[counted] = count;
+  end.word = word;
+  end.at = at;
+}
+
+/** Handed out many times, so that nobody may write in it. */
+export function frozen(value) {
+  if (typeof value === "object" && value !== null) {
+    for (const part of Object.values(value)) frozen(part);
+    Object.freeze(value);
+  }
+  return value;
+}
+
+/** The same text as a property name, which the engine finds without comparing. */
+export const internalized = (name) => Object.keys({ [name]: 0 })[0];

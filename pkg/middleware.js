@@ -1,0 +1,168 @@
+// Middleware for bare `fetch` handlers, and what handlers do with their tenant.
+
+import { denial, replyTo } from "./denials.js";
+import { ConfigurationError, InputError, QuotaExceededError, TenantNotFoundError } from "./errors.js";
+import { finished, withHeaders } from "./responses.js";
+import { authenticated, configured } from "./settings.js";
+import { checkFeature, requireScopes, tenancy } from "./tenancy.js";
+
+export * from "./errors.js";
+export { configure } from "./settings.js";
+
+export function handler(handle, { scopes = [], middleware = [], logger = consoleLogger } = {}) {
+  if (typeof handle !== "function") throw new InputError("a handler is a function");
+  if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) throw new InputError("`middleware` is a list of functions");
+  return async (request, env, execution) => {
+    const ctx = { request, env, execution, scopes, tenant: null, credential: null, decision: null, headers: {}, done: [] };
+    const log = logger(ctx);
+    let response;
+    try {
+      const known = await authenticated(request);
+      if (known !== undefined) requireScopes(ctx.credential = known, scopes);
+      response = responseOf(await run(middleware, ctx, async () => {
+        requireScopes(ctx.credential, scopes);
+        return handle(await bodyOf(request), ctx, log);
+      }));
+    } catch (error) {
+      const { status, headers, body } = replyTo(error, request.headers.get("accept"));
+      if (status >= 500) log.error("request failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      response = new Response(request.method === "HEAD" ? null : body, { status, headers });
+    }
+    return finished(withHeaders(response, ctx.headers), ctx.done);
+  };
+}
+
+/** Runs the middleware around the handler: each may answer by itself, or go on, once. */
+async function run(middleware, ctx, last) {
+  const step = async (index) => {
+    if (index === middleware.length) return last();
+    let gone = false;
+    return middleware[index](ctx, () => {
+      if (gone) throw new ConfigurationError("a middleware went on twice");
+      gone = true;
+      return step(index + 1);
+    });
+  };
+  return step(0);
+}
+
+export function createTenantMiddleware(options) {
+  const { identify } = tenancy(options);
+  return async (ctx, next) => {
+    const { tenant, credential, headers, decision, done } = await identify(ctx.request);
+    if (done) ctx.done.push(done);
+    ctx.tenant = tenant;
+    ctx.credential ??= credential;
+    ctx.decision = decision;
+    Object.assign(ctx.headers, headers);
+    // Before anything is counted: who may not go on takes nothing.
+    requireScopes(ctx.credential, ctx.scopes);
+    return next();
+  };
+}
+
+export function createQuotaMiddleware({ quotaKey, checkUsage, limit, cost = 1, gate }) {
+  if (typeof quotaKey !== "string") throw new ConfigurationError("`quotaKey` is the quota that is enforced");
+  units(cost, "cost");
+  return async (ctx, next) => {
+    const tenant = getCurrentTenant(ctx);
+    if (checkUsage) {
+      const allowed = typeof limit === "function" ? await limit(tenant) : (limit ?? tenant.quotas?.[quotaKey] ?? tenant.metadata?.quotas?.[quotaKey]);
+      await checkQuotas(tenant.id, { [quotaKey]: allowed ?? 0 }, checkUsage, { cost });
+    } else {
+      const { decision, headers } = await configured(gate).ask({ tenant: tenant.id, limits: { [quotaKey]: cost } });
+      Object.assign(ctx.headers, headers);
+      if (!decision.allowed) throw denial(decision, headers);
+    }
+    return next();
+  };
+}
+
+export async function checkQuotas(tenantId, quotas, checkUsage, { cost = 1 } = {}) {
+  named(tenantId);
+  const entries = Object.entries(quotas);
+  for (const [key, limit] of entries) if (limit !== "unlimited") units(limit, `the quota \`${key}\``);
+  const standing = await Promise.all(entries.map(async ([quota, limit]) => {
+    const used = units(await checkUsage(tenantId, quota), `what \`checkUsage\` says of \`${quota}\``);
+    return { quota, limit, used, requested: cost, allowed: limit === "unlimited" || used + cost <= limit };
+  }));
+  const violations = standing.filter(({ allowed }) => !allowed).map(({ allowed, ...violation }) => violation);
+  if (violations.length > 0) throw new QuotaExceededError({ ...violations[0], violations });
+  return Object.fromEntries(standing.map(({ quota, limit, used }) => [quota, { limit, used, remaining: limit === "unlimited" ? null : limit - used }]));
+}
+
+export function getCurrentTenant(ctx) {
+  // Hono keeps it among the variables of its context; Express has a `get` too, for headers.
+  const tenant = ctx?.tenant ?? (typeof ctx?.set === "function" && ctx.req !== undefined ? ctx.get("tenant") : undefined);
+  if (!tenant) throw new TenantNotFoundError();
+  return tenant;
+}
+
+export function requireFeature(feature, options) {
+  return async (ctx, next) => {
+    await checkFeature(getCurrentTenant(ctx), feature, options);
+    return next();
+  };
+}
+
+export async function resolveFeature(tenantId, feature, context = {}, { gate } = {}) {
+  return (await configured(gate).features(named(tenantId), context)).get(feature).value;
+}
+
+export async function meterUsage(tenantId, metric, quantity = 1, { gate, id = crypto.randomUUID() } = {}) {
+  // What is settled has happened: it is counted, whatever the limit says, and under one id once.
+  const { decision } = await configured(gate).ask({ tenant: named(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } });
+  if (!decision.allowed) throw denial(decision);
+}
+
+export async function checkLimit(tenantId, metric, { gate } = {}) {
+  const { decision } = await configured(gate).ask({ tenant: named(tenantId), limits: { [metric]: 1 }, look: true });
+  if (decision.allowed) return true;
+  if (["QUOTA_EXCEEDED", "RATE_LIMITED", "CONCURRENCY_LIMITED"].includes(decision.code)) return false;
+  throw denial(decision);
+}
+
+export function provisionTenant(tenantData, { gate, ...options } = {}) {
+  const remote = configured(gate);
+  if (typeof remote.provisionTenant !== "function") throw new ConfigurationError("tenants are set up by the Worker: `provisionTenant` needs a `RemoteGate`");
+  return remote.provisionTenant(tenantData, options);
+}
+
+export function withTenantScope(tenantId) {
+  named(tenantId);
+  return { where: (conditions = {}) => ({ ...conditions, tenant_id: tenantId }) };
+}
+
+function named(tenantId) {
+  if (typeof tenantId !== "string" || tenantId === "") throw new InputError("a tenant's id is text, and not empty");
+  return tenantId;
+}
+
+/** Quantities are whole and not negative: anything else is a mistake, not a number of units. */
+function units(value, what) {
+  if (!Number.isSafeInteger(value) || value < 0) throw new InputError(`${what} is a whole number from 0 to 2^53 - 1`);
+  return value;
+}
+
+async function bodyOf(request) {
+  if (request.body === null || request.body === undefined) return undefined;
+  if (!/^application\/(.+\+)?json\b/i.test(request.headers.get("content-type") ?? "")) return undefined;
+  // Middleware and handler may want the body too.
+  const text = await request.clone().text();
+  if (text === "") return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new InputError("the body is not JSON", error);
+  }
+}
+
+function responseOf(result) {
+  if (result instanceof Response) return result;
+  return result === undefined ? new Response(null, { status: 204 }) : Response.json(result, { headers: { "cache-control": "private, no-store" } });
+}
+
+/** One line of JSON for each entry, with the tenant. */
+const consoleLogger = (ctx) =>
+  Object.fromEntries(["debug", "info", "warn", "error"].map((level) => [level, (message, fields = {}) =>
+    console[level](JSON.stringify({ level, message, tenant: ctx.tenant?.id ?? null, ...fields }))]));

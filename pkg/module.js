@@ -1,0 +1,32 @@
+// The WebAssembly instance: made once, and anew after a trap.
+
+import { __wbg_reset_state as reset, initSync } from "./dist/tenantgate.js";
+import { ConfigurationError, GateFailedError } from "./errors.js";
+
+/** How many instances there have been before this one: what belongs to an earlier one is gone. */
+export let generation = 0;
+/** Its memory; undefined before there is an instance. */
+export let memory;
+
+/** Makes the instance, unless there is one. */
+export function instantiate(module) {
+  memory ??= initSync({ module }).memory;
+}
+
+/** Throws where there is no instance yet. */
+export function ready() {
+  if (memory === undefined) throw new ConfigurationError("the WebAssembly module is not loaded yet: `await init()` first");
+}
+
+/**
+ * What to throw for an error that came out of the module. After a trap nothing in its memory can be relied on: there is a new
+ * instance then, and whoever holds something of the old one makes it again.
+ */
+export function failure(error) {
+  const trapped = error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/i.test(error.message));
+  if (!trapped) return error;
+  reset();
+  memory = initSync().memory;
+  generation += 1;
+  return new GateFailedError("the gate failed within and was made anew; what its ledger in memory had counted is lost", error);
+}

@@ -1,0 +1,53 @@
+// A provider for the OpenFeature web SDK: features of the page's tenant, evaluated in the page, kept up to date, and there
+// without a network from the last good snapshot.
+
+import { OpenFeatureEventEmitter, ClientProviderEvents } from "@openfeature/web-sdk";
+import { attributes, details } from "./openfeature-details.js";
+
+export class TenantgateWebProvider {
+  metadata = { name: "tenantgate" };
+  runsOn = "client";
+  events = new OpenFeatureEventEmitter();
+  #client;
+
+  constructor(client) {
+    if (typeof client?.evaluate !== "function") throw new TypeError("the provider needs a `FeatureClient`");
+    this.#client = client;
+    client.addEventListener("change", ({ detail: { changed } }) => {
+      this.events.emit(ClientProviderEvents.ConfigurationChanged, { flagsChanged: changed });
+    });
+    client.addEventListener("stale", () => this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" }));
+    client.addEventListener("fresh", () => this.events.emit(ClientProviderEvents.Ready, {}));
+  }
+
+  async initialize(context = {}) {
+    await this.#client.ready;
+    this.#client.context = attributes(context);
+    // The SDK says that it is ready after this; that it serves what is old is to be heard then.
+    if (this.#client.stale) setTimeout(() => this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" }), 0);
+  }
+
+  onContextChange(_, context) {
+    this.#client.context = attributes(context);
+  }
+
+  async onClose() {
+    this.#client.close();
+  }
+
+  resolveBooleanEvaluation(key, fallback) {
+    return details(this.#client.get(key), "boolean", fallback);
+  }
+
+  resolveStringEvaluation(key, fallback) {
+    return details(this.#client.get(key), "string", fallback);
+  }
+
+  resolveNumberEvaluation(key, fallback) {
+    return details(this.#client.get(key), "number", fallback);
+  }
+
+  resolveObjectEvaluation(key, fallback) {
+    return details(this.#client.get(key), "object", fallback);
+  }
+}

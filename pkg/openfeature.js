@@ -1,0 +1,64 @@
+// A provider for the OpenFeature server SDK. The tenant is the attribute `tenant` of the evaluation context, its id.
+
+import { OpenFeatureEventEmitter, ServerProviderEvents } from "@openfeature/server-sdk";
+import { GateFailedError, TenantgateError } from "./errors.js";
+import { attributes, details, failed } from "./openfeature-details.js";
+
+export class TenantgateProvider {
+  metadata = { name: "tenantgate" };
+  runsOn = "server";
+  events = new OpenFeatureEventEmitter();
+  #gate;
+  #stop = () => {};
+  #reached = true;
+
+  constructor(gate) {
+    if (typeof gate?.features !== "function") throw new TypeError("the provider needs a `Gate` or a `RemoteGate`");
+    this.#gate = gate;
+  }
+
+  async initialize() {
+    this.#stop = this.#gate.onChange?.(() => this.events.emit(ServerProviderEvents.ConfigurationChanged, {})) ?? (() => {});
+  }
+
+  async onClose() {
+    this.#stop();
+  }
+
+  resolveBooleanEvaluation(key, fallback, context) {
+    return this.#resolve(key, "boolean", fallback, context);
+  }
+
+  resolveStringEvaluation(key, fallback, context) {
+    return this.#resolve(key, "string", fallback, context);
+  }
+
+  resolveNumberEvaluation(key, fallback, context) {
+    return this.#resolve(key, "number", fallback, context);
+  }
+
+  resolveObjectEvaluation(key, fallback, context) {
+    return this.#resolve(key, "object", fallback, context);
+  }
+
+  async #resolve(key, kind, fallback, { tenant, ...context }) {
+    if (typeof tenant !== "string") return failed(fallback, "INVALID_CONTEXT", "the context needs the attribute `tenant`, the tenant's id");
+    try {
+      const features = await this.#gate.features(tenant, attributes(context));
+      this.#reach(true);
+      return details(features.get(key), kind, fallback);
+    } catch (error) {
+      if (error instanceof GateFailedError) this.#reach(false, error.message);
+      if (!(error instanceof TenantgateError)) throw error;
+      return failed(fallback, error.code === "INVALID_INPUT" ? "INVALID_CONTEXT" : "GENERAL", `${error.code}: ${error.message}`);
+    }
+  }
+
+  /** Says it once where the gate cannot be reached any more, and once where it can again. */
+  #reach(reached, message) {
+    if (this.#reached === reached) return;
+    this.#reached = reached;
+    if (reached) this.events.emit(ServerProviderEvents.Ready, {});
+    else this.events.emit(ServerProviderEvents.Error, { message });
+  }
+}

@@ -1,0 +1,120 @@
+// A gate that runs elsewhere: the Worker answers, and its ledger counts for all who ask.
+
+import { statusOf } from "./codes.js";
+import { denial } from "./denials.js";
+import { DocumentError, GateFailedError, InputError, TenantgateError } from "./errors.js";
+import { factsOf } from "./facts.js";
+import { Features } from "./features.js";
+import { text } from "./input.js";
+
+/** Headers that strategies read unless the catalog says otherwise. */
+const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
+
+export class RemoteGate {
+  #url;
+  #token;
+  #fetch;
+  #timeoutMs;
+  #headers;
+
+  constructor({ url, token, headers = SIGNALS, fetch = globalThis.fetch, timeoutMs = 2_000 }) {
+    if (!URL.canParse(url)) throw new InputError("`url` is the Worker's address, such as https://gate.example.com");
+    if (typeof token !== "string" || token === "") throw new InputError("`token` is the Worker's OPERATOR_TOKEN");
+    this.#url = new URL(url);
+    this.#token = token;
+    this.#fetch = fetch;
+    this.#timeoutMs = timeoutMs;
+    this.#headers = headers.map((name) => name.toLowerCase());
+  }
+
+  async decide(request, { now, ...question } = {}) {
+    const { decision } = await this.ask({ ...this.question(request), ...question });
+    return short(decision);
+  }
+
+  async features(tenant, context = {}) {
+    const { decision } = await this.ask({ tenant, context: attributes(context), all_features: true, look: true });
+    if (!decision.allowed) throw denial(decision);
+    const keys = Object.keys(decision.features);
+    return new Features(new Map(keys.map((key, place) => [key, place])), Object.values(decision.features));
+  }
+
+  async ask(question) {
+    const response = await this.#send("POST", "/_gate/v1/decide", question);
+    const decision = await this.#body(response);
+    const headers = {};
+    for (const name of ["ratelimit-policy", "ratelimit", "retry-after"]) {
+      if (response.headers.has(name)) headers[name] = response.headers.get(name);
+    }
+    if (decision.code === "UNAUTHENTICATED") headers["www-authenticate"] = 'Bearer realm="tenantgate"';
+    return { status: statusOf(decision.code), headers, path: null, decision };
+  }
+
+  explain(request, question = {}) {
+    return this.ask({ ...this.question(request), ...question, look: true, explain: true });
+  }
+
+  question(request) {
+    const { method, host, path, query, headers, ...more } = factsOf(request, this.#headers);
+    const read = {};
+    for (const name of this.#headers) if (typeof headers?.[name] === "string") read[name] = headers[name];
+    return { method, host, path, query, headers: read, ...more };
+  }
+
+  async provisionTenant({ company, selectedPlan, ...more }, { idempotencyKey = crypto.randomUUID() } = {}) {
+    const body = { api_key_scopes: [], ...more };
+    if (company !== undefined) body.name = company;
+    if (selectedPlan !== undefined) body.plan = selectedPlan;
+    const response = await this.#send("POST", "/_gate/v1/admin/tenants", body, { "idempotency-key": idempotencyKey });
+    const { tenant, api_key: apiKey } = await this.#body(response);
+    return { tenant, apiKey };
+  }
+
+  async #send(method, path, body, headers = {}) {
+    const init = {
+      method,
+      headers: { authorization: `Bearer ${this.#token}`, "content-type": "application/json", ...headers },
+      body: text(body),
+      signal: AbortSignal.timeout(this.#timeoutMs),
+    };
+    try {
+      // Called as a plain function: the runtime's own `fetch` is nobody's method.
+      return await (0, this.#fetch)(new URL(path, this.#url), init);
+    } catch (error) {
+      throw new GateFailedError("the gate could not be reached", error, 503);
+    }
+  }
+
+  async #body(response) {
+    let body;
+    try {
+      body = await response.json();
+    } catch (error) {
+      throw new GateFailedError("the gate's answer could not be read", error, 503);
+    }
+    if (response.ok) return body;
+    const { code = "GATE_FAILED", message = `the gate answered ${response.status}`, details = {} } = body.error ?? {};
+    if (Array.isArray(details.problems)) throw new DocumentError(details.problems);
+    throw new TenantgateError(code, message, { status: response.status, details });
+  }
+}
+
+/** The decision as `Gate.decide` gives it. */
+function short({ allowed, code, tenant, credential = null, features, limits, error }) {
+  const now = Date.now();
+  return {
+    allowed,
+    code,
+    tenant: tenant && { id: tenant.id, slug: tenant.slug, plan: tenant.plan },
+    credential,
+    features,
+    limits: limits.map(({ key, limit, used, remaining, resets_at }) => ({
+      key, limit, used, remaining, reset_ms: resets_at === null ? 0 : Math.max(0, Date.parse(resets_at) - now),
+    })),
+    retry_after_ms: error?.details.retry_after_ms ?? null,
+  };
+}
+
+/** Attributes that rules can read. */
+const attributes = (context) =>
+  Object.fromEntries(Object.entries(context).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value)));

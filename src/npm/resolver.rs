@@ -1,0 +1,67 @@
+//! Resolution alone, for those who look tenants up themselves.
+
+use serde_json::{Value, json};
+use wasm_bindgen::prelude::*;
+
+use super::{comfortable, problems};
+use crate::gate::Code;
+use crate::model::Resolution;
+use crate::resolve::{KnownHost, Name, Refusal, Resolver as Strategies, Shown};
+use crate::wire::DecideBody;
+
+/// Finds what a request says of its tenant.
+#[wasm_bindgen]
+pub struct Resolver {
+    strategies: Strategies,
+}
+
+#[wasm_bindgen]
+impl Resolver {
+    /// A resolver for a resolution as JSON text. Throws the list of problems.
+    #[wasm_bindgen(constructor)]
+    pub fn new(resolution: &str) -> Result<Resolver, JsValue> {
+        let resolution = Resolution::parse(resolution).map_err(problems)?;
+        Ok(Self { strategies: Strategies::new(&resolution) })
+    }
+
+    /// The lower-case names of the headers that strategies read.
+    pub fn headers(&self) -> Vec<String> {
+        self.strategies.headers().to_vec()
+    }
+
+    /// What a question names: `{signals: [{strategy, names, value}], path}`; `names` is `slug`, `id`, `domain`, `credential` (the
+    /// value is what is shown, unverified) or `nobody`. Throws the list of problems, or a code.
+    pub fn signals(&self, question: &str) -> Result<JsValue, JsValue> {
+        let body = DecideBody::parse(question).map_err(problems)?;
+        let parts = body.borrow();
+        let request = body.request(&parts, None);
+        let host: KnownHost = self.strategies.host(request.host).map_err(code)?;
+        let signals = self.strategies.signals(&request, &host).map_err(code)?;
+        let found = signals.found.iter().map(|signal| {
+            let (names, value) = match &signal.name {
+                Name::Slug(slug) => ("slug", Some(slug.as_ref())),
+                Name::Id(id) => ("id", Some(id.as_ref())),
+                Name::Domain(host) => ("domain", Some(host.as_ref())),
+                Name::Credential => {
+                    let shown = signals.shown.iter().find(|shown| shown.kind() == signal.strategy);
+                    let text = shown.map(|shown| match shown {
+                        Shown::Token(text) | Shown::ApiKey(text) => *text,
+                    });
+                    ("credential", text)
+                }
+                Name::Nobody => ("nobody", None),
+            };
+            json!({ "strategy": signal.strategy, "names": names, "value": value })
+        });
+        comfortable(&json!({ "signals": found.collect::<Vec<Value>>(), "path": signals.path }))
+    }
+}
+
+fn code(refusal: Refusal) -> JsValue {
+    let code = match refusal {
+        Refusal::Unreadable(_) => Code::BadRequest,
+        Refusal::Repeated(_) => Code::TenantAmbiguous,
+        Refusal::AskCustom | Refusal::CustomFailed => Code::ResolverFailed,
+    };
+    code.as_str().into()
+}

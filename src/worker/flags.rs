@@ -1,0 +1,141 @@
+//! Features for those who evaluate by themselves: `/_gate/v1/features` for pages, `/_gate/ofrep/…` for OpenFeature SDKs.
+//!
+//! Both tell a tenant's own callers what its pages may know, and nothing more; whoever holds the operator's token may ask about
+//! every feature of every tenant.
+
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use js_sys::Date;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::call::Call;
+use super::config::Config;
+use super::reply::{self, Failure};
+use super::{edge, feed, isolate};
+use crate::flags::Answer;
+use crate::gate::{Ask, Code, Decision, Visible};
+use crate::model::UnixMillis;
+use crate::model::bounds::{MAX_BODY_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
+use crate::wire::{ErrorView, OfrepContext, client_snapshot, ofrep_answer, ofrep_failure, www_authenticate};
+
+/// What a page may know of its tenant's features.
+pub(super) const FEATURES: &str = "/_gate/v1/features";
+/// Evaluation of all flags, and below it of each.
+pub(super) const OFREP: &str = "/_gate/ofrep/v1/evaluate/flags";
+
+/// `GET /_gate/v1/features`: the snapshot; with `If-None-Match` 304 where it is the same, and with `Prefer: wait=N` (RFC 7240)
+/// only after so many seconds in which it stayed the same.
+pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
+    let known = edge::header(&call.request, "if-none-match");
+    let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
+    let deadline = call.now.plus(wait_s.saturating_mul(1_000));
+    let mut last = None;
+    loop {
+        let decision = isolate::identify(&mut call, config, &Ask::default()).await;
+        let found = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed());
+        let Some((tenant, plans)) = found else {
+            return reply::decision(&call, &nobody(decision));
+        };
+        let compiled = Some((tenant.serial(), plans.catalog().version));
+        if last != compiled {
+            last = compiled;
+            let snapshot = client_snapshot(&Visible::new(plans, tenant, call.now));
+            let etag = etag(&snapshot);
+            if known.as_deref() != Some(etag.as_str()) {
+                return reply::raw(200, "application/json", &format!("etag: {etag}"), &snapshot);
+            }
+        }
+        if call.now >= deadline {
+            return reply::raw(304, "application/json", &format!("etag: {}", known.unwrap_or_default()), "");
+        }
+        let left_ms = u32::try_from(deadline.since(call.now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);
+        let _ = JsFuture::from(edge::sleep(left_ms)).await;
+        call.now = UnixMillis::from_js(Date::now());
+        if let Some(need) = feed::due(config, &call.context, call.now) {
+            isolate::fetch(need, config, &call.context).await;
+        }
+    }
+}
+
+/// Seconds of `Prefer: wait=N`, as many as may be waited.
+fn wait(prefer: &str) -> Option<u64> {
+    let seconds = prefer.split(',').find_map(|preference| preference.trim().strip_prefix("wait="))?;
+    seconds.trim_matches('"').parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT_S))
+}
+
+/// `POST /_gate/ofrep/v1/evaluate/flags[/{key}]`
+pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
+    let key = call.path().strip_prefix(OFREP).and_then(|rest| rest.strip_prefix('/')).map(decoded);
+    let key = key.as_deref();
+    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
+    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
+        return Failure::TOO_LARGE.respond(&call);
+    };
+    let context = match OfrepContext::parse(&text) {
+        Ok(context) => context,
+        Err(failure) => return fail(400, key, failure, ""),
+    };
+    let operator = config.is_operator(call.bearer());
+    if operator && context.tenant.is_none() {
+        return fail(400, key, ("INVALID_CONTEXT", "the context needs the attribute `tenant`, the tenant's id"), "");
+    }
+    let ask = Ask { tenant: context.tenant.as_deref().filter(|_| operator), ..Ask::default() };
+    let decision = isolate::identify(&mut call, config, &ask).await;
+    let found = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed());
+    let Some((tenant, plans)) = found else { return refuse(key, &nobody(decision)) };
+    let features = plans.features();
+    let attributes = features.slots(&context.attributes());
+    let facts = tenant.facts(&attributes, call.now);
+    let may_know = |key: &str| operator || plans.catalog().features.get(key).is_some_and(|feature| feature.client);
+    match key {
+        Some(key) if !may_know(key) || features.id(key).is_none() => {
+            fail(404, Some(key), ("FLAG_NOT_FOUND", "there is no such flag"), "")
+        }
+        Some(key) => reply::document(200, &ofrep_answer(&features.evaluate_named(key, facts)).to_string()),
+        None => {
+            let answers = features.evaluate_all(facts).into_iter().filter(|answer: &Answer| may_know(&answer.key));
+            let flags: Vec<Value> = answers.map(|answer| ofrep_answer(&answer)).collect();
+            let body = json!({ "flags": flags, "metadata": { "catalog": plans.catalog().version } }).to_string();
+            // Of the answers themselves: another context with the same answers has the same, and none with others.
+            let etag = etag(&body);
+            if edge::header(&call.request, "if-none-match").as_deref() == Some(etag.as_str()) {
+                return reply::raw(304, "application/json", &format!("etag: {etag}"), "");
+            }
+            reply::raw(200, "application/json", &format!("etag: {etag}"), &body)
+        }
+    }
+}
+
+/// A key as it stands in a path.
+fn decoded(key: &str) -> String {
+    percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
+}
+
+/// Routes that need no tenant have no features.
+fn nobody(decision: Decision) -> Decision {
+    if decision.allowed() {
+        Decision::refused(Code::TenantNotFound, "the route needs no tenant", decision.decided_at)
+    } else {
+        decision
+    }
+}
+
+fn refuse(key: Option<&str>, decision: &Decision) -> Response {
+    let ErrorView { code, message, .. } = ErrorView::from(decision);
+    let challenge = www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}"));
+    let details = format!("{code}: {message}");
+    fail(decision.code.status(), key, ("GENERAL", &details), &challenge.unwrap_or_default())
+}
+
+fn fail(status: u16, key: Option<&str>, failure: (&str, &str), header: &str) -> Response {
+    reply::raw(status, "application/json", header, &ofrep_failure(key, failure).to_string())
+}
+
+fn etag(body: &str) -> String {
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(body).get(..18).unwrap_or_default()))
+}
