@@ -276,9 +276,11 @@ fn openapi() {
         "type": "object", "required": ["key", "value", "reason"],
         "properties": { "key": { "type": "string" }, "value": {}, "reason": { "type": "string" }, "variant": { "type": "string" }, "metadata": { "type": "object" } },
     });
-    let fault = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": {
+    let fault = |description: &str| {
+        json!({ "description": description, "content": { "application/json": { "schema": {
         "type": "object", "required": ["errorCode"], "properties": { "key": { "type": "string" }, "errorCode": { "type": "string" }, "errorDetails": { "type": "string" } },
-    } } } });
+    } } } })
+    };
     let codes: Vec<_> =
         Code::ALL.iter().map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status(), code.message())).collect();
     let mut document = json!({

@@ -9,7 +9,7 @@ use tenantgate::gate::{Ask, Code, LocalGate};
 use tenantgate::ledger::{Book, Charge, Counter, Hold, Meter, Op, Order};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
-use tenantgate::resolve::{Attribute, Request, host};
+use tenantgate::resolve::{Attribute, Context, Request, host};
 use tenantgate::wire::{DecideBody, transcript};
 
 fn order<'a>(charges: &[Charge<'a>]) -> Order<'a> {
@@ -172,7 +172,7 @@ proptest! {
         let context = [("targeting_key", Attribute::Text(&attribute)), ("n", Attribute::Number(number))];
         let mut gate = demo_gate();
         for headers in [&headers[..], &[]] {
-            let request = Request { method: &method, host: &host, path: &path, query: &query, headers, context: &context, explain: true, ..Request::default() };
+            let request = Request { method: &method, host: &host, path: &path, query: &query, headers, context: Context::Named(&context), explain: true, ..Request::default() };
             let ask = Ask { all_features: true, ..Ask::default() };
             let decision = gate.decide(&request, &ask, UnixMillis::new(now));
             let _ = transcript(&decision);
@@ -423,8 +423,8 @@ fn every_bound_holds_at_it_and_past_it() {
     );
 
     let attributes: Vec<_> = (0..=MAX_ATTRIBUTES).map(|_| ("a", Attribute::Bool(true))).collect();
-    assert_eq!(code(&Request { context: &attributes[1..], ..base }), Code::Allowed);
-    assert_eq!(code(&Request { context: &attributes, ..base }), Code::BadRequest);
+    assert_eq!(code(&Request { context: Context::Named(&attributes[1..]), ..base }), Code::Allowed);
+    assert_eq!(code(&Request { context: Context::Named(&attributes), ..base }), Code::BadRequest);
 
     let spaces = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2));
     assert!(
@@ -669,7 +669,11 @@ fn every_bound_of_questions() {
     let charges: Vec<_> = names.iter().map(|name| (name.as_str(), Op::Take(1))).collect();
     let mut ask = |ask: Ask<'_>, value: &str| {
         let context = [("a", Attribute::Text(value))];
-        gate.decide(&Request { context: &context, ..Request::default() }, &Ask { tenant: Some("t"), ..ask }, now)
+        gate.decide(
+            &Request { context: Context::Named(&context), ..Request::default() },
+            &Ask { tenant: Some("t"), ..ask },
+            now,
+        )
     };
     assert_eq!(ask(Ask { limits: &charges[1..], ..Ask::default() }, "").code, Code::Allowed);
     assert_eq!(ask(Ask { limits: &charges, ..Ask::default() }, "").code, Code::BadRequest);

@@ -164,6 +164,11 @@ impl Breakers {
         known
     }
 
+    /// Whether nothing is known of any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ledgers.is_empty()
+    }
+
     /// What is to be said to the breakers of a ledger, and asked of the one of `asks`.
     pub(super) fn say(&mut self, ledger: &TenantId, asks: Option<&Guard>, now: UnixMillis) -> Vec<Said> {
         let mut said = Vec::new();

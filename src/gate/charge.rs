@@ -57,7 +57,9 @@ impl Gate {
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
-        if let Some(root) = pending.ledger() {
+        // Who leases nothing and has no breakers has nothing to say.
+        let silent = self.purse.is_none() && self.breakers.is_empty() && !pending.is_trial();
+        if let Some(root) = pending.ledger().filter(|_| !silent) {
             let lacking: SmallVec<[(String, u64); 2]> = pending
                 .groups
                 .iter()

@@ -9,6 +9,7 @@ impl Snapshots {
     /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: as long as an older one is held, it
     /// is fetched again before it is used, though not too often.
     pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
+        self.change();
         let known = self.expected.get_mut(name).map_or(0, |known| *known);
         self.expected.insert(name.to_owned(), epoch.max(known));
         self.doubt_what_is_behind(name, now);
@@ -16,6 +17,7 @@ impl Snapshots {
 
     /// Takes it that `need` was published anew: what is held of it is read again before it is used. False: it is held already.
     pub fn changed(&mut self, need: &Need, epoch: u64, now: UnixMillis) -> bool {
+        self.change();
         match need {
             Need::Catalog => self.expect(CATALOG, epoch, now),
             Need::Tenant(id) => {
@@ -49,6 +51,7 @@ impl Snapshots {
 
     /// Has everything that is held read again before it is used: so much has changed that nobody can say what.
     pub fn doubt_all(&mut self, now: UnixMillis) {
+        self.change();
         if let Some(held) = &mut self.plans {
             held.distrust(now);
         }
@@ -80,6 +83,7 @@ impl Snapshots {
 
     /// Doubts what is held where somebody has seen a later one.
     pub(super) fn doubt_what_is_behind(&mut self, name: &str, now: UnixMillis) {
+        self.change();
         let Some(epoch) = self.expected.get_mut(name).copied() else { return };
         if name == CATALOG {
             if let Some(held) = self.plans.as_mut().filter(|held| held.value.catalog.version.0 < epoch) {

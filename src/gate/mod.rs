@@ -15,6 +15,7 @@ mod decision;
 mod doubts;
 mod entitlements;
 mod held;
+mod hosts;
 mod key_store;
 mod leases;
 mod local;

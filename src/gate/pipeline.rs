@@ -10,6 +10,7 @@ use super::code::Code;
 use super::credentials::Verified;
 use super::decision::{Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
+use super::hosts::{Hosts, KnownTenant};
 use super::need::Need;
 use super::pending::Pending;
 use super::plans::{CompiledRoute, Plans};
@@ -18,11 +19,9 @@ use super::snapshots::{Found, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::flags::Facts;
 use crate::ledger::{Book, Circuit, Op, Purse};
-use crate::model::bounds::{
-    MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CACHED_INDEX, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS,
-};
-use crate::model::{Access, BreakerMode, Cache, Environment, Kind, Mode, TenantId, UnixMillis};
-use crate::resolve::{KnownHost, Refusal, Request, Signals, loose_path};
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
+use crate::model::{Access, Auth, BreakerMode, Environment, Kind, Mode, TenantId, UnixMillis};
+use crate::resolve::{Context, KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,9 +90,8 @@ pub struct Gate {
     pub(super) breakers: Breakers,
     /// A decision that was done with: its memory serves the next one.
     spare: Option<Box<Decision>>,
-    /// Hosts as they arrived, and what they say under `hosts_of`.
-    hosts: Cache<String, Arc<KnownHost>>,
-    hosts_of: Option<Arc<Plans>>,
+    /// Hosts as they arrived, and what they say.
+    hosts: Hosts,
     /// Tokens that were verified.
     pub(super) verified: Verified,
     /// Which API keys work here.
@@ -120,8 +118,7 @@ impl Gate {
             heard: FxHashMap::default(),
             breakers: Breakers::default(),
             spare: None,
-            hosts: Cache::new(MAX_CACHED_INDEX),
-            hosts_of: None,
+            hosts: Hosts::default(),
             verified: Verified::default(),
             environment: Environment::Live,
             unserved: Vec::new(),
@@ -157,7 +154,8 @@ impl Gate {
 
     fn judge(&mut self, run: &mut Run, plans: &Arc<Plans>, request: &Request<'_>, ask: &Ask<'_>) -> Result<Step, Halt> {
         let now = run.now;
-        if ask.features.len() > MAX_ASKED_FEATURES || request.context.len() > MAX_ATTRIBUTES {
+        let many = matches!(request.context, Context::Named(attributes) if attributes.len() > MAX_ATTRIBUTES);
+        if ask.features.len() > MAX_ASKED_FEATURES || many {
             return Err(run.deny(Stage::Request, (Code::BadRequest, "too many features or attributes are asked for")));
         }
         let (found, route, path, bearer) = if let Some(id) = ask.tenant {
@@ -166,8 +164,9 @@ impl Gate {
             };
             (Some(self.lookup(run, plans, &id)?), None, None, None)
         } else {
-            let host = self.host(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
-            let signals = signals(plans, request, &host).map_err(|refusal| run.refuse(refusal))?;
+            let (host, tenant) = self.hosts.get(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
+            let mut signals = Signals::default();
+            find_signals(plans, request, &host, &mut signals).map_err(|refusal| run.refuse(refusal))?;
             let route = plans.route(request.method, &signals.route_path());
             // INVARIANT (one route): however an origin reads the path, the route that was judged is the one it takes.
             let read_alike =
@@ -184,9 +183,20 @@ impl Gate {
                 Access::Public => (None, None),
                 Access::Central if signals.found.is_empty() => (None, None),
                 _ => {
-                    let credentials = self.authenticate(run, plans, &signals, route)?;
-                    let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;
-                    (Some(found), bearer)
+                    // Where nothing but the host speaks, it leads where it led before, unless anything has changed since.
+                    let alone = signals.is_host_alone() && route.auth == Auth::None && !request.explain;
+                    match tenant.filter(|known| alone && known.holds(&self.snapshots, plans, now)) {
+                        Some(known) => (Some(known.found(now)), None),
+                        None => {
+                            let credentials = self.authenticate(run, plans, &signals, route)?;
+                            let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;
+                            if let Some(signal) = signals.found.first().filter(|_| alone) {
+                                let known = KnownTenant::new(&mut self.snapshots, &signal.name, &found.tenant);
+                                self.hosts.learn(request.host, known);
+                            }
+                            (Some(found), bearer)
+                        }
+                    }
                 }
             };
             (found, Some(route), path, bearer)
@@ -211,8 +221,15 @@ impl Gate {
         {
             return Err(run.deny_with(stage, denial, decision));
         }
-        let context = plans.features.slots(request.context);
-        let facts = tenant.facts(&context, now);
+        let slots;
+        let context = match request.context {
+            Context::Placed(slots) => slots,
+            Context::Named(attributes) => {
+                slots = plans.features.slots(attributes);
+                &slots
+            }
+        };
+        let facts = tenant.facts(context, now);
         let decision = features(run, plans, facts, route, ask, decision)?;
         let decision = self.breaker(run, &tenant, route, decision)?;
         let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && ask.is_plain(), decision)?;
@@ -263,30 +280,20 @@ impl Gate {
         decision.retry_after_ms = Some(until.since(run.now));
         Err(run.deny_with(Stage::Breaker, (Code::TenantCircuitOpen, "the circuit breaker is open"), decision))
     }
-
-    /// Reads a host, or remembers it: hosts come again and again, and what they say depends on the catalog alone.
-    fn host(&mut self, plans: &Arc<Plans>, text: &str) -> Result<Arc<KnownHost>, Refusal> {
-        if !self.hosts_of.as_ref().is_some_and(|known| Arc::ptr_eq(known, plans)) {
-            self.hosts = Cache::new(MAX_CACHED_INDEX);
-            self.hosts_of = Some(Arc::clone(plans));
-        }
-        if let Some(known) = self.hosts.get_mut(text) {
-            return Ok(Arc::clone(known));
-        }
-        let known = Arc::new(plans.resolver.host(text)?);
-        self.hosts.insert(text.to_owned(), Arc::clone(&known));
-        Ok(known)
-    }
 }
 
 /// The signals of a request. Public routes are nobody's: they neither wait for a custom resolver nor fail with it, nor with
 /// anything else that a request says of its tenant, such as a cookie that a sibling host has set.
-fn signals<'a>(plans: &Plans, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-    plans.resolver.signals(request, host).or_else(|refusal| {
-        let without = plans.resolver.without_signals(request)?;
-        let public = plans.route(request.method, &without.route_path()).access == Access::Public;
-        if public { Ok(without) } else { Err(refusal) }
-    })
+fn find_signals<'a>(
+    plans: &Plans,
+    request: &Request<'a>,
+    host: &'a KnownHost,
+    signals: &mut Signals<'a>,
+) -> Result<(), Refusal> {
+    let Err(refusal) = plans.resolver.find(request, host, signals) else { return Ok(()) };
+    plans.resolver.skip(request, signals)?;
+    let public = plans.route(request.method, &signals.route_path()).access == Access::Public;
+    if public { Ok(()) } else { Err(refusal) }
 }
 
 /// Stages 5 and 6: status and residency.

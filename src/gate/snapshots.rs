@@ -69,6 +69,8 @@ pub struct Snapshots {
     /// Whose seals are trusted; `None`: whatever stands in KV is believed.
     seals: Option<Seals>,
     compiled: u32,
+    /// How often anything here has changed: what was concluded from it holds as long as this stands still.
+    changes: u64,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
     complete: bool,
 }
@@ -97,6 +99,7 @@ impl Snapshots {
             keys: KeyStore::new(complete),
             seals: None,
             compiled: 0,
+            changes: 0,
             complete,
         }
     }
@@ -125,6 +128,7 @@ impl Snapshots {
     /// # Errors
     /// [`Rejected::Older`]; what is held stays.
     pub fn put_plans(&mut self, plans: Arc<Plans>, now: UnixMillis) -> Result<(), Rejected> {
+        self.change();
         if let Some(held) = &mut self.plans {
             let (found, known) = (plans.catalog.version, held.value.catalog.version);
             if found < known {
@@ -148,11 +152,13 @@ impl Snapshots {
 
     /// Takes what the index says of a slug.
     pub fn put_slug(&mut self, slug: Slug, id: Option<TenantId>, now: UnixMillis) {
+        self.change();
         self.slugs.insert(slug, Held::new(id, now));
     }
 
     /// Takes what the index says of a domain.
     pub fn put_domain(&mut self, host: String, id: Option<TenantId>, now: UnixMillis) {
+        self.change();
         self.domains.insert(host, Held::new(id, now));
     }
 
@@ -169,6 +175,7 @@ impl Snapshots {
     }
 
     fn put_record(&mut self, id: &TenantId, tenant: Option<Arc<Tenant>>, now: UnixMillis) -> Result<(), Rejected> {
+        self.change();
         if let (Some(new), Some(record)) = (&tenant, self.tenants.get_mut(id))
             && let Some(held) = &record.held.value
         {
@@ -304,6 +311,26 @@ impl Snapshots {
     pub(super) fn plans(&mut self, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Arc<Plans>, Need> {
         let held = self.plans.as_mut().ok_or(Need::Catalog)?;
         held.get(Ages::SNAPSHOT, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
+    }
+
+    /// Whatever was concluded from what is held has to be concluded anew.
+    pub(super) const fn change(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// How often anything has changed.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// When the tenant that a name leads to was read, and the name.
+    pub(super) fn read_at(&mut self, name: &Name<'_>, id: &TenantId) -> Option<(UnixMillis, UnixMillis)> {
+        let named = match name {
+            Name::Slug(slug) => self.slugs.get_mut(slug.as_ref())?.read_at,
+            Name::Domain(host) => self.domains.get_mut(host.as_ref())?.read_at,
+            Name::Id(_) | Name::Credential | Name::Nobody => return None,
+        };
+        Some((self.tenants.get_mut(id)?.held.read_at, named))
     }
 
     /// The catalog, however old.

@@ -63,15 +63,17 @@ impl Trace {
     /// Notes a step that passed.
     pub(super) fn pass(&mut self, stage: Stage, found: impl FnOnce() -> String) {
         if let Some(steps) = &mut self.0 {
-            steps.push(TraceStep { stage, passed: true, found: found(), remedy: None });
+            written(steps, stage, || (found(), None));
         }
     }
 
     /// Notes the step that ended it, and what would have changed it.
     pub(super) fn stop(&mut self, stage: Stage, said: impl FnOnce() -> (String, String)) {
         if let Some(steps) = &mut self.0 {
-            let (found, remedy) = said();
-            steps.push(TraceStep { stage, passed: false, found, remedy: Some(remedy) });
+            written(steps, stage, || {
+                let (found, remedy) = said();
+                (found, Some(remedy))
+            });
         }
     }
 
@@ -85,6 +87,14 @@ impl Trace {
     pub(super) fn take(&mut self) -> Option<Vec<TraceStep>> {
         self.0.take()
     }
+}
+
+// Out of the way of decisions that nobody asks about: what formats text is most of their code otherwise.
+#[cold]
+#[inline(never)]
+fn written(steps: &mut Vec<TraceStep>, stage: Stage, said: impl FnOnce() -> (String, Option<String>)) {
+    let (found, remedy) = said();
+    steps.push(TraceStep { stage, passed: remedy.is_none(), found, remedy });
 }
 
 /// How a limit stands, for a person.

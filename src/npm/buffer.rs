@@ -8,7 +8,7 @@ use {
     crate::gate::{Ask, Decision, LocalGate},
     crate::model::UnixMillis,
     crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES},
-    crate::resolve::{Custom, Request},
+    crate::resolve::{Context, Custom, Request},
     smallvec::SmallVec,
 };
 
@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The context: how many attributes, then for each its place among the names, its kind, its value.
-    fn attributes(&mut self, mut take: impl FnMut(usize, Attribute<'a>)) {
+    fn slots(&mut self, slots: &mut Slots<'a>) {
         let count = usize::try_from(self.word()).unwrap_or(0).min(WORDS);
         for _ in 0..count {
             let place = usize::try_from(self.word()).unwrap_or(usize::MAX);
@@ -58,7 +58,9 @@ impl<'a> Cursor<'a> {
                 1 => Attribute::Number(self.number()),
                 kind => Attribute::Bool(kind == 2),
             };
-            take(place, value);
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = value.comparable();
+            }
         }
     }
 }
@@ -89,11 +91,7 @@ impl Input {
         let mut cursor = self.cursor(length);
         let name = cursor.text();
         let mut slots = Slots::from_elem(None, set.attributes().len());
-        cursor.attributes(|place, value| {
-            if let Some(slot) = slots.get_mut(place) {
-                *slot = value.comparable();
-            }
-        });
+        cursor.slots(&mut slots);
         (name, slots)
     }
 }
@@ -138,8 +136,8 @@ const PER_LIMIT: usize = 5;
 pub(super) struct Names {
     /// Headers that strategies read.
     pub(super) headers: Vec<String>,
-    /// Attributes that rules read.
-    pub(super) attributes: Vec<String>,
+    /// How many attributes rules read.
+    pub(super) attributes: usize,
 }
 
 /// The length of a text that is not there.
@@ -161,10 +159,8 @@ impl Input {
                 present.push((name.as_str(), cursor.text()));
             }
         }
-        let mut context: SmallVec<[(&str, Attribute<'_>); 8]> = SmallVec::new();
-        cursor.attributes(|place, value| {
-            context.push((names.attributes.get(place).map_or("", String::as_str), value));
-        });
+        let mut context = Slots::from_elem(None, names.attributes);
+        cursor.slots(&mut context);
         let count = usize::try_from(cursor.word()).unwrap_or(0).min(WORDS);
         let mut features: SmallVec<[&str; 8]> = SmallVec::new();
         for _ in 0..count {
@@ -177,7 +173,7 @@ impl Input {
             query,
             headers: &present,
             custom: Custom::Nobody,
-            context: &context,
+            context: Context::Placed(&context),
             ..Request::default()
         };
         let ask = Ask { features: &features, look: flags & 1 != 0, ..Ask::default() };

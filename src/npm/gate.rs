@@ -56,8 +56,8 @@ impl Gate {
         let plans = Plans::parse(catalog).map_err(problems)?;
         self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
         if let Some(plans) = self.local.plans() {
-            let attributes = plans.features().attributes().to_vec();
-            self.names = Names { headers: plans.resolver().headers().to_vec(), attributes };
+            self.names =
+                Names { headers: plans.resolver().headers().to_vec(), attributes: plans.features().attributes().len() };
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Gate {
             limits: plans.catalog().limits.keys().map(Key::as_str).collect(),
             codes: Code::ALL.map(Code::as_str).to_vec(),
             headers: &self.names.headers,
-            attributes: &self.names.attributes,
+            attributes: plans.features().attributes(),
         };
         comfortable(&keys)
     }

@@ -13,5 +13,5 @@ mod resolver;
 
 pub use credential::Shown;
 pub use path::{loose as loose_path, without_extension};
-pub use request::{Attribute, Custom, Request};
+pub use request::{Attribute, Context, Custom, Request};
 pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

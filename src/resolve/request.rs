@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// Where the gate runs, for residency.
     pub place: Option<&'a str>,
     /// Attributes that rules may ask about.
-    pub context: &'a [(&'a str, Attribute<'a>)],
+    pub context: Context<'a>,
     /// Whether the decision carries its trace.
     pub explain: bool,
 }
@@ -37,6 +37,21 @@ pub enum Custom<'a> {
     Named(&'a str),
     /// It threw, or took too long.
     Failed,
+}
+
+/// Attributes that rules may ask about.
+#[derive(Debug, Clone, Copy)]
+pub enum Context<'a> {
+    /// By name.
+    Named(&'a [(&'a str, Attribute<'a>)]),
+    /// Each in its place among those that rules read, as `FeatureSet::attributes` has them.
+    Placed(&'a [Option<Attribute<'a>>]),
+}
+
+impl Default for Context<'_> {
+    fn default() -> Self {
+        Self::Named(&[])
+    }
 }
 
 /// The value of a context attribute.

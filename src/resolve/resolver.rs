@@ -40,7 +40,7 @@ pub enum Name<'a> {
 }
 
 /// The signals of a request, in configured order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signals<'a> {
     /// What was found.
     pub found: SmallVec<[Signal<'a>; 2]>,
@@ -190,7 +190,22 @@ impl Resolver {
     /// # Errors
     /// See [`Refusal`].
     pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
-        let mut signals = Signals::none(request)?;
+        let mut signals = Signals::default();
+        self.find(request, host, &mut signals)?;
+        Ok(signals)
+    }
+
+    /// The same, into a place that is there already: what is found is too large to be handed about.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub(crate) fn find<'a>(
+        &self,
+        request: &Request<'a>,
+        host: &'a KnownHost,
+        signals: &mut Signals<'a>,
+    ) -> Result<(), Refusal> {
+        signals.read_path(request)?;
         let host = host.signal.as_ref();
         let mut settled = false;
         for strategy in &self.strategies {
@@ -234,37 +249,46 @@ impl Resolver {
             signals.found.push(Signal { strategy: kind, name });
             settled = self.mode == Agreement::First;
         }
-        Ok(signals)
+        Ok(())
     }
 
     /// What is left of a request whose signals do not matter: its path, behind the tenant prefix.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`]: path or query.
-    pub fn without_signals<'a>(&self, request: &Request<'a>) -> Result<Signals<'a>, Refusal> {
-        let mut signals = Signals::none(request)?;
+    pub(crate) fn skip<'a>(&self, request: &Request<'a>, signals: &mut Signals<'a>) -> Result<(), Refusal> {
+        *signals = Signals::default();
+        signals.read_path(request)?;
         for strategy in &self.strategies {
             if let Compiled::Path(prefix, _) = strategy {
                 signals.take_prefix(prefix);
             }
         }
-        Ok(signals)
+        Ok(())
     }
 }
 
 impl<'a> Signals<'a> {
-    fn none(request: &Request<'a>) -> Result<Self, Refusal> {
+    fn read_path(&mut self, request: &Request<'a>) -> Result<(), Refusal> {
         let Comparable { path, doubled, odd } =
             path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(Refusal::Unreadable("the query is too long"));
         }
-        Ok(Self { found: SmallVec::new(), path, prefixed: false, doubled, odd, shown: SmallVec::new() })
+        (self.path, self.doubled, self.odd) = (path, doubled, odd);
+        Ok(())
     }
 
     /// The path as routes compare it.
     pub fn route_path(&self) -> Cow<'_, str> {
         if self.doubled { path::folded(&self.path).into() } else { Cow::Borrowed(&self.path) }
+    }
+
+    /// Whether the host names somebody, and nothing else in the request says anything of its tenant.
+    pub fn is_host_alone(&self) -> bool {
+        let host =
+            |signal: &Signal<'_>| matches!(signal.strategy, StrategyKind::Subdomain | StrategyKind::CustomDomain);
+        self.shown.is_empty() && self.found.len() == 1 && self.found.first().is_some_and(host)
     }
 
     fn has(&self, name: &Name<'_>) -> bool {

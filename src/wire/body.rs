@@ -8,7 +8,7 @@ use crate::gate::Ask;
 use crate::ledger::Op;
 use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
-use crate::resolve::{Attribute, Custom, Request};
+use crate::resolve::{Attribute, Context, Custom, Request};
 
 document! {
     /// A question: who is this, what may it use, how much is left. Either `tenant`, or the facts of a request.
@@ -166,7 +166,7 @@ impl DecideBody {
             headers: &borrowed.headers,
             custom: self.custom.as_deref().map_or(Custom::Nobody, Custom::Named),
             place,
-            context: &borrowed.context,
+            context: Context::Named(&borrowed.context),
             explain: self.explain,
         }
     }
