@@ -251,3 +251,98 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     };
     assert_eq!(code, Code::TenantNotFound);
 }
+
+/// Something that happens to what an isolate holds.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Record { slug: &'static str, status: &'static str },
+    Slug(Option<&'static str>),
+    Catalog,
+    Changed,
+    ChangedSlug,
+    DoubtAll,
+    Later(u64),
+}
+
+fn happen(gate: &mut Gate, event: Event, epoch: u64, now: &mut UnixMillis) {
+    let (t1, acme) = (TenantId::parse("t1").unwrap(), tenantgate::model::Slug::parse("acme").unwrap());
+    match event {
+        Event::Record { slug, status } => {
+            let text =
+                format!(r#"{{"id": "t1", "slug": "{slug}", "plan": "p@1", "epoch": {epoch}, "status": "{status}"}}"#);
+            gate.snapshots.put_tenant(&t1, Some(&text), *now).unwrap();
+        }
+        Event::Slug(id) => gate.snapshots.put_slug(acme, id.and_then(TenantId::parse), *now),
+        Event::Catalog => {
+            let text = CATALOG.replace("\"version\": 5", &format!("\"version\": {epoch}"));
+            gate.snapshots.put_catalog(&text, *now).unwrap();
+        }
+        Event::Changed => {
+            gate.snapshots.changed(&Need::Tenant(t1), epoch, *now);
+        }
+        Event::ChangedSlug => {
+            gate.snapshots.changed(&Need::Slug(acme), epoch, *now);
+        }
+        Event::DoubtAll => gate.snapshots.doubt_all(*now),
+        Event::Later(ms) => *now = now.plus(ms),
+    }
+}
+
+/// What a request to `acme` comes to: a fetch, or who is served and how.
+fn outcome(gate: &mut Gate, now: UnixMillis) -> String {
+    let request = Request { host: "acme.a.example", path: "/", custom: Custom::Nobody, ..Request::default() };
+    match gate.decide(&request, &Ask::default(), now) {
+        Step::Done(decision) => {
+            let epoch = decision.tenant.as_ref().map(|tenant| tenant.tenant().epoch.0);
+            format!("{:?} {epoch:?} {}", decision.code, decision.age_ms)
+        }
+        Step::Fetch(need) => format!("fetch {}", need.key()),
+        Step::Charge(_) => panic!("the catalog has no limits"),
+    }
+}
+
+#[test]
+fn a_host_that_was_asked_before_leads_where_it_would_lead_anew() {
+    let events = [
+        Event::Record { slug: "acme", status: "active" },
+        Event::Record { slug: "acme", status: "suspended" },
+        Event::Record { slug: "acme", status: "deleted" },
+        Event::Record { slug: "other", status: "active" },
+        Event::Slug(Some("t1")),
+        Event::Slug(Some("t2")),
+        Event::Slug(None),
+        Event::Catalog,
+        Event::Changed,
+        Event::ChangedSlug,
+        Event::DoubtAll,
+        Event::Later(1),
+        Event::Later(SOFT_AGE_MS / 2),
+    ];
+    let mut random = 1_u64;
+    let mut served = 0;
+    for _ in 0..2_000 {
+        let start = [Event::Catalog, Event::Slug(Some("t1")), Event::Record { slug: "acme", status: "active" }];
+        let mut history: Vec<Event> = start.to_vec();
+        let mut asked = Gate::default();
+        let mut now = START;
+        for (epoch, event) in (5..).zip(start) {
+            happen(&mut asked, event, epoch, &mut now);
+        }
+        for epoch in 8..16 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let event = events[(random >> 33) as usize % events.len()];
+            history.push(event);
+            // Asked before and after: what it has learnt must not outlast the event.
+            outcome(&mut asked, now);
+            happen(&mut asked, event, epoch, &mut now);
+            let found = outcome(&mut asked, now);
+            let (mut anew, mut then) = (Gate::default(), START);
+            for (epoch, event) in (5..).zip(&history) {
+                happen(&mut anew, *event, epoch, &mut then);
+            }
+            assert_eq!(found, outcome(&mut anew, then), "{history:?}");
+            served += u32::from(found.starts_with("Allowed"));
+        }
+    }
+    assert!(served > 1_000, "{served}");
+}
