@@ -16,7 +16,8 @@ run("cargo", ["test", "--no-default-features"], { env: { ...env, CARGO_PROFILE_T
 if (fast) process.exit(0);
 
 head("lints, in each of the builds");
-const builds = [["--no-default-features"], ["--target", "wasm32-unknown-unknown"], ["--target", "wasm32-unknown-unknown", "--no-default-features", "--features", "worker"]];
+const wasm = ["--target", "wasm32-unknown-unknown"];
+const builds = [["--no-default-features"], wasm, [...wasm, "--no-default-features", "--features", "client"], [...wasm, "--no-default-features", "--features", "worker"]];
 if (output("cargo", ["clippy", "--version"])) for (const build of builds) run("cargo", ["clippy", "--lib", ...build, "--", "--deny", "warnings"]);
 else console.log("cargo clippy is not installed (`rustup component add clippy`): not run");
 
@@ -29,9 +30,9 @@ run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "-
   env: { ...env, WASM_BINDGEN_TEST_TIMEOUT: "120" },
 });
 
-head("the npm package in Node, the Worker on workerd");
+head("the npm package in Node, bundled, and in pages; the Worker on workerd");
 buildNpm({ quick: true });
 buildWorker({ quick: true, faults: true, out: "build/test" });
-const tests = ["tests/npm", "tests/worker"].flatMap((folder) =>
+const tests = ["tests/npm", "tests/packaging", "tests/worker"].flatMap((folder) =>
   readdirSync(join(root, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name)));
 run("node", ["--test", "--test-concurrency=1", ...tests]);

@@ -190,6 +190,9 @@ impl LocalGate {
         }
     }
 
+    // Rare, and large: in line, the usual decision would be slower for it.
+    #[cold]
+    #[inline(never)]
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
         let order = self.gate.order(&pending);
         let id = pending.once().unwrap_or_default().to_owned();

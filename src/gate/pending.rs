@@ -1,7 +1,6 @@
 //! A decision that waits for the ledger: what it takes, what is said with it, and how it ends where no limit speaks.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +18,7 @@ use super::snapshots::CATALOG;
 use super::trace::{Stage, Trace};
 use crate::ledger::{Book, Op};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
-use crate::model::{Mode, TenantId, UnixMillis};
+use crate::model::{Mode, TenantId, UnixMillis, map_of};
 
 /// A decision that waits for the ledger.
 #[derive(Debug)]
@@ -66,7 +65,7 @@ impl Special {
         };
         let once = key.map(|key| {
             // What is taken of which limit, wherever in the line it is counted: that may change between two tries.
-            let what: BTreeMap<_, _> = limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)).collect();
+            let what = map_of(limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)));
             let what = serde_json::to_vec(&what).unwrap_or_default();
             // 96 bits: another event with the same digest would have to be looked for.
             let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());

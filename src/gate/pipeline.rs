@@ -404,8 +404,15 @@ fn limits(
     }
     // What this isolate counts alone comes first, then what it may have leases for; otherwise the order stays.
     let rank = |gauged: &Gauged| Payment::of(gauged, leases);
-    if !decision.limits.is_sorted_by_key(rank) {
-        decision.limits.sort_by_key(rank);
+    for end in 1..decision.limits.len() {
+        let place = decision
+            .limits
+            .get(..end)
+            .unwrap_or_default()
+            .partition_point(|before| decision.limits.get(end).is_none_or(|own| rank(before) <= rank(own)));
+        if let Some(moved) = decision.limits.get_mut(place..=end) {
+            moved.rotate_right(1);
+        }
     }
     if decision.limits.len() > MAX_CHARGES {
         return Err(run.deny_with(Stage::Request, (Code::BadRequest, "the request touches too many limits"), decision));

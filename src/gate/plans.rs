@@ -57,24 +57,30 @@ impl Plans {
         let mut routes: Vec<_> = catalog
             .routes
             .iter()
-            .map(|route| CompiledRoute {
-                path: route.path.trim_end_matches('/').to_owned(),
-                methods: route.methods.clone(),
-                access: route.access,
-                auth: catalog.auth(route),
-                scopes: route.scopes.clone(),
-                act_for_descendants: route.act_for_descendants,
-                breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
-                feature: route.feature.as_ref().and_then(|key| features.id(key.as_str())),
-                costs: route
-                    .limits
-                    .iter()
-                    .filter_map(|(key, cost)| Some((limit_ids.get(key).copied()?, cost.0)))
-                    .collect(),
+            .enumerate()
+            .map(|(place, route)| {
+                let compiled = CompiledRoute {
+                    path: route.path.trim_end_matches('/').to_owned(),
+                    methods: route.methods.clone(),
+                    access: route.access,
+                    auth: catalog.auth(route),
+                    scopes: route.scopes.clone(),
+                    act_for_descendants: route.act_for_descendants,
+                    breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
+                    feature: route.feature.as_ref().and_then(|key| features.id(key.as_str())),
+                    costs: route
+                        .limits
+                        .iter()
+                        .filter_map(|(key, cost)| Some((limit_ids.get(key).copied()?, cost.0)))
+                        .collect(),
+                };
+                (place, compiled)
             })
             .collect();
-        // Longest path first; among equals, those that name methods before the one that takes all.
-        routes.sort_by_key(|route| (std::cmp::Reverse(route.path.len()), route.methods.is_empty()));
+        // Longest path first; among equals, those that name methods before the one that takes all, in the catalog's order.
+        routes.sort_unstable_by_key(|(place, route)| {
+            (std::cmp::Reverse(route.path.len()), route.methods.is_empty(), *place)
+        });
         Self {
             resolver: Resolver::new(&catalog.resolution),
             issuers: Issuers::new(&catalog),
@@ -93,7 +99,7 @@ impl Plans {
                 costs: Vec::new(),
             },
             limit_ids,
-            routes,
+            routes: routes.into_iter().map(|(_, route)| route).collect(),
             catalog,
         }
     }

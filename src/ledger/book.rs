@@ -14,8 +14,8 @@ use super::usage::Tallies;
 use super::{
     Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Verdict,
 };
-use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
+use crate::model::{UnixMillis, map_of};
 
 /// What has changed since it was last asked: what an adapter has to write.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Book {
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
         } else if !order.report.is_empty() {
-            let report = order.report.iter().flat_map(|name| self.tallies.below(name)).collect();
+            let report = map_of(order.report.iter().flat_map(|name| self.tallies.below(name)));
             Outcome { allowed: true, report, ..Outcome::default() }
         } else if order.has_happened() {
             let outcome = self.settle(order, now);

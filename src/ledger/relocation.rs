@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Book, Breaker, Counter, Order, Outcome, Tally};
-use crate::model::UnixMillis;
+use crate::model::{UnixMillis, map_of};
 
 /// Who leaves, or arrives, and under whom.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Book {
         let luggage = Luggage {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
-            tallies: leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant)).collect(),
+            tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
         if first_time {
@@ -160,12 +160,12 @@ impl Book {
 
     fn counters_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Counter> {
         let named = self.names.iter().zip(&self.counters).filter(|(name, _)| wanted(name));
-        named.map(|(name, counter)| (name.to_string(), counter.clone())).collect()
+        map_of(named.map(|(name, counter)| (name.to_string(), counter.clone())))
     }
 
     fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Breaker> {
         let named = self.breakers.iter().filter(|(name, _)| wanted(name));
-        named.map(|(name, breaker)| (name.to_string(), breaker.clone())).collect()
+        map_of(named.map(|(name, breaker)| (name.to_string(), breaker.clone())))
     }
 }
 

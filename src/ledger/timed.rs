@@ -45,7 +45,7 @@ impl<T> Timed<T> {
         let over = self.things.extract_if(|_, (ends_ms, _)| *ends_ms <= now_ms);
         let mut over: Vec<_> = over.map(|(name, (_, thing))| (name, thing)).collect();
         // The same order everywhere: what is written must not depend on how a map is laid out.
-        over.sort_by(|(one, _), (other, _)| one.cmp(other));
+        over.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         self.next_end_ms = self.things.values().map(|(ends_ms, _)| *ends_ms).min().unwrap_or(u64::MAX);
         over
     }
@@ -54,7 +54,7 @@ impl<T> Timed<T> {
     pub(super) fn take_where(&mut self, holds: impl Fn(&T) -> bool) -> Vec<(Arc<str>, T)> {
         let taken = self.things.extract_if(|_, (_, thing)| holds(thing));
         let mut taken: Vec<_> = taken.map(|(name, (_, thing))| (name, thing)).collect();
-        taken.sort_by(|(one, _), (other, _)| one.cmp(other));
+        taken.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         taken
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counter::is_zero;
 use super::{Book, Order};
+use crate::model::map_of;
 
 /// What one event adds to one bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ impl Tallies {
         let below =
             |bucket: &str| bucket.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let own = self.tallies.iter().filter(|(bucket, _)| below(bucket));
-        own.map(|(bucket, tally)| (bucket.to_string(), tally.clone())).collect()
+        map_of(own.map(|(bucket, tally)| (bucket.to_string(), tally.clone())))
     }
 
     /// Names of distinct values, sorted.

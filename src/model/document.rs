@@ -202,7 +202,6 @@ impl<K: Read + Ord, T: Read> Read for BTreeMap<K, T> {
         let Value::Object(members) = value else {
             return reader.unexpected(value, "an object");
         };
-        // Inserted one by one, for the sake of size: collecting brings a sorting algorithm along for every type of map.
         let mut read = Some(Self::new());
         for (name, member) in members {
             let entry = reader.at(name, |r| {
@@ -217,6 +216,16 @@ impl<K: Read + Ord, T: Read> Read for BTreeMap<K, T> {
         }
         read
     }
+}
+
+/// A map of entries, inserted one by one: collecting brings a sorting algorithm along for every type of map, 8 KB of
+/// WebAssembly each.
+pub(crate) fn map_of<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    for (key, value) in entries {
+        map.insert(key, value);
+    }
+    map
 }
 
 /// A field's name in documents: Rust's keywords carry a trailing underscore in code (`type_`).

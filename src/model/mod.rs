@@ -54,4 +54,4 @@ pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, par
 pub use time::UnixMillis;
 
 pub(crate) use cache::Cache;
-pub(crate) use document::{Read, Reader, choice, document, field_name};
+pub(crate) use document::{Read, Reader, choice, document, field_name, map_of};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::bounds::{
@@ -337,7 +337,7 @@ pub fn parse_seed(text: &str) -> Result<Seed, Problems> {
             check_family(&tenants, r);
             Some(tenants)
         });
-        let ids: Option<BTreeSet<_>> =
+        let ids: Option<FxHashSet<_>> =
             tenants.as_ref().map(|tenants| tenants.iter().map(|tenant| &tenant.id).collect());
         let mut seen = BTreeSet::new();
         let api_keys = r.at("api_keys", |r| {
