@@ -189,6 +189,8 @@ export class FeatureClient extends EventTarget {
         throw error;
       }
       this.#become(true);
+      this.#follow(true);
+      return;
     }
     this.#follow();
   }
@@ -241,12 +243,14 @@ export class FeatureClient extends EventTarget {
     }
   }
 
-  async #follow() {
+  /** `lost`: the gate could not be reached last time, so that it is asked for an answer at once. */
+  async #follow(lost = false) {
     let pauseMs = RETRY_MS[0];
     while (!this.#closed.signal.aborted) {
       try {
         const begun = Date.now();
-        await this.#refresh(this.#snapshot ? this.#waitS : 0);
+        await this.#refresh(this.#snapshot && !lost ? this.#waitS : 0);
+        lost = false;
         this.#become(false);
         pauseMs = RETRY_MS[0];
         // A gate that answers at once is asked no more often than it would have answered by itself.
@@ -254,6 +258,7 @@ export class FeatureClient extends EventTarget {
         if (restMs > 0) await this.#pause(Math.min(restMs, 1_000));
       } catch {
         if (this.#closed.signal.aborted) return;
+        lost = true;
         this.#become(true);
         await this.#pause(pauseMs * (0.5 + Math.random() / 2));
         pauseMs = Math.min(pauseMs * 2, RETRY_MS[1]);
@@ -270,6 +275,7 @@ export class FeatureClient extends EventTarget {
 
   /** A pause that ends early where the network comes back, or the client is closed. */
   #pause(ms) {
+    if (this.#closed.signal.aborted) return undefined;
     return new Promise((resolve) => {
       const timer = setTimeout(done, ms);
       const target = typeof globalThis.addEventListener === "function" ? globalThis : null;

@@ -25,12 +25,20 @@ export class TenantgateError extends Error {
   getResponse(): Response;
 }
 
-/** What was handed over cannot be used: of a wrong type, too large, or it threw while it was read (`cause`). */
+/**
+ * What was handed over cannot be used: of a wrong type, too large, or it threw while it was read (`cause`).
+ * @example
+ * if (error instanceof InputError) console.error(error.message, error.cause);
+ */
 export class InputError extends TenantgateError {
   constructor(message: string, cause?: unknown);
 }
 
-/** A document was refused, with all its problems. */
+/**
+ * A document was refused, with all its problems.
+ * @example
+ * if (error instanceof DocumentError) for (const { path, found, expected } of error.problems) console.error(path, found, expected);
+ */
 export class DocumentError extends TenantgateError {
   constructor(problems: Problem[]);
   /** Each with its JSON path, what stands there, and what may. */
@@ -45,22 +53,38 @@ export interface Problem {
   expected: string;
 }
 
-/** Something is missing in how the package is used. Callers of your application are told `INTERNAL`, nothing more. */
+/**
+ * Something is missing in how the package is used. Callers of your application are told `INTERNAL`, nothing more.
+ * @example
+ * if (error instanceof ConfigurationError) process.exit(1);
+ */
 export class ConfigurationError extends TenantgateError {
   constructor(message: string);
 }
 
-/** The gate could not be reached (status 503), or failed within and was made anew (500). What is asked next is answered again. */
+/**
+ * The gate could not be reached (status 503), or failed within and was made anew (500). What is asked next is answered again.
+ * @example
+ * if (error instanceof GateFailedError && error.status === 503) await retryLater();
+ */
 export class GateFailedError extends TenantgateError {
   constructor(message: string, cause?: unknown, status?: number);
 }
 
-/** What is answered for an error that nobody expected. */
+/**
+ * What is answered for an error that nobody expected.
+ * @example
+ * return new InternalError(error).getResponse();
+ */
 export class InternalError extends TenantgateError {
   constructor(cause?: unknown);
 }
 
-/** A request was denied. Codes without a class of their own are of this one. */
+/**
+ * A request was denied. Codes without a class of their own are of this one.
+ * @example
+ * if (error instanceof DeniedError) return error.getResponse();
+ */
 export class DeniedError extends TenantgateError {
   /**
    * @param code a code of decisions
@@ -84,35 +108,67 @@ export class TenantNotFoundError extends DeniedError {
   /** @example throw new TenantNotFoundError(); */
   constructor(details?: object, more?: Denial);
 }
-/** 403 `TENANT_MISMATCH`: the request names different tenants. */
+/**
+ * 403 `TENANT_MISMATCH`: the request names different tenants.
+ * @example
+ * throw new TenantMismatchError();
+ */
 export class TenantMismatchError extends DeniedError {
   constructor(details?: object, more?: Denial);
 }
-/** 403 `TENANT_SUSPENDED` */
+/**
+ * 403 `TENANT_SUSPENDED`
+ * @example
+ * throw new TenantSuspendedError();
+ */
 export class TenantSuspendedError extends DeniedError {
   constructor(details?: object, more?: Denial);
 }
-/** 403 `TENANT_INACTIVE` */
+/**
+ * 403 `TENANT_INACTIVE`
+ * @example
+ * throw new TenantInactiveError();
+ */
 export class TenantInactiveError extends DeniedError {
   constructor(details?: object, more?: Denial);
 }
-/** 401 `UNAUTHENTICATED`: no credential, or one that is not good. */
+/**
+ * 401 `UNAUTHENTICATED`: no credential, or one that is not good.
+ * @example
+ * throw new UnauthenticatedError({}, { cause: error });
+ */
 export class UnauthenticatedError extends DeniedError {
   constructor(details?: object, more?: Denial);
 }
-/** 403 `INSUFFICIENT_SCOPE`: the credential lacks `details.scopes`. */
+/**
+ * 403 `INSUFFICIENT_SCOPE`: the credential lacks `details.scopes`.
+ * @example
+ * throw new InsufficientScopeError({ scopes: ["api.write"] });
+ */
 export class InsufficientScopeError extends DeniedError {
   constructor(details?: { scopes?: string[] }, more?: Denial);
 }
-/** 403 `FEATURE_NOT_AVAILABLE`, with `feature`, `current_plan`, `upgrade_url`. */
+/**
+ * 403 `FEATURE_NOT_AVAILABLE`, with `feature`, `current_plan`, `upgrade_url`.
+ * @example
+ * throw new FeatureNotAvailableError({ feature: "webhooks", current_plan: "free@1", upgrade_url: "/pricing" });
+ */
 export class FeatureNotAvailableError extends DeniedError {
   constructor(details?: { feature?: string; current_plan?: string | null; upgrade_url?: string }, more?: Denial);
 }
-/** 429 `RATE_LIMITED`, with `rate`, `limit`, `retry_after_ms`. */
+/**
+ * 429 `RATE_LIMITED`, with `rate`, `limit`, `retry_after_ms`.
+ * @example
+ * throw new RateLimitedError({ rate: "requests", limit: 100, retry_after_ms: 250 });
+ */
 export class RateLimitedError extends DeniedError {
   constructor(details?: { rate?: string; limit?: number; remaining?: number; requested?: number; retry_after_ms?: number }, more?: Denial);
 }
-/** 429 `QUOTA_EXCEEDED`, with `quota`, `limit`, `used`, `requested`, `resets_at`, and every quota that refuses in `violations`. */
+/**
+ * 429 `QUOTA_EXCEEDED`, with `quota`, `limit`, `used`, `requested`, `resets_at`, and every quota that refuses in `violations`.
+ * @example
+ * throw new QuotaExceededError({ quota: "api_calls", limit: 1000, used: 1000, requested: 1 });
+ */
 export class QuotaExceededError extends DeniedError {
   constructor(details?: { quota?: string; limit?: number; used?: number; requested?: number; resets_at?: string | null; violations?: object[] }, more?: Denial);
 }

@@ -236,7 +236,7 @@ export class Gate implements AnyGate {
   /**
    * Says how a request would be decided, step by step; takes nothing.
    * @example
-   * for (const { stage, found } of gate.explain({ host: "acme.app.example.com" }).decision.trace) console.log(stage, found);
+   * for (const { stage, found } of gate.explain({ host: "acme.app.example.com" }).decision.trace ?? []) console.log(stage, found);
    */
   explain(request: AnyRequest, question?: Question & { now?: number }): Transcript;
   /** The question that a request asks, for `ask`: what no strategy reads is left out. */
@@ -254,7 +254,7 @@ export class Gate implements AnyGate {
 /**
  * A gate that runs elsewhere: the Worker answers, and its ledger counts for all who ask.
  * @example
- * const gate = new RemoteGate({ url: "https://gate.example.com", token: process.env.OPERATOR_TOKEN });
+ * const gate = new RemoteGate({ url: "https://gate.example.com", token: env.OPERATOR_TOKEN });
  * const { allowed } = await gate.decide(request);
  */
 export class RemoteGate implements AnyGate {
@@ -282,7 +282,7 @@ export class RemoteGate implements AnyGate {
    * @throws {DocumentError} with every problem
    * @throws {TenantgateError} with the code of the control plane, such as `PROVISIONING_FAILED`
    * @example
-   * const { tenant, apiKey } = await gate.provisionTenant({ company: "Hooli", selectedPlan: "pro@2" });
+   * const { tenant, apiKey } = await new RemoteGate({ url, token }).provisionTenant({ company: "Hooli", selectedPlan: "pro@2" });
    */
   provisionTenant(
     tenantData: { company?: string; selectedPlan?: string; [more: string]: unknown },
@@ -353,6 +353,9 @@ export function publish(seed: Document): [key: string, value: string][];
  * @example
  * await init();
  */
-export function init(source?: string | URL | Response | BufferSource | WebAssembly.Module): Promise<void>;
+export function init(source?: string | URL | Response | WasmModule): Promise<void>;
+
+/** A WebAssembly module: its bytes, or compiled. (`WebAssembly.Module` is not among the types of every runtime.) */
+export type WasmModule = ArrayBuffer | ArrayBufferView | object;
 
 export type { Problem };

@@ -105,7 +105,7 @@ export function configure(settings?: {
  *   the tenant's token or API key, and without one the answer is 401. `middleware`: runs before, in order. `logger`: default one
  *   line of JSON each on the console, with the tenant
  * @example
- * export default { fetch: handler(async (body, ctx) => ({ hello: ctx.tenant.slug }), { middleware: [createTenantMiddleware({ gate })] }) };
+ * export default { fetch: handler(async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug }), { middleware: [createTenantMiddleware({ gate })] }) };
  */
 export function handler<Body = any>(
   handle: (body: Body, ctx: HandlerContext<any>, logger: Logger) => unknown,
@@ -182,7 +182,7 @@ export function requireFeature(feature: string, options?: FeatureOptions): Middl
 /**
  * A feature's value for a tenant: override, plan, global default, in this order; `false` for one that nobody knows.
  * @example
- * if (await resolveFeature("t_acme", "webhooks")) …
+ * if (await resolveFeature("t_acme", "webhooks")) send();
  */
 export function resolveFeature(tenantId: string, feature: string, context?: Context, options?: { gate?: AnyGate }): Promise<unknown>;
 

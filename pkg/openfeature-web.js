@@ -16,19 +16,28 @@ export class TenantgateWebProvider {
     client.addEventListener("change", ({ detail: { changed } }) => {
       this.events.emit(ClientProviderEvents.ConfigurationChanged, { flagsChanged: changed });
     });
-    client.addEventListener("stale", () => this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" }));
+    client.addEventListener("stale", () => this.#tellStale());
     client.addEventListener("fresh", () => this.events.emit(ClientProviderEvents.Ready, {}));
   }
 
   async initialize(context = {}) {
     await this.#client.ready;
     this.#client.context = attributes(context);
-    // The SDK says that it is ready after this; that it serves what is old is to be heard then.
-    if (this.#client.stale) setTimeout(() => this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" }), 0);
+    this.#remind();
   }
 
   onContextChange(_, context) {
     this.#client.context = attributes(context);
+    this.#remind();
+  }
+
+  /** The SDK says that the provider is ready after this; that it serves what is old is to be heard then. */
+  #remind() {
+    if (this.#client.stale) setTimeout(() => this.#client.stale && this.#tellStale(), 0);
+  }
+
+  #tellStale() {
+    this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" });
   }
 
   async onClose() {

@@ -1,5 +1,7 @@
 // The entry for those who bring the module themselves.
 
+import type { WasmModule } from "./index.js";
+
 export * from "./index.js";
 
 /**
@@ -10,11 +12,11 @@ export * from "./index.js";
  * import wasm from "tenantgate/dist/tenantgate_bg.wasm";
  * await init(wasm);
  */
-export function init(source: string | URL | Response | BufferSource | WebAssembly.Module): Promise<void>;
+export function init(source: string | URL | Response | WasmModule): Promise<void>;
 
 /**
  * The same without waiting, where the runtime allows it.
  * @example
  * initSync(readFileSync("tenantgate_bg.wasm"));
  */
-export function initSync(module: BufferSource | WebAssembly.Module): void;
+export function initSync(module: WasmModule): void;

@@ -1,7 +1,7 @@
 // Builds the Worker (`build/`) and the npm package's generated files (`pkg/dist/`).
 // Usage: node scripts/build.mjs [worker|npm …] [--quick] [--faults]
 
-import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, writeFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { root, run, setup } from "./setup.mjs";
@@ -23,6 +23,7 @@ export function buildNpm({ quick = false } = {}) {
   buildModule("tenantgate", "npm", quick ? "quick" : "release");
   buildModule("client", "client", quick ? "quick" : "small");
   buildCommonJs();
+  for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(root, name), join(root, "pkg", name));
 }
 
 /** The package for `require`: the same files, one by one, so that each class is there once however it is imported. */
@@ -31,6 +32,8 @@ function buildCommonJs() {
   const { transformSync } = createRequire(import.meta.url)("esbuild");
   const from = join(root, "pkg");
   const to = join(from, "cjs");
+  // What has no original any more would be published.
+  rmSync(to, { recursive: true, force: true });
   const sources = readdirSync(from, { recursive: true }).filter((name) => /^(client\/|dist\/)?[a-z-]+\.js$/.test(name) && !LEFT_OUT.test(name));
   for (const name of sources) {
     const code = readFileSync(join(from, name), "utf8");
@@ -38,12 +41,13 @@ function buildCommonJs() {
     const place = `require("node:url").pathToFileURL(require("node:path").join(__dirname, ${JSON.stringify(`${relative(join(to, name, ".."), join(from, name, ".."))}/`)}))`;
     const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner: `const importMetaUrl = ${place}.href;` });
     mkdirSync(join(to, name, ".."), { recursive: true });
-    writeFileSync(join(to, name), converted);
+    // Named directly: not every tool reads `imports` of a nested package.json.
+    writeFileSync(join(to, name), converted.replace('require("#entry")', 'require("./node.js")'));
   }
   for (const name of readdirSync(from, { recursive: true }).filter((name) => /^(client\/)?[a-z-]+\.d\.ts$/.test(name))) {
     copyFileSync(join(from, name), join(to, name));
   }
-  writeFileSync(join(to, "package.json"), `${JSON.stringify({ type: "commonjs", imports: { "#entry": "./node.js" } }, null, 2)}\n`);
+  writeFileSync(join(to, "package.json"), `${JSON.stringify({ type: "commonjs" }, null, 2)}\n`);
 }
 
 /** Entries for other runtimes, and the command line. */

@@ -2,6 +2,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -21,9 +22,14 @@ const TOOLS = {
 
 const SCHEMATHESIS = "4.32.5";
 
+// Where a panic happened is written into what is built: by crate, not by where this machine keeps its crates.
+const crates = join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "registry/src");
+const remapped = crates.includes(" ") ? {} : { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: `--remap-path-prefix=${crates}=crates` };
+
 /** The environment in which builds and tests run: pinned tools, Node 22, helpers that would otherwise be downloaded. */
 export const env = {
   ...process.env,
+  ...remapped,
   PATH: [join(tools, "bin"), modules("node/bin"), modules(".bin"), process.env.PATH].join(delimiter),
   WASM_BINDGEN_BIN: bin("wasm-bindgen"),
   WASM_OPT_BIN: modules("binaryen/bin/wasm-opt"),

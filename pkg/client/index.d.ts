@@ -1,4 +1,4 @@
-import type { Answer, Context, Features } from "../index.js";
+import type { Answer, Context, Features, WasmModule } from "../index.js";
 
 export { DocumentError, GateFailedError, InputError, TenantgateError } from "../errors.js";
 
@@ -13,7 +13,7 @@ export interface FeatureClientOptions {
   /** Default: the runtime's. */
   fetch?: typeof globalThis.fetch;
   /** Keeps the last good snapshot for when there is no network. Default `localStorage`, where there is one; null: none. */
-  storage?: Pick<Storage, "getItem" | "setItem"> | null;
+  storage?: { getItem(key: string): string | null; setItem(key: string, value: string): void } | null;
   /** Seconds for which the gate holds a question until something changes, at most 30. Default 25. */
   waitS?: number;
 }
@@ -49,10 +49,13 @@ export class FeatureClient extends EventTarget {
   /** Ends the connection. */
   close(): void;
   [Symbol.dispose](): void;
-  addEventListener(type: "change", listener: (event: CustomEvent<{ changed: string[] }>) => void, options?: AddEventListenerOptions): void;
-  addEventListener(type: "stale" | "fresh", listener: (event: Event) => void, options?: AddEventListenerOptions): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: AddEventListenerOptions | boolean): void;
+  addEventListener(type: "change", listener: (event: CustomEvent<{ changed: string[] }>) => void, options?: ListenerOptions): void;
+  addEventListener(type: "stale" | "fresh", listener: (event: Event) => void, options?: ListenerOptions): void;
+  addEventListener(...given: Parameters<EventTarget["addEventListener"]>): void;
 }
+
+/** As the runtime's own event targets take them. */
+type ListenerOptions = Parameters<EventTarget["addEventListener"]>[2];
 
 /**
  * In pages: loads the WebAssembly module of the client, 75 KB. Elsewhere there is nothing to wait for.
@@ -61,4 +64,4 @@ export class FeatureClient extends EventTarget {
  * @example
  * await init();
  */
-export function init(source?: string | URL | Response | BufferSource | WebAssembly.Module): Promise<void>;
+export function init(source?: string | URL | Response | WasmModule): Promise<void>;

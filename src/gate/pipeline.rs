@@ -185,17 +185,16 @@ impl Gate {
                 _ => {
                     // Where nothing but the host speaks, it leads where it led before, unless anything has changed since.
                     let alone = signals.is_host_alone() && route.auth == Auth::None && !request.explain;
-                    match tenant.filter(|known| alone && known.holds(&self.snapshots, plans, now)) {
-                        Some(known) => (Some(known.found(now)), None),
-                        None => {
-                            let credentials = self.authenticate(run, plans, &signals, route)?;
-                            let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;
-                            if let Some(signal) = signals.found.first().filter(|_| alone) {
-                                let known = KnownTenant::new(&mut self.snapshots, &signal.name, &found.tenant);
-                                self.hosts.learn(request.host, known);
-                            }
-                            (Some(found), bearer)
+                    if let Some(known) = tenant.filter(|known| alone && known.holds(&self.snapshots, plans, now)) {
+                        (Some(known.found(now)), None)
+                    } else {
+                        let credentials = self.authenticate(run, plans, &signals, route)?;
+                        let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;
+                        if let Some(signal) = signals.found.first().filter(|_| alone) {
+                            let known = KnownTenant::new(&mut self.snapshots, &signal.name, &found.tenant);
+                            self.hosts.learn(request.host, known);
                         }
+                        (Some(found), bearer)
                     }
                 }
             };

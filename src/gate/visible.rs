@@ -50,10 +50,9 @@ impl<'a> Visible<'a> {
                     .any(|key| !open.contains_key(key) && !plans.features.evaluate_named(key.as_str(), facts).enabled);
             let depends = !off && (open.contains_key(key) || !requires.is_empty());
             if !depends || granted(key) {
-                settled.extend(plans.features.id(key.as_str()).and_then(|id| match depends {
-                    // Its own worth: whether what it requires is on is found out in the page.
-                    true => plans.features.granted(id, facts),
-                    false => plans.features.evaluate(id, facts),
+                settled.extend(plans.features.id(key.as_str()).and_then(|id| {
+                    // Where it depends, its own worth: whether what it requires is on is found out in the page.
+                    if depends { plans.features.granted(id, facts) } else { plans.features.evaluate(id, facts) }
                 }));
             }
             if depends {

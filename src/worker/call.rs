@@ -10,7 +10,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::config::Config;
 use super::edge::{self, Context};
 use crate::model::UnixMillis;
-use crate::resolve::{Context, Custom, Request};
+use crate::resolve::{Custom, Request};
 
 /// Headers that the adapter itself reads; those of the strategies follow.
 const OWN_HEADERS: [&str; 6] =
@@ -193,8 +193,8 @@ impl Call {
                 Resolved::Failed => Custom::Failed,
             },
             place: config.region.as_deref(),
-            context: Context::default(),
             explain: self.explain,
+            ..Request::default()
         }
     }
 }

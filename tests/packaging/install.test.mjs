@@ -1,0 +1,286 @@
+// The package as npm packs it, installed where people would: it decides in Node (modules and CommonJS, every sub-path), bundled by
+// esbuild and Vite, in Chromium and on workerd.
+
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { transformSync } from "esbuild";
+import { Miniflare, convertV4MiniflareOptions } from "miniflare";
+import { root } from "../../scripts/setup.mjs";
+import { chrome, fileServer, modules, node, project, remove, run, sizes, tarball } from "./project.mjs";
+
+after(remove);
+
+const catalog = {
+  version: 1,
+  resolution: { strategies: [{ strategy: "header" }] },
+  features: { webhooks: {}, theme: { type: "string", default: "plain" } },
+  routes: [{ path: "/webhooks", feature: "webhooks", limits: { calls: 1 } }],
+  limits: { calls: { kind: "quota", period: "month" } },
+  plans: { "pro@1": { features: { webhooks: true, theme: "dark" }, limits: { calls: 1 } } },
+};
+const tenants = [{ id: "t_acme", slug: "acme", plan: "pro@1" }];
+/** A gate of one call a month: the first request passes, the second does not. */
+const GATE = `new Gate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)})`;
+const DECIDE = `const gate = ${GATE};
+const decide = () => gate.decide({ host: "app.example.com", path: "/webhooks", headers: { "x-tenant-id": "acme" } });
+const outcome = [decide(), decide()].map(({ code, tenant }) => code + " " + tenant.id);`;
+const DECIDED = ["ALLOWED t_acme", "QUOTA_EXCEEDED t_acme"];
+const REQUEST = 'new Request("http://app.example.com/webhooks", { headers: { "x-tenant-id": "acme" } })';
+const ANSWERED = [[200, "t_acme"], [429, "QUOTA_EXCEEDED"]];
+/** What pages are told, and what answers it as the gate would. */
+const snapshot = {
+  tenant: { id: "t_acme", slug: "acme" }, catalog: 1, epoch: 1,
+  settled: { webhooks: { value: true, enabled: true, tier: "plan", reason: "PLAN" } },
+  features: { theme: { type: "string", default: "plain", rules: [{ name: "nl", when: [{ attribute: "country", op: "eq", value: "NL" }], value: "dark" }] } },
+};
+const CLIENT = `new FeatureClient({ url: "http://app.example.com/", storage: null, fetch: async () => new Response(${JSON.stringify(JSON.stringify(snapshot))}) })`;
+
+/** What is imported from each sub-path, what is done with it, and what comes of it. */
+const PATHS = {
+  "": [`import { Gate } from "tenantgate";`, `${DECIDE} return outcome;`, DECIDED],
+  middleware: [`import { Gate } from "tenantgate"; import { createTenantMiddleware, handler } from "tenantgate/middleware";`, `
+    const fetch = handler((body, ctx) => ({ said: ctx.tenant.id }), { middleware: [createTenantMiddleware({ gate: ${GATE} })] });
+    return [await told(await fetch(${REQUEST})), await told(await fetch(${REQUEST}))];`, ANSWERED],
+  hono: [`import { Hono } from "hono"; import { Gate } from "tenantgate"; import { createTenantMiddleware, onError } from "tenantgate/hono";`, `
+    const app = new Hono().use(createTenantMiddleware({ gate: ${GATE} })).get("/webhooks", (c) => c.json({ said: c.get("tenant").id }));
+    app.onError(onError);
+    return [await told(await app.request(${REQUEST})), await told(await app.request(${REQUEST}))];`, ANSWERED],
+  express: [`import express from "express"; import { Gate } from "tenantgate"; import { createTenantMiddleware, errorHandler } from "tenantgate/express";`, `
+    const app = express().use(createTenantMiddleware({ gate: ${GATE} })).get("/webhooks", (req, res) => res.json({ said: req.tenant.id })).use(errorHandler);
+    const server = app.listen(0, "127.0.0.1");
+    await new Promise((listening) => server.once("listening", listening));
+    const get = async () => told(await fetch("http://127.0.0.1:" + server.address().port + "/webhooks", { headers: { "x-tenant-id": "acme" } }));
+    const outcome = [await get(), await get()];
+    server.close();
+    server.closeAllConnections();
+    return outcome;`, ANSWERED],
+  openfeature: [`import { OpenFeature } from "@openfeature/server-sdk"; import { Gate } from "tenantgate"; import { TenantgateProvider } from "tenantgate/openfeature";`, `
+    await OpenFeature.setProviderAndWait(new TenantgateProvider(${GATE}));
+    const { value, reason, flagMetadata } = await OpenFeature.getClient().getStringDetails("theme", "none", { tenant: "t_acme" });
+    return [value, reason, flagMetadata.tier];`, ["dark", "TARGETING_MATCH", "plan"]],
+  "openfeature/web": [`import { OpenFeature } from "@openfeature/web-sdk"; import { FeatureClient } from "tenantgate/client"; import { TenantgateWebProvider } from "tenantgate/openfeature/web";`, `
+    await OpenFeature.setProviderAndWait(new TenantgateWebProvider(${CLIENT}), { targetingKey: "user-1", country: "NL" });
+    const outcome = [OpenFeature.getClient().getStringValue("theme", "none"), OpenFeature.getClient().getBooleanValue("webhooks", false)];
+    await OpenFeature.close();
+    return outcome;`, ["dark", true]],
+  client: [`import { FeatureClient, init } from "tenantgate/client";`, `
+    await init();
+    const client = ${CLIENT};
+    await client.ready;
+    const outcome = [client.get("theme").value, client.evaluate({ country: "NL" }).get("theme").value, client.enabled("webhooks"), client.tenant.slug];
+    client.close();
+    return outcome;`, ["plain", "dark", true, "acme"]],
+  slim: [`import { readFileSync } from "node:fs"; import { createRequire } from "node:module"; import { Gate, initSync } from "tenantgate/slim";`, `
+    initSync(readFileSync(createRequire(process.argv[1]).resolve("tenantgate/dist/tenantgate_bg.wasm")));
+    ${DECIDE} return outcome;`, DECIDED],
+  "schema/catalog.json": [`import schema from "tenantgate/schema/catalog.json" with { type: "json" };`, `
+    return ${JSON.stringify(Object.keys(catalog))}.filter((member) => !(member in schema.properties));`, []],
+};
+
+const TOLD = "const told = async (response) => { const { said, error } = await response.json(); return [response.status, said ?? error.code]; };";
+const program = ([imports, body]) => `${imports}\n${TOLD}\n(async () => {${body}})().then((outcome) => console.log(JSON.stringify(outcome)));\n`;
+const commonJs = (code) => transformSync(code, { format: "cjs", platform: "node" }).code;
+
+const { exports } = JSON.parse(readFileSync(join(root, "pkg/package.json"), "utf8"));
+const names = tarball.files.map(({ path }) => path);
+const unpacked = () => join(plain, "node_modules/tenantgate");
+const read = (path) => readFileSync(join(unpacked(), path));
+let plain;
+before(() => {
+  plain = project("plain");
+});
+
+describe("the tarball", () => {
+  test("holds what the package is made of, and nothing else", (t) => {
+    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate\.js|client\.js|tenantgate_bg\.wasm|client_bg\.wasm)|schema\/[a-z_]+\.json)$/;
+    assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
+    const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
+    assert.deepEqual(links, [], "maps are not there, and nothing points to them");
+    t.diagnostic(`tarball: ${tarball.size} bytes, ${tarball.unpackedSize} unpacked, ${names.length} files`);
+    for (const path of ["dist/tenantgate_bg.wasm", "dist/client_bg.wasm"]) t.diagnostic(`${path}: ${sizes(read(path))}`);
+  });
+
+  test("holds whatever `exports` and `imports` name", () => {
+    const { imports, main, types, bin } = JSON.parse(read("package.json"));
+    const targets = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry).flatMap(targets));
+    const named = targets([exports, imports, main, types, bin]).map((path) => path.replace("./", ""));
+    assert(named.length > 30);
+    const there = (path) => names.includes(path) || (path.includes("*") && names.some((name) => name.startsWith(path.split("*")[0]) && name.endsWith(path.split("*")[1])));
+    assert.deepEqual(named.filter((path) => !there(path)), []);
+  });
+
+  test("holds for `require` what it holds for `import`", () => {
+    const copies = names.filter((path) => path.startsWith("cjs/") && path !== "cjs/package.json").map((path) => path.replace("cjs/", ""));
+    assert.deepEqual(copies.filter((path) => !names.includes(path)), []);
+    const declarations = names.filter((path) => path.endsWith(".d.ts") && !path.startsWith("cjs/"));
+    assert(declarations.length > 5);
+    assert.deepEqual(declarations.filter((path) => !copies.includes(path) || !read(path).equals(read(`cjs/${path}`))), []);
+  });
+
+  test("holds the texts of its licences", () => {
+    assert.deepEqual(["LICENSE-APACHE", "LICENSE-MIT"].filter((name) => !names.includes(name)), []);
+  });
+
+  test("says nothing of the machine that it was made on", () => {
+    const places = [root, homedir(), tmpdir(), process.env.CARGO_HOME ?? join(homedir(), ".cargo")].filter((place) => place.length > 1).map((place) => place.replace(/\/$/, ""));
+    const found = names.flatMap((path) => {
+      const text = read(path).toString("latin1");
+      return [...places.filter((place) => text.includes(`${place}/`)), ...(text.match(/(?<![\w.])(\/(home|root|Users)\/|[A-Z]:\\Users\\)[\w.-]+/g) ?? [])].map((place) => `${path}: ${place}`);
+    });
+    assert.deepEqual([...new Set(found)], []);
+  });
+
+  test("runs nothing when it is installed, nor does what it needs", () => {
+    assert.equal(JSON.parse(read("package.json")).scripts, undefined);
+    const { packages } = JSON.parse(readFileSync(join(plain, "package-lock.json"), "utf8"));
+    assert("node_modules/tenantgate" in packages);
+    assert.deepEqual(Object.keys(packages).filter((path) => packages[path].hasInstallScript), []);
+  });
+});
+
+describe("in Node", () => {
+  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk"];
+  let place;
+  before(() => {
+    const files = Object.entries(PATHS).flatMap(([path, parts]) => [[`${flat(path)}.mjs`, program(parts)], [`${flat(path)}.cjs`, commonJs(program(parts))]]);
+    place = project("node", Object.fromEntries(files), LINKS);
+  });
+  const flat = (path) => `use-${path.replaceAll(/\W/g, "-")}`;
+
+  test("every entry is tried", () => {
+    const tried = ["./package.json", "./dist/*.wasm", "./schema/*.json", ...Object.keys(PATHS).map((path) => (path ? `./${path}` : "."))];
+    assert.deepEqual(Object.keys(exports).filter((path) => !tried.includes(path)), []);
+  });
+
+  for (const [path, [, , outcome]] of Object.entries(PATHS)) {
+    const name = path ? `tenantgate/${path}` : "tenantgate";
+    test(`import "${name}"`, async () => assert.deepEqual(await node(place, `${flat(path)}.mjs`), outcome));
+    test(`require("${name}")`, async () => assert.deepEqual(await node(place, `${flat(path)}.cjs`), outcome));
+  }
+
+  test("a class is the same, whichever entry it comes from, and what is configured is known to all", async () => {
+    const imports = `import { DeniedError as ofRoot, Gate } from "tenantgate"; import { DeniedError as ofSlim } from "tenantgate/slim";
+import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } from "tenantgate/middleware"; import { TenantgateError as ofClient } from "tenantgate/client"; import { requireFeature } from "tenantgate/hono";`;
+    const code = program([imports, `
+      configure({ gate: ${GATE} });
+      let passed = false;
+      await requireFeature("webhooks")({ tenant: { id: "t_acme" } }, async () => (passed = true));
+      return [ofRoot === ofSlim, ofRoot === ofMiddleware, ofErrors === ofClient, passed];`]);
+    for (const [flag, form] of [["--input-type=module", code], ["--input-type=commonjs", commonJs(code)]]) {
+      assert.deepEqual(await node(place, flag, "--eval", form), [true, true, true, true], flag);
+    }
+  });
+
+  test("a client that is closed leaves nothing behind", async () => {
+    const [imports] = PATHS.client;
+    const code = program([imports, `
+      const client = ${CLIENT};
+      await client.ready;
+      client.close();
+      await new Promise(setImmediate);
+      return process.getActiveResourcesInfo().filter((name) => name === "Timeout");`]);
+    assert.deepEqual(await node(place, "--input-type=module", "--eval", code), []);
+  });
+
+  test("the command line", async () => {
+    const { code, stdout } = await run(place, process.execPath, [join("node_modules", ".bin", "tenantgate"), "--help"]);
+    assert.equal(code, 0);
+    assert.match(stdout, /validate/);
+  });
+});
+
+describe("bundled", () => {
+  /** What esbuild makes of a project's `main.js`. */
+  const bundle = (place, options) => run(place, join(modules, ".bin/esbuild"), ["main.js", "--bundle", "--format=esm", "--log-level=warning", "--outdir=out", ...options]);
+
+  test("by esbuild for Node: one file that holds the module", async () => {
+    const place = project("esbuild-node", { "main.js": `import wasm from "tenantgate/dist/tenantgate_bg.wasm"; import { Gate, initSync } from "tenantgate/slim"; initSync(wasm); ${DECIDE} console.log(JSON.stringify(outcome));` });
+    assert.deepEqual(await bundle(place, ["--platform=node", "--target=node20", "--loader:.wasm=binary"]), { code: 0, stdout: "", stderr: "" });
+    assert.deepEqual(readdirSync(join(place, "out")), ["main.js"]);
+    assert.deepEqual(await node(project("esbuild-node-alone", { "main.js": readFileSync(join(place, "out/main.js")) }), "main.js"), DECIDED);
+  });
+
+  test("by esbuild for Node, with middleware: one file that holds the module", async () => {
+    const [imports, body] = PATHS.hono;
+    const place = project("esbuild-hono", { "main.js": `import wasm from "tenantgate/dist/tenantgate_bg.wasm"; import { initSync } from "tenantgate/slim"; initSync(wasm); ${program([imports.replace('"tenantgate"', '"tenantgate/slim"'), body])}` }, ["hono"]);
+    assert.deepEqual(await bundle(place, ["--platform=node", "--target=node20", "--loader:.wasm=binary"]), { code: 0, stdout: "", stderr: "" });
+    assert.deepEqual(await node(place, "out/main.js"), ANSWERED);
+  });
+
+  test("by esbuild for Node, with the module beside it", async () => {
+    const place = project("esbuild-beside", { "main.js": program(PATHS[""]) });
+    assert.deepEqual(await bundle(place, ["--platform=node"]), { code: 0, stdout: "", stderr: "" });
+    mkdirSync(join(place, "out/dist"));
+    copyFileSync(join(place, "node_modules/tenantgate/dist/tenantgate_bg.wasm"), join(place, "out/dist/tenantgate_bg.wasm"));
+    assert.deepEqual(await node(place, "out/main.js"), DECIDED);
+  });
+});
+
+describe("in Chromium", () => {
+  let chromium;
+  before(async () => {
+    chromium = await chrome();
+  });
+  after(() => chromium.close());
+
+  const PAGE = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="main.js"></script>';
+  const MAIN = `await init(); ${DECIDE} document.title = JSON.stringify(outcome);`;
+  /** What a page says in its title; where it fails, why. */
+  async function outcome(folder) {
+    const server = await fileServer(folder);
+    const page = await chromium.newPage();
+    try {
+      const failed = new Promise((_, reject) => page.on("pageerror", reject));
+      await page.goto(server.origin);
+      await Promise.race([failed, page.waitForFunction("document.title")]);
+      return JSON.parse(await page.title());
+    } finally {
+      await page.close();
+      await server.stop();
+    }
+  }
+
+  test("a plain script that imports the package's files", async () => {
+    const place = project("script", { "index.html": PAGE, "main.js": `import { Gate, init } from "./node_modules/tenantgate/web.js"; ${MAIN}` });
+    assert.deepEqual(await outcome(place), DECIDED);
+  });
+
+  test("bundled by esbuild, which gives the module an address", async () => {
+    const place = project("esbuild-browser", { "out/index.html": PAGE, "main.js": `import { Gate, init } from "tenantgate"; import address from "tenantgate/dist/tenantgate_bg.wasm"; ${MAIN.replace("init()", "init(address)")}` });
+    const bundled = await run(place, join(modules, ".bin/esbuild"), ["main.js", "--bundle", "--format=esm", "--platform=browser", "--loader:.wasm=file", "--outdir=out", "--log-level=warning"]);
+    assert.deepEqual(bundled, { code: 0, stdout: "", stderr: "" });
+    assert.deepEqual(await outcome(join(place, "out")), DECIDED);
+  });
+
+  test("built by Vite, which finds the module by itself", async (t) => {
+    const place = project("vite", { "index.html": PAGE.replace("main.js", "/main.js"), "main.js": `import { Gate, init } from "tenantgate"; ${MAIN}` });
+    const built = await run(place, join(modules, ".bin/vite"), ["build", "--logLevel=warn"]);
+    assert.deepEqual(built, { code: 0, stdout: "", stderr: "" });
+    const assets = readdirSync(join(place, "dist/assets"));
+    assert.deepEqual(assets.map((name) => name.replace(/-[\w-]{8}\./, ".")).sort(), ["index.js", "tenantgate_bg.wasm"]);
+    for (const name of assets) t.diagnostic(`${name}: ${sizes(readFileSync(join(place, "dist/assets", name)))}`);
+    assert.deepEqual(await outcome(join(place, "dist")), DECIDED);
+  });
+});
+
+test("on workerd, bundled by wrangler", async (t) => {
+  const [imports, body] = PATHS.hono;
+  const place = project("worker", {
+    "wrangler.toml": 'name = "w"\nmain = "main.js"\ncompatibility_date = "2026-11-01"\n',
+    "main.js": `${imports}\n${TOLD}\nexport default { async fetch() { ${DECIDE} const answered = await (async () => {${body}})(); return Response.json({ outcome, answered }); } };`,
+  }, ["hono"]);
+  const bundled = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
+  assert.equal(bundled.code, 0, bundled.stderr);
+  const files = readdirSync(join(place, "out")).filter((name) => /\.(js|wasm)$/.test(name));
+  const [module, ...others] = files.filter((name) => name.endsWith(".wasm"));
+  assert.deepEqual([/tenantgate_bg\.wasm$/.test(module), others], [true, []]);
+  for (const name of files) t.diagnostic(`${name.replace(/^[0-9a-f]+-/, "")}: ${sizes(readFileSync(join(place, "out", name)))}`);
+  const parts = [{ type: "ESModule", path: join(place, "out/main.js") }, { type: "CompiledWasm", path: join(place, "out", module) }];
+  const flare = new Miniflare(convertV4MiniflareOptions({ workers: [{ name: "w", modules: parts, modulesRoot: join(place, "out"), compatibilityDate: "2026-11-01" }] }));
+  after(() => flare.dispose());
+  const response = await flare.dispatchFetch("http://w.example.com/");
+  assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED });
+});

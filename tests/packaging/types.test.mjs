@@ -1,0 +1,146 @@
+// The package's types: they resolve everywhere, refuse what is wrong, say of each export what is true, and explain it.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
+import { publint } from "publint";
+import { formatMessage } from "publint/utils";
+import { modules, node, project, remove, run, tarball } from "./project.mjs";
+
+after(remove);
+
+const LINKS = ["hono", "express", "@openfeature/core", "@openfeature/server-sdk", "@openfeature/web-sdk", "@types/express", "@types/node", "@cloudflare/workers-types"];
+const place = project("types", {}, LINKS);
+const read = (path) => readFileSync(join(place, "node_modules/tenantgate", path), "utf8");
+const fixture = (name) => readFileSync(join(import.meta.dirname, "types", name), "utf8");
+const entries = Object.keys(JSON.parse(read("package.json")).exports).filter((path) => !/json|wasm/.test(path)).map((path) => path.replace(".", "tenantgate"));
+
+/** What each entry exports when it runs, with the members of its classes: `own` ones, and `all` with those that are inherited. */
+const found = await node(place, "--input-type=module", "--eval", `
+  const named = (prototype) => (prototype && prototype !== Object.prototype ? Object.getOwnPropertyNames(prototype) : []);
+  const chain = (prototype) => (prototype ? [...named(prototype), ...chain(Object.getPrototypeOf(prototype))] : []);
+  const members = ({ prototype }) => ({ own: named(prototype).filter((name) => name !== "constructor"), all: chain(prototype) });
+  const described = async (entry) => Object.entries(await import(entry)).map(([name, value]) => ({ name, ...members(value) }));
+  console.log(JSON.stringify(Object.fromEntries(await Promise.all(${JSON.stringify(entries)}.map(async (entry) => [entry, await described(entry)])))));`);
+
+const STRICT = { strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, noEmit: true, esModuleInterop: true, target: "es2023", skipLibCheck: true };
+const RESOLUTIONS = { nodenext: { module: "nodenext", moduleResolution: "nodenext" }, bundler: { module: "preserve", moduleResolution: "bundler" } };
+const lib = ["es2023", "esnext.disposable"];
+const RUNTIMES = { pages: { lib: [...lib, "dom"], types: ["node"] }, Node: { lib, types: ["node"] }, Workers: { lib, types: ["@cloudflare/workers-types"] } };
+
+let runs = 0;
+/** What tsc says of files: nothing, where it finds nothing wrong. */
+async function compile(files, options = {}) {
+  const folder = join(place, `run-${++runs}`);
+  mkdirSync(folder);
+  for (const [name, code] of Object.entries(files)) writeFileSync(join(folder, name), code);
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...STRICT, ...RESOLUTIONS.nodenext, ...RUNTIMES.pages, ...options }, files: Object.keys(files) }));
+  return (await run(folder, join(modules, ".bin/tsc"), ["--pretty", "false"])).stdout;
+}
+
+test("publint has nothing to say", async () => {
+  const { buffer } = Uint8Array.from(readFileSync(tarball.path));
+  const { messages, pkg } = await publint({ pack: { tarball: buffer }, strict: true });
+  assert.equal(pkg.name, "tenantgate");
+  assert.deepEqual(messages.map((message) => formatMessage(message, pkg, { color: false })), []);
+});
+
+test("attw has nothing to say", async () => {
+  const { entrypoints, problems } = await checkPackage(createPackageFromTarballData(readFileSync(tarball.path)));
+  assert.deepEqual(entries.filter((entry) => !(entry.replace("tenantgate", ".") in entrypoints)), []);
+  assert.deepEqual(problems, []);
+});
+
+describe("tsc", () => {
+  for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
+    for (const form of ["mts", "cts"]) {
+      test(`as ${form}, resolved as ${name}: what is right passes, every mistake is refused`, async () => {
+        assert.equal(await compile({ [`usage.${form}`]: fixture("usage.ts"), [`refused.${form}`]: fixture("refused.ts") }, resolution), "");
+      });
+    }
+  }
+
+  test("resolved for `require` by a bundler", async () => {
+    const code = 'import root = require("tenantgate"); import client = require("tenantgate/client"); const gate: root.Gate = new root.Gate({}); new client.FeatureClient().get("a").enabled; export = gate;';
+    assert.equal(await compile({ "required.cts": code }, RESOLUTIONS.bundler), "");
+  });
+
+  test("the usage file uses every export", () => {
+    const names = [...new Set(Object.values(found).flatMap((exports) => exports.map(({ name }) => name)))];
+    assert(names.length > 40);
+    assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(fixture("usage.ts"))), []);
+  });
+
+  test("declarations hold by themselves, whatever a runtime's types bring along", async () => {
+    const wrong = {};
+    for (const [name, options] of Object.entries(RUNTIMES)) {
+      // Express's is Node's.
+      const code = entries.filter((entry) => name !== "Workers" || !entry.endsWith("express")).map((entry) => `import "${entry}";`).join("\n");
+      const said = await compile({ "all.mts": code }, { ...options, skipLibCheck: false });
+      // Others' declarations may have needs of their own.
+      wrong[name] = said.split("\n").filter((line) => line.includes("node_modules/tenantgate/"));
+    }
+    assert.deepEqual(wrong, { pages: [], Node: [], Workers: [] });
+  });
+
+  test("what is declared is there, and what is there is declared", async () => {
+    const union = (names) => names.map((name) => JSON.stringify(name)).join(" | ") || "never";
+    const files = Object.entries(found).map(([entry, exports], i) => [`entry-${i}.mts`, `// ${entry}
+import * as entry from "${entry}";
+type None<Missing extends never> = Missing;
+type Methods<Value> = { [Name in keyof Value & string]: Value[Name] extends (...given: never[]) => unknown ? Name : never }[keyof Value & string];
+type Names = ${union(exports.map(({ name }) => name))};
+export type Undeclared = None<Exclude<Names, keyof typeof entry>>;
+export type NotThere = None<Exclude<keyof typeof entry, Names>>;
+${exports.filter(({ own }) => own.length).map(({ name, own, all }) => `
+export type UndeclaredOf${name} = None<Exclude<${union(own)}, keyof (typeof entry.${name})["prototype"]>>;
+export type NotThereOf${name} = None<Exclude<Methods<(typeof entry.${name})["prototype"]>, ${union(all)}>>;`).join("")}`]);
+    assert.equal(files.length, entries.length);
+    assert.equal(await compile(Object.fromEntries(files)), "");
+  });
+});
+
+describe("documentation", () => {
+  const declarations = tarball.files.map(({ path }) => path).filter((path) => path.endsWith(".d.ts") && !path.startsWith("cjs/"));
+  /** What a file of declarations exports of its own, with what stands above it and within it. */
+  const exported = (path) => {
+    const parts = read(path).matchAll(/(\/\*\*(?:(?!\*\/)[^])*\*\/\n)?^export (class|function|const|interface|type) (\w+)([^]*?)(?=^(?:\/\*\*|export |\})|$(?![^]))/gm);
+    return [...parts].map(([, comment = "", kind, name, body]) => ({ title: `${path}: ${name}`, kind, comment, body }));
+  };
+  const all = declarations.flatMap(exported);
+
+  test("every export has a comment", () => {
+    assert(all.length > 60);
+    assert.deepEqual(all.filter(({ comment }) => !/\w/.test(comment)).map(({ title }) => title), []);
+  });
+
+  test("every function and class has an example", () => {
+    const values = all.filter(({ kind }) => kind !== "interface" && kind !== "type");
+    assert(values.length > 40);
+    // That of a class may stand above its constructor.
+    const shown = ({ comment, kind, body }) => comment.includes("@example") || (kind === "class" && /@example(?:(?!\*\/)[^])*\*\/\s*constructor/.test(body));
+    assert.deepEqual(values.filter((value) => !shown(value)).map(({ title }) => title), []);
+  });
+
+  test("every example compiles", async () => {
+    const files = { "given.d.ts": fixture("given.d.ts") };
+    for (const path of declarations) {
+      const own = `tenantgate/${path.replace(/(\/?index)?\.d\.ts$/, "").replace("openfeature-", "openfeature/")}`.replace(/\/(errors)?$/, "");
+      const origins = [own, "tenantgate", "tenantgate/middleware", "tenantgate/client"];
+      for (const [, block] of read(path).matchAll(/\* @example\n?((?:(?!\*\/|\* @)[^])*)/g)) {
+        const example = block.replaceAll(/^\s*\* ?/gm, "").replace("export default", "void").replace(/^import wasm .*$/m, "declare const wasm: object;");
+        const uses = (name) => new RegExp(`\\b${name}\\b`).test(example);
+        const imports = Object.entries(Object.fromEntries(origins.toReversed().flatMap((from) => found[from].map(({ name }) => [name, from])))).filter(([name]) => uses(name));
+        if (uses("Hono")) imports.push(["Hono", "hono"], ["type TenantEnv", "tenantgate/hono"]);
+        if (uses("OpenFeature")) imports.push(["OpenFeature", `@openfeature/${path.includes("web") ? "web" : "server"}-sdk`]);
+        if (uses("readFileSync")) imports.push(["readFileSync", "node:fs"]);
+        const code = uses("return") ? `export const example = async () => {\n${example}\n};` : `${example}\nexport {};`;
+        files[`example-${Object.keys(files).length}.mts`] = `// ${path}\n${imports.map(([name, from]) => `import { ${name} } from "${from}";\n`).join("")}${code}\n`;
+      }
+    }
+    assert(Object.keys(files).length > 40);
+    assert.equal(await compile(files), "");
+  });
+});
