@@ -36,7 +36,7 @@ class Snapshot {
   constructor(json) {
     this.#json = json;
     this.#open();
-    const { settled, tenant, valid_until = null } = JSON.parse(json);
+    const { settled = {}, tenant, valid_until = null } = JSON.parse(json);
     this.tenant = frozen(tenant);
     this.validUntil = valid_until === null ? Infinity : Date.parse(valid_until);
     const names = [...new Set([...this.#keys.features, ...Object.keys(settled)])].sort();
@@ -107,6 +107,7 @@ export class FeatureClient extends EventTarget {
   #waitS;
   #snapshot;
   #etag;
+  #place;
   #context;
   #features;
   #evaluatedAt = -1;
@@ -115,15 +116,19 @@ export class FeatureClient extends EventTarget {
   stale = false;
 
   constructor({
-    url = "/_gate/v1/features", context = {}, headers = {}, fetch = globalThis.fetch, storage = defaultStorage(), waitS = 25,
+    url = "/_gate/v1/features", context = {}, headers = {}, fetch = globalThis.fetch, storage = defaultStorage(), storageKey, waitS = 25,
   } = {}) {
     super();
     if (memory === undefined) throw new InputError("the WebAssembly module is not loaded yet: `await init()` first");
+    if (!(waitS > 0 && waitS <= 30)) throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;
     this.#fetch = fetch;
-    this.#storage = storage;
+    // Whom headers name is not to be told from the address: what one is told must not serve another.
+    const anonymous = Object.keys(headers).length === 0;
+    this.#storage = anonymous || storageKey !== undefined ? storage : null;
+    this.#place = `tenantgate:${this.#url}${storageKey === undefined ? "" : ` ${storageKey}`}`;
     this.#waitS = waitS;
     this.ready = this.#begin();
     // Whoever does not wait for it hears of it by events.
@@ -180,26 +185,24 @@ export class FeatureClient extends EventTarget {
   }
 
   async #begin() {
+    let lost = false;
     try {
       await this.#refresh(0);
     } catch (error) {
-      if (!this.#recall()) {
-        if (!(error instanceof GateFailedError && error.status === 503)) throw error;
-        this.#follow();
-        throw error;
-      }
-      this.#become(true);
-      this.#follow(true);
-      return;
+      lost = true;
+      // The last good snapshot is for when there is no gate, not for whom it refuses.
+      if (!(error instanceof GateFailedError && error.status === 503 && this.#recall())) throw error;
+    } finally {
+      this.#become(lost);
+      this.#follow(lost);
     }
-    this.#follow();
   }
 
   /** Takes what the gate says now, or waits for a change for so many seconds: whether there was one. */
   async #refresh(waitS) {
     const headers = { ...this.#headers, accept: "application/json" };
     if (this.#etag !== undefined) headers["if-none-match"] = this.#etag;
-    if (waitS > 0) headers.prefer = `wait=${waitS}`;
+    if (waitS >= 1) headers.prefer = `wait=${Math.floor(waitS)}`;
     const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout((waitS + 10) * 1000)]);
     let response;
     let json;
@@ -213,7 +216,7 @@ export class FeatureClient extends EventTarget {
     // What is refused for good is not tried again for a while, and nothing that was good is forgotten.
     if (!response.ok) throw new GateFailedError(`the gate answered ${response.status}`, undefined, response.status < 500 && response.status !== 429 ? 403 : 503);
     this.#take(json, response.headers.get("etag") ?? undefined);
-    remember(this.#storage, this.#url, { json, etag: this.#etag });
+    remember(this.#storage, this.#place, { json, etag: this.#etag });
   }
 
   #take(json, etag) {
@@ -233,7 +236,7 @@ export class FeatureClient extends EventTarget {
 
   /** The last good snapshot, where one is kept. */
   #recall() {
-    const kept = recalled(this.#storage, this.#url);
+    const kept = recalled(this.#storage, this.#place);
     if (kept === null) return false;
     try {
       this.#take(kept.json, kept.etag);
@@ -253,9 +256,9 @@ export class FeatureClient extends EventTarget {
         lost = false;
         this.#become(false);
         pauseMs = RETRY_MS[0];
-        // A gate that answers at once is asked no more often than it would have answered by itself.
-        const restMs = this.#waitS * 1000 - (Date.now() - begun);
-        if (restMs > 0) await this.#pause(Math.min(restMs, 1_000));
+        // A gate that does not wait is asked once a second.
+        const restMs = Math.min(this.#waitS * 1000, RETRY_MS[0]) - (Date.now() - begun);
+        if (restMs > 0) await this.#pause(restMs);
       } catch {
         if (this.#closed.signal.aborted) return;
         lost = true;
@@ -300,19 +303,17 @@ function defaultStorage() {
   }
 }
 
-const place = (url) => `tenantgate:${url}`;
-
-function remember(storage, url, kept) {
+function remember(storage, place, kept) {
   try {
-    storage?.setItem(place(url), JSON.stringify(kept));
+    storage?.setItem(place, JSON.stringify(kept));
   } catch {
     // Full, or forbidden: then there is none.
   }
 }
 
-function recalled(storage, url) {
+function recalled(storage, place) {
   try {
-    return JSON.parse(storage?.getItem(place(url)) ?? "null");
+    return JSON.parse(storage?.getItem(place) ?? "null");
   } catch {
     return null;
   }

@@ -266,7 +266,7 @@ export class RemoteGate implements AnyGate {
    */
   constructor(options: { url: string; token: string; headers?: string[]; fetch?: typeof globalThis.fetch; timeoutMs?: number });
   /** Decides one request, and takes from the limits what it costs. @throws {GateFailedError} it cannot be reached (503) */
-  decide(request: AnyRequest, question?: Omit<Question, "now">): Promise<ShortDecision>;
+  decide(request: AnyRequest, question?: Question): Promise<ShortDecision>;
   /** Evaluates every feature for a tenant. @throws {DeniedError} the tenant is not served */
   features(tenant: string, context?: Context): Promise<Features>;
   /** Decides a question in full. @throws {DocumentError} with every problem of the question */

@@ -1,5 +1,7 @@
 // Answers as OpenFeature has them.
 
+import { TenantgateError } from "./errors.js";
+
 const REASONS = {
   KILLED: "DISABLED", PREREQUISITE: "DISABLED", OVERRIDE: "TARGETING_MATCH", ADDON: "TARGETING_MATCH", CONTRACT: "TARGETING_MATCH",
   PLAN: "TARGETING_MATCH", RULE: "TARGETING_MATCH", ROLLOUT: "SPLIT", DEFAULT: "DEFAULT",
@@ -24,6 +26,12 @@ export function details(answer, kind, fallback) {
     ...(variant === null ? {} : { variant }),
     flagMetadata: { tier, reason, ...(rule === null ? {} : { rule }) },
   };
+}
+
+/** What is said where the gate gives no answer; other errors are not its own, and go on. */
+export function unanswered(error, fallback) {
+  if (!(error instanceof TenantgateError)) throw error;
+  return failed(fallback, error.code === "INVALID_INPUT" ? "INVALID_CONTEXT" : "GENERAL", `${error.code}: ${error.message}`);
 }
 
 export const failed = (value, errorCode, errorMessage) => ({ value, reason: "ERROR", errorCode, errorMessage });

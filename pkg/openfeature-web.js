@@ -2,7 +2,7 @@
 // without a network from the last good snapshot.
 
 import { OpenFeatureEventEmitter, ClientProviderEvents } from "@openfeature/web-sdk";
-import { attributes, details } from "./openfeature-details.js";
+import { attributes, details, unanswered } from "./openfeature-details.js";
 
 export class TenantgateWebProvider {
   metadata = { name: "tenantgate" };
@@ -21,8 +21,8 @@ export class TenantgateWebProvider {
   }
 
   async initialize(context = {}) {
-    await this.#client.ready;
     this.#client.context = attributes(context);
+    await this.#client.ready;
     this.#remind();
   }
 
@@ -45,18 +45,26 @@ export class TenantgateWebProvider {
   }
 
   resolveBooleanEvaluation(key, fallback) {
-    return details(this.#client.get(key), "boolean", fallback);
+    return this.#resolve(key, "boolean", fallback);
   }
 
   resolveStringEvaluation(key, fallback) {
-    return details(this.#client.get(key), "string", fallback);
+    return this.#resolve(key, "string", fallback);
   }
 
   resolveNumberEvaluation(key, fallback) {
-    return details(this.#client.get(key), "number", fallback);
+    return this.#resolve(key, "number", fallback);
   }
 
   resolveObjectEvaluation(key, fallback) {
-    return details(this.#client.get(key), "object", fallback);
+    return this.#resolve(key, "object", fallback);
+  }
+
+  #resolve(key, kind, fallback) {
+    try {
+      return details(this.#client.get(key), kind, fallback);
+    } catch (error) {
+      return unanswered(error, fallback);
+    }
   }
 }

@@ -1,8 +1,8 @@
 // A provider for the OpenFeature server SDK. The tenant is the attribute `tenant` of the evaluation context, its id.
 
 import { OpenFeatureEventEmitter, ServerProviderEvents } from "@openfeature/server-sdk";
-import { GateFailedError, TenantgateError } from "./errors.js";
-import { attributes, details, failed } from "./openfeature-details.js";
+import { GateFailedError } from "./errors.js";
+import { attributes, details, failed, unanswered } from "./openfeature-details.js";
 
 export class TenantgateProvider {
   metadata = { name: "tenantgate" };
@@ -49,8 +49,7 @@ export class TenantgateProvider {
       return details(features.get(key), kind, fallback);
     } catch (error) {
       if (error instanceof GateFailedError) this.#reach(false, error.message);
-      if (!(error instanceof TenantgateError)) throw error;
-      return failed(fallback, error.code === "INVALID_INPUT" ? "INVALID_CONTEXT" : "GENERAL", `${error.code}: ${error.message}`);
+      return unanswered(error, fallback);
     }
   }
 

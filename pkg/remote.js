@@ -27,8 +27,8 @@ export class RemoteGate {
     this.#headers = headers.map((name) => name.toLowerCase());
   }
 
-  async decide(request, { now, ...question } = {}) {
-    const { decision } = await this.ask({ ...this.question(request), ...question });
+  async decide(request, question = {}) {
+    const { decision } = await this.ask(readable({ ...this.question(request), ...question }));
     return short(decision);
   }
 
@@ -41,7 +41,7 @@ export class RemoteGate {
 
   async ask(question) {
     const response = await this.#send("POST", "/_gate/v1/decide", question);
-    const decision = await this.#body(response);
+    const decision = await this.#body(response, ({ allowed, features, limits }) => typeof allowed === "boolean" && features && Array.isArray(limits));
     const headers = {};
     for (const name of ["ratelimit-policy", "ratelimit", "retry-after"]) {
       if (response.headers.has(name)) headers[name] = response.headers.get(name);
@@ -51,7 +51,7 @@ export class RemoteGate {
   }
 
   explain(request, question = {}) {
-    return this.ask({ ...this.question(request), ...question, look: true, explain: true });
+    return this.ask(readable({ ...this.question(request), ...question, look: true, explain: true }));
   }
 
   question(request) {
@@ -66,7 +66,7 @@ export class RemoteGate {
     if (company !== undefined) body.name = company;
     if (selectedPlan !== undefined) body.plan = selectedPlan;
     const response = await this.#send("POST", "/_gate/v1/admin/tenants", body, { "idempotency-key": idempotencyKey });
-    const { tenant, api_key: apiKey } = await this.#body(response);
+    const { tenant, api_key: apiKey } = await this.#body(response, ({ tenant }) => typeof tenant?.id === "string");
     return { tenant, apiKey };
   }
 
@@ -85,15 +85,17 @@ export class RemoteGate {
     }
   }
 
-  async #body(response) {
+  /** What a gate answers, where it fits; what stands between may answer something else. */
+  async #body(response, fits) {
     let body;
     try {
-      body = await response.json();
+      body = Object(await response.json());
     } catch (error) {
       throw new GateFailedError("the gate's answer could not be read", error, 503);
     }
-    if (response.ok) return body;
-    const { code = "GATE_FAILED", message = `the gate answered ${response.status}`, details = {} } = body.error ?? {};
+    if (response.ok && fits(body)) return body;
+    const { code, message, details = {} } = Object(body.error);
+    if (response.ok || typeof code !== "string") throw new GateFailedError(`the answer is no gate's: its status is ${response.status}`, undefined, 503);
     if (Array.isArray(details.problems)) throw new DocumentError(details.problems);
     throw new TenantgateError(code, message, { status: response.status, details });
   }
@@ -115,6 +117,8 @@ function short({ allowed, code, tenant, credential = null, features, limits, err
   };
 }
 
-/** Attributes that rules can read. */
+/** A question whose context holds only what rules can read. */
+const readable = ({ context, ...question }) => (context === undefined ? question : { ...question, context: attributes(context) });
+
 const attributes = (context) =>
-  Object.fromEntries(Object.entries(context).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value)));
+  Object.fromEntries(Object.entries(context).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));

@@ -14,6 +14,8 @@ export interface FeatureClientOptions {
   fetch?: typeof globalThis.fetch;
   /** Keeps the last good snapshot for when there is no network. Default `localStorage`, where there is one; null: none. */
   storage?: { getItem(key: string): string | null; setItem(key: string, value: string): void } | null;
+  /** Tells callers apart in the storage. Where `headers` say who calls, nothing is kept without it. Default: none. */
+  storageKey?: string;
   /** Seconds for which the gate holds a question until something changes, at most 30. Default 25. */
   waitS?: number;
 }
@@ -32,7 +34,7 @@ export interface FeatureClientOptions {
  */
 export class FeatureClient extends EventTarget {
   constructor(options?: FeatureClientOptions);
-  /** Once there is a snapshot: the gate's, or the last good one. @throws {GateFailedError} there is neither; it goes on trying */
+  /** Once there is a snapshot: the gate's or, where that cannot be reached, the last good one. @throws {GateFailedError} there is neither; it goes on trying, and says `fresh` once there is one */
   readonly ready: Promise<void>;
   /** Whether what serves is the last good snapshot. */
   readonly stale: boolean;

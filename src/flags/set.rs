@@ -210,6 +210,12 @@ impl FeatureSet {
         self.answer(id, self.outcome(id, facts)?, facts)
     }
 
+    /// Whether the feature with this number is on by itself, whatever it requires.
+    pub fn is_on_by_itself(&self, id: u32, facts: Facts<'_>) -> bool {
+        let holds = |test: usize| self.tests.get(test).is_some_and(|test| test.holds(&facts));
+        self.feature(id).is_some_and(|feature| !feature.kill && feature.own(&facts, &holds).1)
+    }
+
     /// What a tier grants of the feature with this number, whether or not what it requires is on.
     pub fn granted(&self, id: u32, facts: Facts<'_>) -> Option<Answer> {
         self.answer(id, Outcome::GRANTED, facts)

@@ -43,11 +43,12 @@ impl<'a> Visible<'a> {
         let (mut settled, mut features) = (Vec::new(), BTreeMap::new());
         for (key, feature) in all.iter().filter(|(_, feature)| feature.client) {
             let requires: Vec<Key> = required(all, feature).into_iter().filter(|key| open.contains_key(key)).collect();
-            // One that lacks something that no context brings is off for all.
-            let off = feature.kill
-                || required(all, feature)
-                    .iter()
-                    .any(|key| !open.contains_key(key) && !plans.features.evaluate_named(key.as_str(), facts).enabled);
+            // One that lacks something that no context brings is off for all. What that requires in turn is among `required`.
+            let lacking = |key: &Key| {
+                let id = plans.features.id(key.as_str());
+                !open.contains_key(key) && !id.is_some_and(|id| plans.features.is_on_by_itself(id, facts))
+            };
+            let off = feature.kill || required(all, feature).iter().any(lacking);
             let depends = !off && (open.contains_key(key) || !requires.is_empty());
             if !depends || granted(key) {
                 settled.extend(plans.features.id(key.as_str()).and_then(|id| {

@@ -62,8 +62,8 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
 
 /// All flags, or one of them.
 fn is_ofrep(path: &str) -> bool {
-    path.strip_prefix(OFREP)
-        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(|key| !key.contains('/')))
+    // No key has a slash; one that does is answered like any other that does not exist.
+    path.strip_prefix(OFREP).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Questions.

@@ -34,7 +34,7 @@ pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
     let known = edge::header(&call.request, "if-none-match");
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
     let deadline = call.now.plus(wait_s.saturating_mul(1_000));
-    let mut last = None;
+    let (mut last, mut tag) = (None, String::new());
     loop {
         let decision = isolate::identify(&mut call, config, &Ask::default()).await;
         let found = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed());
@@ -45,13 +45,13 @@ pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
         if last != compiled {
             last = compiled;
             let snapshot = client_snapshot(&Visible::new(plans, tenant, call.now));
-            let etag = etag(&snapshot);
-            if known.as_deref() != Some(etag.as_str()) {
-                return reply::raw(200, "application/json", &format!("etag: {etag}"), &snapshot);
+            tag = etag(&snapshot);
+            if !is_known(known.as_deref(), &tag) {
+                return reply::raw(200, "application/json", &format!("etag: {tag}"), &snapshot);
             }
         }
         if call.now >= deadline {
-            return reply::raw(304, "application/json", &format!("etag: {}", known.unwrap_or_default()), "");
+            return reply::raw(304, "application/json", &format!("etag: {tag}"), "");
         }
         let left_ms = u32::try_from(deadline.since(call.now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);
         let _ = JsFuture::from(edge::sleep(left_ms)).await;
@@ -103,10 +103,9 @@ pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
             let body = json!({ "flags": flags, "metadata": { "catalog": plans.catalog().version } }).to_string();
             // Of the answers themselves: another context with the same answers has the same, and none with others.
             let etag = etag(&body);
-            if edge::header(&call.request, "if-none-match").as_deref() == Some(etag.as_str()) {
-                return reply::raw(304, "application/json", &format!("etag: {etag}"), "");
-            }
-            reply::raw(200, "application/json", &format!("etag: {etag}"), &body)
+            let known = is_known(edge::header(&call.request, "if-none-match").as_deref(), &etag);
+            let (status, body) = if known { (304, "") } else { (200, body.as_str()) };
+            reply::raw(status, "application/json", &format!("etag: {etag}"), body)
         }
     }
 }
@@ -128,12 +127,18 @@ fn nobody(decision: Decision) -> Decision {
 fn refuse(key: Option<&str>, decision: &Decision) -> Response {
     let ErrorView { code, message, .. } = ErrorView::from(decision);
     let challenge = www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}"));
-    let details = format!("{code}: {message}");
-    fail(decision.code.status(), key, ("GENERAL", &details), &challenge.unwrap_or_default())
+    let failure = ofrep_failure(key, ("GENERAL", &format!("{code}: {message}")));
+    reply::refusal(decision, &challenge.unwrap_or_default(), &failure.to_string())
 }
 
 fn fail(status: u16, key: Option<&str>, failure: (&str, &str), header: &str) -> Response {
     reply::raw(status, "application/json", header, &ofrep_failure(key, failure).to_string())
+}
+
+/// Whether `If-None-Match` names a tag (RFC 9110 §13.1.2): compared weakly, as proxies that compress weaken tags.
+fn is_known(if_none_match: Option<&str>, etag: &str) -> bool {
+    let mut tags = if_none_match.into_iter().flat_map(|tags| tags.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 fn etag(body: &str) -> String {

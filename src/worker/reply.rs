@@ -135,6 +135,11 @@ pub(super) fn invalid(call: &Call, problems: &Problems) -> Response {
     error(call, &view, 400, None, "")
 }
 
+/// A denial in a shape of its own, with the headers that belong to it.
+pub(super) fn refusal(decision: &Decision, header: &str, body: &str) -> Response {
+    respond(decision.code.status(), JSON, Some(decision), header, body)
+}
+
 /// A refusal of the gate's own endpoints that a decision stands for.
 pub(super) fn unavailable(call: &Call, decision: &Decision) -> Response {
     error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
