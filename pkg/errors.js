@@ -2,6 +2,9 @@
 
 import { CODES } from "./codes.js";
 
+/** When to come back to what passes by itself, unless somebody knows better: the core's own. */
+const RETRY_AFTER_MS = 5_000;
+
 /** Whatever the package throws by itself. */
 export class TenantgateError extends Error {
   name = "TenantgateError";
@@ -22,7 +25,7 @@ export class TenantgateError extends Error {
     const { status, code, message, details, headers } = this;
     const problem = accept?.includes("application/problem+json");
     const body = problem ? { ...details, type: `urn:tenantgate:error:${code}`, title: message, status, code } : { error: { code, message, details } };
-    const waitMs = details?.retry_after_ms;
+    const waitMs = details?.retry_after_ms ?? (status === 503 ? RETRY_AFTER_MS : undefined);
     return {
       status,
       headers: {
@@ -88,7 +91,7 @@ export class ConfigurationError extends TenantgateError {
 export class GateFailedError extends TenantgateError {
   name = "GateFailedError";
   constructor(message, cause, status = 500) {
-    super("GATE_FAILED", message, { status, cause, headers: status === 503 ? { "retry-after": "1" } : {} });
+    super("GATE_FAILED", message, { status, cause });
   }
 }
 

@@ -17,10 +17,21 @@ export function createTenantMiddleware(options) {
     const { tenant, credential, headers, decision, done } = found;
     Object.assign(req, { tenant, credential, decision });
     for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
-    if (done) res.once("close", () => Promise.resolve(done()).catch(() => {}));
+    // Whoever has left already is not heard leaving.
+    if (done && res.closed) quietly(done);
+    else if (done) res.once("close", () => quietly(done));
     next();
   };
 }
+
+/** Does what changes nothing for whoever asked. */
+const quietly = async (run) => {
+  try {
+    await run();
+  } catch {
+    // A slot that is not given back ends by itself.
+  }
+};
 
 export function requireFeature(feature, options) {
   return async (req, res, next) => {

@@ -2,6 +2,7 @@
 // facts.
 
 import { InputError } from "./errors.js";
+import { header, textual } from "./input.js";
 
 /**
  * The facts of a request; those with `headers` that are read by name, all the same.
@@ -10,11 +11,24 @@ import { InputError } from "./errors.js";
 export function factsOf(request, names) {
   if (typeof request !== "object" || request === null) throw new InputError("a request is an object");
   if (typeof request.url !== "string") return request;
-  return typeof request.headers?.get === "function" ? ofFetch(request, names) : ofNode(request);
+  if (typeof request.headers !== "object" || request.headers === null) throw new InputError("a request has headers");
+  return typeof request.headers.get === "function" ? ofFetch(request, names) : ofNode(request);
+}
+
+/** Those headers of the facts that are read by name. */
+export function headersOf(headers, names) {
+  const read = {};
+  for (const name of names) {
+    const value = header(headers?.[name]);
+    if (value !== undefined && value !== null) read[name] = textual(value, "the value of a header");
+  }
+  return read;
 }
 
 function ofFetch({ method, url, headers }, names) {
-  const { host, pathname, search } = new URL(url);
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  if (parsed === null) throw new InputError("the URL of the request is none");
+  const { host, pathname, search } = parsed;
   const read = {};
   for (const name of names) read[name] = headers.get(name) ?? undefined;
   return { method, host, path: pathname, query: search.slice(1), headers: read };

@@ -3,9 +3,9 @@
 import { Gate as Binding, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding } from "./dist/tenantgate.js";
 import { denied } from "./denials.js";
 import { DocumentError, InputError, TenantgateError } from "./errors.js";
-import { factsOf } from "./facts.js";
+import { factsOf, headersOf } from "./facts.js";
 import { Features, UNKNOWN } from "./features.js";
-import { end, frozen, internalized, text, write, writeContext } from "./input.js";
+import { end, frozen, header, internalized, moment, named, text, textual, write, writeContext } from "./input.js";
 import { failure, generation, memory, ready } from "./module.js";
 
 /** Runs what goes into WebAssembly; what comes out of it as an error is one of the package's. */
@@ -31,11 +31,12 @@ export function issueApiKey(options) {
   return { key, record };
 }
 
-export function verifyAssertion(assertion, { keys, audience, now = Date.now() }) {
+export function verifyAssertion(assertion, options) {
   ready();
-  const jwks = text(keys);
-  if (typeof audience !== "string") throw new InputError("`audience` is the name of whom the assertion is for");
-  return within(() => verifyBinding(typeof assertion === "string" ? assertion : "", jwks, audience, now));
+  const { keys, audience, now } = named(options, "the options");
+  const [token, jwks, at] = [text(typeof assertion === "string" ? assertion : ""), text(keys), moment(now)];
+  text(textual(audience, "`audience`"));
+  return within(() => verifyBinding(token, jwks, audience, at));
 }
 
 const ABSENT = 0xffffffff;
@@ -47,10 +48,14 @@ const GRANTED = 0;
 const MAX_KNOWN = 4096;
 const NOTHING = Object.freeze({});
 
+const busy = () => new InputError("the gate was asked while it was reading another question");
+
 export class Gate {
   #binding;
   #generation;
   #freed = false;
+  /** Whether a question is being written: what it reads, such as a getter, may not ask meanwhile. */
+  #busy = false;
   /** What was put in, so that it can be put in again after a trap. */
   #held = { catalog: "", tenants: new Map(), keys: new Map(), secrets: new Map(), apiKeys: new Map(), environment: "live" };
   #keys;
@@ -68,17 +73,23 @@ export class Gate {
   #results;
   #outcomes;
 
-  constructor(catalog, tenants = [], { keys = {}, secrets = {}, apiKeys = [], environment = "live" } = {}) {
+  constructor(catalog, tenants = [], options) {
     ready();
+    const { keys, secrets, apiKeys = [], environment = "live" } = named(options, "the options");
     if (!Array.isArray(tenants) || !Array.isArray(apiKeys)) throw new InputError("`tenants` and `apiKeys` are lists");
+    this.#held.environment = text(textual(environment, "`environment`"));
     this.#held.catalog = text(catalog);
     this.#open();
-    for (const tenant of tenants) this.putTenant(tenant);
-    for (const [url, jwks] of Object.entries(keys)) this.putKeys(url, jwks);
-    for (const [name, value] of Object.entries(secrets)) this.putSecret(name, value);
-    for (const record of apiKeys) this.putApiKey(record);
-    within(() => this.#binding.serve(String(environment)));
-    this.#held.environment = environment;
+    try {
+      for (const tenant of tenants) this.putTenant(tenant);
+      for (const [url, jwks] of Object.entries(named(keys, "`keys`"))) this.putKeys(url, jwks);
+      for (const [name, value] of Object.entries(named(secrets, "`secrets`"))) this.putSecret(name, value);
+      for (const record of apiKeys) this.putApiKey(record);
+    } catch (error) {
+      // Nobody holds it who could.
+      this.free();
+      throw error;
+    }
   }
 
   putCatalog(catalog) {
@@ -96,13 +107,15 @@ export class Gate {
   }
 
   putKeys(url, jwks) {
-    const json = text(jwks);
-    this.#change((binding) => binding.putKeys(String(url), json));
-    this.#held.keys.set(url, json);
+    const [place, json] = [text(textual(url instanceof URL ? url.href : url, "`url`")), text(jwks)];
+    this.#change((binding) => binding.putKeys(place, json));
+    this.#held.keys.set(place, json);
   }
 
   putSecret(name, value) {
-    this.#change((binding) => binding.putSecret(String(name), String(value)));
+    text(textual(name, "the name of a secret"));
+    text(textual(value, "a secret"));
+    this.#change((binding) => binding.putSecret(name, value));
     this.#held.secrets.set(name, value);
   }
 
@@ -112,12 +125,14 @@ export class Gate {
   }
 
   removeTenant(id) {
-    this.#change((binding) => binding.removeTenant(String(id)));
+    text(textual(id, "a tenant's id"));
+    this.#change((binding) => binding.removeTenant(id));
     this.#held.tenants.delete(id);
     this.#tell();
   }
 
   onChange(listener) {
+    if (typeof listener !== "function") throw new InputError("a listener is a function");
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -127,73 +142,82 @@ export class Gate {
   }
 
   decide(request, options) {
-    if (this.#generation !== generation) this.#open();
+    this.#begin(options);
     const facts = typeof request === "object" && request !== null && request.url === undefined ? request : factsOf(request, this.#keys.headers);
     const { method = "", host = "", path = "/", query = "", headers } = facts;
     const context = options?.context ?? facts.context;
     const features = options?.features ?? facts.features;
-    // Views of memory that has grown are detached, and empty.
-    if (this.#words.length === 0) this.#map();
+    const now = moment(options?.now);
+    if (features !== undefined && !Array.isArray(features)) throw new InputError("`features` is a list of keys");
     const words = this.#words;
     const bytes = this.#bytes;
-    const keys = this.#keys;
-    let at = write(bytes, method, 0);
-    let begun = at;
-    words[0] = options?.look ? 1 : 0;
-    words[1] = at;
-    words[2] = (at = write(bytes, host, begun)) - begun;
-    begun = at;
-    words[3] = (at = write(bytes, path, begun)) - begun;
-    begun = at;
-    words[4] = (at = write(bytes, query, begun)) - begun;
-    let word = 5;
-    for (let i = 0; i < keys.headers.length; i++) {
-      const value = headers?.[keys.headers[i]];
-      if (value === undefined || value === null) {
-        words[word++] = ABSENT;
-      } else {
-        begun = at;
-        words[word++] = (at = write(bytes, value, begun)) - begun;
-      }
-    }
-    if (context === undefined) {
-      words[word++] = 0;
-    } else {
-      writeContext(words, bytes, keys.attributes, context, word, at);
-      ({ word, at } = end);
-    }
-    const asked = features === undefined ? 0 : features.length;
-    words[word++] = asked;
-    for (let i = 0; i < asked; i++) {
-      begun = at;
-      words[word++] = (at = write(bytes, features[i], begun)) - begun;
-    }
-    // Writes past the end of a typed array are lost, not harmful; here they are found out.
-    if (word > words.length) throw new InputError("the request has too many parts");
-    const now = options === undefined || options.now === undefined ? Date.now() : options.now;
+    const names = this.#keys.headers;
     let packed;
+    this.#busy = true;
     try {
-      packed = this.#binding.decide(at, now);
-    } catch (error) {
-      throw failure(error);
+      let at = write(bytes, method, 0);
+      let begun = at;
+      words[0] = options?.look ? 1 : 0;
+      words[1] = at;
+      words[2] = (at = write(bytes, host, begun)) - begun;
+      begun = at;
+      words[3] = (at = write(bytes, path, begun)) - begun;
+      begun = at;
+      words[4] = (at = write(bytes, query, begun)) - begun;
+      let word = 5;
+      for (let i = 0; i < names.length; i++) {
+        const value = headers?.[names[i]];
+        if (value === undefined || value === null) {
+          words[word++] = ABSENT;
+        } else {
+          begun = at;
+          words[word++] = (at = write(bytes, header(value), begun)) - begun;
+        }
+      }
+      if (context === undefined) {
+        words[word++] = 0;
+      } else {
+        writeContext(words, bytes, this.#keys.attributes, context, word, at);
+        ({ word, at } = end);
+      }
+      const asked = features === undefined ? 0 : features.length;
+      words[word++] = asked;
+      for (let i = 0; i < asked; i++) {
+        begun = at;
+        words[word++] = (at = write(bytes, features[i], begun)) - begun;
+      }
+      // Writes past the end of a typed array are lost, not harmful; here they are found out.
+      if (word > words.length) throw new InputError("the request has too many parts");
+      try {
+        packed = this.#binding.decide(at, now);
+      } catch (error) {
+        throw failure(error);
+      }
+    } finally {
+      this.#busy = false;
     }
     return this.#read(features, packed);
   }
 
   features(tenant, context, options) {
-    if (this.#generation !== generation) this.#open();
-    if (this.#words.length === 0) this.#map();
+    this.#begin(options);
+    const now = moment(options?.now);
     const words = this.#words;
     const bytes = this.#bytes;
-    const length = write(bytes, tenant, 0);
-    words[0] = length;
-    writeContext(words, bytes, this.#keys.attributes, context, 1, length);
-    const now = options === undefined || options.now === undefined ? Date.now() : options.now;
     let code;
+    this.#busy = true;
     try {
-      code = this.#binding.features(end.at, now);
-    } catch (error) {
-      throw failure(error);
+      const length = write(bytes, tenant, 0);
+      words[0] = length;
+      writeContext(words, bytes, this.#keys.attributes, context, 1, length);
+      if (end.word > words.length) throw new InputError("the context has too many parts");
+      try {
+        code = this.#binding.features(end.at, now);
+      } catch (error) {
+        throw failure(error);
+      }
+    } finally {
+      this.#busy = false;
     }
     if (code !== 0) throw denied(this.#keys.codes[code]);
     if (this.#outcomes.length === 0) this.#map();
@@ -208,23 +232,23 @@ export class Gate {
     return new Features(this.#places, answers);
   }
 
-  ask(question, { now = Date.now() } = {}) {
+  ask(question, options) {
+    const now = moment(named(options, "the options").now);
     const json = text(question);
-    return this.#change((binding) => binding.ask(json, now));
+    return JSON.parse(this.#change((binding) => binding.ask(json, now)));
   }
 
-  explain(request, { now, ...question } = {}) {
+  explain(request, options) {
+    const { now, ...question } = named(options, "the options");
     return this.ask({ ...this.question(request), ...question, look: true, explain: true }, { now });
   }
 
   /** The question that a request asks, for `ask`: what the gate does not read of it is left out. */
   question(request) {
-    if (this.#generation !== generation) this.#open();
+    this.#begin();
     const names = this.#keys.headers;
     const { method, host, path, query, headers, ...more } = factsOf(request, names);
-    const read = {};
-    for (const name of names) if (typeof headers?.[name] === "string") read[name] = headers[name];
-    return { method, host, path, query, headers: read, ...more };
+    return { method, host, path, query, headers: headersOf(headers, names), ...more };
   }
 
   static memoryBytes() {
@@ -234,18 +258,29 @@ export class Gate {
 
   free() {
     if (this.#freed) return;
+    if (this.#busy) throw busy();
     this.#freed = true;
     if (this.#generation === generation) this.#binding.free();
-    this.#binding = undefined;
+    // Whoever asks it again finds no instance, and no memory that may be somebody else's by now.
+    this.#generation = -1;
   }
 
   [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
     this.free();
   }
 
-  /** Runs what is rare; the instance may have been made anew since. */
+  /** Makes ready for a question: the instance may have been made anew since, and memory that has grown has new views. */
+  #begin(options) {
+    if (this.#busy) throw busy();
+    if (options !== undefined && (typeof options !== "object" || options === null)) throw new InputError("the options are an object");
+    if (this.#generation !== generation) this.#open();
+    // Views of memory that has grown are detached, and empty.
+    if (this.#words.length === 0) this.#map();
+  }
+
+  /** Runs what is rare. */
   #change(run) {
-    if (this.#generation !== generation || this.#freed) this.#open();
+    this.#begin();
     return within(() => run(this.#binding));
   }
 
@@ -259,7 +294,12 @@ export class Gate {
       for (const [url, json] of keys) binding.putKeys(url, json);
       for (const [name, value] of secrets) binding.putSecret(name, value);
       for (const json of apiKeys.values()) binding.putApiKey(json);
-      binding.serve(environment);
+      try {
+        binding.serve(environment);
+      } catch (error) {
+        binding.free();
+        throw error;
+      }
       this.#binding = binding;
     });
     this.#generation = generation;
@@ -270,7 +310,7 @@ export class Gate {
   }
 
   #learn() {
-    const keys = this.#binding.keys();
+    const keys = within(() => this.#binding.keys());
     this.#keys = Object.fromEntries(Object.entries(keys).map(([name, list]) => [name, list.map(internalized)]));
     this.#places = new Map(this.#keys.features.map((key, place) => [key, place]));
     this.#answers = this.#keys.features.map(() => []);
@@ -280,8 +320,8 @@ export class Gate {
 
   /** Views of the buffer; memory that grew has new ones. */
   #map() {
+    const [words, wordCount, text, textBytes, results, resultCount, outcomes, outcomeCount] = within(() => this.#binding.buffer());
     const { buffer } = memory;
-    const [words, wordCount, text, textBytes, results, resultCount, outcomes, outcomeCount] = this.#binding.buffer();
     this.#words = new Uint32Array(buffer, words, wordCount);
     this.#bytes = new Uint8Array(buffer, text, textBytes);
     this.#results = new Float64Array(buffer, results, resultCount);
@@ -311,7 +351,7 @@ export class Gate {
       for (let i = 0; i < answers; i++, at += PER_FEATURE) {
         const id = results[at] | 0;
         const outcome = results[at + 1];
-        if (id < 0) features[asked[i - first]] = UNKNOWN;
+        if (id < 0) Object.defineProperty(features, asked[i - first], { value: UNKNOWN, enumerable: true, configurable: true, writable: true });
         else features[keys.features[id]] = this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, i);
       }
     }
@@ -331,8 +371,8 @@ export class Gate {
     return {
       allowed: code === 0,
       code: keys.codes[code],
-      tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(this.#tenants, serial, this.#binding.tenant())),
-      credential: caller === 0 ? null : (this.#callers.get(caller) ?? this.#meet(this.#callers, caller, this.#binding.credential())),
+      tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(this.#tenants, serial, (binding) => binding.tenant())),
+      credential: caller === 0 ? null : (this.#callers.get(caller) ?? this.#meet(this.#callers, caller, (binding) => binding.credential())),
       features,
       limits,
       retry_after_ms: results[1] < 0 ? null : results[1],
@@ -351,13 +391,13 @@ export class Gate {
       }
       key = feature;
     }
-    return (known[key] ??= frozen(JSON.parse(place === undefined ? this.#binding.outcome(feature, outcome) : this.#binding.answer(place))));
+    return (known[key] ??= frozen(JSON.parse(within(() => (place === undefined ? this.#binding.outcome(feature, outcome) : this.#binding.answer(place))))));
   }
 
   /** Reads what is described for the first time, and keeps it. */
-  #meet(known, number, described) {
+  #meet(known, number, describe) {
     if (known.size >= MAX_KNOWN) known.clear();
-    const met = frozen(JSON.parse(described));
+    const met = frozen(JSON.parse(within(() => describe(this.#binding))));
     known.set(number, met);
     return met;
   }

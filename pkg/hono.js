@@ -20,13 +20,19 @@ export function createTenantMiddleware(options) {
     c.set("tenant", tenant);
     c.set("credential", credential);
     c.set("decision", decision);
-    await next();
+    try {
+      await next();
+    } catch (error) {
+      // Hono catches errors; what is thrown and is none comes here.
+      if (done) await done();
+      throw error;
+    }
     // A socket is handed on as it is.
     if (c.res.status !== 101 && !c.res.webSocket) for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
     if (done) {
       const { res } = c;
       c.res = undefined;
-      c.res = finished(res, [done]);
+      c.res = finished(c.req, res, [done]);
     }
   };
 }

@@ -27,6 +27,35 @@ function stringified(document) {
   return json;
 }
 
+/** Options, or anything else that is handed over by name; none where there are none. */
+export function named(value, what) {
+  if (value === undefined) return {};
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new InputError(`${what} are an object`);
+  return value;
+}
+
+/** A text, where nothing else will do. */
+export function textual(value, what) {
+  if (typeof value !== "string") throw new InputError(`${what} is text`);
+  return value;
+}
+
+const MAX_TIME = 8.64e15;
+
+/** A time that was given, or the clock's. A wrong one would bring back what has ended. */
+export function moment(now) {
+  if (now === undefined) return Date.now();
+  if (typeof now !== "number" || !(now >= 0 && now <= MAX_TIME)) throw new InputError("`now` is a number of milliseconds since 1970");
+  return now;
+}
+
+/** The value of a header: one that is there twice is joined as it would be on its way (RFC 9110 §5.3). */
+export function header(value) {
+  if (!Array.isArray(value)) return value;
+  if (value.length === 0 || value.some((one) => typeof one !== "string")) throw new InputError("the value of a header is text");
+  return value.join(", ");
+}
+
 /** Writes a text at `start`; returns where it ends. */
 export function write(bytes, value, start) {
   if (typeof value !== "string") throw new InputError(`what is given as text is ${value === null ? "null" : `of type ${typeof value}`}`);
@@ -42,6 +71,8 @@ export function write(bytes, value, start) {
   return start + written;
 }
 
+/** Of one question; more are refused everywhere. */
+const MAX_ATTRIBUTES = 64;
 const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];
 const scratch = new Float64Array(1);
 const halves = new Uint32Array(scratch.buffer);
@@ -57,7 +88,7 @@ export function writeContext(words, bytes, attributes, context, word, at) {
     for (let i = 0; i < attributes.length; i++) {
       const value = context[attributes[i]];
       if (value === undefined || value === null) continue;
-      count++;
+      if (++count > MAX_ATTRIBUTES) throw new InputError(`the context has more than ${MAX_ATTRIBUTES} attributes that rules read`);
       words[word++] = i;
       if (typeof value === "string") {
         words[word++] = TEXT;

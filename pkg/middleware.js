@@ -28,7 +28,7 @@ export function handler(handle, { scopes = [], middleware = [], logger = console
       if (status >= 500) log.error("request failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
       response = new Response(request.method === "HEAD" ? null : body, { status, headers });
     }
-    return finished(withHeaders(response, ctx.headers), ctx.done);
+    return finished(request, withHeaders(response, ctx.headers), ctx.done);
   };
 }
 

@@ -19,12 +19,10 @@ export function ready() {
 }
 
 /**
- * What to throw for an error that came out of the module. After a trap nothing in its memory can be relied on: there is a new
- * instance then, and whoever holds something of the old one makes it again.
+ * What to throw where the module has failed: it has trapped, or thrown what it never does by itself. Nothing in its memory can be
+ * relied on then: there is a new instance, and whoever holds something of the old one makes it again.
  */
 export function failure(error) {
-  const trapped = error instanceof WebAssembly.RuntimeError || (error instanceof RangeError && /call stack/i.test(error.message));
-  if (!trapped) return error;
   reset();
   memory = initSync().memory;
   generation += 1;

@@ -3,7 +3,7 @@
 import { statusOf } from "./codes.js";
 import { denial } from "./denials.js";
 import { DocumentError, GateFailedError, InputError, TenantgateError } from "./errors.js";
-import { factsOf } from "./facts.js";
+import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
 import { text } from "./input.js";
 
@@ -56,9 +56,7 @@ export class RemoteGate {
 
   question(request) {
     const { method, host, path, query, headers, ...more } = factsOf(request, this.#headers);
-    const read = {};
-    for (const name of this.#headers) if (typeof headers?.[name] === "string") read[name] = headers[name];
-    return { method, host, path, query, headers: read, ...more };
+    return { method, host, path, query, headers: headersOf(headers, this.#headers), ...more };
   }
 
   async provisionTenant({ company, selectedPlan, ...more }, { idempotencyKey = crypto.randomUUID() } = {}) {

@@ -9,11 +9,12 @@ export function withHeaders(response, headers) {
   return marked;
 }
 
-/** The response; once it has ended, or nobody reads it any more, so has what it held. */
-export function finished(response, done) {
+/** The response to a request; once it has ended, or nobody reads it any more, so has what it held. */
+export function finished({ method }, response, done) {
   if (done.length === 0) return response;
-  const end = () => Promise.all(done.map((one) => one())).catch(() => {});
-  if (response.body === null || response.status === 101 || response.webSocket) {
+  // What becomes of that changes nothing for whoever asked.
+  const end = () => Promise.all(done.map(async (one) => one())).catch(() => {});
+  if (method === "HEAD" || response.body === null || response.status === 101 || response.webSocket) {
     end();
     return response;
   }

@@ -4,7 +4,7 @@ import "#entry";
 import { Resolver } from "./dist/tenantgate.js";
 import { denial, denied } from "./denials.js";
 import { ConfigurationError, DocumentError, FeatureNotAvailableError, InsufficientScopeError, TenantMismatchError, TenantNotFoundError, UnauthenticatedError } from "./errors.js";
-import { factsOf } from "./facts.js";
+import { factsOf, headersOf } from "./facts.js";
 import { text } from "./input.js";
 import { failure, generation, ready } from "./module.js";
 import { configured } from "./settings.js";
@@ -13,7 +13,8 @@ import { configured } from "./settings.js";
  * What finds the tenant of a request: `identify(request)` gives `{tenant, credential, headers, decision, done}` or throws what the
  * request is denied with. `done` is called once the response has ended.
  */
-export function tenancy({ gate, config, lookupTenant }) {
+export function tenancy(options) {
+  const { gate, config, lookupTenant } = options ?? {};
   if (gate) return { identify: (request) => ask(gate, request) };
   if (!config || typeof lookupTenant !== "function") {
     throw new ConfigurationError("`createTenantMiddleware` needs a `gate`, or `config` and `lookupTenant`");
@@ -32,6 +33,8 @@ async function ask(gate, request) {
   return { tenant: own, credential, headers, decision, done };
 }
 
+/** What is asked of whom shows nothing good, by strategy. */
+const CHALLENGES = { jwt: 'Bearer realm="tenantgate"', api_key: 'ApiKey realm="tenantgate"' };
 /** How data of tenants is kept apart. */
 const ISOLATION = ["shared", "schema", "database", "hybrid"];
 const STATUSES = {
@@ -73,7 +76,7 @@ class Lookup {
     const facts = factsOf(request, this.#resolver(this.#bases("")).headers);
     const { signals } = this.#signals(facts, await this.#custom(request));
     if (signals.length === 0) {
-      throw this.#strategies.every((strategy) => strategy === "jwt" || strategy === "api_key") ? new UnauthenticatedError() : new TenantNotFoundError();
+      throw this.#strategies.every((strategy) => strategy in CHALLENGES) ? this.#unauthenticated() : new TenantNotFoundError();
     }
     let found = null;
     let credential = null;
@@ -99,17 +102,31 @@ class Lookup {
     }
     if (strategy === "api_key") {
       const tenant = await apiKeyLookup(value);
-      if (!tenant) throw new UnauthenticatedError();
+      if (!tenant) throw this.#unauthenticated();
       return { tenant, shown: { kind: "api_key", tenant: tenant.id, scopes: tenant.scopes ?? [] } };
     }
     if (strategy === "jwt") {
-      const claims = await verified(verifyToken, value);
+      const claims = await this.#verified(verifyToken, value);
       const id = jwtClaim.split(".").reduce((part, name) => (Object.hasOwn(Object(part), name) ? part[name] : undefined), claims);
-      if (typeof id !== "string") throw new UnauthenticatedError();
+      if (typeof id !== "string") throw this.#unauthenticated();
       const scopes = Array.isArray(claims.scp) ? claims.scp : String(claims.scope ?? "").split(" ").filter(Boolean);
       return { tenant: await this.#lookupTenant(id), shown: { kind: "jwt", tenant: id, subject: claims.sub, scopes } };
     }
     return { tenant: await this.#lookupTenant(value) };
+  }
+
+  /** Says what a caller could show (RFC 9110 §11.6.1). */
+  #unauthenticated(cause) {
+    const challenges = this.#strategies.filter((strategy) => strategy in CHALLENGES).map((strategy) => CHALLENGES[strategy]);
+    return new UnauthenticatedError({}, { headers: { "www-authenticate": challenges.join(", ") }, cause });
+  }
+
+  async #verified(verifyToken, token) {
+    try {
+      return Object(await verifyToken(token));
+    } catch (cause) {
+      throw this.#unauthenticated(cause);
+    }
   }
 
   /** What the application's own resolver says; it failing is not the same as naming nobody. */
@@ -125,9 +142,7 @@ class Lookup {
   #signals(facts, custom) {
     const { host = "", path = "/", query = "", method = "GET", headers = {} } = facts;
     const { resolver, headers: names } = this.#resolver(this.#bases(host));
-    const read = {};
-    for (const name of names) if (typeof headers[name] === "string") read[name] = headers[name];
-    const question = text({ method, host, path, query, headers: read, ...(custom === undefined ? {} : { custom }) });
+    const question = text({ method, host, path, query, headers: headersOf(headers, names), ...(custom === undefined ? {} : { custom }) });
     try {
       return resolver.signals(question);
     } catch (error) {
@@ -146,6 +161,7 @@ class Lookup {
 
   #resolver(bases) {
     if (this.#generation !== generation || this.#resolvers.size >= MAX_BASES) {
+      if (this.#generation === generation) for (const { resolver } of this.#resolvers.values()) resolver.free();
       this.#resolvers.clear();
       this.#generation = generation;
     }
@@ -168,14 +184,6 @@ class Lookup {
       }
     }
     return known;
-  }
-}
-
-async function verified(verifyToken, token) {
-  try {
-    return Object(await verifyToken(token));
-  } catch (cause) {
-    throw new UnauthenticatedError({}, { cause });
   }
 }
 

@@ -34,7 +34,6 @@ fn run(name: &str, text: &str) {
         let one = [case.clone()];
         for step in case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice) {
             let answer = gate.ask(&step["ask"].to_string(), millis(step["at"].as_str())).unwrap();
-            let answer = String::from(js_sys::JSON::stringify(&answer).unwrap());
             let found: Value = serde_json::from_str(&answer).unwrap();
             if let Some(difference) = common::difference("$", &step["expect"], &found) {
                 panic!("{name}: `{}`: {difference}", case["name"]);

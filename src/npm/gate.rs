@@ -206,14 +206,14 @@ impl Gate {
         json(&answer.as_ref().map(AnswerView::from))
     }
 
-    /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}`.
-    /// Throws the list of problems.
-    pub fn ask(&mut self, question: &str, now_ms: f64) -> Result<JsValue, JsValue> {
+    /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}` as JSON text, which
+    /// JavaScript reads as it stands, whatever members are called. Throws the list of problems.
+    pub fn ask(&mut self, question: &str, now_ms: f64) -> Result<String, JsValue> {
         let body = DecideBody::parse(question).map_err(problems)?;
         let parts = body.borrow();
         let ask: Ask<'_> = body.ask(&parts);
         let decision = self.local.decide(&body.request(&parts, None), &ask, UnixMillis::from_js(now_ms));
-        comfortable(&transcript(&decision))
+        Ok(transcript(&decision).to_string())
     }
 }
 
