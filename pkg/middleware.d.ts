@@ -56,7 +56,13 @@ export interface IsolationConfig {
 
 /** How the tenant is found: by a gate, or by your own lookup. */
 export type TenantOptions =
-  | { gate: AnyGate; config?: undefined; lookupTenant?: undefined }
+  | {
+      gate: AnyGate;
+      /** For the strategy `custom` of the catalog: whom the request names; null: nobody. */
+      customResolver?: (request: unknown) => Promise<string | null> | string | null;
+      config?: undefined;
+      lookupTenant?: undefined;
+    }
   | { config: IsolationConfig; lookupTenant: (tenantId: string) => Promise<Tenant | null> | Tenant | null; gate?: undefined };
 
 /** What a handler is given beside the body. */

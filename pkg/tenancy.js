@@ -14,8 +14,8 @@ import { configured } from "./settings.js";
  * request is denied with. `done` is called once the response has ended.
  */
 export function tenancy(options) {
-  const { gate, config, lookupTenant } = options ?? {};
-  if (gate) return { identify: (request) => ask(gate, request) };
+  const { gate, customResolver, config, lookupTenant } = options ?? {};
+  if (gate) return { identify: async (request) => ask(gate, await custom(customResolver, request), request) };
   if (!config || typeof lookupTenant !== "function") {
     throw new ConfigurationError("`createTenantMiddleware` needs a `gate`, or `config` and `lookupTenant`");
   }
@@ -23,8 +23,8 @@ export function tenancy(options) {
   return { identify: (request) => lookup.identify(request) };
 }
 
-async function ask(gate, request) {
-  const { headers, decision } = await gate.ask(gate.question(request));
+async function ask(gate, named, request) {
+  const { headers, decision } = await gate.ask({ ...gate.question(request), ...named });
   if (!decision.allowed) throw denial(decision, headers);
   const { tenant, credential = null, hold } = decision;
   const own = tenant && { ...tenant, metadata: { plan: tenant.plan } };
@@ -74,7 +74,7 @@ class Lookup {
 
   async identify(request) {
     const facts = factsOf(request, this.#resolver(this.#bases("")).headers);
-    const { signals } = this.#signals(facts, await this.#custom(request));
+    const { signals } = this.#signals(facts, await custom(this.#config.customResolver, request));
     if (signals.length === 0) {
       throw this.#strategies.every((strategy) => strategy in CHALLENGES) ? this.#unauthenticated() : new TenantNotFoundError();
     }
@@ -129,20 +129,10 @@ class Lookup {
     }
   }
 
-  /** What the application's own resolver says; it failing is not the same as naming nobody. */
-  async #custom(request) {
-    if (!this.#strategies.includes("custom")) return undefined;
-    try {
-      return (await this.#config.customResolver(request)) ?? undefined;
-    } catch (cause) {
-      throw denied("RESOLVER_FAILED", { cause });
-    }
-  }
-
-  #signals(facts, custom) {
+  #signals(facts, named) {
     const { host = "", path = "/", query = "", method = "GET", headers = {} } = facts;
     const { resolver, headers: names } = this.#resolver(this.#bases(host));
-    const question = text({ method, host, path, query, headers: headersOf(headers, names), ...(custom === undefined ? {} : { custom }) });
+    const question = text({ method, host, path, query, headers: headersOf(headers, names), ...named });
     try {
       return resolver.signals(question);
     } catch (error) {
@@ -184,6 +174,17 @@ class Lookup {
       }
     }
     return known;
+  }
+}
+
+/** What the application's own resolver says; it failing is not the same as naming nobody. */
+async function custom(resolve, request) {
+  if (!resolve) return {};
+  try {
+    const name = await resolve(request);
+    return name === null || name === undefined ? {} : { custom: name };
+  } catch (cause) {
+    throw denied("RESOLVER_FAILED", { cause });
   }
 }
 

@@ -26,7 +26,7 @@ run("cargo", ["build", "--manifest-path", "fuzz/Cargo.toml"]);
 
 head("the vectors in Chromium");
 const { driver } = browser();
-run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "--mode", "no-install", "--", "--test", "browser"], {
+run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "--mode", "no-install", "--", "--test", "browser", "--features", "client"], {
   env: { ...env, WASM_BINDGEN_TEST_TIMEOUT: "120" },
 });
 

@@ -5,7 +5,7 @@
 mod common;
 
 use serde_json::Value;
-use tenantgate::npm::Gate;
+use tenantgate::npm::{Client, Gate};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
@@ -85,4 +85,27 @@ fn a_bad_catalog_throws_all_its_problems() {
         panic!("accepted");
     };
     assert_eq!(js_sys::Array::from(&problems).length(), 3);
+}
+
+#[wasm_bindgen_test]
+fn a_page_evaluates_what_it_is_told() {
+    let snapshot = r#"{"tenant": {"id": "t", "slug": "t", "plan": "pro@1"}, "catalog": 1, "epoch": 1,
+        "settled": {"webhooks": {"value": true, "enabled": true, "tier": "plan", "reason": "PLAN"}},
+        "features": {"beta": {"rules": [{"name": "pro", "when": [{"attribute": "tenant.plan", "op": "eq", "value": "pro@1"}], "value": true}]},
+                     "late": {"requires": ["beta"], "rules": [{"name": "from", "starts_at": "2026-06-01T00:00:00Z", "value": true}]}}}"#;
+    let mut client = Client::new(snapshot).unwrap();
+    assert_eq!(client.keys(), r#"{"features":["beta","late"],"attributes":[]}"#);
+    let answers = |client: &mut Client, now: &str| {
+        client.evaluate(0, js_sys::Date::parse(now));
+        let buffer = client.buffer();
+        // As JavaScript does: the memory is the same.
+        let outcomes = unsafe { std::slice::from_raw_parts(buffer[4] as *const u32, 2) };
+        (0..2).map(|id| client.outcome(id, outcomes[id as usize])).collect::<Vec<_>>()
+    };
+    let on = answers(&mut client, "2026-07-01T00:00:00Z");
+    assert!(on.iter().all(|answer| answer.contains(r#""enabled":true"#)), "{on:?}");
+    let early = answers(&mut client, "2026-05-01T00:00:00Z");
+    assert!(early[1].contains(r#""reason":"DEFAULT""#), "{early:?}");
+    let problems = Client::new(r#"{"tenant": 5}"#).map(drop).unwrap_err().as_string().unwrap();
+    assert!(problems.contains("$.tenant"), "{problems}");
 }

@@ -181,7 +181,8 @@ const strategies = {
     named: (slug) => ({ host: `${slug}.${BASE}` }),
     more: [
       [{ host: "acme.example.net:8443" }, "acme"], [{ host: "acme.a.b.c.example.net" }, "acme"], [{ host: "www.example.com" }, "TENANT_NOT_FOUND"],
-      [{ host: "example.com" }, "TENANT_NOT_FOUND"], [{ host: "acme.localhost" }, "TENANT_NOT_FOUND"], [{ host: "10.0.0.7" }, "TENANT_NOT_FOUND"], [{ host: "[::1]:80" }, "TENANT_NOT_FOUND"],
+      [{ host: "example.com" }, "TENANT_NOT_FOUND"], [{ host: "acme.localhost" }, "TENANT_NOT_FOUND"], [{ host: "10.0.0.7" }, "TENANT_NOT_FOUND"],
+      [{ host: "[::1]:80" }, "TENANT_NOT_FOUND"],
     ],
   },
   "custom_domain": {
@@ -203,7 +204,8 @@ const strategies = {
     named: (slug) => ({ headers: [["X-Tenant-ID", slug]] }),
     more: [
       [{ headers: [["x-tenant-id", "  acme "]] }, "acme"], [{ headers: [["X-Tenant-ID", "acme, victim"]] }, "TENANT_AMBIGUOUS"],
-      [{ headers: [["X-Tenant-ID", ""]] }, "BAD_REQUEST"], [{ headers: [["X-Org", "acme"]] }, "TENANT_NOT_FOUND"]],
+      [{ headers: [["X-Tenant-ID", ""]] }, "BAD_REQUEST"], [{ headers: [["X-Org", "acme"]] }, "TENANT_NOT_FOUND"],
+    ],
   },
   "header of its own": {
     strategy: { strategy: "header", header_name: "X-Org" }, config: { resolution: "header", headerName: "X-Org" },
@@ -223,7 +225,8 @@ const strategies = {
     named: (slug) => bearer(tokens[slug]), unnamed: "UNAUTHENTICATED",
     more: [
       [bearer(await sign({ tenant_id: "acme" }, stranger.privateKey)), "UNAUTHENTICATED"], [bearer(await sign({ tenant_id: "acme", exp: now - 600 })), "UNAUTHENTICATED"],
-      [bearer(await sign({ tenant_id: "acme", aud: "billing" })), "UNAUTHENTICATED"], [bearer(await sign({})), "UNAUTHENTICATED"], [bearer(await sign({ tenant_id: 7 })), "UNAUTHENTICATED"],
+      [bearer(await sign({ tenant_id: "acme", aud: "billing" })), "UNAUTHENTICATED"], [bearer(await sign({})), "UNAUTHENTICATED"],
+      [bearer(await sign({ tenant_id: 7 })), "UNAUTHENTICATED"],
       [bearer(await sign({ tenant_id: ["acme"] })), "UNAUTHENTICATED"], [bearer("x.y.z"), "UNAUTHENTICATED"], [{ headers: [["Authorization", "Basic YTpi"]] }, "UNAUTHENTICATED"],
       [{ headers: [["Cookie", `session=${tokens.acme}`]] }, "UNAUTHENTICATED"],
     ],
@@ -268,7 +271,10 @@ describe("every strategy", () => {
 
 // Several places at once, each of which names a tenant of its own.
 const everywhere = {
-  strategies: [{ strategy: "subdomain", base_domains: [BASE] }, { strategy: "custom_domain", domain_lookup: "index" }, { strategy: "path" }, { strategy: "header" }, { strategy: "query" }, { strategy: "jwt" }, { strategy: "api_key" }],
+  strategies: [
+    { strategy: "subdomain", base_domains: [BASE] }, { strategy: "custom_domain", domain_lookup: "index" }, { strategy: "path" }, { strategy: "header" },
+    { strategy: "query" }, { strategy: "jwt" }, { strategy: "api_key" },
+  ],
   config: {
     resolution: ["subdomain", "custom_domain", "path", "header", "query", "jwt", "api_key"], baseDomains: [BASE], centralHosts: ["api.example.com"], domainLookup, verifyToken, apiKeyLookup,
   },
@@ -332,7 +338,8 @@ const attacks = [
   [3, { host: `VICTIM.${BASE}`, headers: [acmes] }, "TENANT_MISMATCH"],
   [4, { host: `acme.${BASE}`, target: `/?n=http://victim.${BASE}&u=//victim.localhost` }, "acme"],
   ...["www", "api", "admin", "_dmarc"].flatMap((label) => [[5, at(label), "TENANT_NOT_FOUND"], [5, at(label, acmes, ["X-Tenant-ID", "victim"]), "TENANT_MISMATCH"]]),
-  [6, { host: "www.victim.test" }, "victim"], [6, { host: "new.victim.test" }, "TENANT_NOT_FOUND"], [6, { host: "new.victim.test", headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"],
+  [6, { host: "www.victim.test" }, "victim"], [6, { host: "new.victim.test" }, "TENANT_NOT_FOUND"],
+  [6, { host: "new.victim.test", headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"],
   ...["127.0.0.1", "[::1]", "0x7f.1", "2130706433", "10.0.0.7:80", "preview.example.net"].map((host) => [7, { host, headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"]),
   [7, { host: "", headers: [["X-Tenant-ID", "acme"]] }, { target: "TENANT_NOT_FOUND" }], [7, centrally("/", ["X-Tenant-ID", "acme"]), "acme"],
   [8, centrally("/t/victim/api", acmes), "TENANT_MISMATCH"], [8, centrally("/t/victim/api", ...bearer(tokens.acme).headers), "TENANT_MISMATCH"],
@@ -346,12 +353,15 @@ const attacks = [
   ...["__proto__", "../../", "%00", "a".repeat(10_000), "%2e%2e%2f"].map((value) => [12, centrally(`/?tenant=${value}`), "BAD_REQUEST"]),
   ...["__proto__", "../../", "a".repeat(10_000), "acme\tvictim"].map((value) => [12, centrally("/", ["X-Tenant-ID", value]), "BAD_REQUEST"]),
   // Ids may be called so; a lookup knows nobody of that name.
-  [12, centrally("/?tenant=constructor"), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }], [12, centrally("/", ["X-Tenant-ID", "constructor"]), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }],
-  [13, at("nobody", ["X-Tenant-ID", "acme"]), "TENANT_NOT_FOUND"], [13, { host: "unknown.example.net", headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"], [13, { host: "unknown.example.net", headers: [acmes] }, "TENANT_NOT_FOUND"],
+  [12, centrally("/?tenant=constructor"), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }],
+  [12, centrally("/", ["X-Tenant-ID", "constructor"]), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }],
+  [13, at("nobody", ["X-Tenant-ID", "acme"]), "TENANT_NOT_FOUND"], [13, { host: "unknown.example.net", headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"],
+  [13, { host: "unknown.example.net", headers: [acmes] }, "TENANT_NOT_FOUND"],
   ...["OPTIONS", "HEAD", "PUT", "DELETE", "PATCH", "PROPFIND"].map((method) => [14, { method, ...at("suspended") }, "TENANT_SUSPENDED"]),
   ...["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"].map((name) => [14, { method: "POST", ...at("suspended", [name, "OPTIONS"]) }, "TENANT_SUSPENDED"]),
   [14, at("suspended", ["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"], ["Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="]), "TENANT_SUSPENDED"],
-  [14, { ...at("suspended"), target: "/.well-known/anything" }, "TENANT_SUSPENDED"], [14, at("suspended", ["X-Original-URL", "/t/acme"], ["X-Rewrite-URL", "/t/acme"]), "TENANT_SUSPENDED"],
+  [14, { ...at("suspended"), target: "/.well-known/anything" }, "TENANT_SUSPENDED"],
+  [14, at("suspended", ["X-Original-URL", "/t/acme"], ["X-Rewrite-URL", "/t/acme"]), "TENANT_SUSPENDED"],
 ];
 
 describe("attacks on host, path, query and header", () => {
@@ -377,11 +387,16 @@ describe("attacks on host, path, query and header", () => {
   // Requests that no `Request` can be, as Node hands them on.
   const raw = [
     [{ target: "/t/../admin" }, "BAD_REQUEST"], [{ target: "/t/acme/../../admin" }, "BAD_REQUEST"], [{ target: "/%2e%2e/admin" }, "BAD_REQUEST"],
-    [{ target: `http://victim.${BASE}/api`, host: `acme.${BASE}` }, "victim"], [{ target: `http://victim.${BASE}`, host: `acme.${BASE}` }, "victim"], [{ target: `HTTP://VICTIM.${BASE}:80/?a=b`, host: `acme.${BASE}` }, "victim"],
-    [{ target: `http://victim.${BASE}/api`, host: `acme.${BASE}`, headers: [acmes] }, "TENANT_MISMATCH"], [{ target: "http://api.example.com/t/acme?tenant=acme", host: "" }, "acme"],
-    [{ target: `http://acme.${BASE}@victim.${BASE}/`, host: `acme.${BASE}` }, "BAD_REQUEST"], [{ target: `//victim.${BASE}/api`, host: `acme.${BASE}` }, "acme"], [{ target: `/http://victim.${BASE}/`, host: `acme.${BASE}` }, "acme"],
-    [centrally("/", ["X-Tenant-ID", "acme"], ["x-tenant-id", "victim"]), "TENANT_AMBIGUOUS"], [centrally("/", ["X-Tenant-ID", "acme"], ["X-Tenant-ID", "acme"]), "TENANT_AMBIGUOUS"],
-    [centrally("/t/acme#/t/victim"), "acme"], [centrally("/t/acme#?tenant=victim"), "acme"], [centrally("/t/acme?x#&tenant=victim"), "acme"], [{ method: "OPTIONS", target: "*", host: `acme.${BASE}` }, "acme"],
+    [{ target: `http://victim.${BASE}/api`, host: `acme.${BASE}` }, "victim"], [{ target: `http://victim.${BASE}`, host: `acme.${BASE}` }, "victim"],
+    [{ target: `HTTP://VICTIM.${BASE}:80/?a=b`, host: `acme.${BASE}` }, "victim"],
+    [{ target: `http://victim.${BASE}/api`, host: `acme.${BASE}`, headers: [acmes] }, "TENANT_MISMATCH"],
+    [{ target: "http://api.example.com/t/acme?tenant=acme", host: "" }, "acme"],
+    [{ target: `http://acme.${BASE}@victim.${BASE}/`, host: `acme.${BASE}` }, "BAD_REQUEST"], [{ target: `//victim.${BASE}/api`, host: `acme.${BASE}` }, "acme"],
+    [{ target: `/http://victim.${BASE}/`, host: `acme.${BASE}` }, "acme"],
+    [centrally("/", ["X-Tenant-ID", "acme"], ["x-tenant-id", "victim"]), "TENANT_AMBIGUOUS"],
+    [centrally("/", ["X-Tenant-ID", "acme"], ["X-Tenant-ID", "acme"]), "TENANT_AMBIGUOUS"],
+    [centrally("/t/acme#/t/victim"), "acme"], [centrally("/t/acme#?tenant=victim"), "acme"], [centrally("/t/acme?x#&tenant=victim"), "acme"],
+    [{ method: "OPTIONS", target: "*", host: `acme.${BASE}` }, "acme"],
     [{ host: `acme.${BASE}, victim.${BASE}` }, "BAD_REQUEST"], [{ host: `acme.${BASE}/victim` }, "BAD_REQUEST"], [{ host: `acme.${BASE}#victim` }, "BAD_REQUEST"],
   ];
   for (const framework of onNode) {
@@ -658,10 +673,14 @@ describe("what is missing shows when the middleware is made", () => {
     by("custom_domain"), by("custom-domain"), by("jwt"), by("api_key"), by("api-key"), by("custom"), by(["header", "jwt"]), by("jwt", { verifyToken: "secret" }), by("header", { strategy: "sharded" }),
   ];
   const wrong = [
-    [by("nowhere"), "$.strategies[0].strategy"], [by(undefined), "$.strategies[0].strategy"], [by(null), "$.strategies[0].strategy"], [by(7), "$.strategies[0].strategy"], [by([]), "$.strategies"],
-    [by(["header", "header"]), "$.strategies[1]"], [by("header", { mode: "any" }), "$.mode"], [by("subdomain", { baseDomains: ["APP.example.com"] }), "$.strategies[0].base_domains[0]"],
-    [by("subdomain", { baseDomains: ["https://example.com"] }), "$.strategies[0].base_domains[0]"], [by("path", { pathPrefix: "t" }), "$.strategies[0].prefix"], [by("header", { headerName: "X Tenant" }), "$.strategies[0].header_name"],
-    [by("header", { headerName: "Authorization" }), "$.strategies"], [by("query", { queryParam: "a b" }), "$.strategies[0].query_param"], [by("jwt", { verifyToken, cookieName: "a;b" }), "$.strategies[0].cookie_name"],
+    [by("nowhere"), "$.strategies[0].strategy"], [by(undefined), "$.strategies[0].strategy"], [by(null), "$.strategies[0].strategy"],
+    [by(7), "$.strategies[0].strategy"], [by([]), "$.strategies"],
+    [by(["header", "header"]), "$.strategies[1]"], [by("header", { mode: "any" }), "$.mode"],
+    [by("subdomain", { baseDomains: ["APP.example.com"] }), "$.strategies[0].base_domains[0]"],
+    [by("subdomain", { baseDomains: ["https://example.com"] }), "$.strategies[0].base_domains[0]"], [by("path", { pathPrefix: "t" }), "$.strategies[0].prefix"],
+    [by("header", { headerName: "X Tenant" }), "$.strategies[0].header_name"],
+    [by("header", { headerName: "Authorization" }), "$.strategies"], [by("query", { queryParam: "a b" }), "$.strategies[0].query_param"],
+    [by("jwt", { verifyToken, cookieName: "a;b" }), "$.strategies[0].cookie_name"],
     [by("header", { centralHosts: ["http://x"] }), "$.central_hosts[0]"],
   ];
   for (const [name, { createTenantMiddleware }] of Object.entries({ middleware: forFetch, hono: forHono, express: forExpress })) {

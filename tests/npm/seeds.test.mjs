@@ -402,8 +402,9 @@ describe("venturekit", () => {
     assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "nobody is authenticated");
     forFetch.configure({ authenticate: async () => null });
     assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "this caller is not");
+    assert.deepEqual(short(await ask("nobody.app.example.com")), [401, "UNAUTHENTICATED"], "nor told which tenants there are");
     forFetch.configure({ authenticate: async () => ({ scopes: ["api.write"] }) });
-    assert.deepEqual(short(await ask("acme.app.example.com")), [403, "INSUFFICIENT_SCOPE"]);
+    for (const slug of ["acme", "nobody"]) assert.deepEqual(short(await ask(`${slug}.app.example.com`)), [403, "INSUFFICIENT_SCOPE"]);
     forFetch.configure(reading);
     assert.equal((await ask("acme.app.example.com"))[0], 200);
   });

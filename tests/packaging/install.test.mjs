@@ -1,4 +1,4 @@
-// The package as npm packs it, installed where people would: it decides in Node (modules and CommonJS, every sub-path), bundled by
+// The package as npm packs it, installed where people would: it decides in Node (modules and CommonJS, every sub-path), Bun and Deno, bundled by
 // esbuild and Vite, in Chromium and on workerd.
 
 import assert from "node:assert/strict";
@@ -184,6 +184,15 @@ import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } f
       return process.getActiveResourcesInfo().filter((name) => name === "Timeout");`]);
     assert.deepEqual(await node(place, "--input-type=module", "--eval", code), []);
   });
+
+  for (const [runtime, ...args] of [["bun"], ["deno", "run", "--allow-all", "--node-modules-dir=manual"]]) {
+    test(`in ${runtime}: every entry but the frameworks of Node`, async () => {
+      for (const [path, [, , outcome]] of Object.entries(PATHS).filter(([path]) => path !== "express")) {
+        const { code, stdout, stderr } = await run(place, join(modules, ".bin", runtime), [...args, `${flat(path)}.mjs`]);
+        assert.deepEqual([code, stdout && JSON.parse(stdout)], [0, outcome], `${path}: ${stderr}`);
+      }
+    });
+  }
 
   test("the command line", async () => {
     const { code, stdout } = await run(place, process.execPath, [join("node_modules", ".bin", "tenantgate"), "--help"]);

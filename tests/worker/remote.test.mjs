@@ -376,7 +376,7 @@ describe("where the gate fails", () => {
     const errors = [];
     const serving = handler(() => "done", { middleware: [createTenantMiddleware({ gate: asked })], logger: () => ({ error: (message) => errors.push(message) }) });
     const response = await serving(new Request(url("acme", "/")));
-    assert.deepEqual([response.status, response.headers.get("retry-after"), (await response.json()).error.code], [503, "1", "GATE_FAILED"]);
+    assert.deepEqual([response.status, response.headers.get("retry-after"), (await response.json()).error.code], [503, "5", "GATE_FAILED"]);
     assert.equal(errors.length, 1);
   });
 });
