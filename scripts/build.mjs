@@ -65,7 +65,10 @@ function buildModule(name, feature, profile) {
   if (profile !== "quick") {
     const wasm = join(dist, `${name}_bg.wasm`);
     const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue"];
-    run("wasm-opt", [profile === "small" ? "-Oz" : "-O3", ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
+    // What is called from one place alone is not put there where it is large: the first decision would have to wait for code of rare
+    // cases to be compiled.
+    const speed = ["-O3", "--one-caller-inline-max-function-size=100"];
+    run("wasm-opt", [...(profile === "small" ? ["-Oz"] : speed), ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
   }
   stamp(glue, `${feature} ${profile}`);
 }
