@@ -36,9 +36,13 @@ class Snapshot {
   constructor(json) {
     this.#json = json;
     this.#open();
-    const { settled = {}, tenant, valid_until = null } = JSON.parse(json);
+    const { settled = {}, tenant, valid_until = null, by_credential = false, features = {} } = JSON.parse(json);
     this.tenant = frozen(tenant);
+    this.byCredential = by_credential;
     this.validUntil = valid_until === null ? Infinity : Date.parse(valid_until);
+    const rules = Object.values(features).flatMap((feature) => feature.rules ?? []);
+    /** When answers change by themselves, in order. */
+    this.dates = rules.flatMap(({ starts_at, ends_at }) => [starts_at, ends_at]).filter(Boolean).map(Date.parse).sort((a, b) => a - b);
     const names = [...new Set([...this.#keys.features, ...Object.keys(settled)])].sort();
     this.#places = new Map(names.map((key, place) => [key, place]));
     this.#settled = names.map((key) => (settled[key] ? answer(settled[key]) : undefined));
@@ -98,6 +102,8 @@ const answer = ({ rule = null, variant = null, ...more }) => frozen({ ...more, r
 
 /** Milliseconds between tries while the network is away: they double, up to the second. */
 const RETRY_MS = [1_000, 60_000];
+/** A timer that is set for longer fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class FeatureClient extends EventTarget {
   #url;
@@ -108,6 +114,8 @@ export class FeatureClient extends EventTarget {
   #snapshot;
   #etag;
   #place;
+  #apart;
+  #timer;
   #context;
   #features;
   #evaluatedAt = -1;
@@ -125,9 +133,9 @@ export class FeatureClient extends EventTarget {
     this.#context = { ...context };
     this.#headers = headers;
     this.#fetch = fetch;
-    // Whom headers name is not to be told from the address: what one is told must not serve another.
-    const anonymous = Object.keys(headers).length === 0;
-    this.#storage = anonymous || storageKey !== undefined ? storage : null;
+    this.#storage = storage;
+    // Whom a credential names is not to be told from the address: what one is told must not serve another.
+    this.#apart = storageKey !== undefined;
     this.#place = `tenantgate:${this.#url}${storageKey === undefined ? "" : ` ${storageKey}`}`;
     this.#waitS = waitS;
     this.ready = this.#begin();
@@ -162,6 +170,7 @@ export class FeatureClient extends EventTarget {
 
   close() {
     this.#closed.abort();
+    clearTimeout(this.#timer);
     this.#wake();
   }
 
@@ -190,48 +199,98 @@ export class FeatureClient extends EventTarget {
       await this.#refresh(0);
     } catch (error) {
       lost = true;
+      if (this.#closed.signal.aborted) throw error;
       // The last good snapshot is for when there is no gate, not for whom it refuses.
-      if (!(error instanceof GateFailedError && error.status === 503 && this.#recall())) throw error;
+      if (!(error.status === 503 && this.#recall())) throw error;
     } finally {
-      this.#become(lost);
-      this.#follow(lost);
+      if (!this.#closed.signal.aborted) {
+        this.#become(lost);
+        this.#follow(lost);
+      }
     }
   }
 
-  /** Takes what the gate says now, or waits for a change for so many seconds: whether there was one. */
+  /** Takes what the gate says now, or waits for a change for so many seconds. */
   async #refresh(waitS) {
     const headers = { ...this.#headers, accept: "application/json" };
     if (this.#etag !== undefined) headers["if-none-match"] = this.#etag;
     if (waitS >= 1) headers.prefer = `wait=${Math.floor(waitS)}`;
-    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout((waitS + 10) * 1000)]);
-    let response;
-    let json;
+    const { status, etag, json } = await this.#ask(headers, (waitS + 10) * 1000);
+    if (this.#closed.signal.aborted) throw new GateFailedError("the client is closed", undefined, 503);
+    if (status === 304) return;
+    if (status !== 200) {
+      const passes = status >= 500 || status === 429 || status === 408;
+      // Whom the gate refuses is not to find what it was told before.
+      if (!passes) remember(this.#storage, this.#place, null);
+      throw new GateFailedError(`the gate answered ${status}`, undefined, passes ? 503 : 403);
+    }
     try {
-      response = await (0, this.#fetch)(this.#url, { headers, signal, cache: "no-store", credentials: "same-origin" });
-      json = await response.text();
+      this.#take(json, etag);
+    } catch (error) {
+      // Such as the page of a network that wants a login first.
+      throw new GateFailedError("the answer is no snapshot", error, 503);
+    }
+    if (this.#apart || !this.#snapshot.byCredential) remember(this.#storage, this.#place, { json, etag });
+  }
+
+  async #ask(headers, timeoutMs) {
+    const asked = new AbortController();
+    const abort = () => asked.abort();
+    const timer = setTimeout(abort, timeoutMs);
+    this.#closed.signal.addEventListener("abort", abort);
+    try {
+      const response = await (0, this.#fetch)(this.#url, { headers, signal: asked.signal, cache: "no-store", credentials: "same-origin" });
+      return { status: response.status, etag: response.headers.get("etag") ?? undefined, json: await response.text() };
     } catch (error) {
       throw new GateFailedError("the gate could not be reached", error, 503);
+    } finally {
+      clearTimeout(timer);
+      this.#closed.signal.removeEventListener("abort", abort);
     }
-    if (response.status === 304) return;
-    // What is refused for good is not tried again for a while, and nothing that was good is forgotten.
-    if (!response.ok) throw new GateFailedError(`the gate answered ${response.status}`, undefined, response.status < 500 && response.status !== 429 ? 403 : 503);
-    this.#take(json, response.headers.get("etag") ?? undefined);
-    remember(this.#storage, this.#place, { json, etag: this.#etag });
   }
 
   #take(json, etag) {
-    const before = this.#snapshot;
     const next = new Snapshot(json);
-    const old = before?.evaluate(this.#context, Date.now());
+    const before = this.#snapshot;
+    const old = before && this.#tried();
     this.#snapshot = next;
     this.#etag = etag;
-    this.#features = undefined;
     before?.free();
+    this.#changed(old);
+    this.#watch();
+  }
+
+  /** All answers by the client's own context; nothing where they cannot be had, such as by a context that cannot be read. */
+  #tried() {
+    try {
+      return this.evaluate();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Tells of answers that are others than they were. */
+  #changed(old) {
+    this.#features = undefined;
     if (old === undefined) return;
-    const now = this.evaluate();
-    const keys = new Set([...old.keys(), ...now.keys()]);
-    const changed = [...keys].filter((key) => JSON.stringify(old.get(key)) !== JSON.stringify(now.get(key)));
-    this.dispatchEvent(new CustomEvent("change", { detail: { changed } }));
+    const now = this.#tried();
+    const keys = new Set([...old.keys(), ...(now?.keys() ?? [])]);
+    const changed = [...keys].filter((key) => now === undefined || JSON.stringify(old.get(key)) !== JSON.stringify(now.get(key)));
+    if (changed.length > 0) this.dispatchEvent(new CustomEvent("change", { detail: { changed } }));
+  }
+
+  /** Looks again when a date of a rule has come, and when the snapshot no longer holds. */
+  #watch() {
+    clearTimeout(this.#timer);
+    const now = Date.now();
+    const next = [...this.#snapshot.dates, this.#snapshot.validUntil].filter((at) => at > now).reduce((a, b) => Math.min(a, b), Infinity);
+    if (next === Infinity) return;
+    const old = this.#tried();
+    this.#timer = setTimeout(() => {
+      this.#changed(old);
+      this.#become(this.stale);
+      this.#watch();
+    }, Math.min(next - now, MAX_TIMER_MS));
   }
 
   /** The last good snapshot, where one is kept. */
@@ -251,13 +310,14 @@ export class FeatureClient extends EventTarget {
     let pauseMs = RETRY_MS[0];
     while (!this.#closed.signal.aborted) {
       try {
-        const begun = Date.now();
+        const begun = performance.now();
         await this.#refresh(this.#snapshot && !lost ? this.#waitS : 0);
+        if (this.#closed.signal.aborted) return;
         lost = false;
         this.#become(false);
         pauseMs = RETRY_MS[0];
         // A gate that does not wait is asked once a second.
-        const restMs = Math.min(this.#waitS * 1000, RETRY_MS[0]) - (Date.now() - begun);
+        const restMs = Math.min(this.#waitS * 1000, RETRY_MS[0]) - (performance.now() - begun);
         if (restMs > 0) await this.#pause(restMs);
       } catch {
         if (this.#closed.signal.aborted) return;

@@ -2,7 +2,7 @@
 
 import {
   DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, TenantInactiveError, TenantMismatchError,
-  TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError,
+  TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
 } from "./errors.js";
 
 const CLASSES = {
@@ -26,5 +26,10 @@ export function denied(code, more = {}) {
 /** The error that a decision stands for. */
 export const denial = (decision, headers = {}) => denied(decision.code, { details: decision.error?.details, headers, decision });
 
+const OURS = Symbol.for("tenantgate.error");
+
+/** Whether an error is the package's: also where that was loaded twice, by `import` and by `require`. */
+export const isOurs = (error) => error?.[OURS] === true;
+
 /** An error as it is answered: of one that is not the package's nothing is told. */
-export const replyTo = (error, accept) => (error instanceof TenantgateError ? error : new InternalError(error)).toReply(accept);
+export const replyTo = (error, accept) => (isOurs(error) ? error : new InternalError(error)).toReply(accept);

@@ -2,12 +2,15 @@
 
 import { CODES } from "./codes.js";
 
+const OURS = Symbol.for("tenantgate.error");
+
 /** When to come back to what passes by itself, unless somebody knows better: the core's own. */
 const RETRY_AFTER_MS = 5_000;
 
 /** Whatever the package throws by itself. */
 export class TenantgateError extends Error {
   name = "TenantgateError";
+  [OURS] = true;
   /**
    * @param {string} code
    * @param {string} message
@@ -52,6 +55,10 @@ export class InputError extends TenantgateError {
   constructor(message, cause) {
     super("INVALID_INPUT", message, { status: 400, cause });
   }
+
+  toReply(accept) {
+    return within(this, accept);
+  }
 }
 
 /** A document that was refused, with all its problems. */
@@ -64,6 +71,10 @@ export class DocumentError extends TenantgateError {
     });
     this.problems = problems;
   }
+
+  toReply(accept) {
+    return within(this, accept);
+  }
 }
 
 /** What is answered for an error that nobody expected: nothing of it is told. */
@@ -74,6 +85,9 @@ export class InternalError extends TenantgateError {
   }
 }
 
+/** Callers are not told what is wrong within: what is handed to the package is the application's. */
+const within = (error, accept) => new InternalError(error).toReply(accept);
+
 /** Something is missing in how the package is used, not in what a request says. */
 export class ConfigurationError extends TenantgateError {
   name = "ConfigurationError";
@@ -81,9 +95,8 @@ export class ConfigurationError extends TenantgateError {
     super("MISCONFIGURED", message);
   }
 
-  /** Callers are not told what is wrong within. */
   toReply(accept) {
-    return new InternalError(this).toReply(accept);
+    return within(this, accept);
   }
 }
 
@@ -92,6 +105,10 @@ export class GateFailedError extends TenantgateError {
   name = "GateFailedError";
   constructor(message, cause, status = 500) {
     super("GATE_FAILED", message, { status, cause });
+  }
+
+  toReply(accept) {
+    return new TenantgateError(this.code, "the request could not be decided: try again shortly", { status: this.status }).toReply(accept);
   }
 }
 

@@ -9,7 +9,7 @@ import { header, textual } from "./input.js";
  * @returns {{method: string, host: string, path: string, query: string, headers: Record<string, string | undefined>}}
  */
 export function factsOf(request, names) {
-  if (typeof request !== "object" || request === null) throw new InputError("a request is an object");
+  if (typeof request !== "object" || request === null || request instanceof URL) throw new InputError("a request is a `Request`, Node's, or its facts");
   if (typeof request.url !== "string") return request;
   if (typeof request.headers !== "object" || request.headers === null) throw new InputError("a request has headers");
   return typeof request.headers.get === "function" ? ofFetch(request, names) : ofNode(request);
@@ -19,8 +19,8 @@ export function factsOf(request, names) {
 export function headersOf(headers, names) {
   const read = {};
   for (const name of names) {
-    const value = header(headers?.[name]);
-    if (value !== undefined && value !== null) read[name] = textual(value, "the value of a header");
+    const value = header(headers, name);
+    if (value !== undefined) read[name] = textual(value, "the value of a header");
   }
   return read;
 }

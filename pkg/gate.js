@@ -40,7 +40,7 @@ export function verifyAssertion(assertion, options) {
 }
 
 const ABSENT = 0xffffffff;
-const HEAD = 3;
+const HEAD = 4;
 const PER_FEATURE = 2;
 const PER_LIMIT = 5;
 const GRANTED = 0;
@@ -138,13 +138,20 @@ export class Gate {
   }
 
   #tell() {
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) {
+      try {
+        listener();
+      } catch (error) {
+        // It has happened, and others want to hear of it too: as an event's listener would, it fails by itself.
+        queueMicrotask(() => { throw error; });
+      }
+    }
   }
 
   decide(request, options) {
     this.#begin(options);
-    const facts = typeof request === "object" && request !== null && request.url === undefined ? request : factsOf(request, this.#keys.headers);
-    const { method = "", host = "", path = "/", query = "", headers } = facts;
+    const facts = typeof request === "object" && request !== null && request.url === undefined && !(request instanceof URL) ? request : factsOf(request, this.#keys.headers);
+    const { method = "", host = "", path = "/", query = "", custom, headers } = facts;
     const context = options?.context ?? facts.context;
     const features = options?.features ?? facts.features;
     const now = moment(options?.now);
@@ -164,14 +171,20 @@ export class Gate {
       words[3] = (at = write(bytes, path, begun)) - begun;
       begun = at;
       words[4] = (at = write(bytes, query, begun)) - begun;
-      let word = 5;
+      let word = 6;
+      if (custom === undefined || custom === null) {
+        words[5] = ABSENT;
+      } else {
+        begun = at;
+        words[5] = (at = write(bytes, custom, begun)) - begun;
+      }
       for (let i = 0; i < names.length; i++) {
-        const value = headers?.[names[i]];
-        if (value === undefined || value === null) {
+        const value = header(headers, names[i]);
+        if (value === undefined) {
           words[word++] = ABSENT;
         } else {
           begun = at;
-          words[word++] = (at = write(bytes, header(value), begun)) - begun;
+          words[word++] = (at = write(bytes, value, begun)) - begun;
         }
       }
       if (context === undefined) {
@@ -376,6 +389,7 @@ export class Gate {
       features,
       limits,
       retry_after_ms: results[1] < 0 ? null : results[1],
+      hold: results[3] === 0 ? null : JSON.parse(within(() => this.#binding.hold())),
     };
   }
 

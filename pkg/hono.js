@@ -1,9 +1,8 @@
 // Middleware for Hono: the tenant is `c.get("tenant")`.
 
-import { replyTo } from "./denials.js";
-import { FeatureNotAvailableError, TenantgateError } from "./errors.js";
+import { isOurs, replyTo } from "./denials.js";
 import { getCurrentTenant } from "./middleware.js";
-import { finished } from "./responses.js";
+import { ended, finished, withHeaders } from "./responses.js";
 import { checkFeature, tenancy } from "./tenancy.js";
 
 export function createTenantMiddleware(options) {
@@ -13,7 +12,7 @@ export function createTenantMiddleware(options) {
     try {
       found = await identify(c.req.raw);
     } catch (error) {
-      if (error instanceof TenantgateError) return answer(c, error);
+      if (isOurs(error)) return answer(c, error);
       throw error;
     }
     const { tenant, credential, headers, decision, done } = found;
@@ -22,27 +21,34 @@ export function createTenantMiddleware(options) {
     c.set("decision", decision);
     try {
       await next();
+      const response = await finished(c.req, withHeaders(c.res, headers), done, waitUntilOf(c));
+      // Set anew, or Hono would carry headers over from the old one, which may not be written in.
+      if (response !== c.res) {
+        c.res = undefined;
+        c.res = response;
+      }
     } catch (error) {
-      // Hono catches errors; what is thrown and is none comes here.
-      if (done) await done();
+      await ended(done, waitUntilOf(c));
       throw error;
     }
-    // A socket is handed on as it is.
-    if (c.res.status !== 101 && !c.res.webSocket) for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
-    if (done) {
-      const { res } = c;
-      c.res = undefined;
-      c.res = finished(c.req, res, [done]);
-    }
   };
+}
+
+/** Where the runtime has one; Hono throws where it has none. */
+function waitUntilOf(c) {
+  try {
+    return c.executionCtx.waitUntil.bind(c.executionCtx);
+  } catch {
+    return undefined;
+  }
 }
 
 export function requireFeature(feature, options) {
   return async (c, next) => {
     try {
-      await checkFeature(getCurrentTenant(c), feature, options);
+      await checkFeature(getCurrentTenant(c), feature, c, options);
     } catch (error) {
-      if (!(error instanceof FeatureNotAvailableError)) throw error;
+      if (error?.code !== "FEATURE_NOT_AVAILABLE") throw error;
       const { upgrade_url, current_plan } = error.details;
       return c.json({ error: "Feature not available", feature, upgrade_url, current_plan }, 403);
     }

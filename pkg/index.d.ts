@@ -5,7 +5,7 @@ export * from "./errors.js";
 /** A document, as an object or as JSON text. `tenantgate/schema/*.json` describes them for editors. */
 export type Document = object | string;
 
-/** What is known of a request. Header names in lower case; hosts beyond ASCII as A-labels, as `new URL(…).hostname` has them. */
+/** What is known of a request. Hosts beyond ASCII as A-labels, as `new URL(…).hostname` has them. */
 export interface RequestFacts {
   /** Default `GET`. */
   method?: string;
@@ -15,7 +15,9 @@ export interface RequestFacts {
   path?: string;
   /** Without `?`. */
   query?: string;
-  headers?: Record<string, string | string[] | undefined>;
+  headers?: Record<string, string | string[] | undefined> | Headers;
+  /** What your own resolver said, for the strategy `custom`. Default: the request names nobody. */
+  custom?: string | null;
   /** Attributes that rules may ask about. */
   context?: Context;
   /** Features to answer, at most 256. */
@@ -99,6 +101,8 @@ export interface ShortDecision {
   readonly limits: readonly { key: string; limit: number | null; used: number; remaining: number | null; reset_ms: number }[];
   /** Milliseconds after which the same request may pass; null where waiting does not help. */
   readonly retry_after_ms: number | null;
+  /** What it holds of `concurrency` limits: settle it, `ask({ tenant, settle: hold.id })`, once the work has ended. */
+  readonly hold: { readonly id: string; readonly ends_at: string } | null;
 }
 
 /** A decision in full: see `tenantgate/schema/decision.json`. */

@@ -49,8 +49,17 @@ export function moment(now) {
   return now;
 }
 
-/** The value of a header: one that is there twice is joined as it would be on its way (RFC 9110 §5.3). */
-export function header(value) {
+/**
+ * The value of a header, whose name is in lower case, whatever case it has in `headers`; undefined where there is none. One that is
+ * there twice is joined as it would be on its way (RFC 9110 §5.3).
+ */
+export function header(headers, name) {
+  let value = headers?.[name];
+  if (value === undefined && headers !== undefined && headers !== null) {
+    if (typeof headers.get === "function") value = headers.get(name);
+    else for (const key in headers) if (key.length === name.length && key.toLowerCase() === name) value ??= headers[key];
+  }
+  if (value === undefined || value === null) return undefined;
   if (!Array.isArray(value)) return value;
   if (value.length === 0 || value.some((one) => typeof one !== "string")) throw new InputError("the value of a header is text");
   return value.join(", ");

@@ -36,6 +36,8 @@ export interface IsolationConfig {
   centralHosts?: string[];
   /** `custom_domain`: the id of the tenant that has verified this host; null: nobody. Required there. */
   domainLookup?: (host: string) => Promise<string | null> | string | null;
+  /** `jwt`, `api_key`: whether a request has to show one. Default `required`; what is shown must be good either way. */
+  credentials?: "required" | "optional";
   /** `path`: what stands before the tenant. Default `/t/`. */
   pathPrefix?: string;
   /** `header`: default `X-Tenant-ID`. */
@@ -54,6 +56,12 @@ export interface IsolationConfig {
   customResolver?: (request: unknown) => Promise<string | null> | string | null;
 }
 
+/**
+ * Looks a tenant up: by its slug, where a host names it (`by: "slug"`), otherwise by its id. One that has another name than it was
+ * looked up by is not taken; nor is a `status` that is not known.
+ */
+export type LookupTenant = (tenantId: string, how: { by: "slug" | "id" }) => Promise<Tenant | null> | Tenant | null;
+
 /** How the tenant is found: by a gate, or by your own lookup. */
 export type TenantOptions =
   | {
@@ -63,7 +71,7 @@ export type TenantOptions =
       config?: undefined;
       lookupTenant?: undefined;
     }
-  | { config: IsolationConfig; lookupTenant: (tenantId: string) => Promise<Tenant | null> | Tenant | null; gate?: undefined };
+  | { config: IsolationConfig; lookupTenant: LookupTenant; gate?: undefined };
 
 /** What a handler is given beside the body. */
 export interface HandlerContext<Env = unknown> {
@@ -77,7 +85,7 @@ export interface HandlerContext<Env = unknown> {
   /** The tenant; null before `createTenantMiddleware` has run, and in handlers without it. */
   tenant: Tenant | null;
   /** What the caller showed, verified. */
-  credential: Pick<Credential, "scopes"> & Partial<Credential> | null;
+  credential: (Partial<Credential> & { readonly scopes: readonly string[] | string }) | null;
   /** The gate's decision, where there is a gate. */
   decision: Decision | null;
   /** Headers that the response will have. */
@@ -92,6 +100,15 @@ export type Middleware = (ctx: HandlerContext, next: () => Promise<unknown>) => 
 /** Writes entries of a log. */
 export type Logger = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Record<string, unknown>) => void>;
 
+/** Who calls, as an application knows it. Where it says of which tenant, requests of other tenants are refused. */
+export interface Caller {
+  /** A list, or text with blanks between them. */
+  scopes: string[] | string;
+  /** The id of the caller's tenant. */
+  tenant?: string;
+  [more: string]: unknown;
+}
+
 /**
  * Says once, for the whole application, which gate is asked and how callers are known.
  * @param settings `gate`: for `resolveFeature`, `meterUsage` and others; `authenticate`: who calls, with `scopes`; null: nobody
@@ -100,7 +117,7 @@ export type Logger = Record<"debug" | "info" | "warn" | "error", (message: strin
  */
 export function configure(settings?: {
   gate?: AnyGate;
-  authenticate?: (request: Request) => Promise<{ scopes: string[] } | null> | { scopes: string[] } | null;
+  authenticate?: (request: Request) => Promise<Caller | null> | Caller | null;
 }): void;
 
 /**
@@ -109,13 +126,13 @@ export function configure(settings?: {
  * @param handle does the work
  * @param options `scopes`: what a caller's credential must allow, default none; it comes from `configure({ authenticate })` or from
  *   the tenant's token or API key, and without one the answer is 401. `middleware`: runs before, in order. `logger`: default one
- *   line of JSON each on the console, with the tenant
+ *   line of JSON each on the console, with the tenant. `maxBodyBytes`: of a body that is parsed, default 1 MiB; beyond, 413
  * @example
  * export default { fetch: handler(async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug }), { middleware: [createTenantMiddleware({ gate })] }) };
  */
 export function handler<Body = any>(
   handle: (body: Body, ctx: HandlerContext<any>, logger: Logger) => unknown,
-  options?: { scopes?: string[]; middleware?: Middleware[]; logger?: (ctx: HandlerContext) => Logger },
+  options?: { scopes?: string[]; middleware?: Middleware[]; logger?: (ctx: HandlerContext) => Logger; maxBodyBytes?: number },
 ): (request: Request, env?: unknown, execution?: unknown) => Promise<Response>;
 
 /**
@@ -171,6 +188,8 @@ export function getCurrentTenant(ctx: unknown): Tenant;
 export interface FeatureOptions {
   /** Default: the configured one. */
   gate?: AnyGate;
+  /** What rules ask about, such as `targeting_key`; a function of the context, Hono's context or the request. Default: nothing. */
+  context?: Context | ((ctx: any) => Promise<Context> | Context);
   /** Your own plans, instead of a gate: `features` is a list of keys, or values by key. */
   getTenantPlan?: (tenantId: string) => Promise<{ name?: string; features: string[] | Record<string, unknown> } | null>;
   /** Where people go who want more. Default `/pricing`. */

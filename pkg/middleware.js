@@ -1,34 +1,35 @@
 // Middleware for bare `fetch` handlers, and what handlers do with their tenant.
 
 import { denial, replyTo } from "./denials.js";
-import { ConfigurationError, InputError, QuotaExceededError, TenantNotFoundError } from "./errors.js";
-import { finished, withHeaders } from "./responses.js";
+import { ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError } from "./errors.js";
+import { ended, finished, withHeaders } from "./responses.js";
 import { authenticated, configured } from "./settings.js";
 import { checkFeature, requireScopes, tenancy } from "./tenancy.js";
 
 export * from "./errors.js";
 export { configure } from "./settings.js";
 
-export function handler(handle, { scopes = [], middleware = [], logger = consoleLogger } = {}) {
+export function handler(handle, { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = {}) {
   if (typeof handle !== "function") throw new InputError("a handler is a function");
   if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) throw new InputError("`middleware` is a list of functions");
   return async (request, env, execution) => {
     const ctx = { request, env, execution, scopes, tenant: null, credential: null, decision: null, headers: {}, done: [] };
     const log = logger(ctx);
-    let response;
+    const waitUntil = execution?.waitUntil?.bind(execution);
     try {
       const known = await authenticated(request);
       if (known !== undefined) requireScopes(ctx.credential = known, scopes);
-      response = responseOf(await run(middleware, ctx, async () => {
+      const result = await run(middleware, ctx, async () => {
         requireScopes(ctx.credential, scopes);
-        return handle(await bodyOf(request), ctx, log);
-      }));
+        return handle(await bodyOf(request, maxBodyBytes), ctx, log);
+      });
+      return await finished(request, withHeaders(responseOf(result), ctx.headers), ctx.done, waitUntil);
     } catch (error) {
       const { status, headers, body } = replyTo(error, request.headers.get("accept"));
       if (status >= 500) log.error("request failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-      response = new Response(request.method === "HEAD" ? null : body, { status, headers });
+      await ended(ctx.done, waitUntil);
+      return withHeaders(new Response(request.method === "HEAD" ? null : body, { status, headers }), ctx.headers);
     }
-    return finished(request, withHeaders(response, ctx.headers), ctx.done);
   };
 }
 
@@ -50,9 +51,11 @@ export function createTenantMiddleware(options) {
   const { identify } = tenancy(options);
   return async (ctx, next) => {
     const { tenant, credential, headers, decision, done } = await identify(ctx.request);
-    if (done) ctx.done.push(done);
+    ctx.done.push(...done);
+    // Who is known otherwise is known as somebody of that tenant; what the gate has verified itself counts for more.
+    if (typeof ctx.credential?.tenant === "string" && ctx.credential.tenant !== tenant?.id) throw new TenantMismatchError();
     ctx.tenant = tenant;
-    ctx.credential ??= credential;
+    ctx.credential = credential ?? ctx.credential;
     ctx.decision = decision;
     Object.assign(ctx.headers, headers);
     // Before anything is counted: who may not go on takes nothing.
@@ -73,6 +76,8 @@ export function createQuotaMiddleware({ quotaKey, checkUsage, limit, cost = 1, g
       const { decision, headers } = await configured(gate).ask({ tenant: tenant.id, limits: { [quotaKey]: cost } });
       Object.assign(ctx.headers, headers);
       if (!decision.allowed) throw denial(decision, headers);
+      const { hold } = decision;
+      if (hold) ctx.done.push(() => configured(gate).ask({ tenant: tenant.id, settle: hold.id }));
     }
     return next();
   };
@@ -80,6 +85,7 @@ export function createQuotaMiddleware({ quotaKey, checkUsage, limit, cost = 1, g
 
 export async function checkQuotas(tenantId, quotas, checkUsage, { cost = 1 } = {}) {
   named(tenantId);
+  units(cost, "`cost`");
   const entries = Object.entries(quotas);
   for (const [key, limit] of entries) if (limit !== "unlimited") units(limit, `the quota \`${key}\``);
   const standing = await Promise.all(entries.map(async ([quota, limit]) => {
@@ -100,7 +106,7 @@ export function getCurrentTenant(ctx) {
 
 export function requireFeature(feature, options) {
   return async (ctx, next) => {
-    await checkFeature(getCurrentTenant(ctx), feature, options);
+    await checkFeature(getCurrentTenant(ctx), feature, ctx, options);
     return next();
   };
 }
@@ -144,16 +150,25 @@ function units(value, what) {
   return value;
 }
 
-async function bodyOf(request) {
+/** Bytes of a body that is parsed, unless the handler says otherwise. */
+const MAX_BODY_BYTES = 1 << 20;
+
+async function bodyOf(request, maxBytes) {
   if (request.body === null || request.body === undefined) return undefined;
   if (!/^application\/(.+\+)?json\b/i.test(request.headers.get("content-type") ?? "")) return undefined;
+  const chunks = [];
+  let read = 0;
   // Middleware and handler may want the body too.
-  const text = await request.clone().text();
-  if (text === "") return undefined;
+  for await (const chunk of request.clone().body) {
+    read += chunk.length;
+    if (read > maxBytes) throw new TenantgateError("PAYLOAD_TOO_LARGE", "the body is too large", { status: 413 });
+    chunks.push(chunk);
+  }
+  if (read === 0) return undefined;
   try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new InputError("the body is not JSON", error);
+    return JSON.parse(await new Blob(chunks).text());
+  } catch (cause) {
+    throw new TenantgateError("BAD_REQUEST", "the body is not JSON", { status: 400, cause });
   }
 }
 

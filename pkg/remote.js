@@ -20,7 +20,7 @@ export class RemoteGate {
   constructor({ url, token, headers = SIGNALS, fetch = globalThis.fetch, timeoutMs = 2_000 }) {
     if (!URL.canParse(url)) throw new InputError("`url` is the Worker's address, such as https://gate.example.com");
     if (typeof token !== "string" || token === "") throw new InputError("`token` is the Worker's OPERATOR_TOKEN");
-    this.#url = new URL(url);
+    this.#url = url.replace(/\/+$/, "");
     this.#token = token;
     this.#fetch = fetch;
     this.#timeoutMs = timeoutMs;
@@ -77,7 +77,7 @@ export class RemoteGate {
     };
     try {
       // Called as a plain function: the runtime's own `fetch` is nobody's method.
-      return await (0, this.#fetch)(new URL(path, this.#url), init);
+      return await (0, this.#fetch)(`${this.#url}${path}`, init);
     } catch (error) {
       throw new GateFailedError("the gate could not be reached", error, 503);
     }
@@ -100,7 +100,7 @@ export class RemoteGate {
 }
 
 /** The decision as `Gate.decide` gives it. */
-function short({ allowed, code, tenant, credential = null, features, limits, error }) {
+function short({ allowed, code, tenant, credential = null, features, limits, hold = null, error }) {
   const now = Date.now();
   return {
     allowed,
@@ -112,6 +112,7 @@ function short({ allowed, code, tenant, credential = null, features, limits, err
       key, limit, used, remaining, reset_ms: resets_at === null ? 0 : Math.max(0, Date.parse(resets_at) - now),
     })),
     retry_after_ms: error?.details.retry_after_ms ?? null,
+    hold,
   };
 }
 

@@ -2,20 +2,23 @@
 
 import { ConfigurationError, InputError } from "./errors.js";
 
-let settings = {};
+// One for all, also where the package was loaded twice, by `import` and by `require`.
+const PLACE = Symbol.for("tenantgate.settings");
+const settings = () => globalThis[PLACE] ?? {};
 
 export function configure({ gate, authenticate } = {}) {
   if (authenticate !== undefined && typeof authenticate !== "function") throw new InputError("`authenticate` is a function");
-  settings = { gate, authenticate };
+  globalThis[PLACE] = { gate, authenticate };
 }
 
 /** The gate that is given, or the application's. */
-export function configured(gate = settings.gate) {
+export function configured(gate = settings().gate) {
   if (!gate) throw new ConfigurationError("there is no gate: pass one, or `configure({ gate })` once");
   return gate;
 }
 
 /** What the application knows of the caller; undefined where it does not look. */
 export async function authenticated(request) {
-  return settings.authenticate && ((await settings.authenticate(request)) ?? null);
+  const { authenticate } = settings();
+  return authenticate && ((await authenticate(request)) ?? null);
 }

@@ -2,8 +2,11 @@
 
 import "#entry";
 import { Resolver } from "./dist/tenantgate.js";
-import { denial, denied } from "./denials.js";
-import { ConfigurationError, DocumentError, FeatureNotAvailableError, InsufficientScopeError, TenantMismatchError, TenantNotFoundError, UnauthenticatedError } from "./errors.js";
+import { denial, denied, isOurs } from "./denials.js";
+import {
+  ConfigurationError, DocumentError, FeatureNotAvailableError, GateFailedError, InsufficientScopeError, TenantMismatchError, TenantNotFoundError,
+  UnauthenticatedError,
+} from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { text } from "./input.js";
 import { failure, generation, ready } from "./module.js";
@@ -11,7 +14,7 @@ import { configured } from "./settings.js";
 
 /**
  * What finds the tenant of a request: `identify(request)` gives `{tenant, credential, headers, decision, done}` or throws what the
- * request is denied with. `done` is called once the response has ended.
+ * request is denied with. `done` is to be called once the response has ended.
  */
 export function tenancy(options) {
   const { gate, customResolver, config, lookupTenant } = options ?? {};
@@ -24,13 +27,23 @@ export function tenancy(options) {
 }
 
 async function ask(gate, named, request) {
-  const { headers, decision } = await gate.ask({ ...gate.question(request), ...named });
+  const { headers, decision } = await answered(() => gate.ask({ ...gate.question(request), ...named }));
   if (!decision.allowed) throw denial(decision, headers);
   const { tenant, credential = null, hold } = decision;
   const own = tenant && { ...tenant, metadata: { plan: tenant.plan } };
   // What is in flight holds its slots until the response has ended.
-  const done = hold && (() => gate.ask({ tenant: tenant.id, settle: hold.id }));
+  const done = hold ? [() => gate.ask({ tenant: tenant.id, settle: hold.id })] : [];
   return { tenant: own, credential, headers, decision, done };
+}
+
+/** What a gate answers. A request that it cannot read is the caller's doing; what else goes wrong is not, and is not told as if it were. */
+async function answered(question) {
+  try {
+    return await question();
+  } catch (cause) {
+    if (cause?.code === "INVALID_DOCUMENT" || cause?.code === "INVALID_INPUT") throw denied("BAD_REQUEST", { cause });
+    throw isOurs(cause) && !(cause instanceof GateFailedError) ? new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503) : cause;
+  }
 }
 
 /** What is asked of whom shows nothing good, by strategy. */
@@ -41,6 +54,12 @@ const STATUSES = {
   suspended: "TENANT_SUSPENDED", inactive: "TENANT_INACTIVE", provisioning: "TENANT_PROVISIONING", maintenance: "TENANT_MAINTENANCE",
   deleted: "TENANT_NOT_FOUND",
 };
+/** What strategies need beside their options. */
+const NEEDS = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
+const OPTIONS = [
+  "strategy", "resolution", "mode", "baseDomains", "reserved", "centralHosts", "domainLookup", "pathPrefix", "headerName", "queryParam", "verifyToken", "jwtClaim",
+  "cookieName", "apiKeyLookup", "customResolver", "credentials",
+];
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** A base domain that no host has (RFC 6761). */
 const NOWHERE = "nowhere.invalid";
@@ -52,72 +71,82 @@ class Lookup {
   #config;
   #lookupTenant;
   #strategies;
+  #headers;
   #resolvers = new Map();
   #generation = -1;
 
   constructor(config, lookupTenant) {
-    if (config.strategy !== undefined && !ISOLATION.includes(config.strategy)) {
-      throw new ConfigurationError(`the isolation \`${config.strategy}\` is none of ${ISOLATION.join(", ")}`);
-    }
+    const wrong = (what) => { throw new ConfigurationError(what); };
+    for (const name of Object.keys(config)) if (!OPTIONS.includes(name)) wrong(`\`${name}\` is no option: there are ${OPTIONS.join(", ")}`);
+    const { strategy, resolution, credentials, baseDomains } = config;
+    if (strategy !== undefined && !ISOLATION.includes(strategy)) wrong(`the isolation \`${strategy}\` is none of ${ISOLATION.join(", ")}`);
+    if (credentials !== undefined && credentials !== "required" && credentials !== "optional") wrong("`credentials` are `required` or `optional`");
     this.#config = config;
     this.#lookupTenant = lookupTenant;
-    this.#strategies = [config.resolution].flat().map((name) => (typeof name === "string" ? name.replace("-", "_") : name));
-    const needs = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
-    for (const strategy of this.#strategies) {
-      const option = needs[strategy];
-      if (option && typeof config[option] !== "function") throw new ConfigurationError(`the resolution \`${strategy}\` needs the function \`${option}\``);
+    this.#strategies = [resolution].flat().map((name) => (typeof name === "string" ? name.replace("-", "_") : name));
+    for (const name of this.#strategies) {
+      if (NEEDS[name] && typeof config[NEEDS[name]] !== "function") wrong(`the resolution \`${name}\` needs the function \`${NEEDS[name]}\``);
+    }
+    // Any host could be somebody's subdomain then, and custom domains would lead to whoever has their first label.
+    if (baseDomains === undefined && this.#strategies.includes("subdomain") && this.#strategies.includes("custom_domain")) {
+      wrong("`subdomain` beside `custom_domain` needs `baseDomains`");
     }
     ready();
     // What is wrong with the configuration shows here, not with the first request.
-    this.#resolver(this.#bases(""));
+    this.#headers = this.#resolver(this.#bases("")).headers;
   }
 
   async identify(request) {
-    const facts = factsOf(request, this.#resolver(this.#bases("")).headers);
-    const { signals } = this.#signals(facts, await custom(this.#config.customResolver, request));
-    if (signals.length === 0) {
-      throw this.#strategies.every((strategy) => strategy in CHALLENGES) ? this.#unauthenticated() : new TenantNotFoundError();
-    }
-    let found = null;
-    let credential = null;
-    for (const signal of signals) {
-      const { tenant, shown } = await this.#find(signal);
-      if (!tenant || typeof tenant.id !== "string" || tenant.status === "deleted") throw new TenantNotFoundError();
-      if (found !== null && found.id !== tenant.id) throw new TenantMismatchError();
-      found = tenant;
-      credential ??= shown;
-    }
-    const code = STATUSES[found.status];
-    if (code) throw denied(code);
-    return { tenant: found, credential, headers: {}, decision: null, done: null };
+    const facts = factsOf(request, this.#headers);
+    const { signals, shown } = this.#signals(facts, await custom(this.#config.customResolver, request));
+    const known = [];
+    // Whatever is shown must be good, also where something else has named the tenant already.
+    for (const { strategy, value } of shown) known.push(await this.#verify(strategy, value));
+    const protectedBy = this.#strategies.filter((strategy) => strategy in CHALLENGES);
+    if (known.length === 0 && protectedBy.length > 0 && this.#config.credentials !== "optional") throw this.#unauthenticated();
+    const found = known.map(({ tenant }) => tenant);
+    for (const signal of signals) if (signal.names !== "credential") found.push(await this.#find(signal));
+    if (found.length === 0) throw new TenantNotFoundError();
+    for (const tenant of found) if (!tenant || typeof tenant.id !== "string" || tenant.status === "deleted") throw new TenantNotFoundError();
+    const [tenant] = found;
+    if (found.some(({ id }) => id !== tenant.id)) throw new TenantMismatchError();
+    // A status that nobody knows is not taken for a good one.
+    const { status = "active" } = tenant;
+    if (status !== "active" && status !== null) throw denied(STATUSES[status] ?? "TENANT_INACTIVE");
+    return { tenant, credential: known[0]?.credential ?? null, headers: {}, decision: null, done: [] };
   }
 
-  /** Whom a signal means, and the credential that it came by. */
-  async #find({ strategy, names, value }) {
-    const { domainLookup, verifyToken, apiKeyLookup, jwtClaim = "tenant_id" } = this.#config;
-    if (names === "nobody") return { tenant: null };
-    if (names === "domain") {
-      const id = await domainLookup(value);
-      return { tenant: id === null || id === undefined ? null : await this.#lookupTenant(id) };
-    }
+  /** Whom a signal means. What the application returns must have the name that it was looked up by. */
+  async #find({ names, value }) {
+    if (names === "nobody") return null;
+    if (names === "slug") return this.#lookup(value, "slug");
+    const id = names === "domain" ? await this.#config.domainLookup(value) : value;
+    return id === null || id === undefined ? null : this.#lookup(id, "id");
+  }
+
+  async #lookup(value, by) {
+    const tenant = await this.#lookupTenant(value, { by });
+    return tenant && tenant[by] !== undefined && tenant[by] !== value ? null : tenant;
+  }
+
+  /** Whom a credential names, and the credential. */
+  async #verify(strategy, value) {
+    const { verifyToken, apiKeyLookup, jwtClaim = "tenant_id" } = this.#config;
     if (strategy === "api_key") {
       const tenant = await apiKeyLookup(value);
       if (!tenant) throw this.#unauthenticated();
-      return { tenant, shown: { kind: "api_key", tenant: tenant.id, scopes: tenant.scopes ?? [] } };
+      return { tenant, credential: { kind: "api_key", tenant: tenant.id, scopes: scopesOf(tenant.scopes) } };
     }
-    if (strategy === "jwt") {
-      const claims = await this.#verified(verifyToken, value);
-      const id = jwtClaim.split(".").reduce((part, name) => (Object.hasOwn(Object(part), name) ? part[name] : undefined), claims);
-      if (typeof id !== "string") throw this.#unauthenticated();
-      const scopes = Array.isArray(claims.scp) ? claims.scp : String(claims.scope ?? "").split(" ").filter(Boolean);
-      return { tenant: await this.#lookupTenant(id), shown: { kind: "jwt", tenant: id, subject: claims.sub, scopes } };
-    }
-    return { tenant: await this.#lookupTenant(value) };
+    const claims = await this.#verified(verifyToken, value);
+    const id = jwtClaim.split(".").reduce((part, name) => (Object.hasOwn(Object(part), name) ? part[name] : undefined), claims);
+    if (typeof id !== "string") throw this.#unauthenticated();
+    const credential = { kind: "jwt", tenant: id, subject: claims.sub, scopes: scopesOf(claims.scope ?? claims.scp) };
+    return { tenant: await this.#lookup(id, "id"), credential };
   }
 
   /** Says what a caller could show (RFC 9110 §11.6.1). */
   #unauthenticated(cause) {
-    const challenges = this.#strategies.filter((strategy) => strategy in CHALLENGES).map((strategy) => CHALLENGES[strategy]);
+    const challenges = this.#strategies.map((strategy) => CHALLENGES[strategy]).filter(Boolean);
     return new UnauthenticatedError({}, { headers: { "www-authenticate": challenges.join(", ") }, cause });
   }
 
@@ -177,25 +206,43 @@ class Lookup {
   }
 }
 
-/** What the application's own resolver says; it failing is not the same as naming nobody. */
+/** Milliseconds for which an application's own resolver is waited for: as long as the Worker does. */
+const CUSTOM_RESOLVER_MS = 2_000;
+
+/** What the application's own resolver says; it failing, or taking too long, is not the same as naming nobody. */
 async function custom(resolve, request) {
   if (!resolve) return {};
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error("the resolver takes too long")), CUSTOM_RESOLVER_MS);
+  });
   try {
-    const name = await resolve(request);
-    return name === null || name === undefined ? {} : { custom: name };
+    const name = await Promise.race([resolve(request), late]);
+    if (name === null || name === undefined) return {};
+    if (typeof name !== "string") throw new TypeError("the resolver's answer is neither text nor null");
+    return { custom: name };
   } catch (cause) {
     throw denied("RESOLVER_FAILED", { cause });
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+/** Scopes, as a list or as a text with blanks between them (RFC 6749 §3.3). */
+function scopesOf(scopes) {
+  if (Array.isArray(scopes)) return scopes.filter((scope) => typeof scope === "string");
+  return typeof scopes === "string" ? scopes.split(" ").filter(Boolean) : [];
 }
 
 /** Throws unless a credential allows all of these scopes. */
 export function requireScopes(credential, scopes) {
-  if (scopes.every((scope) => credential?.scopes.includes(scope))) return;
+  const allowed = scopesOf(credential?.scopes ?? credential?.scope);
+  if (scopes.every((scope) => allowed.includes(scope))) return;
   throw credential ? new InsufficientScopeError({ scopes }) : new UnauthenticatedError();
 }
 
-/** Throws unless the tenant has the feature. */
-export async function checkFeature(tenant, feature, { gate, getTenantPlan, upgradeUrl = "/pricing" } = {}) {
+/** Throws unless the tenant has the feature. `ctx`: of the request, for those who evaluate by what it says. */
+export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, context, upgradeUrl = "/pricing" } = {}) {
   const lacks = (plan) => new FeatureNotAvailableError({ feature, upgrade_url: upgradeUrl, current_plan: plan });
   if (getTenantPlan) {
     const plan = await getTenantPlan(tenant.id);
@@ -204,7 +251,9 @@ export async function checkFeature(tenant, feature, { gate, getTenantPlan, upgra
     if (!has) throw lacks(plan?.name ?? null);
     return;
   }
-  const { decision } = await configured(gate).ask({ tenant: tenant.id, features: [feature], look: true });
+  const question = { tenant: tenant.id, features: [feature], look: true };
+  if (context) question.context = typeof context === "function" ? await context(ctx) : context;
+  const { decision } = await configured(gate).ask(question);
   if (!decision.allowed) throw denial(decision);
   if (!decision.features[feature].enabled) throw lacks(decision.tenant.plan);
 }

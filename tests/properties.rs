@@ -3,7 +3,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tenantgate::flags::{Murmur3, bucket};
 use tenantgate::gate::{Ask, Code, LocalGate};
 use tenantgate::ledger::{Book, Charge, Counter, Hold, Meter, Op, Order};
@@ -535,7 +535,20 @@ fn every_bound_of_documents() {
     );
     let circle =
         json!({ "features": { "a": { "requires": ["b"] }, "b": { "requires": ["c"] }, "c": { "requires": ["a"] } } });
-    assert_eq!(catalog(circle).unwrap_err().0.len(), 3);
+    assert_eq!(catalog(circle).unwrap_err().0.len(), 1, "said where it closes");
+    let chain = |n: usize| {
+        let next = |i: usize| if i == 0 { json!({}) } else { json!({ "requires": [format!("g{}", i - 1)] }) };
+        catalog(json!({ "features": (0..=n).map(|i| (format!("g{i}"), next(i))).collect::<Map<_, _>>() }))
+    };
+    assert!(chain(MAX_REQUIRED).is_ok());
+    let long = chain(MAX_REQUIRED + 1).unwrap_err().to_string();
+    assert!(long.contains(&format!("at most {MAX_REQUIRED} in all")), "{long}");
+    // As many as there may be, each requiring as many: found in one walk, or this would not end.
+    let many = (0..MAX_FEATURES).map(|i| {
+        let requires: Vec<_> = (1..=MAX_PREREQUISITES).map(|n| format!("g{}", (i + n) % MAX_FEATURES)).collect();
+        (format!("g{i}"), json!({ "requires": requires }))
+    });
+    assert!(catalog(json!({ "features": many.collect::<Map<_, _>>() })).is_err());
 
     let tenant = |changes: Value| {
         let mut tenant = json!({ "id": "t", "slug": "t", "plan": "p@1" });

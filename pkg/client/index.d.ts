@@ -14,7 +14,7 @@ export interface FeatureClientOptions {
   fetch?: typeof globalThis.fetch;
   /** Keeps the last good snapshot for when there is no network. Default `localStorage`, where there is one; null: none. */
   storage?: { getItem(key: string): string | null; setItem(key: string, value: string): void } | null;
-  /** Tells callers apart in the storage. Where `headers` say who calls, nothing is kept without it. Default: none. */
+  /** Tells callers apart in the storage. Where a token or an API key names the tenant, nothing is kept without it. Default: none. */
   storageKey?: string;
   /** Seconds for which the gate holds a question until something changes, at most 30. Default 25. */
   waitS?: number;
@@ -60,7 +60,7 @@ export class FeatureClient extends EventTarget {
 type ListenerOptions = Parameters<EventTarget["addEventListener"]>[2];
 
 /**
- * In pages: loads the WebAssembly module of the client, 75 KB. Elsewhere there is nothing to wait for.
+ * In pages: loads the WebAssembly module of the client, 80 KB packed. Elsewhere there is nothing to wait for.
  * @param source where the module is; default: beside the package's files
  * @throws {GateFailedError} it could not be loaded
  * @example

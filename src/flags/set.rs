@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::answer::{Answer, Reason, Tier, is_on};
 use super::rules::{CompiledRule, Facts, Served, Slots, Test};
-use crate::model::{Condition, Feature, Key};
+use crate::model::{Condition, Feature, Key, Required, required};
 use crate::resolve::Attribute;
 
 /// Which of a feature's answers holds.
@@ -86,10 +86,13 @@ impl FeatureSet {
                 tests.len().saturating_sub(1)
             })
         };
-        let mut compile = |((key, feature), id): ((&Key, &Feature), u32)| {
+        let mut compile = |(((key, feature), required), id): (((&Key, &Feature), Required), u32)| {
             let default = Arc::new(feature.default_value());
-            let requires: Vec<u32> =
-                all_required(features, key).into_iter().filter_map(|key| ids.get(key).copied()).collect();
+            let requires = match required {
+                Required::These(places) => places,
+                // Refused when the catalog was read.
+                Required::TooMany | Required::Circle(_) => Vec::new(),
+            };
             let mut first = requires.len();
             let rules = feature.rules.iter().map(|rule| {
                 let conditions = rule.when.iter().map(&mut place).collect();
@@ -108,7 +111,7 @@ impl FeatureSet {
                 requires,
             }
         };
-        let features = features.iter().zip(0..).map(&mut compile).collect();
+        let features = features.iter().zip(required(features)).zip(0..).map(&mut compile).collect();
         Self { features, ids, tests, attributes }
     }
 
@@ -216,6 +219,12 @@ impl FeatureSet {
         self.feature(id).is_some_and(|feature| !feature.kill && feature.own(&facts, &holds).1)
     }
 
+    /// What the feature with this number requires, directly or by way of others.
+    pub fn requires(&self, id: u32) -> impl Iterator<Item = (u32, &Key)> {
+        let requires = self.feature(id).map(|feature| feature.requires.as_slice()).unwrap_or_default();
+        requires.iter().filter_map(|id| Some((*id, &self.feature(*id)?.key)))
+    }
+
     /// What a tier grants of the feature with this number, whether or not what it requires is on.
     pub fn granted(&self, id: u32, facts: Facts<'_>) -> Option<Answer> {
         self.answer(id, Outcome::GRANTED, facts)
@@ -278,18 +287,4 @@ impl Answer {
             outcome: Outcome::DEFAULT,
         }
     }
-}
-
-/// Everything that `key` requires, itself excluded, each once.
-fn all_required<'a>(features: &'a BTreeMap<Key, Feature>, key: &'a Key) -> Vec<&'a Key> {
-    let direct = |key| features.get(key).into_iter().flat_map(|feature: &Feature| &feature.requires);
-    let mut all: Vec<&Key> = Vec::new();
-    let mut open: Vec<&Key> = direct(key).collect();
-    while let Some(next) = open.pop() {
-        if !all.contains(&next) {
-            all.push(next);
-            open.extend(direct(next));
-        }
-    }
-    all
 }

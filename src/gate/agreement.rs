@@ -136,7 +136,7 @@ fn id(found: &Found) -> &TenantId {
 }
 
 /// Whether a name that leads to a tenant is still the tenant's.
-fn owns(tenant: &Tenant, name: &Name<'_>) -> bool {
+pub(super) fn owns(tenant: &Tenant, name: &Name<'_>) -> bool {
     match name {
         Name::Slug(slug) => tenant.slug.as_str() == slug,
         Name::Id(id) => tenant.id.as_str() == id,

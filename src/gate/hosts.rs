@@ -1,6 +1,6 @@
 //! Hosts come again and again: what each says is read once, and whom it led to is remembered as long as nothing has changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::entitlements::Entitlements;
 use super::plans::Plans;
@@ -19,7 +19,8 @@ pub(super) struct Hosts {
 /// Whom a host led to, by itself.
 #[derive(Debug, Clone)]
 pub(super) struct KnownTenant {
-    tenant: Arc<Entitlements>,
+    /// Not kept alive: what is remembered of hosts is no further cache of tenants.
+    tenant: Weak<Entitlements>,
     read_at: UnixMillis,
     /// When it and its name were read, whichever was first.
     since: UnixMillis,
@@ -65,16 +66,13 @@ impl KnownTenant {
         let alone = tenant.line().len() == 1;
         let (read_at, named_at) = snapshots.read_at(name, &tenant.tenant().id).filter(|_| alone)?;
         let since = read_at.min(named_at);
-        Some(Self { tenant: Arc::clone(tenant), read_at, since, changes: snapshots.changes() })
+        Some(Self { tenant: Arc::downgrade(tenant), read_at, since, changes: snapshots.changes() })
     }
 
-    /// Whether it still is whom the host leads to, without anything to be fetched again.
-    pub(super) fn holds(&self, snapshots: &Snapshots, plans: &Plans, now: UnixMillis) -> bool {
-        self.changes == snapshots.changes() && now.since(self.since) <= SOFT_AGE_MS && self.tenant.holds(plans, now)
-    }
-
-    pub(super) fn found(self, now: UnixMillis) -> Found {
-        let age_ms = now.since(self.read_at);
-        Found { tenant: self.tenant, age_ms }
+    /// Whom the host leads to, where nothing has changed and nothing has to be fetched again.
+    pub(super) fn found(&self, snapshots: &Snapshots, plans: &Plans, now: UnixMillis) -> Option<Found> {
+        let young = self.changes == snapshots.changes() && now.since(self.since) <= SOFT_AGE_MS;
+        let tenant = self.tenant.upgrade().filter(|tenant| young && tenant.holds(plans, now))?;
+        Some(Found { tenant, age_ms: now.since(self.read_at) })
     }
 }

@@ -77,8 +77,11 @@ impl LocalGate {
     /// Adds or replaces a tenant.
     ///
     /// # Errors
-    /// [`Rejected::Older`]: a newer record is held, which stays.
+    /// [`Rejected::Older`]: a newer record is held, which stays. [`Rejected::Taken`]: its slug, or a domain, is another's.
     pub fn put(&mut self, tenant: Tenant) -> Result<(), Rejected> {
+        if self.gate.snapshots.names_another(&tenant) {
+            return Err(Rejected::Taken);
+        }
         self.gate.snapshots.put(tenant, FRESH)
     }
 

@@ -185,8 +185,9 @@ impl Gate {
                 _ => {
                     // Where nothing but the host speaks, it leads where it led before, unless anything has changed since.
                     let alone = signals.is_host_alone() && route.auth == Auth::None && !request.explain;
-                    if let Some(known) = tenant.filter(|known| alone && known.holds(&self.snapshots, plans, now)) {
-                        (Some(known.found(now)), None)
+                    let known = tenant.filter(|_| alone).and_then(|known| known.found(&self.snapshots, plans, now));
+                    if known.is_some() {
+                        (known, None)
                     } else {
                         let credentials = self.authenticate(run, plans, &signals, route)?;
                         let (found, bearer) = self.agree(run, plans, &signals.found, &credentials, route)?;

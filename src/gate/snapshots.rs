@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::agreement::owns;
 use super::code::Code;
 use super::entitlements::Entitlements;
 use super::held::{Ages, Held};
@@ -45,6 +46,9 @@ pub enum Rejected {
     /// It is not sealed by whom this isolate trusts.
     #[error("{0}")]
     Unsealed(crate::identity::Reason),
+    /// A name that leads to one tenant cannot lead to another as well.
+    #[error("its slug, or one of its domains, is another tenant's")]
+    Taken,
     /// It is some other tenant's record.
     #[error("the record under this key belongs to another tenant")]
     Foreign,
@@ -191,6 +195,25 @@ impl Snapshots {
         self.tenants.insert(id.clone(), Record { held: Held::new(tenant, now), compiled: None });
         self.doubt_what_is_behind(id.as_str(), now);
         Ok(())
+    }
+
+    /// Whether one of a record's names leads to another tenant that still has it.
+    pub(super) fn names_another(&mut self, tenant: &Tenant) -> bool {
+        let verified = tenant.domains.iter().filter(|domain| domain.state == DomainState::Verified);
+        let names = verified.map(|domain| Name::Domain(domain.host.as_str().into()));
+        let mut names = names.chain([Name::Slug(tenant.slug.as_str().into())]);
+        names.any(|name| {
+            let led = match &name {
+                Name::Slug(slug) => self.slugs.get_mut(slug.as_ref()),
+                Name::Domain(host) => self.domains.get_mut(host.as_ref()),
+                Name::Id(_) | Name::Credential | Name::Nobody => None,
+            };
+            let Some(other) = led.and_then(|held| held.value.clone()).filter(|id| *id != tenant.id) else {
+                return false;
+            };
+            let held = self.tenants.get_mut(&other).and_then(|record| record.held.value.as_ref());
+            held.is_some_and(|held| held.status != Status::Deleted && owns(held, &name))
+        })
     }
 
     /// Takes a tenant with the names that lead to it.

@@ -1,7 +1,7 @@
 //! What a page may know of its tenant's features: only those that say so (`client`), only rules that can apply to the tenant,
 //! and nothing that names another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entitlements::Entitlements;
 use super::plans::Plans;
@@ -29,35 +29,33 @@ impl<'a> Visible<'a> {
         let all = &plans.catalog.features;
         let nobody = Slots::from_elem(None, plans.features.attributes().len());
         let facts = tenant.facts(&nobody, now);
-        let granted = |key: &Key| {
-            let id = plans.features.id(key.as_str()).and_then(|id| usize::try_from(id).ok());
-            id.and_then(|id| tenant.grants().get(id)).is_some_and(Option::is_some)
-        };
+        let granted =
+            |id: u32| usize::try_from(id).is_ok_and(|id| tenant.grants().get(id).is_some_and(Option::is_some));
         // What may differ between two who look at the same tenant's pages.
-        let open: BTreeMap<&Key, Vec<Rule>> = all
-            .iter()
-            .filter(|(key, feature)| feature.client && !feature.kill && !granted(key))
-            .map(|(key, feature)| (key, applicable(feature, facts.subject, now)))
-            .filter(|(_, rules)| rules.first().is_some_and(|rule| !is_constant(rule)))
+        let open: BTreeSet<&Key> = (0..)
+            .zip(all)
+            .filter(|(id, (_, feature))| feature.client && !feature.kill && !granted(*id))
+            .filter(|(_, (_, feature))| {
+                applicable(feature, facts.subject, now).first().is_some_and(|rule| !is_constant(rule))
+            })
+            .map(|(_, (key, _))| key)
             .collect();
         let (mut settled, mut features) = (Vec::new(), BTreeMap::new());
-        for (key, feature) in all.iter().filter(|(_, feature)| feature.client) {
-            let requires: Vec<Key> = required(all, feature).into_iter().filter(|key| open.contains_key(key)).collect();
-            // One that lacks something that no context brings is off for all. What that requires in turn is among `required`.
-            let lacking = |key: &Key| {
-                let id = plans.features.id(key.as_str());
-                !open.contains_key(key) && !id.is_some_and(|id| plans.features.is_on_by_itself(id, facts))
-            };
-            let off = feature.kill || required(all, feature).iter().any(lacking);
-            let depends = !off && (open.contains_key(key) || !requires.is_empty());
-            if !depends || granted(key) {
-                settled.extend(plans.features.id(key.as_str()).and_then(|id| {
-                    // Where it depends, its own worth: whether what it requires is on is found out in the page.
-                    if depends { plans.features.granted(id, facts) } else { plans.features.evaluate(id, facts) }
-                }));
+        let set = &plans.features;
+        for (id, (key, feature)) in (0..).zip(all).filter(|(_, (_, feature))| feature.client) {
+            let requires: Vec<Key> =
+                set.requires(id).map(|(_, key)| key).filter(|key| open.contains(key)).cloned().collect();
+            // One that lacks something that no context brings is off for all.
+            let lacking = |(id, key): (u32, &Key)| !open.contains(key) && !set.is_on_by_itself(id, facts);
+            let off = feature.kill || set.requires(id).any(lacking);
+            let depends = !off && (open.contains(key) || !requires.is_empty());
+            let granted = granted(id);
+            if !depends || granted {
+                // Where it depends, its own worth: whether what it requires is on is found out in the page.
+                settled.extend(if depends { set.granted(id, facts) } else { set.evaluate(id, facts) });
             }
             if depends {
-                let rules = if granted(key) { Vec::new() } else { applicable(feature, facts.subject, now) };
+                let rules = if granted { Vec::new() } else { applicable(feature, facts.subject, now) };
                 features.insert(key, told(feature, requires, rules));
             }
         }
@@ -100,19 +98,6 @@ fn lacks(rule: &Rule, subject: Subject<'_>) -> bool {
 fn is_constant(rule: &Rule) -> bool {
     let by_tenant = rule.rollout.as_ref().is_none_or(|rollout| TENANT_ATTRIBUTES.contains(&rollout.by.as_str()));
     rule.when.is_empty() && rule.starts_at.is_none() && rule.ends_at.is_none() && by_tenant
-}
-
-/// Everything that a feature requires, directly or by way of others.
-fn required(all: &BTreeMap<Key, Feature>, feature: &Feature) -> Vec<Key> {
-    let mut found: Vec<Key> = Vec::new();
-    let mut open: Vec<&Key> = feature.requires.iter().collect();
-    while let Some(key) = open.pop() {
-        if !found.contains(key) {
-            found.push(key.clone());
-            open.extend(all.get(key).into_iter().flat_map(|feature| &feature.requires));
-        }
-    }
-    found
 }
 
 /// A feature as it is told to pages.

@@ -215,8 +215,14 @@ pub const MAX_CACHED_KEYS: usize = 16_384;
 pub const MAX_CLIENT_SNAPSHOT_BYTES: usize = MAX_CATALOG_BYTES;
 /// Seconds for which a page may wait for a change of its features (`Prefer: wait`), less than proxies wait for an answer.
 pub const MAX_WAIT_S: u64 = 30;
+/// Questions of pages that one isolate holds at the same time; past it they are answered at once.
+pub const MAX_HELD: usize = 256;
+/// Texts of what pages are told that one isolate keeps: each may be as large as a catalog, most are some kilobytes.
+pub const MAX_TOLD: usize = 64;
 /// Milliseconds after which whoever waits for a change looks again.
 pub const WAIT_STEP_MS: u32 = 1_000;
+/// Features that one may require in all, directly or by way of others: each is looked at whenever that one is.
+pub const MAX_REQUIRED: usize = 64;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::bounds::{
     MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS,
-    MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
+    MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
 };
 use super::limit::Quantity;
 use super::{
     Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader,
-    Resolution, Scope, Shard, StrategyKind, choice, document,
+    Required, Resolution, Scope, Shard, StrategyKind, choice, document, required,
 };
 
 document! {
@@ -168,10 +168,8 @@ impl Catalog {
         });
         r.at("features", |r| {
             r.at_most(self.features.len(), MAX_FEATURES);
-            for (key, feature) in &self.features {
-                r.at(key.as_str(), |r| {
-                    self.check_prerequisites(key, feature, r);
-                });
+            for ((key, feature), required) in self.features.iter().zip(required(&self.features)) {
+                r.at(key.as_str(), |r| self.check_prerequisites(feature, &required, r));
             }
         });
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
@@ -289,41 +287,25 @@ impl Catalog {
         }
     }
 
-    fn check_prerequisites(&self, key: &Key, feature: &Feature, r: &mut Reader) {
-        for (index, required) in feature.requires.iter().enumerate() {
-            let found = if !self.features.contains_key(required) {
-                "an unknown feature"
-            } else if self.reaches(required, key) {
-                "a circle"
-            } else if feature.client && !self.features.get(required).is_some_and(|required| required.client) {
-                "a feature that pages may not know (`client`)"
-            } else {
-                continue;
-            };
-            r.at("requires", |r| {
+    fn check_prerequisites(&self, feature: &Feature, required: &Required, r: &mut Reader) {
+        r.at("requires", |r| {
+            if *required == Required::TooMany {
+                r.problem("too many, directly or by way of others", format!("at most {MAX_REQUIRED} in all"));
+            }
+            for (index, key) in feature.requires.iter().enumerate() {
+                let found = match self.features.get(key) {
+                    None => "an unknown feature",
+                    Some(_) if *required == Required::Circle(index) => "a circle",
+                    Some(other) if feature.client && !other.client => "a feature that pages may not know (`client`)",
+                    Some(_) => continue,
+                };
                 r.at_index(index, |r| {
-                    r.problem(
-                        format!("`{required}`: {found}"),
-                        "a feature that does not require this one, and that pages may know if they may know this one",
-                    )
-                })
-            });
-        }
-    }
-
-    /// Whether `from` requires `to`, directly or by way of others.
-    fn reaches(&self, from: &Key, to: &Key) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![from];
-        while let Some(key) = open.pop() {
-            if key == to {
-                return true;
+                    let expected =
+                        "a feature that does not require this one, and that pages may know if they may know this one";
+                    r.problem(format!("`{key}`: {found}"), expected);
+                });
             }
-            if seen.insert(key) {
-                open.extend(self.features.get(key).into_iter().flat_map(|feature| &feature.requires));
-            }
-        }
-        false
+        });
     }
 }
 

@@ -37,11 +37,13 @@ pub struct Problems(pub Vec<Problem>);
 pub(crate) struct Reader {
     problems: Vec<Problem>,
     path: String,
+    /// Members that nobody knows are left out: whoever wrote them may be newer than the reader.
+    lenient: bool,
 }
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { problems: Vec::new(), path: String::from("$") }
+        Self { problems: Vec::new(), path: String::from("$"), lenient: false }
     }
 
     /// Reads a whole document: `Ok` only if there was no problem at all.
@@ -51,6 +53,14 @@ impl Reader {
             Some(document) if reader.problems.is_empty() => Ok(document),
             _ => Err(Problems(reader.problems)),
         }
+    }
+
+    /// The same, but for members that nobody knows.
+    pub(crate) fn run_leniently<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
+        Self::run(|reader| {
+            reader.lenient = true;
+            read(reader)
+        })
     }
 
     /// Parses JSON text of at most `max_bytes`.
@@ -134,7 +144,7 @@ impl Reader {
         let Value::Object(members) = value else {
             return self.unexpected(value, "an object");
         };
-        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
+        for name in members.keys().filter(|name| !self.lenient && !known.contains(&name.as_str())).collect::<Vec<_>>() {
             self.at(name, |r| r.problem("an unknown field", format!("one of {}", quoted(known))));
         }
         Some(members)

@@ -23,6 +23,7 @@ mod limit;
 mod metric;
 pub mod period;
 mod public_key;
+mod required;
 mod resolution;
 mod secret_text;
 mod tenant;
@@ -55,3 +56,4 @@ pub use time::UnixMillis;
 
 pub(crate) use cache::Cache;
 pub(crate) use document::{Read, Reader, choice, document, field_name, map_of};
+pub(crate) use required::{Required, required};

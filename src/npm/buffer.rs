@@ -43,6 +43,15 @@ impl<'a> Cursor<'a> {
         text
     }
 
+    #[cfg(feature = "npm")]
+    fn optional_text(&mut self) -> Option<&'a str> {
+        if self.words.as_slice().first() == Some(&ABSENT) {
+            self.word();
+            return None;
+        }
+        Some(self.text())
+    }
+
     fn number(&mut self) -> f64 {
         let (low, high) = (u64::from(self.word()), u64::from(self.word()));
         f64::from_bits(low | high << 32)
@@ -120,9 +129,9 @@ impl Outcomes {
 /// Numbers of an answer.
 #[cfg(feature = "npm")]
 pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
-/// Numbers before the first feature: tenant, milliseconds to wait, caller.
+/// Numbers before the first feature: tenant, milliseconds to wait, caller, whether something is held.
 #[cfg(feature = "npm")]
-const HEAD: usize = 3;
+const HEAD: usize = 4;
 /// Numbers per feature: its number, its outcome.
 #[cfg(feature = "npm")]
 const PER_FEATURE: usize = 2;
@@ -146,17 +155,16 @@ const ABSENT: u32 = u32::MAX;
 
 #[cfg(feature = "npm")]
 impl Input {
-    /// Decides what stands in it: flags, method, host, path, query, headers, context, features.
+    /// Decides what stands in it: flags, method, host, path, query, custom, headers, context, features.
     pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
         let mut cursor = self.cursor(length);
         let flags = cursor.word();
         let (method, host, path, query) = (cursor.text(), cursor.text(), cursor.text(), cursor.text());
+        let custom = cursor.optional_text().map_or(Custom::Nobody, Custom::Named);
         let mut present: SmallVec<[(&str, &str); 4]> = SmallVec::new();
         for name in &names.headers {
-            if cursor.words.as_slice().first() == Some(&ABSENT) {
-                cursor.word();
-            } else {
-                present.push((name.as_str(), cursor.text()));
+            if let Some(value) = cursor.optional_text() {
+                present.push((name.as_str(), value));
             }
         }
         let mut context = Slots::from_elem(None, names.attributes);
@@ -172,7 +180,7 @@ impl Input {
             path,
             query,
             headers: &present,
-            custom: Custom::Nobody,
+            custom,
             context: Context::Placed(&context),
             ..Request::default()
         };
@@ -217,6 +225,7 @@ impl Results {
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
         write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
         write(caller);
+        write(f64::from(u8::from(decision.hold.is_some())));
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
             write(f64::from(answer.outcome.get()));

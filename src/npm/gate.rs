@@ -1,7 +1,7 @@
 //! The gate, as JavaScript holds it.
 //!
 //! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
-//! flags, method, host, path, query, then the headers and the context that [`Gate::keys`] names, then features.
+//! flags, method, host, path, query, custom, then the headers and the context that [`Gate::keys`] names, then features.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{comfortable, json, problems};
 use crate::flags::Outcome;
 use crate::gate::{Ask, Code, Decision, Entitlements, LocalGate, Plans, Rejected};
 use crate::model::{ApiKey, Key, Tenant, TenantId, UnixMillis};
-use crate::wire::{AnswerView, CredentialView, DecideBody, transcript};
+use crate::wire::{AnswerView, CredentialView, DecideBody, HoldView, transcript};
 
 /// A gate with its ledger in memory.
 #[wasm_bindgen]
@@ -169,6 +169,11 @@ impl Gate {
     pub fn credential(&self) -> String {
         let bearer = self.last.as_ref().and_then(|decision| decision.credential.as_ref());
         json(&bearer.map(CredentialView::from))
+    }
+
+    /// What the last decision has set aside, as `{id, ends_at}` in JSON text.
+    pub fn hold(&self) -> String {
+        json(&self.last.as_ref().and_then(|decision| decision.hold.as_ref()).map(HoldView::from))
     }
 
     /// A feature of the last decision, as JSON text.

@@ -3,7 +3,7 @@
 //! What is asked often crosses the boundary as bytes in one shared buffer and as integers; what JavaScript would have to build
 //! is asked for once and kept there. Loading and explaining may be comfortable, and use JSON.
 
-#![expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
+#![allow(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
 
 mod buffer;
 #[cfg(feature = "npm")]

@@ -29,8 +29,8 @@ impl Resolver {
         self.strategies.headers().to_vec()
     }
 
-    /// What a question names: `{signals: [{strategy, names, value}], path}`; `names` is `slug`, `id`, `domain`, `credential` (the
-    /// value is what is shown, unverified) or `nobody`. Throws the list of problems, or a code.
+    /// What a question names: `{signals: [{strategy, names, value}], shown: [{strategy, value}], path}`; `names` is `slug`, `id`,
+    /// `domain`, `credential` or `nobody`; what is shown is unverified. Throws the list of problems, or a code.
     pub fn signals(&self, question: &str) -> Result<JsValue, JsValue> {
         let body = DecideBody::parse(question).map_err(problems)?;
         let parts = body.borrow();
@@ -42,18 +42,16 @@ impl Resolver {
                 Name::Slug(slug) => ("slug", Some(slug.as_ref())),
                 Name::Id(id) => ("id", Some(id.as_ref())),
                 Name::Domain(host) => ("domain", Some(host.as_ref())),
-                Name::Credential => {
-                    let shown = signals.shown.iter().find(|shown| shown.kind() == signal.strategy);
-                    let text = shown.map(|shown| match shown {
-                        Shown::Token(text) | Shown::ApiKey(text) => *text,
-                    });
-                    ("credential", text)
-                }
+                Name::Credential => ("credential", None),
                 Name::Nobody => ("nobody", None),
             };
             json!({ "strategy": signal.strategy, "names": names, "value": value })
         });
-        comfortable(&json!({ "signals": found.collect::<Vec<Value>>(), "path": signals.path }))
+        let shown = signals.shown.iter().map(|shown| match shown {
+            Shown::Token(text) | Shown::ApiKey(text) => json!({ "strategy": shown.kind(), "value": text }),
+        });
+        let (found, shown): (Vec<Value>, Vec<Value>) = (found.collect(), shown.collect());
+        comfortable(&json!({ "signals": found, "shown": shown, "path": signals.path }))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::gate::Visible;
 use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted};
 
 /// The snapshot as JSON text.
-pub fn client_snapshot(visible: &Visible<'_>) -> String {
+pub fn client_snapshot(visible: &Visible<'_>, by_credential: bool) -> String {
     let tenant = visible.tenant.tenant();
     let settled = visible.settled.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
     let features = visible.features.iter().map(|(key, feature)| (key.to_string(), feature_json(feature)));
@@ -21,6 +21,7 @@ pub fn client_snapshot(visible: &Visible<'_>) -> String {
         ("tenant", Some(told)),
         ("catalog", Some(json!(visible.catalog))),
         ("epoch", Some(json!(tenant.epoch))),
+        ("by_credential", by_credential.then_some(Value::Bool(true))),
         ("valid_until", visible.valid_until.map(|until| until.to_string().into())),
         ("settled", Some(Value::Object(settled.collect()))),
         ("features", Some(Value::Object(features.collect()))),

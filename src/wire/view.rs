@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::flags::{Answer, Reason, Tier};
-use crate::gate::{Bearer, Code, Decision, Fallback, Gauged, TraceStep};
+use crate::gate::{Bearer, Code, Decision, Fallback, Gauged, Reserved, TraceStep};
 use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 
@@ -238,11 +238,17 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
                 state: state.as_str(),
                 trial: decision.trial.is_some(),
             }),
-            hold: decision.hold.as_ref().map(|hold| HoldView { id: &hold.id, ends_at: hold.ends_at.to_string() }),
+            hold: decision.hold.as_ref().map(HoldView::from),
             lapsed: decision.lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
             trace: decision.trace.as_deref(),
         }
+    }
+}
+
+impl<'a> From<&'a Reserved> for HoldView<'a> {
+    fn from(hold: &'a Reserved) -> Self {
+        Self { id: &hold.id, ends_at: hold.ends_at.to_string() }
     }
 }
 

@@ -33,6 +33,9 @@ export function respond(status, text) {
   return new Response(body, status === 200 ? { headers } : { status, headers });
 }
 
+/** Whether the client of a request has gone. */
+export const aborted = (request) => request.signal?.aborted === true;
+
 /** A header of a request. */
 export const header = (request, name) => request.headers.get(name) ?? undefined;
 

@@ -28,6 +28,8 @@ extern "C" {
     pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
+    /// Whether the client of a request has gone.
+    pub fn aborted(request: &JsValue) -> bool;
     /// A header of a request.
     pub fn header(request: &JsValue, name: &str) -> Option<String>;
 }

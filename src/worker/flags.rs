@@ -3,6 +3,7 @@
 //! Both tell a tenant's own callers what its pages may know, and nothing more; whoever holds the operator's token may ask about
 //! every feature of every tenant.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -19,8 +20,8 @@ use super::reply::{self, Failure};
 use super::{edge, feed, isolate};
 use crate::flags::Answer;
 use crate::gate::{Ask, Code, Decision, Visible};
-use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
+use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_TOLD, MAX_WAIT_S, WAIT_STEP_MS};
+use crate::model::{Cache, UnixMillis};
 use crate::wire::{ErrorView, OfrepContext, client_snapshot, ofrep_answer, ofrep_failure, www_authenticate};
 
 /// What a page may know of its tenant's features.
@@ -28,29 +29,75 @@ pub(super) const FEATURES: &str = "/_gate/v1/features";
 /// Evaluation of all flags, and below it of each.
 pub(super) const OFREP: &str = "/_gate/ofrep/v1/evaluate/flags";
 
+thread_local! {
+    /// Snapshots that were told lately, by whom they are for.
+    static TOLD: RefCell<Cache<Told, Tagged>> = RefCell::new(Cache::new(MAX_TOLD));
+    /// Questions that are held.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The tenant's compilation, the catalog's version, whether a credential named it.
+type Told = (u32, u64, bool);
+/// A text, behind its tag.
+type Tagged = (Rc<str>, Rc<str>);
+
+/// A place among the questions that are held; given back when it is dropped.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        HELD.with(|held| {
+            let room = held.get() < MAX_HELD;
+            room.then(|| {
+                held.set(held.get().saturating_add(1));
+                Self
+            })
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        HELD.with(|held| held.set(held.get().saturating_sub(1)));
+    }
+}
+
+/// A snapshot with its tag.
+fn told(decision: &Decision, now: UnixMillis) -> Option<(Told, Rc<str>, Rc<str>)> {
+    let (tenant, plans) = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed())?;
+    let key = (tenant.serial(), plans.catalog().version.0, decision.credential.is_some());
+    let (tag, text) = TOLD.with_borrow_mut(|all| {
+        if let Some(known) = all.get_mut(&key) {
+            return known.clone();
+        }
+        let text = client_snapshot(&Visible::new(plans, tenant, now), key.2);
+        let made: Tagged = (etag(&text).into(), text.into());
+        all.insert(key, made.clone());
+        made
+    });
+    Some((key, tag, text))
+}
+
 /// `GET /_gate/v1/features`: the snapshot; with `If-None-Match` 304 where it is the same, and with `Prefer: wait=N` (RFC 7240)
 /// only after so many seconds in which it stayed the same.
 pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
     let known = edge::header(&call.request, "if-none-match");
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
     let deadline = call.now.plus(wait_s.saturating_mul(1_000));
-    let (mut last, mut tag) = (None, String::new());
+    let mut place = None;
+    let mut last = None;
     loop {
         let decision = isolate::identify(&mut call, config, &Ask::default()).await;
-        let found = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed());
-        let Some((tenant, plans)) = found else {
+        let Some((told, tag, text)) = told(&decision, call.now) else {
             return reply::decision(&call, &nobody(decision));
         };
-        let compiled = Some((tenant.serial(), plans.catalog().version));
-        if last != compiled {
-            last = compiled;
-            let snapshot = client_snapshot(&Visible::new(plans, tenant, call.now));
-            tag = etag(&snapshot);
-            if !is_known(known.as_deref(), &tag) {
-                return reply::raw(200, "application/json", &format!("etag: {tag}"), &snapshot);
-            }
+        if last != Some(told) && !is_known(known.as_deref(), &tag) {
+            return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
         }
-        if call.now >= deadline {
+        last = Some(told);
+        place = place.or_else(Place::take);
+        // Whoever finds no place asks again, and whoever has gone is not waited for.
+        if call.now >= deadline || place.is_none() || edge::aborted(&call.request) {
             return reply::raw(304, "application/json", &format!("etag: {tag}"), "");
         }
         let left_ms = u32::try_from(deadline.since(call.now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);

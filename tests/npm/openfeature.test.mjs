@@ -348,7 +348,7 @@ describe("the provider for pages", () => {
   });
 
   test("keeps for one caller what is no other's", async () => {
-    const [from, keeps] = [source(), storage()];
+    const [from, keeps] = [source({ ...snapshot(), by_credential: true }), storage()];
     await page({ from, keeps, headers: { "x-api-key": "of acme" } });
     from.become({ offline: true });
     const { client, error } = await page({ from, keeps, headers: { "x-api-key": "of globex" } });
@@ -359,7 +359,7 @@ describe("the provider for pages", () => {
   test("takes no snapshot that cannot be read", async () => {
     for (const body of ["", "<html>", "{}", { ...snapshot(), settled: { plan: { value: true } } }, { ...snapshot(), features: { theme: { type: "colour" } } }]) {
       const { flags, error } = await page({ from: source(body) });
-      assert.equal(error?.code, "INVALID_DOCUMENT", JSON.stringify(body));
+      assert.equal(error?.code, "GATE_FAILED", JSON.stringify(body));
       assert.deepEqual([flags.providerStatus, flags.getNumberValue("rows", 42)], [ClientProviderStatus.ERROR, 42]);
     }
     const [from, keeps] = [source(), storage()];
