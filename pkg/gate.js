@@ -142,8 +142,8 @@ export class Gate {
       try {
         listener();
       } catch (error) {
-        // It has happened, and others want to hear of it too: as an event's listener would, it fails by itself.
-        queueMicrotask(() => { throw error; });
+        // It has happened, and others want to hear of it too.
+        console.error("a listener of the gate has failed", error);
       }
     }
   }

@@ -57,6 +57,7 @@ function buildModule(name, feature, profile) {
   const dist = join(root, "pkg/dist");
   const glue = join(dist, `${name}.js`);
   if (upToDate(glue, `${feature} ${profile}`)) return;
+  rmSync(`${glue}.stamp`, { force: true });
   run("cargo", ["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", feature]);
   mkdirSync(dist, { recursive: true });
   // The state can be reset: after a trap there is a new instance.
