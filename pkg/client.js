@@ -154,6 +154,8 @@ export class FeatureClient extends EventTarget {
   set context(context) {
     this.#context = { ...context };
     this.#features = undefined;
+    // What is told of dates is told by the new one.
+    if (this.#snapshot) this.#watch();
   }
 
   get(key) {
