@@ -80,6 +80,10 @@ export function write(bytes, value, start) {
   return start + written;
 }
 
+/** Those attributes of a context that rules can read: text, finite numbers, booleans. */
+export const readable = (context) =>
+  Object.fromEntries(Object.entries(context).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
+
 /** Of one question; more are refused everywhere. */
 const MAX_ATTRIBUTES = 64;
 const [TEXT, NUMBER, TRUE, FALSE] = [0, 1, 2, 3];

@@ -1,6 +1,7 @@
 // Answers as OpenFeature has them.
 
 import { TenantgateError } from "./errors.js";
+import { readable } from "./input.js";
 
 const REASONS = {
   KILLED: "DISABLED", PREREQUISITE: "DISABLED", OVERRIDE: "TARGETING_MATCH", ADDON: "TARGETING_MATCH", CONTRACT: "TARGETING_MATCH",
@@ -38,10 +39,6 @@ export const failed = (value, errorCode, errorMessage) => ({ value, reason: "ERR
 
 /** An evaluation context as attributes that rules can read: text, numbers, booleans; a date as RFC 3339. */
 export function attributes({ targetingKey, ...context }) {
-  const read = targetingKey === undefined ? {} : { targeting_key: targetingKey };
-  for (const [name, value] of Object.entries(context)) {
-    if (["string", "number", "boolean"].includes(typeof value)) read[name] = value;
-    else if (value instanceof Date && !Number.isNaN(value.getTime())) read[name] = value.toISOString();
-  }
-  return read;
+  const entries = Object.entries(context).map(([name, value]) => [name, value instanceof Date && !Number.isNaN(value.getTime()) ? value.toISOString() : value]);
+  return readable({ targeting_key: targetingKey, ...Object.fromEntries(entries) });
 }

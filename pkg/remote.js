@@ -5,7 +5,7 @@ import { denial } from "./denials.js";
 import { DocumentError, GateFailedError, InputError, TenantgateError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
-import { text } from "./input.js";
+import { readable, text } from "./input.js";
 
 /** Headers that strategies read unless the catalog says otherwise. */
 const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
@@ -28,12 +28,12 @@ export class RemoteGate {
   }
 
   async decide(request, question = {}) {
-    const { decision } = await this.ask(readable({ ...this.question(request), ...question }));
+    const { decision } = await this.ask(asked({ ...this.question(request), ...question }));
     return short(decision);
   }
 
   async features(tenant, context = {}) {
-    const { decision } = await this.ask({ tenant, context: attributes(context), all_features: true, look: true });
+    const { decision } = await this.ask({ tenant, context: readable(context), all_features: true, look: true });
     if (!decision.allowed) throw denial(decision);
     const keys = Object.keys(decision.features);
     return new Features(new Map(keys.map((key, place) => [key, place])), Object.values(decision.features));
@@ -51,7 +51,7 @@ export class RemoteGate {
   }
 
   explain(request, question = {}) {
-    return this.ask(readable({ ...this.question(request), ...question, look: true, explain: true }));
+    return this.ask(asked({ ...this.question(request), ...question, look: true, explain: true }));
   }
 
   question(request) {
@@ -117,7 +117,4 @@ function short({ allowed, code, tenant, credential = null, features, limits, hol
 }
 
 /** A question whose context holds only what rules can read. */
-const readable = ({ context, ...question }) => (context === undefined ? question : { ...question, context: attributes(context) });
-
-const attributes = (context) =>
-  Object.fromEntries(Object.entries(context).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
+const asked = ({ context, ...question }) => (context === undefined ? question : { ...question, context: readable(context) });
