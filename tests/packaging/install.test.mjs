@@ -275,21 +275,44 @@ describe("in Chromium", () => {
   });
 });
 
-test("on workerd, bundled by wrangler", async (t) => {
-  const [imports, body] = PATHS.hono;
-  const place = project("worker", {
-    "wrangler.toml": 'name = "w"\nmain = "main.js"\ncompatibility_date = "2026-11-01"\n',
-    "main.js": `${imports}\n${TOLD}\nexport default { async fetch() { ${DECIDE} const answered = await (async () => {${body}})(); return Response.json({ outcome, answered }); } };`,
-  }, ["hono"]);
-  const bundled = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
-  assert.equal(bundled.code, 0, bundled.stderr);
-  const files = readdirSync(join(place, "out")).filter((name) => /\.(js|wasm)$/.test(name));
-  const [module, ...others] = files.filter((name) => name.endsWith(".wasm"));
-  assert.deepEqual([/tenantgate_bg\.wasm$/.test(module), others], [true, []]);
-  for (const name of files) t.diagnostic(`${name.replace(/^[0-9a-f]+-/, "")}: ${sizes(readFileSync(join(place, "out", name)))}`);
-  const parts = [{ type: "ESModule", path: join(place, "out/main.js") }, { type: "CompiledWasm", path: join(place, "out", module) }];
-  const flare = new Miniflare(convertV4MiniflareOptions({ workers: [{ name: "w", modules: parts, modulesRoot: join(place, "out"), compatibilityDate: "2026-11-01" }] }));
-  after(() => flare.dispose());
-  const response = await flare.dispatchFetch("http://w.example.com/");
-  assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED });
+describe("on workerd", () => {
+  /** A Worker that wrangler has bundled, running; with the names of its files. */
+  async function worker(name, code) {
+    const place = project(name, { "wrangler.toml": 'name = "w"\nmain = "main.js"\ncompatibility_date = "2026-11-01"\n', "main.js": code }, ["hono"]);
+    const bundled = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
+    assert.equal(bundled.code, 0, bundled.stderr);
+    const files = readdirSync(join(place, "out")).filter((file) => /\.(js|wasm)$/.test(file));
+    const module = files.find((file) => file.endsWith(".wasm"));
+    const parts = [{ type: "ESModule", path: join(place, "out/main.js") }, { type: "CompiledWasm", path: join(place, "out", module) }];
+    const flare = new Miniflare(convertV4MiniflareOptions({ workers: [{ name: "w", modules: parts, modulesRoot: join(place, "out"), compatibilityDate: "2026-11-01" }] }));
+    after(() => flare.dispose());
+    return { flare, files: files.map((file) => ({ file, text: readFileSync(join(place, "out", file)) })) };
+  }
+
+  test("bundled by wrangler", async (t) => {
+    const [imports, body] = PATHS.hono;
+    const { flare, files } = await worker("worker", `${imports}\n${TOLD}\nexport default { async fetch() { ${DECIDE} const answered = await (async () => {${body}})(); return Response.json({ outcome, answered }); } };`);
+    assert.deepEqual(files.map(({ file }) => file.replace(/^[0-9a-f]+-/, "")).sort(), ["main.js", "tenantgate_bg.wasm"]);
+    for (const { file, text } of files) t.diagnostic(`${file.replace(/^[0-9a-f]+-/, "")}: ${sizes(text)}`);
+    const response = await flare.dispatchFetch("http://w.example.com/");
+    assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED });
+  });
+
+  test("sockets are opened through middleware, and speak", async () => {
+    const { flare } = await worker("sockets", `import { Hono } from "hono"; import { Gate } from "tenantgate"; import { createTenantMiddleware as forHono } from "tenantgate/hono"; import { createTenantMiddleware, handler } from "tenantgate/middleware";
+const gate = new Gate(${JSON.stringify({ ...catalog, limits: { ...catalog.limits, slots: { kind: "concurrency" } }, routes: [{ path: "/", limits: { calls: 1, slots: 1 } }], plans: { "pro@1": { limits: { calls: 100, slots: 1 } } } })}, ${JSON.stringify(tenants)});
+const echo = (slug) => { const { 0: client, 1: server } = new WebSocketPair(); server.accept(); server.addEventListener("message", ({ data }) => server.send(slug + " " + data)); return new Response(null, { status: 101, webSocket: client }); };
+const app = new Hono().use(forHono({ gate })).get("/hono", (c) => echo(c.get("tenant").slug));
+const bare = handler((body, ctx) => echo(ctx.tenant.slug), { middleware: [createTenantMiddleware({ gate })] });
+export default { fetch: (request, env, execution) => (new URL(request.url).pathname === "/hono" ? app.fetch(request, env, execution) : bare(request, env, execution)) };`);
+    // One slot for all: an open socket holds none.
+    for (const path of ["/hono", "/bare", "/hono"]) {
+      const { status, webSocket } = await flare.dispatchFetch(`http://w.example.com${path}`, { headers: { upgrade: "websocket", "x-tenant-id": "acme" } });
+      assert.equal(status, 101, path);
+      webSocket.accept();
+      const said = new Promise((resolve) => webSocket.addEventListener("message", ({ data }) => resolve(data)));
+      webSocket.send("hello");
+      assert.equal(await said, "acme hello");
+    }
+  });
 });
