@@ -196,7 +196,7 @@ describe("pages", () => {
   const next = (client, type) => once(client, type, { signal: AbortSignal.timeout(10_000) });
 
   test("hear of a rule whose time has come, without being told", async () => {
-    const starts = new Date(Date.now() + 1_200).toISOString();
+    const starts = new Date(Date.now() + 3_000).toISOString();
     const body = snapshot({ features: { late: { rules: [{ name: "from", starts_at: starts, value: true }] } } });
     const client = page(() => Response.json(body));
     await client.ready;
