@@ -1,5 +1,5 @@
 //! What a page may know of its tenant's features: only those that say so (`client`), only rules that can apply to the tenant,
-//! and nothing that names another one.
+//! whose conditions on the tenant are answered and left out. Conditions on the context, and names of rules, are told as they stand.
 
 use std::collections::{BTreeMap, BTreeSet};
 

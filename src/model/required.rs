@@ -60,6 +60,9 @@ pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
 
 /// Everything that is required by way of these, and they themselves.
 fn union(own: &[Option<usize>], found: &[Option<Required>]) -> Required {
+    if own.len() > MAX_REQUIRED {
+        return Required::TooMany;
+    }
     let mut all = Vec::new();
     for place in own.iter().flatten() {
         all.extend(u32::try_from(*place));
@@ -68,10 +71,6 @@ fn union(own: &[Option<usize>], found: &[Option<Required>]) -> Required {
             Some(Some(Required::TooMany)) => return Required::TooMany,
             // Said where it closes.
             _ => {}
-        }
-        if all.len() > MAX_REQUIRED.saturating_mul(4) {
-            all.sort_unstable();
-            all.dedup();
         }
     }
     all.sort_unstable();

@@ -17,7 +17,7 @@ use web_sys::Response;
 use super::call::Call;
 use super::config::Config;
 use super::reply::{self, Failure};
-use super::{edge, feed, isolate};
+use super::{edge, isolate};
 use crate::flags::Answer;
 use crate::gate::{Ask, Code, Decision, Visible};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_TOLD, MAX_WAIT_S, WAIT_STEP_MS};
@@ -63,10 +63,10 @@ impl Drop for Place {
 }
 
 /// A snapshot with its tag.
-fn told(decision: &Decision, now: UnixMillis) -> Option<(Told, Rc<str>, Rc<str>)> {
+fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
     let (tenant, plans) = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed())?;
     let key = (tenant.serial(), plans.catalog().version.0, decision.credential.is_some());
-    let (tag, text) = TOLD.with_borrow_mut(|all| {
+    Some(TOLD.with_borrow_mut(|all| {
         if let Some(known) = all.get_mut(&key) {
             return known.clone();
         }
@@ -74,8 +74,7 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<(Told, Rc<str>, Rc<str>)
         let made: Tagged = (etag(&text).into(), text.into());
         all.insert(key, made.clone());
         made
-    });
-    Some((key, tag, text))
+    }))
 }
 
 /// `GET /_gate/v1/features`: the snapshot; with `If-None-Match` 304 where it is the same, and with `Prefer: wait=N` (RFC 7240)
@@ -85,27 +84,24 @@ pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
     let deadline = call.now.plus(wait_s.saturating_mul(1_000));
     let mut place = None;
-    let mut last = None;
     loop {
         let decision = isolate::identify(&mut call, config, &Ask::default()).await;
-        let Some((told, tag, text)) = told(&decision, call.now) else {
+        let Some((tag, text)) = told(&decision, call.now) else {
             return reply::decision(&call, &nobody(decision));
         };
-        if last != Some(told) && !is_known(known.as_deref(), &tag) {
+        if !is_known(known.as_deref(), &tag) {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
         }
-        last = Some(told);
-        place = place.or_else(Place::take);
         // Whoever finds no place asks again, and whoever has gone is not waited for.
+        if call.now < deadline {
+            place = place.or_else(Place::take);
+        }
         if call.now >= deadline || place.is_none() || edge::aborted(&call.request) {
             return reply::raw(304, "application/json", &format!("etag: {tag}"), "");
         }
         let left_ms = u32::try_from(deadline.since(call.now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);
         let _ = JsFuture::from(edge::sleep(left_ms)).await;
         call.now = UnixMillis::from_js(Date::now());
-        if let Some(need) = feed::due(config, &call.context, call.now) {
-            isolate::fetch(need, config, &call.context).await;
-        }
     }
 }
 
