@@ -24,5 +24,8 @@ export const CODES = {
   LEDGER_UNAVAILABLE: [503, "usage could not be checked: try again shortly"],
 };
 
+/** What marks an error as the package's: also where that was loaded twice, by `import` and by `require`. */
+export const OURS = Symbol.for("tenantgate.error");
+
 /** The HTTP status of a decision. */
 export const statusOf = (code) => (code === "ALLOWED" ? 200 : (CODES[code]?.[0] ?? 403));

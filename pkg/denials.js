@@ -1,5 +1,6 @@
 // From codes to errors, and from errors to what is answered.
 
+import { OURS } from "./codes.js";
 import {
   DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, TenantInactiveError, TenantMismatchError,
   TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
@@ -26,9 +27,7 @@ export function denied(code, more = {}) {
 /** The error that a decision stands for. */
 export const denial = (decision, headers = {}) => denied(decision.code, { details: decision.error?.details, headers, decision });
 
-const OURS = Symbol.for("tenantgate.error");
-
-/** Whether an error is the package's: also where that was loaded twice, by `import` and by `require`. */
+/** Whether an error is the package's. */
 export const isOurs = (error) => error?.[OURS] === true;
 
 /** An error as it is answered: of one that is not the package's nothing is told. */

@@ -1,8 +1,6 @@
 // Errors: each with a stable code, the HTTP status it is answered with, and one sentence that helps.
 
-import { CODES } from "./codes.js";
-
-const OURS = Symbol.for("tenantgate.error");
+import { CODES, OURS } from "./codes.js";
 
 /** When to come back to what passes by itself, unless somebody knows better: the core's own. */
 const RETRY_AFTER_MS = 5_000;

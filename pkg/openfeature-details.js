@@ -1,6 +1,6 @@
 // Answers as OpenFeature has them.
 
-import { TenantgateError } from "./errors.js";
+import { isOurs } from "./denials.js";
 import { readable } from "./input.js";
 
 const REASONS = {
@@ -31,7 +31,7 @@ export function details(answer, kind, fallback) {
 
 /** What is said where the gate gives no answer; other errors are not its own, and go on. */
 export function unanswered(error, fallback) {
-  if (!(error instanceof TenantgateError)) throw error;
+  if (!isOurs(error)) throw error;
   return failed(fallback, error.code === "INVALID_INPUT" ? "INVALID_CONTEXT" : "GENERAL", `${error.code}: ${error.message}`);
 }
 

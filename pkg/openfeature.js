@@ -1,7 +1,6 @@
 // A provider for the OpenFeature server SDK. The tenant is the attribute `tenant` of the evaluation context, its id.
 
 import { OpenFeatureEventEmitter, ServerProviderEvents } from "@openfeature/server-sdk";
-import { GateFailedError } from "./errors.js";
 import { attributes, details, failed, unanswered } from "./openfeature-details.js";
 
 export class TenantgateProvider {
@@ -48,7 +47,7 @@ export class TenantgateProvider {
       this.#reach(true);
       return details(features.get(key), kind, fallback);
     } catch (error) {
-      if (error instanceof GateFailedError) this.#reach(false, error.message);
+      if (error?.code === "GATE_FAILED") this.#reach(false, error.message);
       return unanswered(error, fallback);
     }
   }

@@ -42,7 +42,7 @@ async function answered(question) {
     return await question();
   } catch (cause) {
     if (cause?.code === "INVALID_DOCUMENT" || cause?.code === "INVALID_INPUT") throw denied("BAD_REQUEST", { cause });
-    throw isOurs(cause) && !(cause instanceof GateFailedError) ? new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503) : cause;
+    throw isOurs(cause) && cause.code !== "GATE_FAILED" ? new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503) : cause;
   }
 }
 

@@ -8,6 +8,8 @@ mod common;
 use common::committed;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
+use tenantgate::gate::Code;
+use tenantgate::model::bounds::{CUSTOM_RESOLVER_MS, MAX_ATTRIBUTES, RETRY_AFTER_MS};
 use tenantgate::model::{ApiKey, Catalog, Tenant, parse_seed};
 use tenantgate::wire::{DecideBody, DecisionView};
 
@@ -22,6 +24,23 @@ fn schemas() {
     committed("pkg/schema/api_key.json", &schema::<ApiKey>());
     committed("pkg/schema/decide.json", &schema::<DecideBody>());
     committed("pkg/schema/decision.json", &schema::<DecisionView<'_>>());
+}
+
+#[test]
+fn what_the_package_says_of_codes_and_bounds_is_what_the_core_says() {
+    let table = include_str!("../pkg/codes.js");
+    for code in Code::ALL.into_iter().filter(|code| *code != Code::Allowed) {
+        let line = format!("\n  {}: [{}, \"{}\"],\n", code.as_str(), code.status(), code.message());
+        assert!(table.contains(&line), "pkg/codes.js lacks `{}`", line.trim());
+    }
+    assert_eq!(table.lines().filter(|line| line.contains(": [")).count(), Code::ALL.len() - 1);
+    let bound = |text: &str, name: &str| -> u64 {
+        let (_, rest) = text.split_once(&format!("const {name} = ")).unwrap();
+        rest.split(';').next().unwrap().replace('_', "").parse().unwrap()
+    };
+    assert_eq!(bound(include_str!("../pkg/errors.js"), "RETRY_AFTER_MS"), RETRY_AFTER_MS);
+    assert_eq!(bound(include_str!("../pkg/tenancy.js"), "CUSTOM_RESOLVER_MS"), CUSTOM_RESOLVER_MS);
+    assert_eq!(bound(include_str!("../pkg/input.js"), "MAX_ATTRIBUTES"), MAX_ATTRIBUTES as u64);
 }
 
 #[test]
