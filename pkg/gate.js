@@ -303,11 +303,11 @@ export class Gate {
     const { catalog, tenants, keys, secrets, apiKeys, environment } = this.#held;
     within(() => {
       const binding = new Binding(catalog);
-      for (const json of tenants.values()) binding.putTenant(json);
-      for (const [url, json] of keys) binding.putKeys(url, json);
-      for (const [name, value] of secrets) binding.putSecret(name, value);
-      for (const json of apiKeys.values()) binding.putApiKey(json);
       try {
+        for (const json of tenants.values()) binding.putTenant(json);
+        for (const [url, json] of keys) binding.putKeys(url, json);
+        for (const [name, value] of secrets) binding.putSecret(name, value);
+        for (const json of apiKeys.values()) binding.putApiKey(json);
         binding.serve(environment);
       } catch (error) {
         binding.free();

@@ -21,21 +21,22 @@ export function createTenantMiddleware(options) {
     c.set("decision", decision);
     try {
       await next();
-      const response = await finished(c.req, withHeaders(c.res, headers), done, waitUntilOf(c));
+      const response = await finished(c.req, withHeaders(c.res, headers), done, waitUntilOf(c, done));
       // Set anew, or Hono would carry headers over from the old one, which may not be written in.
       if (response !== c.res) {
         c.res = undefined;
         c.res = response;
       }
     } catch (error) {
-      await ended(done, waitUntilOf(c));
+      await ended(done, waitUntilOf(c, done));
       throw error;
     }
   };
 }
 
-/** Where the runtime has one; Hono throws where it has none. */
-function waitUntilOf(c) {
+/** For what is still to be done, where there is any and the runtime has one; Hono throws where it has none. */
+function waitUntilOf(c, done) {
+  if (done.length === 0) return undefined;
   try {
     return c.executionCtx.waitUntil.bind(c.executionCtx);
   } catch {

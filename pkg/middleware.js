@@ -84,7 +84,7 @@ export function createQuotaMiddleware({ quotaKey, checkUsage, limit, cost = 1, g
 }
 
 export async function checkQuotas(tenantId, quotas, checkUsage, { cost = 1 } = {}) {
-  named(tenantId);
+  tenantIdOf(tenantId);
   units(cost, "`cost`");
   const entries = Object.entries(quotas);
   for (const [key, limit] of entries) if (limit !== "unlimited") units(limit, `the quota \`${key}\``);
@@ -112,17 +112,17 @@ export function requireFeature(feature, options) {
 }
 
 export async function resolveFeature(tenantId, feature, context = {}, { gate } = {}) {
-  return (await configured(gate).features(named(tenantId), context)).get(feature).value;
+  return (await configured(gate).features(tenantIdOf(tenantId), context)).get(feature).value;
 }
 
 export async function meterUsage(tenantId, metric, quantity = 1, { gate, id = crypto.randomUUID() } = {}) {
   // What is settled has happened: it is counted, whatever the limit says, and under one id once.
-  const { decision } = await configured(gate).ask({ tenant: named(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } });
+  const { decision } = await configured(gate).ask({ tenant: tenantIdOf(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } });
   if (!decision.allowed) throw denial(decision);
 }
 
 export async function checkLimit(tenantId, metric, { gate } = {}) {
-  const { decision } = await configured(gate).ask({ tenant: named(tenantId), limits: { [metric]: 1 }, look: true });
+  const { decision } = await configured(gate).ask({ tenant: tenantIdOf(tenantId), limits: { [metric]: 1 }, look: true });
   if (decision.allowed) return true;
   if (["QUOTA_EXCEEDED", "RATE_LIMITED", "CONCURRENCY_LIMITED"].includes(decision.code)) return false;
   throw denial(decision);
@@ -135,11 +135,11 @@ export function provisionTenant(tenantData, { gate, ...options } = {}) {
 }
 
 export function withTenantScope(tenantId) {
-  named(tenantId);
+  tenantIdOf(tenantId);
   return { where: (conditions = {}) => ({ ...conditions, tenant_id: tenantId }) };
 }
 
-function named(tenantId) {
+function tenantIdOf(tenantId) {
   if (typeof tenantId !== "string" || tenantId === "") throw new InputError("a tenant's id is text, and not empty");
   return tenantId;
 }
