@@ -13,9 +13,9 @@ export function instantiateClient(module) {
   memory ??= initSync({ module }).memory;
 }
 
+/** A document that is refused; anything else is a trap, after which there is a new instance. */
 function failure(error) {
   if (typeof error === "string") return new DocumentError(JSON.parse(error));
-  if (!(error instanceof WebAssembly.RuntimeError)) return error;
   reset();
   memory = initSync().memory;
   generation += 1;
@@ -32,6 +32,7 @@ class Snapshot {
   #places;
   #settled;
   #answers;
+  #busy = false;
 
   constructor(json) {
     this.#json = json;
@@ -62,11 +63,18 @@ class Snapshot {
   }
 
   evaluate(context, now) {
+    // What is being read, such as a getter, may not ask meanwhile.
+    if (this.#busy) throw new InputError("the features were asked for while a context was being read");
     if (this.#generation !== generation) this.#open();
     if (this.#views === undefined || this.#views.words.length === 0) this.#map();
     const { words, bytes } = this.#views;
     words[0] = 0;
-    writeContext(words, bytes, this.#keys.attributes, context, 1, 0);
+    this.#busy = true;
+    try {
+      writeContext(words, bytes, this.#keys.attributes, context, 1, 0);
+    } finally {
+      this.#busy = false;
+    }
     if (end.word > words.length) throw new InputError("the context has too many parts");
     try {
       this.#binding.evaluate(end.at, now);

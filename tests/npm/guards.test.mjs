@@ -222,6 +222,15 @@ describe("pages", () => {
     assert.equal(client.evaluate({}).enabled("a"), false);
   });
 
+  test("are not asked by a context that is being read", async () => {
+    const rules = [{ name: "r", when: [{ attribute: "user", op: "eq", value: "u" }], value: true }];
+    const client = page(() => Response.json(snapshot({ features: { b: { rules } } })));
+    await client.ready;
+    const nested = { get user() { return client.evaluate({ user: "other" }) && "u"; } };
+    assert.throws(() => client.evaluate(nested), { code: "INVALID_INPUT", message: /while a context was being read/ });
+    assert.equal(client.evaluate({ user: "u" }).enabled("b"), true);
+  });
+
   test("forget what was kept once the gate refuses, and keep nothing of whom a credential named", async () => {
     const kept = new Map();
     const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
