@@ -18,11 +18,11 @@ pub enum Need {
     Tenant(TenantId),
     /// An API key's record.
     ApiKey(KeyId),
-    /// The keys that issuers publish at this URL; see [`Snapshots::put_keys`].
+    /// The keys that issuers publish at this URL; see [`Snapshots::put_keys`](super::Snapshots::put_keys).
     Keys(Arc<str>),
-    /// The secret of this name; see [`Snapshots::put_secret`].
+    /// The secret of this name; see [`Snapshots::put_secret`](super::Snapshots::put_secret).
     Secret(Arc<str>),
-    /// What has changed since the adapter looked last; see [`Snapshots::changed`]. The gate itself never asks for it.
+    /// What has changed since the adapter looked last; see [`Snapshots::changed`](super::Snapshots::changed). The gate itself never asks for it.
     Feed,
     /// What the adapter's own resolver says of the request.
     Custom,
