@@ -3,9 +3,9 @@
 #![cfg(not(target_family = "wasm"))]
 
 use tenantgate::gate::{Ask, Code, Contact, Decision, Gate, Need, Rejected, Step};
-use tenantgate::ledger::Outcome;
+use tenantgate::ledger::{Outcome, Unanswered};
 use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
-use tenantgate::model::{TenantId, UnixMillis};
+use tenantgate::model::{HeardAt, TenantId, UnixMillis};
 use tenantgate::resolve::{Custom, Request};
 
 const CATALOG: &str = r#"{"version": 5, "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["a.example"]}]}, "plans": {"p@1": {}}}"#;
@@ -207,15 +207,15 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let Step::Done(second) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
     assert_eq!(second.code, Code::RateLimited);
     let outcome = ledger.answer(&gate.order(&first), START);
-    assert!(gate.finish(first, Some(&outcome), START).allowed());
+    assert!(gate.finish(first, Ok(&outcome), HeardAt::now(START)).allowed());
 
     let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
     let outcome = ledger.answer(&gate.order(&third), later);
-    assert_eq!(gate.finish(third, Some(&outcome), later).code, Code::QuotaExceeded);
+    assert_eq!(gate.finish(third, Ok(&outcome), HeardAt::now(later)).code, Code::QuotaExceeded);
     let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
         panic!("the refusal gave the local unit back")
     };
-    assert_eq!(gate.overloaded(fourth, later).code, Code::LedgerUnavailable);
+    assert_eq!(gate.finish(fourth, Err(Unanswered::Overloaded), HeardAt::now(later)).code, Code::LedgerUnavailable);
     assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
 }
 
@@ -226,7 +226,7 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     let root = TenantId::parse("t1").unwrap();
     assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
     let news = Outcome { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..Outcome::default() };
-    world.gate.heard(&root, &Contact::default(), Some(&news), START.plus(1));
+    world.gate.heard(&root, &Contact::default(), Ok(&news), HeardAt::now(START.plus(1)));
     // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
     assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {

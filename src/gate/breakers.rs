@@ -12,7 +12,7 @@ use super::decision::Decision;
 use super::pipeline::Gate;
 use crate::ledger::{Calls, Circuit, Fuse, Reply, Word};
 use crate::model::bounds::MAX_KNOWN_BREAKERS;
-use crate::model::{Breaker, BreakerMode, Key, TenantId, UnixMillis};
+use crate::model::{Breaker, BreakerMode, HeardAt, Key, TenantId, UnixMillis};
 
 /// The breaker of one tenant for one group of routes.
 #[derive(Debug)]
@@ -199,7 +199,8 @@ impl Breakers {
     }
 
     /// Takes the answer.
-    pub(super) fn hear(&mut self, ledger: &TenantId, said: &[Said], replies: &[Reply], now: UnixMillis) {
+    pub(super) fn hear(&mut self, ledger: &TenantId, said: &[Said], replies: &[Reply], heard: HeardAt) {
+        let now = heard.get();
         for (said, reply) in said.iter().zip(replies) {
             let known = self.known(ledger, &said.name, said.fuse, now);
             // Where all trials are under way, nobody need ask for a moment.

@@ -6,13 +6,13 @@ use smallvec::SmallVec;
 use super::breakers::{BreakerState, Said};
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged, Reserved};
-use super::leases::{Group, is_leasable, levels};
+use super::leases::{Group, Question, is_leasable, levels};
 use super::need::Need;
 use super::pending::{Pending, hold_name};
 use super::pipeline::{Gate, Step};
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Circuit, Hold, Once, Order, Outcome, Seen, Spend, Take, Verdict};
-use crate::model::{Kind, Mode, OnError, TenantId, UnixMillis};
+use crate::ledger::{Awaited, Circuit, Hold, Once, Order, Outcome, Seen, Spend, Take, Unanswered, Verdict};
+use crate::model::{HeardAt, Kind, Mode, OnError, TenantId, UnixMillis};
 
 /// How a limit is paid, in the order in which that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,9 @@ impl Gate {
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
+        if let Some(Awaited::Unanswered(why)) = pending.awaited {
+            return Step::Done(self.finish(pending, Err(why), HeardAt::now(now)));
+        }
         // Who leases nothing and has no breakers has nothing to say.
         let silent = self.purse.is_none() && self.breakers.is_empty() && !pending.is_trial();
         if let Some(root) = pending.ledger().filter(|_| !silent) {
@@ -88,14 +91,15 @@ impl Gate {
                         pending.decision.refresh.push(need);
                     }
                 }
+                // The answer that it waited for was not enough: another one would not be either.
+                Spend::Ask | Spend::Wait { .. } if pending.awaited == Some(Awaited::Short) => pending.dry(index),
                 Spend::Ask => {}
-                Spend::Wait => return Some(Need::Answer(root)),
-                Spend::Refused => {
-                    pending.refused = true;
-                    if let Some(group) = pending.groups.get_mut(index) {
-                        group.dry = true;
-                    }
+                Spend::Wait { .. } if pending.awaited.is_some() => {}
+                Spend::Wait { question: number } => {
+                    let counter = pending.of(group).first()?.budget.counter.clone();
+                    return Some(Need::Answer(Question { counter, number }));
                 }
+                Spend::Refused => pending.dry(index),
             }
         }
         None
@@ -131,25 +135,26 @@ impl Gate {
         }
     }
 
-    /// Ends a decision with the ledger's outcome; `None`: the ledger could not be reached.
-    pub fn finish(&mut self, mut pending: Pending, outcome: Option<&Outcome>, now: UnixMillis) -> Box<Decision> {
+    /// Ends a decision with the ledger's answer, or with the reason why there is none.
+    pub fn finish(
+        &mut self,
+        mut pending: Pending,
+        answer: Result<&Outcome, Unanswered>,
+        heard: HeardAt,
+    ) -> Box<Decision> {
+        let now = heard.get();
         let contact = std::mem::take(&mut pending.contact);
         if let Some(root) = pending.ledger().cloned() {
-            self.heard(&root, &contact, outcome, now);
+            self.heard(&root, &contact, answer, heard);
         }
-        let Some(outcome) = outcome else {
-            let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
-            let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
-            // What has happened must be counted: whoever says so says it again.
-            if pending.settles() || asked.chain(pending.remote()).any(binding) {
+        let outcome = match answer {
+            Ok(outcome) => outcome,
+            Err(Unanswered::Overloaded) => {
+                // INVARIANT (overload is not absence): refused whatever `on_error` says, so that a flood lifts no limit.
                 self.give_back(&mut pending, now);
-                return pending.without_ledger(
-                    "the ledger could not be reached",
-                    "`on_error: open` for every limit of the route",
-                );
+                return pending.without_ledger("the ledger has too much to do", "fewer requests at once");
             }
-            pending.decision.fallback.push(Fallback::Ledger);
-            return self.settled(pending, now);
+            Err(Unanswered::Failed) => return self.unreached(pending, now),
         };
         if outcome.gone {
             self.give_back(&mut pending, now);
@@ -208,14 +213,18 @@ impl Gate {
         matches!(purse.spend(root.as_str(), &levels(pending.of(group)), group.cost, now), Spend::Done { .. })
     }
 
-    /// Ends a decision whose ledger has too much to do: refused, whatever `on_error` says, so that a flood lifts no limit.
-    pub fn overloaded(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let contact = std::mem::take(&mut pending.contact);
-        if let Some(root) = pending.ledger().cloned() {
-            self.heard(&root, &contact, None, now);
+    /// The message failed: `on_error` of each limit decides.
+    fn unreached(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
+        let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
+        let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
+        // What has happened must be counted: the caller reports it again.
+        if pending.settles() || asked.chain(pending.remote()).any(binding) {
+            self.give_back(&mut pending, now);
+            return pending
+                .without_ledger("the ledger could not be reached", "`on_error: open` for every limit of the route");
         }
-        self.give_back(&mut pending, now);
-        pending.without_ledger("the ledger has too much to do", "fewer requests at once")
+        pending.decision.fallback.push(Fallback::Ledger);
+        self.settled(pending, now)
     }
 
     /// Draws the conclusion.

@@ -9,9 +9,9 @@ use super::breakers::{Guard, Said};
 use super::decision::Gauged;
 use super::pipeline::Gate;
 use super::snapshots::CATALOG;
-use crate::ledger::{Claim, Level, Op, Order, Outcome, Purse};
+use crate::ledger::{Claim, Level, Op, Order, Outcome, Progress, Purse, Unanswered};
 use crate::model::bounds::{MAX_CACHED_TENANTS, MAX_CLAIMS};
-use crate::model::{Kind, Mode, TenantId, UnixMillis};
+use crate::model::{HeardAt, Kind, Mode, TenantId, UnixMillis};
 
 /// What is said to a ledger: of leases which are asked for, and which have ended here; and what became of calls.
 #[derive(Debug, Default)]
@@ -22,6 +22,15 @@ pub struct Contact {
     farewells: Vec<String>,
     /// What is said to breakers.
     pub(super) said: Vec<Said>,
+}
+
+/// A question to a ledger that one request asks and others wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The first counter of the lease.
+    pub(super) counter: String,
+    /// Its number.
+    pub(super) number: u64,
 }
 
 /// A limit of a request that is paid from a lease: neighbours in the list of limits, by the same units.
@@ -84,25 +93,34 @@ impl Gate {
         asked.chain(purse.farewells(tenant.as_str()).filter(said)).collect()
     }
 
-    /// Takes the answer of the ledger of `tenant` to a contact; `None`: there was none.
-    pub fn heard(&mut self, tenant: &TenantId, contact: &Contact, outcome: Option<&Outcome>, now: UnixMillis) {
-        if let Some(outcome) = outcome {
-            self.breakers.hear(tenant, &contact.said, &outcome.breakers, now);
-            self.learn(tenant, outcome, now);
+    /// Takes the answer of the ledger of `tenant` to a contact.
+    pub fn heard(
+        &mut self,
+        tenant: &TenantId,
+        contact: &Contact,
+        answer: Result<&Outcome, Unanswered>,
+        heard: HeardAt,
+    ) {
+        if let Ok(outcome) = answer {
+            self.breakers.hear(tenant, &contact.said, &outcome.breakers, heard);
+            self.learn(tenant, outcome, heard.get());
         }
         let Some(purse) = &mut self.purse else { return };
-        let Some(outcome) = outcome else {
-            for (counter, _) in &contact.asked {
-                purse.fail(counter);
+        let outcome = match answer {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                for (counter, _) in &contact.asked {
+                    purse.unanswered(counter, why);
+                }
+                return;
             }
-            return;
         };
         let mut grants = outcome.grants.iter();
         for (counter, lease) in &contact.asked {
             match grants.next() {
-                Some(grant) => purse.hear(counter, lease, grant, outcome.allowed, now),
+                Some(grant) => purse.hear(counter, lease, grant, outcome.allowed, heard),
                 // A ledger that refuses the order as a whole says nothing of leases.
-                None => purse.fail(counter),
+                None => purse.ignored(counter),
             }
         }
         for lease in &contact.farewells {
@@ -121,6 +139,12 @@ impl Gate {
             }
             self.heard.insert(tenant.clone(), outcome.told);
         }
+    }
+
+    /// How far the question has come that a request waits for.
+    pub fn progress(&self, question: &Question, now: UnixMillis) -> Progress {
+        let purse = self.purse.as_ref();
+        purse.map_or(Progress::Again, |purse| purse.progress(&question.counter, question.number, now))
     }
 
     /// What to send to the ledger of `tenant` of calls that should not wait for another reason to speak to it.

@@ -13,7 +13,7 @@ use super::plans::Plans;
 use super::snapshots::{Found, Rejected, Snapshots};
 use crate::ledger::Book;
 use crate::model::bounds::MAX_LOCAL_KEYS;
-use crate::model::{ApiKey, Cache, Environment, Problems, Tenant, TenantId, UnixMillis};
+use crate::model::{ApiKey, Cache, Environment, HeardAt, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
@@ -189,7 +189,7 @@ impl LocalGate {
         if self.gate.ended(decision, end, now) {
             let contact = self.gate.urgent(root, now);
             let outcome = self.ledger.answer(&self.gate.words(root, &contact), now);
-            self.gate.heard(root, &contact, Some(&outcome), now);
+            self.gate.heard(root, &contact, Ok(&outcome), HeardAt::now(now));
         }
     }
 
@@ -204,6 +204,6 @@ impl LocalGate {
             self.known.insert(id, once.print.to_owned());
         }
         drop(order);
-        self.gate.finish(pending, Some(&outcome), now)
+        self.gate.finish(pending, Ok(&outcome), HeardAt::now(now))
     }
 }

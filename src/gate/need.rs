@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::leases::Question;
 use crate::model::{KeyId, Slug, TenantId};
 use crate::resolve::Name;
 
@@ -26,8 +27,8 @@ pub enum Need {
     Feed,
     /// What the adapter's own resolver says of the request.
     Custom,
-    /// The answer of a tenant's ledger that somebody else waits for already.
-    Answer(TenantId),
+    /// The answer to a question that another request asked already; see [`super::Gate::progress`].
+    Answer(Question),
     /// More units for the lease on this counter, from the ledger of this tenant; see [`super::Gate::refill`].
     Refill(TenantId, String),
 }

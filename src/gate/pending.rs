@@ -16,7 +16,7 @@ use super::pipeline::Ask;
 use super::run::Denial;
 use super::snapshots::CATALOG;
 use super::trace::{Stage, Trace};
-use crate::ledger::{Book, Op};
+use crate::ledger::{Awaited, Book, Op};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
 use crate::model::{Mode, TenantId, UnixMillis, map_of};
 
@@ -26,6 +26,7 @@ pub struct Pending {
     pub(super) decision: Box<Decision>,
     pub(super) trace: Trace,
     pub(super) look: bool,
+    pub(super) awaited: Option<Awaited>,
     /// How many of the limits this isolate counts alone; they come first.
     pub(super) locals: usize,
     /// Limits that are paid from leases; they come next.
@@ -98,6 +99,7 @@ impl Pending {
             decision,
             trace,
             look,
+            awaited: ask.awaited,
             locals,
             groups: SmallVec::new(),
             rest: locals,
@@ -130,7 +132,7 @@ impl Pending {
         self.special.as_ref().is_some_and(|special| special.settle.is_some())
     }
 
-    /// Whether the ledger has to be told more than what is taken.
+    /// Whether the ledger is told no more than what is taken.
     pub fn is_plain(&self) -> bool {
         self.special.is_none() && !self.is_trial()
     }
@@ -155,6 +157,14 @@ impl Pending {
 
     pub(super) fn of(&self, group: Group) -> &[Gauged] {
         self.decision.limits.get(group.start..group.end).unwrap_or_default()
+    }
+
+    /// Notes that the ledger has no more of a limit.
+    pub(super) fn dry(&mut self, index: usize) {
+        self.refused = true;
+        if let Some(group) = self.groups.get_mut(index) {
+            group.dry = true;
+        }
     }
 
     /// Finds the limits that leases may pay: those of one limit are neighbours.

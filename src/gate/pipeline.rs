@@ -18,7 +18,7 @@ use super::run::{Denial, Halt, Run};
 use super::snapshots::{Found, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::flags::Facts;
-use crate::ledger::{Book, Circuit, Op, Purse};
+use crate::ledger::{Awaited, Book, Circuit, Op, Purse};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
 use crate::model::{Access, Auth, BreakerMode, Environment, Kind, Mode, TenantId, UnixMillis};
 use crate::resolve::{Context, KnownHost, Refusal, Request, Signals, loose_path};
@@ -44,6 +44,8 @@ pub struct Ask<'a> {
     pub once: Option<&'a str>,
     /// Sets aside what would be taken, under a name and for so many milliseconds; once, as with `once`.
     pub reserve: Option<(&'a str, u64)>,
+    /// What became of a question that it has waited for: the ledger is not asked again, and the decision is made without it.
+    pub awaited: Option<Awaited>,
     /// Ends what was set aside under this name: `limits` say what was used, and what they do not name was not. No status,
     /// feature or route is judged: it has happened. Once, as with `once`.
     pub settle: Option<&'a str>,

@@ -43,6 +43,9 @@ pub struct Claim<'a> {
     pub returned: u64,
     /// Units that must be there to spend, or the order is refused; 0 only reports.
     pub need: u64,
+    /// Units that other requests of the isolate wait for: granted as far as they are there.
+    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
+    pub waiting: u64,
     /// Units that would be good to have, for what comes next.
     pub want: u64,
 }
@@ -198,6 +201,10 @@ impl Book {
             claim.levels.iter().map(|level| (self.name_of(level.counter), level.meter)).collect();
         self.account_all(&levels, Leased::Granted(lack), now);
         let open = known.as_ref().map_or(0, Lease::open).saturating_add(lack);
+        let missing = claim.need.saturating_add(claim.waiting).saturating_sub(open);
+        let waiting = self.available(&levels, missing, now);
+        self.account_all(&levels, Leased::Granted(waiting), now);
+        let (lack, open) = (lack.saturating_add(waiting), open.saturating_add(waiting));
         let more = self.fair(claim, &levels, known.is_some(), now).min(claim.want.saturating_sub(open));
         self.account_all(&levels, Leased::Granted(more), now);
         let ends =
@@ -207,7 +214,24 @@ impl Book {
         self.leases.remove(claim.lease);
         self.leases.put(claim.lease, Lease { levels, granted, ends_ms: ends, ..before });
         self.note_lease(claim.lease);
-        self.standing(claim, now)
+        let mut standing = self.standing(claim, now);
+        if waiting < missing {
+            // Those who are left over want to know when one more would pass.
+            for (verdict, level) in standing.verdicts.iter_mut().zip(&claim.levels) {
+                let one_more = Counter::step(self.get(level.counter), level.meter, Op::Take(1), now).0;
+                verdict.retry_after_ms = one_more.retry_after_ms;
+            }
+        }
+        standing
+    }
+
+    /// Of `units`, as many as all counters have.
+    fn available(&self, levels: &[(Arc<str>, Meter)], units: u64, now: UnixMillis) -> u64 {
+        let of = |(name, meter): &(Arc<str>, Meter)| {
+            let step = |units| Counter::step(self.get(name), *meter, Op::Take(units), now).0;
+            if step(units).allowed { units } else { step(0).remaining.min(units) }
+        };
+        levels.iter().map(of).min().unwrap_or(0)
     }
 
     /// How a claim's lease stands.

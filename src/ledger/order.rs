@@ -99,7 +99,7 @@ pub struct Once<'a> {
     pub id: &'a str,
     /// A digest of what it takes, so that another event under the same name is found out.
     pub print: &'a str,
-    /// Whether it is remembered for a week, as an event of usage, instead of a day.
+    /// Whether it is remembered as long as an event of usage may be late, instead of a day.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub event: bool,
 }
@@ -112,6 +112,24 @@ pub enum Seen {
     Repeated,
     /// It was another event; nothing is taken.
     Reused,
+}
+
+/// Why an order has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The ledger, or the line to it, has too much to do: refused whatever `on_error` says, so that a flood lifts no limit.
+    Overloaded,
+    /// The message itself failed: `on_error` decides.
+    Failed,
+}
+
+/// What a request has waited for, where that was another one's question and does not serve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The ledger has granted all that it had: what that does not pay is refused.
+    Short,
+    /// There is no answer.
+    Unanswered(Unanswered),
 }
 
 /// The answer to an order.

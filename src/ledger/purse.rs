@@ -2,14 +2,17 @@
 //!
 //! A purse grows with demand and shrinks with it: it asks for what a second will need, at most four times what was spent
 //! since it last heard from the ledger; returns what it has too much of; and asks again before it is empty. Whoever comes
-//! while it asks waits for the answer. A refusal is remembered for a moment, so that a flood does not reach the ledger.
+//! while it asks waits for the answer. A refusal is remembered for a moment, so that a flood does not reach the ledger: for as
+//! long as the question took, since a ledger that is far away is asked no more often than one that is near.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Claim, Grant, Level, Meter, Verdict};
-use crate::model::UnixMillis;
-use crate::model::bounds::{LEASE_ANSWER_MS, LEASE_DRY_MS, LEASE_GRACE_MS, MAX_HELD_LEASES, MAX_LEASE_UNITS};
+use super::{Awaited, Claim, Grant, Level, Meter, Unanswered, Verdict};
+use crate::model::bounds::{
+    LEASE_ANSWER_MS, LEASE_DRY_MS, LEASE_GRACE_MS, MAX_HELD_LEASES, MAX_LEASE_DRY_MS, MAX_LEASE_UNITS,
+};
+use crate::model::{AskedAt, HeardAt, UnixMillis};
 
 /// How an attempt to spend went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +24,24 @@ pub enum Spend {
     },
     /// The ledger has to be asked: [`Purse::begin`].
     Ask,
-    /// Somebody asks already: try again when the answer is there.
-    Wait,
+    /// Another request asks already: try again when the answer is there; see [`Purse::progress`].
+    Wait {
+        /// The number of the question, among those of the same counter.
+        question: u64,
+    },
     /// The ledger has just refused as much.
     Refused,
+}
+
+/// How far a question has come that another request asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It is under way, and should be answered at this time, as past questions went.
+    Due(UnixMillis),
+    /// It is answered, or was given up: try again.
+    Again,
+    /// It has come to nothing, for all who waited for it.
+    Over(Awaited),
 }
 
 /// The leases of one isolate, by the first counter that they debit.
@@ -36,6 +53,8 @@ pub struct Purse {
     /// Leases that have ended here, and of which the ledger has not heard yet.
     leaving: Vec<Held>,
     born: u64,
+    /// How many questions were asked.
+    questions: u64,
     /// How many of those in use each ledger has.
     ledgers: FxHashMap<String, u64>,
     /// When those that have ended were looked through last.
@@ -62,6 +81,14 @@ struct Held {
     used_ms: u64,
     demand: Demand,
     asks: Option<Asks>,
+    /// The number of the last question that was asked.
+    question: u64,
+    /// The last question that was answered with less than what was waited for.
+    short: u64,
+    /// The last question that found no answer.
+    unanswered: Option<(u64, Unanswered)>,
+    /// Milliseconds that the last question and its answer took.
+    trip_ms: u64,
     /// Units that callers wait for.
     waiting: u64,
     /// Units of `spent` by requests that may still be refused elsewhere: the ledger does not hear of them yet.
@@ -72,8 +99,9 @@ struct Held {
 
 #[derive(Debug, Clone, Copy)]
 struct Asks {
-    since_ms: u64,
+    at: AskedAt,
     need: u64,
+    waiting: u64,
     want: u64,
 }
 
@@ -132,6 +160,10 @@ impl Held {
             used_ms: 0,
             demand: Demand::default(),
             asks: None,
+            question: 0,
+            short: 0,
+            unanswered: None,
+            trip_ms: 0,
             waiting: 0,
             unsure: 0,
             dry: None,
@@ -148,15 +180,16 @@ impl Held {
     }
 
     fn claim(&self) -> Claim<'_> {
-        let asks = self.asks.unwrap_or(Asks { since_ms: 0, need: 0, want: 0 });
+        let (need, waiting, want) = self.asks.map_or((0, 0, 0), |asks| (asks.need, asks.waiting, asks.want));
         Claim {
             lease: &self.name,
             levels: self.levels.iter().map(|(counter, meter)| Level { counter, meter: *meter }).collect(),
             spent: self.spent.saturating_sub(self.unsure),
             returned: self.returned,
             // What may still be refused elsewhere is spent here, and open there: it has to be there beside what is asked for.
-            need: if asks.need > 0 { asks.need.saturating_add(self.unsure) } else { 0 },
-            want: if asks.want > 0 { asks.want.saturating_add(self.unsure) } else { 0 },
+            need: if need > 0 { need.saturating_add(self.unsure) } else { 0 },
+            waiting,
+            want: if want > 0 { want.saturating_add(self.unsure) } else { 0 },
         }
     }
 }
@@ -169,6 +202,7 @@ impl Purse {
             held: FxHashMap::default(),
             leaving: Vec::new(),
             born: 0,
+            questions: 0,
             ledgers: FxHashMap::default(),
             looked_ms: 0,
         }
@@ -204,9 +238,9 @@ impl Purse {
             return Spend::Done { low };
         }
         match (held.asks, held.dry) {
-            (Some(asks), _) if now.since(UnixMillis::new(asks.since_ms)) < LEASE_ANSWER_MS => {
+            (Some(asks), _) if !asks.at.is_older(LEASE_ANSWER_MS, now) => {
                 held.waiting = held.waiting.saturating_add(cost);
-                Spend::Wait
+                Spend::Wait { question: held.question }
             }
             (_, Some((units, until_ms))) if cost >= units && now.get() < until_ms => Spend::Refused,
             _ => Spend::Ask,
@@ -239,14 +273,32 @@ impl Purse {
     /// Begins to ask for `need` units of the lease on `counter`: then [`Self::claim`] says what to send.
     pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) {
         let Some(held) = self.held.get_mut(counter) else { return };
-        let wanted = need.saturating_add(std::mem::take(&mut held.waiting));
-        let (want, sure) = held.demand.next(held.spent, wanted, now.get());
+        let waiting = std::mem::take(&mut held.waiting);
+        let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), now.get());
         if sure {
             // What is far more than that serves others better.
             let surplus = held.left().saturating_sub(want.saturating_mul(2));
             held.returned = held.returned.saturating_add(surplus);
         }
-        held.asks = Some(Asks { since_ms: now.get(), need, want });
+        self.questions = self.questions.saturating_add(1);
+        held.question = self.questions;
+        held.asks = Some(Asks { at: AskedAt::now(now), need, waiting, want });
+    }
+
+    /// How far a question has come. Looking costs one search by name.
+    pub fn progress(&self, counter: &str, question: u64, now: UnixMillis) -> Progress {
+        let Some(held) = self.held.get(counter) else { return Progress::Again };
+        match held.asks {
+            Some(asks) if held.question == question && !asks.at.is_older(LEASE_ANSWER_MS, now) => {
+                Progress::Due(asks.at.plus(held.trip_ms))
+            }
+            _ => match held.unanswered {
+                Some((of, why)) if of == question => Progress::Over(Awaited::Unanswered(why)),
+                // A later question that was answered so says the same of an earlier one.
+                _ if question <= held.short => Progress::Over(Awaited::Short),
+                _ => Progress::Again,
+            },
+        }
     }
 
     /// What is to be said of the lease on `counter`.
@@ -260,7 +312,7 @@ impl Purse {
     }
 
     /// Takes the answer to a claim: whether the order as a whole was `allowed`, and how the lease stands.
-    pub fn hear(&mut self, counter: &str, lease: &str, grant: &Grant, allowed: bool, now: UnixMillis) {
+    pub fn hear(&mut self, counter: &str, lease: &str, grant: &Grant, allowed: bool, heard: HeardAt) {
         if let Some(left) = self.leaving.iter_mut().find(|held| held.name == lease) {
             // It has ended here meanwhile: what was granted goes back too.
             left.granted = left.granted.max(grant.granted.unwrap_or(0));
@@ -269,7 +321,9 @@ impl Purse {
         }
         let Some(held) = self.held.get_mut(counter).filter(|held| held.name == lease) else { return };
         let asked = held.asks.take();
+        let now = heard.get();
         held.heard_ms = now.get();
+        held.trip_ms = asked.map_or(held.trip_ms, |asked| heard.since(asked.at));
         held.verdicts.clone_from(&grant.verdicts);
         if let Some(granted) = grant.granted {
             held.granted = held.granted.max(granted);
@@ -283,9 +337,19 @@ impl Purse {
         }
         held.got = held.left();
         let refused = !allowed && grant.verdicts.iter().any(|verdict| !verdict.allowed);
-        held.dry = asked.filter(|asked| asked.need > 0 && refused).map(|asked| {
+        let short = |asked: &Asks| {
+            let firm = asked.need.saturating_add(asked.waiting);
+            asked.waiting > 0 && allowed && held.left() < firm
+        };
+        let is_short = asked.is_some_and(|asked| asked.need > 0 && refused || short(&asked));
+        if is_short {
+            held.short = held.question;
+        }
+        held.dry = asked.filter(|_| is_short).map(|asked| {
             let wait = grant.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
-            (asked.need, now.get().saturating_add(wait.unwrap_or(LEASE_DRY_MS).min(LEASE_DRY_MS)))
+            let dry_ms = held.trip_ms.clamp(LEASE_DRY_MS, MAX_LEASE_DRY_MS);
+            // Where nothing is left, nothing more can be had.
+            (if refused { asked.need } else { 1 }, now.get().saturating_add(wait.unwrap_or(dry_ms).min(dry_ms)))
         });
     }
 
@@ -299,10 +363,18 @@ impl Purse {
         self.held.get(counter).is_some_and(|held| now.get().saturating_sub(held.used_ms) < within_ms)
     }
 
-    /// Notes that no answer came: whoever comes next asks again.
-    pub fn fail(&mut self, counter: &str) {
+    /// Notes that the ledger said nothing of this lease: whoever comes next asks again.
+    pub fn ignored(&mut self, counter: &str) {
         if let Some(held) = self.held.get_mut(counter) {
             held.asks = None;
+        }
+    }
+
+    /// Notes that the question found no answer, for all who waited for it.
+    pub fn unanswered(&mut self, counter: &str, why: Unanswered) {
+        self.ignored(counter);
+        if let Some(held) = self.held.get_mut(counter) {
+            held.unanswered = Some((held.question, why));
         }
     }
 

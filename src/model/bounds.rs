@@ -270,8 +270,13 @@ pub const LEASE_MS: u64 = 10_000;
 pub const LEASE_GRACE_MS: u64 = 5_000;
 /// Milliseconds after which an isolate no longer waits for an answer that somebody else in it has asked for.
 pub const LEASE_ANSWER_MS: u64 = 5_000;
-/// Milliseconds for which an isolate repeats a ledger's refusal without asking again, at most.
+/// Milliseconds for which an isolate repeats a ledger's refusal without asking again, where the ledger is near.
 pub const LEASE_DRY_MS: u64 = 100;
+/// The same where it is far: as long as the question took, at most this long.
+pub const MAX_LEASE_DRY_MS: u64 = 1_000;
+/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together. Past it the request is refused
+/// with `LEDGER_UNAVAILABLE`, whatever `on_error` says: others were served meanwhile.
+pub const PATIENCE_MS: u64 = 8_000;
 /// Leases of one ledger: isolates times limits that they spend of.
 pub const MAX_LEASES: usize = 65_536;
 /// Leases of which one message speaks, of those in use and of those that have ended each: fits [`MAX_BODY_BYTES`].

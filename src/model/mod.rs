@@ -52,7 +52,7 @@ pub use resolution::{
 pub(crate) use secret_text::hex;
 pub use secret_text::{ENTROPY_BYTES, SECRET_TEXT_BYTES, SecretText};
 pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, parse_seed};
-pub use time::UnixMillis;
+pub use time::{AskedAt, HeardAt, UnixMillis};
 
 pub(crate) use cache::Cache;
 pub(crate) use document::{Read, Reader, choice, document, field_name, map_of};

@@ -61,6 +61,52 @@ impl UnixMillis {
     }
 }
 
+/// When a question was sent to a ledger.
+///
+/// INVARIANT (time across waiting): once its answer is there, this is the past. What is decided with
+/// the answer is decided at a [`HeardAt`], and there is no way from one to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskedAt(UnixMillis);
+
+/// When an answer was heard, or given up: the present of whoever waited for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeardAt(UnixMillis);
+
+impl AskedAt {
+    /// The question is sent now.
+    pub const fn now(now: UnixMillis) -> Self {
+        Self(now)
+    }
+
+    /// Whether the question is at least `millis` old.
+    pub const fn is_older(self, millis: u64, now: UnixMillis) -> bool {
+        now.since(self.0) >= millis
+    }
+
+    /// The time `millis` after the question.
+    #[must_use]
+    pub const fn plus(self, millis: u64) -> UnixMillis {
+        self.0.plus(millis)
+    }
+}
+
+impl HeardAt {
+    /// The answer is heard now: the clock is to be read after the wait.
+    pub const fn now(now: UnixMillis) -> Self {
+        Self(now)
+    }
+
+    /// The time.
+    pub const fn get(self) -> UnixMillis {
+        self.0
+    }
+
+    /// How long the question and its answer were on the way, in milliseconds.
+    pub const fn since(self, asked: AskedAt) -> u64 {
+        self.0.since(asked.0)
+    }
+}
+
 impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.utc().to_rfc3339_opts(SecondsFormat::AutoSi, true))

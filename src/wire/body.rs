@@ -186,6 +186,7 @@ impl DecideBody {
                 (reserve.id.as_str(), for_ms)
             }),
             settle: self.settle.as_deref(),
+            awaited: None,
         }
     }
 }

@@ -9,12 +9,14 @@ use web_sys::Response;
 
 use super::call::Call;
 use super::charge;
+use super::clock::{self, Patience};
 use super::config::Config;
 use super::control::{self, ADMIN};
 use super::flags::{self, FEATURES, OFREP};
+use super::isolate::Had;
 use super::reply::{self, Failure};
 use super::{edge, feed, isolate, usage};
-use crate::gate::{CallEnd, Decision, Need, Step};
+use crate::gate::{Ask, CallEnd, Decision, Need, Step};
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
 
@@ -90,7 +92,7 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     if version().is_none() {
         // Why it failed stands in the log.
-        isolate::fetch(Need::Catalog, config, &call.context).await;
+        isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;
     }
     match version() {
         Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),
@@ -108,24 +110,25 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
         Ok(body) => body,
         Err(problems) => return reply::invalid(call, &problems),
     };
-    if let Some(need) = feed::due(config, &call.context, call.now) {
-        isolate::fetch(need, config, &call.context).await;
-    }
+    let patience = Patience::new();
+    feed::catch_up_if_due(config, &call.context, patience).await;
+    let mut awaited = None;
     loop {
-        let parts = body.borrow();
+        let (parts, now) = (body.borrow(), clock::now());
         let step = isolate::with_gate(|gate| {
-            gate.decide(&body.request(&parts, config.region.as_deref()), &body.ask(&parts), call.now)
+            let ask = Ask { awaited, ..body.ask(&parts) };
+            gate.decide(&body.request(&parts, config.region.as_deref()), &ask, now)
         });
-        match feed::missed(step, config, call.now) {
+        match feed::missed(step, config, now) {
             Step::Done(decision) => return conclude(call, config, *decision),
             Step::Charge(pending) => {
-                return conclude(call, config, charge::charge(pending, config, &call.context, call.now).await);
+                return conclude(call, config, charge::charge(pending, config, &call.context, patience).await);
             }
-            Step::Fetch(need) => {
-                if !isolate::fetch(need, config, &call.context).await {
-                    return reply::answer(&isolate::unavailable(call.now));
-                }
-            }
+            Step::Fetch(need) => match isolate::fetch(need, config, &call.context, patience).await {
+                Had::Yes => {}
+                Had::Awaited(what) => awaited = Some(what),
+                Had::No => return reply::answer(&isolate::unavailable()),
+            },
         }
     }
 }

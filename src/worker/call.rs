@@ -4,12 +4,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use js_sys::{Array, Date};
+use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::config::Config;
 use super::edge::{self, Context};
-use crate::model::UnixMillis;
 use crate::resolve::{Custom, Request};
 
 /// Headers that the adapter itself reads; those of the strategies follow.
@@ -57,7 +56,6 @@ pub(super) struct Call {
     query: Range<usize>,
     forwarded: bool,
     pub(super) explain: bool,
-    pub(super) now: UnixMillis,
     pub(super) custom: Resolved,
 }
 
@@ -96,7 +94,6 @@ impl Call {
             url,
             text,
             context: context.unchecked_into(),
-            now: UnixMillis::from_js(Date::now()),
             forwarded: false,
             explain: false,
             custom: Resolved::NotAsked,
@@ -109,8 +106,8 @@ impl Call {
         Some(call)
     }
 
-    /// Reads the request anew: while it waited, time has passed, and a catalog may have come that reads other headers. What the
-    /// custom resolver has said stays.
+    /// Reads the request anew: while it waited, a catalog may have come that reads other headers. What the custom resolver has
+    /// said stays.
     pub(super) fn read_again(&mut self, config: &Config) {
         if let Some(again) = Self::read(self.request.clone(), self.context.clone().into(), config) {
             let custom = std::mem::take(&mut self.custom);

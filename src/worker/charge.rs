@@ -3,18 +3,20 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Date, Promise};
+use js_sys::Promise;
 use rustc_hash::FxHashMap;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::console;
 
+use super::clock::{self, Patience, now};
 use super::config::Config;
 use super::edge;
 use super::isolate::with_gate;
 use super::task;
 use crate::gate::{CallEnd, Contact, Decision, Pending};
-use crate::ledger::{Order, Outcome};
+use crate::ledger::{Order, Outcome, Unanswered};
+use crate::model::bounds::PATIENCE_MS;
 use crate::model::{TenantId, UnixMillis};
 
 /// Milliseconds before the end of leases at which their ledger hears what became of them.
@@ -31,30 +33,24 @@ thread_local! {
     static TELLING: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
 }
 
-fn now() -> UnixMillis {
-    UnixMillis::from_js(Date::now())
-}
-
 /// Takes the charges from the tenant's ledger and ends the decision.
-pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge::Context, at: UnixMillis) -> Decision {
+pub(super) async fn charge(
+    pending: Pending,
+    config: &Rc<Config>,
+    context: &edge::Context,
+    patience: Patience,
+) -> Decision {
     let root = pending.ledger().cloned();
     let asked = match &root {
-        Some(root) => with_gate(|gate| ask(root, &gate.order(&pending), config, context)),
+        Some(root) => {
+            let line_ms = u32::try_from(patience.left_ms()).unwrap_or(u32::MAX);
+            with_gate(|gate| send(root, &gate.order(&pending), config, context, line_ms))
+        }
         None => Err(String::from("no tenant")),
     };
-    let answer = match asked {
-        Ok(promise) => outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    if let Err(reason) = &answer {
-        console::error_1(&format!("ledger: {reason}").into());
-    }
+    let answer = outcome(asked).await;
     let unheard = answer.is_err().then(|| pending.slots_name()).flatten();
-    let decision = *with_gate(|gate| match answer {
-        Ok(Some(outcome)) => gate.finish(pending, Some(&outcome), at),
-        Ok(None) => gate.overloaded(pending, at),
-        Err(_) => gate.finish(pending, None, at),
-    });
+    let decision = *with_gate(|gate| gate.finish(pending, answer.as_ref().map_err(|why| *why), clock::heard()));
     if !decision.allowed() {
         release(&decision, None, config, context);
     }
@@ -68,25 +64,40 @@ pub(super) async fn charge(pending: Pending, config: &Rc<Config>, context: &edge
     decision
 }
 
+/// A question to a ledger that is under way, or why it could not be asked.
+pub(super) type Asked = Result<Promise, String>;
+
 /// Asks a ledger; what it answers is for [`outcome`].
-pub(super) fn ask(
-    root: &TenantId,
-    order: &Order<'_>,
-    config: &Config,
-    context: &edge::Context,
-) -> Result<Promise, String> {
+pub(super) fn ask(root: &TenantId, order: &Order<'_>, config: &Config, context: &edge::Context) -> Asked {
+    send(root, order, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
+}
+
+/// `line_ms`: how long the order may stand in the line to its ledger.
+fn send(root: &TenantId, order: &Order<'_>, config: &Config, context: &edge::Context, line_ms: u32) -> Asked {
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
     let body = serde_json::to_string(order).map_err(|error| error.to_string())?;
-    Ok(edge::order(&config.ledger, root.as_str(), &body, context))
+    Ok(edge::order(&config.ledger, root.as_str(), &body, context, line_ms))
 }
 
-/// The ledger's outcome; `None` where it has too much to do.
-pub(super) async fn outcome(answer: Promise) -> Result<Option<Outcome>, String> {
-    let answer = JsFuture::from(answer).await.map_err(|error| format!("{error:?}"))?;
-    let Some(text) = answer.as_string() else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(|error| error.to_string())
+/// What a ledger answers. Why a message failed stands in the log.
+pub(super) async fn outcome(asked: Asked) -> Result<Outcome, Unanswered> {
+    let answer = match asked {
+        Ok(promise) => JsFuture::from(promise).await.map_err(|error| format!("{error:?}")),
+        Err(reason) => Err(reason),
+    };
+    let read = answer.and_then(|answer| match answer.as_string() {
+        Some(text) => serde_json::from_str(&text).map(Some).map_err(|error| error.to_string()),
+        None => Ok(None),
+    });
+    match read {
+        Ok(outcome) => outcome.ok_or(Unanswered::Overloaded),
+        Err(reason) => {
+            console::error_1(&format!("ledger: {reason}").into());
+            Err(Unanswered::Failed)
+        }
+    }
 }
 
 /// Has a ledger told that what was in flight has ended, when `ended` is settled; behind the request.
@@ -105,14 +116,8 @@ fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Conf
         let order = Order { settle: Some(&name), ..Order::default() };
         // What nobody hears of ends by itself.
         for pause in [SHORT_MS, 10 * SHORT_MS, 50 * SHORT_MS] {
-            let told = match ask(&root, &order, &config, &own) {
-                Ok(promise) => outcome(promise).await,
-                Err(reason) => Err(reason),
-            };
-            match told {
-                Ok(Some(_)) => break,
-                Ok(None) => {}
-                Err(reason) => console::error_1(&format!("ledger: {reason}").into()),
+            if outcome(ask(&root, &order, &config, &own)).await.is_ok() {
+                break;
             }
             let _ = JsFuture::from(edge::sleep(pause)).await;
         }
@@ -138,9 +143,7 @@ pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
             if contact.is_empty() {
                 break;
             }
-            if let Err(reason) = talk(&root, contact, &config, &own).await {
-                console::error_1(&format!("ledger: {reason}").into());
-            }
+            talk(&root, contact, &config, &own).await;
             let _ = JsFuture::from(edge::sleep(SHORT_MS)).await;
         }
         TELLING.with_borrow_mut(|telling| telling.remove(&root));
@@ -148,23 +151,15 @@ pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
     }));
 }
 
-/// Says to a ledger what a contact has to say.
-pub(super) async fn talk(
-    root: &TenantId,
-    contact: Contact,
-    config: &Config,
-    context: &edge::Context,
-) -> Result<(), String> {
+/// Says to a ledger what a contact has to say. False: the ledger was not reached, or has too much to do.
+pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config, context: &edge::Context) -> bool {
     if contact.is_empty() {
-        return Ok(());
+        return true;
     }
-    let answer = match with_gate(|gate| ask(root, &gate.words(root, &contact), config, context)) {
-        Ok(promise) => outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    let outcome = answer.as_ref().ok().and_then(Option::as_ref);
-    with_gate(|gate| gate.heard(root, &contact, outcome, now()));
-    answer.map(|_| ())
+    let asked = with_gate(|gate| ask(root, &gate.words(root, &contact), config, context));
+    let answer = outcome(asked).await;
+    with_gate(|gate| gate.heard(root, &contact, answer.as_ref().map_err(|why| *why), clock::heard()));
+    answer.is_ok()
 }
 
 /// Sees to it that leases do not end unsaid: what is in use goes on, what is not goes back. One keeper a ledger.
@@ -183,9 +178,7 @@ pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context)
             let pause = end.since(now()).saturating_sub(AHEAD_MS).max(SHORT_MS.into());
             let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
             let contact = with_gate(|gate| gate.returns(&root, AHEAD_MS, now()));
-            if let Err(reason) = talk(&root, contact, &config, &own).await {
-                console::error_1(&format!("ledger: {reason}").into());
-            }
+            talk(&root, contact, &config, &own).await;
         }
         KEPT.with_borrow_mut(|kept| kept.remove(&root));
         JsValue::UNDEFINED

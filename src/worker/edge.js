@@ -170,72 +170,129 @@ export function ledgers(namespace, jurisdictions) {
 //
 // Requests share data here, never Promises: where one request goes on because another one resolved something, the runtime
 // sooner or later takes one of them for hung, or ends the ledger. Whoever waits looks again by a timer of its own.
+//
+// INVARIANT (overload is not absence): an order that finds no room, or is not sent in time, is answered with null and refused.
+// Only an order whose own message failed throws, and has `on_error` decide.
 const lines = new Map();
-/** Lines that are kept; whoever waits in one that is forgotten sends for it. */
+/** Lines that are kept while nothing happens in them. */
 const MAX_LINES = 1_024;
 const MAX_TOGETHER = 256;
 /** Characters of orders that travel together, unless one alone has more. */
 const MAX_TOGETHER_LENGTH = 2 << 20;
-/** So many messages a request sends in a row, the others than its own for those who wait. */
+/** Messages to one ledger under way at the same time: a full one does not wait for the one before. */
+const MAX_UNDER_WAY = 4;
+/** Orders, and their characters, that wait in one line. */
+const MAX_WAITING = MAX_UNDER_WAY * MAX_TOGETHER;
+const MAX_WAITING_LENGTH = 2 * MAX_TOGETHER_LENGTH;
+/** Characters that wait in all lines of the isolate. */
+const MAX_ALL_LENGTH = 16 << 20;
+/** Messages in a row that one request sends for others, beside its own. */
 const MAX_LED = 8;
-/** After so long a message is given up: whoever sent it was cut off. */
-const PATIENCE_MS = 5_000;
+/** Milliseconds after which a message without an answer has failed. */
+const MESSAGE_MS = 5_000;
+/** Milliseconds that a timer may be late before it says more of this isolate than of the ledger. */
+const LATE_MS = 1_000;
+/** Overdue answers are looked for in growing intervals, up to this many milliseconds. */
+const LONGEST_PAUSE_MS = 50;
+let allLength = 0;
+
+/** The line to a ledger. */
+function lineTo(name) {
+  const known = lines.get(name);
+  if (known) return known;
+  if (lines.size >= MAX_LINES) {
+    // Only what is idle is forgotten: whoever waits finds its line.
+    for (const [other, { waiting, underWay }] of lines) if (!waiting.length && !underWay.length) lines.delete(other);
+  }
+  const line = { waiting: [], length: 0, underWay: [], tripMs: 1 };
+  lines.set(name, line);
+  return line;
+}
 
 /**
- * Asks a tenant's ledger: its answer, or null where it has too much to do. Throws where it cannot be reached. `context`: of the
- * request, which sends on for others for a while.
+ * Asks a tenant's ledger: its answer, or null where it, or the line to it, has too much to do. Throws where the message failed.
+ * `context`: of the request, which sends on for others for a while. `lineMs`: how long the order may wait to be sent.
  */
-export async function order(ledgers, name, body, context) {
-  let line = lines.get(name);
-  if (!line) {
-    if (lines.size >= MAX_LINES) lines.clear();
-    lines.set(name, (line = { waiting: [], sentAt: 0, moves: false, tripMs: 1 }));
-  }
-  const own = { body, answer: undefined, error: null };
+export async function order(ledgers, name, body, context, lineMs = MESSAGE_MS) {
+  const line = lineTo(name);
+  const full = line.waiting.length >= MAX_WAITING || line.length + body.length > MAX_WAITING_LENGTH;
+  if ((full && line.waiting.length) || allLength + body.length > MAX_ALL_LENGTH) return null;
+  const own = { body, message: null, answer: undefined, error: null };
   line.waiting.push(own);
-  if (!moves(line)) {
-    await lead(ledgers, name, line);
-    if (line.waiting.length) context.waitUntil(leadOn(ledgers, name, line));
-  }
-  const end = Date.now() + 2 * PATIENCE_MS;
+  add(line, body.length);
+  const end = Date.now() + lineMs;
+  let latest = 0;
   for (let looks = 0; own.answer === undefined && !own.error; looks++) {
-    // The message under way comes back after a trip; one that is late is looked for at once, and then every millisecond.
-    const due = line.sentAt + line.tripMs - Date.now();
-    await sleep(Math.min(Math.max(due, looks < 4 ? 0 : 1), 100));
-    if (!moves(line) && line.waiting.includes(own)) await lead(ledgers, name, line);
-    else if (Date.now() > end) {
-      // What is not sent yet must not be: nobody would hear of it.
-      line.waiting = line.waiting.filter((one) => one !== own);
+    if (!own.message && maySend(line)) {
+      await lead(ledgers, name, line);
+      if (maySend(line)) context.waitUntil(leadOn(ledgers, name, line));
+      continue;
+    }
+    const now = Date.now();
+    const { sentAt } = own.message ?? line.underWay[0];
+    // A message has its whole time, whatever the line has cost: otherwise a flood would be taken for a failure.
+    if (own.message ? now - sentAt >= MESSAGE_MS : now >= end) {
+      if (!own.message) leave(line, own);
+      // INVARIANT: where timers are late, the isolate has too much to do, and the answer may be there unread.
+      if (!own.message || latest > LATE_MS) return null;
       throw new Error("the ledger did not answer in time");
     }
+    const due = sentAt + line.tripMs;
+    const overdue = Math.min(Math.max((now - due) / 4, looks < 4 ? 0 : 1), LONGEST_PAUSE_MS);
+    const pause = Math.min(due > now ? due - now : overdue, own.message ? sentAt + MESSAGE_MS - now : end - now);
+    await sleep(pause);
+    latest = Math.max(latest, Date.now() - now - pause);
   }
   if (own.error) throw own.error;
   return own.answer;
 }
 
-const moves = (line) => line.moves && Date.now() - line.sentAt < PATIENCE_MS;
+function add(line, length) {
+  line.length += length;
+  allLength += length;
+}
 
-/** Sends what waits. */
+/** Takes an order out of the line, unsent: nobody would hear of its answer. */
+function leave(line, own) {
+  line.waiting.splice(line.waiting.indexOf(own), 1);
+  add(line, -own.body.length);
+}
+
+/** Whether a message may be sent: none is under way, or what waits fills another one. */
+function maySend(line) {
+  const now = Date.now();
+  // Whoever sent those may have been cut off.
+  while (line.underWay.length && now - line.underWay[0].sentAt >= MESSAGE_MS) line.underWay.shift();
+  if (!line.waiting.length) return false;
+  const fills = line.waiting.length >= MAX_TOGETHER || line.length >= MAX_TOGETHER_LENGTH;
+  return !line.underWay.length || (fills && line.underWay.length < MAX_UNDER_WAY);
+}
+
+/** Sends what waits, as much as one message takes. */
 async function lead(ledgers, name, line) {
   let length = 0;
   let count = 0;
   while (count < Math.min(line.waiting.length, MAX_TOGETHER) && (length += line.waiting[count].body.length) <= MAX_TOGETHER_LENGTH) count++;
   const group = line.waiting.splice(0, Math.max(count, 1));
-  const sentAt = Date.now();
-  [line.moves, line.sentAt] = [true, sentAt];
+  const message = { sentAt: Date.now() };
+  line.underWay.push(message);
+  for (const one of group) {
+    one.message = message;
+    add(line, -one.body.length);
+  }
   try {
     const answers = await send(ledgers, name, group.map((one) => one.body));
     group.forEach((one, i) => { one.answer = i < answers.length ? answers[i] : ""; });
   } catch (error) {
     for (const one of group) one.error = error;
   }
-  if (line.sentAt === sentAt) line.moves = false;
-  line.tripMs += (Date.now() - sentAt - line.tripMs) / 4;
+  line.underWay = line.underWay.filter((one) => one !== message);
+  line.tripMs += (Date.now() - message.sentAt - line.tripMs) / 4;
 }
 
 /** Sends on behind the request, so that those who wait need not first notice that they could. */
 async function leadOn(ledgers, name, line) {
-  for (let led = 1; led < MAX_LED && line.waiting.length && !moves(line); led++) await lead(ledgers, name, line);
+  for (let led = 1; led < MAX_LED && maySend(line); led++) await lead(ledgers, name, line);
 }
 
 /** Sends orders, one a line: their answers, null each where the ledger has too much to do. */

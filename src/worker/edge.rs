@@ -25,7 +25,7 @@ extern "C" {
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
-    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context) -> Promise;
+    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context, line_ms: u32) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     /// Whether the client of a request has gone.

@@ -7,13 +7,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::Date;
 use rustc_hash::FxHashMap;
 
+use super::clock::Patience;
 use super::config::Config;
 use super::control::{Row, Store, joined, number, original, sql, text};
-use super::edge;
-use super::isolate::with_gate;
+use super::isolate::{self, with_gate};
+use super::{clock, edge};
 use crate::gate::{Code, Need, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{
@@ -60,6 +60,13 @@ pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis)
     }
 }
 
+/// Reads what has changed, if that is to be done before anything is decided.
+pub(super) async fn catch_up_if_due(config: &Rc<Config>, context: &edge::Context, patience: Patience) {
+    if let Some(need) = due(config, context, clock::now()) {
+        isolate::fetch(need, config, context, patience).await;
+    }
+}
+
 /// Who is not known may have come a moment ago: then it is looked for once more, which no flood of names does more often than
 /// every [`FEED_MISS_MS`].
 pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
@@ -81,12 +88,12 @@ pub(super) async fn read(config: &Rc<Config>) {
     catch_up(config).await;
     FEED.with_borrow_mut(|feed| {
         feed.reading = false;
-        feed.ended_at = UnixMillis::from_js(Date::now());
+        feed.ended_at = clock::now();
     });
 }
 
 async fn catch_up(config: &Rc<Config>) {
-    let now = UnixMillis::from_js(Date::now());
+    let now = clock::now();
     let store = Store::new(&config.control);
     let known = FEED.with_borrow_mut(|feed| {
         feed.asked_at = now;
@@ -181,7 +188,7 @@ pub(super) async fn original_of(need: &Need, config: &Config) -> Option<Option<S
 
 /// A reading behind the request.
 fn behind(config: &Rc<Config>, context: &edge::Context) {
-    FEED.with_borrow_mut(|feed| feed.asked_at = UnixMillis::from_js(Date::now()));
+    FEED.with_borrow_mut(|feed| feed.asked_at = clock::now());
     let config = Rc::clone(config);
     context.wait_until(&super::task::promise(async move {
         read(&config).await;

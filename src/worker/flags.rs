@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use js_sys::Date;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen_futures::JsFuture;
@@ -17,7 +16,7 @@ use web_sys::Response;
 use super::call::Call;
 use super::config::Config;
 use super::reply::{self, Failure};
-use super::{edge, isolate};
+use super::{clock, edge, isolate};
 use crate::flags::Answer;
 use crate::gate::{Ask, Code, Decision, Visible};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_TOLD, MAX_WAIT_S, WAIT_STEP_MS};
@@ -82,26 +81,26 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
 pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
     let known = edge::header(&call.request, "if-none-match");
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
-    let deadline = call.now.plus(wait_s.saturating_mul(1_000));
+    let deadline = clock::now().plus(wait_s.saturating_mul(1_000));
     let mut place = None;
     loop {
         let decision = isolate::identify(&mut call, config, &Ask::default()).await;
-        let Some((tag, text)) = told(&decision, call.now) else {
+        let now = clock::now();
+        let Some((tag, text)) = told(&decision, now) else {
             return reply::decision(&call, &nobody(decision));
         };
         if !is_known(known.as_deref(), &tag) {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
         }
         // Whoever finds no place asks again, and whoever has gone is not waited for.
-        if call.now < deadline {
+        if now < deadline {
             place = place.or_else(Place::take);
         }
-        if call.now >= deadline || place.is_none() || edge::aborted(&call.request) {
+        if now >= deadline || place.is_none() || edge::aborted(&call.request) {
             return reply::raw(304, "application/json", &format!("etag: {tag}"), "");
         }
-        let left_ms = u32::try_from(deadline.since(call.now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);
+        let left_ms = u32::try_from(deadline.since(now)).unwrap_or(WAIT_STEP_MS).clamp(1, WAIT_STEP_MS);
         let _ = JsFuture::from(edge::sleep(left_ms)).await;
-        call.now = UnixMillis::from_js(Date::now());
     }
 }
 
@@ -133,7 +132,7 @@ pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
     let Some((tenant, plans)) = found else { return refuse(key, &nobody(decision)) };
     let features = plans.features();
     let attributes = features.slots(&context.attributes());
-    let facts = tenant.facts(&attributes, call.now);
+    let facts = tenant.facts(&attributes, clock::now());
     let may_know = |key: &str| operator || plans.catalog().features.get(key).is_some_and(|feature| feature.client);
     match key {
         Some(key) if !may_know(key) || features.id(key).is_none() => {

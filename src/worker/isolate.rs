@@ -12,6 +12,7 @@ use web_sys::{Response, console};
 
 use super::call::{self, Call, Resolved};
 use super::charge;
+use super::clock::{self, Patience};
 use super::config::Config;
 use super::denials;
 use super::edge;
@@ -19,7 +20,8 @@ use super::feed;
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
-use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Rejected, Step};
+use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Question, Rejected, Step};
+use crate::ledger::{Awaited, Progress, Unanswered};
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 use crate::model::{DataRoute, UnixMillis};
 
@@ -35,8 +37,6 @@ enum Fetch {
     Failed,
 }
 
-/// Milliseconds after which a request looks again for what another one fetches.
-const PAUSE_MS: u32 = 2;
 /// Fetches of which so much is remembered.
 const MANY_FETCHES: usize = 16_384;
 
@@ -56,10 +56,10 @@ pub(super) enum Now {
 
 /// Decides a request, and answers it if nothing has to be waited for.
 pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
-    if let Some(need) = feed::due(config, &call.context, call.now) {
+    if let Some(need) = feed::due(config, &call.context, clock::now()) {
         return Now::Waits(Box::new(Step::Fetch(need)));
     }
-    match step(call, config) {
+    match step(call, config, None) {
         Step::Done(mut decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
             let response = reply::decision(call, &decision);
             after(call, config, &mut decision);
@@ -69,31 +69,38 @@ pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
     }
 }
 
-fn step(call: &Call, config: &Config) -> Step {
+fn step(call: &Call, config: &Config, awaited: Option<Awaited>) -> Step {
     let headers = call.headers();
+    let now = clock::now();
     // An explanation shows what would happen; it costs the tenant nothing.
-    let ask = Ask { look: call.explain, ..Ask::default() };
-    feed::missed(with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now)), config, call.now)
+    let ask = Ask { look: call.explain, awaited, ..Ask::default() };
+    feed::missed(with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, now)), config, now)
 }
 
 /// Decides a request with waiting, and answers it.
 pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) -> JsValue {
     super::fault(call.fault(), "trap-late");
+    let patience = Patience::new();
+    let mut awaited = None;
     loop {
         next = match next {
             Step::Done(decision) => return conclude(&call, config, *decision).await,
             Step::Charge(pending) => {
-                let decision = charge::charge(pending, config, &call.context, call.now).await;
+                let decision = charge::charge(pending, config, &call.context, patience).await;
                 return conclude(&call, config, decision).await;
             }
             Step::Fetch(need) => {
                 if need == Need::Custom {
                     call.custom = resolve(&call, config).await;
-                } else if !fetch(need, config, &call.context).await {
-                    return conclude(&call, config, unavailable(call.now)).await;
+                } else {
+                    match fetch(need, config, &call.context, patience).await {
+                        Had::Yes => {}
+                        Had::Awaited(what) => awaited = Some(what),
+                        Had::No => return conclude(&call, config, unavailable()).await,
+                    }
                 }
                 call.read_again(config);
-                step(&call, config)
+                step(&call, config, awaited)
             }
         };
     }
@@ -102,23 +109,22 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
 /// Finds out whose request it is and whether it may pass, and nothing more: what its route costs or needs beyond that is left
 /// alone.
 pub(super) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>) -> Decision {
-    if let Some(need) = feed::due(config, &call.context, call.now) {
-        fetch(need, config, &call.context).await;
-    }
+    let patience = Patience::new();
+    feed::catch_up_if_due(config, &call.context, patience).await;
     loop {
-        let headers = call.headers();
+        let (headers, now) = (call.headers(), clock::now());
         let ask = Ask { identify: true, ..*ask };
-        let step = with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, call.now));
-        match feed::missed(step, config, call.now) {
+        let step = with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, now));
+        match feed::missed(step, config, now) {
             Step::Done(mut decision) => {
                 after(call, config, &mut decision);
                 return *decision;
             }
-            Step::Charge(_) => return unavailable(call.now),
+            Step::Charge(_) => return unavailable(),
             Step::Fetch(Need::Custom) => call.custom = resolve(call, config).await,
             Step::Fetch(need) => {
-                if !fetch(need, config, &call.context).await {
-                    return unavailable(call.now);
+                if fetch(need, config, &call.context, patience).await != Had::Yes {
+                    return unavailable();
                 }
                 call.read_again(config);
             }
@@ -127,8 +133,8 @@ pub(super) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>
 }
 
 /// The decision where no trustworthy snapshot can be had.
-pub(super) fn unavailable(now: UnixMillis) -> Decision {
-    Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", now)
+pub(super) fn unavailable() -> Decision {
+    Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", clock::now())
 }
 
 async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
@@ -170,7 +176,7 @@ fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edg
             added.push_str(&format!("\nx-tenant-data-route\n{}", data_route(route)));
         }
         if let Some(assertions) = &config.assertions {
-            let assertion = assertions.of(tenant, decision.credential.as_ref(), call.now);
+            let assertion = assertions.of(tenant, decision.credential.as_ref(), clock::now());
             added.push_str(&format!("\nx-tenant-assertion\n{assertion}"));
         }
     }
@@ -238,30 +244,46 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
         }
         let (config, context) = (Rc::clone(config), call.context.clone());
         call.context.wait_until(&task::promise(async move {
-            fetch(need, &config, &context).await;
+            fetch(need, &config, &context, Patience::new()).await;
             JsValue::UNDEFINED
         }));
     }
 }
 
-/// Fetches what is needed and puts it in, or waits a moment where another request does. False: it could not be had, and
-/// none that is held will do; why stands in the log.
+/// What became of a need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Had {
+    /// It is there, or what is held of it will do.
+    Yes,
+    /// It could not be had; why stands in the log.
+    No,
+    /// What became of the question that another request asked, and this one waited for.
+    Awaited(Awaited),
+}
+
+/// Fetches what is needed and puts it in, or waits where another request does.
 ///
 /// Requests never wait for a promise of another one: the runtime would take them for hung, and cuts them off together.
-pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context) -> bool {
-    let now = || UnixMillis::from_js(Date::now());
-    if let Need::Answer(_) = need {
-        pause().await;
-        return true;
+pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, patience: Patience) -> Had {
+    if let Need::Answer(question) = &need {
+        return answer(question, patience).await;
     }
+    let failed = |need: &Need| {
+        let serves = with_gate(|gate| gate.snapshots.put_failure(need, clock::now()));
+        if serves { Had::Yes } else { Had::No }
+    };
     let mut waited = false;
     loop {
         match FETCHES.with_borrow(|fetches| fetches.get(&need).copied()) {
             // One that takes very long may have died with the request that began it.
-            Some(Fetch::UnderWay(begun)) if now().since(begun) < REFRESH_INTERVAL_MS => pause().await,
+            Some(Fetch::UnderWay(begun)) if clock::now().since(begun) < REFRESH_INTERVAL_MS => {
+                if !patience.pause(begun).await {
+                    return failed(&need);
+                }
+            }
             // Who has waited shares the outcome; who comes later tries anew.
-            Some(Fetch::Failed) if waited => return with_gate(|gate| gate.snapshots.put_failure(&need, now())),
-            None if waited => return true,
+            Some(Fetch::Failed) if waited => return failed(&need),
+            None if waited => return Had::Yes,
             _ => break,
         }
         waited = true;
@@ -274,21 +296,35 @@ pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Conte
             fetches.insert(need.clone(), fetch)
         })
     };
-    note(Fetch::UnderWay(now()));
-    let Err(reason) = read(&need, config, context, now()).await else {
+    note(Fetch::UnderWay(clock::now()));
+    let Err(reason) = read(&need, config, context).await else {
         FETCHES.with_borrow_mut(|fetches| fetches.remove(&need));
-        return true;
+        return Had::Yes;
     };
     log(&need, &reason);
     note(Fetch::Failed);
-    with_gate(|gate| gate.snapshots.put_failure(&need, now()))
+    failed(&need)
 }
 
-async fn pause() {
-    let _ = JsFuture::from(edge::sleep(PAUSE_MS)).await;
+/// Waits for the answer to a question that another request asked: sleeps until it is due, and looks at the lease alone.
+async fn answer(question: &Question, patience: Patience) -> Had {
+    loop {
+        match with_gate(|gate| gate.progress(question, clock::now())) {
+            Progress::Again => return Had::Yes,
+            Progress::Over(what) => return Had::Awaited(what),
+            Progress::Due(due) => {
+                if !patience.pause(due).await {
+                    // Others were served meanwhile: that is overload, not absence.
+                    return Had::Awaited(Awaited::Unanswered(Unanswered::Overloaded));
+                }
+            }
+        }
+    }
 }
 
-async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Result<(), String> {
+async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context) -> Result<(), String> {
+    // What is read is as old as the question.
+    let now = clock::now();
     match need {
         Need::Feed => {
             feed::read(config).await;
@@ -296,12 +332,13 @@ async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context, now: Un
         }
         Need::Keys(url) => {
             // Without them the gate says so itself: an issuer that is down is not the gate that is down.
-            keys::fetch(need, url, config, now).await;
+            keys::fetch(need, url, config).await;
             return Ok(());
         }
         Need::Refill(tenant, counter) => {
             let contact = with_gate(|gate| gate.refill(tenant, counter, now));
-            return charge::talk(tenant, contact, config, context).await;
+            let told = charge::talk(tenant, contact, config, context).await;
+            return if told { Ok(()) } else { Err(String::from("the ledger gave no answer")) };
         }
         Need::Secret(name) => {
             let value = config.secret(name);

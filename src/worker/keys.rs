@@ -6,8 +6,8 @@ use web_sys::console;
 use worker::kv::KvStore;
 
 use super::config::Config;
-use super::edge;
 use super::isolate::{KV_CACHE_S, with_gate};
+use super::{clock, edge};
 use crate::gate::Need;
 use crate::model::bounds::{
     DEFAULT_LEEWAY_MS, JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES,
@@ -18,7 +18,9 @@ use crate::model::{KeySet, UnixMillis};
 type Kept = (UnixMillis, String);
 
 /// Has the gate know the keys behind `need`, or know that they could not be had. Why stands in the log.
-pub(super) async fn fetch(need: &Need, url: &str, config: &Config, now: UnixMillis) {
+pub(super) async fn fetch(need: &Need, url: &str, config: &Config) {
+    // Keys are as old as the question for them.
+    let now = clock::now();
     let held = with_gate(|gate| gate.snapshots.keys_fetched_at(url));
     let kept = match &config.snapshots {
         Some(kv) => read(kv, need, config, now).await,

@@ -8,6 +8,7 @@ mod api;
 mod assertion;
 mod call;
 mod charge;
+mod clock;
 mod config;
 mod control;
 mod denials;

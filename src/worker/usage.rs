@@ -8,7 +8,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::call::Call;
+use super::clock::{self, Patience};
 use super::config::Config;
+use super::isolate::Had;
 use super::reply::{self, Failure};
 use super::{charge, edge, feed, isolate};
 use crate::gate::{Metered, Metering};
@@ -27,15 +29,14 @@ pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
         Ok(events) => events,
         Err(problems) => return reply::invalid(call, &problems),
     };
-    if let Some(need) = feed::due(config, &call.context, call.now) {
-        isolate::fetch(need, config, &call.context).await;
-    }
+    let patience = Patience::new();
+    feed::catch_up_if_due(config, &call.context, patience).await;
     let batch = text.trim_start().starts_with('[');
     let mut problems = Vec::new();
     let mut metered = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
         loop {
-            match isolate::with_gate(|gate| gate.meter(event, config.tells_usage, call.now)) {
+            match isolate::with_gate(|gate| gate.meter(event, config.tells_usage, clock::now())) {
                 Metering::Ready(ready) => metered.push(ready),
                 Metering::Refused(found) => {
                     let at = if batch { format!("$[{index}]") } else { String::from("$") };
@@ -43,10 +44,10 @@ pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
                     problems.extend(found.into_iter().map(within));
                 }
                 Metering::Fetch(need) => {
-                    if isolate::fetch(need, config, &call.context).await {
+                    if isolate::fetch(need, config, &call.context, patience).await == Had::Yes {
                         continue;
                     }
-                    return reply::unavailable(call, &isolate::unavailable(call.now));
+                    return reply::unavailable(call, &isolate::unavailable());
                 }
             }
             break;
@@ -68,23 +69,12 @@ async fn tell(call: &Call, config: &Config, metered: &[Metered]) -> Response {
     let mut conflicts = Vec::new();
     let mut unheard = 0_usize;
     for (index, answer) in answers.into_iter().enumerate() {
-        let outcome = match answer {
-            Ok(promise) => charge::outcome(promise).await,
-            Err(reason) => Err(reason),
-        };
-        match outcome {
+        match charge::outcome(answer).await {
             // The tenant has left for another family: its later record is on its way.
-            Ok(Some(Outcome { gone: true, .. })) => unheard = unheard.saturating_add(1),
-            Ok(Some(Outcome { seen: None, .. })) => receipt.accepted = receipt.accepted.saturating_add(1),
-            Ok(Some(Outcome { seen: Some(Seen::Repeated), .. })) => {
-                receipt.duplicates = receipt.duplicates.saturating_add(1)
-            }
-            Ok(Some(Outcome { seen: Some(Seen::Reused), .. })) => conflicts.push(index),
-            Ok(None) => unheard = unheard.saturating_add(1),
-            Err(reason) => {
-                web_sys::console::error_1(&format!("ledger: {reason}").into());
-                unheard = unheard.saturating_add(1);
-            }
+            Ok(Outcome { gone: true, .. }) | Err(_) => unheard = unheard.saturating_add(1),
+            Ok(Outcome { seen: None, .. }) => receipt.accepted = receipt.accepted.saturating_add(1),
+            Ok(Outcome { seen: Some(Seen::Repeated), .. }) => receipt.duplicates = receipt.duplicates.saturating_add(1),
+            Ok(Outcome { seen: Some(Seen::Reused), .. }) => conflicts.push(index),
         }
     }
     let details = json!({
@@ -112,7 +102,7 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
         problem("tenant", query.get("tenant").map_or("nothing", |id| id), "the id of a tenant");
     }
     let at = match query.get("at") {
-        None => Some(call.now),
+        None => Some(clock::now()),
         Some(text) => UnixMillis::parse(text),
     };
     if at.is_none() {
@@ -125,12 +115,13 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
         return reply::invalid(call, &Problems(problems));
     };
     let metric = query.get("metric").map(AsRef::as_ref);
+    let patience = Patience::new();
     let periods = loop {
-        match isolate::with_gate(|gate| gate.usage_periods(&tenant, metric, at, call.now)) {
+        match isolate::with_gate(|gate| gate.usage_periods(&tenant, metric, at, clock::now())) {
             Ok(periods) => break periods,
             Err(need) => {
-                if !isolate::fetch(need, config, &call.context).await {
-                    return reply::unavailable(call, &isolate::unavailable(call.now));
+                if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
+                    return reply::unavailable(call, &isolate::unavailable());
                 }
             }
         }
@@ -140,12 +131,8 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
     };
     let order =
         Order { report: periods.iter().map(|period| period.bucket.as_str().into()).collect(), ..Order::default() };
-    let outcome = match charge::ask(&root, &order, config, &call.context) {
-        Ok(promise) => charge::outcome(promise).await,
-        Err(reason) => Err(reason),
-    };
-    match outcome {
-        Ok(Some(outcome)) => reply::view(&UsageView::new(tenant.as_str(), &periods, &outcome.report)),
+    match charge::outcome(charge::ask(&root, &order, config, &call.context)).await {
+        Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &periods, &outcome.report)),
         _ => Failure::USAGE_UNHEARD.respond(call),
     }
 }

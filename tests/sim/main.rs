@@ -120,6 +120,37 @@ fn a_leased_quota_is_used_up() {
     assert!(wrongly <= 0.001, "{wrongly}");
 }
 
+/// A tenant beyond its limit is answered, wherever its ledger is: a refusal stands from when it is heard, for all who waited.
+#[test]
+fn beyond_a_limit_requests_are_answered_after_three_questions_at_most() {
+    for way_ms in [1, 45, 75, 250, 750] {
+        for path in [&["/quota"], &["/rate"], &["/window"]] as [&[&str]; 3] {
+            let way = (way_ms, way_ms);
+            let nature =
+                Nature { quota: 10, isolates: 3, rate: (10, 10, 10_000), window: (10, 10_000), ..Nature::calm() };
+            let nature = Nature { pause_ms: (5, 15), delay_ms: way, back_ms: way, ..nature };
+            // A lease that is still growing takes a few questions more.
+            let mut world = utilisation(nature, path, 10_000);
+            world.forget_waits();
+            while world.now < START + 30_000 {
+                world.step();
+            }
+            let truth = world.truth();
+            let trip_ms = 2 * way_ms;
+            assert!(truth.longest_wait_ms <= 3 * trip_ms, "{path:?}, {trip_ms} ms away: {} ms", truth.longest_wait_ms);
+            // All are answered but those who wait for the last questions.
+            let answered = truth.admitted + truth.refused;
+            let under_way = 3 * (2 * trip_ms / 5 + 1);
+            assert!(
+                answered + under_way >= truth.offered,
+                "{path:?}, {trip_ms} ms away: {answered} of {}",
+                truth.offered
+            );
+            assert!(truth.admitted >= 10, "{path:?}, {trip_ms} ms away: {}", truth.admitted);
+        }
+    }
+}
+
 /// One isolate has read a new record: within the life of a lease, and the pause between two fetches, all know of it.
 #[test]
 fn a_change_reaches_every_isolate_by_way_of_the_ledger() {

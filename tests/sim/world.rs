@@ -7,10 +7,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use serde_json::{Value, json};
-use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
-use tenantgate::ledger::{Book, Counter, Held, Lease, Op, Order, Outcome, Seen, Tally};
-use tenantgate::model::bounds::{LEASE_GRACE_MS, LEASE_MS};
-use tenantgate::model::{Tenant, TenantId, UnixMillis};
+use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Question, Step, UsageEvent};
+use tenantgate::ledger::{Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Seen, Tally, Unanswered};
+use tenantgate::model::bounds::{LEASE_ANSWER_MS, LEASE_GRACE_MS, LEASE_MS, PATIENCE_MS};
+use tenantgate::model::{HeardAt, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
 
 pub const START: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z, far from the end of a month
@@ -49,7 +49,9 @@ pub struct Nature {
     pub families: u64,
     /// Milliseconds between two requests at one isolate, from and to.
     pub pause_ms: (u64, u64),
+    /// Milliseconds that a question, and that an answer, is on the way.
     pub delay_ms: (u64, u64),
+    pub back_ms: (u64, u64),
     /// Per million messages: lost, and doubled.
     pub lost: u64,
     pub doubled: u64,
@@ -77,6 +79,7 @@ impl Nature {
             families: 1,
             pause_ms: (1, 20),
             delay_ms: (5, 30),
+            back_ms: (5, 30),
             lost: 0,
             doubled: 0,
             deaths: 0,
@@ -96,11 +99,16 @@ impl Nature {
 
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance(seed ^ 0x5EED);
+        // Next door, on the same continent, on another one, behind a bad line.
+        let near_ms = [1, 20, 90, 700][index(seed % 4)];
+        let far_ms = near_ms + chance.within((1, [20, 100, 300, 50][index(seed % 4)]));
         Self {
             isolates: chance.within((1, 30)),
             families: chance.within((1, 3)),
             pause_ms: (1, chance.within((2, 400))),
-            delay_ms: (1, chance.within((2, 300))),
+            delay_ms: (near_ms, far_ms),
+            // No road takes as long back as it took there.
+            back_ms: (1, far_ms.saturating_mul(2) - near_ms),
             lost: chance.within((0, 50_000)),
             doubled: chance.within((0, 50_000)),
             deaths: chance.within((0, 400)),
@@ -117,6 +125,11 @@ impl Nature {
             child_quota: chance.within((1, 8_000)),
             costs: (1, chance.within((1, 5))),
         }
+    }
+
+    /// Milliseconds after which a message is given up.
+    fn patience_ms(&self) -> u64 {
+        (self.delay_ms.1 + self.back_ms.1).max(1_000) * 2
     }
 
     fn catalog(&self) -> Value {
@@ -169,8 +182,9 @@ impl Nature {
 /// The longest that a slot is held, and the longest that a flight takes: less, since the ledger's minute begins before its answer.
 const FLIGHT_MS: u64 = 10_000;
 const LONGEST_FLIGHT_MS: u64 = 8_000;
-/// Milliseconds after which whoever tells something tells it again.
-const TOLD_AGAIN_MS: u64 = 3_000;
+
+/// No answer came.
+const FAILED: Unanswered = Unanswered::Failed;
 
 fn root(family: u64) -> TenantId {
     TenantId::parse(&format!("t_{family}")).unwrap()
@@ -181,8 +195,8 @@ struct Isolate {
     life: u64,
     /// What its clock says beyond the true time.
     clock_ms: i64,
-    /// Requests that wait for an answer that another one asked for.
-    waiting: Vec<Asked>,
+    /// Requests that wait for an answer that another one asked for, and the question.
+    waiting: Vec<(Asked, Question)>,
 }
 
 /// What a request is about.
@@ -193,6 +207,10 @@ struct Asked {
     tenant: u64,
     what: What,
     cost: u64,
+    /// When it arrived; what is told until it is acknowledged, when it was told last.
+    since: u64,
+    /// What became of the question that it waited for.
+    awaited: Option<Awaited>,
 }
 
 #[derive(Debug, Clone)]
@@ -249,6 +267,11 @@ enum Event {
         life: u64,
         id: u64,
     },
+    /// Those who wait in an isolate look again.
+    Look {
+        isolate: usize,
+        life: u64,
+    },
     /// An isolate sees to leases that end.
     Keep {
         isolate: usize,
@@ -291,6 +314,8 @@ pub struct Truth {
     /// Requests that were told that the ledger has too much to do, though it had answered.
     pub unserved: u64,
     pub rate_cells: u64,
+    /// The longest that a request had to wait for its answer.
+    pub longest_wait_ms: u64,
     pub orders: u64,
     /// Units of what was acknowledged, and of what was told at all, by the limit or metric.
     acknowledged: BTreeMap<&'static str, u64>,
@@ -438,6 +463,11 @@ impl World {
         &self.ledgers[0].truth
     }
 
+    /// From now on the longest wait of the first family is measured anew.
+    pub fn forget_waits(&mut self) {
+        self.ledgers[0].truth.longest_wait_ms = 0;
+    }
+
     /// What happened to all families: offered, admitted, messages.
     pub fn sums(&self) -> (u64, u64, u64) {
         let truths = self.ledgers.iter().map(|ledger| &ledger.truth);
@@ -497,14 +527,14 @@ impl World {
     }
 
     /// A message that may be lost, or arrive twice, each time after a delay of its own.
-    fn send(&mut self, event: impl Fn() -> Event) {
+    fn send(&mut self, delay_ms: (u64, u64), event: impl Fn() -> Event) {
         let times = if self.chance.happens(self.nature.lost) {
             0
         } else {
             1 + u64::from(self.chance.happens(self.nature.doubled))
         };
         for _ in 0..times {
-            let delay = self.chance.within(self.nature.delay_ms);
+            let delay = self.chance.within(delay_ms);
             self.after(delay, event());
         }
     }
@@ -514,8 +544,8 @@ impl World {
         let (id, life) = (self.serial, self.isolates[isolate].life);
         self.talks.insert(id, talk);
         self.ledgers[index(family)].truth.orders += 1;
-        self.send(|| Event::Order { family, isolate, life, id, text: text.clone() });
-        self.after(2_000, Event::TimedOut { family, isolate, life, id });
+        self.send(self.nature.delay_ms, || Event::Order { family, isolate, life, id, text: text.clone() });
+        self.after(self.nature.patience_ms(), Event::TimedOut { family, isolate, life, id });
     }
 
     pub fn step(&mut self) -> bool {
@@ -538,6 +568,7 @@ impl World {
                 }
                 self.after(1_000, Event::Keep { isolate, life });
             }
+            Event::Look { isolate, life } if self.isolates[isolate].life == life => self.look(isolate),
             Event::Tell { asked } => self.tell(asked),
             Event::Land { family, isolate, name, flight } => {
                 self.ledgers[index(family)].truth.flights.remove(&flight);
@@ -549,7 +580,7 @@ impl World {
                 self.read(&mut gate, family);
                 self.isolates[isolate].gate = gate;
             }
-            Event::Arrive { .. } | Event::Keep { .. } | Event::Read { .. } => {}
+            Event::Arrive { .. } | Event::Look { .. } | Event::Keep { .. } | Event::Read { .. } => {}
         }
         if self.open {
             self.fate();
@@ -629,9 +660,13 @@ impl World {
             "order" => Job::Order,
             "reserve" => Job::Reserve,
             "event" => Job::Event,
-            _ => return self.decide(isolate, Asked { family, tenant, what: What::Path(path), cost }),
+            _ => {
+                let what = What::Path(path);
+                return self.decide(isolate, Asked { family, tenant, what, cost, since: self.now, awaited: None });
+            }
         };
-        self.begin(Asked { family, tenant, what: What::Job(0), cost }, job);
+        let what = What::Job(0);
+        self.begin(Asked { family, tenant, what, cost, since: self.now, awaited: None }, job);
     }
 
     /// Begins to tell something that is told until it is acknowledged.
@@ -648,8 +683,8 @@ impl World {
         let What::Job(id) = asked.what else { return };
         if self.jobs.contains_key(&id) {
             let isolate = index(self.chance.below(self.nature.isolates));
-            self.after(TOLD_AGAIN_MS, Event::Tell { asked: asked.clone() });
-            self.decide(isolate, asked);
+            self.after(self.nature.patience_ms(), Event::Tell { asked: asked.clone() });
+            self.decide(isolate, Asked { since: self.now, awaited: None, ..asked });
         }
     }
 
@@ -703,6 +738,7 @@ impl World {
 
     fn ask(&mut self, isolate: usize, asked: Asked, request: &Request<'_>, ask: &Ask<'_>) {
         let now = self.at(isolate);
+        let ask = &Ask { awaited: asked.awaited, ..*ask };
         loop {
             let step = self.isolates[isolate].gate.decide(request, ask, now);
             match step {
@@ -713,9 +749,19 @@ impl World {
                             self.say(asked.family, isolate, contact);
                         }
                     }
-                    self.decided(isolate, &asked, decision.allowed(), None);
+                    // Without the ledger's answer nothing is counted, and nothing acknowledged.
+                    if !matches!(asked.awaited, Some(Awaited::Unanswered(_))) {
+                        self.decided(isolate, &asked, decision.allowed(), None);
+                    } else {
+                        self.answered(&asked);
+                    }
                 }
-                Step::Fetch(Need::Answer(_)) => self.isolates[isolate].waiting.push(asked),
+                Step::Fetch(Need::Answer(question)) => {
+                    // Whoever waits looks again now and then, though nobody answers.
+                    let life = self.isolates[isolate].life;
+                    self.after(LEASE_ANSWER_MS, Event::Look { isolate, life });
+                    self.isolates[isolate].waiting.push((asked, question));
+                }
                 // It is old, or somebody else has seen a later one.
                 Step::Fetch(Need::Tenant(_) | Need::Catalog | Need::Slug(_)) => {
                     let mut gate = std::mem::take(&mut self.isolates[isolate].gate);
@@ -782,19 +828,20 @@ impl World {
         }
         self.check(family);
         let text = serde_json::to_string(&outcome).unwrap();
-        self.send(|| Event::Answer { family, isolate, life, id, text: text.clone() });
+        self.send(self.nature.back_ms, || Event::Answer { family, isolate, life, id, text: text.clone() });
     }
 
     fn hear(&mut self, family: u64, isolate: usize, life: u64, id: u64, text: Option<&str>) {
         // An answer that comes twice, or after it was given up, or to somebody who has died, is not heard.
         let Some(talk) = self.talks.remove(&id).filter(|_| self.isolates[isolate].life == life) else { return };
         let outcome: Option<Outcome> = text.map(|text| serde_json::from_str(text).unwrap());
-        let now = self.at(isolate);
+        let heard = HeardAt::now(self.at(isolate));
         let gate = &mut self.isolates[isolate].gate;
         match talk {
-            Talk::Leases(contact) => gate.heard(&root(family), &contact, outcome.as_ref(), now),
+            Talk::Leases(contact) => gate.heard(&root(family), &contact, outcome.as_ref().ok_or(FAILED), heard),
             Talk::Request(pending, asked) => {
-                let decision = gate.finish(pending, outcome.as_ref(), now);
+                let decision = gate.finish(pending, outcome.as_ref().ok_or(FAILED), heard);
+                self.answered(&asked);
                 // Where the ledger does not answer, `on_error: open` lets requests through uncounted, and says so.
                 if decision.fallback.is_empty() {
                     let hold = decision.hold_name().map(|(_, name)| name);
@@ -814,12 +861,40 @@ impl World {
             }
             Talk::Release => {}
         }
-        for asked in std::mem::take(&mut self.isolates[isolate].waiting) {
-            self.decide(isolate, asked);
+        self.look(isolate);
+    }
+
+    /// Those who wait look whether what they wait for is answered.
+    fn look(&mut self, isolate: usize) {
+        let now = self.at(isolate);
+        for (asked, question) in std::mem::take(&mut self.isolates[isolate].waiting) {
+            // Where clocks step, nobody knows how long it was.
+            let waited = self.now - asked.since;
+            assert!(
+                self.nature.clock_steps > 0 || waited <= PATIENCE_MS + LEASE_ANSWER_MS,
+                "{}: a request has waited for {waited} ms",
+                self.seed
+            );
+            match self.isolates[isolate].gate.progress(&question, now) {
+                Progress::Due(_) => self.isolates[isolate].waiting.push((asked, question)),
+                Progress::Over(what) => self.decide(isolate, Asked { awaited: Some(what), ..asked }),
+                Progress::Again => {
+                    let late = (waited >= PATIENCE_MS).then_some(Awaited::Unanswered(Unanswered::Overloaded));
+                    self.decide(isolate, Asked { awaited: late, ..asked });
+                }
+            }
         }
     }
 
+    /// A request has its answer, whatever it is.
+    fn answered(&mut self, asked: &Asked) {
+        let waited = self.now - asked.since;
+        let truth = &mut self.ledgers[index(asked.family)].truth;
+        truth.longest_wait_ms = truth.longest_wait_ms.max(waited);
+    }
+
     fn decided(&mut self, isolate: usize, asked: &Asked, allowed: bool, hold: Option<String>) {
+        self.answered(asked);
         let path = match asked.what {
             What::Path(path) => path,
             What::Job(id) => return self.acknowledged(asked, id, allowed),

@@ -10,7 +10,9 @@ use crate::control::{Operation, Permission};
 use crate::gate::Caller;
 use crate::model::{Scope, SecretText, TenantId};
 use crate::worker::call::Call;
+use crate::worker::clock::{self, Patience};
 use crate::worker::config::Config;
+use crate::worker::isolate::Had;
 use crate::worker::{edge, feed, isolate};
 
 /// How an admin token begins.
@@ -57,13 +59,12 @@ impl Actor {
             return Ok(Self::of_kind("operator", String::new(), from));
         }
         if shown.starts_with(TOKEN_PREFIX) {
-            return Self::of_token(shown, store, call, from).await;
+            return Self::of_token(shown, store, from).await;
         }
-        if let Some(need) = feed::due(config, &call.context, call.now) {
-            isolate::fetch(need, config, &call.context).await;
-        }
+        let patience = Patience::new();
+        feed::catch_up_if_due(config, &call.context, patience).await;
         loop {
-            match isolate::with_gate(|gate| gate.caller(shown, call.now)) {
+            match isolate::with_gate(|gate| gate.caller(shown, clock::now())) {
                 Caller::Known(bearer) => {
                     let allowed = bearer.credential.scopes.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
                     if !allowed {
@@ -75,7 +76,7 @@ impl Actor {
                 }
                 Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
                 Caller::Fetch(need) => {
-                    if !isolate::fetch(need, config, &call.context).await {
+                    if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
                         return Err(Refusal::UNAVAILABLE);
                     }
                 }
@@ -83,13 +84,14 @@ impl Actor {
         }
     }
 
-    async fn of_token(shown: &str, store: &Store, call: &Call, from: Value) -> Result<Self, Refusal> {
+    async fn of_token(shown: &str, store: &Store, from: Value) -> Result<Self, Refusal> {
         let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX).filter(SecretText::is_whole) else {
             return Err(Refusal::UNAUTHENTICATED);
         };
         let statement = sql!("SELECT * FROM admin_tokens WHERE id = ?", secret.id().as_str());
         let Some(row) = store.row(statement).await? else { return Err(Refusal::UNAUTHENTICATED) };
-        let ended = |column: &str| row.get(column).and_then(Value::as_u64).is_some_and(|at| at <= call.now.get());
+        let now = clock::now();
+        let ended = |column: &str| row.get(column).and_then(Value::as_u64).is_some_and(|at| at <= now.get());
         if !secret.has_hash(text(&row, "hash")) || ended("expires_at") || ended("revoked_at") {
             return Err(Refusal::UNAUTHENTICATED);
         }

@@ -17,7 +17,7 @@ use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_PART_B
 use crate::model::{Problems, Read, Reader, TenantId, UnixMillis};
 use crate::worker::call::Call;
 use crate::worker::config::Config;
-use crate::worker::{charge, edge, reply};
+use crate::worker::{charge, clock, edge, reply};
 
 /// One request to the admin API.
 pub(super) struct Desk<'a> {
@@ -27,6 +27,7 @@ pub(super) struct Desk<'a> {
     pub(super) fault: Option<String>,
     pub(super) store: Store,
     pub(super) actor: Actor,
+    /// When the change is made: after its body was read.
     pub(super) now: UnixMillis,
     pub(super) body: String,
     pub(super) query: BTreeMap<String, String>,
@@ -97,7 +98,7 @@ impl<'a> Desk<'a> {
             ),
         };
         let (context, fault) = (call.context.clone(), call.fault().map(String::from));
-        Ok(Self { config, context, fault, store, actor, now: call.now, body, query, once, if_match })
+        Ok(Self { config, context, fault, store, actor, now: clock::now(), body, query, once, if_match })
     }
 
     /// What the gate does by itself, at the clock's word.
@@ -115,17 +116,8 @@ impl<'a> Desk<'a> {
     /// What a family's ledger answers.
     pub(super) async fn order(&self, root: &str, order: &Order<'_>) -> Result<Outcome, Refusal> {
         let root = TenantId::parse(root).ok_or(Refusal::UNAVAILABLE)?;
-        let heard = match charge::ask(&root, order, self.config, &self.context) {
-            Ok(promise) => charge::outcome(promise).await,
-            Err(reason) => Err(reason),
-        };
-        match heard {
-            Ok(outcome) => outcome.ok_or(Refusal::UNAVAILABLE),
-            Err(reason) => {
-                web_sys::console::error_1(&format!("ledger: {reason}").into());
-                Err(Refusal::UNAVAILABLE)
-            }
-        }
+        let asked = charge::ask(&root, order, self.config, &self.context);
+        charge::outcome(asked).await.map_err(|_| Refusal::UNAVAILABLE)
     }
 
     /// A change in the making.

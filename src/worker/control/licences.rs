@@ -17,7 +17,9 @@ use crate::model::bounds::MAX_ISSUED;
 use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText};
 use crate::resolve::Request;
 use crate::worker::call::Call;
+use crate::worker::clock::{self, Patience};
 use crate::worker::config::Config;
+use crate::worker::isolate::Had;
 use crate::worker::{feed, isolate};
 
 /// How a licence key begins.
@@ -144,22 +146,21 @@ async fn validate(
 ) -> Result<Answer, Refusal> {
     let (domain, instance) = (asked.domain.as_deref(), asked.instance.as_deref());
     let terms = terms(&document(row, "terms"))?;
-    if let Some(code) = terms.refusal(domain, call.now) {
+    if let Some(code) = terms.refusal(domain, clock::now()) {
         return Ok(refused(code));
     }
     let tenant = text(row, "tenant");
     let look = Ask { tenant: Some(tenant), all_features: true, look: true, ..Ask::default() };
-    if let Some(need) = feed::due(config, &call.context, call.now) {
-        isolate::fetch(need, config, &call.context).await;
-    }
+    let patience = Patience::new();
+    feed::catch_up_if_due(config, &call.context, patience).await;
     let decision = loop {
         match isolate::with_gate(|gate| {
-            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &look, call.now)
+            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &look, clock::now())
         }) {
             Step::Done(decision) => break decision,
             Step::Charge(_) => return Err(Refusal::UNAVAILABLE),
             Step::Fetch(need) => {
-                if !isolate::fetch(need, config, &call.context).await {
+                if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
                     return Err(Refusal::UNAVAILABLE);
                 }
             }
@@ -170,7 +171,7 @@ async fn validate(
     };
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
-        match activate(call, store, (text(row, "id"), instance, domain), max.0).await? {
+        match activate(store, (text(row, "id"), instance, domain), max.0).await? {
             Some(count) => used = Some(count),
             None => return Ok(refused(LicenceCode::ActivationsExceeded)),
         }
@@ -183,12 +184,15 @@ async fn validate(
     }
     let features: Vec<&str> = decision.features.iter().filter(|one| one.enabled).map(|one| one.key.as_ref()).collect();
     let plan = entitled.plan().map(crate::model::PlanRef::as_str);
-    let until = call.now.plus(terms.offline_ms.0);
+    let until = clock::now().plus(terms.offline_ms.0);
     let until = terms.expires_at.map_or(until, |at| at.min(until));
     let said =
         Licensed { licence: text(row, "id"), tenant, plan, features: &features, domains: &terms.domains, instance };
-    let token =
-        config.licences.as_ref().filter(|_| terms.offline_ms.0 > 0).map(|signer| signer.sign(&said, call.now, until));
+    let token = config
+        .licences
+        .as_ref()
+        .filter(|_| terms.offline_ms.0 > 0)
+        .map(|signer| signer.sign(&said, clock::now(), until));
     Ok(Answer::json(
         200,
         &json!({
@@ -204,7 +208,6 @@ async fn validate(
 /// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
 /// and whoever is cut off finds itself activated or not.
 async fn activate(
-    call: &Call,
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
     max: u64,
@@ -217,7 +220,7 @@ async fn activate(
                 licence,
                 instance,
                 domain,
-                call.now.get(),
+                clock::now().get(),
                 max
             ),
             sql!(

@@ -158,11 +158,7 @@ async fn tell(desk: &Desk<'_>, rows: &[Row]) -> BTreeSet<String> {
         .collect();
     let mut unheard = BTreeSet::new();
     for (root, asked) in asked {
-        let heard = match asked {
-            Ok(promise) => charge::outcome(promise).await,
-            Err(reason) => Err(reason),
-        };
-        if !matches!(heard, Ok(Some(_))) {
+        if charge::outcome(asked).await.is_err() {
             unheard.insert(root.to_owned());
         }
     }

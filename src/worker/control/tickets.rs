@@ -13,6 +13,7 @@ use crate::control::{Impersonate, Issue, Ticket};
 use crate::model::bounds::{SUPPORT_MS, TICKET_MS};
 use crate::model::{Scope, SecretText};
 use crate::worker::call::Call;
+use crate::worker::clock;
 use crate::worker::config::Config;
 
 /// How a ticket begins.
@@ -58,14 +59,15 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     let ticket = SecretText::parse(&asked.ticket, TICKET_PREFIX).filter(SecretText::is_whole);
     let ticket = ticket.ok_or(Refusal::UNAUTHENTICATED)?;
     let store = Store::new(&config.control);
+    let now = clock::now();
     // INVARIANT (once): of all who redeem it, one finds it unused.
     let statement = sql!(
         "UPDATE tickets SET used_at = ?1 WHERE hash = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING tenant, actor, scopes",
-        call.now.get(),
+        now.get(),
         ticket.hash()
     );
     let row = store.row(statement).await?.ok_or(Refusal::UNAUTHENTICATED)?;
-    let desk = Desk::of_clock(config, call.context.clone(), call.now);
+    let desk = Desk::of_clock(config, call.context.clone(), now);
     let desk = Desk { actor: Actor::support(text(&row, "actor"), call), ..desk };
     let record = desk.tenant(text(&row, "tenant")).await?;
     let scopes = document(&row, "scopes");
@@ -74,7 +76,7 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
         name: Some(format!("support: {}", text(&row, "actor"))),
         scopes,
         environment: config.environment,
-        expires_at: Some(call.now.plus(SUPPORT_MS)),
+        expires_at: Some(now.plus(SUPPORT_MS)),
     };
     for _ in 0..super::TRIES {
         let mut change: Change<'_> = desk.change();
