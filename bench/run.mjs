@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { cold } from "./cold.mjs";
 import { decision } from "./decision.mjs";
+import { distance } from "./distance.mjs";
 import { control } from "./control.mjs";
 import { credentials } from "./credentials.mjs";
 import { ledger } from "./ledger.mjs";
@@ -16,7 +17,7 @@ import { worker } from "./worker.mjs";
 const { values } = parseArgs({ options: { json: { type: "string" } } });
 const rows = [
   ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
-  ...(await worker()), ...(await ledger()), ...(await control()),
+  ...(await worker()), ...(await ledger()), ...(await control()), ...(await distance()),
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));

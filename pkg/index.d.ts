@@ -76,6 +76,8 @@ export class Features implements Iterable<[string, Answer]> {
 /** A verified credential: of a token, or of an API key. */
 export interface Credential {
   readonly kind: "jwt" | "api_key";
+  /** Where it stood in the request: in a header, or in a cookie, which browsers send by themselves. */
+  readonly from: "header" | "cookie";
   /** The tenant it was issued for: that of the decision, or an ancestor that acts for it. */
   readonly tenant: string;
   readonly scopes: readonly string[];

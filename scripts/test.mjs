@@ -1,5 +1,6 @@
 // Runs everything: native Rust, the shared vectors in headless Chromium, the npm package in Node, the Worker on workerd.
 // Usage: npm test [-- --fast]   `--fast`: native Rust only, in seconds.
+//        npm run test:hostile   ledgers that are far away, floods, a hostile tenant beside a victim: what the victim sees of it.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -7,9 +8,18 @@ import { buildNpm, buildWorker } from "./build.mjs";
 import { browser, env, output, root, run, setup } from "./setup.mjs";
 
 const fast = process.argv.includes("--fast");
+const hostile = process.argv.includes("--hostile");
 const head = (title) => console.log(`\n— ${title}`);
 
 setup({ wasm: !fast });
+if (hostile) {
+  head("the victim's side of distance, floods and hostile tenants");
+  buildNpm({ quick: true });
+  buildWorker({ quick: true, faults: true, out: "build/test" });
+  // One after the other: latencies are compared within one run.
+  run("node", ["--test", "--test-concurrency=1", ...tests("tests/hostile")]);
+  process.exit(0);
+}
 head("native Rust: unit, vectors, properties, documents, structure");
 // The simulation takes a million steps; what is built for the browser should rather be built soon.
 run("cargo", ["test", "--no-default-features"], { env: { ...env, CARGO_PROFILE_TEST_OPT_LEVEL: "1" } });
@@ -33,6 +43,8 @@ run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "-
 head("the npm package in Node, bundled, and in pages; the Worker on workerd");
 buildNpm({ quick: true });
 buildWorker({ quick: true, faults: true, out: "build/test" });
-const tests = ["tests/npm", "tests/packaging", "tests/worker"].flatMap((folder) =>
-  readdirSync(join(root, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name)));
-run("node", ["--test", "--test-concurrency=1", ...tests]);
+run("node", ["--test", "--test-concurrency=1", ...["tests/npm", "tests/packaging", "tests/worker"].flatMap(tests)]);
+
+function tests(folder) {
+  return readdirSync(join(root, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name));
+}

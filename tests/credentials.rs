@@ -352,7 +352,7 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
     assert!(world.fetched.is_empty());
 
     assert_eq!(world.code(&Shown::Key(&issued.text), START), Code::Allowed);
-    for index in 0..2 * MAX_CACHED_KEYS {
+    for index in 0..2 * MAX_KEY_CACHE_BYTES / 256 {
         let id = format!("{index:016}");
         let parsed = tenantgate::model::KeyId::parse(&id).unwrap();
         world.gate.snapshots.put_api_key(&parsed, None, START).unwrap();
@@ -376,6 +376,37 @@ fn a_flood_of_good_tokens_does_not_push_out_who_is_in_use() {
         assert_eq!(world.code(&Shown::Token(&of(subject)), START), Code::Allowed, "{subject}");
     }
     assert_eq!(world.code(&Shown::Token(&of(0)), START), Code::Allowed);
+}
+
+/// What is refused costs no more than what is allowed: a bad signature is judged once, and bad signatures of one issuer have a budget.
+#[test]
+fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
+    let mut world = World::new();
+    let of = |secret: &str, subject: usize| {
+        let mut claims = claims("own", "t_acme");
+        claims["sub"] = json!(subject.to_string());
+        by_secret(secret, &claims)
+    };
+    let (known, other) = (of(SECRET, 0), of("another secret of thirty-two bytes", 0));
+    assert_eq!(world.code(&Shown::Token(&known), START), Code::Allowed);
+    // The very same text, however often: it takes nothing of the budget.
+    for _ in 0..1_000 {
+        assert_eq!(world.code(&Shown::Token(&other), START), Code::Unauthenticated);
+    }
+    let bad = |subject| of("another secret of thirty-two bytes", subject);
+    let judged = (1..1_000).take_while(|i| world.code(&Shown::Token(&bad(*i)), START) == Code::Unauthenticated).count();
+    assert!((100..500).contains(&judged), "{judged} were judged");
+    let busy = world.decide(&Shown::Token(&bad(5_000)), START);
+    assert_eq!((busy.code, busy.retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
+    // Whoever was verified before is not kept waiting, nor are tokens of other issuers.
+    assert_eq!(world.code(&Shown::Token(&known), START), Code::Allowed);
+    assert_eq!(world.code(&Shown::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
+    // It passes by itself, and good tokens take nothing of it.
+    let later = START.plus(1_000);
+    for subject in 10_000..10_500 {
+        assert_eq!(world.code(&Shown::Token(&of(SECRET, subject)), later), Code::Allowed);
+    }
+    assert_eq!(world.code(&Shown::Token(&bad(6_000)), later), Code::Unauthenticated);
 }
 
 /// What a request may show, and for whom it is good.

@@ -5,11 +5,11 @@
 
 mod common;
 
-use common::committed;
+use common::{bound_texts, committed};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 use tenantgate::gate::Code;
-use tenantgate::model::bounds::{CUSTOM_RESOLVER_MS, MAX_ATTRIBUTES, RETRY_AFTER_MS};
+use tenantgate::model::bounds::{CUSTOM_RESOLVER_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_TEXT_BYTES, RETRY_AFTER_MS};
 use tenantgate::model::{ApiKey, Catalog, Tenant, parse_seed};
 use tenantgate::wire::{DecideBody, DecisionView};
 
@@ -17,12 +17,19 @@ fn schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().into()
 }
 
+/// Of a document that is read.
+fn read<T: JsonSchema>(max_text_bytes: usize) -> Value {
+    let mut schema = schema::<T>();
+    bound_texts(&mut schema, max_text_bytes);
+    schema
+}
+
 #[test]
 fn schemas() {
-    committed("pkg/schema/catalog.json", &schema::<Catalog>());
-    committed("pkg/schema/tenant.json", &schema::<Tenant>());
-    committed("pkg/schema/api_key.json", &schema::<ApiKey>());
-    committed("pkg/schema/decide.json", &schema::<DecideBody>());
+    committed("pkg/schema/catalog.json", &read::<Catalog>(MAX_TEXT_BYTES));
+    committed("pkg/schema/tenant.json", &read::<Tenant>(MAX_TEXT_BYTES));
+    committed("pkg/schema/api_key.json", &read::<ApiKey>(MAX_TEXT_BYTES));
+    committed("pkg/schema/decide.json", &read::<DecideBody>(MAX_BODY_BYTES));
     committed("pkg/schema/decision.json", &schema::<DecisionView<'_>>());
 }
 
@@ -215,5 +222,43 @@ fn api_keys_are_refused_with_paths() {
             problems.0.iter().any(|problem| problem.path.starts_with(&format!("$.{name}"))),
             "{broken}: {problems}"
         );
+    }
+}
+
+/// Every text of every document has a bound, and its reader holds it to that.
+#[test]
+fn every_text_has_a_bound() {
+    fn places(schema: &Value, path: &str, found: &mut Vec<String>) {
+        if common::is_unbounded_text(schema) {
+            found.push(path.to_owned());
+        }
+        match schema {
+            Value::Object(members) => {
+                members.iter().for_each(|(name, one)| places(one, &format!("{path}/{name}"), found))
+            }
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(i, one)| places(one, &format!("{path}/{i}"), found))
+            }
+            _ => {}
+        }
+    }
+    for name in ["catalog", "tenant", "api_key", "decide"] {
+        let text = std::fs::read_to_string(format!("{}/pkg/schema/{name}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let mut found = Vec::new();
+        places(&serde_json::from_str(&text).unwrap(), "$", &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
+    // At the bound, and past it: wherever a document has a text that no type of its own bounds.
+    let at = |length: usize| "x".repeat(length);
+    let tenants: [fn(String) -> Value; 4] = [
+        |text| json!({ "id": "t", "slug": "s", "plan": "p@1", "name": text }),
+        |text| json!({ "id": "t", "slug": "s", "plan": "p@1", "region": text }),
+        |text| json!({ "id": "t", "slug": "s", "plan": "p@1", "residency": [text] }),
+        |text| json!({ "id": "t", "slug": "s", "plan": "p@1", "overrides": [{ "feature": "f", "value": true, "reason": text, "actor": "a" }] }),
+    ];
+    for tenant in tenants {
+        assert!(Tenant::parse(&tenant(at(MAX_TEXT_BYTES)).to_string()).is_ok(), "{}", tenant(at(3)));
+        let problems = Tenant::parse(&tenant(at(MAX_TEXT_BYTES + 1)).to_string()).unwrap_err();
+        assert_eq!(problems.0[0].expected, format!("at most {MAX_TEXT_BYTES} bytes"));
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::committed;
+use common::{bound_texts, committed};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use tenantgate::control::{
@@ -13,7 +13,7 @@ use tenantgate::control::{
     NewToken, OPERATIONS, Operation, Reasoned, Rotate, Route, Ticket,
 };
 use tenantgate::gate::Code;
-use tenantgate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS};
+use tenantgate::model::bounds::{MAX_BODY_BYTES, MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_TEXT_BYTES};
 use tenantgate::model::{ApiKey, Catalog, ClientSnapshot, LicenceCode, LicenceTerms, Override, Tenant};
 use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
 
@@ -33,14 +33,14 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let id = format!("{}{}", name[..1].to_ascii_lowercase(), &name[1..]);
     let common = |code: &str| json!({ "$ref": format!("#/components/responses/{code}") });
     let mut responses = json!({ operation.status.to_string(): answer(operation, generator) });
-    let mutating: &[&str] = if operation.method == "GET" { &[] } else { &["412", "413"] };
+    let mutating: &[&str] = if operation.method == "GET" { &[] } else { &["408", "412", "413"] };
     let once: &[&str] = if operation.once { &["422"] } else { &[] };
-    for code in ["400", "401", "403", "404", "409", "503"].iter().chain(mutating).chain(once) {
+    for code in ["400", "401", "403", "404", "409", "429", "503"].iter().chain(mutating).chain(once) {
         responses[*code] = common(code);
     }
     let mut described = json!({
         "operationId": id, "summary": operation.summary, "tags": ["admin"], "security": [{ "admin": [] }],
-        "description": format!("Needs the permission `{}`{}.", operation.permission.as_str(), if operation.tenant_admin { ", or a tenant's own token with the scope `tenantgate:admin`, for that tenant and those below" } else { "" }),
+        "description": format!("Needs `{}`{}.", operation.permissions.iter().map(|one| one.as_str()).collect::<Vec<_>>().join("` and `"), if operation.tenant_admin { ", or a tenant's own token with the scope `tenantgate:admin`, for that tenant and those below" } else { "" }),
         "parameters": parameters(operation), "responses": responses,
     });
     if let Some(schema) = body(operation.route, generator) {
@@ -302,7 +302,7 @@ fn openapi() {
                     "200": { "description": "The decision.", "content": { "application/json": { "schema": decision } } },
                     "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
                     "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
-                    "413": failure("`PAYLOAD_TOO_LARGE`"),
+                    "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"),
                 },
             } },
             "/_gate/v1/usage": {
@@ -320,7 +320,7 @@ fn openapi() {
                         "400": failure("`BAD_REQUEST`: events have problems, all of them in `details.problems`; none is counted."),
                         "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
                         "409": failure("`EVENT_CONFLICT`: events at the places of `details.conflicts` were told before and said something else; the others are counted."),
-                        "413": failure("`PAYLOAD_TOO_LARGE`"),
+                        "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"),
                         "503": failure("`LEDGER_UNAVAILABLE`: tell the same events again; each counts once."),
                     },
                 },
@@ -368,7 +368,7 @@ fn openapi() {
                     "200": { "description": "The flags.", "content": { "application/json": { "schema": { "type": "object", "required": ["flags"], "properties": { "flags": { "type": "array", "items": flag } } } } } },
                     "304": { "description": "With this context they are what they were." },
                     "400": fault("`PARSE_ERROR` or `INVALID_CONTEXT`."), "401": fault("No credential, or one that is not good."), "403": fault("The tenant is not served."),
-                    "404": fault("No such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "451": fault("Not from here."), "503": fault("Try again."),
+                    "404": fault("No such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "408": fault("The body took too long."), "451": fault("Not from here."), "503": fault("Try again."),
                 },
             } },
             "/_gate/ofrep/v1/evaluate/flags/{key}": { "post": {
@@ -380,7 +380,7 @@ fn openapi() {
                 "responses": {
                     "200": { "description": "The flag.", "content": { "application/json": { "schema": flag } } },
                     "400": fault("`PARSE_ERROR` or `INVALID_CONTEXT`."), "401": fault("No credential, or one that is not good."), "403": fault("The tenant is not served."),
-                    "404": fault("`FLAG_NOT_FOUND`, or no such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "451": fault("Not from here."), "503": fault("Try again."),
+                    "404": fault("`FLAG_NOT_FOUND`, or no such tenant."), "413": failure("`PAYLOAD_TOO_LARGE`"), "408": fault("The body took too long."), "451": fault("Not from here."), "503": fault("Try again."),
                 },
             } },
             "/_gate/healthz": { "get": {
@@ -394,8 +394,8 @@ fn openapi() {
                 "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<Ticket>() } } },
                 "responses": {
                     "201": { "description": "The key, shown once.", "content": { "application/json": { "schema": { "type": "object" } } } },
-                    "400": failure("`BAD_REQUEST`"), "401": failure("`UNAUTHENTICATED`: the ticket is none, was used, or is too old."),
-                    "413": failure("`PAYLOAD_TOO_LARGE`"), "409": failure("`CONFLICT`"), "404": failure("`NOT_FOUND`: the tenant is gone."),
+                    "400": failure("`BAD_REQUEST`"), "401": failure("`UNAUTHENTICATED`: the ticket is unknown, was used, or has expired."), "429": failure("`RATE_LIMITED`: too many from one address that led to nothing."),
+                    "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "409": failure("`CONFLICT`"), "404": failure("`NOT_FOUND`: the tenant is gone."),
                     "503": failure("`CONTROL_UNAVAILABLE`"),
                 },
             } },
@@ -408,7 +408,7 @@ fn openapi() {
                         "type": "object", "required": ["valid", "code"],
                         "properties": { "valid": { "type": "boolean" }, "code": generator.subschema_for::<LicenceCode>(), "licence": { "type": "string" }, "tenant": { "type": "string" }, "features": { "type": "array", "items": { "type": "string" } } },
                     } } } },
-                    "400": failure("`BAD_REQUEST`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
+                    "400": failure("`BAD_REQUEST`"), "429": failure("`RATE_LIMITED`: too many from one address that led to nothing."), "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
                 },
             } },
             "/_gate/v1/licences/deactivate": { "post": {
@@ -416,8 +416,8 @@ fn openapi() {
                 "summary": "End the activation of an instance: another one may take its place.",
                 "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<Deactivate>() } } },
                 "responses": {
-                    "200": { "description": "Whether one was ended.", "content": { "application/json": { "schema": { "type": "object" } } } },
-                    "400": failure("`BAD_REQUEST`"), "404": failure("`NOT_FOUND`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
+                    "200": { "description": "Whether one was ended, and when its place is free: `free_at`, null where it is at once.", "content": { "application/json": { "schema": { "type": "object" } } } },
+                    "400": failure("`BAD_REQUEST`"), "404": failure("`NOT_FOUND`"), "429": failure("`RATE_LIMITED`: too many from one address that led to nothing."), "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"), "503": failure("`CONTROL_UNAVAILABLE`"),
                 },
             } },
             "/_gate/jwks.json": { "get": {
@@ -439,6 +439,13 @@ fn openapi() {
         document["paths"][path] = item;
     }
     document["components"]["schemas"] = components(&mut generator);
+    for schema in document["components"]["schemas"].as_object_mut().unwrap().values_mut() {
+        // What is read takes no member that it does not know; what is answered says nothing of that.
+        if schema["additionalProperties"] == json!(false) {
+            bound_texts(schema, MAX_TEXT_BYTES);
+        }
+    }
+    bound_texts(&mut document["components"]["schemas"]["DecideBody"], MAX_BODY_BYTES);
     document["components"]["schemas"]["Failure"] = envelope;
     document["components"]["responses"] = json!({
         "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
@@ -446,9 +453,11 @@ fn openapi() {
         "403": failure("`FORBIDDEN`: the token does not allow it."),
         "404": failure("`NOT_FOUND`: there is no such thing, or it is not yours."),
         "409": failure("What is stands against it: `code` says what."),
+        "408": failure("`REQUEST_TIMEOUT`: the body took longer than 30 seconds."),
         "412": failure("`PRECONDITION_FAILED`: it is no longer what `If-Match` names."),
-        "413": failure("`PAYLOAD_TOO_LARGE`"),
+        "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"),
         "422": failure("`IDEMPOTENCY_KEY_REUSED`"),
+        "429": failure("`RATE_LIMITED`: too many bad tokens from one address, or more changes than a tenant's own admins may make."),
         "503": failure("`CONTROL_UNAVAILABLE`: try again."),
     });
     committed("src/worker/openapi.json", &document);

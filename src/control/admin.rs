@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Permission;
 use crate::model::bounds::{
-    DEFAULT_RETENTION_DAYS, MAX_IMPACT_PAGE, MAX_INSTANCE_BYTES, MAX_NAME_BYTES, MAX_REPLAYED, MAX_RETENTION_DAYS,
-    MAX_SCOPES, MAX_SLUG_BYTES, MAX_TOKEN_NAME_BYTES,
+    DEFAULT_RETENTION_DAYS, MAX_IMPACT_PAGE, MAX_INSTANCE_BYTES, MAX_NAME_BYTES, MAX_OVERLAP_MS, MAX_REPLAYED,
+    MAX_RETENTION_DAYS, MAX_SCOPES, MAX_SLUG_BYTES, MAX_TOKEN_NAME_BYTES,
 };
 use crate::model::{
     Branding, DataRoute, Environment, PlanRef, Problems, Quantity, Reader, Scope, Slug, TenantId, Trial, UnixMillis,
@@ -95,7 +95,7 @@ document! {
     pub struct Rotate {
         /// Milliseconds for which the old key works on. Default 86400000, a day.
         overlap_ms: Quantity = Quantity(86_400_000),
-    }
+    } => Rotate::check
 }
 
 document! {
@@ -207,6 +207,15 @@ impl NewTenant {
         }
         if self.api_key_scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
             r.at("api_key_scopes", |r| r.problem("too many scopes", format!("at most {MAX_SCOPES}")));
+        }
+    }
+}
+
+impl Rotate {
+    fn check(&self, r: &mut Reader) {
+        if self.overlap_ms.0 > MAX_OVERLAP_MS {
+            let found = self.overlap_ms.0.to_string();
+            r.at("overlap_ms", |r| r.problem(found, format!("0 to {MAX_OVERLAP_MS}, which is 90 days")));
         }
     }
 }

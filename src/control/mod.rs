@@ -15,5 +15,7 @@ pub use admin::{
     Reasoned, Replayed, Rotate, Ticket, slug_of,
 };
 pub use impact::{Impact, Impacts, Replay, Shift, compare, replay};
-pub use operations::{OPERATIONS, Operation, Permission, Route, route};
+pub use operations::{
+    GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, Permission, ROUTE_IDENTITY_MEMBERS, Route, route,
+};
 pub use patch::{changes, merge};

@@ -1,7 +1,7 @@
 //! The operations of the admin API: one table for the router, the permissions and the `OpenAPI` document.
 
 use super::operations::Permission::{
-    Audit, CatalogRead, CatalogWrite, Keys, Publish, Support, TenantsRead, TenantsWrite, Tokens,
+    Audit, CatalogRead, CatalogWrite, Identity, Keys, Publish, Support, TenantsRead, TenantsWrite, Tokens,
 };
 use crate::model::choice;
 
@@ -14,20 +14,58 @@ choice! {
         TenantsWrite = "tenants:write",
         /// Read the catalog.
         CatalogRead = "catalog:read",
-        /// Change the catalog, and move tenants between plans.
+        /// Change the catalog, and move tenants between plans. What says who may speak for tenants needs `identity:write` too.
         CatalogWrite = "catalog:write",
-        /// Issue, replace and revoke API keys.
+        /// Say who may speak for tenants: issuers, resolution, what routes ask of credentials; where a tenant's data is; whom a
+        /// tenant belongs to. Its holder can become any tenant.
+        Identity = "identity:write",
+        /// Issue, replace and revoke API keys. Its holder can become any tenant, but for what needs a token of an issuer.
         Keys = "keys:write",
-        /// Read the audit trail.
+        /// Read the audit trail, and in it what tenants' records were.
         Audit = "audit:read",
         /// Publish and reconcile.
         Publish = "publish",
-        /// Act as a tenant for a while, on the record.
+        /// Act as a tenant by an API key of a quarter of an hour, on the record.
         Support = "support",
         /// Issue and revoke admin tokens.
         Tokens = "tokens:write",
     }
 }
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 10] =
+        [TenantsRead, TenantsWrite, CatalogRead, CatalogWrite, Identity, Keys, Audit, Publish, Support, Tokens];
+
+    /// What its holder comes by, beside what the operations say: the table of who becomes what, which tests walk. Whatever is
+    /// not here, no operation may lead to.
+    pub const fn reaches(self) -> &'static [Self] {
+        match self {
+            // The trail has what records were.
+            Audit => &[TenantsRead],
+            // Whoever speaks for a tenant speaks for its admin: `tenantgate:admin` reads, issues keys and reads the trail.
+            Identity => &[TenantsRead, Keys, Audit],
+            // For a quarter of an hour, as one tenant.
+            Support => &[Keys],
+            // A token is given no more than its maker has.
+            TenantsRead | TenantsWrite | CatalogRead | CatalogWrite | Keys | Publish | Tokens => &[],
+        }
+    }
+}
+
+/// Members of a tenant's record that need more than `tenants:write`, wherever they are set or changed.
+pub const GUARDED_MEMBERS: [(&str, Permission); 3] = [
+    // Somebody else's data, for whoever points there.
+    ("data_route", Identity),
+    // An earlier time revives credentials that were ended.
+    ("credentials_from", Keys),
+    ("api_key_scopes", Keys),
+];
+
+/// Members of a catalog that say who may speak for tenants.
+pub const IDENTITY_MEMBERS: [&str; 2] = ["issuers", "resolution"];
+/// Members of a route that do.
+pub const ROUTE_IDENTITY_MEMBERS: [&str; 6] = ["path", "methods", "access", "auth", "scopes", "act_for_descendants"];
 
 /// One operation.
 #[derive(Debug)]
@@ -38,8 +76,8 @@ pub struct Operation {
     pub method: &'static str,
     /// The path below `/_gate/v1/admin`; `{…}` stands for one segment.
     pub path: &'static str,
-    /// What an admin token must allow.
-    pub permission: Permission,
+    /// What an admin token must allow, all of it.
+    pub permissions: &'static [Permission],
     /// Whether a tenant's own admin may do it, for its own tenant and those below.
     pub tenant_admin: bool,
     /// Whether it takes an `Idempotency-Key`.
@@ -51,7 +89,7 @@ pub struct Operation {
 }
 
 macro_rules! operations {
-    ($($Route:ident $method:literal $path:literal $permission:ident $(, $flag:ident)* => $status:literal $summary:literal;)*) => {
+    ($($Route:ident $method:literal $path:literal $first:ident $(+ $more:ident)* $(, $flag:ident)* => $status:literal $summary:literal;)*) => {
         /// The name of an operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Route {
@@ -68,7 +106,8 @@ macro_rules! operations {
         /// All operations.
         pub const OPERATIONS: &[Operation] = &[
             $(Operation {
-                route: Route::$Route, method: $method, path: $path, permission: $permission,
+                route: Route::$Route, method: $method, path: $path,
+                permissions: &[$first $(, $more)*],
                 tenant_admin: operations!(@has tenant_admin $($flag)*), once: operations!(@has once $($flag)*),
                 status: $status, summary: $summary,
             },)*
@@ -91,7 +130,7 @@ operations! {
     DeactivateTenant "POST" "/tenants/{tenant}/deactivate" TenantsWrite, tenant_admin, once => 200 "Stop a tenant at its own wish.";
     MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once => 200 "Ask a tenant's callers to come back later.";
     OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
-    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite, once => 200 "Move a tenant, and those below it, under another one.";
+    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once => 200 "Move a tenant, and those below it, under another one.";
     ExportTenant "GET" "/tenants/{tenant}/export" TenantsRead, tenant_admin => 200 "All that is kept of a tenant, without secrets.";
     PutOverride "PUT" "/tenants/{tenant}/overrides" TenantsWrite, once => 200 "Set an override: it replaces the one for the same feature or limit that starts at the same time.";
     RemoveOverride "DELETE" "/tenants/{tenant}/overrides/{key}" TenantsWrite, once => 200 "Remove the overrides of a feature or limit.";
@@ -110,7 +149,7 @@ operations! {
     GetCatalog "GET" "/catalog" CatalogRead => 200 "The catalog.";
     PutCatalog "PUT" "/catalog" CatalogWrite, once => 200 "Replace the catalog; plan versions that are in use stay as they are.";
     ListCatalogs "GET" "/catalog/versions" CatalogRead => 200 "Versions of the catalog.";
-    CompareCatalog "POST" "/catalog/impact" CatalogRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
+    CompareCatalog "POST" "/catalog/impact" CatalogRead + TenantsRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
     KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once => 200 "Switch a feature off for everybody.";
     ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once => 200 "End a kill.";
     Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
@@ -120,6 +159,7 @@ operations! {
     GetPublication "GET" "/publications" Publish => 200 "What is not published yet.";
     Publish "POST" "/publications" Publish => 200 "Publish what waits, and mend a slice of what has drifted.";
     GetAudit "GET" "/tenants/{tenant}/audit" Audit, tenant_admin => 200 "A tenant's audit trail, as JSON, lines or CSV.";
+    ListDenials "GET" "/tenants/{tenant}/denials" Audit, tenant_admin => 200 "What a tenant was denied: how many by code and day, a sample, the latest first.";
     GetCatalogAudit "GET" "/audit" Audit => 200 "The audit trail of the catalog and of admin tokens.";
     IssueToken "POST" "/tokens" Tokens => 201 "Issue an admin token: shown once.";
     ListTokens "GET" "/tokens" Tokens => 200 "Admin tokens, without secrets.";

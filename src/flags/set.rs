@@ -240,6 +240,12 @@ impl FeatureSet {
         (0..).map_while(|id| self.evaluate(id, facts)).collect()
     }
 
+    /// The answers for some features, in the order of their keys: the others are not evaluated.
+    pub fn evaluate_those(&self, facts: Facts<'_>, wanted: impl Fn(&str) -> bool) -> Vec<Answer> {
+        let known = self.features.iter().zip(0..).filter(|(feature, _)| wanted(feature.key.as_str()));
+        known.filter_map(|(_, id)| self.evaluate(id, facts)).collect()
+    }
+
     fn feature(&self, id: u32) -> Option<&CompiledFeature> {
         self.features.get(usize::try_from(id).ok()?)
     }

@@ -16,7 +16,7 @@ use super::run::{Halt, Run};
 use super::snapshots::Found;
 use super::trace::{Stage, describe};
 use crate::model::{DomainState, Tenant, TenantId};
-use crate::resolve::{Name, Signal};
+use crate::resolve::{Carrier, Name, Signal};
 
 impl Gate {
     /// The tenant of a request, and the credential that speaks for it.
@@ -25,7 +25,7 @@ impl Gate {
         run: &mut Run,
         plans: &Plans,
         signals: &[Signal<'_>],
-        credentials: &[Arc<Credential>],
+        credentials: &[(Arc<Credential>, Carrier)],
         route: &CompiledRoute,
     ) -> Result<(Found, Option<Bearer>), Halt> {
         let mut selected: Option<Found> = None;
@@ -38,12 +38,15 @@ impl Gate {
             }
         }
         let mut holders: SmallVec<[Found; 1]> = SmallVec::new();
-        for credential in credentials {
+        for (credential, _) in credentials {
             holders.push(self.holder(run, plans, credential, route)?);
         }
         let bearer = holders.first().zip(credentials.first());
-        let bearer = bearer
-            .map(|(holder, credential)| Bearer { credential: Arc::clone(credential), tenant: id(holder).clone() });
+        let bearer = bearer.map(|(holder, (credential, from))| Bearer {
+            credential: Arc::clone(credential),
+            tenant: id(holder).clone(),
+            from: *from,
+        });
         let ids: SmallVec<[TenantId; 1]> = holders.iter().map(|holder| id(holder).clone()).collect();
         // Without a selection, the credential that goes deepest selects; the others must be of its ancestors.
         let deepest = || holders.into_iter().max_by_key(|holder| holder.tenant.line().len());

@@ -7,6 +7,7 @@ use super::need::Need;
 use super::pipeline::Gate;
 use super::run::{Halt, Run};
 use crate::model::UnixMillis;
+use crate::resolve::Carrier;
 
 /// What a token says.
 #[derive(Debug)]
@@ -42,6 +43,10 @@ impl Gate {
         if found.tenant.barrier().is_some() {
             return Err(None);
         }
-        Ok(Bearer { credential: Arc::clone(&credential), tenant: found.tenant.tenant().id.clone() })
+        Ok(Bearer {
+            credential: Arc::clone(&credential),
+            tenant: found.tenant.tenant().id.clone(),
+            from: Carrier::Header,
+        })
     }
 }

@@ -12,6 +12,7 @@ use super::pending::{Pending, hold_name};
 use super::pipeline::{Gate, Step};
 use super::trace::{Stage, Trace, count};
 use crate::ledger::{Awaited, Circuit, Hold, Once, Order, Outcome, Seen, Spend, Take, Unanswered, Verdict};
+use crate::model::bounds::LEASE_DRY_MS;
 use crate::model::{HeardAt, Kind, Mode, OnError, TenantId, UnixMillis};
 
 /// How a limit is paid, in the order in which that happens.
@@ -196,6 +197,7 @@ impl Gate {
                     self.paid(&mut pending, index);
                 } else {
                     served = false;
+                    pending.dry(index);
                 }
             } else {
                 let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
@@ -281,7 +283,9 @@ impl Gate {
                 gauged.settle(if group.paid {
                     Verdict { allowed: true, retry_after_ms: None, ..verdict }
                 } else {
-                    verdict
+                    // The ledger has granted what it had: units may come back, as leases of others end.
+                    let retry_after_ms = verdict.retry_after_ms.or(Some(LEASE_DRY_MS));
+                    Verdict { allowed: false, retry_after_ms, ..verdict }
                 });
             }
         }

@@ -13,11 +13,13 @@ use super::plans::{CompiledRoute, Plans};
 use super::run::{Halt, Run};
 use super::trace::Stage;
 use crate::identity::{Claims, Keyring, Keys, Reason, Token, Validity};
-use crate::model::bounds::{MAX_CACHED_TOKENS, MAX_REMEMBERED_BYTES};
+use crate::ledger::{Bucket, Rate};
+use crate::model::bounds::{MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES, RETRY_AFTER_MS};
 use crate::model::{
-    Access, ApiKey, Auth, Cache, Environment, IssuerKey, Key, KeyId, PresentedKey, Scope, StrategyKind, UnixMillis,
+    Access, Algorithm, ApiKey, Auth, Cache, Environment, IssuerKey, Key, KeyId, PresentedKey, Scope, StrategyKind,
+    UnixMillis,
 };
-use crate::resolve::{Name, Shown, Signals};
+use crate::resolve::{Carrier, Name, Shown, Signals};
 
 /// A verified credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +43,17 @@ pub struct Credential {
 }
 
 /// The credentials of one request; usually one.
-pub(super) type Credentials = SmallVec<[Arc<Credential>; 1]>;
+pub(super) type Credentials = SmallVec<[(Arc<Credential>, Carrier); 1]>;
 
 /// Tokens that were verified, by their SHA-256, with the keys that did it.
 #[derive(Debug)]
 pub(super) struct Verified {
     of: Option<Arc<Plans>>,
     tokens: Cache<[u8; 32], Remembered>,
+    /// Tokens that were refused for their signature, with the keys that did it: what is refused costs no more than what is allowed.
+    refused: Cache<[u8; 32], (Arc<Keyring>, Reason)>,
+    /// Work that refusals have cost lately, by issuer.
+    spent: Vec<Bucket>,
     /// Keys of the catalog, by issuer.
     rings: Vec<Option<Arc<Keyring>>>,
 }
@@ -59,13 +65,19 @@ struct Remembered {
     credential: Arc<Credential>,
 }
 
-const NO_KEY: &str = "the API key is none, or mistyped";
+const NO_KEY: &str = "the API key is malformed or mistyped";
+
+/// Milliseconds of work that refused signatures of one issuer may cost an isolate: a tenth of its time, and 200 at once. Whoever
+/// knows the name of a key can have signatures judged; tokens that were verified before are not kept waiting by that.
+const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not believed.
 enum Doubt {
     Halt(Halt),
     Refuse(Reason),
     Unavailable(Reason),
+    /// Too many were refused; milliseconds after which another one is judged.
+    Busy(u64),
 }
 
 impl From<super::need::Need> for Doubt {
@@ -82,7 +94,8 @@ impl From<Reason> for Doubt {
 
 impl Default for Verified {
     fn default() -> Self {
-        Self { of: None, tokens: Cache::new(MAX_CACHED_TOKENS), rings: Vec::new() }
+        let (tokens, refused) = (Cache::new(MAX_CACHED_TOKENS), Cache::new(MAX_REFUSED_TOKENS));
+        Self { of: None, tokens, refused, spent: Vec::new(), rings: Vec::new() }
     }
 }
 
@@ -148,23 +161,29 @@ impl Gate {
             // With `mode: first`, what is neither needed nor counted is not looked at.
             if needed || signals.found.iter().any(|signal| signal.strategy == shown.kind()) {
                 let credential = match shown {
-                    Shown::Token(text) => self.token(run, plans, text, route)?,
+                    Shown::Token(text, _) => self.token(run, plans, text, route)?,
                     Shown::ApiKey(text) => self.api_key(run, plans, text, route)?,
                 };
                 run.trace.pass(Stage::Credential, || credential.to_string());
-                credentials.push(credential);
+                credentials.push((credential, shown.carrier()));
             }
         }
         if !needed {
             return Ok(credentials);
         }
-        let serves = |credential: &&Arc<Credential>| credential.serves(route.auth);
-        if !credentials.iter().any(|credential| serves(&credential)) {
+        if !credentials.iter().any(|(credential, _)| credential.serves(route.auth)) {
             let challenge = Challenge::new(plans, route, false);
-            return Err(run.challenge((Code::Unauthenticated, "the route needs a credential"), challenge));
+            let reason = if signals.withheld {
+                "the cookie's token does not count: the request is not known to come from its own origin"
+            } else {
+                "the route needs a credential"
+            };
+            return Err(run.challenge((Code::Unauthenticated, reason), challenge));
         }
         // One credential must do it alone: what two allow together, nobody was given.
-        let found = credentials.iter().position(|credential| serves(&credential) && credential.allows(&route.scopes));
+        let found = credentials
+            .iter()
+            .position(|(credential, _)| credential.serves(route.auth) && credential.allows(&route.scopes));
         let Some(index) = found else {
             let challenge = Challenge { scopes: route.scopes.clone(), ..Challenge::new(plans, route, false) };
             return Err(run.challenge((Code::InsufficientScope, "the credential lacks a scope"), challenge));
@@ -188,6 +207,11 @@ impl Gate {
                 Err(run.challenge((Code::Unauthenticated, reason), Challenge::new(plans, route, true)))
             }
             Err(Doubt::Unavailable(reason)) => Err(run.deny(Stage::Credential, (Code::IssuerUnavailable, reason))),
+            Err(Doubt::Busy(wait_ms)) => {
+                let reason = "too many tokens of this issuer were refused lately";
+                let halt = run.deny(Stage::Credential, (Code::RateLimited, reason));
+                Err(halt.passes_after(wait_ms))
+            }
         }
     }
 
@@ -248,9 +272,20 @@ impl Verified {
         let validity = claims.validity;
         let ring = self.ring(store, run, plans, validity.issuer)?;
         let ring = ring.ok_or(Doubt::Unavailable("the issuer's keys could not be fetched"))?;
+        if let Some((by, reason)) = self.refused.get_mut(&digest)
+            && Arc::ptr_eq(by, &ring)
+        {
+            return Err((*reason).into());
+        }
+        let after = self.one_more_refusal(validity.issuer, token.algorithm(), run.now)?;
         match (ring.verify(&token), plans.issuers.keys(validity.issuer)) {
             (Some(true), _) => {}
-            (Some(false), _) => return Err("the token's signature is not good".into()),
+            (Some(false), _) => {
+                let reason = "the token's signature is not good";
+                self.spend(validity.issuer, after);
+                self.refused.insert(digest, (ring, reason));
+                return Err(reason.into());
+            }
             (None, Keys::Published(url)) => {
                 if let Some(need) = store.doubt(url, run.now) {
                     return Err(need.into());
@@ -267,6 +302,23 @@ impl Verified {
             self.tokens.insert(digest, Remembered { validity, ring, credential: Arc::clone(&credential) });
         }
         Ok(credential)
+    }
+
+    /// The work of an issuer's refusals with one more, if there is room for it.
+    fn one_more_refusal(&self, issuer: usize, algorithm: Algorithm, now: UnixMillis) -> Result<Bucket, Doubt> {
+        let spent = self.spent.get(issuer).copied().unwrap_or_default();
+        let (verdict, after) = spent.step(REFUSALS, algorithm.cost_ms(), now);
+        if verdict.allowed { Ok(after) } else { Err(Doubt::Busy(verdict.retry_after_ms.unwrap_or(RETRY_AFTER_MS))) }
+    }
+
+    /// Notes what judging a bad signature has cost.
+    fn spend(&mut self, issuer: usize, after: Bucket) {
+        if self.spent.len() <= issuer {
+            self.spent.resize(issuer.saturating_add(1), Bucket::default());
+        }
+        if let Some(spent) = self.spent.get_mut(issuer) {
+            *spent = after;
+        }
     }
 
     /// The keys of an issuer; `Ok(None)`: they could not be had.

@@ -16,6 +16,7 @@ use crate::flags::Answer;
 use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::RETRY_AFTER_MS;
 use crate::model::{Epoch, Scope, TenantId, UnixMillis};
+use crate::resolve::Carrier;
 
 /// A decision.
 #[derive(Debug, Clone)]
@@ -77,6 +78,8 @@ pub struct Bearer {
     pub credential: Arc<Credential>,
     /// The tenant it was issued for: the decision's, or one above it.
     pub tenant: TenantId,
+    /// Where it stood in the request.
+    pub from: Carrier,
 }
 
 /// What a caller could show (RFC 9110 §11.6.1, RFC 6750 §3).

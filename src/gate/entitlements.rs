@@ -15,7 +15,7 @@ use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
     Allowance, Catalog, Contract, Epoch, Key, Kind, Limit, Mode, OnError, Overage, Override, Plan, PlanRef, Status,
-    Tenant, TenantId, Trial, UnixMillis,
+    Tenant, TenantId, Trial, UnixMillis, json_bytes,
 };
 use crate::resolve::Attribute;
 
@@ -70,6 +70,9 @@ pub struct Budget {
     pub(super) hint: AtomicUsize,
 }
 
+/// About the bytes of a budget, and of a guard, beside its counter's name: names, numbers, what the allocator adds.
+const BUDGET_BYTES: usize = 320;
+
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. `None` only if `line` is empty.
     pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
@@ -91,8 +94,11 @@ impl Entitlements {
 
         let mut grants = vec![None; plans.features.len()];
         // Weakest first: what comes later is stronger and replaces it. Within a tier the nearest relative comes last.
-        if let Some(plan) = own_plan {
-            grant(&mut grants, plans, plan.features.0.iter(), Tier::Plan);
+        // Tenants of one plan share its values.
+        for (id, value) in plan.as_ref().map_or([].as_slice(), |plan| plans.grants_of(plan)) {
+            if let Some(slot) = grants.get_mut(*id) {
+                *slot = Some(value.clone());
+            }
         }
         // INVARIANT (grace revives nothing): what serves beyond its end is weaker than whatever of its tier is in force.
         for serves in [Serves::InGrace, Serves::InForce] {
@@ -154,6 +160,18 @@ impl Entitlements {
     #[expect(clippy::indexing_slicing, reason = "INVARIANT (line): `new` refuses an empty line")]
     pub fn tenant(&self) -> &Tenant {
         &self.line[0]
+    }
+
+    /// About how many bytes it holds, its records aside.
+    pub(super) fn bytes(&self) -> usize {
+        let own = self.grants.iter().flatten().filter(|grant| grant.tier != Tier::Plan);
+        let values = own.map(|grant| json_bytes(&grant.value)).fold(0_usize, usize::saturating_add);
+        let budgets = self.budgets.iter().flatten();
+        let budgets = budgets.map(|budget| budget.counter.len().saturating_add(BUDGET_BYTES));
+        let slots = self.grants.len().saturating_mul(size_of::<Option<Grant>>());
+        let lists = self.budgets.len().saturating_mul(size_of::<Vec<Arc<Budget>>>());
+        let guards = self.guards.len().saturating_mul(BUDGET_BYTES);
+        [values, slots, lists, guards].into_iter().chain(budgets).fold(size_of::<Self>(), usize::saturating_add)
     }
 
     /// Tells this compilation from all others of the same gate, until 2^32 have passed.

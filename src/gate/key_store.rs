@@ -9,15 +9,15 @@ use super::held::{Ages, Held};
 use super::need::Need;
 use super::snapshots::Rejected;
 use crate::identity::Keyring;
-use crate::model::bounds::{JWKS_COOLDOWN_MS, MAX_CACHED_KEYS};
-use crate::model::{ApiKey, Cache, KeyId, KeySet, UnixMillis};
+use crate::model::bounds::{JWKS_COOLDOWN_MS, MAX_KEY_CACHE_BYTES};
+use crate::model::{ApiKey, KeyId, KeySet, UnixMillis, WeighedCache};
 
 /// The keys of one isolate.
 #[derive(Debug)]
 pub(super) struct KeyStore {
     published: FxHashMap<Arc<str>, Published>,
     secrets: FxHashMap<String, Option<String>>,
-    api_keys: Cache<KeyId, Held<Option<Arc<KnownKey>>>>,
+    api_keys: WeighedCache<KeyId, Held<Option<Arc<KnownKey>>>>,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
     complete: bool,
 }
@@ -39,7 +39,7 @@ pub(super) struct KnownKey {
 
 impl KeyStore {
     pub(super) fn new(complete: bool) -> Self {
-        let api_keys = Cache::new(if complete { usize::MAX } else { MAX_CACHED_KEYS });
+        let api_keys = WeighedCache::new(if complete { usize::MAX } else { MAX_KEY_CACHE_BYTES });
         Self { published: FxHashMap::default(), secrets: FxHashMap::default(), api_keys, complete }
     }
 
@@ -130,7 +130,9 @@ impl KeyStore {
         }
         let known =
             record.map(|record| Arc::new(KnownKey { credential: Arc::new(Credential::of_key(&record)), record }));
-        self.api_keys.insert(id.clone(), Held::new(known, now));
+        let (owner, bytes) =
+            known.as_ref().map_or((None, 0), |known| (Some(known.record.tenant.clone()), known.record.bytes()));
+        self.api_keys.insert(id.clone(), owner, bytes, Held::new(known, now));
         Ok(())
     }
 

@@ -59,7 +59,7 @@ impl LocalGate {
     }
 
     /// A gate for a compiled catalog.
-    pub fn with(plans: Plans) -> Self {
+    pub fn with(plans: impl Into<Arc<Plans>>) -> Self {
         let mut gate = Self::default();
         // Nothing is held yet, so nothing can be older.
         let _ = gate.put_plans(plans);
@@ -70,8 +70,8 @@ impl LocalGate {
     ///
     /// # Errors
     /// [`Rejected::Older`]: a newer one is held, which stays.
-    pub fn put_plans(&mut self, plans: Plans) -> Result<(), Rejected> {
-        self.gate.snapshots.put_plans(Arc::new(plans), FRESH)
+    pub fn put_plans(&mut self, plans: impl Into<Arc<Plans>>) -> Result<(), Rejected> {
+        self.gate.snapshots.put_plans(plans.into(), FRESH)
     }
 
     /// Adds or replaces a tenant.

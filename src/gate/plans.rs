@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::flags::{FeatureSet, is_on};
+use crate::flags::{FeatureSet, Grant, Tier, is_on};
 use crate::identity::Issuers;
-use crate::model::{Access, Auth, Catalog, Key, Limit, Problems, Scope};
+use crate::model::{Access, Auth, Catalog, Key, Limit, Plan, PlanRef, Problems, Scope};
 use crate::resolve::{Resolver, without_extension};
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
@@ -18,6 +18,8 @@ pub struct Plans {
     limit_ids: FxHashMap<Key, u32>,
     routes: Vec<CompiledRoute>,
     everywhere: CompiledRoute,
+    /// What each plan grants, by the number of the feature: its tenants share the values.
+    grants: FxHashMap<PlanRef, Vec<(usize, Grant)>>,
 }
 
 /// What a path needs and costs.
@@ -81,7 +83,16 @@ impl Plans {
         routes.sort_unstable_by_key(|(place, route)| {
             (std::cmp::Reverse(route.path.len()), route.methods.is_empty(), *place)
         });
+        let granted = |plan: &Plan| {
+            let own = plan.features.0.iter().filter_map(|(key, value)| {
+                let id = usize::try_from(features.id(key.as_str())?).ok()?;
+                Some((id, Grant::new(value, Tier::Plan)))
+            });
+            own.collect()
+        };
+        let grants = catalog.plans.iter().map(|(plan, terms)| (plan.clone(), granted(terms))).collect();
         Self {
+            grants,
             resolver: Resolver::new(&catalog.resolution),
             issuers: Issuers::new(&catalog),
             features,
@@ -102,6 +113,11 @@ impl Plans {
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             catalog,
         }
+    }
+
+    /// What a plan grants, by the number of the feature.
+    pub(super) fn grants_of(&self, plan: &PlanRef) -> &[(usize, Grant)] {
+        self.grants.get(plan).map_or(&[], Vec::as_slice)
     }
 
     /// Its features.

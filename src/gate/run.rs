@@ -30,6 +30,16 @@ pub(super) enum Halt {
     Deny(Box<Decision>),
 }
 
+impl Halt {
+    /// A denial that passes by itself, though others with its code do not.
+    pub(super) fn passes_after(mut self, wait_ms: u64) -> Self {
+        if let Self::Deny(decision) = &mut self {
+            decision.retry_after_ms = Some(wait_ms);
+        }
+        self
+    }
+}
+
 impl From<Need> for Halt {
     fn from(need: Need) -> Self {
         Self::Fetch(need)

@@ -15,9 +15,11 @@ use super::need::Need;
 use super::plans::Plans;
 use crate::identity::Seals;
 use crate::model::bounds::{
-    MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
+    MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, MAX_TENANT_CACHE_BYTES, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
 };
-use crate::model::{ApiKey, Cache, DomainState, KeyId, KeySet, Problems, Slug, Status, Tenant, TenantId, UnixMillis};
+use crate::model::{
+    ApiKey, Cache, DomainState, KeyId, KeySet, Problems, Slug, Status, Tenant, TenantId, UnixMillis, WeighedCache,
+};
 use crate::resolve::Name;
 
 /// What the catalog is called where epochs are told; no tenant's id has a blank.
@@ -66,7 +68,7 @@ pub struct Snapshots {
     pub(super) plans: Option<Held<Arc<Plans>>>,
     pub(super) slugs: Cache<Slug, Held<Option<TenantId>>>,
     pub(super) domains: Cache<String, Held<Option<TenantId>>>,
-    pub(super) tenants: Cache<TenantId, Record>,
+    pub(super) tenants: WeighedCache<TenantId, Record>,
     /// Epochs that somebody has seen and that are not held yet.
     pub(super) expected: Cache<String, u64>,
     pub(super) keys: KeyStore,
@@ -88,17 +90,17 @@ pub(super) struct Found {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self::bounded(MAX_CACHED_TENANTS, MAX_CACHED_INDEX, false)
+        Self::bounded(MAX_TENANT_CACHE_BYTES, MAX_CACHED_INDEX, false)
     }
 }
 
 impl Snapshots {
-    fn bounded(tenants: usize, index: usize, complete: bool) -> Self {
+    fn bounded(tenant_bytes: usize, index: usize, complete: bool) -> Self {
         Self {
             plans: None,
             slugs: Cache::new(index),
             domains: Cache::new(index),
-            tenants: Cache::new(tenants),
+            tenants: WeighedCache::new(tenant_bytes),
             expected: Cache::new(MAX_CACHED_TENANTS),
             keys: KeyStore::new(complete),
             seals: None,
@@ -192,9 +194,24 @@ impl Snapshots {
                 return Ok(());
             }
         }
-        self.tenants.insert(id.clone(), Record { held: Held::new(tenant, now), compiled: None });
+        let bytes = tenant.as_ref().map_or(0, |tenant| tenant.bytes());
+        let owner = tenant.as_ref().map(|tenant| self.family(tenant));
+        self.tenants.insert(id.clone(), owner, bytes, Record { held: Held::new(tenant, now), compiled: None });
         self.doubt_what_is_behind(id.as_str(), now);
         Ok(())
+    }
+
+    /// The root of a tenant's family, as far up as it is known.
+    fn family(&mut self, tenant: &Tenant) -> TenantId {
+        let mut root = tenant.id.clone();
+        let mut parent = tenant.parent.clone();
+        for _ in 0..MAX_HIERARCHY_DEPTH {
+            let Some(id) = parent else { break };
+            let above = self.tenants.get_mut(&id).and_then(|record| record.held.value.as_ref());
+            parent = above.and_then(|tenant| tenant.parent.clone());
+            root = id;
+        }
+        root
     }
 
     /// Whether one of a record's names leads to another tenant that still has it.
@@ -447,7 +464,11 @@ impl Snapshots {
         }
         self.compiled = self.compiled.wrapping_add(1);
         record.compiled = Entitlements::new(plans, line, self.compiled, now).map(Arc::new);
-        Ok(record.compiled.clone().map(|tenant| Found { tenant, age_ms }))
+        let compiled = record.compiled.clone();
+        let own = record.held.value.as_ref().map_or(0, |tenant| tenant.bytes());
+        let bytes = compiled.as_ref().map_or(0, |compiled| compiled.bytes()).saturating_add(own);
+        self.tenants.set_bytes(id, bytes);
+        Ok(compiled.map(|tenant| Found { tenant, age_ms }))
     }
 
     fn record(

@@ -9,6 +9,8 @@ use crate::model::{Algorithm, DomainPattern, KeySet, UnixMillis};
 
 /// Who signs: `iss`.
 const ISSUER: &str = "tenantgate";
+/// Whom it is for, so that no origin takes it for an assertion: `aud`.
+const AUDIENCE: &str = "licence";
 /// What it is, so that no other token is taken for one: `typ`.
 const TYP: &str = "licence+jwt";
 
@@ -48,7 +50,7 @@ impl LicenceSigner {
     pub fn sign(&self, said: &Licensed<'_>, now: UnixMillis, until: UnixMillis) -> String {
         let domains: Vec<&str> = said.domains.iter().map(DomainPattern::as_str).collect();
         self.0.sign(&json!({
-            "iss": ISSUER, "jti": said.licence, "sub": said.tenant, "plan": said.plan, "features": said.features, "domains": domains,
+            "iss": ISSUER, "aud": AUDIENCE, "jti": said.licence, "sub": said.tenant, "plan": said.plan, "features": said.features, "domains": domains,
             "instance": said.instance, "iat": now.get() / 1_000, "exp": until.get() / 1_000,
         }))
     }

@@ -22,6 +22,7 @@ mod window;
 pub use book::{Book, Changes};
 pub use breaker::{Breaker, Calls, Circuit, Fuse, Reply, Word};
 pub use counter::{Counter, Meter, Op, Verdict};
+pub use gcra::{Bucket, Rate};
 pub use hold::{Held, Hold};
 pub use lease::{Claim, Grant, Lease, Level};
 pub use order::{Awaited, Charge, Once, Order, Outcome, Seen, Take, Unanswered};

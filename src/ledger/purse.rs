@@ -273,7 +273,8 @@ impl Purse {
     /// Begins to ask for `need` units of the lease on `counter`: then [`Self::claim`] says what to send.
     pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) {
         let Some(held) = self.held.get_mut(counter) else { return };
-        let waiting = std::mem::take(&mut held.waiting);
+        // Whoever asks has mostly waited before, and is counted as one who asks.
+        let waiting = std::mem::take(&mut held.waiting).saturating_sub(need);
         let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), now.get());
         if sure {
             // What is far more than that serves others better.

@@ -94,6 +94,15 @@ impl Environment {
 }
 
 impl ApiKey {
+    /// About how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().len().saturating_add(size_of::<Scope>()));
+        // Its credential has the scopes too.
+        let own = scopes.fold(0_usize, usize::saturating_add).saturating_mul(2);
+        own.saturating_add(self.name.as_ref().map_or(0, String::len))
+            .saturating_add(size_of::<Self>().saturating_mul(2))
+    }
+
     /// Parses a record.
     ///
     /// # Errors

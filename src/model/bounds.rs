@@ -17,10 +17,14 @@ pub const MAX_SLUG_BYTES: usize = 63;
 pub const MAX_KEY_BYTES: usize = 64;
 /// Bytes of a body sent to the gate's own endpoints.
 pub const MAX_BODY_BYTES: usize = 65_536;
+/// Milliseconds that a body may take to arrive, so that nobody holds requests open by sending slowly.
+pub const MAX_BODY_MS: u64 = 30_000;
 /// Bytes of a catalog: parsed in a few milliseconds, well below KV's 25 MiB a value.
 pub const MAX_CATALOG_BYTES: usize = 4 << 20;
 /// Bytes of a tenant record.
 pub const MAX_RECORD_BYTES: usize = 256 << 10;
+/// Bytes of a text in a document, where nothing says fewer: a public key in PEM is the longest that is useful.
+pub const MAX_TEXT_BYTES: usize = 2_048;
 /// Depth of nesting in a feature's JSON value.
 pub const MAX_JSON_DEPTH: usize = 32;
 /// Problems reported for one document; the report says when there were more.
@@ -75,6 +79,8 @@ pub const MAX_ROUTES: usize = 512;
 pub const MAX_STRATEGIES: usize = 8;
 /// Base domains, reserved labels and central hosts, each.
 pub const MAX_HOSTS: usize = 256;
+/// Headers that a custom resolver reads.
+pub const MAX_VARY: usize = 16;
 /// Domains of one tenant.
 pub const MAX_DOMAINS: usize = 256;
 /// Milliseconds for which an override or a contract may serve beyond its end: a quarter, for renewals that are negotiated.
@@ -83,6 +89,8 @@ pub const MAX_GRACE_MS: u64 = 90 * 86_400_000;
 pub const MAX_NAME_BYTES: usize = 200;
 /// Bytes of an admin token's name.
 pub const MAX_TOKEN_NAME_BYTES: usize = 120;
+/// Admin tokens that made each other, from the operator's on: each request looks at all of them.
+pub const MAX_TOKEN_GENERATIONS: usize = 8;
 /// Tenants that one page of a dry run compares.
 pub const MAX_IMPACT_PAGE: u64 = 1_000;
 /// Recorded questions that one dry run asks again.
@@ -101,17 +109,39 @@ pub const MAX_CHILDREN: u64 = 10_000;
 pub const MAX_MOVING: usize = 500;
 /// API keys that work, and licences, of one tenant.
 pub const MAX_ISSUED: u64 = 1_000;
+/// Changes that a tenant's own admins may make in a day, and at once: a person and its scripts, not a flood.
+pub const ADMIN_DAY_CHANGES: u64 = 2_000;
+/// See [`ADMIN_DAY_CHANGES`].
+pub const ADMIN_BURST_CHANGES: u64 = 120;
+/// Bytes that those changes may write in a day, and at once: ten gigabytes, all that a database takes, are two years of it.
+pub const ADMIN_DAY_BYTES: u64 = 12 << 20;
+/// See [`ADMIN_DAY_BYTES`].
+pub const ADMIN_BURST_BYTES: u64 = 4 << 20;
+/// Bytes that a change writes beside what its body says.
+pub const ADMIN_ROW_BYTES: u64 = 2_048;
+/// The longest that a key which is replaced works on, in milliseconds.
+pub const MAX_OVERLAP_MS: u64 = 90 * 86_400_000;
+/// Milliseconds after which an API key that has ended is deleted.
+pub const ENDED_KEY_KEPT_MS: u64 = 30 * 86_400_000;
+/// Keys that one turn of the clock deletes.
+pub const ENDED_KEYS_TOGETHER: u64 = 100;
+/// Days for which denials are kept.
+pub const DENIALS_KEPT_DAYS: u64 = 90;
+/// Bytes of the entries of one page of the admin API, or one entry by itself.
+pub const MAX_PAGE_BYTES: u64 = 1 << 20;
+/// Versions of the catalog that are kept however old they are; and for how long the others are.
+pub const CATALOGS_KEPT: u64 = 100;
+/// See [`CATALOGS_KEPT`].
+pub const CATALOG_KEPT_MS: u64 = 90 * 86_400_000;
 /// Domains that a tenant may have claimed and not proven.
 pub const MAX_PENDING_DOMAINS: u64 = 32;
 /// Bytes of one piece of a catalog in D1, which takes at most 2 MB a value.
 pub const MAX_CATALOG_PART_BYTES: usize = 1 << 20;
 /// Tenants that a long run changes in one slice: each is a few statements of one transaction.
 pub const JOB_SLICE: u64 = 50;
-/// Milliseconds between two entries of one isolate in a tenant's audit trail about denials with the same code: a sample, so that
-/// a flood of them is no flood of entries.
+/// Milliseconds between two notes of one isolate of a tenant's denials with the same code: a sample, so that a flood of denials is no
+/// flood of writes.
 pub const DENIAL_SAMPLE_MS: u64 = 600_000;
-/// Milliseconds between two entries of one isolate about denials, of whomever.
-pub const DENIAL_PAUSE_MS: u64 = 1_000;
 /// Denials, by tenant and code, that one isolate counts; past it, counting begins anew.
 pub const MAX_COUNTED_DENIALS: usize = 4_096;
 /// Milliseconds for which an idempotency key of the admin API is remembered, at least.
@@ -124,8 +154,12 @@ pub const FEED_FIRM_MS: u64 = 10_000;
 /// Milliseconds between two readings of the feed because a tenant is not known: how long one that was set up elsewhere may be
 /// unknown to an isolate that was asked for it before.
 pub const FEED_MISS_MS: u64 = 200;
-/// Changes that one reading of the feed returns.
+/// The same, where one reading after the other brings nothing.
+pub const MAX_FEED_MISS_MS: u64 = 2_000;
+/// Changes of one page of the feed.
 pub const MAX_FEED: u64 = 500;
+/// Pages that one reading of the feed takes; past it, everything that is held is doubted.
+pub const MAX_FEED_PAGES: usize = 20;
 /// Milliseconds that D1 may take to say what has changed: somebody may wait.
 pub const FEED_DEADLINE_MS: u32 = 1_000;
 /// Milliseconds back from which an isolate that starts reads the feed: KV's cache, and some.
@@ -133,7 +167,9 @@ pub const FEED_LATELY_MS: u64 = 120_000;
 /// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
 pub const STRONG_MS: u64 = 600_000;
 /// Changed keys that an isolate remembers by name; past it, everything is read from D1 for a while.
-pub const MAX_STRONG: usize = 4_096;
+pub const MAX_STRONG: usize = 16_384;
+/// Addresses whose knocking at the open endpoints one isolate counts.
+pub const MAX_KNOCKING: usize = 8_192;
 /// Milliseconds for which a ticket of support may be redeemed.
 pub const TICKET_MS: u64 = 60_000;
 /// Milliseconds for which the API key behind a ticket works.
@@ -209,16 +245,16 @@ pub const MAX_LEEWAY_MS: u64 = 300_000;
 pub const MAX_REMEMBERED_BYTES: usize = 2_048;
 /// Verified tokens that one isolate remembers.
 pub const MAX_CACHED_TOKENS: usize = 4_096;
-/// API keys that one isolate keeps, proven absences included.
-pub const MAX_CACHED_KEYS: usize = 16_384;
+/// Refused tokens that one isolate remembers, by their digests alone.
+pub const MAX_REFUSED_TOKENS: usize = 8_192;
 /// Bytes of what a page is told of its tenant's features: no more than a catalog may have.
 pub const MAX_CLIENT_SNAPSHOT_BYTES: usize = MAX_CATALOG_BYTES;
 /// Seconds for which a page may wait for a change of its features (`Prefer: wait`), less than proxies wait for an answer.
 pub const MAX_WAIT_S: u64 = 30;
 /// Questions of pages that one isolate holds at the same time; past it they are answered at once.
-pub const MAX_HELD: usize = 256;
-/// Texts of what pages are told that one isolate keeps: each may be as large as a catalog, most are some kilobytes.
-pub const MAX_TOLD: usize = 64;
+pub const MAX_HELD: usize = 4_096;
+/// The same, of one family of tenants: a quarter of a thousand tabs, of which each waits for itself.
+pub const MAX_HELD_BY_ONE: usize = 256;
 /// Milliseconds after which whoever waits for a change looks again.
 pub const WAIT_STEP_MS: u32 = 1_000;
 /// Features that one may require in all, directly or by way of others: each is looked at whenever that one is.
@@ -229,10 +265,18 @@ pub const MAX_ATTRIBUTES: usize = 64;
 pub const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 /// Features that one request may ask for.
 pub const MAX_ASKED_FEATURES: usize = 256;
-/// Tenant records that one isolate keeps, with their compiled form.
+/// Bytes that all caches of one isolate may hold together, of the 128 MB that the platform gives it. A test adds them up.
+pub const MAX_CACHE_BYTES: usize = 64 << 20;
+/// Bytes of tenants' records and of what is compiled from them.
+pub const MAX_TENANT_CACHE_BYTES: usize = 24 << 20;
+/// Bytes of API keys' records, proven absences included.
+pub const MAX_KEY_CACHE_BYTES: usize = 4 << 20;
+/// Bytes of what pages are told of their tenants' features.
+pub const MAX_TOLD_BYTES: usize = 4 << 20;
+/// Families and tenants of which one isolate remembers something small: epochs, news.
 pub const MAX_CACHED_TENANTS: usize = 4_096;
 /// Index entries (slug or domain to id, and proven absences) that one isolate keeps.
-pub const MAX_CACHED_INDEX: usize = 16_384;
+pub const MAX_CACHED_INDEX: usize = 8_192;
 /// Counters of `local` limits that one isolate keeps; past it, it starts counting anew.
 pub const MAX_LOCAL_COUNTERS: usize = 65_536;
 /// Bytes of an idempotency key.
@@ -331,3 +375,29 @@ pub const JWKS_TIMEOUT_MS: u64 = 5_000;
 pub const ASSERTION_LIFETIME_MS: u64 = 60_000;
 /// Signed assertions that one isolate keeps for use again.
 pub const MAX_CACHED_ASSERTIONS: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each cache of an isolate holds at worst, in bytes: entries times what one of them weighs, or its budget.
+    #[test]
+    fn caches_fit_their_budget() {
+        // A name, an id, times, and what the map adds.
+        let named = |entries: usize| entries * (2 * MAX_HOST_BYTES + MAX_TENANT_ID_BYTES + 128);
+        let caches = [
+            MAX_TENANT_CACHE_BYTES,
+            MAX_KEY_CACHE_BYTES,
+            MAX_TOLD_BYTES,
+            // Slugs, domains, and hosts as they arrived.
+            2 * named(MAX_CACHED_INDEX),
+            // Verified tokens and signed assertions: what their issuers say is bounded, most say less than a tenth of it.
+            (MAX_CACHED_TOKENS + MAX_CACHED_ASSERTIONS) * MAX_REMEMBERED_BYTES / 4,
+            MAX_REFUSED_TOKENS * 128,
+            MAX_LOCAL_COUNTERS * 96,
+            MAX_HELD_LEASES * 384,
+        ];
+        let sum: usize = caches.iter().sum();
+        assert!(sum <= MAX_CACHE_BYTES, "{sum} bytes");
+    }
+}

@@ -63,12 +63,6 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.old.remove(key);
     }
 
-    /// Keeps what `keep` wants to keep.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
-        self.young.retain(|_, value| keep(value));
-        self.old.retain(|_, value| keep(value));
-    }
-
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len().saturating_add(self.old.len())

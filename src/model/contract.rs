@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::bounds::{MAX_CONTRACT_TERMS, MAX_NET_DAYS};
+use super::bounds::{MAX_CONTRACT_TERMS, MAX_KEY_BYTES, MAX_NET_DAYS};
 use super::tenant::{check_dates, check_grace};
-use super::{Allowance, Grants, Key, Quantity, Read, Reader, UnixMillis, choice, document};
+use super::{Allowance, Grants, Key, Quantity, Read, Reader, UnixMillis, choice, document, json_bytes};
 
 document! {
     /// What was agreed instead of the plan.
@@ -110,6 +110,14 @@ impl schemars::JsonSchema for Currency {
 }
 
 impl Contract {
+    /// About how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        let values = self.features.0.values().map(json_bytes).fold(0_usize, usize::saturating_add);
+        let places = self.features.0.len().saturating_add(self.limits.len()).saturating_mul(MAX_KEY_BYTES);
+        let prices = self.price.as_ref().map_or(0, |price| price.discounts.len()).saturating_mul(MAX_KEY_BYTES);
+        size_of::<Self>().saturating_add(values).saturating_add(places).saturating_add(prices)
+    }
+
     fn check(&self, r: &mut Reader) {
         check_dates(self.starts_at, self.ends_at, r);
         check_grace(self.grace_ms, self.ends_at, r);

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::bounds::MAX_PROBLEMS;
+use super::bounds::{MAX_PROBLEMS, MAX_TEXT_BYTES};
 
 /// One thing wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,11 +39,18 @@ pub(crate) struct Reader {
     path: String,
     /// Members that nobody knows are left out: whoever wrote them may be newer than the reader.
     lenient: bool,
+    /// Bytes of a text, where its type does not say fewer.
+    max_text_bytes: usize,
 }
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { problems: Vec::new(), path: String::from("$"), lenient: false }
+        Self { problems: Vec::new(), path: String::from("$"), lenient: false, max_text_bytes: MAX_TEXT_BYTES }
+    }
+
+    /// Takes longer texts, such as the headers of a request.
+    pub(crate) fn take_texts_of(&mut self, max_bytes: usize) {
+        self.max_text_bytes = max_bytes;
     }
 
     /// Reads a whole document: `Ok` only if there was no problem at all.
@@ -183,15 +190,60 @@ impl Read for bool {
     }
 }
 
+/// INVARIANT (every text has a bound): what a type does not bound by itself is bounded here.
 impl Read for String {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        value.as_str().map(Self::from).or_else(|| reader.unexpected(value, "a string"))
+        let Some(text) = value.as_str() else { return reader.unexpected(value, "a string") };
+        let max = reader.max_text_bytes;
+        if text.len() > max {
+            return reader.refuse(format!("{} bytes", text.len()), format!("at most {max} bytes"));
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// Any JSON value, of which nothing is kept: what is only handed on costs no memory where nobody reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread;
+
+impl Read for Unread {
+    fn read(_: &Value, _: &mut Reader) -> Option<Self> {
+        Some(Self)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Unread {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Unread".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        true.into()
     }
 }
 
 impl Read for Value {
     fn read(value: &Value, _: &mut Reader) -> Option<Self> {
         Some(value.clone())
+    }
+}
+
+/// About how many bytes a JSON value holds in memory: many times its text, where it is of small parts.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    const NODE: usize = size_of::<Value>();
+    // A member of an object is a place in a tree and a key of its own.
+    const MEMBER: usize = 96;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => NODE,
+        Value::String(text) => NODE.saturating_add(text.len()),
+        Value::Array(items) => items.iter().map(json_bytes).fold(NODE, usize::saturating_add),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| key.len().saturating_add(json_bytes(value)).saturating_add(MEMBER))
+            .fold(NODE, usize::saturating_add),
     }
 }
 

@@ -28,6 +28,7 @@ mod resolution;
 mod secret_text;
 mod tenant;
 mod time;
+mod weighed;
 
 pub use api_key::{ApiKey, Environment, IssuedKey, KeyHash, PresentedKey};
 pub use branding::{BrandName, Branding, Color, FontFamily, SenderDomain, WebUrl};
@@ -36,7 +37,7 @@ pub use catalog::{Access, Auth, Catalog, Plan, Route};
 pub use client::{ClientSnapshot, ClientTenant, Settled, SettledTier};
 pub use contract::{Contract, Credit, Currency, Discount, Interval, Price, Sla};
 pub use data_route::{DataRoute, Isolation, SettledRoute, Shard};
-pub use document::{Problem, Problems};
+pub use document::{Problem, Problems, Unread};
 pub use feature::{Condition, Feature, FeatureType, Grants, Op, Rollout, Rule, Weighted};
 pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
 pub use issuer::{Issuer, IssuerKey, Speaks};
@@ -55,5 +56,6 @@ pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, par
 pub use time::{AskedAt, HeardAt, UnixMillis};
 
 pub(crate) use cache::Cache;
-pub(crate) use document::{Read, Reader, choice, document, field_name, map_of};
+pub(crate) use document::{Read, Reader, choice, document, field_name, json_bytes, map_of};
 pub(crate) use required::{Required, required};
+pub(crate) use weighed::WeighedCache;

@@ -74,6 +74,15 @@ impl Algorithm {
         Self::read(&Value::from(name), &mut Reader::new())
     }
 
+    /// About how many milliseconds an isolate works to find out that a signature is bad, rounded up.
+    pub const fn cost_ms(self) -> u64 {
+        match self {
+            Self::Hs256 | Self::Hs384 | Self::Hs512 | Self::EdDsa => 1,
+            Self::Es256 | Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => 3,
+            Self::Es384 => 9,
+        }
+    }
+
     /// Bytes that a shared secret must have (RFC 7518 §3.2); `None` for algorithms with public keys.
     pub const fn min_secret_bytes(self) -> Option<usize> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::bounds::{MAX_CLAIM_BYTES, MAX_HOST_BYTES, MAX_HOSTS, MAX_RECORD_BYTES, MAX_STRATEGIES};
+use super::bounds::{MAX_CLAIM_BYTES, MAX_HOST_BYTES, MAX_HOSTS, MAX_RECORD_BYTES, MAX_STRATEGIES, MAX_VARY};
 use super::document::quoted;
 use super::{Problems, Read, Reader, Slug, choice, document};
 
@@ -97,6 +97,9 @@ document! {
         /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id. Default `slug`; for `jwt` `id`,
         /// since a token that names a slug is good for whoever has the slug next.
         identifies: Option<Identifies> = None,
+        /// `custom`: the headers that the resolver is given, and all that it may read. Default: it is given every header, and no
+        /// shared cache may keep an answer, since nobody knows what else would have led to another tenant.
+        vary: Option<Vec<String>> = None,
     } => Strategy::check
 }
 
@@ -194,7 +197,7 @@ impl Strategy {
     fn check(&self, r: &mut Reader) {
         use StrategyKind::{ApiKey, Custom, CustomDomain, Header, Jwt, Path, Query, Subdomain};
         let kind = self.strategy;
-        let options: [(&str, bool, &[StrategyKind]); 10] = [
+        let options: [(&str, bool, &[StrategyKind]); 11] = [
             ("base_domains", self.base_domains.is_some(), &[Subdomain]),
             ("reserved", self.reserved.is_some(), &[Subdomain]),
             ("domain_lookup", self.domain_lookup.is_some(), &[CustomDomain]),
@@ -204,6 +207,7 @@ impl Strategy {
             ("jwt_claim", self.jwt_claim.is_some(), &[Jwt]),
             ("cookie_name", self.cookie_name.is_some(), &[Jwt]),
             ("forward", self.forward.is_some(), &[Jwt]),
+            ("vary", self.vary.is_some(), &[Custom]),
             ("identifies", self.identifies.is_some(), &[Path, Header, Query, Custom, Jwt]),
         ];
         for (name, given, strategies) in options {
@@ -237,6 +241,12 @@ impl Strategy {
                 r.at(name, |r| r.unexpected::<()>(&Value::from(text), expected));
             }
         }
+        r.at("vary", |r| {
+            r.at_most(self.vary.as_ref().map_or(0, Vec::len), MAX_VARY);
+            for (index, name) in self.vary.iter().flatten().enumerate().filter(|(_, name)| !is_token(name)) {
+                r.at_index(index, |r| r.unexpected::<()>(&Value::from(name.as_str()), "a header name"));
+            }
+        });
         r.at("reserved", |r| r.at_most(self.reserved.as_ref().map_or(0, Vec::len), MAX_HOSTS));
     }
 }

@@ -6,12 +6,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_OVERRIDES, MAX_RECORD_BYTES,
+    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_KEY_BYTES, MAX_OVERRIDES,
+    MAX_RECORD_BYTES,
 };
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
     Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, Key, PlanRef, Problems, Quantity,
-    Read, Reader, Slug, TenantId, UnixMillis, choice, document,
+    Read, Reader, Slug, TenantId, UnixMillis, Unread, choice, document, json_bytes,
 };
 
 choice! {
@@ -85,7 +86,7 @@ document! {
         /// How it looks.
         branding: Option<Branding> = None,
         /// Anything else; kept, not read.
-        metadata: Option<Value> = None,
+        metadata: Option<Unread> = None,
     } => Tenant::check
 }
 
@@ -149,6 +150,19 @@ pub(super) fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMill
 }
 
 impl Tenant {
+    /// About how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        let overrides = self.overrides.iter().map(|one| {
+            let texts = [&one.reason, &one.actor].into_iter().flatten().map(String::len).fold(0, usize::saturating_add);
+            texts.saturating_add(one.value.as_ref().map_or(0, json_bytes)).saturating_add(size_of::<Override>())
+        });
+        let domains = self.domains.iter().map(|domain| domain.host.len().saturating_add(size_of::<Domain>()));
+        let contract = self.contract.as_ref().map(Contract::bytes);
+        let parts = overrides.chain(domains).chain(contract);
+        let lists = self.addons.len().saturating_add(self.residency.len()).saturating_add(self.breakers.len());
+        parts.fold(size_of::<Self>().saturating_add(lists.saturating_mul(MAX_KEY_BYTES)), usize::saturating_add)
+    }
+
     /// Parses a record by itself.
     ///
     /// # Errors

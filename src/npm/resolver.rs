@@ -48,7 +48,7 @@ impl Resolver {
             json!({ "strategy": signal.strategy, "names": names, "value": value })
         });
         let shown = signals.shown.iter().map(|shown| match shown {
-            Shown::Token(text) | Shown::ApiKey(text) => json!({ "strategy": shown.kind(), "value": text }),
+            Shown::Token(text, _) | Shown::ApiKey(text) => json!({ "strategy": shown.kind(), "value": text }),
         });
         let (found, shown): (Vec<Value>, Vec<Value>) = (found.collect(), shown.collect());
         comfortable(&json!({ "signals": found, "shown": shown, "path": signals.path }))

@@ -1,6 +1,13 @@
 //! Where a request shows who sends it: the token of `Authorization: Bearer` or of a cookie, an API key in a header.
 //! What is shown is found here; whether it is true is found out by [`crate::identity`].
+//!
+//! INVARIANT (ambient credentials): browsers attach cookies to requests that pages of other sites make. Tenants under one base
+//! domain are the same *site*, so `SameSite` does not keep them apart. A cookie counts for a request that may change something,
+//! or opens a socket, only where the browser says that the request comes from the very origin that it goes to.
 
+use serde::Serialize;
+
+use super::host;
 use super::request::Request;
 use super::resolver::Refusal;
 use crate::model::StrategyKind;
@@ -9,11 +16,25 @@ use crate::model::bounds::MAX_COOKIE_BYTES;
 pub(super) const AUTHORIZATION: &str = "authorization";
 pub(super) const COOKIE: &str = "cookie";
 
+pub(super) const FETCH_SITE: &str = "sec-fetch-site";
+pub(super) const ORIGIN: &str = "origin";
+pub(super) const UPGRADE: &str = "upgrade";
+
+/// Where a credential stands in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// In a header that its sender has set.
+    Header,
+    /// In a cookie, which browsers send by themselves.
+    Cookie,
+}
+
 /// What a caller shows, not verified yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown<'a> {
-    /// A token.
-    Token(&'a str),
+    /// A token, and where it stands.
+    Token(&'a str, Carrier),
     /// An API key.
     ApiKey(&'a str),
 }
@@ -22,8 +43,16 @@ impl Shown<'_> {
     /// The strategy that reads it.
     pub const fn kind(self) -> StrategyKind {
         match self {
-            Self::Token(_) => StrategyKind::Jwt,
+            Self::Token(..) => StrategyKind::Jwt,
             Self::ApiKey(_) => StrategyKind::ApiKey,
+        }
+    }
+
+    /// Where it stands.
+    pub const fn carrier(self) -> Carrier {
+        match self {
+            Self::Token(_, carrier) => carrier,
+            Self::ApiKey(_) => Carrier::Header,
         }
     }
 }
@@ -49,7 +78,22 @@ pub(super) fn token<'a>(request: &Request<'a>, cookie: Option<&str>) -> Result<O
     };
     match (bearer, cookie) {
         (Some(bearer), Some(cookie)) if bearer != cookie => Err(Refusal::Repeated(StrategyKind::Jwt)),
-        (bearer, cookie) => Ok(bearer.or(cookie).map(Shown::Token)),
+        (Some(bearer), _) => Ok(Some(Shown::Token(bearer, Carrier::Header))),
+        (None, cookie) => Ok(cookie.map(|token| Shown::Token(token, Carrier::Cookie))),
+    }
+}
+
+/// Whether cookies count: the request can change nothing, or comes from its own origin.
+pub(super) fn cookies_count(request: &Request<'_>) -> bool {
+    let value = |name: &str| request.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| *value);
+    let safe = matches!(request.method, "" | "GET" | "HEAD" | "OPTIONS") && value(UPGRADE).is_none();
+    safe || match value(FETCH_SITE) {
+        // Browsers alone set it, and no page can.
+        Some(site) => matches!(site, "same-origin" | "none"),
+        None => value(ORIGIN).and_then(|origin| origin.split_once("://")).is_some_and(|(_, authority)| {
+            let hosts = host::parse(authority).zip(host::parse(request.host));
+            hosts.is_some_and(|(origin, own)| origin.as_str() == own.as_str())
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ mod path;
 mod request;
 mod resolver;
 
-pub use credential::Shown;
+pub use credential::{Carrier, Shown};
 pub use path::{loose as loose_path, without_extension};
 pub use request::{Attribute, Context, Custom, Request};
 pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};

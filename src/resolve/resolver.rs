@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::credential::{self, Shown};
+use super::credential::{self, AUTHORIZATION, COOKIE, Carrier, FETCH_SITE, ORIGIN, Shown, UPGRADE};
 use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
@@ -54,6 +54,8 @@ pub struct Signals<'a> {
     pub odd: bool,
     /// What the caller shows, in configured order, also where `mode: first` did not need it to find the tenant.
     pub shown: SmallVec<[Shown<'a>; 2]>,
+    /// Whether a cookie's token was left out: the request comes from another origin, or does not say where from.
+    pub withheld: bool,
 }
 
 /// Why a request could not be read.
@@ -77,6 +79,8 @@ pub struct Resolver {
     /// `None` where no strategy looks at the host: then every host is as good as another.
     hosts: Option<Hosts>,
     headers: Vec<String>,
+    /// What the adapter's own resolver may read; `None`: anything.
+    custom_reads: Option<Vec<String>>,
     forward: bool,
 }
 
@@ -138,17 +142,34 @@ impl Resolver {
         });
         let headers = strategies.iter().flat_map(|strategy| match strategy {
             Compiled::Header(name, _) | Compiled::ApiKey(name) => vec![name.clone()],
-            Compiled::Jwt(None) => vec![credential::AUTHORIZATION.to_owned()],
-            Compiled::Jwt(Some(_)) => vec![credential::AUTHORIZATION.to_owned(), credential::COOKIE.to_owned()],
+            Compiled::Jwt(None) => vec![AUTHORIZATION.to_owned()],
+            Compiled::Jwt(Some(_)) => [AUTHORIZATION, COOKIE, FETCH_SITE, ORIGIN, UPGRADE].map(String::from).to_vec(),
             _ => Vec::new(),
         });
         let forward = resolution.strategy(StrategyKind::Jwt).is_some_and(|jwt| jwt.forward == Some(true));
-        Self { headers: headers.collect(), mode: resolution.mode, hosts, forward, strategies }
+        let custom_reads = resolution.strategy(StrategyKind::Custom).and_then(|custom| custom.vary.clone());
+        let custom_reads =
+            custom_reads.map(|names| names.into_iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>());
+        Self { headers: headers.collect(), custom_reads, mode: resolution.mode, hosts, forward, strategies }
     }
 
     /// The lower-case names of the headers that strategies read.
     pub fn headers(&self) -> &[String] {
         &self.headers
+    }
+
+    /// The lower-case names of the headers that may lead to another tenant: shared caches must know. `None`: any header may.
+    pub fn varies_by(&self) -> Option<impl Iterator<Item = &str>> {
+        let telling = |name: &&str| ![FETCH_SITE, ORIGIN, UPGRADE].contains(name);
+        let own = self.headers.iter().map(String::as_str).filter(telling);
+        let custom = self.custom_reads.as_deref();
+        let known = custom.is_some() || !self.strategies.iter().any(|one| matches!(one, Compiled::Custom(_)));
+        known.then(|| own.chain(custom.unwrap_or_default().iter().map(String::as_str)))
+    }
+
+    /// The lower-case names of the headers that the adapter's own resolver is given; `None`: all.
+    pub fn custom_reads(&self) -> Option<&[String]> {
+        self.custom_reads.as_deref()
     }
 
     /// The lower-case names of headers that hold nothing but a signal, which the origin must not see.
@@ -209,7 +230,12 @@ impl Resolver {
         let host = host.signal.as_ref();
         let mut settled = false;
         for strategy in &self.strategies {
-            let credential = strategy.credential(request)?;
+            let mut credential = strategy.credential(request)?;
+            if credential.is_some_and(|shown| shown.carrier() == Carrier::Cookie) && !credential::cookies_count(request)
+            {
+                credential = None;
+                signals.withheld = true;
+            }
             signals.shown.extend(credential);
             if settled {
                 continue;

@@ -115,6 +115,8 @@ impl DecideBody {
     /// All problems, each with its JSON path.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {
+            // The parts of a request are bounded where they are read.
+            r.take_texts_of(MAX_BODY_BYTES);
             let value = r.json(text, MAX_BODY_BYTES)?;
             let mut body = Self::read(&value, r)?;
             for (name, value) in std::mem::take(&mut body.headers) {

@@ -9,6 +9,7 @@ use crate::flags::{Answer, Reason, Tier};
 use crate::gate::{Bearer, Code, Decision, Fallback, Gauged, Reserved, TraceStep};
 use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
+use crate::resolve::Carrier;
 
 /// A decision as it travels.
 #[derive(Debug, Serialize)]
@@ -84,6 +85,9 @@ pub struct CredentialView<'a> {
     pub kind: &'a str,
     /// The tenant it was issued for: the decision's, or one above it that acts for it.
     pub tenant: &'a str,
+    /// Where it stood in the request: `header`, or `cookie`, which browsers send by themselves.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub from: Carrier,
     /// Who issued the token, by its name in the catalog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,
@@ -253,10 +257,11 @@ impl<'a> From<&'a Reserved> for HoldView<'a> {
 }
 
 impl<'a> From<&'a Bearer> for CredentialView<'a> {
-    fn from(Bearer { credential, tenant }: &'a Bearer) -> Self {
+    fn from(Bearer { credential, tenant, from }: &'a Bearer) -> Self {
         Self {
             kind: credential.kind.as_str(),
             tenant: tenant.as_str(),
+            from: *from,
             issuer: credential.issuer.as_ref().map(Key::as_str),
             subject: credential.subject.as_deref(),
             key: credential.key.as_ref().map(KeyId::as_str),

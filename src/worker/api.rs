@@ -12,6 +12,7 @@ use super::charge;
 use super::clock::{self, Patience};
 use super::config::Config;
 use super::control::{self, ADMIN};
+use super::doors::{self, Door};
 use super::flags::{self, FEATURES, OFREP};
 use super::isolate::Had;
 use super::reply::{self, Failure};
@@ -30,7 +31,7 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
         KEYS if reads => Some(reply::document(200, &json!({ "keys": config.public_keys() }).to_string())),
         "/_gate/healthz" if reads => None,
-        UI if reads && !config.assets.is_undefined() => None,
+        UI if reads && config.serves_ui_on(call.host()) => None,
         KEYS | "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
         DECIDE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         USAGE if !matches!(call.method(), "GET" | "POST") => Some(Failure::GET_AND_POST.respond(call)),
@@ -90,7 +91,9 @@ async fn page(call: &Call, config: &Config) -> Response {
 /// Healthy is who has a catalog, or can get one.
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
-    if version().is_none() {
+    // Whoever asks on and on while there is no catalog reads nothing for it.
+    if version().is_none() && doors::may_pass(Door::Health, Some(&call.request)) {
+        doors::knocked(Door::Health, Some(&call.request));
         // Why it failed stands in the log.
         isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;
     }
@@ -102,9 +105,9 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
 
 /// `POST /_gate/v1/decide`
 async fn decide(call: &Call, config: &Rc<Config>) -> Response {
-    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
-        return Failure::TOO_LARGE.respond(call);
+    let text = match reply::body(call, MAX_BODY_BYTES).await {
+        Ok(text) => text,
+        Err(failure) => return failure.respond(call),
     };
     let body = match DecideBody::parse(&text) {
         Ok(body) => body,

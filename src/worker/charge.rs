@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 use js_sys::Promise;
 use rustc_hash::FxHashMap;
@@ -16,7 +17,7 @@ use super::isolate::with_gate;
 use super::task;
 use crate::gate::{CallEnd, Contact, Decision, Pending};
 use crate::ledger::{Order, Outcome, Unanswered};
-use crate::model::bounds::PATIENCE_MS;
+use crate::model::bounds::{MAX_CACHED_TENANTS, PATIENCE_MS};
 use crate::model::{TenantId, UnixMillis};
 
 /// Milliseconds before the end of leases at which their ledger hears what became of them.
@@ -134,7 +135,7 @@ pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
         return;
     }
     let begun = now();
-    TELLING.with_borrow_mut(|telling| telling.insert(root.clone(), begun));
+    note_begun(&TELLING, &root, begun);
     let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         // What comes while something is said is said together, after a moment.
@@ -149,6 +150,16 @@ pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
         TELLING.with_borrow_mut(|telling| telling.remove(&root));
         JsValue::UNDEFINED
     }));
+}
+
+/// Notes that somebody looks after a ledger. Whoever was cut off has left an entry: those are forgotten when there are many.
+fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, root: &TenantId, begun: UnixMillis) {
+    map.with_borrow_mut(|map| {
+        if map.len() >= MAX_CACHED_TENANTS {
+            map.retain(|_, since| begun.since(*since) < KEEPS_MS);
+        }
+        map.insert(root.clone(), begun)
+    });
 }
 
 /// Says to a ledger what a contact has to say. False: the ledger was not reached, or has too much to do.
@@ -169,7 +180,7 @@ pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context)
         return;
     }
     let begun = now();
-    KEPT.with_borrow_mut(|kept| kept.insert(root.clone(), begun));
+    note_begun(&KEPT, &root, begun);
     let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         while let Some(end) = with_gate(|gate| gate.next_end(&root))

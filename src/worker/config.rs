@@ -47,6 +47,8 @@ pub(super) struct Config {
     pub(super) resolver: JsValue,
     /// `ASSETS`: the playground.
     pub(super) assets: JsValue,
+    /// `UI_HOST`: the host that it is served on, beside this machine's own.
+    ui_host: Option<String>,
     /// `OPERATOR_TOKEN`: opens the decision API and traces. Without it both are closed.
     operator_token: Option<String>,
     /// `PROXY_SECRET`: who sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
@@ -93,6 +95,18 @@ impl Config {
         }
         // Names that isolates spend leases under; there is randomness only while a request is served.
         with_gate(|gate| gate.lease_as(edge::unique()));
+        let assertions = text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience));
+        let licences = text("LICENCE_KEY").and_then(|pem| {
+            let signer = LicenceSigner::from_pem(&pem);
+            let own = assertions.as_ref().map(|signer| signer.jwk());
+            if signer.is_none() {
+                console::error_1(&"LICENCE_KEY is not an Ed25519 key in PEM: licences are not signed".into());
+            } else if own.is_some_and(|own| signer.as_ref().is_some_and(|signer| signer.jwk() == own)) {
+                console::error_1(&"LICENCE_KEY and ASSERTION_KEY are the same key: licences are not signed".into());
+                return None;
+            }
+            signer
+        });
         Self {
             snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
             snapshots_binding: binding("SNAPSHOTS"),
@@ -100,13 +114,7 @@ impl Config {
             events: binding("EVENTS_QUEUE"),
             provisioner: binding("PROVISIONER"),
             dns_url: text("DNS_URL").unwrap_or_else(|| String::from("https://cloudflare-dns.com/dns-query")),
-            licences: text("LICENCE_KEY").and_then(|pem| {
-                let signer = LicenceSigner::from_pem(&pem);
-                if signer.is_none() {
-                    console::error_1(&"LICENCE_KEY is no Ed25519 key in PEM: licences are not signed".into());
-                }
-                signer
-            }),
+            licences,
             sealer,
             seals,
             ledger: match binding("LEDGER") {
@@ -121,11 +129,12 @@ impl Config {
             upstream_url,
             resolver: binding("RESOLVER"),
             assets: binding("ASSETS"),
+            ui_host: text("UI_HOST"),
             operator_token: text("OPERATOR_TOKEN"),
             proxy_secret: text("PROXY_SECRET"),
             region: text("REGION"),
             environment,
-            assertions: text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience)),
+            assertions,
             tells_usage: !binding("USAGE_QUEUE").is_undefined() || !binding("USAGE_DB").is_undefined(),
             env: env.clone(),
         }
@@ -147,6 +156,17 @@ impl Config {
     pub(super) fn jurisdiction(&self, root: &str) -> Option<&str> {
         let found = self.jurisdictions.iter().find(|(prefix, _)| root.starts_with(prefix.as_str()));
         found.map(|(_, jurisdiction)| jurisdiction.as_str())
+    }
+
+    /// Whether the playground is served on a host. On a tenant's, a page of the tenant's could stand in its place, by a service worker,
+    /// and be given the operator's token.
+    pub(super) fn serves_ui_on(&self, host: &str) -> bool {
+        let name = host
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(host, |(name, _)| name);
+        !self.assets.is_undefined()
+            && (matches!(name, "localhost" | "127.0.0.1" | "[::1]") || self.ui_host.as_deref() == Some(name))
     }
 
     /// Whether allowed requests go anywhere.

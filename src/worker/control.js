@@ -1,4 +1,6 @@
-// The control plane's side of JavaScript: D1, KV, the queue, DNS, whoever sets data up.
+// The control plane's side of JavaScript: D1, KV, the queue, DNS, the provisioner.
+
+import { answered } from "./edge.js";
 
 /**
  * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction: the rows of each, as JSON. Where a constraint refuses them,
@@ -49,16 +51,22 @@ async function within(timeoutMs, ask) {
   }
 }
 
+/** Bytes of what DNS and the provisioner answer. */
+const MAX_DNS_BYTES = 131_072;
+const MAX_PROVISIONER_BYTES = 4_096;
+
 /** The TXT records of a name, by DNS over HTTPS (the JSON form of Cloudflare and Google): one a line. Throws where it cannot say. */
 export async function txtRecords(url, name, timeoutMs) {
   const asked = new URL(url);
   asked.searchParams.set("name", name);
   asked.searchParams.set("type", "TXT");
   const { Status: status, Answer: answers = [] } = await within(timeoutMs, async (signal) => {
-    const response = await fetch(asked, { headers: { accept: "application/dns-json" }, signal });
+    const headers = { accept: "application/dns-json", "accept-encoding": "identity" };
+    const response = await fetch(asked, { headers, redirect: "manual", signal });
     if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
-    return response.json();
+    return JSON.parse(await answered(response, MAX_DNS_BYTES, timeoutMs));
   });
+  if (!Array.isArray(answers)) throw new Error("the resolver's answers are not a list");
   // 3: there is no such name.
   if (status !== 0 && status !== 3) throw new Error(`the resolver failed with ${status}`);
   const TXT = 16;
@@ -71,7 +79,9 @@ export async function setUpData(provisioner, question, timeoutMs) {
   const init = { method: "POST", body: question, headers: { "content-type": "application/json" } };
   const { ok, status, text } = await within(timeoutMs, async (signal) => {
     const response = await provisioner.fetch("https://provisioner/", { ...init, signal });
-    return { ok: response.ok, status: response.status, text: (await response.text()).slice(0, 500) };
+    // Only a refusal says anything, and what is longer than that says nothing useful.
+    const reason = response.ok ? "" : await answered(response, MAX_PROVISIONER_BYTES, timeoutMs).catch(() => "");
+    return { ok: response.ok, status: response.status, text: reason.slice(0, 500) };
   });
   if (ok) return null;
   if (status >= 400 && status < 500 && status !== 408 && status !== 429) return text || `status ${status}`;

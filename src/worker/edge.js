@@ -36,6 +36,9 @@ export function respond(status, text) {
 /** Whether the client of a request has gone. */
 export const aborted = (request) => request.signal?.aborted === true;
 
+/** The address that a request comes from. Only Cloudflare's own servers set `cf`, and with it nobody else's word. */
+export const address = (request) => (request.cf ? request.headers.get("cf-connecting-ip") ?? undefined : undefined);
+
 /** A header of a request. */
 export const header = (request, name) => request.headers.get(name) ?? undefined;
 
@@ -46,18 +49,56 @@ function pairs(lines) {
   return result;
 }
 
-/** The body as text; null where it is longer than `maxBytes`, which is then not read to its end. */
-export async function text(request, maxBytes) {
-  const length = request.headers.get("content-length");
-  if (length !== null) return Number(length) > maxBytes ? null : request.text();
-  const chunks = [];
-  let read = 0;
-  for await (const chunk of request.body ?? []) {
-    read += chunk.length;
-    if (read > maxBytes) return null;
-    chunks.push(chunk);
+/**
+ * The body of a request or a response as text: null where it is longer than `maxBytes`, undefined where it takes longer than
+ * `timeoutMs`. INVARIANT (bytes, not claims): bytes are counted as they are unpacked, whatever `Content-Length` says.
+ */
+export async function text(message, maxBytes, timeoutMs) {
+  if (!message.body) return "";
+  const declared = message.headers.get("content-length");
+  if (Number(declared) > maxBytes) {
+    await message.body.cancel().catch(() => {});
+    return null;
   }
-  return new TextDecoder().decode(await new Blob(chunks).arrayBuffer());
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs, { late: true }); });
+  try {
+    // A request has as many bytes as it says, for the server has counted them, and nobody unpacks it; a response has not.
+    if (message instanceof Request && declared !== null) {
+      const whole = await Promise.race([message.text(), late]);
+      return whole.late ? undefined : whole;
+    }
+    return await counted(message.body.getReader(), maxBytes, late);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function counted(reader, maxBytes, late) {
+  const decoder = new TextDecoder();
+  let [result, length] = ["", 0];
+  for (;;) {
+    const read = await Promise.race([reader.read(), late]);
+    if (read.done) return result + decoder.decode();
+    length += read.late ? 0 : read.value.length;
+    if (read.late || length > maxBytes) {
+      reader.cancel().catch(() => {});
+      return read.late ? undefined : null;
+    }
+    result += decoder.decode(read.value, { stream: true });
+  }
+}
+
+/** What another service answers, as text of at most `maxBytes`. Throws where it is longer, packed, or takes too long. */
+export async function answered(response, maxBytes, timeoutMs) {
+  // It was asked for plain text: what comes packed may be of any size.
+  if (response.headers.has("content-encoding")) {
+    await response.body?.cancel().catch(() => {});
+    throw new Error("the answer is packed");
+  }
+  const answer = await text(response, maxBytes, timeoutMs);
+  if (typeof answer !== "string") throw new Error(answer === null ? "the answer is too large" : "no answer in time");
+  return answer;
 }
 
 // By these an origin may take the request for another one than the gate has judged.
@@ -72,9 +113,10 @@ const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
  * whatever spelling an origin may read. `cookie`: where tokens are hidden,
- * the name of the cookie that may hold one, or empty. `ending`: of `ending`, where something is held while the response lasts.
+ * the name of the cookie that may hold one, or empty. `isPrivate`: no shared cache may keep the answer. `flight`: of `flight`,
+ * where it matters how the call ends.
  */
-export async function forward(request, upstream, url, removed, cookie, added, marks, ending) {
+export async function forward(request, upstream, url, removed, cookie, added, marks, isPrivate, flight) {
   const headers = new Headers(request.headers);
   const hidden = new Set([...REROUTING, ...removed.map(plain)]);
   for (const name of [...headers.keys()]) {
@@ -87,22 +129,64 @@ export async function forward(request, upstream, url, removed, cookie, added, ma
   // Tenants may ask for the same URL: what answers one must not be kept for another.
   // The origin is told the host that was judged, not the text that it was read from.
   headers.set("host", new URL(url).host);
-  const init = { method: request.method, headers, body: bare ? null : request.body, redirect: "manual", cache: "no-store" };
+  const sent = bare || !request.body ? null : flight?.watches ? watched(request, flight) : request.body;
+  const init = { method: request.method, headers, body: sent, redirect: "manual", cache: "no-store" };
+  // INVARIANT (slots last as long as calls): the call goes on where the client leaves, and its slot with it. An origin that does
+  // not notice would otherwise have more calls at once than the limit allows.
   const response = await (upstream ?? globalThis).fetch(new Request(url, init)).catch((error) => {
-    ending?.done();
+    flight?.done();
     throw error;
   });
+  if (flight) flight.originMs = Date.now() - flight.since;
+  if (flight && aborted(request) && !response.webSocket) {
+    // Nobody reads the answer any more: the call ends here.
+    await response.body?.cancel().catch(() => {});
+    flight.done();
+    return new Response(null, response);
+  }
   // A socket is handed on as it is: nobody here sees it close.
-  const through = ending && response.body && !response.webSocket ? passage(response.headers) : null;
-  if (through) response.body.pipeTo(through.writable).then(ending.done, ending.done);
-  else ending?.done();
+  const through = flight && response.body && !response.webSocket ? passage(response.headers) : null;
+  if (through) response.body.pipeTo(through.writable).then(flight.done, flight.done);
+  else flight?.done();
   if (response.webSocket) return response;
   const marked = new Response(through ? through.readable : response.body, response);
   for (const [name, value] of pairs(marks)) {
     if (name === "vary") marked.headers.append(name, value);
     else marked.headers.set(name, value);
   }
+  if (isPrivate) keepPrivate(marked.headers);
   return marked;
+}
+
+/** Takes an answer away from shared caches; what the client's own may do stays. */
+function keepPrivate(headers) {
+  const directives = (headers.get("cache-control") ?? "").split(",").map((directive) => directive.trim()).filter(Boolean);
+  const shared = /^(public|private|s-maxage|proxy-revalidate|stale-while-revalidate|stale-if-error)\b/i;
+  headers.set("cache-control", ["private", ...directives.filter((directive) => !shared.test(directive))].join(", "));
+  // Caches of single vendors are told by headers of their own (RFC 9213).
+  for (const name of [...headers.keys()]) if (/(^|-)(cdn-cache-control|surrogate-control|accel-expires)$/.test(name)) headers.delete(name);
+}
+
+/** The body on its way to the origin: how long the client takes for it is not the origin's time. */
+function watched(request, flight) {
+  const length = request.headers.get("content-length");
+  const through = length === null ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
+  const send = async () => {
+    const [reader, writer] = [request.body.getReader(), through.writable.getWriter()];
+    for (;;) {
+      const read = await reader.read().catch((error) => {
+        flight.broken = true;
+        return { error };
+      });
+      flight.since = Date.now();
+      if (read.error) return writer.abort(read.error);
+      if (read.done) return writer.close();
+      await writer.write(read.value);
+    }
+  };
+  // An origin that takes no more of it says why in its answer.
+  send().catch(() => {});
+  return through.readable;
 }
 
 /** What a body passes through whose end is to be noticed; its length stays known. */
@@ -111,12 +195,11 @@ function passage(headers) {
   return length === null || headers.has("content-encoding") ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
 }
 
-/** The end of what a request holds: `done` is called, or its client goes away. */
-export function ending(request) {
+/** A call to the origin: `done` is called when it has ended. `watches`: whether it matters what the client does meanwhile. */
+export function flight(watches) {
   let done;
   const ended = new Promise((resolve) => { done = resolve; });
-  request.signal?.addEventListener("abort", done);
-  return { ended, done };
+  return { ended, done, watches, since: Date.now(), broken: false, originMs: 0 };
 }
 
 /** Takes the token away: `Authorization: Bearer`, and the cookie of this name, whatever else the header holds. */
@@ -129,24 +212,49 @@ function hideToken(headers, cookie) {
   else headers.delete("cookie");
 }
 
-/** What an issuer publishes; null where it is longer than `maxBytes`. Follows no redirect. Throws where it fails. */
+/** What an issuer publishes. Follows no redirect. Throws where it fails, or is longer than `maxBytes`. */
 export async function fetchKeys(url, maxBytes, timeoutMs) {
-  const init = { headers: { accept: "application/json" }, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) };
-  const response = await fetch(url, init);
+  const headers = { accept: "application/json", "accept-encoding": "identity" };
+  const response = await fetch(url, { headers, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) });
   if (response.status !== 200) throw new Error(`the issuer answered ${response.status}`);
-  return text(response, maxBytes);
+  return answered(response, maxBytes, timeoutMs);
 }
 
-/** A page of the gate's own. */
-export const page = (assets, url) => assets.fetch(url);
+// Only what stands in `www/index.html` runs and styles, by its digest, and nobody puts the page into a frame: it is given the
+// operator's token.
+const PAGE_POLICY = [
+  "default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'",
+  "script-src 'sha256-YRLxEUpNFrHi05pcuVQiNvaJUJHtixnaKxCuVWNZs94='",
+  "style-src 'sha256-8NpRZyxERqNHX/14+iffK7iPlGD/gDzjwbO4OCNumOA='",
+].join("; ");
 
-/** Asks the custom resolver: the tenant it names, null for nobody. Throws where it fails or takes too long. */
-export async function resolveCustom(resolver, request, timeoutMs) {
-  const asked = new Request(request.url, { headers: request.headers, signal: AbortSignal.timeout(timeoutMs) });
+/** A page of the gate's own. */
+export async function page(assets, url) {
+  const found = await assets.fetch(url);
+  const response = new Response(found.body, found);
+  const headers = {
+    "content-security-policy": PAGE_POLICY, "x-frame-options": "DENY", "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer", "cache-control": "no-store",
+  };
+  for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+  return response;
+}
+
+/** Bytes of what the custom resolver answers: a name. */
+const MAX_RESOLVED_BYTES = 4_096;
+
+/**
+ * Asks the custom resolver: the tenant it names, null for nobody. Throws where it fails or takes too long. `reads`: the headers
+ * that it is given, one a line; all of them where that is not said.
+ */
+export async function resolveCustom(resolver, request, reads, timeoutMs) {
+  const names = reads?.split("\n").filter((name) => request.headers.has(name));
+  const headers = names ? Object.fromEntries(names.map((name) => [name, request.headers.get(name)])) : request.headers;
+  const asked = new Request(request.url, { headers, redirect: "manual", signal: AbortSignal.timeout(timeoutMs) });
   const response = await resolver.fetch(asked);
   if (response.status === 204) return null;
   if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
-  const { tenant } = await response.json();
+  const { tenant } = JSON.parse(await answered(response, MAX_RESOLVED_BYTES, timeoutMs));
   if (tenant !== null && typeof tenant !== "string") throw new Error("the resolver's `tenant` is neither text nor null");
   return tenant;
 }

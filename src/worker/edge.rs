@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 extern "C" {
     pub fn facts(request: &JsValue, names: &JsValue) -> String;
     pub fn respond(status: u16, text: &str) -> web_sys::Response;
-    pub fn text(request: &JsValue, max_bytes: u32) -> Promise;
+    pub fn text(request: &JsValue, max_bytes: u32, timeout_ms: u32) -> Promise;
     pub fn forward(
         request: &JsValue,
         upstream: &JsValue,
@@ -16,20 +16,23 @@ extern "C" {
         cookie: Option<&str>,
         added: &str,
         marks: &str,
-        ending: &JsValue,
+        private: bool,
+        flight: &JsValue,
     ) -> Promise;
-    pub fn ending(request: &JsValue) -> Ending;
+    pub fn flight(watches: bool) -> Flight;
     #[wasm_bindgen(js_name = fetchKeys)]
     pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
     pub fn page(assets: &JsValue, url: &str) -> Promise;
     #[wasm_bindgen(js_name = resolveCustom)]
-    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, timeout_ms: u32) -> Promise;
+    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
     pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context, line_ms: u32) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     /// Whether the client of a request has gone.
     pub fn aborted(request: &JsValue) -> bool;
+    /// The address that a request comes from, as the platform says.
+    pub fn address(request: &JsValue) -> Option<String>;
     /// A header of a request.
     pub fn header(request: &JsValue, name: &str) -> Option<String>;
 }
@@ -73,10 +76,17 @@ extern "C" {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The end of what a request holds.
-    pub type Ending;
+    /// A call to the origin.
+    pub type Flight;
+    /// Settled when the call has ended: its response is through, or it has failed.
     #[wasm_bindgen(method, getter)]
-    pub fn ended(this: &Ending) -> Promise;
+    pub fn ended(this: &Flight) -> Promise;
+    /// Whether the client broke it off while it was sending its body.
+    #[wasm_bindgen(method, getter)]
+    pub fn broken(this: &Flight) -> bool;
+    /// Milliseconds that the origin took for the head of its response, once it had the whole request.
+    #[wasm_bindgen(method, getter, js_name = originMs)]
+    pub fn origin_ms(this: &Flight) -> f64;
 
     /// The context of one invocation.
     #[derive(Clone)]

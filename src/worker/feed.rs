@@ -12,13 +12,14 @@ use rustc_hash::FxHashMap;
 use super::clock::Patience;
 use super::config::Config;
 use super::control::{Row, Store, joined, number, original, sql, text};
+use super::doors::{self, Door};
 use super::isolate::{self, with_gate};
 use super::{clock, edge};
 use crate::gate::{Code, Need, Step};
 use crate::model::UnixMillis;
 use crate::model::bounds::{
-    FEED_DEADLINE_MS, FEED_FIRM_MS, FEED_KEPT_MS, FEED_LATELY_MS, FEED_MISS_MS, FEED_SOFT_MS, MAX_FEED, MAX_STRONG,
-    STRONG_MS,
+    FEED_DEADLINE_MS, FEED_FIRM_MS, FEED_KEPT_MS, FEED_LATELY_MS, FEED_MISS_MS, FEED_SOFT_MS, MAX_FEED,
+    MAX_FEED_MISS_MS, MAX_FEED_PAGES, MAX_STRONG, STRONG_MS,
 };
 
 #[derive(Default)]
@@ -31,10 +32,25 @@ struct Feed {
     ended_at: UnixMillis,
     /// Whether somebody reads right now.
     reading: bool,
+    /// Whether the last reading failed: then what is held serves on, and nobody waits for the next one.
+    failed: bool,
+    /// Readings in a row that brought nothing new.
+    quiet: u32,
     /// Keys that are read from D1, until when.
     strong: FxHashMap<String, UnixMillis>,
     /// Until when everything is.
     all: UnixMillis,
+}
+
+impl Feed {
+    /// Whether a name that nobody has is looked for in the feed.
+    fn is_worth_a_look(&self, now: UnixMillis) -> bool {
+        let pause_ms = match self.failed {
+            true => FEED_SOFT_MS,
+            false => FEED_MISS_MS.saturating_mul(1 << self.quiet.min(4)).min(MAX_FEED_MISS_MS),
+        };
+        self.reading && !self.failed || now.since(self.ended_at) > pause_ms
+    }
 }
 
 thread_local! {
@@ -46,11 +62,11 @@ pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis)
     if config.control.is_undefined() {
         return None;
     }
-    let (age_ms, asked_ms, reading) =
-        FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at), feed.reading));
+    let (age_ms, asked_ms, reading, failed) =
+        FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at), feed.reading, feed.failed));
     match age_ms {
         // INVARIANT (bounded staleness): who comes while it is read waits for it too. Where it has just failed, nobody waits.
-        age_ms if age_ms > FEED_FIRM_MS => (reading || asked_ms > FEED_SOFT_MS).then_some(Need::Feed),
+        age_ms if age_ms > FEED_FIRM_MS && !failed => (reading || asked_ms > FEED_SOFT_MS).then_some(Need::Feed),
         age_ms => {
             if age_ms > FEED_SOFT_MS && asked_ms > FEED_SOFT_MS {
                 behind(config, context);
@@ -68,13 +84,13 @@ pub(super) async fn catch_up_if_due(config: &Rc<Config>, context: &edge::Context
 }
 
 /// Who is not known may have come a moment ago: then it is looked for once more, which no flood of names does more often than
-/// every [`FEED_MISS_MS`].
+/// every [`FEED_MISS_MS`], and less often the longer nothing comes of it.
 pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
     match step {
         Step::Done(decision)
             if decision.code == Code::TenantNotFound
                 && !config.control.is_undefined()
-                && FEED.with_borrow(|feed| feed.reading || now.since(feed.ended_at) > FEED_MISS_MS) =>
+                && FEED.with_borrow(|feed| feed.is_worth_a_look(now)) =>
         {
             Step::Fetch(Need::Feed)
         }
@@ -85,64 +101,69 @@ pub(super) fn missed(step: Step, config: &Config, now: UnixMillis) -> Step {
 /// Reads what has changed. Where that fails, what is held serves on.
 pub(super) async fn read(config: &Rc<Config>) {
     FEED.with_borrow_mut(|feed| feed.reading = true);
-    catch_up(config).await;
+    let read = catch_up(config).await;
     FEED.with_borrow_mut(|feed| {
-        feed.reading = false;
+        (feed.reading, feed.failed) = (false, !read);
         feed.ended_at = clock::now();
     });
 }
 
-async fn catch_up(config: &Rc<Config>) {
-    let now = clock::now();
+/// Changes since the last that was read, and those that are not published yet, which KV does not have however old they are. Each half
+/// by an index of its own.
+const SINCE: &str = "SELECT number, key, epoch FROM publications WHERE number > max(?1, ?2) AND anew = 0 UNION \
+     SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
+/// The same, for an isolate that starts: what was published lately.
+const LATELY: &str = "SELECT number, key, epoch FROM publications WHERE done_at > ?2 AND anew = 0 AND number > ?1 UNION \
+     SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
+
+/// False: what has changed is not known.
+async fn catch_up(config: &Rc<Config>) -> bool {
+    // What is read is as old as the question.
+    let asked = clock::now();
     let store = Store::new(&config.control);
     let known = FEED.with_borrow_mut(|feed| {
-        feed.asked_at = now;
+        feed.asked_at = asked;
         // Who has not read for very long may have missed what is no longer in the feed.
-        feed.last.filter(|_| now.since(feed.read_at) < FEED_KEPT_MS / 2)
+        feed.last.filter(|_| asked.since(feed.read_at) < FEED_KEPT_MS / 2)
     });
     // What is held from before is doubted; who starts holds nothing.
     let holds = with_gate(|gate| gate.snapshots.current_plans().is_some());
-    // What is not published yet is read again each time: KV does not have it, however long ago it changed.
-    // Each half by an index of its own.
-    let open = "SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0";
-    let since = match known {
-        Some(last) => sql!(
-            format!(
-                "SELECT number, key, epoch FROM publications WHERE number > ? AND anew = 0 UNION {open} ORDER BY number LIMIT ?"
-            ),
-            last,
-            MAX_FEED
-        ),
-        None => sql!(
-            format!(
-                "SELECT number, key, epoch FROM publications WHERE done_at > ? AND anew = 0 UNION {open} ORDER BY number DESC LIMIT ?"
-            ),
-            now.get().saturating_sub(FEED_LATELY_MS),
-            MAX_FEED
-        ),
+    let (query, from) = match known {
+        Some(last) => (SINCE, last),
+        None => (LATELY, asked.get().saturating_sub(FEED_LATELY_MS)),
     };
-    let answers = store
-        .run_within(FEED_DEADLINE_MS, &[since, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")])
-        .await;
-    let Ok(Ok([changes, last])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return };
-    let last = last.first().map_or(0, |row| number(row, "last"));
-    let many = u64::try_from(changes.len()).unwrap_or(u64::MAX) >= MAX_FEED;
+    let (mut cursor, mut last, mut whole) = (0, 0, false);
+    // INVARIANT (one actor's changes are that actor's): however much has changed, it is read to its end, page by page, and nothing
+    // else is doubted.
+    for _ in 0..MAX_FEED_PAGES {
+        let page = sql!(query, cursor, from, MAX_FEED);
+        let asked = [page, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")];
+        let answers = store.run_within(FEED_DEADLINE_MS, &asked).await;
+        let Ok(Ok([changes, newest])) = answers.map(<[Vec<Row>; 2]>::try_from) else { return false };
+        last = newest.first().map_or(0, |row| number(row, "last"));
+        for change in &changes {
+            cursor = number(change, "number");
+            if let Some(need) = Need::under(text(change, "key")) {
+                changed(&need, number(change, "epoch"), clock::now());
+            }
+        }
+        whole = u64::try_from(changes.len()).unwrap_or(u64::MAX) < MAX_FEED;
+        if whole {
+            break;
+        }
+    }
     // Numbers that go back are those of a database that was restored.
     let restored = known.is_some_and(|known| last < known);
-    if many || restored || known.is_none() && holds {
+    if !whole || restored || known.is_none() && holds {
+        let now = clock::now();
         with_gate(|gate| gate.snapshots.doubt_all(now));
         FEED.with_borrow_mut(|feed| feed.all = now.plus(STRONG_MS));
     }
-    for change in &changes {
-        if let Some(need) = Need::under(text(change, "key")) {
-            changed(&need, number(change, "epoch"), now);
-        }
-    }
     FEED.with_borrow_mut(|feed| {
-        // What is not read yet, because there was too much of it, is covered by the doubt in everything.
-        feed.last = Some(last);
-        feed.read_at = now;
+        feed.quiet = if known == Some(last) { feed.quiet.saturating_add(1) } else { 0 };
+        (feed.last, feed.read_at) = (Some(last), asked);
     });
+    true
 }
 
 /// Takes it that something has changed: what is held of it is doubted, and read from D1.
@@ -169,7 +190,14 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
         return None;
     }
     let key = need.key();
-    let strong = FEED.with_borrow(|feed| feed.all > now || feed.strong.get(&key).is_some_and(|until| *until > now));
+    let strong = FEED.with_borrow(|feed| {
+        feed.strong.get(&key).is_some_and(|until| *until > now)
+            // Names that nobody has are without number: where all is doubted, D1 is asked for so many of them.
+            || feed.all > now && (need.is_sealed() || doors::may_pass(Door::Unknown, None))
+    });
+    if !need.is_sealed() {
+        doors::knocked(Door::Unknown, None);
+    }
     if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {
         return None;
     }

@@ -3,11 +3,12 @@
 //! Both tell a tenant's own callers what its pages may know, and nothing more; whoever holds the operator's token may ask about
 //! every feature of every tenant.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen_futures::JsFuture;
@@ -15,12 +16,11 @@ use web_sys::Response;
 
 use super::call::Call;
 use super::config::Config;
-use super::reply::{self, Failure};
+use super::reply;
 use super::{clock, edge, isolate};
-use crate::flags::Answer;
 use crate::gate::{Ask, Code, Decision, Visible};
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_TOLD, MAX_WAIT_S, WAIT_STEP_MS};
-use crate::model::{Cache, UnixMillis};
+use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_TOLD_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
+use crate::model::{TenantId, UnixMillis, WeighedCache};
 use crate::wire::{ErrorView, OfrepContext, client_snapshot, ofrep_answer, ofrep_failure, www_authenticate};
 
 /// What a page may know of its tenant's features.
@@ -30,9 +30,9 @@ pub(super) const OFREP: &str = "/_gate/ofrep/v1/evaluate/flags";
 
 thread_local! {
     /// Snapshots that were told lately, by whom they are for.
-    static TOLD: RefCell<Cache<Told, Tagged>> = RefCell::new(Cache::new(MAX_TOLD));
-    /// Questions that are held.
-    static HELD: Cell<usize> = const { Cell::new(0) };
+    static TOLD: RefCell<WeighedCache<Told, Tagged>> = RefCell::new(WeighedCache::new(MAX_TOLD_BYTES));
+    /// Questions that are held, by the family that asks.
+    static HELD: RefCell<FxHashMap<TenantId, usize>> = RefCell::default();
 }
 
 /// The tenant's compilation, the catalog's version, whether a credential named it.
@@ -41,15 +41,19 @@ type Told = (u32, u64, bool);
 type Tagged = (Rc<str>, Rc<str>);
 
 /// A place among the questions that are held; given back when it is dropped.
-struct Place;
+///
+/// INVARIANT (places are per tenant): a family takes at most [`MAX_HELD_BY_ONE`], so that no other one's pages have to poll for it.
+struct Place(TenantId);
 
 impl Place {
-    fn take() -> Option<Self> {
-        HELD.with(|held| {
-            let room = held.get() < MAX_HELD;
+    fn take(root: &TenantId) -> Option<Self> {
+        HELD.with_borrow_mut(|held| {
+            let all = held.values().fold(0_usize, |sum, own| sum.saturating_add(*own));
+            let own = held.get(root).copied().unwrap_or(0);
+            let room = own < MAX_HELD_BY_ONE && all < MAX_HELD;
             room.then(|| {
-                held.set(held.get().saturating_add(1));
-                Self
+                held.insert(root.clone(), own.saturating_add(1));
+                Self(root.clone())
             })
         })
     }
@@ -57,7 +61,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        HELD.with(|held| held.set(held.get().saturating_sub(1)));
+        HELD.with_borrow_mut(|held| {
+            if let Some(own) = held.get_mut(&self.0) {
+                *own = own.saturating_sub(1);
+                if *own == 0 {
+                    held.remove(&self.0);
+                }
+            }
+        });
     }
 }
 
@@ -71,7 +82,7 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
         }
         let text = client_snapshot(&Visible::new(plans, tenant, now), key.2);
         let made: Tagged = (etag(&text).into(), text.into());
-        all.insert(key, made.clone());
+        all.insert(key, Some(tenant.root().clone()), made.1.len(), made.clone());
         made
     }))
 }
@@ -93,8 +104,10 @@ pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
         }
         // Whoever finds no place asks again, and whoever has gone is not waited for.
-        if now < deadline {
-            place = place.or_else(Place::take);
+        // `*` matches whatever comes: nobody who holds a snapshot asks so.
+        let waits = now < deadline && known.as_deref().is_some_and(|known| known.trim() != "*");
+        if let Some(tenant) = decision.tenant.as_ref().filter(|_| waits && place.is_none()) {
+            place = Place::take(tenant.root());
         }
         if now >= deadline || place.is_none() || edge::aborted(&call.request) {
             return reply::raw(304, "application/json", &format!("etag: {tag}"), "");
@@ -114,9 +127,9 @@ fn wait(prefer: &str) -> Option<u64> {
 pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
     let key = call.path().strip_prefix(OFREP).and_then(|rest| rest.strip_prefix('/')).map(decoded);
     let key = key.as_deref();
-    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
-        return Failure::TOO_LARGE.respond(&call);
+    let text = match reply::body(&call, MAX_BODY_BYTES).await {
+        Ok(text) => text,
+        Err(failure) => return failure.respond(&call),
     };
     let context = match OfrepContext::parse(&text) {
         Ok(context) => context,
@@ -140,8 +153,8 @@ pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
         }
         Some(key) => reply::document(200, &ofrep_answer(&features.evaluate_named(key, facts)).to_string()),
         None => {
-            let answers = features.evaluate_all(facts).into_iter().filter(|answer: &Answer| may_know(&answer.key));
-            let flags: Vec<Value> = answers.map(|answer| ofrep_answer(&answer)).collect();
+            let answers = features.evaluate_those(facts, may_know);
+            let flags: Vec<Value> = answers.iter().map(ofrep_answer).collect();
             let body = json!({ "flags": flags, "metadata": { "catalog": plans.catalog().version } }).to_string();
             // Of the answers themselves: another context with the same answers has the same, and none with others.
             let etag = etag(&body);

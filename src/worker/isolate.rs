@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Array, Date, Promise};
+use js_sys::{Array, Promise};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
@@ -15,6 +15,7 @@ use super::charge;
 use super::clock::{self, Patience};
 use super::config::Config;
 use super::denials;
+use super::doors::{self, Door};
 use super::edge;
 use super::feed;
 use super::keys;
@@ -38,7 +39,10 @@ enum Fetch {
 }
 
 /// Fetches of which so much is remembered.
-const MANY_FETCHES: usize = 16_384;
+const MANY_FETCHES: usize = 4_096;
+
+/// Characters of a path in the log.
+const MAX_LOGGED_CHARS: usize = 512;
 
 /// KV keeps what it read for this long; its shortest.
 pub(super) const KV_CACHE_S: u64 = 60;
@@ -144,18 +148,15 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         after(call, config, &mut decision);
         return response.into();
     }
-    // From here on: a client may go away while the origin has not answered yet.
-    let ending = decision.hold.as_ref().map(|_| edge::ending(&call.request));
-    if let Some(ending) = &ending {
-        charge::release(&decision, Some(ending.ended()), config, &call.context);
+    // How the call ends matters where it holds a slot, or a circuit breaker looks at it.
+    let flight = (decision.hold.is_some() || decision.guard.is_some()).then(|| edge::flight(decision.guard.is_some()));
+    if let Some(flight) = flight.as_ref().filter(|_| decision.hold.is_some()) {
+        charge::release(&decision, Some(flight.ended()), config, &call.context);
     }
-    let begun = Date::now();
-    let forwarded = JsFuture::from(forward(call, config, &decision, ending)).await;
-    let status =
-        forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>()).map_or(502, Response::status);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
-    let elapsed_ms = (Date::now() - begun).max(0.0) as u64;
-    charge::ended(&decision, CallEnd::Answered { failed: status >= 500, elapsed_ms }, config, &call.context);
+    let forwarded = JsFuture::from(forward(call, config, &decision, flight.as_ref())).await;
+    if let Some(flight) = &flight {
+        charge::ended(&decision, end_of(&forwarded, flight), config, &call.context);
+    }
     let response = forwarded.unwrap_or_else(|error| {
         console::error_2(&"upstream failed".into(), &error);
         Failure::UPSTREAM.respond(call).into()
@@ -164,8 +165,21 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
     response
 }
 
+/// What a call says of the origin. That a client broke off, or was slow, says nothing of it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
+fn end_of(forwarded: &Result<JsValue, JsValue>, flight: &edge::Flight) -> CallEnd {
+    let response = forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>());
+    match response.map(Response::status) {
+        None if flight.broken() => CallEnd::Unknown,
+        status => CallEnd::Answered {
+            failed: status.is_none_or(|status| status >= 500) && !flight.broken(),
+            elapsed_ms: flight.origin_ms().max(0.0) as u64,
+        },
+    }
+}
+
 /// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
-fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edge::Ending>) -> Promise {
+fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&edge::Flight>) -> Promise {
     let mut added = format!("x-forwarded-host\n{}", call.host());
     if let Some(tenant) = &decision.tenant {
         added.push_str(&format!("\nx-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug));
@@ -183,13 +197,14 @@ fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edg
     let mut marks = reply::marks(decision);
     let mut removed = vec![JsValue::from("x-gate-explain"), JsValue::from("x-gate-proxy-secret")];
     let mut query = call.query().to_owned();
-    let mut cookie = None;
+    let (mut cookie, mut private) = (None, false);
     if let Some(plans) = &decision.plans {
         let resolver = plans.resolver();
         removed.extend(resolver.own_headers().map(JsValue::from));
-        for header in resolver.headers() {
-            // The same URL may answer differently for another tenant: shared caches must know.
-            marks.push_str(&format!("vary\n{header}\n"));
+        // The same URL may answer differently for another tenant: shared caches must know by what, or keep nothing.
+        match resolver.varies_by() {
+            Some(headers) => headers.for_each(|header| marks.push_str(&format!("vary\n{header}\n"))),
+            None => private = true,
         }
         cookie = resolver.hidden_token().map(Option::unwrap_or_default);
         if let Some(param) = resolver.query_param() {
@@ -201,8 +216,8 @@ fn forward(call: &Call, config: &Config, decision: &Decision, ending: Option<edg
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{origin}{path}{mark}{query}");
     let removed: Array = removed.into_iter().collect();
-    let ending = ending.map_or(JsValue::UNDEFINED, Into::into);
-    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, &ending)
+    let flight = flight.map_or(JsValue::UNDEFINED, JsValue::from);
+    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, private, &flight)
 }
 
 /// A data route as a dictionary of structured fields (RFC 9651 §3.2): `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
@@ -382,7 +397,9 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
         return Resolved::Failed;
     }
     let timeout = u32::try_from(CUSTOM_RESOLVER_MS).unwrap_or(u32::MAX);
-    match JsFuture::from(edge::resolve_custom(&config.resolver, &call.request, timeout)).await {
+    let plans = with_gate(|gate| gate.snapshots.current_plans().cloned());
+    let reads = plans.as_ref().and_then(|plans| plans.resolver().custom_reads()).map(|names| names.join("\n"));
+    match JsFuture::from(edge::resolve_custom(&config.resolver, &call.request, reads.as_deref(), timeout)).await {
         Ok(name) => name.as_string().map_or(Resolved::Nobody, Resolved::Named),
         Err(error) => {
             console::error_2(&"the custom resolver failed".into(), &error);
@@ -393,13 +410,19 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 
 /// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
 fn log_denial(call: &Call, decision: &Decision) {
+    // A flood of refusals is no flood of lines.
+    if !doors::may_pass(Door::Log, Some(&call.request)) {
+        return;
+    }
+    doors::knocked(Door::Log, Some(&call.request));
+    let path: String = call.path().chars().take(MAX_LOGGED_CHARS).collect();
     let line = json!({
         "event": "denied",
         "code": decision.code,
         "reason": decision.reason,
         "method": call.method(),
         "host": call.host(),
-        "path": call.path(),
+        "path": path,
         "catalog": decision.plans.as_ref().map(|plans| plans.catalog().version),
     });
     console::warn_1(&line.to_string().into());

@@ -142,6 +142,9 @@ const inserted = (db, { subject, source, id, type, time, metrics, data }) => db.
   "INSERT INTO usage_events (tenant, source, id, type, time, metrics, data) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 ).bind(subject, source, id, type, time, JSON.stringify(metrics), JSON.stringify(data));
 
+/** Milliseconds that a message may take to arrive. */
+const MESSAGE_MS = 5_000;
+
 /**
  * Serves a ledger: messages that arrive together are handed to `commit` as one text. `commit` takes orders, one a line, and
  * returns their answers, one a line; where it throws, or traps, the whole group fails.
@@ -164,8 +167,8 @@ export function serveLedger(commit, maxBytes, maxWaiting) {
     }
   };
   return async (request) => {
-    const message = await text(request, maxBytes);
-    if (message === null) return new Response(null, { status: 413 });
+    const message = await text(request, maxBytes, MESSAGE_MS);
+    if (typeof message !== "string") return new Response(null, { status: 413 });
     const count = message.split("\n").length;
     if (orders + count > maxWaiting || (orders && length + message.length > maxBytes)) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     const own = { message, count, answer: null, error: null };

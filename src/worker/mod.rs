@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod control;
 mod denials;
+mod doors;
 mod edge;
 mod feed;
 mod flags;
@@ -53,6 +54,10 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
     let Some(call) = Call::read(request, context, &config) else {
         return reply::unreadable().into();
     };
+    // An origin that answers TRACE repeats what the gate has added, such as a signed assertion (RFC 9110 §9.3.8).
+    if matches!(call.method(), "TRACE" | "TRACK" | "CONNECT") {
+        return reply::Failure::TRACE.respond(&call).into();
+    }
     fault(call.fault(), "trap");
     let context = call.context.clone();
     let promise = if call.is_own() {

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::call::Call;
 use super::edge;
 use crate::gate::{Code, Decision};
+use crate::model::bounds::MAX_BODY_MS;
 use crate::model::{Problems, UnixMillis};
 use crate::wire::{
     DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s, www_authenticate,
@@ -92,6 +94,17 @@ impl Failure {
     pub(super) const TOO_LARGE: Self =
         Self { status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", header: "" };
 
+    pub(super) const TOO_SLOW: Self =
+        Self { status: 408, code: "REQUEST_TIMEOUT", message: "the body took too long", header: "connection: close" };
+    pub(super) const BROKEN: Self =
+        Self { status: 400, code: Code::BadRequest.as_str(), message: "the body could not be read", header: "" };
+    pub(super) const TRACE: Self = Self {
+        status: 405,
+        code: "METHOD_NOT_ALLOWED",
+        message: "the gate does not hand on this method: an origin may repeat what only it should see",
+        header: "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    };
+
     pub(super) const UPSTREAM: Self =
         Self { status: 502, code: "UPSTREAM_UNAVAILABLE", message: "the origin could not be reached", header: "" };
 
@@ -122,6 +135,17 @@ impl Failure {
     pub(super) fn respond_full(&self, call: &Call, details: Value, header: &str) -> Response {
         let view = ErrorView { code: self.code, message: self.message, details };
         error(call, &view, self.status, None, header)
+    }
+}
+
+/// The body of a request, of at most `max_bytes`.
+pub(super) async fn body(call: &Call, max_bytes: usize) -> Result<String, Failure> {
+    let max_bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
+    let timeout_ms = u32::try_from(MAX_BODY_MS).unwrap_or(u32::MAX);
+    match JsFuture::from(edge::text(&call.request, max_bytes, timeout_ms)).await {
+        Ok(text) if text.is_undefined() => Err(Failure::TOO_SLOW),
+        Ok(text) => text.as_string().ok_or(Failure::TOO_LARGE),
+        Err(_) => Err(Failure::BROKEN),
     }
 }
 

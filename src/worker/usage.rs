@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::json;
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::call::Call;
@@ -12,7 +11,7 @@ use super::clock::{self, Patience};
 use super::config::Config;
 use super::isolate::Had;
 use super::reply::{self, Failure};
-use super::{charge, edge, feed, isolate};
+use super::{charge, feed, isolate};
 use crate::gate::{Metered, Metering};
 use crate::ledger::{Order, Outcome, Seen};
 use crate::model::bounds::MAX_USAGE_BODY_BYTES;
@@ -21,9 +20,9 @@ use crate::wire::{ReceiptView, UsageView, parse_events};
 
 /// `POST /_gate/v1/usage`: counts events, each once. Where one cannot be counted, none is.
 pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
-    let max = u32::try_from(MAX_USAGE_BODY_BYTES).unwrap_or(u32::MAX);
-    let Ok(Some(text)) = JsFuture::from(edge::text(&call.request, max)).await.map(|text| text.as_string()) else {
-        return Failure::TOO_LARGE.respond(call);
+    let text = match reply::body(call, MAX_USAGE_BODY_BYTES).await {
+        Ok(text) => text,
+        Err(failure) => return failure.respond(call),
     };
     let events = match parse_events(&text) {
         Ok(events) => events,

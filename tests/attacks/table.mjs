@@ -76,6 +76,11 @@ group("host", [
   ...["127.0.0.1", "[::1]", "0x7f.1", "2130706433", "10.0.0.7:80", ""].map((host) => ({ from: 7, name: `the host ${JSON.stringify(host)}`, ...credential, right: ["400", "404", "0", "acme"], request: withCredential(() => ({ host })) })),
 ]);
 
+group("method", [
+  // An origin that answers these repeats what the gate has added, such as its assertion.
+  ...["TRACE", "TRACK"].map((method) => ({ name: `${method}, which an origin may answer with what it got`, ...credential, right: ["405", "0", "501", "400"], request: withCredential((t) => ({ method, target: t.path })) })),
+]);
+
 group("path", [
   { from: 8, name: "victim in the path", ...credential, right: ["403"], request: withCredential((t) => ({ target: `${t.prefix}${t.victim.slug}${t.path}` })) },
   { from: 9, name: "both, with an escaped slash", ...credential, right: ["400"], request: withCredential((t) => ({ target: `${t.prefix}${t.acme.slug}%2F${t.victim.slug}` })) },

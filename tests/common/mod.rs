@@ -18,6 +18,30 @@ pub fn difference(path: &str, expected: &Value, found: &Value) -> Option<String>
     }
 }
 
+/// Whether a schema takes texts, and says nothing of how long they may be.
+pub fn is_unbounded_text(schema: &Value) -> bool {
+    let text = match &schema["type"] {
+        Value::String(kind) => kind == "string",
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == "string"),
+        _ => false,
+    };
+    text && !["maxLength", "enum", "const", "format"].iter().any(|bound| schema.get(*bound).is_some())
+}
+
+/// Writes into a schema of a document what its reader holds texts to, where their types say no less.
+pub fn bound_texts(schema: &mut Value, max_bytes: usize) {
+    if is_unbounded_text(schema) {
+        schema["maxLength"] = max_bytes.into();
+    }
+    match schema {
+        Value::Object(members) => {
+            members.iter_mut().filter(|(name, _)| *name != "examples").for_each(|(_, one)| bound_texts(one, max_bytes))
+        }
+        Value::Array(items) => items.iter_mut().for_each(|one| bound_texts(one, max_bytes)),
+        _ => {}
+    }
+}
+
 /// Compares a document with the one that is committed; with `UPDATE` set, writes it anew.
 #[cfg(not(target_family = "wasm"))]
 #[allow(dead_code, reason = "not every test has documents")]

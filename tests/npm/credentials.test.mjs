@@ -38,7 +38,7 @@ describe("API keys", () => {
     const gate = new Gate(catalog, tenants, { apiKeys: [record] });
     const { allowed, credential } = gate.decide(at({ "x-api-key": key }));
     assert(allowed);
-    assert.deepEqual(credential, { kind: "api_key", key: record.id, tenant: "t_acme", scopes: ["api.read"] });
+    assert.deepEqual(credential, { kind: "api_key", from: "header", key: record.id, tenant: "t_acme", scopes: ["api.read"] });
     const entries = new Map(publish({ catalog, tenants, api_keys: [record] }));
     assert.deepEqual(JSON.parse(entries.get(`key:${record.id}`)), record);
 
@@ -82,7 +82,7 @@ describe("tokens", () => {
     const gate = new Gate(catalog, tenants);
     assert.equal(gate.decide(at(headers)).code, "ISSUER_UNAVAILABLE");
     gate.putKeys(URL_OF_KEYS, { keys: [{ ...(await jose.exportJWK(publicKey)), kid: "k" }] });
-    assert.deepEqual(gate.decide(at(headers)).credential, { kind: "jwt", issuer: "main", subject: "alice", tenant: "t_acme", scopes: [] });
+    assert.deepEqual(gate.decide(at(headers)).credential, { kind: "jwt", from: "header", issuer: "main", subject: "alice", tenant: "t_acme", scopes: [] });
     assert.equal(gate.decide(at(headers), { now: (exp + 31) * 1000 }).code, "UNAUTHENTICATED");
     gate.putKeys(URL_OF_KEYS, { keys: [] });
     assert.equal(gate.decide(at(headers)).code, "UNAUTHENTICATED");

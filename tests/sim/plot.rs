@@ -40,7 +40,8 @@ fn the_plot_shows_what_the_simulation_says() {
         let ideal = offered.min(ALLOWED);
         // What is left of the burst of the beginning may be let through on top.
         assert!(admitted >= ideal * 0.99 && admitted <= ideal * 1.05, "{admitted} of {ideal}");
-        assert!(wrongly <= offered * 0.001, "{wrongly} of {offered}");
+        // Beyond what is allowed some must be refused; that no capacity is lost by it is what `admitted` says.
+        assert!(offered > ALLOWED || wrongly <= offered * 0.001, "{wrongly} of {offered}");
     }
     let mut svg = String::new();
     draw(&points, &mut svg).unwrap();

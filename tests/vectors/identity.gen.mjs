@@ -295,6 +295,23 @@ add("a central route with a token", { path: "/central", headers: is }, allowed("
 
 // Cookies.
 add("a token in the cookie", { headers: { cookie: `theme=dark; session=${fine}` } }, allowed("t_acme"));
+// Tenants under one base domain are one site: only the browser's word says that a request comes from its own origin.
+const ambient = { cookie: `session=${fine}` };
+const here = { host: "acme.app.example.com", method: "POST", path: "/" };
+for (const [what, headers] of [
+  ["its own origin, as browsers say", { "sec-fetch-site": "same-origin" }], ["nowhere: an address that was typed", { "sec-fetch-site": "none" }],
+  ["its own origin, as older browsers say", { origin: "https://acme.app.example.com" }], ["its own origin, in other spelling", { origin: "https://ACME.app.example.com:443" }],
+]) add(`a cookie that changes something, from ${what}`, { ...here, headers: { ...ambient, ...headers } }, allowed("t_acme"));
+for (const [what, headers] of [
+  ["a sibling", { "sec-fetch-site": "same-site", origin: "https://victim.app.example.com" }], ["another site", { "sec-fetch-site": "cross-site", origin: "https://evil.example" }],
+  ["a sibling, as older browsers say", { origin: "https://victim.app.example.com" }], ["an origin that is hidden", { origin: "null" }], ["nobody knows where", {}],
+  ["two places", { "sec-fetch-site": "same-origin, same-site" }], ["a sibling that says the right origin", { "sec-fetch-site": "same-site", origin: "https://acme.app.example.com" }],
+]) add(`a cookie that changes something, from ${what}`, { ...here, headers: { ...ambient, ...headers } }, wanting);
+for (const method of ["PUT", "PATCH", "DELETE", "PROPFIND"]) add(`a cookie with ${method}, from a sibling`, { ...here, method, headers: { ...ambient, "sec-fetch-site": "same-site" } }, wanting);
+for (const method of ["GET", "HEAD", "OPTIONS"]) add(`a cookie with ${method}, from a sibling`, { ...here, method, headers: { ...ambient, "sec-fetch-site": "same-site" } }, allowed("t_acme"));
+add("a cookie that opens a socket, from a sibling", { ...here, method: "GET", headers: { ...ambient, upgrade: "websocket", origin: "https://victim.app.example.com" } }, wanting);
+add("a cookie that opens a socket, from its own origin", { ...here, method: "GET", headers: { ...ambient, upgrade: "websocket", origin: "https://acme.app.example.com" } }, allowed("t_acme"));
+add("a token in a header that changes something, from anywhere", { ...here, headers: { ...is, "sec-fetch-site": "cross-site" } }, allowed("t_acme"));
 add("the cookie on another's host", { host: "victim.app.example.com", headers: { cookie: `session=${fine}` } }, mismatch);
 add("two cookies of that name", { headers: { cookie: `session=${fine}; session=${fine}` } }, denied(400, "TENANT_AMBIGUOUS"));
 add("cookie and header say the same", { headers: { ...is, cookie: `session=${fine}` } }, allowed("t_acme"));

@@ -64,7 +64,7 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
     assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, ...more })).status, 403, JSON.stringify(more));
   }
   const { items } = (await own("GET", `/tenants/${team.body.tenant.id}/audit`)).body;
-  assert.deepEqual(items[0].actor, { kind: "tenant", id: "user-1", tenant: acme.id });
+  assert.deepEqual(items[0].actor, { kind: "tenant", id: "user-1", tenant: acme.id, issuer: "main" });
 });
 
 test("tokens without the scope, of strangers, or of suspended tenants administrate nothing", async () => {
@@ -120,9 +120,23 @@ test("a domain is served once it is proven, by one tenant, and not after it was 
   assert.equal((await verify(acme.id)).status, 200);
   assert.equal(await ask(), acme.id);
   assert.equal(await ask(`sub.${host}`), "TENANT_NOT_FOUND");
-  zone.set(`_tenantgate.${host}`, [rival.proof.value]);
+  // Where both proofs stand, whoever had it keeps it; where the old one is gone, the domain was sold.
+  zone.set(`_tenantgate.${host}`, [rival.proof.value, body.proof.value]);
   assert.equal((await verify(victim.id)).body.error.code, "DOMAIN_TAKEN");
-  assert.equal((await admin("POST", `/tenants/${victim.id}/domains`, { host })).body.error.code, "DOMAIN_TAKEN");
+  assert.equal(await ask(), acme.id);
+  zone.set(`_tenantgate.${host}`, [rival.proof.value]);
+  assert.equal((await verify(victim.id)).status, 200);
+  assert.equal(await ask(), victim.id);
+  const lost = (await admin("GET", `/tenants/${acme.id}`)).body.domains;
+  assert.deepEqual(lost, [{ host, state: "pending" }]);
+  const trail = (await admin("GET", `/tenants/${acme.id}/audit?limit=1000`)).body.items.at(-1);
+  assert.deepEqual([trail.action, trail.actor], ["domain.lost", { kind: "gate", id: "", tenant: null }]);
+  // Whoever had it proves it again.
+  assert.equal((await verify(acme.id)).body.error.code, "DOMAIN_UNPROVEN");
+  zone.set(`_tenantgate.${host}`, [body.proof.value]);
+  assert.equal((await verify(acme.id)).status, 200);
+  assert.equal(await ask(), acme.id);
+  zone.set(`_tenantgate.${host}`, [rival.proof.value]);
   assert.equal((await admin("DELETE", `/tenants/${acme.id}/domains/${host}`)).status, 200);
   assert.equal(await ask(), "TENANT_NOT_FOUND");
   // Claimed anew it needs another proof.
@@ -167,17 +181,20 @@ test("a slug that is reserved is nobody's", async () => {
   for (const slug of ["www", "api", "admin"]) assert.equal((await admin("POST", "/tenants", { slug, plan: "pro@1" })).status, 400, slug);
 });
 
-test("denials are sampled into the tenant's trail", async () => {
+test("denials are counted, a sample, beside the tenant's trail", async () => {
   await admin("POST", `/tenants/${victim.id}/suspend`);
+  const before = (await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number;
   for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id })).body.code, "TENANT_SUSPENDED");
   for (const end = Date.now() + 5_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    const noted = (await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.items.filter(({ action }) => action === "decision.denied");
-    if (noted.length) {
-      assert.deepEqual([noted.length, noted[0].changes.code, noted[0].actor.kind], [1, "TENANT_SUSPENDED", "gate"]);
+    const { items, next_cursor: next } = (await admin("GET", `/tenants/${victim.id}/denials`)).body;
+    if (items.length) {
+      assert.deepEqual([items.length, items[0].code, items[0].count, next], [1, "TENANT_SUSPENDED", 1, null]);
       break;
     }
     assert(Date.now() < end);
   }
+  // Whoever is denied holds up no change of the tenant's.
+  assert.equal((await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number, before);
 });
 
 test("branding that could break out of a page, and routes to shards that are none, are refused", async () => {

@@ -188,9 +188,9 @@ describe("what a caller is told, and what the operator is", () => {
   test("with a good one: as whom, and not what is secret", async () => {
     const response = await gate.send("/", { headers: { "x-api-key": keys.live.key } });
     const decision = await response.json();
-    assert.deepEqual(decision.credential, { kind: "api_key", key: keys.live.record.id, tenant: "t_acme", scopes: ["api.read"] });
+    assert.deepEqual(decision.credential, { kind: "api_key", from: "header", key: keys.live.record.id, tenant: "t_acme", scopes: ["api.read"] });
     const token = await (await gate.send("/", { headers: bearer(await source.sign("t_acme", { scope: "a b" })) })).json();
-    assert.deepEqual(token.credential, { kind: "jwt", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: ["a", "b"] });
+    assert.deepEqual(token.credential, { kind: "jwt", from: "header", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: ["a", "b"] });
   });
 
   test("the explanation for the operator says why", async () => {
@@ -287,7 +287,7 @@ describe("in front of an origin", () => {
     const { payload, protectedHeader } = await jose.jwtVerify(assertion, jose.createLocalJWKSet(keys), { issuer: "tenantgate", audience: "https://origin.example.com", typ: "tenant+jwt", requiredClaims: ["exp"] });
     assert.equal(protectedHeader.alg, "EdDSA");
     assert.equal(payload.sub, "t_acme");
-    assert.deepEqual(payload.credential, { kind: "jwt", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: [] });
+    assert.deepEqual(payload.credential, { kind: "jwt", from: "header", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: [] });
     assert(payload.exp - payload.iat <= 60);
     // By the helper.
     const good = { keys, audience: "https://origin.example.com" };

@@ -2,16 +2,18 @@
 
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::refusal::Refusal;
-use super::store::{Store, document, sql, text};
-use crate::control::{Operation, Permission};
+use super::store::{Row, Store, document, sql, text};
+use crate::control::{GUARDED_MEMBERS, Operation, Permission};
 use crate::gate::Caller;
-use crate::model::{Scope, SecretText, TenantId};
+use crate::model::bounds::MAX_TOKEN_GENERATIONS;
+use crate::model::{Scope, SecretText, TenantId, UnixMillis};
 use crate::worker::call::Call;
 use crate::worker::clock::{self, Patience};
 use crate::worker::config::Config;
+use crate::worker::doors::{self, Door};
 use crate::worker::isolate::Had;
 use crate::worker::{edge, feed, isolate};
 
@@ -27,6 +29,10 @@ pub(crate) struct Actor {
     id: String,
     /// What its token allows; `None`: everything.
     permissions: Option<Vec<String>>,
+    /// Its token, where it has one that was issued here.
+    pub(super) token: Option<Token>,
+    /// Who issued its token, by name in the catalog, where it is a tenant's admin.
+    issuer: Option<String>,
     /// The tenant whose admin it is.
     pub(super) tenant: Option<TenantId>,
     /// What its token allows, where it is a tenant's.
@@ -34,6 +40,21 @@ pub(crate) struct Actor {
     /// From where.
     pub(super) from: Value,
 }
+
+/// An admin token, and where it stands among those that made each other.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) id: String,
+    /// When it ends, or one that it was made by.
+    pub(super) ends_at: Option<UnixMillis>,
+    /// How many there are from the operator to it.
+    pub(super) generation: usize,
+}
+
+/// A token, and those it was made by, nearest first.
+const LINE: &str = "WITH RECURSIVE line (maker, generation) AS (SELECT ?1, 0 UNION ALL \
+     SELECT admin_tokens.maker, generation + 1 FROM line JOIN admin_tokens ON id = line.maker WHERE generation < ?2) \
+     SELECT admin_tokens.* FROM line JOIN admin_tokens ON id = line.maker ORDER BY generation";
 
 impl Actor {
     /// The gate itself, where it goes on with what somebody else began.
@@ -43,7 +64,7 @@ impl Actor {
 
     /// One that may do everything.
     const fn of_kind(kind: &'static str, id: String, from: Value) -> Self {
-        Self { kind, id, permissions: None, tenant: None, scopes: Vec::new(), from }
+        Self { kind, id, permissions: None, token: None, issuer: None, tenant: None, scopes: Vec::new(), from }
     }
 
     /// Whoever redeems a ticket that somebody was given.
@@ -59,7 +80,7 @@ impl Actor {
             return Ok(Self::of_kind("operator", String::new(), from));
         }
         if shown.starts_with(TOKEN_PREFIX) {
-            return Self::of_token(shown, store, from).await;
+            return Self::of_token(shown, store, call, from).await;
         }
         let patience = Patience::new();
         feed::catch_up_if_due(config, &call.context, patience).await;
@@ -72,7 +93,9 @@ impl Actor {
                     }
                     let id = bearer.credential.subject.clone().unwrap_or_default();
                     let scopes = bearer.credential.scopes.clone();
-                    return Ok(Self { tenant: Some(bearer.tenant), scopes, ..Self::of_kind("tenant", id, from) });
+                    let issuer = bearer.credential.issuer.as_ref().map(ToString::to_string);
+                    let tenant = Some(bearer.tenant);
+                    return Ok(Self { tenant, scopes, issuer, ..Self::of_kind("tenant", id, from) });
                 }
                 Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
                 Caller::Fetch(need) => {
@@ -84,21 +107,25 @@ impl Actor {
         }
     }
 
-    async fn of_token(shown: &str, store: &Store, from: Value) -> Result<Self, Refusal> {
+    async fn of_token(shown: &str, store: &Store, call: &Call, from: Value) -> Result<Self, Refusal> {
         let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX).filter(SecretText::is_whole) else {
             return Err(Refusal::UNAUTHENTICATED);
         };
-        let statement = sql!("SELECT * FROM admin_tokens WHERE id = ?", secret.id().as_str());
-        let Some(row) = store.row(statement).await? else { return Err(Refusal::UNAUTHENTICATED) };
-        let now = clock::now();
-        let ended = |column: &str| row.get(column).and_then(Value::as_u64).is_some_and(|at| at <= now.get());
-        if !secret.has_hash(text(&row, "hash")) || ended("expires_at") || ended("revoked_at") {
-            return Err(Refusal::UNAUTHENTICATED);
+        if !doors::may_pass(Door::AdminTokens, Some(&call.request)) {
+            return Err(Refusal::TOO_FAST);
         }
-        let permissions = document(&row, "permissions");
+        let line = token_line(store, secret.id().as_str()).await?;
+        let good = line.rows.first().filter(|row| line.works && secret.has_hash(text(row, "hash")));
+        let Some(row) = good else {
+            doors::knocked(Door::AdminTokens, Some(&call.request));
+            return Err(Refusal::UNAUTHENTICATED);
+        };
+        let permissions = document(row, "permissions");
         let permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from);
         let permissions = Some(permissions.collect());
-        Ok(Self { permissions, ..Self::of_kind("token", secret.id().to_string(), from) })
+        let id = secret.id().to_string();
+        let token = Token { id: id.clone(), ends_at: line.ends_at, generation: line.rows.len() };
+        Ok(Self { permissions, token: Some(token), ..Self::of_kind("token", id, from) })
     }
 
     /// Whether it may ask for an operation at all; whose tenant it is about is judged there.
@@ -106,7 +133,7 @@ impl Actor {
         if self.tenant.is_some() {
             return operation.tenant_admin;
         }
-        self.permits(operation.permission)
+        operation.permissions.iter().all(|permission| self.permits(*permission))
     }
 
     /// Whether it may do everything: the operator.
@@ -120,22 +147,61 @@ impl Actor {
         self.tenant.is_none() || scopes.all(|scope| scope.as_str() != ADMIN_SCOPE && self.scopes.contains(scope))
     }
 
+    /// INVARIANT (no more than one has): whether it may set these members of a tenant's record.
+    pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), Refusal> {
+        let more = GUARDED_MEMBERS.iter().find(|(name, needed)| members.contains_key(*name) && !self.permits(*needed));
+        more.map_or(Ok(()), |(name, needed)| {
+            Err(Refusal::FORBIDDEN.with(json!({ "member": name, "permission": needed })))
+        })
+    }
+
     pub(super) fn permits(&self, permission: Permission) -> bool {
         self.permissions.as_ref().is_none_or(|own| own.iter().any(|own| own == permission.as_str()))
     }
 
     /// As it stands in the audit trail.
     pub(super) fn said(&self) -> Value {
-        json!({ "kind": self.kind, "id": self.id, "tenant": self.tenant.as_ref().map(TenantId::as_str) })
+        let mut said =
+            json!({ "kind": self.kind, "id": self.id, "tenant": self.tenant.as_ref().map(TenantId::as_str) });
+        // An issuer says whatever it likes of `id`: who it was stands beside it.
+        if let (Some(issuer), Value::Object(members)) = (&self.issuer, &mut said) {
+            members.insert(String::from("issuer"), issuer.as_str().into());
+        }
+        said
     }
 
     /// Whose idempotency keys are its own.
     pub(super) fn name(&self) -> String {
         match &self.tenant {
-            Some(tenant) => format!("{} {tenant} {}", self.kind, self.id),
+            Some(tenant) => {
+                format!("{} {tenant} {} {}", self.kind, self.issuer.as_deref().unwrap_or_default(), self.id)
+            }
             None => format!("{} {}", self.kind, self.id),
         }
     }
+}
+
+/// A token and those it was made by.
+pub(super) struct TokenLine {
+    /// Nearest first.
+    pub(super) rows: Vec<Row>,
+    /// Whether none of them has ended.
+    pub(super) works: bool,
+    /// When the first of them ends.
+    ends_at: Option<UnixMillis>,
+}
+
+/// INVARIANT (children end with their makers): a token works as long as all that it was made by do.
+pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, Refusal> {
+    let rows = store.rows(sql!(LINE, id, MAX_TOKEN_GENERATIONS)).await?;
+    let now = clock::now();
+    let time = |row: &Row, column: &str| row.get(column).and_then(Value::as_u64).map(UnixMillis::new);
+    let ended =
+        |row: &Row| ["expires_at", "revoked_at"].iter().filter_map(|column| time(row, column)).any(|at| at <= now);
+    // The last of the line was made by the operator: where a maker is gone, nobody vouches for what it made.
+    let whole = rows.last().is_some_and(|row| row.get("maker").is_none_or(Value::is_null));
+    let ends_at = rows.iter().filter_map(|row| time(row, "expires_at")).min();
+    Ok(TokenLine { works: whole && !rows.iter().any(ended), ends_at, rows })
 }
 
 /// From where a request comes.
@@ -143,7 +209,7 @@ fn origin(call: &Call) -> Value {
     const MAX_CHARS: usize = 200;
     let shorten = |text: Option<String>| text.map(|text| text.chars().take(MAX_CHARS).collect::<String>());
     json!({
-        "ip": shorten(edge::header(&call.request, "cf-connecting-ip")),
+        "ip": shorten(edge::address(&call.request)),
         "user_agent": shorten(edge::header(&call.request, "user-agent")),
     })
 }

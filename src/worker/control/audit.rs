@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::catalog::CHAIN;
 use super::desk::{Answer, Desk};
+use super::page::{Page, Read};
 use super::refusal::Refusal;
-use super::store::{at, document, sql, text};
-use crate::model::Key;
+use super::store::{Row, at, document, number, text};
+use crate::control::merge;
+use crate::model::{Key, UnixMillis};
 
 /// `GET /tenants/{tenant}/audit`, `GET /audit`; `format`: `json` (default), `lines`, `csv`.
 pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answer, Refusal> {
@@ -18,17 +20,13 @@ pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answe
         Some(id) => desk.tenant(id).await?.id,
     };
     let after = cursor.parse::<u64>().unwrap_or(0);
-    let statement = sql!(
+    let page = Page::of(
         "SELECT number, entry FROM audit WHERE chain = ? AND number > ? ORDER BY number LIMIT ?",
-        chain,
-        after,
-        limit.saturating_add(1)
+        ("number", "entry"),
+        vec![chain.as_str().into(), after.into()],
+        limit,
     );
-    let rows = desk.store.rows(statement).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let shown: Vec<_> = rows.iter().take(size).collect();
-    let next =
-        (rows.len() > size).then(|| shown.last().and_then(|row| row.get("number")).map(ToString::to_string)).flatten();
+    let Read { rows: shown, next } = page.read(&desk.store).await?;
     let format = desk.query.get("format").map_or("json", String::as_str);
     let link = next
         .as_ref()
@@ -52,7 +50,7 @@ pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answe
         }
         "csv" => {
             let mut lines = String::from("number,at,actor,ip,action,reason,changes\r\n");
-            for row in shown {
+            for row in &shown {
                 let entry = document(row, "entry");
                 let cells = [
                     at(&entry, "/number"),
@@ -70,6 +68,32 @@ pub(super) async fn trail(desk: &Desk<'_>, tenant: Option<&str>) -> Result<Answe
         }
         other => Err(Refusal::problem("format", other, "`json`, `lines` or `csv`")),
     }
+}
+
+/// `GET /tenants/{tenant}/denials`
+pub(super) async fn denials(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let (limit, cursor) = desk.page(&[])?;
+    let record = desk.tenant(id).await?;
+    // Days and codes of one text, so that a page goes on where the last ended.
+    let page = Page::of(
+        "SELECT day, code, count, said, first_at, last_at, printf('%08d %s', 99999999 - day, code) AS cursor FROM denials \
+         WHERE tenant = ? AND printf('%08d %s', 99999999 - day, code) > ? ORDER BY cursor LIMIT ?",
+        ("cursor", "said"),
+        vec![record.id.into(), cursor.into()],
+        limit,
+    );
+    let view = |row: Row| {
+        let mut entry = document(&row, "said");
+        merge(
+            &mut entry,
+            &json!({
+                "code": text(&row, "code"), "count": number(&row, "count"),
+                "first_at": UnixMillis::new(number(&row, "first_at")), "last_at": UnixMillis::new(number(&row, "last_at")),
+            }),
+        );
+        entry
+    };
+    page.answer(&desk.store, view).await
 }
 
 /// A cell of CSV (RFC 4180). What a spreadsheet would take for a formula is text.

@@ -1,13 +1,16 @@
 //! The catalog: put, read, tried before it is put, and switched by hand in an incident.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::desk::{Answer, Desk, checked, paged};
+use super::page::{Page, Read};
 use super::records::Published;
 use super::refusal::Refusal;
 use super::store::{Change, Row, document, number, sql, text};
 use super::{publish, tenants};
-use crate::control::{ImpactQuestion, Impacts, changes, compare, merge, replay};
+use crate::control::{
+    IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, changes, compare, merge, replay,
+};
 use crate::gate::{LocalGate, Plans};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
 use crate::model::{Catalog, Key, Problem, Problems, Tenant, TenantId};
@@ -76,6 +79,16 @@ pub(super) async fn replace_with(
     replace(desk, before, value, said).await
 }
 
+/// What a catalog says of who may speak for tenants.
+fn identity(catalog: &Value) -> Value {
+    let part = |document: &Value, names: &[&str]| -> Map<String, Value> {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone()))).collect()
+    };
+    let routes = catalog.get("routes").and_then(Value::as_array).into_iter().flatten();
+    let routes: Vec<_> = routes.map(|route| part(route, &ROUTE_IDENTITY_MEMBERS)).collect();
+    json!({ "members": part(catalog, &IDENTITY_MEMBERS), "routes": routes })
+}
+
 /// The plan versions of a catalog that another one does not have, or has with other features or limits.
 fn altered(old: &Value, new: &Value) -> Vec<String> {
     let terms = |document: &Value, plan: &str| {
@@ -117,6 +130,10 @@ async fn replace(
 ) -> Result<Answer, Refusal> {
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
+    // INVARIANT (no more than one has): whoever sets prices does not say who speaks for tenants.
+    if identity(&old) != identity(&after) && !desk.actor.permits(Permission::Identity) {
+        return Err(Refusal::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
+    }
     let text = after.to_string();
     let altered = altered(&old, &after);
     stays(desk, &altered).await?;
@@ -206,7 +223,7 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
     };
     let (mut before, mut after) =
-        (LocalGate::with(checked(Plans::parse(&published.text))?), LocalGate::with(checked(Plans::parse(&proposed))?));
+        (LocalGate::with(published.plans()?), LocalGate::with(checked(Plans::parse(&proposed))?));
     if let Some((from, to)) =
         asked.plans.iter().find(|(_, to)| !after.plans().is_some_and(|plans| plans.catalog().plans.contains_key(*to)))
     {
@@ -216,17 +233,13 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
             "a plan version of the catalog",
         ));
     }
-    let limit = asked.limit.0;
-    let statement = sql!(
+    let page = Page::of(
         "SELECT id, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
-        asked.cursor.clone().unwrap_or_default(),
-        limit.saturating_add(1)
+        ("id", "record"),
+        vec![asked.cursor.clone().unwrap_or_default().into()],
+        asked.limit.0,
     );
-    let mut rows = desk.store.rows(statement).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let next_cursor =
-        (rows.len() > size).then(|| rows.get(size.saturating_sub(1)).map(|row| text(row, "id").to_owned())).flatten();
-    rows.truncate(size);
+    let Read { rows, next: next_cursor } = page.read(&desk.store).await?;
     // Those above a tenant may stand on another page.
     let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
     let above = desk

@@ -9,10 +9,11 @@ use super::desk::Desk;
 use super::records::next_end;
 use super::refusal::Refusal;
 use super::store::{Row, Store, sql, text};
-use super::{course, jobs, moves, publish, reconcile, tenants, tickets};
-use crate::model::bounds::{ADMIN_ONCE_MS, FEED_KEPT_MS};
+use super::{course, jobs, keys, licences, moves, publish, reconcile, tenants, tickets};
+use crate::model::bounds::{ADMIN_ONCE_MS, CATALOG_KEPT_MS, CATALOGS_KEPT, DENIALS_KEPT_DAYS, FEED_KEPT_MS};
 use crate::model::{Tenant, UnixMillis};
 use crate::worker::config::Config;
+use crate::worker::denials::today;
 use crate::worker::edge;
 
 /// Slices of what waits, and of long runs: a Worker asks at most 1,000 others in one invocation, and each change is told to a ledger
@@ -52,6 +53,7 @@ async fn turn(desk: &Desk<'_>) {
     note("moves", moves::resume(desk, JOB_TURNS).await);
     note("long runs", jobs::resume(desk, JOB_TURNS).await);
     note("purging", tenants::purge(desk).await.map(drop));
+    note("purging keys", keys::purge(desk).await);
     note("dates", dates(desk).await);
     note("sweeping", sweep(&desk.store, desk.now).await);
     note("reconciling", reconcile::slice(desk).await.map(drop));
@@ -78,6 +80,13 @@ async fn sweep(store: &Store, now: UnixMillis) -> Result<(), Refusal> {
             sql!("DELETE FROM answers WHERE at < ?", before(ADMIN_ONCE_MS)),
             sql!("DELETE FROM slugs WHERE free_at IS NOT NULL AND free_at < ?", now.get()),
             tickets::forgotten(now.get()),
+            licences::forgotten(now.get()),
+            sql!("DELETE FROM denials WHERE day < ?", today(now).saturating_sub(DENIALS_KEPT_DAYS)),
+            sql!(
+                "DELETE FROM catalogs WHERE created_at < ? AND version <= (SELECT max(version) FROM catalogs) - ?",
+                before(CATALOG_KEPT_MS),
+                CATALOGS_KEPT
+            ),
         ])
         .await?;
     Ok(())

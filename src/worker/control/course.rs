@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::store::{Change, Row, document, number, sql, text};
 use super::{keys, publish, tenants};
 use crate::control::{NewTenant, merge};
-use crate::gate::{Ask, LocalGate, Plans};
+use crate::gate::{Ask, LocalGate};
 use crate::ledger::Order;
 use crate::model::{DataRoute, Read, Reader, SettledRoute, Tenant, TenantId};
 use crate::resolve::Request;
@@ -205,7 +205,7 @@ async fn finish(
     merge(&mut after, &json!({ "status": "active" }));
     let after = desk.save(&mut change, record, after, &published, ("tenant.active", None)).await?;
     change.run(sql!(
-        "UPDATE provisionings SET step = ?, state = 'done', api_key = ?, changed_at = ? WHERE tenant = ?",
+        "UPDATE provisionings SET step = ?, state = 'done', question = json_remove(question, '$.metadata', '$.branding'), api_key = ?, changed_at = ? WHERE tenant = ?",
         STEPS.len(),
         course.api_key,
         desk.now.get(),
@@ -245,7 +245,7 @@ async fn features(desk: &Desk<'_>, course: &mut Course) -> Result<Vec<String>, R
         return Ok(known.clone());
     }
     let published = desk.catalog().await?;
-    let mut gate = LocalGate::with(checked(Plans::parse(&published.text))?);
+    let mut gate = LocalGate::with(published.plans()?);
     for record in desk.store.line(&course.tenant).await? {
         let mut record = record.value;
         merge(&mut record, &json!({ "status": null }));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use super::Once;
@@ -56,9 +55,7 @@ pub(super) fn read<T: Read>(body: &str) -> Result<T, Refusal> {
 
 /// A small body of whoever asks without a token.
 pub(super) async fn small_body<T: Read>(call: &Call) -> Result<T, Refusal> {
-    let max = u32::try_from(MAX_BODY_BYTES).unwrap_or(u32::MAX);
-    let text = JsFuture::from(edge::text(&call.request, max)).await;
-    read(&text.ok().and_then(|text| text.as_string()).ok_or(Refusal::TOO_LARGE)?)
+    read(&reply::body(call, MAX_BODY_BYTES).await?)
 }
 
 /// The body, as long as it may be.
@@ -71,9 +68,7 @@ pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, R
         Route::ChangeTenant => MAX_RECORD_BYTES,
         _ => MAX_BODY_BYTES,
     };
-    let max = u32::try_from(max).unwrap_or(u32::MAX);
-    let text = JsFuture::from(edge::text(&call.request, max)).await;
-    text.ok().and_then(|text| text.as_string()).ok_or(Refusal::TOO_LARGE)
+    Ok(reply::body(call, max).await?)
 }
 
 impl<'a> Desk<'a> {

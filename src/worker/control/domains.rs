@@ -43,16 +43,9 @@ pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     let published = desk.catalog().await?;
     let host = asked.host.to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);
-    let statement = sql!(
-        "SELECT tenant, proof, verified_at FROM domains WHERE host = ? AND (tenant = ? OR verified_at IS NOT NULL)",
-        host,
-        record.id
-    );
-    let claims = desk.store.rows(statement).await?;
-    if claims.iter().any(|row| text(row, "tenant") != record.id) {
-        return Err(Refusal::DOMAIN_TAKEN);
-    }
-    if let Some(row) = claims.first() {
+    // Another tenant may have it: whoever proves it later, when the first one no longer can, gets it.
+    let own = sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id);
+    if let Some(row) = &desk.store.row(own).await? {
         let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
         let body = json!({ "host": host, "state": state, "proof": proof_of(host, text(row, "proof")) });
         return Ok(Answer::json(201, &body).with_version(record.epoch));
@@ -106,8 +99,36 @@ pub(super) async fn verify(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answ
     if !found.lines().any(|line| line == expected) {
         return Err(Refusal::DOMAIN_UNPROVEN.with(json!({ "proof": proof_of(host, text(&row, "proof")) })));
     }
+    release(desk, &record, host, &found).await?;
     serve(desk, &record, host).await?;
     Ok(Answer::json(200, &body).with_version(record.epoch.saturating_add(1)))
+}
+
+/// Takes a domain from the tenant that had it, if its proof no longer stands: domains are sold, and prove themselves by who owns them
+/// now. Where both proofs stand, whoever had it keeps it.
+async fn release(desk: &Desk<'_>, winner: &Record, host: &str, found: &str) -> Result<(), Refusal> {
+    let statement = sql!(
+        "SELECT tenant, proof FROM domains WHERE host = ? AND tenant <> ? AND verified_at IS NOT NULL",
+        host,
+        winner.id
+    );
+    let Some(row) = desk.store.row(statement).await? else { return Ok(()) };
+    let expected = format!("tenantgate-proof={}", text(&row, "proof"));
+    if found.lines().any(|line| line == expected) {
+        return Err(Refusal::DOMAIN_TAKEN);
+    }
+    // The gate itself does it: neither trail shows who the other is.
+    let gate = Desk::of_clock(desk.config, desk.context.clone(), desk.now);
+    let record = gate.store.record(text(&row, "tenant")).await?.ok_or(Refusal::BUSY)?;
+    let published = gate.catalog().await?;
+    let mut change = gate.change();
+    change.run(sql!("UPDATE domains SET verified_at = NULL WHERE host = ? AND tenant = ?", host, record.id));
+    let after = with(&record.value, host, Some("pending"));
+    gate.save(&mut change, &record, after, &published, ("domain.lost", None)).await?;
+    change.publish(&format!("domain:{host}"), record.epoch.saturating_add(1), None);
+    change.commit().await?;
+    publish::after(&gate).await;
+    Ok(())
 }
 
 /// Has a proven domain served. Where two have proven it, the index lets one through.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk, checked};
 use super::keys::shown;
-use super::records::{next_end, take_slug};
+use super::records::{next_end, take_data_route, take_slug};
 use super::refusal::Refusal;
 use super::store::{Change, at, document, number, sql, text};
 use super::{catalog, publish};
@@ -137,6 +137,7 @@ async fn take_tenant(
             next_end(tenant, desk.now)
         ));
         take_slug(change, tenant.slug.as_str(), id, desk.now);
+        take_data_route(change, written, id);
         change.note(id, "tenant.import", None, &crate::control::changes(&Value::Null, written)).await?;
         change.publish(&format!("tenant:{id}"), tenant.epoch.0, Some(root));
         change.publish(&format!("slug:{}", tenant.slug), tenant.epoch.0, None);

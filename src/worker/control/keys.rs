@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::desk::{Answer, Desk, checked, paged};
+use super::desk::{Answer, Desk, checked};
+use super::page::Page;
 use super::publish;
 use super::refusal::Refusal;
-use super::store::{Change, document, number, sql};
+use super::store::{Change, document, number, sql, text};
 use crate::control::{Issue, Rotate};
-use crate::model::bounds::{MAX_ISSUED, MAX_SCOPES};
+use crate::model::bounds::{ENDED_KEY_KEPT_MS, ENDED_KEYS_TOGETHER, MAX_ISSUED, MAX_SCOPES};
 use crate::model::{ApiKey, ENTROPY_BYTES, Environment, KeyId, TenantId, UnixMillis};
 use crate::wire::api_key_record;
 use crate::worker::edge;
@@ -74,31 +75,39 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     }
     let mut change = desk.change();
     change.follow(&record.id, &record.head);
-    let working = sql!(
-        "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL",
-        record.id
-    );
-    if number(&desk.store.row(working).await?.unwrap_or_default(), "working") >= MAX_ISSUED {
-        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
-    }
+    has_room(desk, &record.id).await?;
     let (key, value) = make(desk, &mut change, &record.id, &asked).await?;
     change.commit().await?;
     publish::after(desk).await;
     Ok(Answer::json(201, &json!({ "key": key, "record": shown(&value) })))
 }
 
+/// INVARIANT (bounded): a tenant has at most so many keys that work, however they came to be.
+async fn has_room(desk: &Desk<'_>, tenant: &str) -> Result<(), Refusal> {
+    let working = sql!(
+        "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL \
+         AND coalesce(unixepoch(json_extract(record, '$.expires_at')) * 1000 > ?, 1)",
+        tenant,
+        desk.now.get()
+    );
+    let working = number(&desk.store.row(working).await?.unwrap_or_default(), "working");
+    if working >= MAX_ISSUED { Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED }))) } else { Ok(()) }
+}
+
 pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&[])?;
     let record = desk.tenant(id).await?;
-    let statement = sql!(
-        "SELECT record FROM api_keys WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
-        record.id,
-        cursor,
-        limit.saturating_add(1)
-    );
-    let rows = desk.store.rows(statement).await?;
-    let entries = rows.iter().map(|row| shown(&document(row, "record"))).collect();
-    Ok(Answer::json(200, &paged(limit, entries, "/id")))
+    page(&record.id, &cursor, limit).answer(&desk.store, |row| shown(&document(&row, "record"))).await
+}
+
+/// Keys of a tenant, behind the one called `after`.
+pub(super) fn page(tenant: &str, after: &str, limit: u64) -> Page {
+    Page::of(
+        "SELECT id, record FROM api_keys WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
+        ("id", "record"),
+        vec![tenant.into(), after.into()],
+        limit,
+    )
 }
 
 /// A key of a tenant, as it is kept.
@@ -149,6 +158,7 @@ pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
     if key.refusal(key.environment, desk.now).is_some() {
         return Err(Refusal::WRONG_STATUS.with(json!({ "api_key": shown(&before) })));
     }
+    has_room(desk, key.tenant.as_str()).await?;
     let until = desk.now.plus(asked.overlap_ms.0);
     let until = key.expires_at.map_or(until, |at| at.min(until));
     let old = replace(&mut change, &key, &before, "key.rotate", ("expires_at", until)).await?;
@@ -176,7 +186,8 @@ pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
     Ok(Answer::json(200, &shown(&after)))
 }
 
-/// Revokes all keys of a tenant, as a part of a change.
+/// Revokes all keys of a tenant, as a part of the change by which it ends. Isolates hear of that one change, since keys of a tenant that
+/// is not there open nothing; the keys themselves are only written.
 pub(super) fn end_all(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str) {
     change.run(sql!(
         "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) \
@@ -185,12 +196,29 @@ pub(super) fn end_all(desk: &Desk<'_>, change: &mut Change<'_>, tenant: &str) {
         tenant
     ));
     change.run(sql!(
-        "INSERT INTO publications (key, epoch, at) SELECT 'key:' || id, epoch, ? FROM api_keys \
+        "INSERT INTO publications (key, epoch, at, anew) SELECT 'key:' || id, epoch, ?, 1 FROM api_keys \
          WHERE tenant = ? AND json_extract(record, '$.revoked_at') = ?",
         desk.now.get(),
         tenant,
         desk.now.to_string()
     ));
+}
+
+/// Deletes keys that ended long ago. Their entries in KV go with them.
+pub(super) async fn purge(desk: &Desk<'_>) -> Result<(), Refusal> {
+    let before = UnixMillis::new(desk.now.get().saturating_sub(ENDED_KEY_KEPT_MS)).to_string();
+    let ended = sql!(
+        "SELECT id, epoch FROM api_keys WHERE coalesce(json_extract(record, '$.revoked_at'), json_extract(record, '$.expires_at')) < ? LIMIT ?",
+        before,
+        ENDED_KEYS_TOGETHER
+    );
+    let mut change = desk.change();
+    for row in desk.store.rows(ended).await? {
+        let (id, epoch) = (text(&row, "id"), number(&row, "epoch").saturating_add(1));
+        change.run(sql!("DELETE FROM api_keys WHERE id = ?", id));
+        change.publish(&format!("key:{id}"), epoch, None);
+    }
+    Ok(change.commit().await?)
 }
 
 /// What the first key of a tenant is.

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 use web_sys::Response;
 
-use super::desk::{Answer, Desk, checked, paged, small_body};
+use super::desk::{Answer, Desk, checked, small_body};
 use super::keys::entropy;
+use super::page::Page;
 use super::refusal::Refusal;
 use super::store::{Row, Store, at, document, number, sql, text};
 use super::tenants::timed;
@@ -14,11 +15,12 @@ use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Step};
 use crate::identity::Licensed;
 use crate::model::bounds::MAX_ISSUED;
-use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText};
+use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, UnixMillis};
 use crate::resolve::Request;
 use crate::worker::call::Call;
 use crate::worker::clock::{self, Patience};
 use crate::worker::config::Config;
+use crate::worker::doors::{self, Door};
 use crate::worker::isolate::Had;
 use crate::worker::{feed, isolate};
 
@@ -58,20 +60,20 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
 pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&[])?;
     let record = desk.tenant(id).await?;
-    let statement = sql!(
-        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id) AS activations \
+    let page = Page::of(
+        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations \
          FROM licences WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
-        record.id,
-        cursor,
-        limit.saturating_add(1)
+        ("id", "terms"),
+        vec![record.id.into(), cursor.into()],
+        limit,
     );
     let view = |mut row: Map<String, Value>| {
+        ["bytes_before", "place", "found"].iter().for_each(|column| drop(row.remove(*column)));
         let terms = document(&row, "terms");
         row.insert(String::from("terms"), terms);
         timed(row)
     };
-    let entries = desk.store.rows(statement).await?.into_iter().map(view).collect();
-    Ok(Answer::json(200, &paged(limit, entries, "/id")))
+    page.answer(&desk.store, view).await
 }
 
 pub(super) async fn change(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
@@ -109,17 +111,20 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     if config.control.is_undefined() {
         return Err(Refusal::ABSENT);
     }
+    if !doors::may_pass(Door::Licences, Some(&call.request)) {
+        return Err(Refusal::TOO_FAST);
+    }
     if call.path().ends_with("/deactivate") {
         let asked: Deactivate = small_body(call).await?;
         return match find(config, &asked.key).await? {
             Some((store, row)) => deactivate(&store, text(&row, "id"), &asked.instance).await,
-            None => Ok(refused(LicenceCode::Unknown)),
+            None => Ok(unknown(call)),
         };
     }
     let asked: LicenceQuestion = small_body(call).await?;
     match find(config, &asked.key).await? {
         Some((store, row)) => validate(call, config, &store, &row, &asked).await,
-        None => Ok(refused(LicenceCode::Unknown)),
+        None => Ok(unknown(call)),
     }
 }
 
@@ -130,6 +135,11 @@ async fn find(config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusa
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
     Ok(row.filter(|row| secret.has_hash(text(row, "hash"))).map(|row| (store, row)))
+}
+
+fn unknown(call: &Call) -> Answer {
+    doors::knocked(Door::Licences, Some(&call.request));
+    refused(LicenceCode::Unknown)
 }
 
 fn refused(code: LicenceCode) -> Answer {
@@ -169,9 +179,12 @@ async fn validate(
     let Some(entitled) = decision.tenant.as_ref().filter(|_| decision.allowed()) else {
         return Ok(refused(LicenceCode::TenantInactive));
     };
+    let signer = config.licences.as_ref().filter(|_| terms.offline_ms.0 > 0);
+    let until = clock::now().plus(terms.offline_ms.0);
+    let until = terms.expires_at.map_or(until, |at| at.min(until));
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
-        match activate(store, (text(row, "id"), instance, domain), max.0).await? {
+        match activate(store, (text(row, "id"), instance, domain), signer.map(|_| until), max.0).await? {
             Some(count) => used = Some(count),
             None => return Ok(refused(LicenceCode::ActivationsExceeded)),
         }
@@ -184,15 +197,9 @@ async fn validate(
     }
     let features: Vec<&str> = decision.features.iter().filter(|one| one.enabled).map(|one| one.key.as_ref()).collect();
     let plan = entitled.plan().map(crate::model::PlanRef::as_str);
-    let until = clock::now().plus(terms.offline_ms.0);
-    let until = terms.expires_at.map_or(until, |at| at.min(until));
     let said =
         Licensed { licence: text(row, "id"), tenant, plan, features: &features, domains: &terms.domains, instance };
-    let token = config
-        .licences
-        .as_ref()
-        .filter(|_| terms.offline_ms.0 > 0)
-        .map(|signer| signer.sign(&said, clock::now(), until));
+    let token = signer.map(|signer| signer.sign(&said, clock::now(), until));
     Ok(Answer::json(
         200,
         &json!({
@@ -203,30 +210,46 @@ async fn validate(
     ))
 }
 
-/// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be.
+/// Activations that hold a place: those that are in use, and those whose instance may still go on by a token that was signed for it.
+const HOLDING: &str = "(ended_at IS NULL OR until > ?4)";
+
+/// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be. `until`: when the
+/// token ends that is signed for it.
 ///
 /// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
 /// and whoever is cut off finds itself activated or not.
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
+    until: Option<UnixMillis>,
     max: u64,
 ) -> Result<Option<u64>, Refusal> {
+    let now = clock::now().get();
     let results = store
         .run(&[
             sql!(
-                "INSERT INTO activations (licence, instance, domain, activated_at) SELECT ?1, ?2, ?3, ?4 \
-                 WHERE (SELECT count(*) FROM activations WHERE licence = ?1) < ?5 ON CONFLICT DO NOTHING",
+                format!(
+                    "INSERT INTO activations (licence, instance, domain, activated_at, until) SELECT ?1, ?2, ?3, ?4, ?6 \
+                     WHERE (SELECT count(*) FROM activations WHERE licence = ?1 AND instance <> ?2 AND {HOLDING}) < ?5 \
+                     ON CONFLICT (licence, instance) DO UPDATE SET domain = excluded.domain, ended_at = NULL, \
+                     until = nullif(max(coalesce(until, 0), coalesce(excluded.until, 0)), 0)"
+                ),
                 licence,
                 instance,
                 domain,
-                clock::now().get(),
-                max
+                now,
+                max,
+                until.map(UnixMillis::get)
             ),
             sql!(
-                "SELECT count(*) AS used, coalesce(sum(instance = ?), 0) AS own FROM activations WHERE licence = ?",
+                format!(
+                    "SELECT count(*) AS used, coalesce(sum(instance = ?2 AND ended_at IS NULL), 0) AS own FROM activations \
+                     WHERE licence = ?1 AND ?3 = ?3 AND {HOLDING}"
+                ),
+                licence,
                 instance,
-                licence
+                0,
+                now
             ),
         ])
         .await?;
@@ -234,9 +257,27 @@ async fn activate(
     Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
 }
 
-/// Ends the activation of an instance: another one may take its place.
+/// Ends the activation of an instance. Another one takes its place when the last token has ended that was signed for it: until then
+/// both would work.
 async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<Answer, Refusal> {
-    let ended =
-        sql!("DELETE FROM activations WHERE licence = ? AND instance = ? RETURNING instance", licence, instance);
-    Ok(Answer::json(200, &json!({ "deactivated": store.row(ended).await?.is_some() })))
+    let now = clock::now().get();
+    let results = store
+        .run(&[
+            sql!(
+                "UPDATE activations SET ended_at = ?3 WHERE licence = ?1 AND instance = ?2 AND ended_at IS NULL RETURNING until",
+                licence,
+                instance,
+                now
+            ),
+            forgotten(now),
+        ])
+        .await?;
+    let ended = results.first().and_then(|rows| rows.first());
+    let free_at = ended.and_then(|row| row.get("until")).and_then(Value::as_u64).filter(|until| *until > now);
+    Ok(Answer::json(200, &json!({ "deactivated": ended.is_some(), "free_at": free_at.map(UnixMillis::new) })))
+}
+
+/// Activations that have ended and hold no place any more.
+pub(super) fn forgotten(now_ms: u64) -> Value {
+    sql!("DELETE FROM activations WHERE ended_at IS NOT NULL AND coalesce(until, 0) <= ?", now_ms)
 }

@@ -5,6 +5,7 @@
 
 mod actor;
 mod audit;
+mod budget;
 mod catalog;
 mod clock;
 mod course;
@@ -16,6 +17,7 @@ mod keys;
 mod licences;
 mod moves;
 mod overrides;
+mod page;
 mod provision;
 mod publish;
 mod reconcile;
@@ -46,7 +48,7 @@ pub(super) use actor::Actor;
 pub(super) use clock::scheduled;
 pub(super) use licences::answer as answer_licence;
 pub(super) use publish::{joined, original};
-pub(super) use store::{Change, Row, Store, number, sql, text};
+pub(super) use store::{Row, Store, number, sql, text};
 pub(super) use tickets::redeem;
 
 /// Where the admin API is.
@@ -85,6 +87,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     if let Some(answer) = repeated(&desk).await? {
         return Ok(answer);
     }
+    desk.spend(operation).await?;
     for _ in 1..TRIES {
         match dispatch(&desk, operation, &segments).await {
             // Somebody else's change came first: what it means for this one is judged anew.
@@ -142,6 +145,7 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::GetPublication => publish::state(desk).await,
         Route::Publish => publish::now(desk).await,
         Route::GetAudit => audit::trail(desk, Some(first)).await,
+        Route::ListDenials => audit::denials(desk, first).await,
         Route::GetCatalogAudit => audit::trail(desk, None).await,
         Route::IssueToken => tokens::issue(desk).await,
         Route::ListTokens => tokens::list(desk).await,

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
+use super::page::{Page, Read};
 use super::refusal::Refusal;
-use super::store::{at, document, sql, text};
+use super::store::{at, document, text};
 use super::tenants::{DAY_MS, edit};
 use crate::control::merge;
 use crate::model::{Override, UnixMillis};
@@ -53,15 +54,15 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
             UnixMillis::parse(text).ok_or_else(|| Refusal::problem("before", text.as_str(), "a time (RFC 3339)"))?
         }
     };
-    let statement = sql!(
+    let page = Page::of(
         "SELECT id, slug, record, ends_at FROM tenants WHERE ends_at > ? AND ends_at <= ? ORDER BY ends_at LIMIT ?",
-        desk.now.get(),
-        before.get(),
-        limit.saturating_add(1)
+        ("ends_at", "record"),
+        vec![desk.now.get().into(), before.get().into()],
+        limit,
     );
-    let rows = desk.store.rows(statement).await?;
+    let Read { rows, next } = page.read(&desk.store).await?;
     let mut entries = Vec::new();
-    for row in rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+    for row in &rows {
         let record = document(row, "record");
         let mut ending = |kind: &str, what: &Value| {
             let ends = what
@@ -81,8 +82,5 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
     }
     entries.sort_by(|a, b| at(a, "/ends_at").as_str().cmp(&at(b, "/ends_at").as_str()));
-    Ok(Answer::json(
-        200,
-        &json!({ "items": entries, "complete": u64::try_from(rows.len()).unwrap_or(u64::MAX) <= limit }),
-    ))
+    Ok(Answer::json(200, &json!({ "items": entries, "complete": next.is_none() })))
 }

@@ -45,6 +45,16 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     let asked: NewTenant = desk.read()?;
     let question: Value = desk.read()?;
     let published = desk.catalog().await?;
+    if desk.actor.tenant.is_none() {
+        let members = question.as_object().into_iter().flatten();
+        // A place that the gate chooses is nobody else's; neither is a key that allows nothing.
+        let chosen = members.filter(|(name, value)| match name.as_str() {
+            "data_route" => value.get("name").is_some_and(|name| !name.is_null()),
+            "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
+            _ => true,
+        });
+        desk.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+    }
     // INVARIANT (own tenant): a tenant's admin makes tenants below its own only, as its plan allows.
     if let Some(own) = &desk.actor.tenant {
         let parent = asked.parent.as_ref().ok_or(Refusal::FORBIDDEN)?;

@@ -21,6 +21,9 @@ use crate::worker::{charge, edge, feed};
 /// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
 const SLICE: u64 = 200;
 
+/// Of those, as many as are read and written at the same time: records may be large.
+const TOGETHER: usize = 25;
+
 /// What has become of a slice.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
@@ -85,20 +88,22 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
         *latest = (*latest).max(number(row, "epoch"));
     }
     let wanted: Vec<(&str, Value)> = epochs.keys().filter_map(|key| Some((*key, original(key)?))).collect();
-    let statements: Vec<Value> = wanted.iter().map(|(_, statement)| statement.clone()).collect();
-    let found = if statements.is_empty() { Vec::new() } else { store.run(&statements).await? };
-    let entries: Vec<(&str, Option<String>)> = wanted
-        .iter()
-        .zip(&found)
-        .map(|((key, _), rows)| (*key, joined(rows).map(|value| sealed(key, &value, desk.config))))
-        .collect();
     // This isolate need not wait for the feed.
     for (key, epoch) in &epochs {
         if let Some(need) = Need::under(key) {
             feed::changed(&need, *epoch, desk.now);
         }
     }
-    let failed = put(&desk.config.snapshots_binding, &entries).await?;
+    let mut failed = BTreeSet::new();
+    for group in wanted.chunks(TOGETHER) {
+        let statements: Vec<Value> = group.iter().map(|(_, statement)| statement.clone()).collect();
+        let found = store.run(&statements).await?;
+        let sealed = |((key, _), rows): (&(&str, Value), &Vec<Row>)| {
+            ((*key).to_owned(), joined(rows).map(|value| sealed(key, &value, desk.config)))
+        };
+        let entries: Vec<(String, Option<String>)> = group.iter().zip(&found).map(sealed).collect();
+        failed.extend(put(&desk.config.snapshots_binding, &entries).await?);
+    }
     let (mut done, mut open) = (Vec::new(), Vec::new());
     for row in &rows {
         let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
@@ -126,7 +131,7 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
 }
 
 /// Writes entries to KV; the keys that failed.
-async fn put(kv: &JsValue, entries: &[(&str, Option<String>)]) -> Result<BTreeSet<String>, Refusal> {
+async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTreeSet<String>, Refusal> {
     let written = JsFuture::from(edge::put_entries(kv, &json!(entries).to_string())).await;
     match written {
         Ok(failed) => Ok(failed.as_string().unwrap_or_default().lines().map(String::from).collect()),

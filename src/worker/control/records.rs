@@ -1,7 +1,8 @@
 //! Tenants' records in the system of record: read, changed, and checked against the catalog that they live by.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -38,6 +39,19 @@ pub(super) struct Published {
     pub(super) version: u64,
     pub(super) text: Rc<str>,
     pub(super) catalog: Rc<Catalog>,
+    /// Compiled when it is first needed.
+    plans: Rc<OnceCell<Arc<Plans>>>,
+}
+
+impl Published {
+    /// Compiling takes as long as a catalog is large: once a version.
+    pub(super) fn plans(&self) -> Result<Arc<Plans>, Refusal> {
+        if let Some(plans) = self.plans.get() {
+            return Ok(Arc::clone(plans));
+        }
+        let plans = Arc::new(checked(Plans::parse(&self.text))?);
+        Ok(Arc::clone(self.plans.get_or_init(|| plans)))
+    }
 }
 
 thread_local! {
@@ -58,7 +72,7 @@ impl Store {
         }
         let text: Rc<str> = self.catalog_text(version).await?.into();
         let catalog = Rc::new(checked(Catalog::parse(&text))?);
-        let published = Published { version, text, catalog };
+        let published = Published { version, text, catalog, plans: Rc::default() };
         LATEST.with_borrow_mut(|known| *known = Some(published.clone()));
         Ok(Some(published))
     }
@@ -200,6 +214,9 @@ impl Desk<'_> {
             next_end(&tenant, self.now),
             record.id
         ));
+        if at(&record.value, "/data_route") != at(&after, "/data_route") {
+            take_data_route(change, &after, &record.id);
+        }
         let old_slug = record.member("slug");
         if tenant.slug.as_str() != old_slug {
             take_slug(change, tenant.slug.as_str(), &record.id, self.now);
@@ -243,9 +260,10 @@ impl Desk<'_> {
         published: &Published,
     ) -> Result<(String, Head), Refusal> {
         let mut owner = parent.to_owned();
-        let mut most = MAX_CHILDREN;
+        // INVARIANT (what nobody allowed is blocked): without `sub_tenants` only those who operate make tenants below others.
+        let mut most = if self.actor.tenant.is_some() { 0 } else { MAX_CHILDREN };
         if let Some(key) = &published.catalog.sub_tenants {
-            let mut gate = LocalGate::with(checked(Plans::parse(&published.text))?);
+            let mut gate = LocalGate::with(published.plans()?);
             for record in line {
                 let _ = gate.put(checked(Tenant::parse(&record.value.to_string()))?);
             }
@@ -256,12 +274,18 @@ impl Desk<'_> {
                 owner = budget.tenant.to_string();
                 if let Meter::Gauge { limit: Some(limit), .. } = budget.meter {
                     most = limit.min(MAX_CHILDREN);
+                } else if matches!(budget.meter, Meter::Gauge { limit: None, .. }) {
+                    most = MAX_CHILDREN;
                 }
             }
         }
         let used = u64::try_from(self.store.below(&owner).await?.len()).unwrap_or(u64::MAX);
         if used >= most {
-            return Err(Refusal::TOO_MANY.with(json!({ "limit": most, "used": used })));
+            // How many there are above its own tenant is nothing that a tenant's admin learns.
+            let place = |id: &str| line.iter().position(|record| record.id == id);
+            let seen = self.actor.tenant.as_ref().is_none_or(|own| place(&owner) <= place(own.as_str()));
+            let details = if seen { json!({ "limit": most, "used": used }) } else { Value::Null };
+            return Err(Refusal::TOO_MANY.with(details));
         }
         let head = line.iter().find(|record| record.id == owner).map(|record| record.head.clone());
         Ok((owner, head.ok_or(Refusal::BUSY)?))
@@ -298,6 +322,21 @@ pub(super) fn take_slug(change: &mut Change<'_>, slug: &str, tenant: &str, now: 
         tenant
     ));
     change.run(sql!("INSERT INTO slugs (slug, tenant) VALUES (?, ?)", slug, tenant));
+}
+
+/// Takes the place of a tenant's data for it alone. INVARIANT (data routes are unique): what once was a tenant's place is never
+/// another one's, also when it has left.
+pub(super) fn take_data_route(change: &mut Change<'_>, record: &Value, tenant: &str) {
+    let member = |name: &str| at(record, &format!("/data_route/{name}")).as_str().unwrap_or_default().to_owned();
+    if !member("name").is_empty() {
+        change.run(sql!(
+            "INSERT INTO data_routes (shard, name, tenant) VALUES (?1, ?2, ?3) ON CONFLICT (shard, name) \
+             DO UPDATE SET tenant = CASE WHEN tenant = excluded.tenant THEN tenant END",
+            member("shard"),
+            member("name"),
+            tenant
+        ));
+    }
 }
 
 /// When the next override, contract or trial ends.

@@ -37,6 +37,7 @@ refusals! {
     NOT_FOUND 404 "NOT_FOUND" "there is no such thing, or it is not yours";
     SLUG_TAKEN 409 "SLUG_TAKEN" "this slug is in use, or was until lately";
     DOMAIN_TAKEN 409 "DOMAIN_TAKEN" "this domain is another tenant's";
+    DATA_ROUTE_TAKEN 409 "DATA_ROUTE_TAKEN" "another tenant's data is there, or was";
     DOMAIN_UNPROVEN 409 "DOMAIN_UNPROVEN" "the TXT record was not found: see `details`, and try again once it is published";
     BUSY 409 "CONFLICT" "somebody else changed it at the same time: read it again, and decide anew";
     WRONG_STATUS 409 "WRONG_STATUS" "the tenant's status does not allow that";
@@ -46,14 +47,24 @@ refusals! {
     PROVISIONING_FAILED 409 "PROVISIONING_FAILED" "the tenant could not be set up, and nothing of it is left: see `details.problem`";
     STALE 412 "PRECONDITION_FAILED" "it has changed since you read it: `If-Match` names another version";
     KEY_REUSED 422 "IDEMPOTENCY_KEY_REUSED" "this idempotency key was used for another request: choose a new one";
+    BUDGET 429 "RATE_LIMITED" "the tenant's admins have changed as much as they may for now: see `details`";
     UNAVAILABLE 503 "CONTROL_UNAVAILABLE" "the control plane cannot be reached: try again shortly";
     ABSENT 503 "CONTROL_UNAVAILABLE" "this deployment has no database `CONTROL_DB`";
     NO_CATALOG 409 "NO_CATALOG" "there is no catalog yet: put one first";
 }
 
 impl Refusal {
+    /// Too many ask from the same place.
+    pub(super) const TOO_FAST: Self = Self::Failed(
+        Failure {
+            status: 429,
+            code: "RATE_LIMITED",
+            message: "too many requests from the same address: try again shortly",
+            header: "retry-after: 1",
+        },
+        Value::Null,
+    );
     pub(super) const UNAUTHENTICATED: Self = Self::Failed(Failure::UNAUTHENTICATED, Value::Null);
-    pub(super) const TOO_LARGE: Self = Self::Failed(Failure::TOO_LARGE, Value::Null);
 
     /// The same, with details.
     pub(super) fn with(self, details: Value) -> Self {
@@ -91,9 +102,20 @@ impl Refusal {
         }
         match self {
             Self::Invalid(problems) => reply::invalid(call, &problems),
-            Self::Failed(failure, Value::Null) => failure.respond_with(call, json!({})),
-            Self::Failed(failure, details) => failure.respond_with(call, details),
+            Self::Failed(failure, details) => {
+                // RFC 9110 §10.2.3: when it may pass.
+                let wait_ms = details.get("retry_after_ms").and_then(Value::as_u64);
+                let header = wait_ms.map(|ms| format!("retry-after: {}", ms.div_ceil(1_000).max(1)));
+                let details = if details.is_null() { json!({}) } else { details };
+                failure.respond_full(call, details, header.as_deref().unwrap_or(failure.header))
+            }
         }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure, Value::Null)
     }
 }
 
@@ -110,6 +132,7 @@ impl From<Trouble> for Refusal {
             Trouble::Taken(constraint) => match constraint.split('.').next() {
                 Some("slugs") => Self::SLUG_TAKEN,
                 Some("domains") => Self::DOMAIN_TAKEN,
+                Some("data_routes") => Self::DATA_ROUTE_TAKEN,
                 _ => Self::BUSY,
             },
         }

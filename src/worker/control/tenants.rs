@@ -9,7 +9,7 @@ use super::store::{Change, document, sql, text};
 use super::{keys, publish};
 use crate::control::{Reasoned, Route, merge};
 use crate::model::UnixMillis;
-use crate::model::bounds::SLUG_QUARANTINE_MS;
+use crate::model::bounds::{MAX_PAGE, SLUG_QUARANTINE_MS};
 
 /// Members of a record that have operations of their own.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];
@@ -103,6 +103,7 @@ pub(super) async fn change(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     if let Some(name) = GUARDED.iter().find(|name| members.contains_key(**name)) {
         return Err(Refusal::problem(&format!("$.{name}"), "a member that has its own operation", "other members"));
     }
+    desk.actor.may_set(members)?;
     edit(desk, &record, ("tenant.change", None), |after| merge(after, &patch), |_| {}).await
 }
 
@@ -207,11 +208,12 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         .run(&[
             sql!("SELECT slug, free_at FROM slugs WHERE tenant = ?", id),
             sql!("SELECT host, claimed_at, verified_at FROM domains WHERE tenant = ?", id),
-            sql!("SELECT record FROM api_keys WHERE tenant = ?", id),
         ])
         .await?;
-    let [slugs, domains, keys] = <[Vec<_>; 3]>::try_from(results).map_err(|_| Refusal::UNAVAILABLE)?;
-    let keys: Vec<Value> = keys.iter().map(|row| keys::shown(&document(row, "record"))).collect();
+    let [slugs, domains] = <[Vec<_>; 2]>::try_from(results).map_err(|_| Refusal::UNAVAILABLE)?;
+    let page = keys::page(id, "", MAX_PAGE).read(&desk.store).await?;
+    let keys: Vec<Value> = page.rows.iter().map(|row| keys::shown(&document(row, "record"))).collect();
+    let more = page.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/api-keys?cursor={next}"));
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let body = json!({
         "exported_at": desk.now,
@@ -220,6 +222,7 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "slugs": timed(slugs),
         "domains": timed(domains),
         "api_keys": keys,
+        "more_api_keys": more,
         "audit": { "head": desk.store.head(id).await?, "lines": format!("/_gate/v1/admin/tenants/{id}/audit?format=lines") },
     });
     Ok(Answer::json(200, &body).with_version(record.epoch))

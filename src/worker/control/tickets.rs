@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::actor::Actor;
+use super::actor::{ADMIN_SCOPE, Actor, token_line};
 use super::desk::{Answer, Desk, small_body};
 use super::keys::{entropy, make, shown};
 use super::publish;
@@ -15,6 +15,7 @@ use crate::model::{Scope, SecretText};
 use crate::worker::call::Call;
 use crate::worker::clock;
 use crate::worker::config::Config;
+use crate::worker::doors::{self, Door};
 
 /// How a ticket begins.
 const TICKET_PREFIX: &str = "tg_tick_";
@@ -23,6 +24,10 @@ const TICKET_PREFIX: &str = "tg_tick_";
 pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let record = desk.tenant(id).await?;
     let asked: Impersonate = desk.read()?;
+    // Support acts as a tenant's user, never as its admin.
+    if asked.scopes.iter().any(|scope| scope.as_str() == ADMIN_SCOPE) {
+        return Err(Refusal::FORBIDDEN.with(json!({ "scope": ADMIN_SCOPE })));
+    }
     let scopes: Vec<&str> = asked.scopes.iter().map(Scope::as_str).collect();
     let secret = SecretText::make(TICKET_PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
     let expires_at = desk.now.plus(TICKET_MS);
@@ -60,6 +65,16 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     let ticket = ticket.ok_or(Refusal::UNAUTHENTICATED)?;
     let store = Store::new(&config.control);
     let now = clock::now();
+    if !doors::may_pass(Door::Tickets, Some(&call.request)) {
+        return Err(Refusal::TOO_FAST);
+    }
+    // Strangers write nothing: what nobody was given is looked up, and no more.
+    let known =
+        sql!("SELECT 1 FROM tickets WHERE hash = ? AND used_at IS NULL AND expires_at > ?", ticket.hash(), now.get());
+    if store.row(known).await?.is_none() {
+        doors::knocked(Door::Tickets, Some(&call.request));
+        return Err(Refusal::UNAUTHENTICATED);
+    }
     // INVARIANT (once): of all who redeem it, one finds it unused.
     let statement = sql!(
         "UPDATE tickets SET used_at = ?1 WHERE hash = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING tenant, actor, scopes",
@@ -67,6 +82,12 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
         ticket.hash()
     );
     let row = store.row(statement).await?.ok_or(Refusal::UNAUTHENTICATED)?;
+    // INVARIANT (children end with their makers): whose token has ended lets nobody in.
+    if let Some(maker) = text(&row, "actor").strip_prefix("token ")
+        && !token_line(&store, maker).await?.works
+    {
+        return Err(Refusal::UNAUTHENTICATED);
+    }
     let desk = Desk::of_clock(config, call.context.clone(), now);
     let desk = Desk { actor: Actor::support(text(&row, "actor"), call), ..desk };
     let record = desk.tenant(text(&row, "tenant")).await?;

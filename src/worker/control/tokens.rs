@@ -1,6 +1,6 @@
 //! Admin tokens: issued, listed, revoked. Only hashes are kept; a token is shown once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::actor::TOKEN_PREFIX;
 use super::desk::{Answer, Desk, paged};
@@ -8,7 +8,8 @@ use super::keys::entropy;
 use super::refusal::Refusal;
 use super::store::{document, sql, text};
 use super::{catalog, tenants};
-use crate::control::NewToken;
+use crate::control::{NewToken, Permission};
+use crate::model::bounds::MAX_TOKEN_GENERATIONS;
 use crate::model::{KeyId, SecretText};
 
 pub(super) async fn issue(desk: &Desk<'_>) -> Result<Answer, Refusal> {
@@ -17,32 +18,47 @@ pub(super) async fn issue(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     if let Some(more) = asked.permissions.iter().find(|permission| !desk.actor.permits(**permission)) {
         return Err(Refusal::FORBIDDEN.with(json!({ "permission": more })));
     }
+    let maker = desk.actor.token.as_ref();
+    if maker.is_some_and(|maker| maker.generation >= MAX_TOKEN_GENERATIONS) {
+        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_TOKEN_GENERATIONS })));
+    }
+    // INVARIANT (children end with their makers): who says nothing gets the maker's end.
+    let end = maker.and_then(|maker| maker.ends_at);
+    if let Some((later, end)) = asked.expires_at.zip(end).filter(|(asked, end)| asked > end) {
+        let expected = format!("at most {end}, when the token ends that issues it");
+        return Err(Refusal::problem("$.expires_at", later.to_string(), &expected));
+    }
+    let expires_at = asked.expires_at.or(end);
     let secret = SecretText::make(TOKEN_PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
     let (id, hash) = (secret.id().to_string(), secret.hash());
     let permissions: Vec<&str> = asked.permissions.iter().map(|permission| permission.as_str()).collect();
     let mut change = desk.change();
     change.run(sql!(
-        "INSERT INTO admin_tokens (id, hash, name, permissions, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO admin_tokens (id, hash, name, permissions, created_at, expires_at, maker) VALUES (?, ?, ?, ?, ?, ?, ?)",
         id,
         hash,
         asked.name,
         json!(permissions).to_string(),
         desk.now.get(),
-        asked.expires_at.map(crate::model::UnixMillis::get)
+        expires_at.map(crate::model::UnixMillis::get),
+        maker.map(|maker| maker.id.as_str())
     ));
     let said = json!({ "token": { "after": { "id": id, "name": asked.name, "permissions": permissions } } });
     change.note(catalog::CHAIN, "token.issue", None, &said).await?;
     change.commit().await?;
     Ok(Answer::json(
         201,
-        &json!({ "token": secret.into_text(), "id": id, "name": asked.name, "permissions": permissions }),
+        &json!({
+            "token": secret.into_text(), "id": id, "name": asked.name, "permissions": permissions,
+            "expires_at": expires_at,
+        }),
     ))
 }
 
 pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&[])?;
     let statement = sql!(
-        "SELECT id, name, permissions, created_at, expires_at, revoked_at FROM admin_tokens WHERE id > ? ORDER BY id LIMIT ?",
+        "SELECT id, name, permissions, created_at, expires_at, revoked_at, maker FROM admin_tokens WHERE id > ? ORDER BY id LIMIT ?",
         cursor,
         limit.saturating_add(1)
     );
@@ -59,8 +75,16 @@ pub(super) async fn revoke(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     if KeyId::parse(id).is_none() {
         return Err(Refusal::NOT_FOUND);
     }
-    let row =
-        desk.store.row(sql!("SELECT name FROM admin_tokens WHERE id = ?", id)).await?.ok_or(Refusal::NOT_FOUND)?;
+    let row = desk.store.row(sql!("SELECT name, permissions FROM admin_tokens WHERE id = ?", id)).await?;
+    let row = row.ok_or(Refusal::NOT_FOUND)?;
+    // INVARIANT (no more than one has): one ends what one could have issued.
+    let permissions = document(&row, "permissions");
+    let mut permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let own =
+        |permission: &str| Permission::ALL.iter().any(|own| own.as_str() == permission && desk.actor.permits(*own));
+    if let Some(more) = permissions.find(|permission| !own(permission)) {
+        return Err(Refusal::FORBIDDEN.with(json!({ "permission": more })));
+    }
     let mut change = desk.change();
     change.run(sql!("UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", desk.now.get(), id));
     change

@@ -1,0 +1,178 @@
+//! A map that is bounded by the bytes that its entries hold, and in which each owner's entries push out that owner's first.
+//!
+//! Entries are as large as their owners make them, so counting them bounds nothing. An owner that has more than an eighth of the
+//! budget loses what it used longest ago; when all owners together have more than the budget, so does whoever has used its own
+//! longest ago. Both leave some room, so that making it is rare.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+use super::TenantId;
+
+/// A map of at most so many bytes.
+#[derive(Debug)]
+pub(crate) struct WeighedCache<K, V> {
+    entries: FxHashMap<K, Entry<V>>,
+    owners: FxHashMap<TenantId, usize>,
+    bytes: usize,
+    max_bytes: usize,
+    /// Grows with every use.
+    now: u64,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: V,
+    owner: Option<TenantId>,
+    bytes: usize,
+    used: u64,
+}
+
+/// Bytes of an entry beside what it holds: its place in the map, its key.
+const ENTRY_BYTES: usize = 256;
+
+impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
+    /// A map of at most `max_bytes`.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { entries: FxHashMap::default(), owners: FxHashMap::default(), bytes: 0, max_bytes, now: 0 }
+    }
+
+    /// Finds an entry, and uses it.
+    pub(crate) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let entry = self.entries.get_mut(key)?;
+        self.now = self.now.wrapping_add(1);
+        entry.used = self.now;
+        Some(&mut entry.value)
+    }
+
+    /// Writes an entry that holds so many bytes; `owner`: whose it is, where it is anybody's.
+    pub(crate) fn insert(&mut self, key: K, owner: Option<TenantId>, bytes: usize, value: V) {
+        self.remove(&key);
+        let bytes = bytes.saturating_add(ENTRY_BYTES);
+        self.now = self.now.wrapping_add(1);
+        self.weigh(owner.as_ref(), bytes);
+        self.entries.insert(key, Entry { value, owner: owner.clone(), bytes, used: self.now });
+        self.make_room(owner.as_ref());
+    }
+
+    /// Notes that an entry holds so many bytes now.
+    pub(crate) fn set_bytes<Q: Eq + Hash + ?Sized>(&mut self, key: &Q, bytes: usize)
+    where
+        K: Borrow<Q>,
+    {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let bytes = bytes.saturating_add(ENTRY_BYTES);
+        let (before, owner) = (std::mem::replace(&mut entry.bytes, bytes), entry.owner.clone());
+        self.unweigh(owner.as_ref(), before);
+        self.weigh(owner.as_ref(), bytes);
+        self.make_room(owner.as_ref());
+    }
+
+    /// Forgets an entry.
+    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(entry) = self.entries.remove(key) {
+            self.unweigh(entry.owner.as_ref(), entry.bytes);
+        }
+    }
+
+    /// Keeps what `keep` wants to keep.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
+        let keys = self.entries.iter_mut().filter_map(|(key, entry)| (!keep(&mut entry.value)).then(|| key.clone()));
+        for key in keys.collect::<Vec<_>>() {
+            self.remove(&key);
+        }
+    }
+
+    fn weigh(&mut self, owner: Option<&TenantId>, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(owner) = owner {
+            let own = self.owners.entry(owner.clone()).or_default();
+            *own = own.saturating_add(bytes);
+        }
+    }
+
+    fn unweigh(&mut self, owner: Option<&TenantId>, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some(own) = owner.and_then(|owner| self.owners.get_mut(owner)) {
+            *own = own.saturating_sub(bytes);
+            if *own == 0
+                && let Some(owner) = owner
+            {
+                self.owners.remove(owner);
+            }
+        }
+    }
+
+    fn make_room(&mut self, owner: Option<&TenantId>) {
+        let share = self.max_bytes / 8;
+        let own = owner.and_then(|owner| self.owners.get(owner)).copied().unwrap_or(0);
+        if own > share {
+            self.evict(own.saturating_sub(share / 4 * 3), |entry| entry.owner.as_ref() == owner);
+        }
+        if self.bytes > self.max_bytes {
+            self.evict(self.bytes.saturating_sub(self.max_bytes / 8 * 7), |_| true);
+        }
+    }
+
+    /// Frees so many bytes of entries that `may` go, the one that was used last excepted.
+    fn evict(&mut self, bytes: usize, may: impl Fn(&Entry<V>) -> bool) {
+        let last = self.now;
+        let candidates = self.entries.iter().filter(|(_, entry)| entry.used != last && may(entry));
+        let mut candidates: Vec<(u64, K, usize)> =
+            candidates.map(|(key, entry)| (entry.used, key.clone(), entry.bytes)).collect();
+        candidates.sort_unstable_by_key(|(used, ..)| *used);
+        let mut freed = 0_usize;
+        for (_, key, own) in candidates {
+            if freed >= bytes {
+                break;
+            }
+            freed = freed.saturating_add(own);
+            self.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(name: &str) -> Option<TenantId> {
+        TenantId::parse(name)
+    }
+
+    #[test]
+    fn stays_within_its_bytes() {
+        let mut cache = WeighedCache::new(1_000_000);
+        for key in 0..10_000_u32 {
+            cache.insert(key, owner(&format!("t_{key}")), 5_000, key);
+            assert!(cache.bytes <= 1_000_000, "{} bytes", cache.bytes);
+            assert_eq!(cache.bytes, cache.entries.len() * 5_256);
+        }
+        assert!(cache.bytes > 800_000, "{} bytes", cache.bytes);
+        assert_eq!(cache.owners.len(), cache.entries.len());
+    }
+
+    #[test]
+    fn an_owner_pushes_out_its_own_first() {
+        let mut cache = WeighedCache::new(1_000_000);
+        cache.insert(u32::MAX, owner("t_victim"), 10_000, 0);
+        for key in 0..1_000 {
+            cache.insert(key, owner("t_hostile"), 20_000, key);
+        }
+        assert_eq!(cache.get_mut(&u32::MAX), Some(&mut 0));
+        assert!(cache.owners[&owner("t_hostile").unwrap()] <= 125_000);
+        // What it used last is there, and what grows is weighed again.
+        assert_eq!(cache.get_mut(&999), Some(&mut 999));
+        cache.set_bytes(&999, 120_000);
+        assert_eq!(cache.entries.len(), 2);
+        assert_eq!(cache.get_mut(&999), Some(&mut 999));
+    }
+}

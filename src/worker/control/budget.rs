@@ -1,0 +1,48 @@
+//! What a tenant's own admins may change in a while: each change is rows that nobody may shorten, in a database that all share.
+//! The tenant's own ledger counts, as it counts everything else of the tenant.
+
+use serde_json::json;
+
+use super::desk::Desk;
+use super::refusal::Refusal;
+use crate::control::Operation;
+use crate::ledger::{Charge, Meter, Op, Order, Rate};
+use crate::model::bounds::{
+    ADMIN_BURST_BYTES, ADMIN_BURST_CHANGES, ADMIN_DAY_BYTES, ADMIN_DAY_CHANGES, ADMIN_ROW_BYTES, MAX_WINDOW_MS,
+};
+
+impl Desk<'_> {
+    /// Takes a change of the budget of the tenant whose admin asks, and of its family's. Who operates has none.
+    pub(super) async fn spend(&self, operation: &Operation) -> Result<(), Refusal> {
+        let Some(own) = self.actor.tenant.as_ref().filter(|_| operation.method != "GET") else { return Ok(()) };
+        let root = self.store.record(own.as_str()).await?.ok_or(Refusal::NOT_FOUND)?.root;
+        // A body stands in the record and in the trail, before and after.
+        let bytes =
+            u64::try_from(self.body.len()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(ADMIN_ROW_BYTES);
+        let rate = |limit, burst| Meter::Rate(Rate { limit, burst, window_ms: MAX_WINDOW_MS });
+        let (changes, bulk) = (rate(ADMIN_DAY_CHANGES, ADMIN_BURST_CHANGES), rate(ADMIN_DAY_BYTES, ADMIN_BURST_BYTES));
+        // `#` is in no key of a limit.
+        let mut counters = vec![(format!("{own}/#changes"), changes, 1), (format!("{own}/#bytes"), bulk, bytes)];
+        if root != own.as_str() {
+            counters.push((format!("{root}/#changes"), changes, 1));
+            counters.push((format!("{root}/#bytes"), bulk, bytes));
+        }
+        let charges = counters.iter().map(|(counter, meter, units)| Charge {
+            counter,
+            meter: *meter,
+            op: Op::Take(*units),
+            shadow: false,
+        });
+        let order = Order { tenant: Some(own.as_str()), charges: charges.collect(), ..Order::default() };
+        let outcome = self.order(&root, &order).await?;
+        if outcome.allowed {
+            return Ok(());
+        }
+        let wait_ms = outcome.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
+        let most = json!({
+            "changes_per_day": ADMIN_DAY_CHANGES, "changes_at_once": ADMIN_BURST_CHANGES,
+            "bytes_per_day": ADMIN_DAY_BYTES, "retry_after_ms": wait_ms,
+        });
+        Err(Refusal::BUDGET.with(most))
+    }
+}

@@ -1,0 +1,61 @@
+//! A page of a list: so many entries, and so many bytes of them, whichever comes first.
+
+use serde_json::{Value, json};
+
+use super::desk::Answer;
+use super::refusal::Refusal;
+use super::store::{Row, Store, number};
+use crate::model::bounds::MAX_PAGE_BYTES;
+
+/// A page, as it is asked for.
+pub(super) struct Page {
+    statement: Value,
+    /// The column that the next page goes on from.
+    order: &'static str,
+}
+
+/// A page, as it was read.
+pub(super) struct Read {
+    pub(super) rows: Vec<Row>,
+    /// Where the next one begins.
+    pub(super) next: Option<String>,
+}
+
+impl Page {
+    /// `query`: ends with `ORDER BY … LIMIT ?`; `values`: what stands for its marks but the last; `order`, `weighed`: the column that
+    /// the list is ordered by, and the one that is large.
+    pub(super) fn of(
+        query: &str,
+        (order, weighed): (&'static str, &'static str),
+        values: Vec<Value>,
+        limit: u64,
+    ) -> Self {
+        // One more is read than is shown, and nothing that is not shown leaves the database. The first is shown however large it is.
+        let sql = format!(
+            "SELECT * FROM (SELECT *, sum(length({weighed})) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length({weighed}) AS bytes_before, \
+             row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \
+             WHERE bytes_before < {MAX_PAGE_BYTES} AND place <= {limit}"
+        );
+        let mut statement = vec![Value::from(sql)];
+        statement.extend(values);
+        statement.push(limit.saturating_add(1).into());
+        Self { statement: statement.into(), order }
+    }
+
+    pub(super) async fn read(self, store: &Store) -> Result<Read, Refusal> {
+        let rows = store.rows(self.statement).await?;
+        let more = rows.last().filter(|last| number(last, "found") > number(last, "place"));
+        let next = more.and_then(|last| last.get(self.order)).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        Ok(Read { rows, next })
+    }
+
+    /// The usual answer.
+    pub(super) async fn answer(self, store: &Store, view: impl Fn(Row) -> Value) -> Result<Answer, Refusal> {
+        let Read { rows, next } = self.read(store).await?;
+        let items: Vec<Value> = rows.into_iter().map(view).collect();
+        Ok(Answer::json(200, &json!({ "items": items, "next_cursor": next })))
+    }
+}

@@ -1,0 +1,122 @@
+// Ledgers at any distance: a tenant that asks for far more than its limit gets exactly its limit,
+// every request is answered, and another tenant notices nothing.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { ask, burst, code, pace } from "./client.mjs";
+import { assertUnharmed, tally, told, watch, watchDuring } from "./measure.mjs";
+import { origin } from "./origin.mjs";
+import { world } from "./world.mjs";
+
+const DISTANCES = [
+  { distanceMs: 1, isolates: 2 },
+  { distanceMs: 50, isolates: 30 },
+  { distanceMs: 150, isolates: 2 },
+  { distanceMs: 500, isolates: 2 },
+  { distanceMs: 1500, isolates: 8 },
+];
+const LIMIT = 20;
+const SLOTS = 4;
+const FLOOD = { perSecond: 100, ms: 2_000 };
+/** CPU of a request to the used-up limit, relative to one that is not metered, plus a slack. */
+const CPU = { times: 4, plusMs: 3 };
+
+const limits = {
+  leased: { kind: "quota", period: "month", default: LIMIT },
+  rate: { kind: "rate", window_ms: 86_400_000, default: LIMIT },
+  strict: { kind: "quota", period: "month", mode: "strict", default: LIMIT },
+  slots: { kind: "concurrency", default: SLOTS },
+};
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    limits,
+    routes: [{ path: "/free" }, ...Object.keys(limits).map((key) => ({ path: `/${key}`, limits: { [key]: 1 } }))],
+    plans: { "pro@1": {} },
+  },
+  tenants: ["mallory", "victim"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
+};
+const served = (answers) => answers.filter(({ status }) => status === 200).length;
+
+for (const { distanceMs, isolates } of DISTANCES) {
+  describe(`${distanceMs} ms from the ledger`, () => {
+    let gate, counting, quiet, freeMs;
+    const send = (slug, isolate, path, options) => ask(gate.urls[isolate], path, { headers: { "x-tenant-id": slug }, ...options });
+    /** Every second request goes to the victim's isolate, the others to all. */
+    const flood = (path, options = () => ({})) =>
+      pace(FLOOD.perSecond, FLOOD.ms, (i) => send("mallory", i % 2 ? (i >> 1) % isolates : 0, path, options(i)));
+    const free = () => send("victim", 0, "/free");
+
+    before(async () => {
+      counting = await origin();
+      gate = await world({ seed, distanceMs, isolates, upstream: counting.url });
+      await burst(isolates, (i) => send("mallory", i, "/free"));
+      quiet = await watch(1_000, free);
+      const begun = gate.usage().cpuMs;
+      const answers = await flood("/free");
+      freeMs = (gate.usage().cpuMs - begun) / answers.length;
+    });
+    after(async () => {
+      await gate?.stop();
+      await counting?.stop();
+    });
+
+    /** Fails unless every request was answered. Overload refuses, although `on_error` is `open`. */
+    function assertAnswered(answers, refused) {
+      for (const answer of answers) {
+        if (answer.status === 200 || answer.status === "left") continue;
+        assert([refused, "LEDGER_UNAVAILABLE"].includes(code(answer)), `${answer.status} ${answer.text.slice(0, 200)}`);
+        assert.equal(answer.status, code(answer) === refused ? 429 : 503);
+        assert(Number(answer.headers["retry-after"]) >= 1, `${code(answer)} without Retry-After`);
+      }
+    }
+
+    test("slots: the origin never has more calls at once, also where clients leave", async (t) => {
+      const path = "/slots?take_ms=400";
+      const leaving = (i) => (i % 3 ? {} : { leaveMs: 30 + distanceMs + (i * 37) % 200 });
+      const [[answers, own], meanwhile] = await watchDuring(
+        Promise.all([flood(path, leaving), burst(SLOTS, () => send("victim", 0, path))]), free,
+      );
+      t.diagnostic(`${JSON.stringify(tally(answers))}; ${told(quiet, meanwhile)}`);
+      assertAnswered([...answers, ...own], "CONCURRENCY_LIMITED");
+      assert(counting.most("mallory", "/slots") <= SLOTS, `${counting.most("mallory", "/slots")} calls at once`);
+      assert(served(answers) > 0);
+      assert.equal(served(own), SLOTS);
+      assertUnharmed(quiet, meanwhile, path);
+    });
+
+    for (const [key, refused] of [["strict", "QUOTA_EXCEEDED"], ["leased", "QUOTA_EXCEEDED"], ["rate", "RATE_LIMITED"]]) {
+      test(`${key}: a flood beyond a used-up limit is refused, in time and at little cost`, async (t) => {
+        const path = `/${key}`;
+        const first = await burst(LIMIT + 10, () => send("mallory", 0, path));
+        const begun = gate.usage().cpuMs;
+        const [[more, own], meanwhile] = await watchDuring(
+          Promise.all([flood(path), burst(LIMIT + 10, () => send("victim", 0, path))]), free,
+        );
+        const cpuMs = (gate.usage().cpuMs - begun) / (more.length + own.length + meanwhile.length);
+        const answers = [...first, ...more];
+        t.diagnostic(`${JSON.stringify(tally(answers))}; ${told(quiet, meanwhile)}; CPU ${freeMs.toFixed(1)} → ${cpuMs.toFixed(1)} ms`);
+        assertAnswered([...answers, ...own], refused);
+        assert.equal(served(answers), LIMIT, JSON.stringify(tally(answers)));
+        assert.equal(counting.calls("mallory", path).length, LIMIT);
+        // The victim gets all of its own limit and no more, and hears why: nothing of its own is overloaded.
+        assert.deepEqual(tally(own), { 200: LIMIT, 429: 10 });
+        assertUnharmed(quiet, meanwhile, path);
+        const most = freeMs * CPU.times + CPU.plusMs;
+        assert(cpuMs <= most, `a request costs ${cpuMs.toFixed(1)} ms of CPU, a free one ${freeMs.toFixed(1)} ms`);
+      });
+    }
+
+    test("strict: many at once are answered, and none of them is let through", async (t) => {
+      // Over long trips these are more than the ledger can count before requests run out of patience.
+      const count = distanceMs < 1000 ? 500 : 2_500;
+      const [answers, meanwhile] = await watchDuring(burst(count, () => send("mallory", 0, "/strict")), free);
+      t.diagnostic(`${JSON.stringify(tally(answers))}; ${told(quiet, meanwhile)}`);
+      assertAnswered(answers, "QUOTA_EXCEEDED");
+      assert.equal(served(answers), 0);
+      assert.equal(counting.calls("mallory", "/strict").length, LIMIT);
+      assert.deepEqual(Object.keys(tally(meanwhile)), ["200"]);
+    });
+  });
+}

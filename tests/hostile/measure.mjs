@@ -1,0 +1,70 @@
+// What a flood does to a victim: its answers and latency, quiet and flooded, and the Worker's memory.
+
+import assert from "node:assert/strict";
+import { pace, sleep } from "./client.mjs";
+
+/** Flooded latency may be `times` the quiet one, plus a slack for other work on the machine. */
+const MEDIAN = { times: 5, plusMs: 40 };
+const P95 = { times: 5, plusMs: 250 };
+
+/** Requests a second by which a victim's latency is sampled. */
+const SAMPLES_PER_SECOND = 40;
+
+const at = (sorted, share) => sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)];
+
+/** Median and 95th percentile of what answers took. */
+export function latency(answers) {
+  const sorted = answers.map(({ ms }) => ms).sort((a, b) => a - b);
+  return { median: at(sorted, 0.5), p95: at(sorted, 0.95) };
+}
+
+/** How often each of the statuses occurs: `{ 200: 3, hung: 1 }`. */
+export function tally(answers) {
+  const counts = {};
+  for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1;
+  return counts;
+}
+
+/** A victim's answers while it calls `one` at a steady pace for `ms`. */
+export const watch = (ms, one) => pace(SAMPLES_PER_SECOND, ms, one);
+
+/** What `work` returns, and a victim's answers meanwhile. */
+export async function watchDuring(work, one) {
+  const answers = [];
+  let busy = true;
+  const done = work.finally(() => { busy = false; });
+  done.catch(() => {});
+  while (busy) {
+    answers.push(one(answers.length));
+    await sleep(1000 / SAMPLES_PER_SECOND);
+  }
+  return [await done, await Promise.all(answers)];
+}
+
+/** What `work` returns, and the most memory that the Worker had meanwhile, in MB. */
+export async function peak(gate, work) {
+  let most = gate.usage().memoryMb;
+  const timer = setInterval(() => { most = Math.max(most, gate.usage().memoryMb); }, 50);
+  try {
+    return [await work, Math.max(most, gate.usage().memoryMb)];
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** A victim's latency, quiet and flooded, as one line. */
+export function told(quiet, flooded) {
+  const [before, during] = [latency(quiet), latency(flooded)];
+  const change = (name) => `${name} ${before[name].toFixed(1)} → ${during[name].toFixed(1)} ms`;
+  return `victim: ${change("median")}, ${change("p95")}`;
+}
+
+/** Fails if a victim was not always answered with 200, or much later than without the flood. */
+export function assertUnharmed(quiet, flooded, what) {
+  assert.deepEqual(Object.keys(tally(flooded)), ["200"], `${what}: the victim is answered ${JSON.stringify(tally(flooded))}`);
+  const [before, during] = [latency(quiet), latency(flooded)];
+  for (const [name, { times, plusMs }] of [["median", MEDIAN], ["p95", P95]]) {
+    const most = before[name] * times + plusMs;
+    assert(during[name] <= most, `${what}: the victim's ${name} goes from ${before[name].toFixed(1)} to ${during[name].toFixed(1)} ms`);
+  }
+}
