@@ -168,6 +168,8 @@ pub const FEED_LATELY_MS: u64 = 120_000;
 pub const STRONG_MS: u64 = 600_000;
 /// Changed keys that an isolate remembers by name; past it, everything is read from D1 for a while.
 pub const MAX_STRONG: usize = 16_384;
+/// Secrets that were good at open endpoints which one isolate remembers.
+pub const MAX_GUESTS: usize = 4_096;
 /// Addresses whose knocking at the open endpoints one isolate counts.
 pub const MAX_KNOCKING: usize = 8_192;
 /// Milliseconds for which a ticket of support may be redeemed.

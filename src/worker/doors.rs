@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 use super::{clock, edge};
 use crate::ledger::{Bucket, Rate, Verdict};
 use crate::model::Cache;
-use crate::model::bounds::MAX_KNOCKING;
+use crate::model::bounds::{MAX_GUESTS, MAX_KNOCKING};
 
 /// A door: what is asked behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,23 @@ const ONE: Rate = Rate { limit: 5, burst: 30, window_ms: 1_000 };
 const ALL: Rate = Rate { limit: 50, burst: 200, window_ms: 1_000 };
 
 thread_local! {
+    /// Secrets that were good, by their hashes. Whether they still are is looked up each time.
+    static GUESTS: RefCell<Cache<String, ()>> = RefCell::new(Cache::new(MAX_GUESTS));
     static KNOCKS: RefCell<Cache<Knock, Bucket>> = RefCell::new(Cache::new(MAX_KNOCKING));
+}
+
+/// Whether the holder of a secret may pass: one that was good before needs no door, however many others knock.
+pub(super) fn lets_in(door: Door, request: &JsValue, secret_hash: &str) -> bool {
+    GUESTS.with_borrow_mut(|guests| guests.get_mut(secret_hash).is_some()) || may_pass(door, Some(request))
+}
+
+/// Notes whether a secret was good.
+pub(super) fn seen(door: Door, request: &JsValue, secret_hash: &str, good: bool) {
+    if good {
+        GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
+    } else {
+        knocked(door, Some(request));
+    }
 }
 
 /// Whether `request` may pass; without one, whoever asks.

@@ -111,15 +111,14 @@ impl Actor {
         let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX).filter(SecretText::is_whole) else {
             return Err(Refusal::UNAUTHENTICATED);
         };
-        if !doors::may_pass(Door::AdminTokens, Some(&call.request)) {
+        let hash = secret.hash();
+        if !doors::lets_in(Door::AdminTokens, &call.request, &hash) {
             return Err(Refusal::TOO_FAST);
         }
         let line = token_line(store, secret.id().as_str()).await?;
         let good = line.rows.first().filter(|row| line.works && secret.has_hash(text(row, "hash")));
-        let Some(row) = good else {
-            doors::knocked(Door::AdminTokens, Some(&call.request));
-            return Err(Refusal::UNAUTHENTICATED);
-        };
+        doors::seen(Door::AdminTokens, &call.request, &hash, good.is_some());
+        let row = good.ok_or(Refusal::UNAUTHENTICATED)?;
         let permissions = document(row, "permissions");
         let permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from);
         let permissions = Some(permissions.collect());

@@ -111,35 +111,33 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     if config.control.is_undefined() {
         return Err(Refusal::ABSENT);
     }
-    if !doors::may_pass(Door::Licences, Some(&call.request)) {
-        return Err(Refusal::TOO_FAST);
-    }
     if call.path().ends_with("/deactivate") {
         let asked: Deactivate = small_body(call).await?;
-        return match find(config, &asked.key).await? {
+        return match find(call, config, &asked.key).await? {
             Some((store, row)) => deactivate(&store, text(&row, "id"), &asked.instance).await,
-            None => Ok(unknown(call)),
+            None => Ok(refused(LicenceCode::Unknown)),
         };
     }
     let asked: LicenceQuestion = small_body(call).await?;
-    match find(config, &asked.key).await? {
+    match find(call, config, &asked.key).await? {
         Some((store, row)) => validate(call, config, &store, &row, &asked).await,
-        None => Ok(unknown(call)),
+        None => Ok(refused(LicenceCode::Unknown)),
     }
 }
 
 /// The licence of a key. What nobody issued is not worth a look-up, and looks like what somebody else was issued.
-async fn find(config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusal> {
+async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusal> {
     let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
+    let hash = secret.hash();
+    if !doors::lets_in(Door::Licences, &call.request, &hash) {
+        return Err(Refusal::TOO_FAST);
+    }
     let store = Store::new(&config.control);
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
-    Ok(row.filter(|row| secret.has_hash(text(row, "hash"))).map(|row| (store, row)))
-}
-
-fn unknown(call: &Call) -> Answer {
-    doors::knocked(Door::Licences, Some(&call.request));
-    refused(LicenceCode::Unknown)
+    let row = row.filter(|row| secret.has_hash(text(row, "hash")));
+    doors::seen(Door::Licences, &call.request, &hash, row.is_some());
+    Ok(row.map(|row| (store, row)))
 }
 
 fn refused(code: LicenceCode) -> Answer {
