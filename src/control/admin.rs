@@ -87,7 +87,7 @@ document! {
         environment: Environment = Environment::Live,
         /// Until when it works, exclusive. Default: for ever.
         expires_at: Option<UnixMillis> = None,
-    }
+    } => Issue::check
 }
 
 document! {
@@ -207,6 +207,14 @@ impl NewTenant {
         }
         if self.api_key_scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
             r.at("api_key_scopes", |r| r.problem("too many scopes", format!("at most {MAX_SCOPES}")));
+        }
+    }
+}
+
+impl Issue {
+    fn check(&self, r: &mut Reader) {
+        if self.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+            r.at("name", |r| r.problem("a text that is too long", format!("at most {MAX_NAME_BYTES} bytes")));
         }
     }
 }

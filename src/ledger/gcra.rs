@@ -93,7 +93,8 @@ impl Bucket {
     }
 
     /// The bucket as if `cells` had not come.
-    pub(super) fn without(self, cells: u64) -> Self {
+    #[must_use]
+    pub fn without(self, cells: u64) -> Self {
         Self { fill: self.fill.saturating_sub(cells.saturating_mul(self.window_ms)), ..self }
     }
 

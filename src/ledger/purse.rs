@@ -1,7 +1,7 @@
 //! What one isolate may spend without asking: its side of the leases; see [`super::Lease`].
 //!
-//! A purse grows with demand and shrinks with it: it asks for what a second will need, at most four times what was spent
-//! since it last heard from the ledger; returns what it has too much of; and asks again before it is empty. Whoever comes
+//! A purse grows with demand and shrinks with it: it asks for what a second and the way to the ledger will need, at most four times
+//! what it wanted last; returns what it has too much of; and asks again before it is empty. Whoever comes
 //! while it asks waits for the answer. A refusal is remembered for a moment, so that a flood does not reach the ledger: for as
 //! long as the question took, since a ledger that is far away is asked no more often than one that is near.
 
@@ -111,6 +111,9 @@ struct Demand {
     /// When the stretch began, and the units spent by then.
     since_ms: u64,
     spent_then: u64,
+    /// Milliseconds of the stretch in which somebody waited for the ledger. Whoever asks one thing after the other would ask faster
+    /// without: what the distance costs is no lack of demand.
+    waited_ms: u64,
     /// Units a second.
     pace: u64,
     /// Units that were wanted last.
@@ -120,10 +123,16 @@ struct Demand {
 impl Demand {
     const STRETCH_MS: u64 = 500;
 
-    /// Units for the next second, and whether that is sure enough to give others back what is too much.
-    fn next(&mut self, spent: u64, need: u64, now_ms: u64) -> (u64, bool) {
+    /// Units that are spent within a time.
+    const fn within(&self, ms: u64) -> u64 {
+        self.pace.saturating_mul(ms) / 1_000
+    }
+
+    /// Units for the next second and for the time that a question takes, and whether that is sure enough to give others back what is
+    /// too much.
+    fn next(&mut self, spent: u64, need: u64, trip_ms: u64, now_ms: u64) -> (u64, bool) {
         let units = spent.saturating_sub(self.spent_then).saturating_add(need);
-        let elapsed_ms = now_ms.saturating_sub(self.since_ms);
+        let elapsed_ms = now_ms.saturating_sub(self.since_ms).saturating_sub(self.waited_ms);
         let pace = units.saturating_mul(1_000).checked_div(elapsed_ms).unwrap_or(units.saturating_mul(1_000));
         let known = elapsed_ms >= Self::STRETCH_MS;
         // The first request of a lease says nothing of the second.
@@ -136,9 +145,10 @@ impl Demand {
             self.pace.max(pace)
         };
         if known || first {
-            (self.since_ms, self.spent_then) = (now_ms, spent);
+            (self.since_ms, self.spent_then, self.waited_ms) = (now_ms, spent, 0);
         }
-        self.want = self.pace.min(self.want.saturating_mul(4)).min(MAX_LEASE_UNITS).max(need);
+        let ahead = self.pace.saturating_add(self.within(trip_ms));
+        self.want = ahead.min(self.want.saturating_mul(4)).min(MAX_LEASE_UNITS).max(need);
         (self.want, known && !first)
     }
 }
@@ -234,7 +244,10 @@ impl Purse {
         if held.left() >= cost && held.asks.is_none_or(|asks| held.left() >= cost.saturating_add(asks.need)) {
             held.spent = held.spent.saturating_add(cost);
             held.used_ms = now.get();
-            let low = held.asks.is_none() && held.left().saturating_mul(4) < held.got;
+            // The answer should be there before the last unit is spent, however far the ledger is.
+            let left = held.left();
+            let low = left.saturating_mul(4) < held.got || left < held.demand.within(held.trip_ms);
+            let low = low && held.asks.is_none();
             return Spend::Done { low };
         }
         match (held.asks, held.dry) {
@@ -275,7 +288,7 @@ impl Purse {
         let Some(held) = self.held.get_mut(counter) else { return };
         // Whoever asks has mostly waited before, and is counted as one who asks.
         let waiting = std::mem::take(&mut held.waiting).saturating_sub(need);
-        let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), now.get());
+        let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), held.trip_ms, now.get());
         if sure {
             // What is far more than that serves others better.
             let surplus = held.left().saturating_sub(want.saturating_mul(2));
@@ -325,6 +338,9 @@ impl Purse {
         let now = heard.get();
         held.heard_ms = now.get();
         held.trip_ms = asked.map_or(held.trip_ms, |asked| heard.since(asked.at));
+        if asked.is_some_and(|asked| asked.need > 0 || held.waiting > 0) {
+            held.demand.waited_ms = held.demand.waited_ms.saturating_add(held.trip_ms);
+        }
         held.verdicts.clone_from(&grant.verdicts);
         if let Some(granted) = grant.granted {
             held.granted = held.granted.max(granted);

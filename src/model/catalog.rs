@@ -115,6 +115,9 @@ document! {
     } => Route::check
 }
 
+/// Members of a tenant's record that no default says for all: who it is, whose, where its data is, and what proves something.
+const NO_DEFAULTS: [&str; 8] = ["id", "slug", "epoch", "status", "parent", "domains", "data_route", "credentials_from"];
+
 impl Catalog {
     /// Parses and checks a catalog.
     ///
@@ -177,6 +180,16 @@ impl Catalog {
         if let Some(key) = self.sub_tenants.as_ref().filter(|key| !gauge(key)) {
             r.at("sub_tenants", |r| r.problem(format!("`{key}`"), "a gauge of the catalog's `limits`"));
         }
+        r.at("tenant_defaults", |r| {
+            for name in NO_DEFAULTS
+                .iter()
+                .filter(|name| self.tenant_defaults.as_ref().is_some_and(|one| one.get(name).is_some()))
+            {
+                r.at(name, |r| {
+                    r.problem("a default", "nothing: it is each tenant's own, or has an operation of its own")
+                });
+            }
+        });
         r.at("shards", |r| r.at_most(self.shards.len(), MAX_SHARDS));
         r.at("breakers", |r| r.at_most(self.breakers.len(), MAX_BREAKERS));
         r.at("metrics", |r| {

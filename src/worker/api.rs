@@ -92,8 +92,7 @@ async fn page(call: &Call, config: &Config) -> Response {
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     // Whoever asks on and on while there is no catalog reads nothing for it.
-    if version().is_none() && doors::may_pass(Door::Health, Some(&call.request)) {
-        doors::knocked(Door::Health, Some(&call.request));
+    if version().is_none() && doors::knock(Door::Health, Some(&call.request)).is_some() {
         // Why it failed stands in the log.
         isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;
     }

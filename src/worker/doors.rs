@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use wasm_bindgen::JsValue;
 
 use super::{clock, edge};
-use crate::ledger::{Bucket, Rate, Verdict};
+use crate::ledger::{Bucket, Rate};
 use crate::model::Cache;
 use crate::model::bounds::{MAX_GUESTS, MAX_KNOCKING};
 
@@ -37,44 +37,56 @@ thread_local! {
     static KNOCKS: RefCell<Cache<Knock, Bucket>> = RefCell::new(Cache::new(MAX_KNOCKING));
 }
 
-/// Whether the holder of a secret may pass: one that was good before needs no door, however many others knock.
-pub(super) fn lets_in(door: Door, request: &JsValue, secret_hash: &str) -> bool {
-    GUESTS.with_borrow_mut(|guests| guests.get_mut(secret_hash).is_some()) || may_pass(door, Some(request))
+/// Somebody who stands in a door: counted, until it is seen that the visit was worth it.
+pub(super) struct Visit(Vec<Knock>);
+
+/// Lets whoever has this secret in, if there is room. INVARIANT (counted before anything is asked): however many come at once, no more
+/// pass than the door takes. One whose secret was good before needs no door.
+pub(super) fn enter(door: Door, request: &JsValue, secret_hash: &str) -> Option<Visit> {
+    if GUESTS.with_borrow_mut(|guests| guests.get_mut(secret_hash).is_some()) {
+        return Some(Visit(Vec::new()));
+    }
+    knock(door, Some(request))
 }
 
-/// Notes whether a secret was good.
-pub(super) fn seen(door: Door, request: &JsValue, secret_hash: &str, good: bool) {
-    if good {
+/// Counts whoever knocks, if there is room; without a `request`, whoever asks.
+pub(super) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
+    let own = request.and_then(edge::address).map(|address| ((door, Some(address)), ONE));
+    let mut visit = Visit(Vec::new());
+    // An address beyond its own rate takes nothing of what all may.
+    for (key, rate) in own.into_iter().chain([((door, None), ALL)]) {
+        let (verdict, after) = KNOCKS.with_borrow_mut(|knocks| bucket(knocks, &key).step(rate, 1, clock::now()));
+        if !verdict.allowed {
+            visit.give_back();
+            return None;
+        }
+        KNOCKS.with_borrow_mut(|knocks| knocks.insert(key.clone(), after));
+        visit.0.push(key);
+    }
+    Some(visit)
+}
+
+impl Visit {
+    /// The secret was good: its holder is known from now on, and takes nothing of what strangers may. Whether it still is, is looked up
+    /// each time.
+    pub(super) fn was_good(self, secret_hash: &str) {
         GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
-    } else {
-        knocked(door, Some(request));
+        self.give_back();
+    }
+
+    fn give_back(self) {
+        KNOCKS.with_borrow_mut(|knocks| {
+            for key in self.0 {
+                let before = bucket(knocks, &key).without(1);
+                knocks.insert(key, before);
+            }
+        });
     }
 }
 
-/// Whether `request` may pass; without one, whoever asks.
-pub(super) fn may_pass(door: Door, request: Option<&JsValue>) -> bool {
-    let judge = |key: &Knock, rate| KNOCKS.with_borrow_mut(|knocks| step(knocks, key, rate).0.allowed);
-    // An address beyond its own rate takes nothing of what all may.
-    own(door, request).is_none_or(|key| judge(&key, ONE)) && judge(&(door, None), ALL)
-}
-
-/// Counts a knock that led to nothing. What is good is not counted: nobody is kept from using what is theirs.
-pub(super) fn knocked(door: Door, request: Option<&JsValue>) {
-    let keys = [own(door, request).map(|key| (key, ONE)), Some(((door, None), ALL))];
-    KNOCKS.with_borrow_mut(|knocks| {
-        for (key, rate) in keys.into_iter().flatten() {
-            let (_, after) = step(knocks, &key, rate);
-            knocks.insert(key, after);
-        }
-    });
-}
-
+/// A door, and the address of whoever knocks; none: all together.
 type Knock = (Door, Option<String>);
 
-fn own(door: Door, request: Option<&JsValue>) -> Option<Knock> {
-    request.and_then(edge::address).map(|address| (door, Some(address)))
-}
-
-fn step(knocks: &mut Cache<Knock, Bucket>, key: &Knock, rate: Rate) -> (Verdict, Bucket) {
-    knocks.get_mut(key).copied().unwrap_or_default().step(rate, 1, clock::now())
+fn bucket(knocks: &mut Cache<Knock, Bucket>, key: &Knock) -> Bucket {
+    knocks.get_mut(key).copied().unwrap_or_default()
 }

@@ -193,11 +193,8 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
     let strong = FEED.with_borrow(|feed| {
         feed.strong.get(&key).is_some_and(|until| *until > now)
             // Names that nobody has are without number: where all is doubted, D1 is asked for so many of them.
-            || feed.all > now && (need.is_sealed() || doors::may_pass(Door::Unknown, None))
+            || feed.all > now && (need.is_sealed() || doors::knock(Door::Unknown, None).is_some())
     });
-    if !need.is_sealed() {
-        doors::knocked(Door::Unknown, None);
-    }
     if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {
         return None;
     }

@@ -411,10 +411,9 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 /// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
 fn log_denial(call: &Call, decision: &Decision) {
     // A flood of refusals is no flood of lines.
-    if !doors::may_pass(Door::Log, Some(&call.request)) {
+    if doors::knock(Door::Log, Some(&call.request)).is_none() {
         return;
     }
-    doors::knocked(Door::Log, Some(&call.request));
     let path: String = call.path().chars().take(MAX_LOGGED_CHARS).collect();
     let line = json!({
         "event": "denied",

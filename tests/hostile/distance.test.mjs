@@ -26,6 +26,7 @@ const limits = {
   rate: { kind: "rate", window_ms: 86_400_000, default: LIMIT },
   strict: { kind: "quota", period: "month", mode: "strict", default: LIMIT },
   slots: { kind: "concurrency", default: SLOTS },
+  plenty: { kind: "quota", period: "month", default: 1_000_000 },
 };
 const seed = {
   catalog: {
@@ -107,6 +108,19 @@ for (const { distanceMs, isolates } of DISTANCES) {
         assert(cpuMs <= most, `a request costs ${cpuMs.toFixed(1)} ms of CPU, a free one ${freeMs.toFixed(1)} ms`);
       });
     }
+
+    test("leased: a client that asks one thing after the other does not wait for the ledger", { skip: distanceMs < 50 }, async (t) => {
+      const times = [];
+      for (let i = 0; i < 60; i++) {
+        const { status, ms } = await send("victim", 0, "/plenty");
+        assert.equal(status, 200);
+        times.push(ms);
+      }
+      // The first requests wait while the lease grows.
+      const waited = times.filter((ms) => ms >= distanceMs).length;
+      t.diagnostic(`${waited} of 60 requests waited for the ledger`);
+      assert(waited <= 8, times.map((ms) => ms.toFixed(0)).join(" "));
+    });
 
     test("strict: many at once are answered, and none of them is let through", async (t) => {
       // Over long trips these are more than the ledger can count before requests run out of patience.

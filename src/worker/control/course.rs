@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
 use super::desk::{Answer, Desk, checked};
-use super::records::Record;
+use super::records::{Record, take_data_route};
 use super::refusal::Refusal;
 use super::store::{Change, Row, document, number, sql, text};
 use super::{keys, publish, tenants};
@@ -130,6 +130,14 @@ async fn take(desk: &Desk<'_>, course: &mut Course, step: Step) -> Result<Option
             let Some(route) = settled else {
                 return Err(failed("no open shard stands in the tenant's region"));
             };
+            let mut reserved = desk.change();
+            take_data_route(&mut reserved, &json!({ "data_route": route }), &record.id);
+            match reserved.commit().await.map_err(Refusal::from) {
+                Err(refusal) if refusal.code() == "DATA_ROUTE_TAKEN" => {
+                    return Err(failed("another tenant's data is, or was, where its data would be"));
+                }
+                reserved => reserved?,
+            }
             set_up_data(desk, &record, &route).await?;
             let mut after = record.value.clone();
             merge(&mut after, &json!({ "data_route": route }));

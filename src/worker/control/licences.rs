@@ -129,14 +129,14 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
 async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusal> {
     let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
     let hash = secret.hash();
-    if !doors::lets_in(Door::Licences, &call.request, &hash) {
-        return Err(Refusal::TOO_FAST);
-    }
+    let visit = doors::enter(Door::Licences, &call.request, &hash).ok_or(Refusal::TOO_FAST)?;
     let store = Store::new(&config.control);
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
     let row = row.filter(|row| secret.has_hash(text(row, "hash")));
-    doors::seen(Door::Licences, &call.request, &hash, row.is_some());
+    if row.is_some() {
+        visit.was_good(&hash);
+    }
     Ok(row.map(|row| (store, row)))
 }
 

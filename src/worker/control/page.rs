@@ -32,7 +32,7 @@ impl Page {
     ) -> Self {
         // One more is read than is shown, and nothing that is not shown leaves the database. The first is shown however large it is.
         let sql = format!(
-            "SELECT * FROM (SELECT *, sum(length({weighed})) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length({weighed}) AS bytes_before, \
+            "SELECT * FROM (SELECT *, sum(length(CAST({weighed} AS BLOB))) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length(CAST({weighed} AS BLOB)) AS bytes_before, \
              row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \
              WHERE bytes_before < {MAX_PAGE_BYTES} AND place <= {limit}"
         );

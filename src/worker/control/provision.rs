@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::course::{Course, advance};
 use super::desk::{Answer, Desk, checked};
-use super::records::{Place, next_end, take_slug};
+use super::records::{Place, Published, next_end, take_data_route, take_slug};
 use super::refusal::Refusal;
 use super::store::{sql, text};
 use crate::control::{NewTenant, merge, slug_of};
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
-use crate::model::{Slug, Tenant, TenantId};
+use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId};
 use crate::worker::edge;
 
 /// What a tenant's own admin may say of a tenant below its own: nothing that is sold, and nothing that says where data is.
@@ -112,6 +112,9 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
             next_end(&tenant, desk.now)
         ));
         take_slug(&mut change, slug.as_str(), &id, desk.now);
+        if let Some(route) = place_of_data(&asked, &tenant, &published) {
+            take_data_route(&mut change, &json!({ "data_route": route }), &id);
+        }
         let (key, print) = match &desk.once {
             Some(once) => (once.key().to_owned(), once.print().to_owned()),
             None => (format!(" {id}"), String::new()),
@@ -146,6 +149,12 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         }
     }
     Err(Refusal::SLUG_TAKEN)
+}
+
+/// Where a tenant's data will be, where whoever asks has named the place: taken at once, so that of two who name it one is refused.
+fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &Published) -> Option<SettledRoute> {
+    let route = asked.data_route.as_ref().filter(|route| route.name.is_some())?;
+    DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
 }
 
 /// An id that nobody has had. It begins as those of its jurisdiction do, and of no other.

@@ -65,16 +65,12 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     let ticket = ticket.ok_or(Refusal::UNAUTHENTICATED)?;
     let store = Store::new(&config.control);
     let now = clock::now();
-    if !doors::may_pass(Door::Tickets, Some(&call.request)) {
-        return Err(Refusal::TOO_FAST);
-    }
+    let visit = doors::enter(Door::Tickets, &call.request, &ticket.hash()).ok_or(Refusal::TOO_FAST)?;
     // Strangers write nothing: what nobody was given is looked up, and no more.
     let known =
         sql!("SELECT 1 FROM tickets WHERE hash = ? AND used_at IS NULL AND expires_at > ?", ticket.hash(), now.get());
-    if store.row(known).await?.is_none() {
-        doors::knocked(Door::Tickets, Some(&call.request));
-        return Err(Refusal::UNAUTHENTICATED);
-    }
+    store.row(known).await?.ok_or(Refusal::UNAUTHENTICATED)?;
+    visit.was_good(&ticket.hash());
     // INVARIANT (once): of all who redeem it, one finds it unused.
     let statement = sql!(
         "UPDATE tickets SET used_at = ?1 WHERE hash = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING tenant, actor, scopes",

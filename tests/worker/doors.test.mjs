@@ -1,0 +1,461 @@
+// Doors that stand open: to strangers who knock, to what issuers and resolvers answer, to browsers.
+
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { brotliCompressSync, crc32, gzipSync } from "node:zlib";
+import * as jose from "jose";
+import { OPERATOR, worker } from "./harness.mjs";
+import { AUDIENCE } from "./issuer.mjs";
+
+/** Asks until it holds. */
+const until = async (what, holds, ms = 15_000) => {
+  for (const end = Date.now() + ms; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    const found = await holds();
+    if (found) return found;
+    assert(Date.now() < end, `not within ${ms} ms: ${what}`);
+  }
+};
+const licenceKey = () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
+const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/** A secret that has the form of one, and that nobody issued. */
+const madeUp = (prefix) => {
+  const body = prefix + [...randomBytes(48)].map((byte) => ALPHABET[byte % 62]).join("");
+  let [rest, sum] = [crc32(body), ""];
+  for (let i = 0; i < 6; i++, rest = Math.floor(rest / 62)) sum = ALPHABET[rest % 62] + sum;
+  return body + sum;
+};
+
+describe("strangers who knock", () => {
+  let gate, acme;
+  before(async () => {
+    gate = await worker({ control: true, bindings: { LICENCE_KEY: licenceKey() } });
+    await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "api_key" }] }, plans: { "pro@1": {} } });
+    acme = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant;
+  });
+  after(() => gate?.stop());
+  const friend = "192.0.2.1";
+  const post = (path, body, ip) => gate.send(path, { method: "POST", body: JSON.stringify(body), headers: { "cf-connecting-ip": ip } });
+  const impersonate = async () => (await gate.admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "x" })).body.ticket;
+  /** What each door is asked with, what it says to whom it does not know, and to whom it does. */
+  const doors = {
+    tickets: {
+      prefix: "tg_tick_", unknown: 401, good: 201, secret: impersonate, again: false,
+      ask: (ticket, ip) => post("/_gate/v1/tickets", { ticket }, ip),
+    },
+    licences: {
+      prefix: "tg_lice_", unknown: 200, good: 200, again: true,
+      secret: async () => (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.key,
+      ask: (key, ip) => post("/_gate/v1/licences/validate", { key }, ip),
+    },
+    "activations that end": {
+      prefix: "tg_lice_", unknown: 200, good: 200, again: true,
+      secret: async () => (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.key,
+      ask: (key, ip) => post("/_gate/v1/licences/deactivate", { key, instance: "i1" }, ip),
+    },
+    "admin tokens": {
+      prefix: "tg_admn_", unknown: 401, good: 200, again: true,
+      secret: async () => (await gate.admin("POST", "/tokens", { name: "x", permissions: ["tenants:read"] })).body.token,
+      ask: (token, ip) => gate.send("/_gate/v1/admin/tenants", { headers: { authorization: `Bearer ${token}`, "cf-connecting-ip": ip } }),
+    },
+  };
+
+  for (const [index, [name, { prefix, unknown, good, again, secret, ask }]] of Object.entries(doors).entries()) {
+    const stranger = `192.0.2.${100 + index}`;
+    test(`are asked to come back later, and nobody else is: ${name}`, async () => {
+      const known = await secret();
+      // What was good once is not counted, however often it is shown.
+      if (again) {
+        assert.equal((await ask(known, friend)).status, good);
+        const many = await Promise.all(Array.from({ length: 100 }, () => ask(known, friend)));
+        assert.deepEqual([...new Set(many.map(({ status }) => status))], [good]);
+      }
+      const answers = [];
+      for (let i = 0; i < 60; i++) answers.push(await ask(madeUp(prefix), stranger));
+      const said = answers.map(({ status }) => status);
+      const first = said.indexOf(429);
+      assert(first >= 20 && first <= 59, `the first refusal is number ${first}`);
+      assert.deepEqual([...new Set(said)].sort(), [unknown, 429].sort());
+      const refused = answers[first];
+      assert.match(refused.headers.get("retry-after"), /^[1-9]\d*$/);
+      assert.equal((await refused.json()).error.code, "RATE_LIMITED");
+      // Meanwhile others come in, also many of them, and so does who operates, from wherever.
+      assert.equal((await ask(await secret(), friend)).status, good);
+      const operator = { authorization: `Bearer ${OPERATOR}`, "cf-connecting-ip": stranger };
+      assert.equal((await gate.send("/_gate/v1/admin/tenants", { headers: operator })).status, 200);
+      // And the same address, after a while.
+      await until("the address may come again", async () => (await ask(await secret(), stranger)).status === good);
+    });
+  }
+
+  const refusals = (answers) => answers.filter(({ status }) => status === 429).length;
+
+  for (const name of ["licences", "admin tokens"]) {
+    test(`from many addresses are too many together, and who was let in before still is: ${name}`, async () => {
+      const { prefix, secret, ask, good, unknown } = doors[name];
+      const known = await secret();
+      assert.equal((await ask(known, friend)).status, good);
+      const answers = await Promise.all(Array.from({ length: 600 }, (_, i) => ask(madeUp(prefix), `198.51.100.${i % 200}`)));
+      const again = await Promise.all(Array.from({ length: 20 }, () => ask(known, friend)));
+      assert.deepEqual([...new Set(again.map(({ status }) => status))], [good]);
+      assert.equal((await gate.admin("GET", "/tenants")).status, 200);
+      assert.equal(answers.filter(({ status }) => status === unknown).length, 600 - refusals(answers));
+      // What all may at once, and what they may while they are answered.
+      assert(refusals(answers) >= 100, `${refusals(answers)} of 600 are refused`);
+    });
+  }
+
+  for (const name of ["tickets", "licences", "admin tokens"]) {
+    test(`all at once are no more than one after the other: ${name}`, async () => {
+      const { prefix, ask } = doors[name];
+      const answers = await Promise.all(Array.from({ length: 200 }, () => ask(madeUp(prefix), `203.0.113.${name.length}`)));
+      // What one address may at once, and what it may while they are answered.
+      assert(refusals(answers) >= 120, `${refusals(answers)} of 200 are refused`);
+    });
+  }
+});
+
+describe("the feed of changes", () => {
+  let gate, victim;
+  const catalog = {
+    version: 1, resolution: { strategies: [{ strategy: "api_key" }, { strategy: "subdomain", base_domains: ["app.example.com"] }] },
+    plans: { "pro@1": {} }, routes: [{ path: "/open", auth: "none" }],
+  };
+  before(async () => {
+    gate = await worker({ control: true, isolates: 3 });
+    await gate.admin("PUT", "/catalog", catalog);
+    victim = (await gate.admin("POST", "/tenants", { slug: "victim", plan: "pro@1" })).body.tenant;
+    for (let i = 0; i < 8; i++) {
+      await gate.kv.put(`tenant:t_kv${i}`, JSON.stringify({ id: `t_kv${i}`, slug: `kv${i}`, plan: "pro@1", epoch: 1 }));
+      await gate.kv.put(`slug:kv${i}`, `t_kv${i}`);
+    }
+  });
+  after(() => gate?.stop());
+  const ask = async (isolate, slug) => (await gate.sendTo(isolate, "/open", { host: `${slug}.app.example.com` })).status;
+
+  test("of many makes no isolate forget what only KV has", async () => {
+    assert.deepEqual([await ask(1, "victim"), await ask(1, "kv0")], [200, 200]);
+    const flood = async (done) => {
+      const insert = gate.db.prepare("INSERT INTO publications (key, epoch, at, done_at) VALUES (?, 1, ?, ?)");
+      const now = Date.now();
+      for (let i = 0; i < 600; i += 100) {
+        const key = () => `key:${randomBytes(8).toString("hex")}`;
+        await gate.db.batch(Array.from({ length: 100 }, () => insert.bind(key(), now, done ? now : null)));
+      }
+    };
+    await flood(true);
+    // What comes after them is seen within the bound: then the isolate has read them all.
+    const since = Date.now();
+    assert.equal((await gate.admin("POST", `/tenants/${victim.id}/suspend`)).status, 200);
+    await until("the suspension is seen", async () => (await ask(1, "victim")) !== 200, 12_000);
+    assert(Date.now() - since < 12_000);
+    assert.deepEqual([await ask(1, "kv0"), await ask(1, "kv1"), await ask(1, "kv2")], [200, 200, 200]);
+    // An isolate that starts.
+    assert.deepEqual([await ask(2, "kv3"), await ask(2, "kv0")], [200, 200]);
+    assert.notEqual(await ask(2, "victim"), 200);
+    assert.equal(await ask(2, "kv4"), 200);
+  });
+
+  test("has one change of a tenant that is deleted, however many keys it had", async () => {
+    const made = (await gate.admin("POST", "/tenants", { slug: "acme", plan: "pro@1" })).body;
+    const keys = [made.api_key];
+    for (let i = 0; i < 3; i++) keys.push((await gate.admin("POST", `/tenants/${made.tenant.id}/api-keys`, {})).body.key);
+    const insert = gate.db.prepare("INSERT INTO api_keys (id, tenant, epoch, record, created_at) VALUES (?, ?, 1, ?, 1)");
+    await gate.db.batch(Array.from({ length: 60 }, () => {
+      const id = randomBytes(8).toString("hex");
+      const record = { id, tenant: made.tenant.id, hash: "ab".repeat(32), epoch: 1, created_at: "2026-01-01T00:00:00Z" };
+      return insert.bind(id, made.tenant.id, JSON.stringify(record));
+    }));
+    const status = async (isolate, key) => (await gate.sendTo(isolate, "/", { headers: { "x-api-key": key } })).status;
+    for (const isolate of [0, 1, 2]) for (const key of keys) assert.equal(await status(isolate, key), 200);
+    const { last } = await gate.db.prepare("SELECT max(number) AS last FROM publications").first();
+    assert.equal((await gate.admin("DELETE", `/tenants/${made.tenant.id}`)).status, 200);
+    const { results } = await gate.db.prepare("SELECT key, anew FROM publications WHERE number > ?").bind(last).all();
+    // What isolates read is the tenant and its name.
+    const read = results.filter(({ anew }) => !anew).map(({ key }) => key);
+    assert.deepEqual(read.sort(), [`slug:acme`, `tenant:${made.tenant.id}`]);
+    for (const isolate of [0, 1, 2]) {
+      // Its key may still be known there; its tenant is not.
+      for (const key of keys) await until(`isolate ${isolate} refuses its keys`, async () => (await status(isolate, key)) !== 200, 12_000);
+      for (const key of keys) assert.match(String(await status(isolate, key)), /^40[14]$/);
+    }
+    // KV hears of the keys all the same, in time.
+    await until("the keys are ended in KV", async () => {
+      await gate.tick();
+      const ended = await Promise.all(keys.map(async (key) => JSON.parse(await gate.kv.get(`key:${key.slice(8, 24)}`)).revoked_at));
+      return ended.every(Boolean);
+    });
+  });
+});
+
+describe("keys of issuers", () => {
+  let gate, server, pair;
+  const seen = new Map();
+  const KIB = 1_024;
+  before(async () => {
+    pair = await jose.generateKeyPair("ES256", { extractable: true });
+    const jwk = { ...(await jose.exportJWK(pair.publicKey)), kid: "k1", alg: "ES256", use: "sig" };
+    const padded = (bytes) => {
+      const empty = JSON.stringify({ keys: [jwk], pad: "" });
+      return JSON.stringify({ keys: [jwk], pad: "x".repeat(bytes - empty.length) });
+    };
+    const small = padded(500);
+    const answers = {
+      "/plain": [{}, small],
+      "/gzip": [{ "content-encoding": "gzip" }, gzipSync(small)],
+      "/br": [{ "content-encoding": "br" }, brotliCompressSync(small)],
+      "/bomb": [{ "content-encoding": "gzip" }, gzipSync(Buffer.alloc(256 << 20, 0x20), { level: 1 })],
+      "/full": [{}, padded(128 * KIB)],
+      "/full-chunked": [{ chunked: true }, padded(128 * KIB)],
+      "/long": [{}, padded(128 * KIB + 1)],
+      "/long-chunked": [{ chunked: true }, padded(128 * KIB + 1)],
+      "/endless": [{ chunked: true, endless: true }, small],
+    };
+    server = createServer(async (request, response) => {
+      seen.set(request.url, request.headers["accept-encoding"]);
+      const [{ chunked, endless, ...headers }, body] = answers[request.url];
+      const more = chunked ? {} : { "content-length": Buffer.byteLength(body) };
+      response.writeHead(200, { "content-type": "application/json", ...headers, ...more });
+      if (!endless) return response.end(body);
+      let sent = 0;
+      response.on("close", () => seen.set(`${request.url} bytes`, sent));
+      const piece = " ".repeat(16 * KIB);
+      const send = () => {
+        while (!response.destroyed && sent < 512 << 20) {
+          sent += piece.length;
+          if (!response.write(piece)) return response.once("drain", send);
+        }
+        response.end();
+      };
+      send();
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const entry = (path) => ({
+      issuer: `https://${path.slice(1)}.id.example.com`, audience: [AUDIENCE], algorithms: ["ES256"], tenants: "all",
+      jwks_url: `http://127.0.0.1:${server.address().port}${path}`,
+    });
+    gate = await worker({
+      seed: {
+        catalog: {
+          version: 1, resolution: { strategies: [{ strategy: "jwt" }] }, plans: { "pro@1": {} },
+          issuers: Object.fromEntries(Object.keys(answers).map((path) => [path.slice(1), entry(path)])),
+        },
+        tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
+      },
+    });
+  });
+  after(async () => {
+    await gate?.stop();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const call = async (name) => {
+    const now = Math.floor(Date.now() / 1_000);
+    const claims = { iss: `https://${name}.id.example.com`, aud: AUDIENCE, sub: "user-1", tenant_id: "t_acme", iat: now, exp: now + 600 };
+    const token = await new jose.SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "k1", typ: "JWT" }).sign(pair.privateKey);
+    const response = await gate.send("/", { headers: { authorization: `Bearer ${token}` } });
+    return response.status === 200 ? "ALLOWED" : (await response.json()).error.code;
+  };
+  const logged = (name) => gate.log.filter((line) => line.includes(`/${name}\``)).join("\n");
+
+  test("are taken as they are, up to 128 KiB", async () => {
+    for (const name of ["plain", "full", "full-chunked"]) assert.equal(await call(name), "ALLOWED", `${name}: ${logged(name)}`);
+    assert.equal(seen.get("/plain"), "identity");
+  });
+
+  test("that come packed are refused, and not unpacked", async () => {
+    for (const name of ["gzip", "br"]) {
+      assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
+      await until("why stands in the log", () => logged(name).includes("the answer is packed"));
+    }
+    const since = performance.now();
+    assert.equal(await call("bomb"), "ISSUER_UNAVAILABLE");
+    assert(performance.now() - since < 2_000, `${performance.now() - since} ms`);
+    await until("why stands in the log", () => logged("bomb").includes("the answer is packed"));
+  });
+
+  test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
+    for (const name of ["long", "long-chunked"]) {
+      assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
+      await until("why stands in the log", () => logged(name).includes("the answer is too large"));
+    }
+  });
+
+  test("without an end are read no further than that", async () => {
+    assert.equal(await call("endless"), "ISSUER_UNAVAILABLE");
+    const sent = await until("the connection is closed", () => seen.get("/endless bytes"));
+    // What the runtime and the network hold on the way is beyond it.
+    assert(sent < 64 << 20, `${sent} bytes`);
+  });
+});
+
+describe("the page of the gate's own", () => {
+  const html = readFileSync(join(import.meta.dirname, "../../www/index.html"), "utf8");
+  let gate;
+  before(async () => {
+    const script = `export default { fetch: (request) => new URL(request.url).pathname === "/"
+      ? new Response(${JSON.stringify(html)}, { headers: { "content-type": "text/html", "cache-control": "public, max-age=600" } })
+      : new Response(null, { status: 404 }) };`;
+    gate = await worker({
+      seed: {
+        catalog: {
+          version: 1, plans: { "pro@1": {} }, resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
+        },
+        tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
+      },
+      bindings: { UI_HOST: "console.example.net" },
+      more: { serviceBindings: { ASSETS: "assets" } },
+      beside: [{ name: "assets", modules: true, script, compatibilityDate: "2026-11-01" }],
+    });
+  });
+  after(() => gate?.stop());
+  const get = (host, init) => gate.sendTo(0, "/_gate/ui", { host, ...init });
+
+  test("is served on hosts that are no tenant's", async () => {
+    for (const host of ["localhost", "localhost:8787", "127.0.0.1:8787", "console.example.net"]) {
+      const response = await get(host);
+      assert.deepEqual([response.status, await response.text()], [200, html], host);
+      assert.equal(response.headers.get("cache-control"), "no-store");
+    }
+    for (const host of [
+      "acme.app.example.com", "app.example.com", "localhost.example.com", "evil.localhost", "example.com", "console.example.net.example",
+    ]) assert.equal((await get(host)).status, 404, host);
+    for (const method of ["POST", "PUT", "DELETE"]) assert.equal((await get("localhost", { method })).status, 404, method);
+  });
+
+  test("runs and shows nothing but its own, in no frame", async () => {
+    const { headers } = await get("localhost");
+    const policy = new Map(headers.get("content-security-policy").split(";").map((part) => part.trim().split(/\s+(.*)/s).slice(0, 2)));
+    const digest = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+    const inline = (tag) => [...html.matchAll(new RegExp(`<${tag}\\b[^>]*>(.*?)</${tag}>`, "gs"))].map(([, text]) => digest(text));
+    const [scripts, styles] = [inline("script"), inline("style")];
+    assert(scripts.length && styles.length);
+    assert.equal(policy.get("script-src"), scripts.join(" "));
+    assert.equal(policy.get("style-src"), styles.join(" "));
+    for (const name of ["default-src", "frame-ancestors", "base-uri", "form-action"]) assert.equal(policy.get(name), "'none'", name);
+    assert.equal(policy.get("connect-src"), "'self'");
+    // Neither of them lets anything else in.
+    assert.doesNotMatch(html, /<script[^>]+src=|<link|\son\w+=|\sstyle=|javascript:/i);
+    const others = ["x-frame-options", "x-content-type-options", "referrer-policy"].map((name) => headers.get(name));
+    assert.deepEqual(others, ["DENY", "nosniff", "no-referrer"]);
+  });
+});
+
+describe("places of a licence", () => {
+  let gate, acme;
+  before(async () => {
+    gate = await worker({ control: true, bindings: { LICENCE_KEY: licenceKey() } });
+    await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "pro@1": {} } });
+    acme = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant;
+  });
+  after(() => gate?.stop());
+  const issue = async (terms) => (await gate.admin("POST", `/tenants/${acme.id}/licences`, { max_activations: 1, ...terms })).body;
+  const ask = async (path, body) => (await gate.send(`/_gate/v1/licences/${path}`, { method: "POST", body: JSON.stringify(body) })).json();
+  const validate = (key, instance) => ask("validate", { key, instance });
+  const deactivate = (key, instance) => ask("deactivate", { key, instance });
+
+  test("are free when the last token for them has ended, not before", async () => {
+    const { key } = await issue({ offline_ms: 4_000 });
+    const first = await validate(key, "i0");
+    assert.equal(first.code, "VALID");
+    const ended = await deactivate(key, "i0");
+    assert.deepEqual(ended, { deactivated: true, free_at: first.offline.until });
+    for (let i = 1; i < 5; i++) {
+      assert.deepEqual(await validate(key, `i${i}`), { valid: false, code: "ACTIVATIONS_EXCEEDED" });
+      assert.deepEqual(await deactivate(key, `i${i}`), { deactivated: false, free_at: null });
+    }
+    const next = await until("its place is free", async () => {
+      const answer = await validate(key, "i1");
+      return answer.valid && answer;
+    });
+    assert(Date.now() >= Date.parse(ended.free_at), "it was free before its token had ended");
+    assert.equal(next.activations.used, 1);
+    // Whoever had it is one of those who wait now.
+    assert.equal((await validate(key, "i0")).code, "ACTIVATIONS_EXCEEDED");
+  });
+
+  test("stay whose they were, and a later token holds them longer", async () => {
+    const { key, id } = await issue({ offline_ms: 3_600_000 });
+    const first = await validate(key, "i0");
+    assert.equal((await deactivate(key, "i0")).free_at, first.offline.until);
+    const back = await validate(key, "i0");
+    assert.equal(back.code, "VALID");
+    // Shorter tokens do not shorten those that were signed.
+    await gate.admin("PATCH", `/tenants/${acme.id}/licences/${id}`, { offline_ms: 0 });
+    assert.equal((await validate(key, "i0")).offline, null);
+    assert.equal((await deactivate(key, "i0")).free_at, back.offline.until);
+    assert.equal((await validate(key, "i1")).code, "ACTIVATIONS_EXCEEDED");
+    const { items } = (await gate.admin("GET", `/tenants/${acme.id}/licences`)).body;
+    assert.equal(items.find((one) => one.id === id).activations, 0);
+  });
+
+  test("are free at once where there are no tokens", async () => {
+    const { key } = await issue({ offline_ms: 0 });
+    for (let i = 0; i < 5; i++) {
+      assert.deepEqual((await validate(key, `i${i}`)).activations, { used: 1, limit: 1 });
+      assert.equal((await validate(key, "other")).code, "ACTIVATIONS_EXCEEDED");
+      assert.deepEqual(await deactivate(key, `i${i}`), { deactivated: true, free_at: null });
+    }
+  });
+});
+
+describe("the custom strategy, and caches that many share", () => {
+  const resolver = `let seen; export default { fetch(request) {
+    if (new URL(request.url).pathname === "/seen") return Response.json(seen);
+    seen = Object.fromEntries(request.headers);
+    return Response.json({ tenant: request.headers.get("x-org") ?? "acme" });
+  } };`;
+  const origin = `export default { fetch: (request) => new Response(request.headers.get("x-tenant-id"), { headers: {
+    "cache-control": "public, max-age=60, s-maxage=600", "cdn-cache-control": "max-age=600", "surrogate-control": "max-age=600",
+    vary: "accept-language",
+  } }) };`;
+  const start = (custom) => worker({
+    resolver, origin,
+    seed: {
+      catalog: { version: 1, resolution: { strategies: [{ strategy: "custom", ...custom }] }, plans: { "pro@1": {} } },
+      tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }, { id: "t_victim", slug: "victim", plan: "pro@1" }],
+    },
+  });
+  const headers = { "x-org": "victim", "x-team": "red", cookie: "session=secret", authorization: "Basic eDp5", accept: "text/html" };
+  const seenBy = async (gate) => (await (await gate.flare.getWorker("resolver")).fetch("http://resolver/seen")).json();
+  const vary = (response) => response.headers.get("vary").split(",").map((name) => name.trim().toLowerCase()).sort();
+
+  test("any header may have led to the tenant: no such cache keeps the answer", async () => {
+    const gate = await start({});
+    after(() => gate.stop());
+    const response = await gate.send("/", { headers });
+    assert.equal(await response.text(), "t_victim");
+    assert.equal(response.headers.get("cache-control"), "private, max-age=60");
+    assert.deepEqual([response.headers.get("cdn-cache-control"), response.headers.get("surrogate-control")], [null, null]);
+    assert.deepEqual(vary(response), ["accept-language"]);
+    assert.equal((await seenBy(gate)).cookie, "session=secret");
+  });
+
+  test("those that it names: they keep it, by these, and it is given no others", async () => {
+    const gate = await start({ vary: ["X-Org", "x-team"] });
+    after(() => gate.stop());
+    const response = await gate.send("/", { headers });
+    assert.equal(await response.text(), "t_victim");
+    assert.equal(response.headers.get("cache-control"), "public, max-age=60, s-maxage=600");
+    assert.deepEqual(vary(response), ["accept-language", "x-org", "x-team"]);
+    const seen = await seenBy(gate);
+    assert.deepEqual([seen["x-org"], seen["x-team"]], ["victim", "red"]);
+    for (const name of ["cookie", "authorization", "accept", "cf-connecting-ip"]) assert.equal(seen[name], undefined, name);
+    // What the client does not send is not made up.
+    assert.equal(await (await gate.send("/", { headers: { cookie: "x=y" } })).text(), "t_acme");
+    const none = await seenBy(gate);
+    assert.deepEqual([none["x-org"], none["x-team"], none.cookie], [undefined, undefined, undefined]);
+  });
+
+  test("none at all: the URL alone says who it is", async () => {
+    const gate = await start({ vary: [] });
+    after(() => gate.stop());
+    const response = await gate.send("/", { headers });
+    assert.equal(await response.text(), "t_acme");
+    assert.equal(response.headers.get("cache-control"), "public, max-age=60, s-maxage=600");
+    assert.deepEqual(vary(response), ["accept-language"]);
+  });
+});
