@@ -56,8 +56,9 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         let bytes = bytes.saturating_add(ENTRY_BYTES);
         self.now = self.now.wrapping_add(1);
         self.weigh(owner.as_ref(), bytes);
-        self.entries.insert(key, Entry { value, owner: owner.clone(), bytes, used: self.now });
-        self.make_room(owner.as_ref());
+        let whose = owner.clone();
+        self.entries.insert(key, Entry { value, owner, bytes, used: self.now });
+        self.make_room(whose.as_ref());
     }
 
     /// Notes that an entry holds so many bytes now.
@@ -115,10 +116,10 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         let share = self.max_bytes / 8;
         let own = owner.and_then(|owner| self.owners.get(owner)).copied().unwrap_or(0);
         if own > share {
-            self.evict(own.saturating_sub(share / 4 * 3), |entry| entry.owner.as_ref() == owner);
+            self.evict(own.saturating_sub(share).saturating_add(share / 4), |entry| entry.owner.as_ref() == owner);
         }
         if self.bytes > self.max_bytes {
-            self.evict(self.bytes.saturating_sub(self.max_bytes / 8 * 7), |_| true);
+            self.evict(self.bytes.saturating_sub(self.max_bytes).saturating_add(share), |_| true);
         }
     }
 

@@ -98,7 +98,7 @@ impl Config {
         let assertions = text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience));
         let licences = text("LICENCE_KEY").and_then(|pem| {
             let signer = LicenceSigner::from_pem(&pem);
-            let own = assertions.as_ref().map(|signer| signer.jwk());
+            let own = assertions.as_ref().map(Assertions::jwk);
             if signer.is_none() {
                 console::error_1(&"LICENCE_KEY is not an Ed25519 key in PEM: licences are not signed".into());
             } else if own.is_some_and(|own| signer.as_ref().is_some_and(|signer| signer.jwk() == own)) {

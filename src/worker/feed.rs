@@ -45,9 +45,10 @@ struct Feed {
 impl Feed {
     /// Whether a name that nobody has is looked for in the feed.
     fn is_worth_a_look(&self, now: UnixMillis) -> bool {
-        let pause_ms = match self.failed {
-            true => FEED_SOFT_MS,
-            false => FEED_MISS_MS.saturating_mul(1 << self.quiet.min(4)).min(MAX_FEED_MISS_MS),
+        let pause_ms = if self.failed {
+            FEED_SOFT_MS
+        } else {
+            FEED_MISS_MS.saturating_mul(1 << self.quiet.min(4)).min(MAX_FEED_MISS_MS)
         };
         self.reading && !self.failed || now.since(self.ended_at) > pause_ms
     }

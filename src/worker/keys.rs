@@ -38,10 +38,9 @@ pub(super) async fn fetch(need: &Need, url: &str, config: &Config) {
         Ok(text) => {
             if with_gate(|gate| gate.snapshots.put_keys(url, &text, now)).is_ok() {
                 // Others learn nothing by the same set again, and KV takes one write a second.
-                let sent: Value = serde_json::from_str(&text).unwrap_or_default();
-                let known = newer
-                    .as_ref()
-                    .is_some_and(|(at, kept)| now.since(*at) <= JWKS_SOFT_AGE_MS / 2 && *kept == sent.to_string());
+                let sent = serde_json::from_str::<Value>(&text).unwrap_or_default().to_string();
+                let known =
+                    newer.as_ref().is_some_and(|(at, kept)| now.since(*at) <= JWKS_SOFT_AGE_MS / 2 && *kept == sent);
                 if let Some(kv) = config.snapshots.as_ref().filter(|_| !known) {
                     write(kv, need, &text, config, now).await;
                 }

@@ -95,7 +95,7 @@ impl Actor {
                     let scopes = bearer.credential.scopes.clone();
                     let issuer = bearer.credential.issuer.as_ref().map(ToString::to_string);
                     let tenant = Some(bearer.tenant);
-                    return Ok(Self { tenant, scopes, issuer, ..Self::of_kind("tenant", id, from) });
+                    return Ok(Self { issuer, tenant, scopes, ..Self::of_kind("tenant", id, from) });
                 }
                 Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
                 Caller::Fetch(need) => {

@@ -68,7 +68,6 @@ pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
         limit,
     );
     let view = |mut row: Map<String, Value>| {
-        ["bytes_before", "place", "found"].iter().for_each(|column| drop(row.remove(*column)));
         let terms = document(&row, "terms");
         row.insert(String::from("terms"), terms);
         timed(row)

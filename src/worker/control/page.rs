@@ -21,6 +21,9 @@ pub(super) struct Read {
     pub(super) next: Option<String>,
 }
 
+/// What a page is cut by, and is nobody else's business.
+const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
+
 impl Page {
     /// `query`: ends with `ORDER BY … LIMIT ?`; `values`: what stands for its marks but the last; `order`, `weighed`: the column that
     /// the list is ordered by, and the one that is large.
@@ -43,12 +46,17 @@ impl Page {
     }
 
     pub(super) async fn read(self, store: &Store) -> Result<Read, Refusal> {
-        let rows = store.rows(self.statement).await?;
+        let mut rows = store.rows(self.statement).await?;
         let more = rows.last().filter(|last| number(last, "found") > number(last, "place"));
         let next = more.and_then(|last| last.get(self.order)).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
+        for row in &mut rows {
+            for column in OWN_COLUMNS {
+                row.remove(column);
+            }
+        }
         Ok(Read { rows, next })
     }
 

@@ -45,26 +45,7 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     let asked: NewTenant = desk.read()?;
     let question: Value = desk.read()?;
     let published = desk.catalog().await?;
-    if desk.actor.tenant.is_none() {
-        let members = question.as_object().into_iter().flatten();
-        // A place that the gate chooses is nobody else's; neither is a key that allows nothing.
-        let chosen = members.filter(|(name, value)| match name.as_str() {
-            "data_route" => value.get("name").is_some_and(|name| !name.is_null()),
-            "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
-            _ => true,
-        });
-        desk.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
-    }
-    // INVARIANT (own tenant): a tenant's admin makes tenants below its own only, as its plan allows.
-    if let Some(own) = &desk.actor.tenant {
-        let parent = asked.parent.as_ref().ok_or(Refusal::FORBIDDEN)?;
-        desk.tenant(parent.as_str()).await?;
-        let members = question.as_object().into_iter().flat_map(|question| question.keys());
-        let more: Vec<&String> = members.filter(|member| !OWN_MEMBERS.contains(&member.as_str())).collect();
-        if !more.is_empty() || !desk.actor.may_give(asked.api_key_scopes.iter().flatten()) {
-            return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
-        }
-    }
+    may_ask(desk, &asked, &question).await?;
     let id = new_id(desk, &asked)?;
     let place = match &asked.parent {
         None => Place { root: id.clone(), above: Vec::new(), owner: None },
@@ -155,6 +136,31 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
 fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &Published) -> Option<SettledRoute> {
     let route = asked.data_route.as_ref().filter(|route| route.name.is_some())?;
     DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
+}
+
+/// INVARIANT (no more than one has): whether whoever asks may have a tenant like this.
+async fn may_ask(desk: &Desk<'_>, asked: &NewTenant, question: &Value) -> Result<(), Refusal> {
+    if desk.actor.tenant.is_none() {
+        let members = question.as_object().into_iter().flatten();
+        // A place that the gate chooses is nobody else's; neither is a key that allows nothing.
+        let chosen = members.filter(|(name, value)| match name.as_str() {
+            "data_route" => value.get("name").is_some_and(|name| !name.is_null()),
+            "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
+            _ => true,
+        });
+        desk.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+    }
+    // INVARIANT (own tenant): a tenant's admin makes tenants below its own only, as its plan allows.
+    if let Some(own) = &desk.actor.tenant {
+        let parent = asked.parent.as_ref().ok_or(Refusal::FORBIDDEN)?;
+        desk.tenant(parent.as_str()).await?;
+        let members = question.as_object().into_iter().flat_map(|question| question.keys());
+        let more: Vec<&String> = members.filter(|member| !OWN_MEMBERS.contains(&member.as_str())).collect();
+        if !more.is_empty() || !desk.actor.may_give(asked.api_key_scopes.iter().flatten()) {
+            return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
+        }
+    }
+    Ok(())
 }
 
 /// An id that nobody has had. It begins as those of its jurisdiction do, and of no other.
