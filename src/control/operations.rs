@@ -16,8 +16,8 @@ choice! {
         CatalogRead = "catalog:read",
         /// Change the catalog, and move tenants between plans. What says who may speak for tenants needs `identity:write` too.
         CatalogWrite = "catalog:write",
-        /// Say who may speak for tenants: issuers, resolution, what routes ask of credentials; where a tenant's data is; whom a
-        /// tenant belongs to. Its holder can become any tenant.
+        /// Change identity settings: issuers, resolution, the credentials that routes require, data routes, parents of tenants. Its
+        /// holder can become any tenant.
         Identity = "identity:write",
         /// Issue, replace and revoke API keys. Its holder can become any tenant, but for what needs a token of an issuer.
         Keys = "keys:write",
@@ -37,13 +37,13 @@ impl Permission {
     pub const ALL: [Self; 10] =
         [TenantsRead, TenantsWrite, CatalogRead, CatalogWrite, Identity, Keys, Audit, Publish, Support, Tokens];
 
-    /// What its holder comes by, beside what the operations say: the table of who becomes what, which tests walk. Whatever is
-    /// not here, no operation may lead to.
+    /// The permissions whose power this one includes. INVARIANT (no escalation): no operation leads to anything that is not
+    /// listed here; `tests/worker/control-roles.test.mjs` walks the table.
     pub const fn reaches(self) -> &'static [Self] {
         match self {
             // The trail has what records were.
             Audit => &[TenantsRead],
-            // Whoever speaks for a tenant speaks for its admin: `tenantgate:admin` reads, issues keys and reads the trail.
+            // An issuer can give a token the scope `tenantgate:admin`, which reads the tenant, issues keys and reads its trail.
             Identity => &[TenantsRead, Keys, Audit],
             // For a quarter of an hour, as one tenant.
             Support => &[Keys],
@@ -55,7 +55,7 @@ impl Permission {
 
 /// Members of a tenant's record that need more than `tenants:write`, wherever they are set or changed.
 pub const GUARDED_MEMBERS: [(&str, Permission); 3] = [
-    // Somebody else's data, for whoever points there.
+    // It can point to another tenant's data.
     ("data_route", Identity),
     // An earlier time revives credentials that were ended.
     ("credentials_from", Keys),

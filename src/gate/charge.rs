@@ -92,8 +92,12 @@ impl Gate {
                         pending.decision.refresh.push(need);
                     }
                 }
-                // The answer that it waited for was not enough: another one would not be either.
-                Spend::Ask | Spend::Wait { .. } if pending.awaited == Some(Awaited::Short) => pending.dry(index),
+                // The ledger has just granted all that it had of this: asking again would not help.
+                Spend::Ask | Spend::Wait { .. }
+                    if pending.awaited == Some(Awaited::Short) && self.is_short(pending.of(group)) =>
+                {
+                    pending.dry(index);
+                }
                 Spend::Ask => {}
                 Spend::Wait { .. } if pending.awaited.is_some() => {}
                 Spend::Wait { question: number } => {
@@ -104,6 +108,10 @@ impl Gate {
             }
         }
         None
+    }
+
+    fn is_short(&self, of: &[Gauged]) -> bool {
+        self.purse.as_ref().zip(of.first()).is_some_and(|(purse, first)| purse.is_short(first.budget.counter.as_str()))
     }
 
     /// Notes that a limit was paid; until the decision is made, the ledger does not hear of it.

@@ -67,8 +67,8 @@ struct Remembered {
 
 const NO_KEY: &str = "the API key is malformed or mistyped";
 
-/// Milliseconds of work that refused signatures of one issuer may cost an isolate: a tenth of its time, and 200 at once. Whoever
-/// knows the name of a key can have signatures judged; tokens that were verified before are not kept waiting by that.
+/// Milliseconds of work that invalid signatures of one issuer may cost an isolate: 100 a second, and 200 at once. Anybody who knows a
+/// key's name can make the gate verify signatures. Tokens that were verified before are not affected.
 const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not believed.

@@ -24,7 +24,7 @@ pub struct Contact {
     pub(super) said: Vec<Said>,
 }
 
-/// A question to a ledger that one request asks and others wait for.
+/// A question to a ledger, asked by one request, that other requests wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
     /// The first counter of the lease.

@@ -44,7 +44,7 @@ pub struct Ask<'a> {
     pub once: Option<&'a str>,
     /// Sets aside what would be taken, under a name and for so many milliseconds; once, as with `once`.
     pub reserve: Option<(&'a str, u64)>,
-    /// What became of a question that it has waited for: the ledger is not asked again, and the decision is made without it.
+    /// Why the question that the request waited for does not serve it. The decision is then made without asking the ledger again.
     pub awaited: Option<Awaited>,
     /// Ends what was set aside under this name: `limits` say what was used, and what they do not name was not. No status,
     /// feature or route is judged: it has happened. Once, as with `once`.

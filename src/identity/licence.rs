@@ -9,7 +9,7 @@ use crate::model::{Algorithm, DomainPattern, KeySet, UnixMillis};
 
 /// Who signs: `iss`.
 const ISSUER: &str = "tenantgate";
-/// Whom it is for, so that no origin takes it for an assertion: `aud`.
+/// The audience, `aud`: an origin that checks it does not accept a licence as an assertion.
 const AUDIENCE: &str = "licence";
 /// What it is, so that no other token is taken for one: `typ`.
 const TYP: &str = "licence+jwt";

@@ -123,10 +123,10 @@ pub enum Unanswered {
     Failed,
 }
 
-/// What a request has waited for, where that was another one's question and does not serve it.
+/// Why the answer to another request's question does not serve a request that waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
-    /// The ledger has granted all that it had: what that does not pay is refused.
+    /// The ledger granted all it had, and that is not enough: the request is refused.
     Short,
     /// There is no answer.
     Unanswered(Unanswered),

@@ -1,9 +1,9 @@
 //! What one isolate may spend without asking: its side of the leases; see [`super::Lease`].
 //!
 //! A purse grows with demand and shrinks with it: it asks for what a second and the way to the ledger will need, at most four times
-//! what it wanted last; returns what it has too much of; and asks again before it is empty. Whoever comes
-//! while it asks waits for the answer. A refusal is remembered for a moment, so that a flood does not reach the ledger: for as
-//! long as the question took, since a ledger that is far away is asked no more often than one that is near.
+//! what it wanted last; returns what it has too much of; and asks again before it is empty. Requests that
+//! arrive while it asks wait for the answer. A refusal is repeated for as long as the question took, so that a flood does not
+//! reach the ledger, near or far.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -24,7 +24,7 @@ pub enum Spend {
     },
     /// The ledger has to be asked: [`Purse::begin`].
     Ask,
-    /// Another request asks already: try again when the answer is there; see [`Purse::progress`].
+    /// Another request has asked already: try again when the answer is there; see [`Purse::progress`].
     Wait {
         /// The number of the question, among those of the same counter.
         question: u64,
@@ -40,7 +40,7 @@ pub enum Progress {
     Due(UnixMillis),
     /// It is answered, or was given up: try again.
     Again,
-    /// It has come to nothing, for all who waited for it.
+    /// It does not serve the requests that waited for it.
     Over(Awaited),
 }
 
@@ -111,8 +111,8 @@ struct Demand {
     /// When the stretch began, and the units spent by then.
     since_ms: u64,
     spent_then: u64,
-    /// Milliseconds of the stretch in which somebody waited for the ledger. Whoever asks one thing after the other would ask faster
-    /// without: what the distance costs is no lack of demand.
+    /// Milliseconds of the stretch in which requests waited for the ledger. They are left out of the pace: a client that sends one
+    /// request after the other would send more of them if it did not wait.
     waited_ms: u64,
     /// Units a second.
     pace: u64,
@@ -286,7 +286,7 @@ impl Purse {
     /// Begins to ask for `need` units of the lease on `counter`: then [`Self::claim`] says what to send.
     pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) {
         let Some(held) = self.held.get_mut(counter) else { return };
-        // Whoever asks has mostly waited before, and is counted as one who asks.
+        // The request that asks has usually waited before: its units are in `need` already.
         let waiting = std::mem::take(&mut held.waiting).saturating_sub(need);
         let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), held.trip_ms, now.get());
         if sure {
@@ -353,6 +353,8 @@ impl Purse {
             held.demand.spent_then = 0;
         }
         held.got = held.left();
+        // Those whom this serves wait no longer.
+        held.waiting = held.waiting.saturating_sub(held.got);
         let refused = !allowed && grant.verdicts.iter().any(|verdict| !verdict.allowed);
         let short = |asked: &Asks| {
             let firm = asked.need.saturating_add(asked.waiting);
@@ -375,12 +377,17 @@ impl Purse {
         self.leaving.retain(|held| held.name != lease || held.granted > held.spent.saturating_add(held.returned));
     }
 
+    /// Whether the ledger granted less than was waited for when it was last asked for the lease on `counter`.
+    pub fn is_short(&self, counter: &str) -> bool {
+        self.held.get(counter).is_some_and(|held| held.question > 0 && held.short == held.question)
+    }
+
     /// Whether a lease is in use: something was spent of it within the last `within_ms`.
     pub fn is_busy(&self, counter: &str, within_ms: u64, now: UnixMillis) -> bool {
         self.held.get(counter).is_some_and(|held| now.get().saturating_sub(held.used_ms) < within_ms)
     }
 
-    /// Notes that the ledger said nothing of this lease: whoever comes next asks again.
+    /// Notes that the ledger said nothing about this lease. The next request asks again.
     pub fn ignored(&mut self, counter: &str) {
         if let Some(held) = self.held.get_mut(counter) {
             held.asks = None;
@@ -392,6 +399,7 @@ impl Purse {
         self.ignored(counter);
         if let Some(held) = self.held.get_mut(counter) {
             held.unanswered = Some((held.question, why));
+            held.waiting = 0;
         }
     }
 

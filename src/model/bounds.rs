@@ -109,7 +109,7 @@ pub const MAX_CHILDREN: u64 = 10_000;
 pub const MAX_MOVING: usize = 500;
 /// API keys that work, and licences, of one tenant.
 pub const MAX_ISSUED: u64 = 1_000;
-/// Changes that a tenant's own admins may make in a day, and at once: a person and its scripts, not a flood.
+/// Changes that a tenant's own admins may make in a day, and at once: enough for people and their scripts.
 pub const ADMIN_DAY_CHANGES: u64 = 2_000;
 /// See [`ADMIN_DAY_CHANGES`].
 pub const ADMIN_BURST_CHANGES: u64 = 120;
@@ -320,7 +320,8 @@ pub const LEASE_ANSWER_MS: u64 = 5_000;
 pub const LEASE_DRY_MS: u64 = 100;
 /// The same where it is far: as long as the question took, at most this long.
 pub const MAX_LEASE_DRY_MS: u64 = 1_000;
-/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together. Past it the request is refused
+/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together; a message that was sent by then keeps its
+/// own time. Past it the request is refused
 /// with `LEDGER_UNAVAILABLE`, whatever `on_error` says: others were served meanwhile.
 pub const PATIENCE_MS: u64 = 8_000;
 /// Leases of one ledger: isolates times limits that they spend of.

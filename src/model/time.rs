@@ -63,12 +63,12 @@ impl UnixMillis {
 
 /// When a question was sent to a ledger.
 ///
-/// INVARIANT (time across waiting): once its answer is there, this is the past. What is decided with
-/// the answer is decided at a [`HeardAt`], and there is no way from one to the other.
+/// INVARIANT (time across waiting): once the answer is there, this time is in the past. A decision is
+/// finished at a [`HeardAt`], and no function turns one into the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AskedAt(UnixMillis);
 
-/// When an answer was heard, or given up: the present of whoever waited for it.
+/// When an answer was heard, or given up: the present, after a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeardAt(UnixMillis);
 

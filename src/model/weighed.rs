@@ -1,8 +1,8 @@
 //! A map that is bounded by the bytes that its entries hold, and in which each owner's entries push out that owner's first.
 //!
-//! Entries are as large as their owners make them, so counting them bounds nothing. An owner that has more than an eighth of the
-//! budget loses what it used longest ago; when all owners together have more than the budget, so does whoever has used its own
-//! longest ago. Both leave some room, so that making it is rare.
+//! Owners decide how large their entries are, so a bound on the number of entries bounds nothing. An owner that holds more than an
+//! eighth of the budget loses its own least recently used entries. If all owners together hold more than the budget, the least
+//! recently used entries of all go. Both leave some room, so that eviction is rare.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::TenantId;
 
-/// A map of at most so many bytes.
+/// A map whose entries hold at most a given number of bytes.
 #[derive(Debug)]
 pub(crate) struct WeighedCache<K, V> {
     entries: FxHashMap<K, Entry<V>>,
@@ -50,7 +50,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         Some(&mut entry.value)
     }
 
-    /// Writes an entry that holds so many bytes; `owner`: whose it is, where it is anybody's.
+    /// Writes an entry that holds `bytes`. `owner`: the tenant that it counts for, if any.
     pub(crate) fn insert(&mut self, key: K, owner: Option<TenantId>, bytes: usize, value: V) {
         self.remove(&key);
         let bytes = bytes.saturating_add(ENTRY_BYTES);
@@ -61,7 +61,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         self.make_room(whose.as_ref());
     }
 
-    /// Notes that an entry holds so many bytes now.
+    /// Corrects the bytes that an entry holds.
     pub(crate) fn set_bytes<Q: Eq + Hash + ?Sized>(&mut self, key: &Q, bytes: usize)
     where
         K: Borrow<Q>,
@@ -123,7 +123,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         }
     }
 
-    /// Frees so many bytes of entries that `may` go, the one that was used last excepted.
+    /// Removes the least recently used entries for which `may` is true until `bytes` are free. The entry used last stays.
     fn evict(&mut self, bytes: usize, may: impl Fn(&Entry<V>) -> bool) {
         let last = self.now;
         let candidates = self.entries.iter().filter(|(_, entry)| entry.used != last && may(entry));

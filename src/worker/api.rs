@@ -91,7 +91,7 @@ async fn page(call: &Call, config: &Config) -> Response {
 /// Healthy is who has a catalog, or can get one.
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
-    // Whoever asks on and on while there is no catalog reads nothing for it.
+    // Without a catalog each health check would read KV.
     if version().is_none() && doors::knock(Door::Health, Some(&call.request)).is_some() {
         // Why it failed stands in the log.
         isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;

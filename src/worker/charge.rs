@@ -152,7 +152,8 @@ pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
     }));
 }
 
-/// Notes that somebody looks after a ledger. Whoever was cut off has left an entry: those are forgotten when there are many.
+/// Notes that a request looks after a ledger. Requests that were cut off leave their entries behind: old ones are removed when
+/// there are many.
 fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, root: &TenantId, begun: UnixMillis) {
     map.with_borrow_mut(|map| {
         if map.len() >= MAX_CACHED_TENANTS {

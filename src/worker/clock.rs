@@ -15,7 +15,7 @@ pub(super) fn now() -> UnixMillis {
     UnixMillis::from_js(Date::now())
 }
 
-/// The present, of whoever has just heard an answer.
+/// The present, read after an answer was heard.
 pub(super) fn heard() -> HeardAt {
     HeardAt::now(now())
 }

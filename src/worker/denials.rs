@@ -1,6 +1,6 @@
 //! Denials of tenants, a sample: one row a tenant, code and day, however many isolates see them.
 //!
-//! They do not stand in the audit trail. Whoever is denied could fill a trail that nobody may shorten, and would hold up the
+//! They do not stand in the audit trail: a flood of denials could fill the trail, which cannot be shortened, and would delay the
 //! changes that it orders.
 
 use std::cell::RefCell;

@@ -1,4 +1,5 @@
-//! The doors that stand open to strangers: each lets so many knock, by address, before anything outside of this isolate is asked.
+//! Rates of the endpoints that are open to strangers. A visit is counted before D1, KV or a ledger is asked; one that shows a valid
+//! secret is given back.
 
 use std::cell::RefCell;
 
@@ -9,7 +10,7 @@ use crate::ledger::{Bucket, Rate};
 use crate::model::Cache;
 use crate::model::bounds::{MAX_GUESTS, MAX_KNOCKING};
 
-/// A door: what is asked behind it.
+/// An endpoint, or what a request makes the isolate ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Door {
     /// Tickets of support, in D1.
@@ -26,9 +27,9 @@ pub(super) enum Door {
     Unknown,
 }
 
-/// What one address may, a door: enough for a person and a program, too little for a flood.
+/// The rate of one address at one door.
 const ONE: Rate = Rate { limit: 5, burst: 30, window_ms: 1_000 };
-/// What all may, a door.
+/// The rate of all addresses together at one door.
 const ALL: Rate = Rate { limit: 50, burst: 200, window_ms: 1_000 };
 
 thread_local! {
@@ -37,11 +38,11 @@ thread_local! {
     static KNOCKS: RefCell<Cache<Knock, Bucket>> = RefCell::new(Cache::new(MAX_KNOCKING));
 }
 
-/// Somebody who stands in a door: counted, until it is seen that the visit was worth it.
+/// A visit that has been counted.
 pub(super) struct Visit(Vec<Knock>);
 
-/// Lets whoever has this secret in, if there is room. INVARIANT (counted before anything is asked): however many come at once, no more
-/// pass than the door takes. One whose secret was good before needs no door.
+/// Counts a visit with a secret; `None` if there are too many. INVARIANT (counted first): however many visits arrive at once, no more
+/// pass than the rate allows. A secret that was valid before is not counted.
 pub(super) fn enter(door: Door, request: &JsValue, secret_hash: &str) -> Option<Visit> {
     if GUESTS.with_borrow_mut(|guests| guests.get_mut(secret_hash).is_some()) {
         return Some(Visit(Vec::new()));
@@ -49,7 +50,7 @@ pub(super) fn enter(door: Door, request: &JsValue, secret_hash: &str) -> Option<
     knock(door, Some(request))
 }
 
-/// Counts whoever knocks, if there is room; without a `request`, whoever asks.
+/// Counts a visit; `None` if there are too many. Without a `request` only the rate of all applies.
 pub(super) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
     let own = request.and_then(edge::address).map(|address| ((door, Some(address)), ONE));
     let mut visit = Visit(Vec::new());
@@ -67,8 +68,8 @@ pub(super) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
 }
 
 impl Visit {
-    /// The secret was good: its holder is known from now on, and takes nothing of what strangers may. Whether it still is, is looked up
-    /// each time.
+    /// The secret is valid: the visit is given back, and later ones with it are not counted. Whether it is still valid is looked up each
+    /// time.
     pub(super) fn was_good(self, secret_hash: &str) {
         GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
         self.give_back();
@@ -84,7 +85,7 @@ impl Visit {
     }
 }
 
-/// A door, and the address of whoever knocks; none: all together.
+/// A door and a client's address; `None` stands for all clients together.
 type Knock = (Door, Option<String>);
 
 fn bucket(knocks: &mut Cache<Knock, Bucket>, key: &Knock) -> Bucket {

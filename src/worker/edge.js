@@ -309,8 +309,9 @@ function lineTo(name) {
   const known = lines.get(name);
   if (known) return known;
   if (lines.size >= MAX_LINES) {
-    // Only what is idle is forgotten: whoever waits finds its line.
-    for (const [other, { waiting, underWay }] of lines) if (!waiting.length && !underWay.length) lines.delete(other);
+    // Only idle lines are removed: waiting requests keep theirs.
+    sweep();
+    for (const [other, line] of lines) if (!maySend(line) && !line.waiting.length && !line.underWay.length) lines.delete(other);
   }
   const line = { waiting: [], length: 0, underWay: [], tripMs: 1 };
   lines.set(name, line);
@@ -323,16 +324,19 @@ function lineTo(name) {
  */
 export async function order(ledgers, name, body, context, lineMs = MESSAGE_MS) {
   const line = lineTo(name);
+  if (allLength + body.length > MAX_ALL_LENGTH) sweep();
   const full = line.waiting.length >= MAX_WAITING || line.length + body.length > MAX_WAITING_LENGTH;
   if ((full && line.waiting.length) || allLength + body.length > MAX_ALL_LENGTH) return null;
-  const own = { body, message: null, answer: undefined, error: null };
+  const end = Date.now() + lineMs;
+  const own = { body, end, message: null, answer: undefined, error: null };
   line.waiting.push(own);
   add(line, body.length);
-  const end = Date.now() + lineMs;
   let latest = 0;
   for (let looks = 0; own.answer === undefined && !own.error; looks++) {
     if (!own.message && maySend(line)) {
-      await lead(ledgers, name, line);
+      const begun = Date.now();
+      await atMost(MESSAGE_MS, lead(ledgers, name, line));
+      latest = Math.max(latest, Date.now() - begun - MESSAGE_MS);
       if (maySend(line)) context.waitUntil(leadOn(ledgers, name, line));
       continue;
     }
@@ -360,16 +364,25 @@ function add(line, length) {
   allLength += length;
 }
 
+/** Removes orders whose requests were cut off while they waited. */
+function sweep() {
+  const now = Date.now();
+  for (const line of lines.values()) for (const one of line.waiting.filter(({ end }) => end < now)) leave(line, one);
+}
+
 /** Takes an order out of the line, unsent: nobody would hear of its answer. */
 function leave(line, own) {
-  line.waiting.splice(line.waiting.indexOf(own), 1);
+  const place = line.waiting.indexOf(own);
+  if (place < 0) return;
+  line.waiting.splice(place, 1);
   add(line, -own.body.length);
+  own.answer = null;
 }
 
 /** Whether a message may be sent: none is under way, or what waits fills another one. */
 function maySend(line) {
   const now = Date.now();
-  // Whoever sent those may have been cut off.
+  // Their requests may have been cut off.
   while (line.underWay.length && now - line.underWay[0].sentAt >= MESSAGE_MS) line.underWay.shift();
   if (!line.waiting.length) return false;
   const fills = line.waiting.length >= MAX_TOGETHER || line.length >= MAX_TOGETHER_LENGTH;
@@ -414,6 +427,14 @@ async function send(ledgers, name, bodies) {
     if (error.overloaded) return bodies.map(() => null);
     throw error;
   }
+}
+
+/** Waits for a promise, for at most `ms`. */
+async function atMost(ms, promise) {
+  let timer;
+  const end = new Promise((resolve) => { timer = setTimeout(resolve, ms); });
+  await Promise.race([promise, end]);
+  clearTimeout(timer);
 }
 
 /** Some time. */

@@ -193,7 +193,7 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
     let key = need.key();
     let strong = FEED.with_borrow(|feed| {
         feed.strong.get(&key).is_some_and(|until| *until > now)
-            // Names that nobody has are without number: where all is doubted, D1 is asked for so many of them.
+            // There is no end of unknown names: while everything is doubted, D1 is asked about them at a bounded rate.
             || feed.all > now && (need.is_sealed() || doors::knock(Door::Unknown, None).is_some())
     });
     if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {

@@ -410,7 +410,7 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 
 /// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
 fn log_denial(call: &Call, decision: &Decision) {
-    // A flood of refusals is no flood of lines.
+    // A flood of refusals must not flood the log.
     if doors::knock(Door::Log, Some(&call.request)).is_none() {
         return;
     }

@@ -1,5 +1,5 @@
-//! What a tenant's own admins may change in a while: each change is rows that nobody may shorten, in a database that all share.
-//! The tenant's own ledger counts, as it counts everything else of the tenant.
+//! The budget of changes of a tenant's own admins: each change writes rows to a database that all tenants share, and the audit trail
+//! cannot be shortened. The tenant's own ledger counts them.
 
 use serde_json::json;
 

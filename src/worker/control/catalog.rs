@@ -79,7 +79,7 @@ pub(super) async fn replace_with(
     replace(desk, before, value, said).await
 }
 
-/// What a catalog says of who may speak for tenants.
+/// The identity settings of a catalog: who may speak for tenants.
 fn identity(catalog: &Value) -> Value {
     let part = |document: &Value, names: &[&str]| -> Map<String, Value> {
         names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone()))).collect()
@@ -130,7 +130,7 @@ async fn replace(
 ) -> Result<Answer, Refusal> {
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
-    // INVARIANT (no more than one has): whoever sets prices does not say who speaks for tenants.
+    // INVARIANT (no escalation): `catalog:write` alone does not change who may speak for tenants.
     if identity(&old) != identity(&after) && !desk.actor.permits(Permission::Identity) {
         return Err(Refusal::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
     }

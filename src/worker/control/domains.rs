@@ -43,7 +43,7 @@ pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     let published = desk.catalog().await?;
     let host = asked.host.to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);
-    // Another tenant may have it: whoever proves it later, when the first one no longer can, gets it.
+    // Another tenant may hold it: the domain passes to the tenant that proves it once the old proof is gone.
     let own = sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id);
     if let Some(row) = &desk.store.row(own).await? {
         let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
@@ -104,8 +104,8 @@ pub(super) async fn verify(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answ
     Ok(Answer::json(200, &body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// Takes a domain from the tenant that had it, if its proof no longer stands: domains are sold, and prove themselves by who owns them
-/// now. Where both proofs stand, whoever had it keeps it.
+/// Takes a domain from the tenant that holds it if that tenant's proof is no longer published: domains are sold. If both proofs are
+/// published, the present holder keeps it.
 async fn release(desk: &Desk<'_>, winner: &Record, host: &str, found: &str) -> Result<(), Refusal> {
     let statement = sql!(
         "SELECT tenant, proof FROM domains WHERE host = ? AND tenant <> ? AND verified_at IS NOT NULL",

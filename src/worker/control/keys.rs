@@ -82,7 +82,7 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     Ok(Answer::json(201, &json!({ "key": key, "record": shown(&value) })))
 }
 
-/// INVARIANT (bounded): a tenant has at most so many keys that work, however they came to be.
+/// INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] keys that work, whether issued or rotated.
 async fn has_room(desk: &Desk<'_>, tenant: &str) -> Result<(), Refusal> {
     let working = sql!(
         "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL \

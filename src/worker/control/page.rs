@@ -1,4 +1,4 @@
-//! A page of a list: so many entries, and so many bytes of them, whichever comes first.
+//! A page of a list: it ends at a number of entries or at a number of bytes, whichever comes first.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(super) struct Read {
     pub(super) next: Option<String>,
 }
 
-/// What a page is cut by, and is nobody else's business.
+/// Columns that only serve to cut the page.
 const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
 
 impl Page {
@@ -33,11 +33,11 @@ impl Page {
         values: Vec<Value>,
         limit: u64,
     ) -> Self {
-        // One more is read than is shown, and nothing that is not shown leaves the database. The first is shown however large it is.
+        // Entries beyond the page do not leave the database. The first entry is shown however large it is.
         let sql = format!(
             "SELECT * FROM (SELECT *, sum(length(CAST({weighed} AS BLOB))) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length(CAST({weighed} AS BLOB)) AS bytes_before, \
              row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \
-             WHERE bytes_before < {MAX_PAGE_BYTES} AND place <= {limit}"
+             WHERE bytes_before < {MAX_PAGE_BYTES} AND place <= {limit} ORDER BY place"
         );
         let mut statement = vec![Value::from(sql)];
         statement.extend(values);

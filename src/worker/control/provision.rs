@@ -132,13 +132,13 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
     Err(Refusal::SLUG_TAKEN)
 }
 
-/// Where a tenant's data will be, where whoever asks has named the place: taken at once, so that of two who name it one is refused.
+/// The data route that the request names. It is taken at once, so that only one of two requests for the same place succeeds.
 fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &Published) -> Option<SettledRoute> {
     let route = asked.data_route.as_ref().filter(|route| route.name.is_some())?;
     DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
 }
 
-/// INVARIANT (no more than one has): whether whoever asks may have a tenant like this.
+/// INVARIANT (no escalation): refuses members that the actor may not set.
 async fn may_ask(desk: &Desk<'_>, asked: &NewTenant, question: &Value) -> Result<(), Refusal> {
     if desk.actor.tenant.is_none() {
         let members = question.as_object().into_iter().flatten();

@@ -324,8 +324,8 @@ pub(super) fn take_slug(change: &mut Change<'_>, slug: &str, tenant: &str, now: 
     change.run(sql!("INSERT INTO slugs (slug, tenant) VALUES (?, ?)", slug, tenant));
 }
 
-/// Takes the place of a tenant's data for it alone. INVARIANT (data routes are unique): what once was a tenant's place is never
-/// another one's, also when it has left.
+/// Reserves a data route for a tenant. INVARIANT (data routes are unique): a route that was one tenant's is never another tenant's,
+/// even after the first was deleted.
 pub(super) fn take_data_route(change: &mut Change<'_>, record: &Value, tenant: &str) {
     let member = |name: &str| at(record, &format!("/data_route/{name}")).as_str().unwrap_or_default().to_owned();
     if !member("name").is_empty() {
