@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::breakers::{BreakerState, Said};
 use super::code::Code;
 use super::decision::{Decision, Fallback, Gauged, Reserved};
-use super::leases::{Group, Question, is_leasable, levels};
+use super::leases::{Group, is_leasable, levels};
 use super::need::Need;
 use super::pending::{Pending, hold_name};
 use super::pipeline::{Gate, Step};
@@ -93,25 +93,17 @@ impl Gate {
                     }
                 }
                 // The ledger has just granted all that it had of this: asking again would not help.
-                Spend::Ask | Spend::Wait { .. }
-                    if pending.awaited == Some(Awaited::Short) && self.is_short(pending.of(group)) =>
-                {
-                    pending.dry(index);
-                }
+                Spend::Ask | Spend::Wait if pending.was_short_of(group) => pending.dry(index),
                 Spend::Ask => {}
-                Spend::Wait { .. } if pending.awaited.is_some() => {}
-                Spend::Wait { question: number } => {
-                    let counter = pending.of(group).first()?.budget.counter.clone();
-                    return Some(Need::Answer(Question { counter, number }));
+                Spend::Wait if matches!(pending.awaited, Some(Awaited::Unanswered(_))) => {}
+                Spend::Wait => {
+                    let counter = pending.of(group).first()?.budget.counter.as_str();
+                    return self.purse.as_mut()?.wait(counter, group.cost).map(Need::Answer);
                 }
                 Spend::Refused => pending.dry(index),
             }
         }
         None
-    }
-
-    fn is_short(&self, of: &[Gauged]) -> bool {
-        self.purse.as_ref().zip(of.first()).is_some_and(|(purse, first)| purse.is_short(first.budget.counter.as_str()))
     }
 
     /// Notes that a limit was paid; until the decision is made, the ledger does not hear of it.

@@ -9,28 +9,19 @@ use super::breakers::{Guard, Said};
 use super::decision::Gauged;
 use super::pipeline::Gate;
 use super::snapshots::CATALOG;
-use crate::ledger::{Claim, Level, Op, Order, Outcome, Progress, Purse, Unanswered};
+use crate::ledger::{Claim, Level, Op, Order, Outcome, Progress, Purse, Question, Unanswered};
 use crate::model::bounds::{MAX_CACHED_TENANTS, MAX_CLAIMS};
 use crate::model::{HeardAt, Kind, Mode, TenantId, UnixMillis};
 
 /// What is said to a ledger: of leases which are asked for, and which have ended here; and what became of calls.
 #[derive(Debug, Default)]
 pub struct Contact {
-    /// First counters of leases, with the leases' names.
-    asked: Vec<(String, String)>,
+    /// Questions, with the leases' names.
+    asked: Vec<(Question, String)>,
     /// Names of leases.
     farewells: Vec<String>,
     /// What is said to breakers.
     pub(super) said: Vec<Said>,
-}
-
-/// A question to a ledger, asked by one request, that other requests wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The first counter of the lease.
-    pub(super) counter: String,
-    /// Its number.
-    pub(super) number: u64,
 }
 
 /// A limit of a request that is paid from a lease: neighbours in the list of limits, by the same units.
@@ -74,9 +65,8 @@ impl Gate {
         let Some(purse) = &mut self.purse else { return contact };
         purse.forget(now);
         for (counter, need) in counters.take(MAX_CLAIMS) {
-            purse.begin(counter, need, now);
-            if let Some(claim) = purse.claim(counter) {
-                contact.asked.push((counter.to_owned(), claim.lease.to_owned()));
+            if let Some((question, claim)) = purse.begin(counter, need, now).zip(purse.claim(counter)) {
+                contact.asked.push((question, claim.lease.to_owned()));
             }
         }
         // Those that find no room are said next time.
@@ -88,7 +78,7 @@ impl Gate {
     /// The claims of a contact, in its order.
     pub(super) fn claims(&self, tenant: &TenantId, contact: &Contact) -> SmallVec<[Claim<'_>; 2]> {
         let Some(purse) = &self.purse else { return SmallVec::new() };
-        let asked = contact.asked.iter().filter_map(|(counter, _)| purse.claim(counter));
+        let asked = contact.asked.iter().filter_map(|(question, _)| purse.claim(&question.counter));
         let said = |claim: &Claim<'_>| contact.farewells.iter().any(|lease| lease == claim.lease);
         asked.chain(purse.farewells(tenant.as_str()).filter(said)).collect()
     }
@@ -109,18 +99,18 @@ impl Gate {
         let outcome = match answer {
             Ok(outcome) => outcome,
             Err(why) => {
-                for (counter, _) in &contact.asked {
-                    purse.unanswered(counter, why);
+                for (question, _) in &contact.asked {
+                    purse.unanswered(question, why);
                 }
                 return;
             }
         };
         let mut grants = outcome.grants.iter();
-        for (counter, lease) in &contact.asked {
+        for (question, lease) in &contact.asked {
             match grants.next() {
-                Some(grant) => purse.hear(counter, lease, grant, outcome.allowed, heard),
+                Some(grant) => purse.hear(question, lease, grant, outcome.allowed, heard),
                 // A ledger that refuses the order as a whole says nothing of leases.
-                None => purse.ignored(counter),
+                None => purse.ignored(question),
             }
         }
         for lease in &contact.farewells {
@@ -144,7 +134,7 @@ impl Gate {
     /// How far the question has come that a request waits for.
     pub fn progress(&self, question: &Question, now: UnixMillis) -> Progress {
         let purse = self.purse.as_ref();
-        purse.map_or(Progress::Again, |purse| purse.progress(&question.counter, question.number, now))
+        purse.map_or(Progress::Again, |purse| purse.progress(question, now))
     }
 
     /// What to send to the ledger of `tenant` of calls that should not wait for another reason to speak to it.

@@ -35,7 +35,7 @@ pub use code::Code;
 pub use credentials::Credential;
 pub use decision::{Bearer, Challenge, Decision, Fallback, Gauged, Reserved};
 pub use entitlements::{Budget, Entitlements};
-pub use leases::{Contact, Question};
+pub use leases::Contact;
 pub use local::LocalGate;
 pub use metering::{Metered, Metering, UsageEvent, UsagePeriod};
 pub use need::Need;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::leases::Question;
+use crate::ledger::Question;
 use crate::model::{KeyId, Slug, TenantId};
 use crate::resolve::Name;
 

@@ -99,7 +99,7 @@ impl Pending {
             decision,
             trace,
             look,
-            awaited: ask.awaited,
+            awaited: ask.awaited.cloned(),
             locals,
             groups: SmallVec::new(),
             rest: locals,
@@ -157,6 +157,12 @@ impl Pending {
 
     pub(super) fn of(&self, group: Group) -> &[Gauged] {
         self.decision.limits.get(group.start..group.end).unwrap_or_default()
+    }
+
+    /// Whether the request has waited for units of this limit, and the ledger had too few.
+    pub(super) fn was_short_of(&self, group: Group) -> bool {
+        let first = self.of(group).first();
+        matches!((&self.awaited, first), (Some(Awaited::Short(question)), Some(first)) if question.counter == first.budget.counter)
     }
 
     /// Notes that the ledger has no more of a limit.

@@ -44,8 +44,8 @@ pub struct Ask<'a> {
     pub once: Option<&'a str>,
     /// Sets aside what would be taken, under a name and for so many milliseconds; once, as with `once`.
     pub reserve: Option<(&'a str, u64)>,
-    /// Why the question that the request waited for does not serve it. The decision is then made without asking the ledger again.
-    pub awaited: Option<Awaited>,
+    /// Why the question that the request waited for does not serve it. The ledger is not asked for the same units again.
+    pub awaited: Option<&'a Awaited>,
     /// Ends what was set aside under this name: `limits` say what was used, and what they do not name was not. No status,
     /// feature or route is judged: it has happened. Once, as with `once`.
     pub settle: Option<&'a str>,

@@ -26,6 +26,6 @@ pub use gcra::{Bucket, Rate};
 pub use hold::{Held, Hold};
 pub use lease::{Claim, Grant, Lease, Level};
 pub use order::{Awaited, Charge, Once, Order, Outcome, Seen, Take, Unanswered};
-pub use purse::{Progress, Purse, Spend};
+pub use purse::{Progress, Purse, Question, Spend};
 pub use relocation::{Luggage, Move};
 pub use usage::{Entry, Tally};

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Entry, Grant, Hold, Luggage, Meter, Move, Op, Reply, Tally, Verdict, Word};
+use super::{Claim, Entry, Grant, Hold, Luggage, Meter, Move, Op, Question, Reply, Tally, Verdict, Word};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +124,10 @@ pub enum Unanswered {
 }
 
 /// Why the answer to another request's question does not serve a request that waited for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Awaited {
-    /// The ledger granted all it had, and that is not enough: the request is refused.
-    Short,
+    /// The ledger granted all it had for this question, and that is not enough: the request is refused by the limit that was asked for.
+    Short(Question),
     /// There is no answer.
     Unanswered(Unanswered),
 }

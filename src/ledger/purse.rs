@@ -24,17 +24,23 @@ pub enum Spend {
     },
     /// The ledger has to be asked: [`Purse::begin`].
     Ask,
-    /// Another request has asked already: try again when the answer is there; see [`Purse::progress`].
-    Wait {
-        /// The number of the question, among those of the same counter.
-        question: u64,
-    },
+    /// Another request has asked already: refuse, or [`Purse::wait`].
+    Wait,
     /// The ledger has just refused as much.
     Refused,
 }
 
+/// A question to a ledger. Other requests than the one that asks may wait for the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The first counter of the lease.
+    pub counter: String,
+    /// No other question of the isolate has it.
+    pub number: u64,
+}
+
 /// How far a question has come that another request asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// It is under way, and should be answered at this time, as past questions went.
     Due(UnixMillis),
@@ -251,10 +257,7 @@ impl Purse {
             return Spend::Done { low };
         }
         match (held.asks, held.dry) {
-            (Some(asks), _) if !asks.at.is_older(LEASE_ANSWER_MS, now) => {
-                held.waiting = held.waiting.saturating_add(cost);
-                Spend::Wait { question: held.question }
-            }
+            (Some(asks), _) if !asks.at.is_older(LEASE_ANSWER_MS, now) => Spend::Wait,
             (_, Some((units, until_ms))) if cost >= units && now.get() < until_ms => Spend::Refused,
             _ => Spend::Ask,
         }
@@ -283,9 +286,19 @@ impl Purse {
         }
     }
 
-    /// Begins to ask for `need` units of the lease on `counter`: then [`Self::claim`] says what to send.
-    pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) {
-        let Some(held) = self.held.get_mut(counter) else { return };
+    /// Waits, with `cost` units, for the question that is under way: [`Self::progress`] says how far it has come.
+    pub fn wait(&mut self, counter: &str, cost: u64) -> Option<Question> {
+        let held = self.held.get_mut(counter)?;
+        held.waiting = held.waiting.saturating_add(cost);
+        Some(Question { counter: counter.to_owned(), number: held.question })
+    }
+
+    /// Begins to ask for `need` units of the lease on `counter`, unless a question is under way: then [`Self::claim`] says what to send.
+    pub fn begin(&mut self, counter: &str, need: u64, now: UnixMillis) -> Option<Question> {
+        let held = self.held.get_mut(counter)?;
+        if held.asks.is_some_and(|asks| !asks.at.is_older(LEASE_ANSWER_MS, now)) {
+            return None;
+        }
         // The request that asks has usually waited before: its units are in `need` already.
         let waiting = std::mem::take(&mut held.waiting).saturating_sub(need);
         let (want, sure) = held.demand.next(held.spent, need.saturating_add(waiting), held.trip_ms, now.get());
@@ -297,19 +310,20 @@ impl Purse {
         self.questions = self.questions.saturating_add(1);
         held.question = self.questions;
         held.asks = Some(Asks { at: AskedAt::now(now), need, waiting, want });
+        Some(Question { counter: counter.to_owned(), number: held.question })
     }
 
     /// How far a question has come. Looking costs one search by name.
-    pub fn progress(&self, counter: &str, question: u64, now: UnixMillis) -> Progress {
-        let Some(held) = self.held.get(counter) else { return Progress::Again };
+    pub fn progress(&self, question: &Question, now: UnixMillis) -> Progress {
+        let Some(held) = self.held.get(&question.counter) else { return Progress::Again };
         match held.asks {
-            Some(asks) if held.question == question && !asks.at.is_older(LEASE_ANSWER_MS, now) => {
+            Some(asks) if held.question == question.number && !asks.at.is_older(LEASE_ANSWER_MS, now) => {
                 Progress::Due(asks.at.plus(held.trip_ms))
             }
             _ => match held.unanswered {
-                Some((of, why)) if of == question => Progress::Over(Awaited::Unanswered(why)),
+                Some((of, why)) if of == question.number => Progress::Over(Awaited::Unanswered(why)),
                 // A later question that was answered so says the same of an earlier one.
-                _ if question <= held.short => Progress::Over(Awaited::Short),
+                _ if question.number <= held.short => Progress::Over(Awaited::Short(question.clone())),
                 _ => Progress::Again,
             },
         }
@@ -325,16 +339,19 @@ impl Purse {
         self.leaving.iter().filter(move |held| held.ledger == ledger).map(Held::claim)
     }
 
-    /// Takes the answer to a claim: whether the order as a whole was `allowed`, and how the lease stands.
-    pub fn hear(&mut self, counter: &str, lease: &str, grant: &Grant, allowed: bool, heard: HeardAt) {
+    /// Takes the answer to a `question`: whether the order as a whole was `allowed`, and how `lease` stands.
+    ///
+    /// INVARIANT (answers belong to questions): an answer that was given up says how the lease stands. It says nothing to requests
+    /// that wait for a later question.
+    pub fn hear(&mut self, question: &Question, lease: &str, grant: &Grant, allowed: bool, heard: HeardAt) {
         if let Some(left) = self.leaving.iter_mut().find(|held| held.name == lease) {
             // It has ended here meanwhile: what was granted goes back too.
             left.granted = left.granted.max(grant.granted.unwrap_or(0));
             left.returned = left.granted.saturating_sub(left.spent);
             return;
         }
-        let Some(held) = self.held.get_mut(counter).filter(|held| held.name == lease) else { return };
-        let asked = held.asks.take();
+        let Some(held) = self.held.get_mut(&question.counter).filter(|held| held.name == lease) else { return };
+        let asked = if held.question == question.number { held.asks.take() } else { None };
         let now = heard.get();
         held.heard_ms = now.get();
         held.trip_ms = asked.map_or(held.trip_ms, |asked| heard.since(asked.at));
@@ -351,10 +368,12 @@ impl Purse {
             (held.number, held.name) = (self.born, format!("{}/{}", self.name, self.born));
             (held.granted, held.spent, held.returned, held.unsure) = (0, 0, 0, 0);
             held.demand.spent_then = 0;
+            held.asks = None;
         }
         held.got = held.left();
-        // Those whom this serves wait no longer.
-        held.waiting = held.waiting.saturating_sub(held.got);
+        // Beside the request that asked, these units serve requests that arrived since. Only the others travel with the next question.
+        let served = held.got.saturating_sub(asked.map_or(0, |asked| asked.need));
+        held.waiting = held.waiting.saturating_sub(served);
         let refused = !allowed && grant.verdicts.iter().any(|verdict| !verdict.allowed);
         let short = |asked: &Asks| {
             let firm = asked.need.saturating_add(asked.waiting);
@@ -364,7 +383,8 @@ impl Purse {
         if is_short {
             held.short = held.question;
         }
-        held.dry = asked.filter(|_| is_short).map(|asked| {
+        let Some(asked) = asked else { return };
+        held.dry = is_short.then(|| {
             let wait = grant.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
             let dry_ms = held.trip_ms.clamp(LEASE_DRY_MS, MAX_LEASE_DRY_MS);
             // Where nothing is left, nothing more can be had.
@@ -377,30 +397,30 @@ impl Purse {
         self.leaving.retain(|held| held.name != lease || held.granted > held.spent.saturating_add(held.returned));
     }
 
-    /// Whether the ledger granted less than was waited for when it was last asked for the lease on `counter`.
-    pub fn is_short(&self, counter: &str) -> bool {
-        self.held.get(counter).is_some_and(|held| held.question > 0 && held.short == held.question)
-    }
-
     /// Whether a lease is in use: something was spent of it within the last `within_ms`.
     pub fn is_busy(&self, counter: &str, within_ms: u64, now: UnixMillis) -> bool {
         self.held.get(counter).is_some_and(|held| now.get().saturating_sub(held.used_ms) < within_ms)
     }
 
-    /// Notes that the ledger said nothing about this lease. The next request asks again.
-    pub fn ignored(&mut self, counter: &str) {
-        if let Some(held) = self.held.get_mut(counter) {
+    /// Notes that the answer to a question said nothing about the lease. The next request asks again.
+    pub fn ignored(&mut self, question: &Question) {
+        if let Some(held) = self.asking(question) {
             held.asks = None;
         }
     }
 
-    /// Notes that the question found no answer, for all who waited for it.
-    pub fn unanswered(&mut self, counter: &str, why: Unanswered) {
-        self.ignored(counter);
-        if let Some(held) = self.held.get_mut(counter) {
-            held.unanswered = Some((held.question, why));
+    /// Notes that a question found no answer, for all requests that waited for it.
+    pub fn unanswered(&mut self, question: &Question, why: Unanswered) {
+        if let Some(held) = self.asking(question) {
+            held.asks = None;
+            held.unanswered = Some((question.number, why));
             held.waiting = 0;
         }
+    }
+
+    /// The lease that a question asks for, unless a later one does.
+    fn asking(&mut self, question: &Question) -> Option<&mut Held> {
+        self.held.get_mut(&question.counter).filter(|held| held.question == question.number)
     }
 
     /// How the counters of the lease on `counter` stand: as was said last, and what was spent since.

@@ -113,7 +113,10 @@ pub const MAX_ISSUED: u64 = 1_000;
 pub const ADMIN_DAY_CHANGES: u64 = 2_000;
 /// See [`ADMIN_DAY_CHANGES`].
 pub const ADMIN_BURST_CHANGES: u64 = 120;
-/// Bytes that those changes may write in a day, and at once: ten gigabytes, all that a database takes, are two years of it.
+/// All tenants below a root have as much again together, and each of them at most this part of it.
+pub const ADMIN_SHARES: u64 = 4;
+/// Bytes that those changes may write in a day, and at once: ten gigabytes, all that a database takes, are two years of it, or one
+/// where tenants below use theirs too.
 pub const ADMIN_DAY_BYTES: u64 = 12 << 20;
 /// See [`ADMIN_DAY_BYTES`].
 pub const ADMIN_BURST_BYTES: u64 = 4 << 20;
@@ -320,9 +323,8 @@ pub const LEASE_ANSWER_MS: u64 = 5_000;
 pub const LEASE_DRY_MS: u64 = 100;
 /// The same where it is far: as long as the question took, at most this long.
 pub const MAX_LEASE_DRY_MS: u64 = 1_000;
-/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together; a message that was sent by then keeps its
-/// own time. Past it the request is refused
-/// with `LEDGER_UNAVAILABLE`, whatever `on_error` says: others were served meanwhile.
+/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together, until it is refused with
+/// `LEDGER_UNAVAILABLE`, whatever `on_error` says: others were served meanwhile. A message that is under way by then keeps its own time.
 pub const PATIENCE_MS: u64 = 8_000;
 /// Leases of one ledger: isolates times limits that they spend of.
 pub const MAX_LEASES: usize = 65_536;

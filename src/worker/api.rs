@@ -118,7 +118,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
     loop {
         let (parts, now) = (body.borrow(), clock::now());
         let step = isolate::with_gate(|gate| {
-            let ask = Ask { awaited, ..body.ask(&parts) };
+            let ask = Ask { awaited: awaited.as_ref(), ..body.ask(&parts) };
             gate.decide(&body.request(&parts, config.region.as_deref()), &ask, now)
         });
         match feed::missed(step, config, now) {

@@ -23,7 +23,7 @@ pub(super) enum Door {
     Health,
     /// Lines about refusals, in the log.
     Log,
-    /// Names that nobody has, in D1 where KV is not believed.
+    /// Unknown names, looked up in D1 while KV may be stale.
     Unknown,
 }
 
@@ -68,11 +68,15 @@ pub(super) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
 }
 
 impl Visit {
-    /// The secret is valid: the visit is given back, and later ones with it are not counted. Whether it is still valid is looked up each
-    /// time.
-    pub(super) fn was_good(self, secret_hash: &str) {
-        GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
-        self.give_back();
+    /// Notes what the look-up said of the secret. If it is valid, the visit is given back, and later ones with it are not counted. If it
+    /// is not, or no longer, they are counted again.
+    pub(super) fn judged(self, secret_hash: &str, is_valid: bool) {
+        if is_valid {
+            GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
+            self.give_back();
+        } else {
+            GUESTS.with_borrow_mut(|guests| guests.remove(secret_hash));
+        }
     }
 
     fn give_back(self) {

@@ -21,8 +21,8 @@ use super::feed;
 use super::keys;
 use super::reply::{self, Failure};
 use super::task;
-use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Question, Rejected, Step};
-use crate::ledger::{Awaited, Progress, Unanswered};
+use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Rejected, Step};
+use crate::ledger::{Awaited, Progress, Question, Unanswered};
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 use crate::model::{DataRoute, UnixMillis};
 
@@ -73,7 +73,7 @@ pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
     }
 }
 
-fn step(call: &Call, config: &Config, awaited: Option<Awaited>) -> Step {
+fn step(call: &Call, config: &Config, awaited: Option<&Awaited>) -> Step {
     let headers = call.headers();
     let now = clock::now();
     // An explanation shows what would happen; it costs the tenant nothing.
@@ -104,7 +104,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                     }
                 }
                 call.read_again(config);
-                step(&call, config, awaited)
+                step(&call, config, awaited.as_ref())
             }
         };
     }

@@ -7,8 +7,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use serde_json::{Value, json};
-use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Question, Step, UsageEvent};
-use tenantgate::ledger::{Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Seen, Tally, Unanswered};
+use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
+use tenantgate::ledger::{
+    Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Question, Seen, Tally, Unanswered,
+};
 use tenantgate::model::bounds::{LEASE_ANSWER_MS, LEASE_GRACE_MS, LEASE_MS, PATIENCE_MS};
 use tenantgate::model::{HeardAt, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -738,7 +740,7 @@ impl World {
 
     fn ask(&mut self, isolate: usize, asked: Asked, request: &Request<'_>, ask: &Ask<'_>) {
         let now = self.at(isolate);
-        let ask = &Ask { awaited: asked.awaited, ..*ask };
+        let ask = &Ask { awaited: asked.awaited.as_ref(), ..*ask };
         loop {
             let step = self.isolates[isolate].gate.decide(request, ask, now);
             match step {
@@ -880,7 +882,7 @@ impl World {
                 Progress::Over(what) => self.decide(isolate, Asked { awaited: Some(what), ..asked }),
                 Progress::Again => {
                     let late = (waited >= PATIENCE_MS).then_some(Awaited::Unanswered(Unanswered::Overloaded));
-                    self.decide(isolate, Asked { awaited: late, ..asked });
+                    self.decide(isolate, Asked { awaited: late.or_else(|| asked.awaited.clone()), ..asked });
                 }
             }
         }

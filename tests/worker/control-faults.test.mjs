@@ -132,6 +132,10 @@ test("what cannot succeed is undone, and what may yet is not", async () => {
   assert.deepEqual([cursed.status, cursed.body.error.code, cursed.body.error.details.problem], [409, "PROVISIONING_FAILED", "there is no room for it"]);
   assert.deepEqual((await admin("POST", "/tenants", { name: "cursed", slug: "cursed", plan: "pro@1" }, { "idempotency-key": "cursed" })).body, cursed.body);
   assert.equal((await gate.send("/", { headers: { "x-tenant-id": "cursed" } })).status, 404);
+  // A place where nothing was set up is free again.
+  const there = { plan: "pro@1", data_route: { strategy: "schema", shard: "eu-1", name: "there" } };
+  assert.equal((await admin("POST", "/tenants", { name: "cursed", ...there })).body.error.code, "PROVISIONING_FAILED");
+  assert.equal((await admin("POST", "/tenants", { name: "blessed", ...there })).status, 201);
   const nowhere = await admin("POST", "/tenants", { name: "nowhere", plan: "pro@1", region: "moon" });
   assert.equal(nowhere.body.error.details.problem, "no open shard stands in the tenant's region");
   const told = await gate.flare.getKVNamespace("STATE", "provisioner");

@@ -91,6 +91,16 @@ describe("strangers who knock", () => {
     });
   }
 
+  test("are who had a token that was revoked, however often it was good before", async () => {
+    const { id, token } = (await gate.admin("POST", "/tokens", { name: "x", permissions: ["tenants:read"] })).body;
+    const ask = async () => (await doors["admin tokens"].ask(token, "192.0.2.200")).status;
+    assert.equal(await ask(), 200);
+    assert.equal((await gate.admin("DELETE", `/tokens/${id}`)).status, 200);
+    const said = [];
+    for (let i = 0; i < 60; i++) said.push(await ask());
+    assert.deepEqual([...new Set(said)], [401, 429]);
+  });
+
   const refusals = (answers) => answers.filter(({ status }) => status === 429).length;
 
   for (const name of ["licences", "admin tokens"]) {
@@ -390,6 +400,16 @@ describe("places of a licence", () => {
     assert.equal((await validate(key, "i1")).code, "ACTIVATIONS_EXCEEDED");
     const { items } = (await gate.admin("GET", `/tenants/${acme.id}/licences`)).body;
     assert.equal(items.find((one) => one.id === id).activations, 0);
+  });
+
+  test("are held as long as the newest token, also where fewer may be than there are", async () => {
+    const { key, id } = await issue({ offline_ms: 3_600_000, max_activations: 2 });
+    for (const instance of ["i0", "i1"]) assert.equal((await validate(key, instance)).code, "VALID");
+    await gate.admin("PATCH", `/tenants/${acme.id}/licences/${id}`, { max_activations: 1, offline_ms: 7_200_000 });
+    const again = await validate(key, "i0");
+    assert.deepEqual([again.code, again.activations], ["VALID", { used: 2, limit: 1 }]);
+    assert.equal((await deactivate(key, "i0")).free_at, again.offline.until);
+    assert.equal((await validate(key, "i2")).code, "ACTIVATIONS_EXCEEDED");
   });
 
   test("are free at once where there are no tokens", async () => {

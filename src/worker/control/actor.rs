@@ -115,8 +115,8 @@ impl Actor {
         let visit = doors::enter(Door::AdminTokens, &call.request, &hash).ok_or(Refusal::TOO_FAST)?;
         let line = token_line(store, secret.id().as_str()).await?;
         let good = line.rows.first().filter(|row| line.works && secret.has_hash(text(row, "hash")));
+        visit.judged(&hash, good.is_some());
         let row = good.ok_or(Refusal::UNAUTHENTICATED)?;
-        visit.was_good(&hash);
         let permissions = document(row, "permissions");
         let permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from);
         let permissions = Some(permissions.collect());

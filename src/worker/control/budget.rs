@@ -8,24 +8,32 @@ use super::refusal::Refusal;
 use crate::control::Operation;
 use crate::ledger::{Charge, Meter, Op, Order, Rate};
 use crate::model::bounds::{
-    ADMIN_BURST_BYTES, ADMIN_BURST_CHANGES, ADMIN_DAY_BYTES, ADMIN_DAY_CHANGES, ADMIN_ROW_BYTES, MAX_WINDOW_MS,
+    ADMIN_BURST_BYTES, ADMIN_BURST_CHANGES, ADMIN_DAY_BYTES, ADMIN_DAY_CHANGES, ADMIN_ROW_BYTES, ADMIN_SHARES,
+    MAX_WINDOW_MS,
 };
 
 impl Desk<'_> {
-    /// Takes a change of the budget of the tenant whose admin asks, and of its family's. Who operates has none.
+    /// Takes a change from the budget of the tenant whose admin asks. Operators have no budget.
+    ///
+    /// INVARIANT (nobody is locked out from below): a root's budget is its own. All tenants below it share one more, of which each may
+    /// use a quarter.
     pub(super) async fn spend(&self, operation: &Operation) -> Result<(), Refusal> {
         let Some(own) = self.actor.tenant.as_ref().filter(|_| operation.method != "GET") else { return Ok(()) };
         let root = self.store.record(own.as_str()).await?.ok_or(Refusal::NOT_FOUND)?.root;
         // A body stands in the record and in the trail, before and after.
         let bytes =
             u64::try_from(self.body.len()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(ADMIN_ROW_BYTES);
+        let is_root = root == own.as_str();
+        let share = if is_root { 1 } else { ADMIN_SHARES };
         let rate = |limit, burst| Meter::Rate(Rate { limit, burst, window_ms: MAX_WINDOW_MS });
-        let (changes, bulk) = (rate(ADMIN_DAY_CHANGES, ADMIN_BURST_CHANGES), rate(ADMIN_DAY_BYTES, ADMIN_BURST_BYTES));
+        let changes = |share| rate(ADMIN_DAY_CHANGES / share, ADMIN_BURST_CHANGES / share);
+        let bulk = |share| rate(ADMIN_DAY_BYTES / share, ADMIN_BURST_BYTES / share);
         // `#` is in no key of a limit.
-        let mut counters = vec![(format!("{own}/#changes"), changes, 1), (format!("{own}/#bytes"), bulk, bytes)];
-        if root != own.as_str() {
-            counters.push((format!("{root}/#changes"), changes, 1));
-            counters.push((format!("{root}/#bytes"), bulk, bytes));
+        let mut counters =
+            vec![(format!("{own}/#changes"), changes(share), 1), (format!("{own}/#bytes"), bulk(share), bytes)];
+        if !is_root {
+            counters.push((format!("{root}/#changes-below"), changes(1), 1));
+            counters.push((format!("{root}/#bytes-below"), bulk(1), bytes));
         }
         let charges = counters.iter().map(|(counter, meter, units)| Charge {
             counter,
@@ -40,8 +48,8 @@ impl Desk<'_> {
         }
         let wait_ms = outcome.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
         let most = json!({
-            "changes_per_day": ADMIN_DAY_CHANGES, "changes_at_once": ADMIN_BURST_CHANGES,
-            "bytes_per_day": ADMIN_DAY_BYTES, "retry_after_ms": wait_ms,
+            "changes_per_day": ADMIN_DAY_CHANGES / share, "changes_at_once": ADMIN_BURST_CHANGES / share,
+            "bytes_per_day": ADMIN_DAY_BYTES / share, "retry_after_ms": wait_ms,
         });
         Err(Refusal::BUDGET.with(most))
     }

@@ -299,6 +299,10 @@ async fn undo(desk: &Desk<'_>, course: &Course, refusal: Refusal) -> Refusal {
         return refusal;
     }
     change.run(sql!("DELETE FROM slugs WHERE tenant = ?", record.id));
+    // Where its data was set up, that place stays its own.
+    if STEPS.get(course.step) == Some(&Step::DataRoute) {
+        change.run(sql!("DELETE FROM data_routes WHERE tenant = ?", record.id));
+    }
     change.run(sql!(
         "UPDATE provisionings SET state = 'failed', problem = ?, changed_at = ? WHERE tenant = ?",
         problem,

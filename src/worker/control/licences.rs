@@ -133,9 +133,7 @@ async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, 
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
     let row = row.filter(|row| secret.has_hash(text(row, "hash")));
-    if row.is_some() {
-        visit.was_good(&hash);
-    }
+    visit.judged(&hash, row.is_some());
     Ok(row.map(|row| (store, row)))
 }
 
@@ -214,7 +212,8 @@ const HOLDING: &str = "(ended_at IS NULL OR until > ?4)";
 /// token ends that is signed for it.
 ///
 /// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
-/// and whoever is cut off finds itself activated or not.
+/// and whoever is cut off finds itself activated or not. An instance that is active stays so where fewer may be than before, and its
+/// place is held as long as its newest token.
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
@@ -227,7 +226,8 @@ async fn activate(
             sql!(
                 format!(
                     "INSERT INTO activations (licence, instance, domain, activated_at, until) SELECT ?1, ?2, ?3, ?4, ?6 \
-                     WHERE (SELECT count(*) FROM activations WHERE licence = ?1 AND instance <> ?2 AND {HOLDING}) < ?5 \
+                     WHERE EXISTS (SELECT 1 FROM activations WHERE licence = ?1 AND instance = ?2 AND ended_at IS NULL) \
+                     OR (SELECT count(*) FROM activations WHERE licence = ?1 AND instance <> ?2 AND {HOLDING}) < ?5 \
                      ON CONFLICT (licence, instance) DO UPDATE SET domain = excluded.domain, ended_at = NULL, \
                      until = nullif(max(coalesce(until, 0), coalesce(excluded.until, 0)), 0)"
                 ),

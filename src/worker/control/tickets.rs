@@ -69,8 +69,9 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<Answer, R
     // Strangers write nothing: what nobody was given is looked up, and no more.
     let known =
         sql!("SELECT 1 FROM tickets WHERE hash = ? AND used_at IS NULL AND expires_at > ?", ticket.hash(), now.get());
-    store.row(known).await?.ok_or(Refusal::UNAUTHENTICATED)?;
-    visit.was_good(&ticket.hash());
+    let known = store.row(known).await?;
+    visit.judged(&ticket.hash(), known.is_some());
+    known.ok_or(Refusal::UNAUTHENTICATED)?;
     // INVARIANT (once): of all who redeem it, one finds it unused.
     let statement = sql!(
         "UPDATE tickets SET used_at = ?1 WHERE hash = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING tenant, actor, scopes",
