@@ -36,7 +36,7 @@ export function respond(status, text) {
 /** Whether the client of a request has gone. */
 export const aborted = (request) => request.signal?.aborted === true;
 
-/** The address that a request comes from. Only Cloudflare's own servers set `cf`, and with it nobody else's word. */
+/** The address that a request comes from. Only Cloudflare sets `cf`; without it the header could be forged. */
 export const address = (request) => (request.cf ? request.headers.get("cf-connecting-ip") ?? undefined : undefined);
 
 /** A header of a request. */
@@ -158,7 +158,7 @@ export async function forward(request, upstream, url, removed, cookie, added, ma
   return marked;
 }
 
-/** Takes an answer away from shared caches; what the client's own may do stays. */
+/** Forbids shared caches to keep an answer; the client's own cache is not affected. */
 function keepPrivate(headers) {
   const directives = (headers.get("cache-control") ?? "").split(",").map((directive) => directive.trim()).filter(Boolean);
   const shared = /^(public|private|s-maxage|proxy-revalidate|stale-while-revalidate|stale-if-error)\b/i;
@@ -298,7 +298,7 @@ const MAX_ALL_LENGTH = 16 << 20;
 const MAX_LED = 8;
 /** Milliseconds after which a message without an answer has failed. */
 const MESSAGE_MS = 5_000;
-/** Milliseconds that a timer may be late before it says more of this isolate than of the ledger. */
+/** A timer that is later than this means that the isolate is overloaded, not the ledger. */
 const LATE_MS = 1_000;
 /** Overdue answers are looked for in growing intervals, up to this many milliseconds. */
 const LONGEST_PAUSE_MS = 50;

@@ -127,7 +127,7 @@ async fn catch_up(config: &Rc<Config>) -> bool {
         // Who has not read for very long may have missed what is no longer in the feed.
         feed.last.filter(|_| asked.since(feed.read_at) < FEED_KEPT_MS / 2)
     });
-    // What is held from before is doubted; who starts holds nothing.
+    // Snapshots held from before are marked stale; a new isolate holds none.
     let holds = with_gate(|gate| gate.snapshots.current_plans().is_some());
     let (query, from) = match known {
         Some(last) => (SINCE, last),

@@ -266,7 +266,7 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
 }
 
 /// What became of a need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Had {
     /// It is there, or what is held of it will do.
     Yes,

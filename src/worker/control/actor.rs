@@ -195,7 +195,7 @@ pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, Ref
     let time = |row: &Row, column: &str| row.get(column).and_then(Value::as_u64).map(UnixMillis::new);
     let ended =
         |row: &Row| ["expires_at", "revoked_at"].iter().filter_map(|column| time(row, column)).any(|at| at <= now);
-    // The last of the line was made by the operator: where a maker is gone, nobody vouches for what it made.
+    // The operator made the last of the line: where a maker's row is missing, the tokens it made are invalid.
     let whole = rows.last().is_some_and(|row| row.get("maker").is_none_or(Value::is_null));
     let ends_at = rows.iter().filter_map(|row| time(row, "expires_at")).min();
     Ok(TokenLine { works: whole && !rows.iter().any(ended), ends_at, rows })

@@ -24,16 +24,18 @@ impl Desk<'_> {
         let bytes =
             u64::try_from(self.body.len()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(ADMIN_ROW_BYTES);
         let is_root = root == own.as_str();
-        let share = if is_root { 1 } else { ADMIN_SHARES };
+        let share = |units: u64| if is_root { units } else { units / ADMIN_SHARES };
+        let [changes_a_day, changes_at_once] = [share(ADMIN_DAY_CHANGES), share(ADMIN_BURST_CHANGES)];
+        let [bytes_a_day, bytes_at_once] = [share(ADMIN_DAY_BYTES), share(ADMIN_BURST_BYTES)];
         let rate = |limit, burst| Meter::Rate(Rate { limit, burst, window_ms: MAX_WINDOW_MS });
-        let changes = |share| rate(ADMIN_DAY_CHANGES / share, ADMIN_BURST_CHANGES / share);
-        let bulk = |share| rate(ADMIN_DAY_BYTES / share, ADMIN_BURST_BYTES / share);
         // `#` is in no key of a limit.
-        let mut counters =
-            vec![(format!("{own}/#changes"), changes(share), 1), (format!("{own}/#bytes"), bulk(share), bytes)];
+        let mut counters = vec![
+            (format!("{own}/#changes"), rate(changes_a_day, changes_at_once), 1),
+            (format!("{own}/#bytes"), rate(bytes_a_day, bytes_at_once), bytes),
+        ];
         if !is_root {
-            counters.push((format!("{root}/#changes-below"), changes(1), 1));
-            counters.push((format!("{root}/#bytes-below"), bulk(1), bytes));
+            counters.push((format!("{root}/#changes-below"), rate(ADMIN_DAY_CHANGES, ADMIN_BURST_CHANGES), 1));
+            counters.push((format!("{root}/#bytes-below"), rate(ADMIN_DAY_BYTES, ADMIN_BURST_BYTES), bytes));
         }
         let charges = counters.iter().map(|(counter, meter, units)| Charge {
             counter,
@@ -48,8 +50,8 @@ impl Desk<'_> {
         }
         let wait_ms = outcome.verdicts.iter().filter_map(|verdict| verdict.retry_after_ms).max();
         let most = json!({
-            "changes_per_day": ADMIN_DAY_CHANGES / share, "changes_at_once": ADMIN_BURST_CHANGES / share,
-            "bytes_per_day": ADMIN_DAY_BYTES / share, "retry_after_ms": wait_ms,
+            "changes_per_day": changes_a_day, "changes_at_once": changes_at_once,
+            "bytes_per_day": bytes_a_day, "retry_after_ms": wait_ms,
         });
         Err(Refusal::BUDGET.with(most))
     }
