@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gcra::{Bucket, Rate};
+use super::quota::Quota;
 use super::window::Window;
 use crate::model::UnixMillis;
 use crate::model::bounds::CONCURRENCY_RETRY_MS;
@@ -58,6 +59,14 @@ impl Meter {
         match self {
             Self::Quota { ends_ms, .. } => Some(ends_ms),
             _ => None,
+        }
+    }
+
+    /// Whether another meter counts the same: units are of one kind, and of one period.
+    pub(super) fn counts_as(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Quota { starts_ms, .. }, Self::Quota { starts_ms: start, .. }) => starts_ms == start,
+            _ => std::mem::discriminant(&self) == std::mem::discriminant(&other),
         }
     }
 
@@ -118,16 +127,8 @@ pub enum Counter {
     Rate(Bucket),
     /// Of a sliding window.
     Window(Box<Window>),
-    /// Of a quota: units used in the period that began at `starts_ms`.
-    Quota {
-        /// Start of the period.
-        starts_ms: u64,
-        /// Units used.
-        used: u64,
-        /// Units that are leased or held, besides.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        leased: u64,
-    },
+    /// Of a quota.
+    Quota(Quota),
     /// Of a gauge.
     Gauge {
         /// The level.
@@ -187,12 +188,16 @@ impl Counter {
             let (verdict, _) = Self::step(current, meter, Op::Take(units), now);
             let before = Self::step(current, meter, Op::Take(0), now).1;
             let units = if verdict.allowed { units } else { 0 };
+            let meter = before.dated(meter);
             return (verdict, before.moved(meter, Leased::Granted(units), now));
         }
         let takes = matches!(op, Op::Take(_));
         match meter {
             Meter::Rate(rate) => {
-                let bucket = if let Some(Self::Rate(bucket)) = current { *bucket } else { Bucket::default() };
+                let bucket = match current {
+                    Some(Self::Rate(bucket)) => *bucket,
+                    other => Bucket::holding(other.map_or(0, Self::consumed), rate, now),
+                };
                 let (mut verdict, after) = bucket.step(rate, op.cost(), now);
                 verdict.allowed &= takes;
                 (verdict, Self::Rate(after))
@@ -200,30 +205,28 @@ impl Counter {
             Meter::Window { limit, window_ms } => {
                 let window = match current {
                     Some(Self::Window(window)) => window.at(window_ms, now),
-                    _ => Window::new(window_ms, now),
+                    other => Window::new(window_ms, now).plus(other.map_or(0, Self::consumed)),
                 };
                 let (mut verdict, after) = window.step(limit, op.cost(), now);
                 verdict.allowed &= takes;
                 (verdict, Self::Window(Box::new(after)))
             }
             Meter::Quota { limit, starts_ms, ends_ms, over } => {
-                // A counter of a later period stays: a clock that steps back revives nothing.
-                let (starts_ms, used, leased) = match current {
-                    Some(Self::Quota { starts_ms: start, used, leased }) if *start >= starts_ms => {
-                        (*start, *used, *leased)
-                    }
-                    _ => (starts_ms, 0, 0),
+                let quota = match current {
+                    Some(Self::Quota(quota)) => quota.at(starts_ms, ends_ms),
+                    other => Quota::new(starts_ms, ends_ms, other.map_or(0, Self::consumed)),
                 };
-                let wanted = used.saturating_add(leased).saturating_add(op.cost());
+                let wanted = quota.total().saturating_add(op.cost());
                 let allowed = takes && (over || limit.is_none_or(|limit| wanted <= limit && limit > 0));
-                let after = if allowed { wanted } else { used.saturating_add(leased) };
-                let reset_ms = ends_ms.saturating_sub(now.get());
+                let after = if allowed { quota.plus(op.cost()) } else { quota };
+                // The next period that is asked for may start before the one that counts is over: then this is the earliest.
+                let reset_ms = ends_ms.max(quota.period().1).saturating_sub(now.get());
                 let fits = limit.is_some_and(|limit| op.cost() <= limit && limit > 0);
                 let verdict = Verdict {
                     retry_after_ms: (!allowed && fits).then_some(reset_ms),
-                    ..Verdict::of_level(allowed, limit, after, reset_ms)
+                    ..Verdict::of_level(allowed, limit, after.total(), reset_ms)
                 };
-                (verdict, Self::Quota { starts_ms, used: after.saturating_sub(leased), leased })
+                (verdict, Self::Quota(after))
             }
             Meter::Gauge { limit, over } => {
                 let (level, leased) =
@@ -264,8 +267,30 @@ impl Counter {
         }
     }
 
-    /// The counter after something has happened to units that were set aside under `meter`. A quota of another period has
-    /// none; whatever was held of a concurrency limit is free again, used or not.
+    /// Units that count as used for another kind of meter, as if they had just been: a limit whose kind changes is not whole again.
+    /// Levels are something else.
+    fn consumed(&self) -> u64 {
+        match self {
+            Self::Rate(bucket) => bucket.cells(),
+            Self::Window(window) => window.used(),
+            Self::Quota(quota) => quota.total(),
+            Self::Gauge { .. } | Self::Concurrency { .. } => 0,
+        }
+    }
+
+    /// The meter, for the period that is counted: what is set aside now belongs to that one, whichever was asked for.
+    pub(super) const fn dated(&self, meter: Meter) -> Meter {
+        match (self, meter) {
+            (Self::Quota(quota), Meter::Quota { limit, over, .. }) => {
+                let (starts_ms, ends_ms) = quota.period();
+                Meter::Quota { limit, starts_ms, ends_ms, over }
+            }
+            _ => meter,
+        }
+    }
+
+    /// The counter after something has happened to units that were set aside under `meter`, which is [dated](Self::dated). A quota of
+    /// another period has none; whatever was held of a concurrency limit is free again, used or not.
     pub(super) fn moved(self, meter: Meter, units: Leased, now: UnixMillis) -> Self {
         let change = |used: u64, leased: u64| match units {
             Leased::Granted(units) => (used, leased.saturating_add(units)),
@@ -277,9 +302,8 @@ impl Counter {
             (Self::Window(window), Meter::Window { window_ms, .. }) => {
                 Self::Window(Box::new(window.at(window_ms, now).moved(units)))
             }
-            (Self::Quota { starts_ms, used, leased }, Meter::Quota { starts_ms: start, .. }) if start == starts_ms => {
-                let (used, leased) = change(used, leased);
-                Self::Quota { starts_ms, used, leased }
+            (Self::Quota(quota), Meter::Quota { starts_ms, .. }) if starts_ms == quota.period().0 => {
+                Self::Quota(quota.moved(units))
             }
             (Self::Gauge { level, leased }, Meter::Gauge { .. }) => {
                 let (level, leased) = change(level, leased);
@@ -297,7 +321,8 @@ impl Counter {
         match self {
             Self::Rate(bucket) => bucket.leased(),
             Self::Window(window) => window.leased(),
-            Self::Quota { leased, .. } | Self::Gauge { leased, .. } | Self::Concurrency { leased } => *leased,
+            Self::Quota(quota) => quota.leased(),
+            Self::Gauge { leased, .. } | Self::Concurrency { leased } => *leased,
         }
     }
 
@@ -306,9 +331,7 @@ impl Counter {
         match self {
             Self::Rate(bucket) => Self::Rate(bucket.without(units)),
             Self::Window(window) => Self::Window(Box::new(window.without(units))),
-            Self::Quota { starts_ms, used, leased } => {
-                Self::Quota { starts_ms, used: used.saturating_sub(units), leased }
-            }
+            Self::Quota(quota) => Self::Quota(quota.without(units)),
             Self::Gauge { level, leased } => Self::Gauge { level: level.saturating_sub(units), leased },
             Self::Concurrency { leased } => Self::Concurrency { leased: leased.saturating_sub(units) },
         }

@@ -36,6 +36,18 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket in which so many cells have just come, as far as there is room.
+    pub(super) fn holding(cells: u64, rate: Rate, now: UnixMillis) -> Self {
+        let window = rate.window_ms.max(1);
+        Self { fill: times(cells.min(rate.burst), window), window_ms: window, at_ms: now.get(), leased: 0 }
+    }
+
+    /// Cells that were in it when it was measured last, leased ones included.
+    pub(super) const fn cells(self) -> u64 {
+        let window = if self.window_ms == 0 { 1 } else { self.window_ms };
+        self.fill.div_ceil(window).saturating_add(self.leased)
+    }
+
     /// Decides `cost` cells at `now`: the verdict, and the bucket if they are taken.
     ///
     /// Time that runs backwards drains nothing and is otherwise ignored.

@@ -66,7 +66,7 @@ impl Book {
         let held = |op| if let Op::Hold(units) = op { Some(units) } else { None };
         let parts = order.charges.iter().filter_map(|charge| {
             let units = held(charge.op)?;
-            Some((self.name_of(charge.counter), charge.meter, units))
+            Some((self.name_of(charge.counter), self.dated(charge.counter, charge.meter), units))
         });
         let held = Held { parts: parts.collect(), ends_ms: now.get().saturating_add(hold.for_ms) };
         let ends_ms = held.ends_ms;
@@ -99,7 +99,8 @@ impl Book {
         for charge in &order.charges {
             let counter = self.name_of(charge.counter);
             self.account(&counter, charge.meter, Leased::Granted(charge.op.settled()), now);
-            self.account(&counter, charge.meter, Leased::Spent(charge.op.settled()), now);
+            let meter = self.dated(&counter, charge.meter);
+            self.account(&counter, meter, Leased::Spent(charge.op.settled()), now);
         }
         Outcome { allowed: true, verdicts: self.looks(order, now), lapsed, ..Outcome::default() }
     }
@@ -120,11 +121,22 @@ impl Book {
         if matches!(units, Leased::Granted(0) | Leased::Spent(0) | Leased::Returned(0)) {
             return;
         }
-        // What was never written begins as it would be judged.
         let current = self.get(name);
-        let fresh = Counter::step(current, meter, Op::Take(0), now).1;
-        let counter = if matches!(units, Leased::Granted(_)) { fresh } else { current.cloned().unwrap_or(fresh) };
+        let (counter, meter) = match current {
+            Some(counter) if !matches!(units, Leased::Granted(_)) => (counter.clone(), meter),
+            // What is granted, or was never written, begins as it would be judged.
+            _ => {
+                let fresh = Counter::step(current, meter, Op::Take(0), now).1;
+                let meter = fresh.dated(meter);
+                (fresh, meter)
+            }
+        };
         self.put(name, counter.moved(meter, units, now));
         self.note_counter(name);
+    }
+
+    /// The meter, for the period that a counter counts.
+    pub(super) fn dated(&self, counter: &str, meter: Meter) -> Meter {
+        self.get(counter).map_or(meter, |counter| counter.dated(meter))
     }
 }

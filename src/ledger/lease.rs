@@ -197,7 +197,7 @@ impl Book {
     /// Grants what a claim lacks, which was judged to be there, and of what it wants as much as is fair.
     pub(super) fn grant(&mut self, claim: &Claim<'_>, lack: u64, now: UnixMillis) -> Grant {
         let known = self.leases.get(claim.lease).cloned();
-        let levels: Vec<(Arc<str>, Meter)> =
+        let mut levels: Vec<(Arc<str>, Meter)> =
             claim.levels.iter().map(|level| (self.name_of(level.counter), level.meter)).collect();
         self.account_all(&levels, Leased::Granted(lack), now);
         let open = known.as_ref().map_or(0, Lease::open).saturating_add(lack);
@@ -209,6 +209,14 @@ impl Book {
         self.account_all(&levels, Leased::Granted(more), now);
         let ends =
             levels.iter().filter_map(|(_, meter)| meter.ends_ms()).fold(now.get().saturating_add(LEASE_MS), u64::min);
+        for (level, (counter, meter)) in levels.iter_mut().enumerate() {
+            *meter = self.dated(counter, *meter);
+            let before = known.as_ref().and_then(|lease| Some((lease.open(), lease.levels.get(level)?.1)));
+            // Units that are open from another period will be accounted for in this one: they are set aside in both.
+            if let Some((open, _)) = before.filter(|(_, before)| !before.counts_as(*meter)) {
+                self.account(counter, *meter, Leased::Granted(open), now);
+            }
+        }
         let before = known.unwrap_or(Lease { levels: Vec::new(), granted: 0, spent: 0, returned: 0, ends_ms: 0 });
         let granted = before.granted.saturating_add(lack).saturating_add(more);
         self.leases.remove(claim.lease);

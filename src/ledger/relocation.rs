@@ -209,7 +209,7 @@ mod tests {
         let luggage = old.answer(&leave, NOW).luggage.unwrap();
         assert_eq!(old.answer(&leave, NOW).luggage.as_ref(), Some(&luggage), "asked again, it says the same");
         let used = |book: &Book, counter: &str| match book.get(counter) {
-            Some(Counter::Quota { used, leased, .. }) => used + leased,
+            Some(Counter::Quota(quota)) => quota.total(),
             Some(Counter::Gauge { level, .. }) => *level,
             _ => 0,
         };

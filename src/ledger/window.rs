@@ -58,6 +58,12 @@ impl Window {
         Self { latest: fresh.latest.max(self.latest), units, ..*self }
     }
 
+    /// The window with `units` more, that have just come.
+    pub(super) fn plus(mut self, units: u64) -> Self {
+        self.count(units);
+        self
+    }
+
     /// Units that count, leased ones included.
     pub(super) fn used(&self) -> u64 {
         self.units.iter().fold(self.leased, |sum, units| sum.saturating_add(*units))

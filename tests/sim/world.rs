@@ -407,7 +407,7 @@ impl Ledger {
     /// Units that a quota has booked: used, and leased or held.
     fn booked(&self, counter: &str) -> u64 {
         match self.book.get(counter) {
-            Some(Counter::Quota { used, leased, .. }) => used + leased,
+            Some(Counter::Quota(quota)) => quota.total(),
             _ => 0,
         }
     }

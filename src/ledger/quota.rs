@@ -1,0 +1,121 @@
+//! Quotas: so many units in a billing period, whatever happens to the period while it is counted.
+//!
+//! Whoever asks names the period by today's settings. The counter keeps the period that it counts, and begins another one only when it
+//! is asked for one that starts at or after its end. A billing anchor that moves, a period that gets longer or shorter, a clock that is
+//! behind: what was used goes on being counted, and stays used until the period is over in which it was. So nobody gains by
+//! changing settings back and forth, and no unit is counted nowhere.
+//!
+//! A period lasts at least as long as any that it was counted under: the units of a month are not forgotten at the end of a day.
+
+use serde::{Deserialize, Serialize};
+
+use super::counter::{Leased, is_zero};
+
+/// Units used in one period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Start of the period, in milliseconds since 1970.
+    starts_ms: u64,
+    /// The end of the period, exclusive.
+    #[serde(default)]
+    ends_ms: u64,
+    /// Units used.
+    used: u64,
+    /// Units that are leased or held, besides.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    leased: u64,
+}
+
+impl Quota {
+    /// A period in which `used` units were used.
+    pub(super) const fn new(starts_ms: u64, ends_ms: u64, used: u64) -> Self {
+        Self { starts_ms, ends_ms, used, leased: 0 }
+    }
+
+    /// The period that counts for whoever asks for the one from `starts_ms` to `ends_ms`.
+    pub(super) const fn at(self, starts_ms: u64, ends_ms: u64) -> Self {
+        if starts_ms >= self.ends_ms && starts_ms > self.starts_ms {
+            return Self::new(starts_ms, ends_ms, 0);
+        }
+        let (own, asked) = (self.ends_ms.saturating_sub(self.starts_ms), ends_ms.saturating_sub(starts_ms));
+        // Months differ by a tenth; of two kinds of periods the longer is at least four times as long.
+        if asked / 2 >= own {
+            Self { ends_ms: if ends_ms > self.ends_ms { ends_ms } else { self.ends_ms }, ..self }
+        } else {
+            self
+        }
+    }
+
+    /// Units that count, leased ones included.
+    pub const fn total(self) -> u64 {
+        self.used.saturating_add(self.leased)
+    }
+
+    /// Units that are leased or held.
+    pub(super) const fn leased(self) -> u64 {
+        self.leased
+    }
+
+    /// Start and end of the period.
+    pub(super) const fn period(self) -> (u64, u64) {
+        (self.starts_ms, self.ends_ms)
+    }
+
+    /// The quota with `units` more used.
+    pub(super) const fn plus(self, units: u64) -> Self {
+        Self { used: self.used.saturating_add(units), ..self }
+    }
+
+    /// The quota as if `units` had not been used.
+    pub(super) const fn without(self, units: u64) -> Self {
+        Self { used: self.used.saturating_sub(units), ..self }
+    }
+
+    /// The quota after something has happened to leased units.
+    pub(super) const fn moved(self, leased: Leased) -> Self {
+        match leased {
+            Leased::Granted(units) => Self { leased: self.leased.saturating_add(units), ..self },
+            Leased::Returned(units) => Self { leased: self.leased.saturating_sub(units), ..self },
+            Leased::Spent(units) => Self { leased: self.leased.saturating_sub(units), ..self }.plus(units),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+
+    /// What is left of one unit used in the period from day `from` to day `to`, for whoever asks for another period.
+    fn used(from: u64, to: u64, asked: &[(u64, u64)]) -> u64 {
+        let mut quota = Quota::new(from * DAY, to * DAY, 1);
+        for (starts, ends) in asked {
+            quota = quota.at(starts * DAY, ends * DAY);
+        }
+        quota.total()
+    }
+
+    #[test]
+    fn a_period_goes_on_until_one_is_asked_for_that_starts_after_its_end() {
+        // The anchor moved back, forward, and back again.
+        assert_eq!(used(20, 50, &[(1, 31)]), 1);
+        assert_eq!(used(1, 31, &[(10, 40), (20, 50), (30, 60)]), 1);
+        assert_eq!(used(1, 31, &[(20, 50), (1, 31)]), 1);
+        // A clock that is behind.
+        assert_eq!(used(31, 61, &[(1, 31)]), 1);
+        assert_eq!(used(1, 31, &[(31, 61)]), 0);
+        assert_eq!(used(1, 31, &[(33, 63)]), 0);
+        // An anchor that was moved by mistake, and back, changes nothing.
+        assert_eq!(used(1, 31, &[(20, 50), (1, 31), (31, 61)]), 0);
+    }
+
+    #[test]
+    fn units_of_a_long_period_are_not_forgotten_at_the_end_of_a_short_one() {
+        assert_eq!(used(5, 6, &[(1, 31)]), 1);
+        assert_eq!(used(5, 6, &[(1, 31), (7, 8)]), 1);
+        assert_eq!(used(5, 6, &[(1, 31), (31, 32)]), 0);
+        assert_eq!(used(1, 31, &[(7, 8), (30, 31)]), 1);
+        assert_eq!(used(1, 31, &[(7, 8), (31, 32)]), 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! Changes in mid-period: whatever becomes of a limit's period, kind and anchor, what was acknowledged is counted, and nobody gains by
+//! changing it back and forth.
+
+#![cfg(not(target_family = "wasm"))]
+
+use proptest::prelude::*;
+use tenantgate::ledger::{Book, Charge, Claim, Hold, Level, Meter, Op, Order};
+use tenantgate::model::UnixMillis;
+use tenantgate::model::period::{Period, bounds};
+
+const DAY_MS: u64 = 86_400_000;
+/// 28 November 2026, 10:40 UTC.
+const START: u64 = 1_795_862_400_000;
+const LIMIT: u64 = 10;
+
+/// What a limit is, by its settings of one time.
+#[derive(Debug, Clone, Copy)]
+enum Setting {
+    /// With the anchor, in milliseconds before [`START`].
+    Quota(Period, u64),
+    Rate,
+    Window,
+}
+
+impl Setting {
+    fn meter(self, now: u64) -> Meter {
+        match self {
+            Self::Quota(period, before_ms) => {
+                let (starts, ends) = bounds(period, UnixMillis::new(START - before_ms), UnixMillis::new(now));
+                Meter::Quota { limit: Some(LIMIT), starts_ms: starts.get(), ends_ms: ends.get(), over: false }
+            }
+            Self::Rate => Meter::rate(LIMIT, LIMIT, 1_000_000),
+            Self::Window => Meter::Window { limit: Some(LIMIT), window_ms: 1_000_000 },
+        }
+    }
+}
+
+fn period() -> impl Strategy<Value = Period> {
+    prop::sample::select(vec![Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year])
+}
+
+fn quota() -> impl Strategy<Value = Setting> {
+    (period(), 1..400 * DAY_MS).prop_map(|(period, before_ms)| Setting::Quota(period, before_ms))
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    prop_oneof![4 => quota(), 1 => Just(Setting::Rate), 1 => Just(Setting::Window)]
+}
+
+fn charge<'a>(meter: Meter, op: Op) -> Order<'a> {
+    let charge = Charge { counter: "t/calls", meter, op, shadow: false };
+    Order { charges: std::iter::once(charge).collect(), ..Order::default() }
+}
+
+fn claim<'a>(meter: Meter, (spent, need): (u64, u64)) -> Order<'a> {
+    let levels = std::iter::once(Level { counter: "t/calls", meter }).collect();
+    let claim = Claim { lease: "i/1", levels, spent, returned: 0, need, waiting: 0, want: 0 };
+    Order { claims: std::iter::once(claim).collect(), ..Order::default() }
+}
+
+fn used(book: &mut Book, setting: Setting, now: u64) -> u64 {
+    let look = Order { look: true, ..charge(setting.meter(now), Op::Take(0)) };
+    book.answer(&look, UnixMillis::new(now)).verdicts[0].used
+}
+
+proptest! {
+    /// Settings that follow each other within a moment have one allowance together.
+    #[test]
+    fn nothing_is_gained_within_a_moment(settings in prop::collection::vec((setting(), 0_u64..5), 1..40)) {
+        let (mut book, mut passed) = (Book::default(), 0);
+        for (setting, units) in settings {
+            let outcome = book.answer(&charge(setting.meter(START), Op::Take(units)), UnixMillis::new(START));
+            passed += if outcome.allowed { units } else { 0 };
+            prop_assert!(passed <= LIMIT, "{passed} passed under {setting:?}");
+        }
+    }
+
+    /// However often an anchor is moved, there is one allowance for each month that passes, and the one that was begun.
+    #[test]
+    fn nothing_is_gained_over_months(moves in prop::collection::vec((0..400 * DAY_MS, 0..12 * DAY_MS), 1..80)) {
+        let (mut book, mut now, mut passed) = (Book::default(), START, 0);
+        for (before_ms, pause_ms) in moves {
+            now += pause_ms;
+            while book.answer(&charge(Setting::Quota(Period::Month, before_ms).meter(now), Op::Take(1)), UnixMillis::new(now)).allowed {
+                passed += 1;
+            }
+            let months = (now - START) / (28 * DAY_MS);
+            prop_assert!(passed <= LIMIT * (months + 2), "{passed} in {months} months");
+        }
+    }
+
+    /// Whatever the period and the anchor become, and whichever clock asks: what is taken, settled or spent is counted.
+    #[test]
+    fn nothing_that_was_acknowledged_is_uncounted(steps in prop::collection::vec((quota(), 0_u8..4, 1_u64..5, 0_u64..2_000), 1..60)) {
+        let (mut book, mut acknowledged, mut spent) = (Book::default(), 0, 0);
+        let now = UnixMillis::new(START);
+        // A period has begun that no other one here comes after.
+        acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), Op::Take(1)), now).allowed);
+        for (index, (setting, what, units, behind_ms)) in steps.into_iter().enumerate() {
+            // Some clocks are behind, here across the end of any period.
+            let meter = |limit| match setting.meter(START - behind_ms) {
+                Meter::Quota { starts_ms, ends_ms, over, .. } => Meter::Quota { limit, starts_ms, ends_ms, over },
+                other => other,
+            };
+            let name = format!("t h{index}");
+            match what {
+                0 => acknowledged += if book.answer(&charge(meter(Some(300)), Op::Take(units)), now).allowed { units } else { 0 },
+                1 => {
+                    let hold = Order { hold: Some(Hold { name: &name, for_ms: 60_000 }), ..charge(meter(None), Op::Hold(units)) };
+                    prop_assert!(book.answer(&hold, now).allowed);
+                    let settle = Order { settle: Some(&name), ..charge(meter(None), Op::Settle(units)) };
+                    prop_assert!(book.answer(&settle, now).allowed);
+                    acknowledged += units;
+                }
+                2 => {
+                    prop_assert!(book.answer(&claim(meter(None), (spent, units)), now).allowed);
+                    spent += units;
+                    acknowledged += units;
+                }
+                _ => {
+                    let happened = Order { settle: Some("none"), ..charge(meter(None), Op::Settle(units)) };
+                    book.answer(&happened, now);
+                    acknowledged += units;
+                }
+            }
+            prop_assert!(used(&mut book, setting, START) >= acknowledged, "{acknowledged}, {setting:?}");
+        }
+        // Nothing stays set aside but what is open of the lease.
+        book.answer(&claim(Setting::Quota(Period::Month, 1).meter(START), (spent, 0)), now);
+        prop_assert!(book.get("t/calls").is_none_or(|counter| counter.leased() == 0));
+    }
+}
+
+#[test]
+fn a_new_period_begins_when_it_is_asked_for() {
+    let month = |before_ms, now| Setting::Quota(Period::Month, before_ms).meter(now);
+    let mut book = Book::default();
+    let mut take = |meter, now| book.answer(&charge(meter, Op::Take(LIMIT)), UnixMillis::new(now)).allowed;
+    let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
+    assert!(take(month(0, START), START));
+    // Moved back by ten days: the next period that starts after this one is over is the next but one.
+    assert!(!take(month(10 * DAY_MS, START), START));
+    assert!(!take(month(10 * DAY_MS, next - 9 * DAY_MS), next - 9 * DAY_MS));
+    assert!(!take(month(10 * DAY_MS, next + DAY_MS), next + DAY_MS));
+    assert!(take(month(10 * DAY_MS, next + 22 * DAY_MS), next + 22 * DAY_MS));
+}
+
+#[test]
+fn a_clock_that_is_behind_counts_in_the_period_that_has_begun() {
+    let setting = Setting::Quota(Period::Month, 0);
+    let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
+    let mut book = Book::default();
+    for (now, units) in [(START, 4), (next, 1), (next - 1, 2)] {
+        assert!(book.answer(&charge(setting.meter(now), Op::Take(units)), UnixMillis::new(now)).allowed);
+    }
+    assert_eq!(used(&mut book, setting, next), 3);
+}
