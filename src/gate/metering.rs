@@ -12,9 +12,8 @@ use super::pipeline::Gate;
 use super::plans::Plans;
 use super::run::{Halt, Run};
 use super::snapshots::Found;
-use crate::ledger::{Charge, Entry, Meter, Once, Op, Order};
+use crate::ledger::{Charge, Entry, Inquiry, Meter, Once, Op, Order, Setting};
 use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_BYTES, MAX_EVENT_LATE_MS};
-use crate::model::period::{Period, bounds};
 use crate::model::{Aggregation, Key, Metric, Problem, Tenant, TenantId, UnixMillis, parse_quantity};
 
 /// An event of usage (CloudEvents 1.0).
@@ -56,19 +55,15 @@ pub enum Metering {
     Refused(Vec<Problem>),
 }
 
-/// A stretch of time of a metric, and what its bucket is called.
+/// A metric, and what its ledger is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UsagePeriod {
+pub struct UsageInquiry {
     /// The metric.
     pub metric: Key,
     /// Its definition.
     pub definition: Metric,
-    /// The bucket of the whole period; those of its days stand below it.
-    pub bucket: String,
-    /// Start, inclusive.
-    pub starts_at: UnixMillis,
-    /// End, exclusive.
-    pub ends_at: UnixMillis,
+    /// The question.
+    pub inquiry: Inquiry<'static>,
 }
 
 impl Gate {
@@ -86,17 +81,18 @@ impl Gate {
         count(event, tell, &plans, &found, now).map_or_else(Metering::Refused, Metering::Ready)
     }
 
-    /// The periods of a tenant's metrics at `at`, for reports of usage; `None` if there is no such tenant. `metric`: only this.
+    /// What the ledger of a tenant is asked for a report of usage in the periods that hold `at`, and whose ledger it is; `None` if
+    /// there is no such tenant. `metric`: only this.
     ///
     /// # Errors
     /// What has to be fetched first.
-    pub fn usage_periods(
+    pub fn usage_inquiries(
         &mut self,
         tenant: &TenantId,
         metric: Option<&str>,
         at: UnixMillis,
         now: UnixMillis,
-    ) -> Result<Option<(TenantId, Vec<UsagePeriod>)>, Need> {
+    ) -> Result<Option<(TenantId, Vec<UsageInquiry>)>, Need> {
         let (plans, found) = match self.known(tenant, now) {
             Ok(known) => known,
             Err(Halt::Fetch(need)) => return Err(need),
@@ -105,12 +101,12 @@ impl Gate {
         let own = found.tenant.tenant();
         let metrics =
             plans.catalog().metrics.iter().filter(|(key, _)| metric.is_none_or(|wanted| key.as_str() == wanted));
-        let periods = metrics.map(|(key, definition)| {
-            let (starts_at, ends_at) = bounds(definition.period, own.billing_anchor, at);
-            let bucket = bucket(own, key, definition.period, at);
-            UsagePeriod { metric: key.clone(), definition: definition.clone(), bucket, starts_at, ends_at }
+        let inquiries = metrics.map(|(key, definition)| {
+            let (series, setting) = series(&plans, own, key, definition);
+            let inquiry = Inquiry { series: series.into(), setting, at_ms: at.get() };
+            UsageInquiry { metric: key.clone(), definition: definition.clone(), inquiry }
         });
-        Ok(Some((found.tenant.root().clone(), periods.collect())))
+        Ok(Some((found.tenant.root().clone(), inquiries.collect())))
     }
 
     fn known(&mut self, tenant: &TenantId, now: UnixMillis) -> Result<(Arc<Plans>, Found), Halt> {
@@ -192,17 +188,14 @@ fn count(
         told.insert(key.to_string(), distinct.clone().unwrap_or_else(|| value.into()));
         let distinct = distinct.map(|value| digest(&[&value.to_string()], 12));
         for tenant in found.tenant.line() {
-            let period = bucket(tenant, key, metric.period, at);
-            let day = format!("{period}/{}", day(at));
-            for bucket in [period, day] {
-                let distinct = distinct.clone().map(Into::into);
-                metered.entries.push(Entry { bucket: bucket.into(), at_ms: at.get(), value, distinct });
-            }
+            let (series, setting) = series(plans, tenant, key, metric);
+            let distinct = distinct.clone().map(Into::into);
+            metered.entries.push(Entry { series: series.into(), setting, at_ms: at.get(), value, distinct });
         }
         let limit = metric.limit.as_ref().and_then(|limit| plans.limit_id(limit.as_str()));
         for budget in limit.iter().flat_map(|limit| found.tenant.budgets(*limit)) {
             let units = if metric.aggregation == Aggregation::Count { 1 } else { value };
-            let counted = matches!(budget.meter, Meter::Quota { starts_ms, ends_ms, .. } if (starts_ms..ends_ms).contains(&at.get()));
+            let counted = matches!(budget.meter, Meter::Quota { .. });
             match metered.charges.iter_mut().find(|(counter, _, _)| *counter == budget.counter) {
                 Some((_, _, sum)) if counted => *sum = sum.saturating_add(units),
                 None if counted => metered.charges.push((budget.counter.clone(), budget.meter, units)),
@@ -261,15 +254,10 @@ fn digest(texts: &[&str], bytes: usize) -> String {
     URL_SAFE_NO_PAD.encode(hash.finalize().get(..bytes).unwrap_or_default())
 }
 
-/// The bucket of a metric of a tenant for the period that holds `at`.
-fn bucket(tenant: &Tenant, metric: &Key, period: Period, at: UnixMillis) -> String {
-    let (starts_at, _) = bounds(period, tenant.billing_anchor, at);
-    format!("{}/{metric}/{}", tenant.id, starts_at.get())
-}
-
-/// The day (UTC) of a time, as `2026-11-24`.
-fn day(at: UnixMillis) -> String {
-    at.to_string().chars().take(10).collect()
+/// What a metric of a tenant is called in its ledger, and how its periods go on.
+fn series(plans: &Plans, tenant: &Tenant, key: &Key, metric: &Metric) -> (String, Setting) {
+    let stamp = (plans.catalog().version.0, tenant.epoch.0);
+    (format!("{}/{key}", tenant.id), Setting { period: metric.period, anchor_ms: tenant.billing_anchor.get(), stamp })
 }
 
 fn problem(path: &str, found: impl Into<String>, expected: impl Into<String>) -> Problem {

@@ -37,7 +37,7 @@ pub use decision::{Bearer, Challenge, Decision, Fallback, Gauged, Reserved};
 pub use entitlements::{Budget, Entitlements};
 pub use leases::Contact;
 pub use local::LocalGate;
-pub use metering::{Metered, Metering, UsageEvent, UsagePeriod};
+pub use metering::{Metered, Metering, UsageEvent, UsageInquiry};
 pub use need::Need;
 pub use pending::Pending;
 pub use pipeline::{Ask, Gate, Step};

@@ -14,8 +14,8 @@ use super::usage::Tallies;
 use super::{
     Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Verdict,
 };
+use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
-use crate::model::{UnixMillis, map_of};
 
 /// What has changed since it was last asked: what an adapter has to write.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Changes {
     pub gone: BTreeSet<String>,
     /// Names of buckets of usage.
     pub tallies: BTreeSet<Arc<str>>,
+    /// Recorded periods of metrics, by tenant and metric.
+    pub series: BTreeSet<Arc<str>>,
     /// Distinct values of buckets, by [`super::Entry::distinct_name`].
     pub distinct: Vec<String>,
     /// Events of usage, in their order.
@@ -149,12 +151,12 @@ impl Book {
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
         } else if !order.report.is_empty() {
-            let report = map_of(order.report.iter().flat_map(|name| self.tallies.below(name)));
+            let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
             Outcome { allowed: true, report, ..Outcome::default() }
         } else if order.has_happened() {
             let outcome = self.settle(order, now);
             if !order.look {
-                self.add_up(order);
+                self.add_up(order, now);
             }
             outcome
         } else if let Some(repeated) = self.holds_already(order, now) {

@@ -278,6 +278,11 @@ impl Counter {
         }
     }
 
+    /// Whether the period that is counted began after a time.
+    pub(super) const fn began_after(&self, at_ms: u64) -> bool {
+        matches!(self, Self::Quota(quota) if quota.period().0 > at_ms)
+    }
+
     /// The meter, for the period that is counted: what is set aside now belongs to that one, whichever was asked for.
     pub(super) const fn dated(&self, meter: Meter) -> Meter {
         match (self, meter) {

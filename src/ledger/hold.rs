@@ -96,8 +96,14 @@ impl Book {
         if let (Some(name), Some(held)) = (order.settle, &held) {
             self.free(name, held, now);
         }
+        let at_ms = order.usage.first().map(|entry| entry.at_ms);
         for charge in &order.charges {
             let counter = self.name_of(charge.counter);
+            // An event that is late counts in its own period, which no quota remembers.
+            let fresh = Counter::step(self.get(&counter), charge.meter, Op::Take(0), now).1;
+            if at_ms.is_some_and(|at_ms| fresh.began_after(at_ms)) {
+                continue;
+            }
             self.account(&counter, charge.meter, Leased::Granted(charge.op.settled()), now);
             let meter = self.dated(&counter, charge.meter);
             self.account(&counter, meter, Leased::Spent(charge.op.settled()), now);

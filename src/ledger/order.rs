@@ -1,13 +1,12 @@
 //! What is asked of a ledger, and what it answers: messages that travel.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Entry, Grant, Hold, Luggage, Meter, Move, Op, Question, Reply, Tally, Verdict, Word};
+use super::{Claim, Entry, Grant, Hold, Inquiry, Luggage, Meter, Move, Op, Question, Reply, Stretch, Verdict, Word};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,9 +73,9 @@ pub struct Order<'a> {
     /// The event itself, for whoever is told of all of them.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Cow<'a, str>>,
-    /// Buckets of usage that are asked for, each with those below it.
+    /// Usage that is asked for.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub report: Vec<Cow<'a, str>>,
+    pub report: Vec<Inquiry<'a>>,
     /// Tenants that leave for another family; may be said again until what they take along has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave: Option<Move>,
@@ -168,8 +167,8 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub luggage: Option<Luggage>,
     /// The buckets that were asked for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub report: BTreeMap<String, Tally>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub report: Vec<Stretch>,
 }
 
 impl Outcome {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Breaker, Counter, Order, Outcome, Tally};
+use super::{Book, Breaker, Counter, Order, Outcome, Series, Tally};
 use crate::model::{UnixMillis, map_of};
 
 /// Who leaves, or arrives, and under whom.
@@ -31,6 +31,9 @@ pub struct Luggage {
     /// Buckets of usage by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tallies: BTreeMap<String, Tally>,
+    /// Recorded periods of metrics, by tenant and metric.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub series: BTreeMap<String, Series>,
     /// Distinct values of those buckets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distinct: Vec<String>,
@@ -65,6 +68,7 @@ impl Book {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
             tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
+            series: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.series_of(tenant))),
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
         if first_time {
@@ -93,6 +97,10 @@ impl Book {
         for (name, tally) in luggage.tallies.iter().filter(|(name, _)| arriving.has(name)) {
             self.put_tally(name, tally.clone());
             self.note_tally(name);
+        }
+        for (name, series) in luggage.series.iter().filter(|(name, _)| arriving.has(name)) {
+            self.put_series(name, series.clone());
+            self.note_series(name);
         }
         for name in luggage.distinct.iter().filter(|name| arriving.has(name)) {
             self.put_distinct(name.clone());

@@ -11,15 +11,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::counter::is_zero;
+use super::series::{Series, Setting};
 use super::{Book, Order};
-use crate::model::map_of;
+use crate::model::{UnixMillis, map_of};
 
-/// What one event adds to one bucket.
+/// What one event adds to a metric.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry<'a> {
-    /// The bucket: tenant, metric, and the stretch of time.
+    /// Tenant and metric.
     #[serde(borrow)]
-    pub bucket: Cow<'a, str>,
+    pub series: Cow<'a, str>,
+    /// How its periods go on.
+    pub setting: Setting,
     /// When it happened, in milliseconds since 1970.
     pub at_ms: u64,
     /// How much.
@@ -30,10 +33,35 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The name under which a ledger remembers that the bucket has the value.
-    pub fn distinct_name(&self) -> Option<String> {
-        self.distinct.as_ref().map(|digest| format!("{} {digest}", self.bucket))
+    /// The name under which a ledger remembers that a bucket has the value.
+    pub fn distinct_name(&self, bucket: &str) -> Option<String> {
+        self.distinct.as_ref().map(|digest| format!("{bucket} {digest}"))
     }
+}
+
+/// A question for what a metric has come to, in the period that holds a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry<'a> {
+    /// Tenant and metric.
+    #[serde(borrow)]
+    pub series: Cow<'a, str>,
+    /// How its periods go on.
+    pub setting: Setting,
+    /// The time, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What a metric has come to, in one period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Start of the period, in milliseconds since 1970.
+    pub starts_ms: u64,
+    /// Its end, exclusive.
+    pub ends_ms: u64,
+    /// The period as a whole.
+    pub tally: Tally,
+    /// Its days, such as `2026-11-24`.
+    pub days: BTreeMap<String, Tally>,
 }
 
 /// What the events of a bucket add up to.
@@ -64,10 +92,11 @@ impl Tally {
     }
 }
 
-/// Buckets by name, and the distinct values that they have.
+/// Buckets by name, the distinct values that they have, and the periods that they are of.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     tallies: FxHashMap<Arc<str>, Tally>,
+    series: FxHashMap<Arc<str>, Series>,
     distinct: FxHashSet<String>,
 }
 
@@ -84,11 +113,28 @@ impl Tallies {
         self.tallies.get(bucket)
     }
 
-    /// Adds an event; the name of its distinct value, if that is new.
-    pub(super) fn add(&mut self, entry: &Entry<'_>) -> Option<String> {
-        let new = entry.distinct_name().filter(|name| self.distinct.insert(name.clone()));
-        self.tallies.entry((*entry.bucket).into()).or_default().add(entry.at_ms, entry.value, new.is_some());
+    /// Adds an event to a bucket; the name of its distinct value, if that is new.
+    fn add(&mut self, bucket: &str, entry: &Entry<'_>) -> Option<String> {
+        let new = entry.distinct_name(bucket).filter(|name| self.distinct.insert(name.clone()));
+        self.tallies.entry(bucket.into()).or_default().add(entry.at_ms, entry.value, new.is_some());
         new
+    }
+
+    /// Notes how the periods of a metric go on; whether that is new.
+    fn note(&mut self, name: &str, setting: Setting, now: UnixMillis) -> bool {
+        if let Some(series) = self.series.get_mut(name) {
+            return series.note(setting, now);
+        }
+        self.series.insert(name.into(), Series::new(setting));
+        true
+    }
+
+    /// Recorded periods of a tenant's metrics.
+    pub(super) fn series_of(&self, tenant: &str) -> BTreeMap<String, Series> {
+        let own = |name: &str| name.strip_prefix(tenant).is_some_and(|rest| rest.starts_with('/'));
+        map_of(
+            self.series.iter().filter(|(name, _)| own(name)).map(|(name, series)| (name.to_string(), series.clone())),
+        )
     }
 
     /// The bucket of this name and those below it.
@@ -108,23 +154,79 @@ impl Tallies {
 
     pub(super) fn clear(&mut self) {
         self.tallies.clear();
+        self.series.clear();
         self.distinct.clear();
     }
 }
 
 impl Book {
     /// Adds an event of usage up.
-    pub(super) fn add_up(&mut self, order: &Order<'_>) {
+    pub(super) fn add_up(&mut self, order: &Order<'_>, now: UnixMillis) {
         for entry in &order.usage {
-            let distinct = self.tallies.add(entry);
-            if let Some(changes) = &mut self.changes {
-                changes.tallies.insert((*entry.bucket).into());
-                changes.distinct.extend(distinct);
+            self.note_setting(entry, now);
+            for bucket in self.buckets(entry) {
+                let distinct = self.tallies.add(&bucket, entry);
+                if let Some(changes) = &mut self.changes {
+                    changes.tallies.insert(bucket.into());
+                    changes.distinct.extend(distinct);
+                }
             }
         }
         if let (Some(changes), Some(event)) = (&mut self.changes, &order.event) {
             changes.events.push(event.to_string());
         }
+    }
+
+    /// Notes how the periods of an entry's metric go on. In whichever order entries are noted, the outcome is the same.
+    pub fn note_setting(&mut self, entry: &Entry<'_>, now: UnixMillis) {
+        if self.tallies.note(&entry.series, entry.setting, now) {
+            self.note_series(&entry.series);
+        }
+    }
+
+    pub(super) fn note_series(&mut self, name: &str) {
+        if let Some(changes) = &mut self.changes {
+            changes.series.insert(name.into());
+        }
+    }
+
+    /// The buckets that an entry adds to: its period, and its day.
+    pub fn buckets(&self, entry: &Entry<'_>) -> [String; 2] {
+        let new = Series::new(entry.setting);
+        let (starts_ms, _) = self.tallies.series.get(&*entry.series).unwrap_or(&new).period_at(entry.at_ms);
+        let period = bucket(&entry.series, starts_ms);
+        let day: String = UnixMillis::new(entry.at_ms).to_string().chars().take(10).collect();
+        let of_day = format!("{period}/{day}");
+        [period, of_day]
+    }
+
+    /// The period that an inquiry is for, and its bucket.
+    pub fn period_of(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> (u64, u64, String) {
+        let mut series =
+            self.tallies.series.get(&*inquiry.series).cloned().unwrap_or_else(|| Series::new(inquiry.setting));
+        series.note(inquiry.setting, now);
+        let (starts_ms, ends_ms) = series.period_at(inquiry.at_ms);
+        (starts_ms, ends_ms, bucket(&inquiry.series, starts_ms))
+    }
+
+    /// What a metric has come to.
+    pub(super) fn stretch(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> Stretch {
+        let (starts_ms, ends_ms, bucket) = self.period_of(inquiry, now);
+        let mut days = self.tallies.below(&bucket);
+        let tally = days.remove(&bucket).unwrap_or_default();
+        let day =
+            |(name, tally): (String, Tally)| Some((name.get(bucket.len().saturating_add(1)..)?.to_owned(), tally));
+        Stretch { starts_ms, ends_ms, tally, days: map_of(days.into_iter().filter_map(day)) }
+    }
+
+    /// Recorded periods of a metric, if anything was ever added.
+    pub fn series(&self, name: &str) -> Option<&Series> {
+        self.tallies.series.get(name)
+    }
+
+    /// Writes recorded periods as they were stored.
+    pub fn put_series(&mut self, name: &str, series: Series) {
+        self.tallies.series.insert(name.into(), series);
     }
 
     pub(super) fn note_tally(&mut self, name: &str) {
@@ -158,4 +260,8 @@ impl Book {
     pub fn forget_usage(&mut self) {
         self.tallies.clear();
     }
+}
+
+fn bucket(series: &str, starts_ms: u64) -> String {
+    format!("{series}/{starts_ms}")
 }

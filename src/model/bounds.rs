@@ -53,6 +53,8 @@ pub const MAX_USAGE_BODY_BYTES: usize = 1 << 20;
 pub const MAX_EVENT_BYTES: usize = 65_536;
 /// Milliseconds by which an event may be late and still fall into the period of its time: the longest month, and time to notice.
 pub const MAX_EVENT_LATE_MS: u64 = 40 * 86_400_000;
+/// Changes of a metric's periods that are recorded, of each tenant; later ones do not count.
+pub const MAX_ERAS: usize = 256;
 /// Milliseconds by which an event may be ahead: clocks that differ.
 pub const MAX_EVENT_AHEAD_MS: u64 = 300_000;
 /// Milliseconds for which a ledger remembers events of usage, at least; at most twice that. As long as an event may be late:

@@ -4,6 +4,8 @@
 //! from the previous period, so a short month leaves no trace. All times are UTC; the end is exclusive.
 
 use chrono::{Datelike, Days, Months, NaiveDateTime};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::{UnixMillis, choice};
 
@@ -20,6 +22,14 @@ choice! {
         Month = "month",
         /// A calendar year; an anchor on 29 February falls on the 28th in common years.
         Year = "year",
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let all = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+        all.into_iter().find(|period| period.as_str() == text).ok_or_else(|| D::Error::custom("an unknown period"))
     }
 }
 

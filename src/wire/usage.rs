@@ -1,12 +1,10 @@
 //! Usage: events as they arrive (CloudEvents 1.0, JSON format, structured or batch), reports as they are given.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::gate::{UsageEvent, UsagePeriod};
-use crate::ledger::Tally;
+use crate::gate::{UsageEvent, UsageInquiry};
+use crate::ledger::{Stretch, Tally};
 use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_USAGE_BODY_BYTES};
 use crate::model::{Aggregation, Problems, Reader, TenantId, UnixMillis};
 
@@ -149,25 +147,22 @@ pub struct DayView {
 }
 
 impl<'a> UsageView<'a> {
-    /// A report: periods, and what their ledger has in their buckets.
-    pub fn new(tenant: &'a str, periods: &'a [UsagePeriod], report: &BTreeMap<String, Tally>) -> Self {
-        let view = |period: &'a UsagePeriod| {
-            let of = |tally: &Tally| aggregate(tally, period.definition.aggregation);
-            let below = format!("{}/", period.bucket);
-            let days = report.iter().filter_map(|(bucket, tally)| {
-                Some(DayView { date: bucket.strip_prefix(&below)?.to_owned(), value: of(tally) })
-            });
+    /// A report: what was asked, and what the ledger said to each.
+    pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], report: &[Stretch]) -> Self {
+        let view = |(asked, stretch): (&'a UsageInquiry, &Stretch)| {
+            let of = |tally: &Tally| aggregate(tally, asked.definition.aggregation);
+            let days = stretch.days.iter().map(|(date, tally)| DayView { date: date.clone(), value: of(tally) });
             MetricView {
-                metric: period.metric.as_str(),
-                aggregation: period.definition.aggregation,
-                unit: period.definition.unit.as_deref(),
-                starts_at: period.starts_at.to_string(),
-                ends_at: period.ends_at.to_string(),
-                value: report.get(&period.bucket).map_or(0, of),
+                metric: asked.metric.as_str(),
+                aggregation: asked.definition.aggregation,
+                unit: asked.definition.unit.as_deref(),
+                starts_at: UnixMillis::new(stretch.starts_ms).to_string(),
+                ends_at: UnixMillis::new(stretch.ends_ms).to_string(),
+                value: of(&stretch.tally),
                 days: days.collect(),
             }
         };
-        Self { tenant, usage: periods.iter().map(view).collect() }
+        Self { tenant, usage: inquiries.iter().zip(report).map(view).collect() }
     }
 }
 

@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Breaker, Changes, Counter, Held, Lease, Order, Tally};
+use crate::ledger::{Book, Breaker, Changes, Counter, Entry, Held, Lease, Order, Tally};
 use crate::model::UnixMillis;
 use crate::model::bounds::{
     EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES,
@@ -73,7 +73,7 @@ fn commit(state: &JsValue, held: &mut Option<Book>, texts: &str) -> Result<Strin
     let orders: Vec<Option<Order<'_>>> = texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
     let mut keys = Remembered::read(state, "keys", &orders, now)?;
     let mut events = Remembered::read(state, "events", &orders, now)?;
-    read_usage(state, &mut book, &orders)?;
+    read_usage(state, &mut book, &orders, now)?;
     let mut answers = Vec::with_capacity(orders.len());
     for order in &orders {
         let Some(order) = order else {
@@ -137,21 +137,34 @@ impl Remembered {
     }
 }
 
-/// Puts in the buckets of usage that orders add to, or ask for.
-fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>]) -> Result<(), JsValue> {
+/// Puts in the usage that orders add to, or ask for: first the periods, which say what the buckets are called.
+fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>], now: UnixMillis) -> Result<(), JsValue> {
     let entries = || orders.iter().flatten().flat_map(|order| &order.usage);
-    let asked = orders.iter().flatten().flat_map(|order| &order.report).map(AsRef::as_ref);
+    let asked = || orders.iter().flatten().flat_map(|order| &order.report);
     let leaves = || orders.iter().flatten().filter_map(|order| order.leave.as_ref());
     let leaving = || leaves().flat_map(|leave| leave.tenants.keys()).map(String::as_str);
-    let distinct: Vec<String> = entries().filter_map(crate::ledger::Entry::distinct_name).collect();
+    let named = entries().map(|entry| entry.series.as_ref()).chain(asked().map(|inquiry| inquiry.series.as_ref()));
+    let mut series = in_slices(named, |names| edge::stored(state, "series", names))?;
+    series.extend(in_slices(leaving(), |names| edge::stored_below(state, "series", names))?);
+    for (name, text) in series {
+        book.put_series(&name, parsed(&text)?);
+    }
+    for entry in entries() {
+        book.note_setting(entry, now);
+    }
+    let buckets: Vec<(&Entry<'_>, String)> =
+        entries().flat_map(|entry| book.buckets(entry).map(|bucket| (entry, bucket))).collect();
+    let asked: Vec<String> = asked().map(|inquiry| book.period_of(inquiry, now).2).collect();
+    let distinct: Vec<String> = buckets.iter().filter_map(|(entry, bucket)| entry.distinct_name(bucket)).collect();
     let known = in_slices(distinct.iter().map(String::as_str), |names| edge::stored(state, "distinct_values", names))?;
     let below = in_slices(leaving(), |names| edge::stored_below(state, "distinct_values", names))?;
     for name in known.into_keys().chain(below.into_keys()) {
         book.put_distinct(name);
     }
-    let buckets = entries().map(|entry| entry.bucket.as_ref());
-    let mut tallies = in_slices(buckets, |names| edge::stored(state, "tallies", names))?;
-    tallies.extend(in_slices(asked.chain(leaving()), |names| edge::stored_below(state, "tallies", names))?);
+    let added = buckets.iter().map(|(_, bucket)| bucket.as_str());
+    let mut tallies = in_slices(added, |names| edge::stored(state, "tallies", names))?;
+    let asked = asked.iter().map(String::as_str).chain(leaving());
+    tallies.extend(in_slices(asked, |names| edge::stored_below(state, "tallies", names))?);
     for (bucket, text) in tallies {
         let tally: Tally = parsed(&text)?;
         book.put_tally(&bucket, tally);
@@ -210,6 +223,7 @@ impl Page {
         });
         page.table("gone", gone.collect());
         page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
+        page.table("series", texts(&changes.series, &|name| serde_json::to_string(book.series(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
         page.tells = !changes.events.is_empty();
         for event in changes.events {

@@ -115,9 +115,9 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
     };
     let metric = query.get("metric").map(AsRef::as_ref);
     let patience = Patience::new();
-    let periods = loop {
-        match isolate::with_gate(|gate| gate.usage_periods(&tenant, metric, at, clock::now())) {
-            Ok(periods) => break periods,
+    let inquiries = loop {
+        match isolate::with_gate(|gate| gate.usage_inquiries(&tenant, metric, at, clock::now())) {
+            Ok(inquiries) => break inquiries,
             Err(need) => {
                 if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
                     return reply::unavailable(call, &isolate::unavailable());
@@ -125,13 +125,12 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
             }
         }
     };
-    let Some((root, periods)) = periods.filter(|(_, periods)| metric.is_none() || !periods.is_empty()) else {
+    let Some((root, inquiries)) = inquiries.filter(|(_, found)| metric.is_none() || !found.is_empty()) else {
         return Failure::USAGE_UNKNOWN.respond(call);
     };
-    let order =
-        Order { report: periods.iter().map(|period| period.bucket.as_str().into()).collect(), ..Order::default() };
+    let order = Order { report: inquiries.iter().map(|asked| asked.inquiry.clone()).collect(), ..Order::default() };
     match charge::outcome(charge::ask(&root, &order, config, &call.context)).await {
-        Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &periods, &outcome.report)),
+        Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &inquiries, &outcome.report)),
         _ => Failure::USAGE_UNHEARD.respond(call),
     }
 }

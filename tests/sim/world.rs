@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use serde_json::{Value, json};
 use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
 use tenantgate::ledger::{
-    Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Question, Seen, Tally, Unanswered,
+    Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Question, Seen, Series, Tally, Unanswered,
 };
 use tenantgate::model::bounds::{LEASE_ANSWER_MS, LEASE_GRACE_MS, LEASE_MS, PATIENCE_MS};
 use tenantgate::model::{HeardAt, Tenant, TenantId, UnixMillis};
@@ -165,15 +165,17 @@ impl Nature {
         })
     }
 
-    /// The records of a family; its root's quota is what was agreed last.
+    /// The records of a family; its root's quota is what was agreed last. Each change moves the billing anchors, within a month that
+    /// lasts longer than the world.
     fn tenants(&self, family: u64, epoch: u64, quota: u64) -> Vec<Value> {
+        let anchor = |salt: u64| UnixMillis::new(START - (1 + (epoch * 7 + salt) % 25) * 86_400_000);
         let root = json!({
-            "id": root(family), "slug": format!("f{family}"), "plan": "p@1", "epoch": epoch,
+            "id": root(family), "slug": format!("f{family}"), "plan": "p@1", "epoch": epoch, "billing_anchor": anchor(0),
             "overrides": [{ "limit": "month", "allowance": quota }],
         });
         let child = |i| {
             json!({
-                "id": format!("t_{family}_{i}"), "slug": format!("f{family}-{i}"), "parent": root["id"],
+                "id": format!("t_{family}_{i}"), "slug": format!("f{family}-{i}"), "parent": root["id"], "billing_anchor": anchor(i * 3),
                 "overrides": [{ "limit": "month", "allowance": self.child_quota }],
             })
         };
@@ -342,6 +344,7 @@ struct Disk {
     leases: BTreeMap<String, Lease>,
     holds: BTreeMap<String, Held>,
     tallies: BTreeMap<String, Tally>,
+    series: BTreeMap<String, Series>,
     epochs: BTreeMap<String, (u64, u64)>,
     keys: BTreeMap<String, String>,
 }
@@ -379,6 +382,9 @@ impl Ledger {
         for name in &changes.tallies {
             self.disk.tallies.insert(name.to_string(), self.book.tally(name).unwrap().clone());
         }
+        for name in &changes.series {
+            self.disk.series.insert(name.to_string(), self.book.series(name).unwrap().clone());
+        }
         for name in &changes.epochs {
             self.disk.epochs.insert(name.to_string(), self.book.epoch(name).unwrap());
         }
@@ -398,6 +404,9 @@ impl Ledger {
         }
         for (name, tally) in &self.disk.tallies {
             self.book.put_tally(name, tally.clone());
+        }
+        for (name, series) in &self.disk.series {
+            self.book.put_series(name, series.clone());
         }
         for (name, epoch) in &self.disk.epochs {
             self.book.put_epoch(name, *epoch);
