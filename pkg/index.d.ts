@@ -116,7 +116,7 @@ export interface Decision {
   features: Record<string, Answer>;
   limits: {
     key: string; kind: string; tenant: string; limit: number | null; used: number | null; remaining: number | null;
-    resets_at: string | null; shadow: boolean; overage?: { policy: "soft" | "paid"; units: number };
+    resets_at: string | null; shadow: boolean; would_refuse?: boolean; overage?: { policy: "soft" | "paid"; units: number };
   }[];
   snapshot: { catalog: number; epoch: number | null; age_ms: number };
   fallback: ("plan" | "ledger")[];

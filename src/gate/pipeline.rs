@@ -375,8 +375,12 @@ fn limits(
         let budgets = tenant.budgets(id).iter();
         // What isolates count alone is nobody's to set aside.
         let budgets = budgets.filter(|budget| ask.settle.is_none() || budget.mode != Mode::Local);
-        limits.extend(budgets.map(|budget| Gauged {
-            op: op_on(budget, op, ask),
+        limits.extend(budgets.enumerate().map(|(index, budget)| Gauged {
+            op: if index > 0 && matches!(op, Op::Release(_) | Op::Set(_)) {
+                Op::Follow
+            } else {
+                op_on(budget, op, ask)
+            },
             budget: Arc::clone(budget),
             verdict: None,
         }));
@@ -389,9 +393,9 @@ fn limits(
     for (index, (key, op)) in ask.limits.iter().enumerate() {
         let id = plans.limit_id(key);
         let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
-        // A level that a family shares has one owner of each unit: it moves by taking, and by releasing what one took.
+        // A level moves at once, and those above follow.
         let moves = gauge && ask.settle.is_none() && ask.reserve.is_none();
-        let fits = matches!(op, Op::Take(_)) || moves && id.is_some_and(|id| tenant.budgets(id).len() == 1);
+        let fits = matches!(op, Op::Take(_)) || moves;
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         match id.filter(|_| fits && first) {
             Some(id) => take(id, *op, &mut decision.limits),

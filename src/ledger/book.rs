@@ -203,7 +203,9 @@ impl Book {
         let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
         let allowed = self.take(&mut slips, order.look || !granted, now) && granted;
         if !granted && !order.look {
-            self.look_again(&mut slips, now);
+            let passed: SmallVec<[bool; 4]> =
+                slips.iter().map(|slip| slip.1.is_some_and(|verdict| verdict.allowed)).collect();
+            self.look_again(&mut slips, &passed, now);
         }
         let grants = order.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
             if allowed && good && !order.look && (claim.need > 0 || claim.want > 0) {
@@ -234,27 +236,34 @@ impl Book {
             self.forget();
         }
         let mut allowed = true;
-        let mut judged: SmallVec<[(Option<usize>, Counter); 4]> = SmallVec::new();
+        let mut judged: SmallVec<[(Option<usize>, Counter, bool); 4]> = SmallVec::new();
+        let mut moved = (0, 0);
         for item in &mut *items {
             let charge = item.charge();
             let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
-            let (verdict, mut counter) = Counter::step(current, charge.meter, charge.op, now);
+            let op = charge.op.after(moved.0, moved.1);
+            let (mut verdict, mut counter) = Counter::step(current, charge.meter, op, now);
             if charge.shadow && !verdict.allowed {
-                counter = Counter::step(current, charge.meter.unlimited(), charge.op, now).1;
+                let counted = Counter::step(current, charge.meter.unlimited(), op, now);
+                (verdict.used, counter) = (counted.0.used, counted.1);
+            }
+            if charge.op != Op::Follow {
+                moved = (current.map_or(0, Counter::level), counter.level());
             }
             allowed &= verdict.allowed || charge.shadow;
-            judged.push((place, counter));
+            judged.push((place, counter, verdict.allowed));
             item.settle(verdict);
         }
         if look {
             return allowed;
         }
         if !allowed {
-            self.look_again(items, now);
+            let passed: SmallVec<[bool; 4]> = judged.iter().map(|(_, _, passed)| *passed).collect();
+            self.look_again(items, &passed, now);
             return false;
         }
-        for (item, (place, counter)) in items.iter_mut().zip(judged) {
+        for (item, (place, counter, _)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
             // Who looks changes nothing.
             if charge.op == Op::Take(0) {
@@ -273,12 +282,11 @@ impl Book {
     }
 
     /// After a denial: what would have been left is not what is left, so those that would have passed are looked at again.
-    fn look_again(&self, items: &mut [impl Take], now: UnixMillis) {
-        for item in items {
+    fn look_again(&self, items: &mut [impl Take], passed: &[bool], now: UnixMillis) {
+        for (item, &allowed) in items.iter_mut().zip(passed) {
             let charge = item.charge();
-            let current = self.get(charge.counter);
-            if Counter::step(current, charge.meter, charge.op, now).0.allowed {
-                item.settle(self.look(charge.counter, charge.meter, now));
+            if allowed || charge.shadow {
+                item.settle(Verdict { allowed, ..self.look(charge.counter, charge.meter, now) });
             }
         }
     }

@@ -98,6 +98,8 @@ pub enum Op {
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
     Set(u64),
+    /// Moves the level of a gauge as far as the charge before it moved its own: so the levels of those above follow.
+    Follow,
     /// Sets units aside, under the hold that the order names.
     Hold(u64),
     /// Says how many units were used in the end, of the hold that the order settles.
@@ -109,7 +111,26 @@ impl Op {
     pub const fn cost(self) -> u64 {
         match self {
             Self::Take(units) | Self::Hold(units) => units,
-            Self::Release(_) | Self::Set(_) | Self::Settle(_) => 0,
+            Self::Release(_) | Self::Set(_) | Self::Follow | Self::Settle(_) => 0,
+        }
+    }
+
+    /// Units that it names.
+    pub const fn units(self) -> u64 {
+        match self {
+            Self::Take(units) | Self::Hold(units) | Self::Release(units) | Self::Set(units) | Self::Settle(units) => {
+                units
+            }
+            Self::Follow => 0,
+        }
+    }
+
+    /// What it is, after a charge that moved its level from `before` to `after`.
+    pub(super) const fn after(self, before: u64, after: u64) -> Self {
+        match self {
+            Self::Follow if after >= before => Self::Take(after.saturating_sub(before)),
+            Self::Follow => Self::Release(before.saturating_sub(after)),
+            op => op,
         }
     }
 
@@ -235,7 +256,7 @@ impl Counter {
                     Op::Take(units) => level.saturating_add(units),
                     Op::Release(units) => level.saturating_sub(units),
                     Op::Set(units) => units,
-                    Op::Hold(_) | Op::Settle(_) => level,
+                    Op::Follow | Op::Hold(_) | Op::Settle(_) => level,
                 };
                 let total = wanted.saturating_add(leased);
                 let fits = over || limit.is_none_or(|limit| total <= limit);
@@ -319,6 +340,11 @@ impl Counter {
             }
             (other, _) => other,
         }
+    }
+
+    /// The level of a gauge.
+    pub(super) const fn level(&self) -> u64 {
+        if let Self::Gauge { level, .. } = self { *level } else { 0 }
     }
 
     /// Units that are leased or held now.

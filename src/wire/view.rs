@@ -143,6 +143,9 @@ pub struct LimitView<'a> {
     pub resets_at: Option<String>,
     /// Whether it only counts and never denies.
     pub shadow: bool,
+    /// In shadow: whether it would have refused the request. Absent: it does not count in shadow, or its ledger could not be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<bool>,
     /// Units beyond the limit, where the allowance lets them through; they may have to be paid for. Absent: it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overage: Option<OverageView>,
@@ -302,6 +305,7 @@ impl<'a> LimitView<'a> {
                     .map(|verdict| decision.decided_at.plus(verdict.reset_ms).to_string()),
             },
             shadow: gauged.budget.shadow,
+            would_refuse: verdict.filter(|_| gauged.budget.shadow).map(|verdict| !verdict.allowed),
             overage: (gauged.budget.overage != Overage::Hard).then(|| OverageView {
                 policy: gauged.budget.overage,
                 units: verdict.zip(limit).map_or(0, |(verdict, limit)| verdict.used.saturating_sub(limit)),
@@ -315,7 +319,7 @@ impl From<&Decision> for ErrorView {
         let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
         let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(PlanRef::as_str);
         let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
-        let requested = decision.denied().map(|gauged| gauged.op.cost());
+        let requested = decision.denied().map(|gauged| requested(gauged, decision));
         let details = match (decision.code, denied) {
             (Code::FeatureNotAvailable, _) => json!({
                 "feature": decision.denied_feature,
@@ -350,6 +354,12 @@ impl From<&Decision> for ErrorView {
     }
 }
 
+/// Units that a request asked of a limit; of a level that followed another one, what was asked of that.
+fn requested(gauged: &Gauged, decision: &Decision) -> u64 {
+    let same = decision.limits.iter().filter(|other| other.budget.limit == gauged.budget.limit);
+    same.map(|gauged| gauged.op.units()).max().unwrap_or(0)
+}
+
 /// All limits that refuse, not only the one that comes first.
 fn violations(decision: &Decision) -> Vec<Value> {
     let refusing = decision.limits.iter().filter(|gauged| gauged.refused());
@@ -357,7 +367,7 @@ fn violations(decision: &Decision) -> Vec<Value> {
         let LimitView { key, kind, tenant, limit, used, resets_at, .. } = LimitView::new(gauged, decision);
         json!({
             "key": key, "kind": kind, "tenant": tenant, "limit": limit, "used": used,
-            "requested": gauged.op.cost(), "resets_at": resets_at,
+            "requested": requested(gauged, decision), "resets_at": resets_at,
         })
     };
     refusing.map(violation).collect()
