@@ -278,7 +278,10 @@ impl Gate {
         for group in pending.groups.iter().filter(|group| group.paid || group.dry) {
             let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
             let Some(first) = gauged.first().filter(|first| first.verdict.is_none()) else { continue };
-            let verdicts = purse.verdicts(&first.budget.counter, now);
+            // A lease that has just ended here leaves nothing known, and still it was refused.
+            let unknown = |gauged: &Gauged| Verdict::exhausted(gauged.budget.meter.limit());
+            let mut verdicts = purse.verdicts(&first.budget.counter, now);
+            verdicts.extend(gauged.iter().skip(verdicts.len()).map(unknown));
             for (gauged, verdict) in gauged.iter_mut().zip(verdicts) {
                 gauged.settle(if group.paid {
                     Verdict { allowed: true, retry_after_ms: None, ..verdict }

@@ -70,6 +70,17 @@ impl Meter {
         }
     }
 
+    /// Units allowed; `None`: without bound.
+    pub const fn limit(self) -> Option<u64> {
+        match self {
+            Self::Rate(rate) => Some(rate.limit),
+            Self::Window { limit, .. }
+            | Self::Quota { limit, .. }
+            | Self::Gauge { limit, .. }
+            | Self::Concurrency { limit } => limit,
+        }
+    }
+
     /// Whether it lets through what is beyond its limit.
     pub const fn lets_over(self) -> bool {
         matches!(self, Self::Quota { over: true, .. } | Self::Gauge { over: true, .. })
@@ -370,6 +381,11 @@ impl Counter {
 }
 
 impl Verdict {
+    /// A refusal where all is used, as far as is known.
+    pub fn exhausted(limit: Option<u64>) -> Self {
+        Self::of_level(false, limit, limit.unwrap_or(0), 0)
+    }
+
     fn of_level(allowed: bool, limit: Option<u64>, used: u64, reset_ms: u64) -> Self {
         let remaining = limit.map_or(u64::MAX, |limit| limit.saturating_sub(used));
         Self { allowed, limit, used, remaining, reset_ms, retry_after_ms: None }

@@ -93,7 +93,7 @@ function row(name, flood, { statuses, then, memory = false }) {
       assert(Number(answer.headers["retry-after"]) >= 1, `${code(answer)} without Retry-After`);
     }
     await then?.(answers);
-    assertUnharmed(quiet, flooded, name);
+    await assertUnharmed(quiet, flooded, name, async () => [await watch(1_000, victims), (await watchDuring(flood(), victims))[1]]);
     if (memory && measurable) assert(mostMb - idleMb < MEMORY_MB, `memory grows by ${(mostMb - idleMb).toFixed(0)} MB`);
   });
 }

@@ -59,12 +59,25 @@ export function told(quiet, flooded) {
   return `victim: ${change("median")}, ${change("p95")}`;
 }
 
-/** Fails if a victim was not always answered with 200, or much later than without the flood. */
-export function assertUnharmed(quiet, flooded, what) {
-  assert.deepEqual(Object.keys(tally(flooded)), ["200"], `${what}: the victim is answered ${JSON.stringify(tally(flooded))}`);
+/** What is much later than without the flood, as one line; nothing where all is well. */
+function lateness(quiet, flooded) {
   const [before, during] = [latency(quiet), latency(flooded)];
-  for (const [name, { times, plusMs }] of [["median", MEDIAN], ["p95", P95]]) {
-    const most = before[name] * times + plusMs;
-    assert(during[name] <= most, `${what}: the victim's ${name} goes from ${before[name].toFixed(1)} to ${during[name].toFixed(1)} ms`);
+  return [["median", MEDIAN], ["p95", P95]]
+    .filter(([name, { times, plusMs }]) => during[name] > before[name] * times + plusMs)
+    .map(([name]) => `the victim's ${name} goes from ${before[name].toFixed(1)} to ${during[name].toFixed(1)} ms`)
+    .join(", ");
+}
+
+/**
+ * Fails if a victim was not always answered with 200, or much later than without the flood. Other work on the machine makes answers late
+ * too, so what was late is measured up to twice more by `again`, which returns new answers, quiet and flooded.
+ */
+export async function assertUnharmed(quiet, flooded, what, again) {
+  for (let tries = 3; ; tries--) {
+    assert.deepEqual(Object.keys(tally(flooded)), ["200"], `${what}: the victim is answered ${JSON.stringify(tally(flooded))}`);
+    const late = lateness(quiet, flooded);
+    if (!late) return;
+    assert(tries > 1, `${what}: ${late}`);
+    [quiet, flooded] = await again();
   }
 }
