@@ -4,14 +4,22 @@
 import { Client as Binding, __wbg_reset_state as reset, initSync } from "./dist/client.js";
 import { DocumentError, GateFailedError, InputError } from "./errors.js";
 import { Features } from "./features.js";
-import { end, frozen, internalized, writeContext } from "./input.js";
+import { end, fetcher, frozen, internalized, options as known, writeContext } from "./input.js";
+import { absence, ofThisRealm } from "./instance.js";
+import { own } from "./own.js";
 
 let memory;
 let generation = 0;
 
-export function instantiateClient(module) {
-  memory ??= initSync({ module }).memory;
-}
+/** The client, as what is loaded. */
+export const part = {
+  file: "client_bg.wasm",
+  loaded: () => memory !== undefined,
+  /** Makes the instance, unless there is one. */
+  instantiate(module) {
+    memory ??= initSync({ module: ofThisRealm(module) }).memory;
+  },
+};
 
 /** A document that is refused; anything else is a trap, after which there is a new instance. */
 function failure(error) {
@@ -46,7 +54,7 @@ class Snapshot {
     this.dates = rules.flatMap(({ starts_at, ends_at }) => [starts_at, ends_at]).filter(Boolean).map(Date.parse).sort((a, b) => a - b);
     const names = [...new Set([...this.#keys.features, ...Object.keys(settled)])].sort();
     this.#places = new Map(names.map((key, place) => [key, place]));
-    this.#settled = names.map((key) => (settled[key] ? answer(settled[key]) : undefined));
+    this.#settled = names.map((key) => own(settled, key)).map((known) => (known ? answer(known) : undefined));
     this.#answers = this.#keys.features.map(() => []);
   }
 
@@ -131,16 +139,16 @@ export class FeatureClient extends EventTarget {
   #wake = () => {};
   stale = false;
 
-  constructor({
-    url = "/_gate/v1/features", context = {}, headers = {}, fetch = globalThis.fetch, storage = defaultStorage(), storageKey, waitS = 25,
-  } = {}) {
+  constructor(options) {
     super();
-    if (memory === undefined) throw new InputError("the WebAssembly module is not loaded yet: `await init()` first");
+    const given = known(options, ["url", "context", "headers", "fetch", "storage", "storageKey", "waitS"], "`FeatureClient`");
+    const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25 } = given;
+    if (memory === undefined) throw new InputError(absence(part), part.cause);
     if (!(waitS > 0 && waitS <= 30)) throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;
-    this.#fetch = fetch;
+    this.#fetch = fetcher(given);
     this.#storage = storage;
     // Whom a credential names is not to be told from the address: what one is told must not serve another.
     this.#apart = storageKey !== undefined;
@@ -249,7 +257,7 @@ export class FeatureClient extends EventTarget {
     const timer = setTimeout(abort, timeoutMs);
     this.#closed.signal.addEventListener("abort", abort);
     try {
-      const response = await (0, this.#fetch)(this.#url, { headers, signal: asked.signal, cache: "no-store", credentials: "same-origin" });
+      const response = await this.#fetch(this.#url, { headers, signal: asked.signal, cache: "no-store", credentials: "same-origin" });
       return { status: response.status, etag: response.headers.get("etag") ?? undefined, json: await response.text() };
     } catch (error) {
       throw new GateFailedError("the gate could not be reached", error, 503);

@@ -1,5 +1,7 @@
 // Codes of decisions with their HTTP status and their sentence, as the core has them: a test holds this table to it.
 
+import { own } from "./own.js";
+
 export const CODES = {
   BAD_REQUEST: [400, "the request cannot be read: check host, path, query and tenant header"],
   TENANT_AMBIGUOUS: [400, "the request names its tenant more than once in one place: send it once"],
@@ -28,4 +30,4 @@ export const CODES = {
 export const OURS = Symbol.for("tenantgate.error");
 
 /** The HTTP status of a decision. */
-export const statusOf = (code) => (code === "ALLOWED" ? 200 : (CODES[code]?.[0] ?? 403));
+export const statusOf = (code) => (code === "ALLOWED" ? 200 : (own(CODES, code)?.[0] ?? 403));

@@ -5,6 +5,7 @@ import {
   DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, TenantInactiveError, TenantMismatchError,
   TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
 } from "./errors.js";
+import { own } from "./own.js";
 
 const CLASSES = {
   TENANT_NOT_FOUND: TenantNotFoundError,
@@ -20,7 +21,7 @@ const CLASSES = {
 
 /** The error that a code of a denial stands for. */
 export function denied(code, more = {}) {
-  const Denial = CLASSES[code];
+  const Denial = own(CLASSES, code);
   return Denial ? new Denial(more.details, more) : new DeniedError(code, more);
 }
 
@@ -29,6 +30,17 @@ export const denial = (decision, headers = {}) => denied(decision.code, { detail
 
 /** Whether an error is the package's. */
 export const isOurs = (error) => error?.[OURS] === true;
+
+/** The response that an error of somebody else brings along, such as Hono's `HTTPException`; undefined where it brings none that can be sent. */
+export function ownResponse(error) {
+  if (isOurs(error) || typeof error?.getResponse !== "function") return undefined;
+  try {
+    const response = error.getResponse();
+    return response.status >= 200 && !response.bodyUsed ? response : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** An error as it is answered: of one that is not the package's nothing is told. */
 export const replyTo = (error, accept) => (isOurs(error) ? error : new InternalError(error)).toReply(accept);

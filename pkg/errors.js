@@ -1,6 +1,8 @@
 // Errors: each with a stable code, the HTTP status it is answered with, and one sentence that helps.
 
 import { CODES, OURS } from "./codes.js";
+import { own } from "./own.js";
+import { report } from "./reports.js";
 
 /** When to come back to what passes by itself, unless somebody knows better: the core's own. */
 const RETRY_AFTER_MS = 5_000;
@@ -43,6 +45,7 @@ export class TenantgateError extends Error {
   /** Hono asks an error for its response where the application does not say what to do with it. */
   getResponse() {
     const { status, headers, body } = this.toReply();
+    report(this, status);
     return new Response(body, { status, headers });
   }
 }
@@ -89,8 +92,8 @@ const within = (error, accept) => new InternalError(error).toReply(accept);
 /** Something is missing in how the package is used, not in what a request says. */
 export class ConfigurationError extends TenantgateError {
   name = "ConfigurationError";
-  constructor(message) {
-    super("MISCONFIGURED", message);
+  constructor(message, cause) {
+    super("MISCONFIGURED", message, { cause });
   }
 
   toReply(accept) {
@@ -118,7 +121,7 @@ export class DeniedError extends TenantgateError {
    * @param {{details?: object, headers?: Record<string, string>, decision?: object, cause?: unknown}} [more]
    */
   constructor(code, { details, headers, decision = null, cause } = {}) {
-    const [status, message] = CODES[code] ?? [403, "the request is denied"];
+    const [status, message] = own(CODES, code) ?? [403, "the request is denied"];
     super(code, message, { status, details, headers, cause });
     this.decision = decision;
   }

@@ -2,8 +2,9 @@
 
 import { isOurs, replyTo } from "./denials.js";
 import { getCurrentTenant } from "./middleware.js";
+import { report } from "./reports.js";
 import { ended } from "./responses.js";
-import { checkFeature, tenancy } from "./tenancy.js";
+import { checkFeature, featureOptions, tenancy } from "./tenancy.js";
 
 export function createTenantMiddleware(options) {
   const { identify } = tenancy(options);
@@ -24,9 +25,10 @@ export function createTenantMiddleware(options) {
 }
 
 export function requireFeature(feature, options) {
+  const how = featureOptions(options);
   return async (req, res, next) => {
     try {
-      await checkFeature(getCurrentTenant(req), feature, req, options);
+      await checkFeature(getCurrentTenant(req), feature, req, how);
     } catch (error) {
       return errorHandler(error, req, res, next);
     }
@@ -37,6 +39,7 @@ export function requireFeature(feature, options) {
 export function errorHandler(error, req, res, next) {
   if (!isOurs(error) || res.headersSent) return next(error);
   const { status, headers, body } = replyTo(error, req.headers.accept);
+  report(error, status);
   res.writeHead(status, headers);
   res.end(req.method === "HEAD" ? undefined : body);
 }

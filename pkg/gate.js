@@ -5,7 +5,7 @@ import { denied } from "./denials.js";
 import { DocumentError, InputError, TenantgateError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { Features, UNKNOWN } from "./features.js";
-import { end, frozen, header, internalized, moment, named, text, textual, write, writeContext } from "./input.js";
+import { end, frozen, header, internalized, moment, named, options as known, text, textual, write, writeContext } from "./input.js";
 import { failure, generation, memory, ready } from "./module.js";
 
 /** Runs what goes into WebAssembly; what comes out of it as an error is one of the package's. */
@@ -75,7 +75,7 @@ export class Gate {
 
   constructor(catalog, tenants = [], options) {
     ready();
-    const { keys, secrets, apiKeys = [], environment = "live" } = named(options, "the options");
+    const { keys, secrets, apiKeys = [], environment = "live" } = known(options, ["keys", "secrets", "apiKeys", "environment"], "`Gate`");
     if (!Array.isArray(tenants) || !Array.isArray(apiKeys)) throw new InputError("`tenants` and `apiKeys` are lists");
     this.#held.environment = text(textual(environment, "`environment`"));
     this.#held.catalog = text(catalog);

@@ -1,9 +1,10 @@
 // Middleware for Hono: the tenant is `c.get("tenant")`.
 
-import { isOurs, replyTo } from "./denials.js";
+import { isOurs, ownResponse, replyTo } from "./denials.js";
 import { getCurrentTenant } from "./middleware.js";
+import { report } from "./reports.js";
 import { ended, finished, withHeaders } from "./responses.js";
-import { checkFeature, tenancy } from "./tenancy.js";
+import { checkFeature, featureOptions, tenancy } from "./tenancy.js";
 
 export function createTenantMiddleware(options) {
   const { identify } = tenancy(options);
@@ -45,9 +46,10 @@ function waitUntilOf(c, done) {
 }
 
 export function requireFeature(feature, options) {
+  const how = featureOptions(options);
   return async (c, next) => {
     try {
-      await checkFeature(getCurrentTenant(c), feature, c, options);
+      await checkFeature(getCurrentTenant(c), feature, c, how);
     } catch (error) {
       if (error?.code !== "FEATURE_NOT_AVAILABLE") throw error;
       const { upgrade_url, current_plan } = error.details;
@@ -58,10 +60,17 @@ export function requireFeature(feature, options) {
 }
 
 export function onError(error, c) {
+  if (isOurs(error)) return answer(c, error);
+  // Errors of others are treated as Hono does by itself: they keep the response that they bring along, or are logged.
+  const response = ownResponse(error);
+  if (response) return c.newResponse(response.body, response);
+  console.error(error);
   return answer(c, error);
 }
 
+/** By way of the context, which knows the headers that were set before. */
 function answer(c, error) {
   const { status, headers, body } = replyTo(error, c.req.header("accept"));
-  return new Response(c.req.method === "HEAD" ? null : body, { status, headers });
+  if (isOurs(error)) report(error, status);
+  return c.body(c.req.method === "HEAD" ? null : body, status, headers);
 }

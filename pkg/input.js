@@ -1,6 +1,7 @@
 // What is handed over from JavaScript: checked, and written where WebAssembly reads it.
 
 import { DocumentError, InputError } from "./errors.js";
+import { unknown } from "./own.js";
 
 const encoder = new TextEncoder();
 
@@ -34,10 +35,48 @@ export function named(value, what) {
   return value;
 }
 
+/** Options of which each has a name in `names`: a misspelt one would be ignored. */
+export function options(value, names, what) {
+  const given = named(value, `the options of ${what}`);
+  const [wrong] = unknown(given, names);
+  if (wrong !== undefined) throw new InputError(`\`${wrong}\` is no option of ${what}: there are ${names.join(", ")}`);
+  return given;
+}
+
+const kindOf = (value) => (value === null || value === undefined ? String(value) : `of type ${typeof value}`);
+
 /** A text, where nothing else will do. */
 export function textual(value, what) {
   if (typeof value !== "string") throw new InputError(`${what} is text`);
   return value;
+}
+
+/**
+ * What sends requests: the runtime's `fetch`, or what `given` says instead. One that is named there and not given is refused, since the
+ * runtime's would send a credential to another place than it is meant for.
+ */
+export function fetcher(given) {
+  if (Object.hasOwn(given, "service")) {
+    const { service } = given;
+    if (Object.hasOwn(given, "fetch")) throw new InputError("`service` and `fetch` exclude each other: a service binding has a `fetch` of its own");
+    if (typeof service?.fetch !== "function") throw new InputError(`\`service\` is ${kindOf(service)}, not a service binding: check the name of the binding`);
+    return (url, init) => service.fetch(url, init);
+  }
+  if (!Object.hasOwn(given, "fetch")) {
+    if (typeof globalThis.fetch !== "function") throw new InputError("the runtime has no `fetch`: pass a function as the option `fetch`");
+    // Looked up with each request: what instruments it may come later. Called as a plain function: it is nobody's method.
+    return (url, init) => (0, globalThis.fetch)(url, init);
+  }
+  const { fetch } = given;
+  if (typeof fetch !== "function") throw new InputError(`\`fetch\` is ${kindOf(fetch)}, not a function: leave it out for the runtime's own`);
+  if (isLoose(fetch)) throw new InputError("`fetch` was taken off its service binding, without which it cannot be called: pass `service: env.GATE`, the binding itself");
+  return (url, init) => fetch(url, init);
+}
+
+/** Whether it is the method of a binding of Workers: those are the runtime's, and not its global function. */
+function isLoose(fetch) {
+  const inWorkers = globalThis.navigator?.userAgent === "Cloudflare-Workers";
+  return inWorkers && fetch !== globalThis.fetch && fetch.name === "fetch" && /\[native code\]/.test(Function.prototype.toString.call(fetch));
 }
 
 const MAX_TIME = 8.64e15;
@@ -55,9 +94,11 @@ export function moment(now) {
  */
 export function header(headers, name) {
   let value = headers?.[name];
+  // What is inherited is no header: a method of `Headers`, or what every object has.
+  if (value !== undefined && !Object.hasOwn(headers, name)) value = undefined;
   if (value === undefined && headers !== undefined && headers !== null) {
     if (typeof headers.get === "function") value = headers.get(name);
-    else for (const key in headers) if (key.length === name.length && key.toLowerCase() === name) value ??= headers[key];
+    else for (const key in headers) if (key.length === name.length && key.toLowerCase() === name && Object.hasOwn(headers, key)) value ??= headers[key];
   }
   if (value === undefined || value === null) return undefined;
   if (!Array.isArray(value)) return value;
@@ -67,7 +108,7 @@ export function header(headers, name) {
 
 /** Writes a text at `start`; returns where it ends. */
 export function write(bytes, value, start) {
-  if (typeof value !== "string") throw new InputError(`what is given as text is ${value === null ? "null" : `of type ${typeof value}`}`);
+  if (typeof value !== "string") throw new InputError(`what is given as text is ${kindOf(value)}`);
   const { length } = value;
   // Names in requests are short and ASCII: a loop is quicker than an encoder, which is there for the rest.
   if (length <= 64 && start + length <= bytes.length) {
@@ -82,7 +123,7 @@ export function write(bytes, value, start) {
 
 /** Those attributes of a context that rules can read: text, finite numbers, booleans. */
 export const readable = (context) =>
-  Object.fromEntries(Object.entries(context).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
+  Object.fromEntries(Object.entries(context ?? {}).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
 
 /** Of one question; more are refused everywhere. */
 const MAX_ATTRIBUTES = 64;
@@ -100,7 +141,7 @@ export function writeContext(words, bytes, attributes, context, word, at) {
   if (context !== undefined && context !== null) {
     for (let i = 0; i < attributes.length; i++) {
       const value = context[attributes[i]];
-      if (value === undefined || value === null) continue;
+      if (value === undefined || value === null || !Object.hasOwn(context, attributes[i])) continue;
       if (++count > MAX_ATTRIBUTES) throw new InputError(`the context has more than ${MAX_ATTRIBUTES} attributes that rules read`);
       words[word++] = i;
       if (typeof value === "string") {

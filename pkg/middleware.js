@@ -1,15 +1,19 @@
 // Middleware for bare `fetch` handlers, and what handlers do with their tenant.
 
-import { denial, replyTo } from "./denials.js";
+import { denial, ownResponse, replyTo } from "./denials.js";
 import { ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError } from "./errors.js";
+import { options as known } from "./input.js";
+import { own } from "./own.js";
+import { causesOf, isFailure } from "./reports.js";
 import { ended, finished, withHeaders } from "./responses.js";
 import { authenticated, configured } from "./settings.js";
-import { checkFeature, requireScopes, tenancy } from "./tenancy.js";
+import { answerOf, checkFeature, featureOptions, requireScopes, tenancy } from "./tenancy.js";
 
 export * from "./errors.js";
 export { configure } from "./settings.js";
 
-export function handler(handle, { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = {}) {
+export function handler(handle, options) {
+  const { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = known(options, ["scopes", "middleware", "logger", "maxBodyBytes"], "`handler`");
   if (typeof handle !== "function") throw new InputError("a handler is a function");
   if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) throw new InputError("`middleware` is a list of functions");
   return async (request, env, execution) => {
@@ -25,13 +29,15 @@ export function handler(handle, { scopes = [], middleware = [], logger = console
       });
       return await finished(request, withHeaders(responseOf(result), ctx.headers), ctx.done, waitUntil);
     } catch (error) {
-      const { status, headers, body } = replyTo(error, request.headers.get("accept"));
-      if (status >= 500) log.error("request failed", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      const { status, headers, body } = ownResponse(error) ?? replyTo(error, request.headers.get("accept"));
+      if (isFailure(error, status)) log.error("request failed", { error: causesOf(error).map(traceOf).join("\ncaused by ") });
       await ended(ctx.done, waitUntil);
       return withHeaders(new Response(request.method === "HEAD" ? null : body, { status, headers }), ctx.headers);
     }
   };
 }
+
+const traceOf = (error) => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
 /** Runs the middleware around the handler: each may answer by itself, or go on, once. */
 async function run(middleware, ctx, last) {
@@ -64,16 +70,17 @@ export function createTenantMiddleware(options) {
   };
 }
 
-export function createQuotaMiddleware({ quotaKey, checkUsage, limit, cost = 1, gate }) {
+export function createQuotaMiddleware(options) {
+  const { quotaKey, checkUsage, limit, cost = 1, gate } = known(options, ["quotaKey", "checkUsage", "limit", "cost", "gate"], "`createQuotaMiddleware`");
   if (typeof quotaKey !== "string") throw new ConfigurationError("`quotaKey` is the quota that is enforced");
   units(cost, "cost");
   return async (ctx, next) => {
     const tenant = getCurrentTenant(ctx);
     if (checkUsage) {
-      const allowed = typeof limit === "function" ? await limit(tenant) : (limit ?? tenant.quotas?.[quotaKey] ?? tenant.metadata?.quotas?.[quotaKey]);
+      const allowed = typeof limit === "function" ? await limit(tenant) : (limit ?? own(tenant.quotas, quotaKey) ?? own(tenant.metadata?.quotas, quotaKey));
       await checkQuotas(tenant.id, { [quotaKey]: allowed ?? 0 }, checkUsage, { cost });
     } else {
-      const { decision, headers } = await configured(gate).ask({ tenant: tenant.id, limits: { [quotaKey]: cost } });
+      const { decision, headers } = await answerOf(() => configured(gate).ask({ tenant: tenant.id, limits: { [quotaKey]: cost } }));
       Object.assign(ctx.headers, headers);
       if (!decision.allowed) throw denial(decision, headers);
       const { hold } = decision;
@@ -105,24 +112,28 @@ export function getCurrentTenant(ctx) {
 }
 
 export function requireFeature(feature, options) {
+  const how = featureOptions(options);
   return async (ctx, next) => {
-    await checkFeature(getCurrentTenant(ctx), feature, ctx, options);
+    await checkFeature(getCurrentTenant(ctx), feature, ctx, how);
     return next();
   };
 }
 
 export async function resolveFeature(tenantId, feature, context = {}, { gate } = {}) {
-  return (await configured(gate).features(tenantIdOf(tenantId), context)).get(feature).value;
+  const id = tenantIdOf(tenantId);
+  return (await answerOf(() => configured(gate).features(id, context))).get(feature).value;
 }
 
 export async function meterUsage(tenantId, metric, quantity = 1, { gate, id = crypto.randomUUID() } = {}) {
   // What is settled has happened: it is counted, whatever the limit says, and under one id once.
-  const { decision } = await configured(gate).ask({ tenant: tenantIdOf(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } });
+  const question = { tenant: tenantIdOf(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } };
+  const { decision } = await answerOf(() => configured(gate).ask(question));
   if (!decision.allowed) throw denial(decision);
 }
 
 export async function checkLimit(tenantId, metric, { gate } = {}) {
-  const { decision } = await configured(gate).ask({ tenant: tenantIdOf(tenantId), limits: { [metric]: 1 }, look: true });
+  const question = { tenant: tenantIdOf(tenantId), limits: { [metric]: 1 }, look: true };
+  const { decision } = await answerOf(() => configured(gate).ask(question));
   if (decision.allowed) return true;
   if (["QUOTA_EXCEEDED", "RATE_LIMITED", "CONCURRENCY_LIMITED"].includes(decision.code)) return false;
   throw denial(decision);

@@ -2,20 +2,26 @@
 
 import { __wbg_reset_state as reset, initSync } from "./dist/tenantgate.js";
 import { ConfigurationError, GateFailedError } from "./errors.js";
+import { absence, ofThisRealm } from "./instance.js";
 
 /** How many instances there have been before this one: what belongs to an earlier one is gone. */
 export let generation = 0;
 /** Its memory; undefined before there is an instance. */
 export let memory;
 
-/** Makes the instance, unless there is one. */
-export function instantiate(module) {
-  memory ??= initSync({ module }).memory;
-}
+/** The gate, as what is loaded. */
+export const part = {
+  file: "tenantgate_bg.wasm",
+  loaded: () => memory !== undefined,
+  /** Makes the instance, unless there is one. */
+  instantiate(module) {
+    memory ??= initSync({ module: ofThisRealm(module) }).memory;
+  },
+};
 
 /** Throws where there is no instance yet. */
 export function ready() {
-  if (memory === undefined) throw new ConfigurationError("the WebAssembly module is not loaded yet: `await init()` first");
+  if (memory === undefined) throw new ConfigurationError(absence(part), part.cause);
 }
 
 /**

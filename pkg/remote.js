@@ -5,10 +5,14 @@ import { denial } from "./denials.js";
 import { DocumentError, GateFailedError, InputError, TenantgateError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
-import { readable, text } from "./input.js";
+import { fetcher, options as known, readable, text } from "./input.js";
 
 /** Headers that strategies read unless the catalog says otherwise. */
 const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
+/** Headers by which the gate tells whether a cookie counts. */
+const OF_COOKIES = ["sec-fetch-site", "origin", "upgrade"];
+/** A timer that is set for longer fires at once. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 export class RemoteGate {
   #url;
@@ -17,14 +21,21 @@ export class RemoteGate {
   #timeoutMs;
   #headers;
 
-  constructor({ url, token, headers = SIGNALS, fetch = globalThis.fetch, timeoutMs = 2_000 }) {
-    if (!URL.canParse(url)) throw new InputError("`url` is the Worker's address, such as https://gate.example.com");
-    if (typeof token !== "string" || token === "") throw new InputError("`token` is the Worker's OPERATOR_TOKEN");
+  constructor(options) {
+    const given = known(options, ["url", "token", "headers", "fetch", "service", "timeoutMs"], "`RemoteGate`");
+    const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
+    const url = String(given.url);
+    if (!/^https?:/i.test(url) || !URL.canParse(url)) throw new InputError("`url` is the Worker's address, such as https://gate.example.com");
+    // Others are refused by `fetch`, whose error has the token in it.
+    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) throw new InputError("`token` is the Worker's OPERATOR_TOKEN, without blanks or line breaks");
+    if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) throw new InputError("`headers` is a list of the names of headers");
+    if (!(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) throw new InputError(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
-    this.#fetch = fetch;
+    this.#fetch = fetcher(given);
     this.#timeoutMs = timeoutMs;
-    this.#headers = headers.map((name) => name.toLowerCase());
+    const names = headers.map((name) => name.toLowerCase());
+    this.#headers = [...new Set(names.includes("cookie") ? [...names, ...OF_COOKIES] : names)];
   }
 
   async decide(request, question = {}) {
@@ -76,8 +87,7 @@ export class RemoteGate {
       signal: AbortSignal.timeout(this.#timeoutMs),
     };
     try {
-      // Called as a plain function: the runtime's own `fetch` is nobody's method.
-      return await (0, this.#fetch)(`${this.#url}${path}`, init);
+      return await this.#fetch(`${this.#url}${path}`, init);
     } catch (error) {
       throw new GateFailedError("the gate could not be reached", error, 503);
     }

@@ -8,8 +8,9 @@ import {
   UnauthenticatedError,
 } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
-import { text } from "./input.js";
+import { options as known, text } from "./input.js";
 import { failure, generation, ready } from "./module.js";
+import { own } from "./own.js";
 import { configured } from "./settings.js";
 
 /**
@@ -17,7 +18,7 @@ import { configured } from "./settings.js";
  * request is denied with. `done` is to be called once the response has ended.
  */
 export function tenancy(options) {
-  const { gate, customResolver, config, lookupTenant } = options ?? {};
+  const { gate, customResolver, config, lookupTenant } = known(options ?? {}, ["gate", "customResolver", "config", "lookupTenant"], "`createTenantMiddleware`");
   if (gate) return { identify: async (request) => ask(gate, await custom(customResolver, request), request) };
   if (!config || typeof lookupTenant !== "function") {
     throw new ConfigurationError("`createTenantMiddleware` needs a `gate`, or `config` and `lookupTenant`");
@@ -30,19 +31,31 @@ async function ask(gate, named, request) {
   const { headers, decision } = await answered(() => gate.ask({ ...gate.question(request), ...named }));
   if (!decision.allowed) throw denial(decision, headers);
   const { tenant, credential = null, hold } = decision;
-  const own = tenant && { ...tenant, metadata: { plan: tenant.plan } };
+  const seen = tenant && { ...tenant, metadata: { plan: tenant.plan } };
   // What is in flight holds its slots until the response has ended.
   const done = hold ? [() => gate.ask({ tenant: tenant.id, settle: hold.id })] : [];
-  return { tenant: own, credential, headers, decision, done };
+  return { tenant: seen, credential, headers, decision, done };
 }
 
-/** What a gate answers. A request that it cannot read is the caller's doing; what else goes wrong is not, and is not told as if it were. */
+/** What a gate answers to a request. A request that it cannot read is the caller's doing. */
 async function answered(question) {
+  try {
+    return await answerOf(question);
+  } catch (cause) {
+    throw cause?.code === "INVALID_DOCUMENT" || cause?.code === "INVALID_INPUT" ? denied("BAD_REQUEST", { cause }) : cause;
+  }
+}
+
+/** Errors of questions that are told as what they are. */
+const TOLD = new Set(["GATE_FAILED", "INVALID_DOCUMENT", "INVALID_INPUT", "MISCONFIGURED"]);
+
+/** What a gate answers to the application. Where it refuses to answer, such as to a wrong token, that is not told as if it had refused the caller. */
+export async function answerOf(question) {
   try {
     return await question();
   } catch (cause) {
-    if (cause?.code === "INVALID_DOCUMENT" || cause?.code === "INVALID_INPUT") throw denied("BAD_REQUEST", { cause });
-    throw isOurs(cause) && cause.code !== "GATE_FAILED" ? new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503) : cause;
+    if (!isOurs(cause) || TOLD.has(cause.code) || "decision" in cause) throw cause;
+    throw new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503);
   }
 }
 
@@ -56,10 +69,15 @@ const STATUSES = {
 };
 /** What strategies need beside their options. */
 const NEEDS = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
-const OPTIONS = [
-  "strategy", "resolution", "mode", "baseDomains", "reserved", "centralHosts", "domainLookup", "pathPrefix", "headerName", "queryParam", "verifyToken", "jwtClaim",
-  "cookieName", "apiKeyLookup", "customResolver", "credentials",
-];
+/** Options of strategies, with those that they belong to. */
+const BELONGS = {
+  baseDomains: ["subdomain"], reserved: ["subdomain"], domainLookup: ["custom_domain"], pathPrefix: ["path"], headerName: ["header", "api_key"], queryParam: ["query"],
+  verifyToken: ["jwt"], jwtClaim: ["jwt"], cookieName: ["jwt"], apiKeyLookup: ["api_key"], apiKeyHeader: ["api_key"], credentials: ["jwt", "api_key"],
+  customResolver: ["custom"],
+};
+const OPTIONS = ["strategy", "resolution", "mode", "centralHosts", ...Object.keys(BELONGS)];
+/** Ids of tenants, as the core has them. */
+const TENANT_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** A base domain that no host has (RFC 6761). */
 const NOWHERE = "nowhere.invalid";
@@ -78,17 +96,23 @@ class Lookup {
   constructor(config, lookupTenant) {
     const wrong = (what) => { throw new ConfigurationError(what); };
     for (const name of Object.keys(config)) if (!OPTIONS.includes(name)) wrong(`\`${name}\` is no option: there are ${OPTIONS.join(", ")}`);
-    const { strategy, resolution, credentials, baseDomains } = config;
+    const { strategy, resolution, credentials } = config;
     if (strategy !== undefined && !ISOLATION.includes(strategy)) wrong(`the isolation \`${strategy}\` is none of ${ISOLATION.join(", ")}`);
     if (credentials !== undefined && credentials !== "required" && credentials !== "optional") wrong("`credentials` are `required` or `optional`");
     this.#config = config;
     this.#lookupTenant = lookupTenant;
     this.#strategies = [resolution].flat().map((name) => (typeof name === "string" ? name.replace("-", "_") : name));
     for (const name of this.#strategies) {
-      if (NEEDS[name] && typeof config[NEEDS[name]] !== "function") wrong(`the resolution \`${name}\` needs the function \`${NEEDS[name]}\``);
+      const needed = own(NEEDS, name);
+      if (needed && typeof config[needed] !== "function") wrong(`the resolution \`${name}\` needs the function \`${needed}\``);
+    }
+    // It would be ignored, and whoever has set it would rely on it.
+    for (const [option, strategies] of Object.entries(BELONGS)) {
+      if (config[option] === undefined || strategies.some((one) => this.#strategies.includes(one))) continue;
+      wrong(`\`${option}\` belongs to ${strategies.map((one) => `\`${one}\``).join(" and ")}, which \`resolution\` does not name`);
     }
     // Any host could be somebody's subdomain then, and custom domains would lead to whoever has their first label.
-    if (baseDomains === undefined && this.#strategies.includes("subdomain") && this.#strategies.includes("custom_domain")) {
+    if (config.baseDomains === undefined && this.#strategies.includes("subdomain") && this.#strategies.includes("custom_domain")) {
       wrong("`subdomain` beside `custom_domain` needs `baseDomains`");
     }
     ready();
@@ -112,7 +136,7 @@ class Lookup {
     if (found.some(({ id }) => id !== tenant.id)) throw new TenantMismatchError();
     // A status that nobody knows is not taken for a good one.
     const { status = "active" } = tenant;
-    if (status !== "active" && status !== null) throw denied(STATUSES[status] ?? "TENANT_INACTIVE");
+    if (status !== "active" && status !== null) throw denied(own(STATUSES, status) ?? "TENANT_INACTIVE");
     return { tenant, credential: known[0]?.credential ?? null, headers: {}, decision: null, done: [] };
   }
 
@@ -121,7 +145,7 @@ class Lookup {
     if (names === "nobody") return null;
     if (names === "slug") return this.#lookup(value, "slug");
     const id = names === "domain" ? await this.#config.domainLookup(value) : value;
-    return id === null || id === undefined ? null : this.#lookup(id, "id");
+    return typeof id === "string" ? this.#lookup(id, "id") : null;
   }
 
   async #lookup(value, by) {
@@ -134,12 +158,12 @@ class Lookup {
     const { verifyToken, apiKeyLookup, jwtClaim = "tenant_id" } = this.#config;
     if (strategy === "api_key") {
       const tenant = await apiKeyLookup(value);
-      if (!tenant) throw this.#unauthenticated();
+      if (typeof tenant !== "object" || tenant === null) throw this.#unauthenticated();
       return { tenant, credential: { kind: "api_key", tenant: tenant.id, scopes: scopesOf(tenant.scopes) } };
     }
     const claims = await this.#verified(verifyToken, value);
-    const id = jwtClaim.split(".").reduce((part, name) => (Object.hasOwn(Object(part), name) ? part[name] : undefined), claims);
-    if (typeof id !== "string") throw this.#unauthenticated();
+    const id = claimOf(claims, jwtClaim);
+    if (typeof id !== "string" || !TENANT_ID.test(id)) throw this.#unauthenticated();
     const credential = { kind: "jwt", tenant: id, subject: claims.sub, scopes: scopesOf(claims.scope ?? claims.scp) };
     return { tenant: await this.#lookup(id, "id"), credential };
   }
@@ -172,7 +196,7 @@ class Lookup {
 
   /** Base domains: those that are configured; without, whatever stands behind the first of three labels or more. */
   #bases(host) {
-    if (this.#config.baseDomains) return this.#config.baseDomains;
+    if (this.#config.baseDomains !== undefined) return this.#config.baseDomains;
     const labels = host.replace(/:\d+$/, "").replace(/\.$/, "").toLowerCase().split(".");
     const named = labels.length > 2 && host.length < 254 && labels.every((label) => LABEL.test(label)) && /[a-z]/.test(labels.at(-1));
     return [named ? labels.slice(1).join(".") : NOWHERE];
@@ -184,16 +208,19 @@ class Lookup {
       this.#resolvers.clear();
       this.#generation = generation;
     }
-    const name = bases.join(" ");
+    const name = JSON.stringify(bases);
     let known = this.#resolvers.get(name);
     if (known === undefined) {
-      const { headerName, queryParam, pathPrefix, reserved, mode, cookieName, centralHosts } = this.#config;
+      const { headerName, apiKeyHeader, queryParam, pathPrefix, reserved, mode, jwtClaim, cookieName, centralHosts } = this.#config;
+      // As in a catalog it is the header of either strategy; of both, each has its own.
+      const keyHeader = apiKeyHeader ?? (this.#strategies.includes("header") ? undefined : headerName);
       const options = {
         subdomain: { base_domains: bases, reserved }, custom_domain: { domain_lookup: "index" }, path: { prefix: pathPrefix },
-        header: { header_name: headerName }, query: { query_param: queryParam }, jwt: { cookie_name: cookieName },
+        header: { header_name: headerName }, query: { query_param: queryParam }, jwt: { jwt_claim: jwtClaim, cookie_name: cookieName },
+        api_key: { header_name: keyHeader },
       };
       const strategies = this.#strategies.map((strategy) => ({
-        strategy, identifies: ["path", "header", "query", "custom"].includes(strategy) ? "id" : undefined, ...options[strategy],
+        strategy, identifies: ["path", "header", "query", "custom"].includes(strategy) ? "id" : undefined, ...own(options, strategy),
       }));
       try {
         const resolver = new Resolver(text({ strategies, mode, central_hosts: centralHosts }));
@@ -204,6 +231,13 @@ class Lookup {
     }
     return known;
   }
+}
+
+/** A claim by its name, or by the path that the name spells with dots: as the core finds it. */
+function claimOf(claims, name) {
+  const whole = own(claims, name);
+  if (whole !== undefined) return whole;
+  return name.split(".").reduce((part, step) => (typeof part === "object" && !Array.isArray(part) ? own(part, step) : undefined), claims);
 }
 
 /** Milliseconds for which an application's own resolver is waited for: as long as the Worker does. */
@@ -242,7 +276,7 @@ export function requireScopes(credential, scopes) {
 }
 
 /** Throws unless the tenant has the feature. `ctx`: of the request, for those who evaluate by what it says. */
-export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, context, upgradeUrl = "/pricing" } = {}) {
+export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, context, upgradeUrl = "/pricing" }) {
   const lacks = (plan) => new FeatureNotAvailableError({ feature, upgrade_url: upgradeUrl, current_plan: plan });
   if (getTenantPlan) {
     const plan = await getTenantPlan(tenant.id);
@@ -253,7 +287,10 @@ export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, 
   }
   const question = { tenant: tenant.id, features: [feature], look: true };
   if (context) question.context = typeof context === "function" ? await context(ctx) : context;
-  const { decision } = await configured(gate).ask(question);
+  const { decision } = await answerOf(() => configured(gate).ask(question));
   if (!decision.allowed) throw denial(decision);
-  if (!decision.features[feature].enabled) throw lacks(decision.tenant.plan);
+  if (!own(decision.features, feature)?.enabled) throw lacks(decision.tenant.plan);
 }
+
+/** The options of `requireFeature`. */
+export const featureOptions = (options) => known(options, ["gate", "getTenantPlan", "context", "upgradeUrl"], "`requireFeature`");

@@ -22,8 +22,21 @@ export function buildWorker({ quick = false, faults = false, out = "build" } = {
 export function buildNpm({ quick = false } = {}) {
   buildModule("tenantgate", "npm", quick ? "quick" : "release");
   buildModule("client", "client", quick ? "quick" : "small");
+  buildJs();
+}
+
+/** What is made of the modules and of the files written by hand. */
+export function buildJs() {
+  for (const name of ["tenantgate", "client"]) embed(name);
   buildCommonJs();
   for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(root, name), join(root, "pkg", name));
+}
+
+/** A module as JavaScript, for bundlers that leave files behind. */
+function embed(name) {
+  const dist = join(root, "pkg/dist");
+  const base64 = readFileSync(join(dist, `${name}_bg.wasm`)).toString("base64");
+  writeFileSync(join(dist, `${name}_wasm.js`), `export default ${JSON.stringify(base64)};\n`);
 }
 
 /** The package for `require`: the same files, one by one, so that each class is there once however it is imported. */
@@ -39,7 +52,8 @@ function buildCommonJs() {
     const code = readFileSync(join(from, name), "utf8");
     // Where the file would be if it were the original: the modules in `dist` are there once.
     const place = `require("node:url").pathToFileURL(require("node:path").join(__dirname, ${JSON.stringify(`${relative(join(to, name, ".."), join(from, name, ".."))}/`)}))`;
-    const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner: `const importMetaUrl = ${place}.href;` });
+    const banner = [/\bimport\.meta\.url\b/.test(code) ? `const importMetaUrl = ${place}.href;` : "", /\bText(De|En)coder\b/.test(code) ? TEXT_CODERS : ""].join("\n");
+    const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner });
     mkdirSync(join(to, name, ".."), { recursive: true });
     // Named directly: not every tool reads `imports` of a nested package.json.
     writeFileSync(join(to, name), converted.replace('require("#entry")', 'require("./node.js")'));
@@ -50,8 +64,11 @@ function buildCommonJs() {
   writeFileSync(join(to, "package.json"), `${JSON.stringify({ type: "commonjs" }, null, 2)}\n`);
 }
 
+/** Jest's pages (jsdom) have none of their own. */
+const TEXT_CODERS = 'const { TextDecoder, TextEncoder } = typeof globalThis.TextDecoder === "function" ? globalThis : require("node:util");';
+
 /** Entries for other runtimes, and the command line. */
-const LEFT_OUT = /(^|\/)(workerd|web|cli)\.js$/;
+const LEFT_OUT = /(^|\/)(workerd|web|edge|embedded|cli)\.js$/;
 
 function buildModule(name, feature, profile) {
   const dist = join(root, "pkg/dist");

@@ -113,6 +113,11 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             json!({ "enum": ["true", "false"] }),
             "Publish everything anew, as after `SNAPSHOT_KEY` was replaced.",
         ),
+        Route::PutCatalog => query(
+            "change_terms",
+            json!({ "enum": ["true", "false"] }),
+            "What limits are may change under plan versions that tenants have. Default: such a catalog is refused.",
+        ),
         Route::DeleteTenant => query("reason", json!({ "type": "string" }), "Why: for the audit trail."),
         _ => {}
     }
@@ -123,6 +128,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             | Route::ListCatalogs
             | Route::ListTokens
             | Route::ListLicences
+            | Route::ListActivations
             | Route::GetAudit
             | Route::GetCatalogAudit
             | Route::ListExpiring
@@ -134,25 +140,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     if operation.once {
         parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }, "description": "Done once, however often it is sent under this key; remembered for a day." }));
     }
-    let versioned = matches!(
-        operation.route,
-        Route::ChangeTenant
-            | Route::DeleteTenant
-            | Route::SuspendTenant
-            | Route::ReactivateTenant
-            | Route::DeactivateTenant
-            | Route::MaintainTenant
-            | Route::OffboardTenant
-            | Route::MoveTenant
-            | Route::PutOverride
-            | Route::RemoveOverride
-            | Route::ClaimDomain
-            | Route::RemoveDomain
-            | Route::PutCatalog
-            | Route::KillFeature
-            | Route::ReviveFeature
-    );
-    if versioned {
+    if operation.versioned && operation.method != "GET" {
         parameters.push(json!({ "name": "If-Match", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^\"[0-9]+\"$" }, "description": "The `ETag` that was read: refused where it has changed since." }));
     }
     parameters
@@ -223,6 +211,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         | Route::ListCatalogs
         | Route::ListTokens
         | Route::ListLicences
+        | Route::ListActivations
         | Route::ListExpiring => page(json!({ "type": "object" })),
         Route::GetAudit | Route::GetCatalogAudit => {
             return json!({ "description": "The trail.", "content": {

@@ -1,11 +1,12 @@
 // The client where there is a disk: for tests, and for rendering on a server.
 import { readFileSync } from "node:fs";
-import { instantiateClient } from "../client.js";
+import { loadFrom } from "../disk.js";
+import { instantiateNow } from "../instance.js";
+import { part } from "../client.js";
 
-instantiateClient(readFileSync(new URL("../dist/client_bg.wasm", import.meta.url)));
+instantiateNow(part, () => readFileSync(new URL("../dist/client_bg.wasm", import.meta.url)));
 
-/** Nothing to wait for: for code that also runs where there is. */
-export async function init() {}
+export const init = (source) => loadFrom(part, source);
 
 export { FeatureClient } from "../client.js";
 export { DocumentError, GateFailedError, InputError, TenantgateError } from "../errors.js";

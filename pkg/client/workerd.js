@@ -1,8 +1,8 @@
 // The client in Workers: the runtime has compiled the module already.
 import module from "../dist/client_bg.wasm";
-import { instantiateClient } from "../client.js";
+import { part } from "../client.js";
 
-instantiateClient(module);
+part.instantiate(module);
 
 /** Nothing to wait for: for code that also runs where there is. */
 export async function init() {}

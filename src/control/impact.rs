@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gate::{Ask, Decision, LocalGate};
 use crate::ledger::Meter;
-use crate::model::{TenantId, UnixMillis};
+use crate::model::{Catalog, Limit, Overage, Problem, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 
@@ -39,6 +39,38 @@ pub struct Impact {
     /// Allowances by limit, those that would change.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Shift>,
+    /// What limits are, by limit: members that would change, such as `period` or `shadow`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub terms: BTreeMap<String, Shift>,
+    /// Limits of which more is used now than would be allowed, with what is used.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub over: BTreeMap<String, u64>,
+    /// What its record names that the catalog would not have: such a catalog is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+impl Impact {
+    const fn of(tenant: String) -> Self {
+        Self {
+            tenant,
+            code: None,
+            features: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            over: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.code.is_none()
+            && self.features.is_empty()
+            && self.limits.is_empty()
+            && self.terms.is_empty()
+            && self.problems.is_empty()
+    }
 }
 
 /// What a change would mean for tenants, a page of them.
@@ -51,6 +83,9 @@ pub struct Impacts {
     pub tenants: Vec<Impact>,
     /// Where the next page begins; null: this was the last.
     pub next_cursor: Option<String>,
+    /// Metrics of the catalog that would change, by key. Events of a type that a new metric counts too should say what it reads.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Shift>,
     /// Recorded questions that would be answered otherwise, by their place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replay>,
@@ -66,7 +101,7 @@ pub struct Replay {
     pub changed: BTreeMap<usize, Shift>,
 }
 
-/// Compares what a tenant has by two gates; `None`: nothing would change.
+/// Compares what a tenant has by two gates.
 ///
 /// # Examples
 /// ```
@@ -79,10 +114,10 @@ pub struct Replay {
 ///     gate
 /// };
 /// let tenant = TenantId::parse("t_acme").unwrap();
-/// let impact = compare(&mut gate("[]"), &mut gate(r#"["sso"]"#), &tenant, UnixMillis::new(0)).unwrap();
+/// let impact = compare(&mut gate("[]"), &mut gate(r#"["sso"]"#), &tenant, UnixMillis::new(0));
 /// assert_eq!(impact.features["sso"].effect, "gain");
 /// ```
-pub fn compare(before: &mut LocalGate, after: &mut LocalGate, tenant: &TenantId, now: UnixMillis) -> Option<Impact> {
+pub fn compare(before: &mut LocalGate, after: &mut LocalGate, tenant: &TenantId, now: UnixMillis) -> Impact {
     let ask = Ask { tenant: Some(tenant.as_str()), all_features: true, look: true, ..Ask::default() };
     let was = before.decide(&Request::default(), &ask, now);
     let is = after.decide(&Request::default(), &ask, now);
@@ -94,13 +129,55 @@ pub fn compare(before: &mut LocalGate, after: &mut LocalGate, tenant: &TenantId,
         };
         Shift { before: was.code.as_str().into(), after: is.code.as_str().into(), effect }
     });
-    let impact = Impact {
-        tenant: tenant.to_string(),
+    Impact {
         code,
         features: shifts(&features(&was), &features(&is), false_is_less),
         limits: shifts(&limits(&was), &limits(&is), more_is_more),
+        terms: differing(shifts(&terms(&was), &terms(&is), |_, _| "change")),
+        ..Impact::of(tenant.to_string())
+    }
+}
+
+/// What would be wrong with a tenant's record under another catalog, and is not now. What has ended is not asked for.
+pub fn breaks(record: &Value, old: &Catalog, new: &Catalog, now: UnixMillis) -> Vec<Problem> {
+    let mut record = record.clone();
+    let has_ended = |entry: &Value| {
+        let ends_at = entry.get("ends_at").unwrap_or(&Value::Null);
+        ends_at
+            .as_u64()
+            .map(UnixMillis::new)
+            .or_else(|| UnixMillis::parse(ends_at.as_str()?))
+            .is_some_and(|end| end <= now)
     };
-    (impact.code.is_some() || !impact.features.is_empty() || !impact.limits.is_empty()).then_some(impact)
+    if let Some(Value::Array(overrides)) = record.get_mut("overrides") {
+        overrides.retain(|entry| !has_ended(entry));
+    }
+    let text = record.to_string();
+    let problems = |catalog| Tenant::parse_against(&text, catalog).err().unwrap_or(Problems(Vec::new()));
+    problems(new).beyond(&problems(old)).0
+}
+
+/// What a limit is, apart from how much of it is allowed.
+pub fn terms_of(limit: &Limit, overage: Overage) -> Value {
+    json!({
+        "kind": limit.kind, "period": limit.period, "window_ms": limit.window_ms.map(|window| window.0), "mode": limit.mode,
+        "shadow": limit.shadow, "overage": overage, "on_error": limit.on_error,
+        "max_duration_ms": limit.max_duration_ms.map(|duration| duration.0),
+    })
+}
+
+/// How the metrics of a catalog would change.
+pub fn metrics(old: &Catalog, new: &Catalog) -> BTreeMap<String, Shift> {
+    let all = |catalog: &Catalog| -> BTreeMap<String, Value> {
+        let metric = |metric: &crate::model::Metric| {
+            json!({
+                "event": metric.event, "aggregation": metric.aggregation, "value": metric.value, "period": metric.period,
+                "limit": metric.limit.as_ref().map(ToString::to_string),
+            })
+        };
+        catalog.metrics.iter().map(|(key, definition)| (key.to_string(), metric(definition))).collect()
+    };
+    differing(shifts(&all(old), &all(new), |_, _| "change"))
 }
 
 /// Asks recorded questions of both gates, each at its time.
@@ -131,6 +208,29 @@ fn features(decision: &Decision) -> BTreeMap<String, Value> {
 fn limits(decision: &Decision) -> BTreeMap<String, Value> {
     let Some(tenant) = &decision.tenant else { return BTreeMap::new() };
     tenant.nearest().map(|budget| (budget.limit.to_string(), allowance(budget.meter))).collect()
+}
+
+fn terms(decision: &Decision) -> BTreeMap<String, Value> {
+    let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.plans.as_ref()) else { return BTreeMap::new() };
+    let limits = &plans.catalog().limits;
+    tenant
+        .nearest()
+        .filter_map(|budget| Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage))))
+        .collect()
+}
+
+/// Of documents that changed, the members that did.
+fn differing(mut shifts: BTreeMap<String, Shift>) -> BTreeMap<String, Shift> {
+    for shift in shifts.values_mut() {
+        if let (Value::Object(before), Value::Object(after)) = (&mut shift.before, &mut shift.after) {
+            let same: Vec<String> = before.keys().filter(|key| before.get(*key) == after.get(*key)).cloned().collect();
+            for key in same {
+                before.remove(&key);
+                after.remove(&key);
+            }
+        }
+    }
+    shifts
 }
 
 fn allowance(meter: Meter) -> Value {

@@ -14,7 +14,7 @@ pub use admin::{
     Claim, Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant, NewToken,
     Reasoned, Replayed, Rotate, Ticket, slug_of,
 };
-pub use impact::{Impact, Impacts, Replay, Shift, compare, replay};
+pub use impact::{Impact, Impacts, Replay, Shift, breaks, compare, metrics, replay};
 pub use operations::{
     GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, Permission, ROUTE_IDENTITY_MEMBERS, Route, route,
 };

@@ -80,8 +80,10 @@ pub struct Operation {
     pub permissions: &'static [Permission],
     /// Whether a tenant's own admin may do it, for its own tenant and those below.
     pub tenant_admin: bool,
-    /// Whether it takes an `Idempotency-Key`.
+    /// Whether it takes an `Idempotency-Key`. An operation that does not refuses one.
     pub once: bool,
+    /// Whether what it changes has a version for `If-Match`. Where nothing has one, none matches.
+    pub versioned: bool,
     /// The status of success.
     pub status: u16,
     /// One sentence.
@@ -109,6 +111,7 @@ macro_rules! operations {
                 route: Route::$Route, method: $method, path: $path,
                 permissions: &[$first $(, $more)*],
                 tenant_admin: operations!(@has tenant_admin $($flag)*), once: operations!(@has once $($flag)*),
+                versioned: operations!(@has versioned $($flag)*),
                 status: $status, summary: $summary,
             },)*
         ];
@@ -116,42 +119,45 @@ macro_rules! operations {
     (@has $wanted:ident) => { false };
     (@has tenant_admin tenant_admin $($rest:ident)*) => { true };
     (@has once once $($rest:ident)*) => { true };
+    (@has versioned versioned $($rest:ident)*) => { true };
     (@has $wanted:ident $other:ident $($rest:ident)*) => { operations!(@has $wanted $($rest)*) };
 }
 
 operations! {
     CreateTenant "POST" "/tenants" TenantsWrite, tenant_admin, once => 201 "Set a tenant up: record, data route, defaults, API key, ledger, publication, welcome.";
     ListTenants "GET" "/tenants" TenantsRead, tenant_admin => 200 "Tenants, a page of them.";
-    GetTenant "GET" "/tenants/{tenant}" TenantsRead, tenant_admin => 200 "A tenant's record.";
-    ChangeTenant "PATCH" "/tenants/{tenant}" TenantsWrite, once => 200 "Change a tenant's record by a merge patch (RFC 7396).";
-    DeleteTenant "DELETE" "/tenants/{tenant}" TenantsWrite, once => 200 "Delete a tenant for good: its keys end, its names are set aside.";
-    SuspendTenant "POST" "/tenants/{tenant}/suspend" TenantsWrite, once => 200 "Stop serving a tenant.";
-    ReactivateTenant "POST" "/tenants/{tenant}/reactivate" TenantsWrite, once => 200 "Serve a tenant again.";
-    DeactivateTenant "POST" "/tenants/{tenant}/deactivate" TenantsWrite, tenant_admin, once => 200 "Stop a tenant at its own wish.";
-    MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once => 200 "Ask a tenant's callers to come back later.";
-    OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
-    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once => 200 "Move a tenant, and those below it, under another one.";
+    GetTenant "GET" "/tenants/{tenant}" TenantsRead, tenant_admin, versioned => 200 "A tenant's record.";
+    ChangeTenant "PATCH" "/tenants/{tenant}" TenantsWrite, once, versioned => 200 "Change a tenant's record by a merge patch (RFC 7396).";
+    DeleteTenant "DELETE" "/tenants/{tenant}" TenantsWrite, once, versioned => 200 "Delete a tenant for good: its keys end, its names are set aside.";
+    SuspendTenant "POST" "/tenants/{tenant}/suspend" TenantsWrite, once, versioned => 200 "Stop serving a tenant.";
+    ReactivateTenant "POST" "/tenants/{tenant}/reactivate" TenantsWrite, once, versioned => 200 "Serve a tenant again.";
+    DeactivateTenant "POST" "/tenants/{tenant}/deactivate" TenantsWrite, tenant_admin, once, versioned => 200 "Stop a tenant at its own wish.";
+    MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once, versioned => 200 "Ask a tenant's callers to come back later.";
+    OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once, versioned => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
+    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once, versioned => 200 "Move a tenant, and those below it, under another one.";
     ExportTenant "GET" "/tenants/{tenant}/export" TenantsRead, tenant_admin => 200 "All that is kept of a tenant, without secrets.";
-    PutOverride "PUT" "/tenants/{tenant}/overrides" TenantsWrite, once => 200 "Set an override: it replaces the one for the same feature or limit that starts at the same time.";
-    RemoveOverride "DELETE" "/tenants/{tenant}/overrides/{key}" TenantsWrite, once => 200 "Remove the overrides of a feature or limit.";
+    PutOverride "PUT" "/tenants/{tenant}/overrides" TenantsWrite, once, versioned => 200 "Set an override: it replaces the one for the same feature or limit that starts at the same time.";
+    RemoveOverride "DELETE" "/tenants/{tenant}/overrides/{key}" TenantsWrite, once, versioned => 200 "Remove the overrides of a feature or limit.";
     ListExpiring "GET" "/expiring" TenantsRead => 200 "Overrides, contracts and trials that end soon.";
-    ClaimDomain "POST" "/tenants/{tenant}/domains" TenantsWrite, tenant_admin, once => 201 "Claim a domain: says which TXT record proves it.";
+    ClaimDomain "POST" "/tenants/{tenant}/domains" TenantsWrite, tenant_admin, once, versioned => 201 "Claim a domain: says which TXT record proves it.";
     VerifyDomain "POST" "/tenants/{tenant}/domains/{host}/verify" TenantsWrite, tenant_admin => 200 "Look for the proof of a domain, and serve it.";
-    RemoveDomain "DELETE" "/tenants/{tenant}/domains/{host}" TenantsWrite, tenant_admin, once => 200 "Give a domain up.";
-    IssueApiKey "POST" "/tenants/{tenant}/api-keys" Keys, tenant_admin => 201 "Issue an API key: shown once.";
+    RemoveDomain "DELETE" "/tenants/{tenant}/domains/{host}" TenantsWrite, tenant_admin, once, versioned => 200 "Give a domain up.";
+    IssueApiKey "POST" "/tenants/{tenant}/api-keys" Keys, tenant_admin, once => 201 "Issue an API key: shown once.";
     ListApiKeys "GET" "/tenants/{tenant}/api-keys" TenantsRead, tenant_admin => 200 "A tenant's API keys, without secrets.";
-    RotateApiKey "POST" "/tenants/{tenant}/api-keys/{key}/rotate" Keys, tenant_admin => 201 "Issue an API key in place of another, which works on for a while.";
-    RevokeApiKey "DELETE" "/tenants/{tenant}/api-keys/{key}" Keys, tenant_admin => 200 "End an API key.";
-    IssueLicence "POST" "/tenants/{tenant}/licences" TenantsWrite => 201 "Issue a licence key: shown once.";
+    RotateApiKey "POST" "/tenants/{tenant}/api-keys/{key}/rotate" Keys, tenant_admin, once => 201 "Issue an API key in place of another, which works on for a while.";
+    RevokeApiKey "DELETE" "/tenants/{tenant}/api-keys/{key}" Keys, tenant_admin, once => 200 "End an API key.";
+    IssueLicence "POST" "/tenants/{tenant}/licences" TenantsWrite, once => 201 "Issue a licence key: shown once.";
     ListLicences "GET" "/tenants/{tenant}/licences" TenantsRead, tenant_admin => 200 "A tenant's licences, with the instances that use them.";
     ChangeLicence "PATCH" "/tenants/{tenant}/licences/{licence}" TenantsWrite, once => 200 "Change a licence by a merge patch (RFC 7396): suspend it, revoke it, bind it to other domains.";
-    ImpersonateTenant "POST" "/tenants/{tenant}/impersonate" Support => 201 "A ticket, good once and for a minute, for an API key of a tenant that ends after a quarter of an hour; on the record.";
-    GetCatalog "GET" "/catalog" CatalogRead => 200 "The catalog.";
-    PutCatalog "PUT" "/catalog" CatalogWrite, once => 200 "Replace the catalog; plan versions that are in use stay as they are.";
+    ListActivations "GET" "/tenants/{tenant}/licences/{licence}/activations" TenantsRead, tenant_admin => 200 "The instances that use a licence.";
+    EndActivation "DELETE" "/tenants/{tenant}/licences/{licence}/activations/{instance}" TenantsWrite, once => 200 "End the activation of an instance, without its key.";
+    ImpersonateTenant "POST" "/tenants/{tenant}/impersonate" Support, once => 201 "A ticket, good once and for a minute, for an API key of a tenant that ends after a quarter of an hour; on the record.";
+    GetCatalog "GET" "/catalog" CatalogRead, versioned => 200 "The catalog.";
+    PutCatalog "PUT" "/catalog" CatalogWrite, once, versioned => 200 "Replace the catalog; plan versions that are in use stay as they are.";
     ListCatalogs "GET" "/catalog/versions" CatalogRead => 200 "Versions of the catalog.";
     CompareCatalog "POST" "/catalog/impact" CatalogRead + TenantsRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
-    KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once => 200 "Switch a feature off for everybody.";
-    ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once => 200 "End a kill.";
+    KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once, versioned => 200 "Switch a feature off for everybody.";
+    ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once, versioned => 200 "End a kill.";
     Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
     MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
     GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come.";
@@ -161,7 +167,7 @@ operations! {
     GetAudit "GET" "/tenants/{tenant}/audit" Audit, tenant_admin => 200 "A tenant's audit trail, as JSON, lines or CSV.";
     ListDenials "GET" "/tenants/{tenant}/denials" Audit, tenant_admin => 200 "What a tenant was denied: how many by code and day, a sample, the latest first.";
     GetCatalogAudit "GET" "/audit" Audit => 200 "The audit trail of the catalog and of admin tokens.";
-    IssueToken "POST" "/tokens" Tokens => 201 "Issue an admin token: shown once.";
+    IssueToken "POST" "/tokens" Tokens, once => 201 "Issue an admin token: shown once.";
     ListTokens "GET" "/tokens" Tokens => 200 "Admin tokens, without secrets.";
     RevokeToken "DELETE" "/tokens/{token}" Tokens, once => 200 "End an admin token.";
 }

@@ -38,6 +38,7 @@ pub struct Entitlements {
     barrier: Option<Code>,
     catalog_version: Epoch,
     valid: (UnixMillis, UnixMillis),
+    agreed_until: UnixMillis,
     serial: u32,
 }
 
@@ -120,6 +121,8 @@ impl Entitlements {
                 }
             }
         }
+        // Periods of quotas end too, and nothing else changes then.
+        let agreed_until = dates.valid.1;
         let budgets = plans
             .limits
             .iter()
@@ -146,6 +149,7 @@ impl Entitlements {
             barrier: line.iter().find_map(|tenant| barrier(tenant.status)),
             catalog_version: catalog.version,
             valid: dates.valid,
+            agreed_until,
             serial,
             grants,
             budgets,
@@ -182,6 +186,11 @@ impl Entitlements {
     /// The plan it lives by: its own, or that of the nearest ancestor who has one.
     pub const fn plan(&self) -> Option<&PlanRef> {
         self.plan.as_ref()
+    }
+
+    /// Until when what was agreed stays as it is: when the next trial, contract or override begins or ends, or what serves beyond its end.
+    pub const fn agreed_until(&self) -> UnixMillis {
+        self.agreed_until
     }
 
     /// When the trial ends by whose plan it lives, if it does.

@@ -42,6 +42,7 @@ pub struct Metered {
     charges: Vec<(String, Meter, u64)>,
     entries: Vec<Entry<'static>>,
     event: String,
+    uncounted: Vec<(Key, Problem)>,
 }
 
 /// How far the metering of an event has come.
@@ -82,7 +83,7 @@ impl Gate {
     }
 
     /// What the ledger of a tenant is asked for a report of usage in the periods that hold `at`, and whose ledger it is; `None` if
-    /// there is no such tenant. `metric`: only this.
+    /// there never was such a tenant: one that was deleted has reports. `metric`: only this.
     ///
     /// # Errors
     /// What has to be fetched first.
@@ -93,20 +94,19 @@ impl Gate {
         at: UnixMillis,
         now: UnixMillis,
     ) -> Result<Option<(TenantId, Vec<UsageInquiry>)>, Need> {
-        let (plans, found) = match self.known(tenant, now) {
-            Ok(known) => known,
-            Err(Halt::Fetch(need)) => return Err(need),
-            Err(Halt::Deny(_)) => return Ok(None),
-        };
-        let own = found.tenant.tenant();
+        let mut refresh = Vec::new();
+        let plans = self.snapshots.plans(now, &mut refresh)?;
+        let found = self.snapshots.kept(tenant, now, &mut refresh)?;
+        self.unserved.append(&mut refresh);
+        let Some((own, root)) = found else { return Ok(None) };
         let metrics =
             plans.catalog().metrics.iter().filter(|(key, _)| metric.is_none_or(|wanted| key.as_str() == wanted));
         let inquiries = metrics.map(|(key, definition)| {
-            let (series, setting) = series(&plans, own, key, definition);
+            let (series, setting) = series(&plans, &own, key, definition);
             let inquiry = Inquiry { series: series.into(), setting, at_ms: at.get() };
             UsageInquiry { metric: key.clone(), definition: definition.clone(), inquiry }
         });
-        Ok(Some((found.tenant.root().clone(), inquiries.collect())))
+        Ok(Some((root, inquiries.collect())))
     }
 
     fn known(&mut self, tenant: &TenantId, now: UnixMillis) -> Result<(Arc<Plans>, Found), Halt> {
@@ -125,6 +125,11 @@ impl Metered {
     /// The tenant whose ledger counts.
     pub const fn root(&self) -> &TenantId {
         &self.root
+    }
+
+    /// Metrics that do not count the event, and why: others do.
+    pub fn uncounted(&self) -> &[(Key, Problem)] {
+        &self.uncounted
     }
 
     /// What that ledger is told.
@@ -172,16 +177,14 @@ fn count(
         charges: Vec::new(),
         entries: Vec::new(),
         event: String::new(),
+        uncounted: Vec::new(),
     };
     let mut told = serde_json::Map::new();
     for (key, metric) in metrics {
         let (value, distinct) = match value(event, metric) {
             Ok(value) => value,
             Err(problem) => {
-                // Metrics may read the same value.
-                if !problems.contains(&problem) {
-                    problems.push(problem);
-                }
+                metered.uncounted.push((key.clone(), problem));
                 continue;
             }
         };
@@ -200,6 +203,14 @@ fn count(
                 Some((_, _, sum)) if counted => *sum = sum.saturating_add(units),
                 None if counted => metered.charges.push((budget.counter.clone(), budget.meter, units)),
                 _ => {}
+            }
+        }
+    }
+    if metered.entries.is_empty() {
+        for (_, problem) in metered.uncounted.drain(..) {
+            // Metrics may read the same value.
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
     }

@@ -477,6 +477,16 @@ impl Snapshots {
         now: UnixMillis,
         refresh: &mut Vec<Need>,
     ) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
+        Ok(self.any_record(id, now, refresh)?.filter(|(tenant, _)| tenant.status != Status::Deleted))
+    }
+
+    /// A record, also that of a tenant that was deleted.
+    fn any_record(
+        &mut self,
+        id: &TenantId,
+        now: UnixMillis,
+        refresh: &mut Vec<Need>,
+    ) -> Result<Option<(Arc<Tenant>, u64)>, Need> {
         let need = || Need::Tenant(id.clone());
         let Some(record) = self.tenants.get_mut(id) else {
             return if self.complete { Ok(None) } else { Err(need()) };
@@ -484,7 +494,23 @@ impl Snapshots {
         let held = &mut record.held;
         let (ages, read_at) = (Ages::of(held.value.as_ref()), held.read_at);
         let tenant = held.get(ages, now, need, refresh).ok_or_else(need)?;
-        let tenant = tenant.as_ref().filter(|tenant| tenant.status != Status::Deleted);
-        Ok(tenant.map(|tenant| (Arc::clone(tenant), now.since(read_at))))
+        Ok(tenant.as_ref().map(|tenant| (Arc::clone(tenant), now.since(read_at))))
+    }
+
+    /// A tenant's record, also that of one that was deleted, and the root of its family.
+    pub(super) fn kept(
+        &mut self,
+        id: &TenantId,
+        now: UnixMillis,
+        refresh: &mut Vec<Need>,
+    ) -> Result<Option<(Arc<Tenant>, TenantId)>, Need> {
+        let Some((own, _)) = self.any_record(id, now, refresh)? else { return Ok(None) };
+        let mut top = Arc::clone(&own);
+        for _ in 0..MAX_HIERARCHY_DEPTH {
+            let Some(parent) = top.parent.clone() else { break };
+            let Some((above, _)) = self.any_record(&parent, now, refresh)? else { break };
+            top = above;
+        }
+        Ok(Some((own, top.id.clone())))
     }
 }

@@ -187,6 +187,10 @@ pub const FEED_KEPT_MS: u64 = 3_600_000;
 
 /// Milliseconds for which a signed licence may be used without asking, at most: a quarter.
 pub const MAX_OFFLINE_MS: u64 = 90 * 86_400_000;
+/// Milliseconds without a question after which an activation may end by itself: instances ask when they start, and some run for long.
+pub const MIN_ACTIVATION_MS: u64 = 60_000;
+/// See [`MIN_ACTIVATION_MS`].
+pub const MAX_ACTIVATION_MS: u64 = 365 * 86_400_000;
 /// Bytes of the name of an instance that activates a licence.
 pub const MAX_INSTANCE_BYTES: usize = 128;
 

@@ -13,6 +13,7 @@ use super::bounds::{MAX_PROBLEMS, MAX_TEXT_BYTES};
 
 /// One thing wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// Where: a JSON path such as `$.plans["pro@1"].limits.requests`.
     pub path: String,
@@ -32,6 +33,19 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Those that are not among `known`, wherever in a list they stand.
+    #[must_use]
+    pub fn beyond(self, known: &Self) -> Self {
+        let place = |problem: &Problem| -> String { problem.path.chars().filter(|c| !c.is_ascii_digit()).collect() };
+        let is_known = |problem: &Problem| {
+            let like = |other: &&Problem| other.found == problem.found && other.expected == problem.expected;
+            known.0.iter().filter(like).any(|other| place(other) == place(problem))
+        };
+        Self(self.0.into_iter().filter(|problem| !is_known(problem)).collect())
+    }
+}
 
 /// Collects problems while a document is read.
 pub(crate) struct Reader {

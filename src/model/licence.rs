@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::bounds::{MAX_DOMAINS, MAX_OFFLINE_MS};
+use super::bounds::{MAX_ACTIVATION_MS, MAX_DOMAINS, MAX_OFFLINE_MS, MIN_ACTIVATION_MS};
 use super::resolution::is_host;
 use super::{Quantity, Read, Reader, UnixMillis, choice, document};
 
@@ -36,6 +36,8 @@ document! {
         /// Milliseconds for which a signed token may stand in for an answer, up to 7776000000 (90 days). Default 604800000, a
         /// week; 0: no token.
         offline_ms: Quantity = Quantity(604_800_000),
+        /// Milliseconds after which an instance that has not asked gives up its place, 60000 to 31536000000 (a year). Default: never.
+        activation_ms: Option<Quantity> = None,
     } => LicenceTerms::check
 }
 
@@ -44,6 +46,11 @@ impl LicenceTerms {
         r.at("domains", |r| r.at_most(self.domains.len(), MAX_DOMAINS));
         if self.offline_ms.0 > MAX_OFFLINE_MS {
             r.at("offline_ms", |r| r.problem(self.offline_ms.0.to_string(), format!("0 to {MAX_OFFLINE_MS}")));
+        }
+        let idle = MIN_ACTIVATION_MS..=MAX_ACTIVATION_MS;
+        if let Some(Quantity(given)) = self.activation_ms.filter(|given| !idle.contains(&given.0)) {
+            let expected = format!("{MIN_ACTIVATION_MS} to {MAX_ACTIVATION_MS}");
+            r.at("activation_ms", |r| r.problem(given.to_string(), expected));
         }
         super::tenant::check_dates(self.starts_at, self.expires_at, r);
     }

@@ -195,6 +195,20 @@ impl Tenant {
         })
     }
 
+    /// A record after a change. INVARIANT (a change is judged by what it changes): what was wrong with the record before, as names that a
+    /// catalog has dropped, does not stand in the way.
+    ///
+    /// # Errors
+    /// The problems that the record did not have before.
+    pub fn parse_changed(before: &str, after: &str, catalog: &Catalog) -> Result<Self, Problems> {
+        let Err(problems) = Self::parse_against(after, catalog) else { return Self::parse(after) };
+        let known = Self::parse_against(before, catalog).err().unwrap_or(Problems(Vec::new()));
+        match problems.beyond(&known) {
+            new if new.0.is_empty() => Self::parse(after),
+            new => Err(new),
+        }
+    }
+
     /// What can be judged without a catalog.
     fn check(&self, r: &mut Reader) {
         if self.plan.is_none() && self.parent.is_none() {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::gate::{UsageEvent, UsageInquiry};
 use crate::ledger::{Stretch, Tally};
-use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_USAGE_BODY_BYTES};
-use crate::model::{Aggregation, Problems, Reader, TenantId, UnixMillis};
+use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_PROBLEMS, MAX_USAGE_BODY_BYTES};
+use crate::model::{Aggregation, Problem, Problems, Reader, TenantId, UnixMillis};
 
 /// Reads one event, or an array of them.
 ///
@@ -103,6 +103,39 @@ pub struct ReceiptView {
     pub accepted: usize,
     /// Events that had been counted before.
     pub duplicates: usize,
+    /// Metrics that do not count some of the events, which others count: an event says nothing that the metric can read. One of each
+    /// kind. Absent: there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<UncountedView>,
+}
+
+/// A metric that does not count an event.
+#[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UncountedView {
+    /// The metric's key.
+    pub metric: String,
+    /// Where the event stands: its JSON path.
+    pub path: String,
+    /// What stands there.
+    pub found: String,
+    /// What the metric reads.
+    pub expected: String,
+    /// Events of this kind.
+    pub events: usize,
+}
+
+impl ReceiptView {
+    /// Notes that a metric does not count an event.
+    pub fn note_uncounted(&mut self, metric: &str, path: String, problem: &Problem) {
+        let same = |one: &&mut UncountedView| one.metric == metric && one.found == problem.found;
+        if let Some(one) = self.uncounted.iter_mut().find(same) {
+            one.events = one.events.saturating_add(1);
+        } else if self.uncounted.len() < MAX_PROBLEMS {
+            let (found, expected) = (problem.found.clone(), problem.expected.clone());
+            self.uncounted.push(UncountedView { metric: metric.to_owned(), path, found, expected, events: 1 });
+        }
+    }
 }
 
 /// What a tenant has used.

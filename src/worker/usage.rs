@@ -55,16 +55,22 @@ pub(super) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
     if !problems.is_empty() {
         return reply::invalid(call, &Problems(problems));
     }
-    tell(call, config, &metered).await
+    let mut receipt = ReceiptView::default();
+    for (index, event) in metered.iter().enumerate() {
+        for (metric, problem) in event.uncounted() {
+            let at = if batch { format!("$[{index}].{}", problem.path) } else { format!("$.{}", problem.path) };
+            receipt.note_uncounted(metric.as_str(), at, problem);
+        }
+    }
+    tell(call, config, &metered, receipt).await
 }
 
 /// Tells the ledgers, all at once: what goes to the same one travels together.
-async fn tell(call: &Call, config: &Config, metered: &[Metered]) -> Response {
+async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: ReceiptView) -> Response {
     let mut answers = Vec::with_capacity(metered.len());
     for event in metered {
         answers.push(charge::ask(event.root(), &event.order(), config, &call.context));
     }
-    let mut receipt = ReceiptView::default();
     let mut conflicts = Vec::new();
     let mut unheard = 0_usize;
     for (index, answer) in answers.into_iter().enumerate() {

@@ -9,8 +9,8 @@ const { exports: entries } = JSON.parse(readFileSync(new URL("pkg/package.json",
 
 /** Where Node finds an entry of the package. */
 const entry = (name) => {
-  const { node } = entries[`.${name}`];
-  return new URL(`pkg/${node.default ?? node}`, root).href;
+  const { node, default: plain } = entries[`.${name}`];
+  return new URL(`pkg/${node?.default ?? plain}`, root).href;
 };
 
 for (const file of ["README.md", "pkg/README.md"]) {

@@ -96,3 +96,61 @@ test("licences end with their tenant", async () => {
   await admin("POST", `/tenants/${tenant.id}/reactivate`);
   assert.equal((await validate(key)).code, "VALID");
 });
+
+test("an offline token lasts no longer than what it says", async () => {
+  const plus = (ms) => new Date(Date.now() + ms).toISOString();
+  const until = async (more, change) => {
+    const made = (await admin("POST", "/tenants", { name: "Dated", plan: "pro@1", api_key_scopes: null })).body.tenant;
+    assert.equal((await admin("PATCH", `/tenants/${made.id}`, more)).status, 200);
+    if (change) await change(made);
+    const { key } = (await admin("POST", `/tenants/${made.id}/licences`, {})).body;
+    const { offline } = await validate(key);
+    assert.equal(jose.decodeJwt(offline.token).exp, Math.floor(Date.parse(offline.until) / 1000));
+    return offline.until;
+  };
+  const end = plus(60_000);
+  assert.equal(await until({ trial: { plan: "pro@1", ends_at: end } }), end);
+  assert.equal(await until({ contract: { features: ["sso"], ends_at: end, grace_ms: 3_600_000 } }), end);
+  assert.equal(await until({}, (made) => admin("PUT", `/tenants/${made.id}/overrides`, { feature: "sso", value: true, starts_at: end, ends_at: plus(90_000), reason: "a while" })), end);
+  assert(Date.parse(await until({})) > Date.now() + 6 * 86_400_000);
+});
+
+test("an operator sees instances, ends them, lets fewer in, and has those end that are gone", async () => {
+  const { key, id } = await issue({ max_activations: 2, offline_ms: 0 });
+  const path = `/tenants/${tenant.id}/licences/${id}`;
+  const codes = async (...instances) => {
+    const said = [];
+    for (const instance of instances) said.push((await validate(key, undefined, { instance })).code);
+    return said;
+  };
+  assert.deepEqual(await codes("pod-7f9c", "pod-b21e", "pod-0a44"), ["VALID", "VALID", "ACTIVATIONS_EXCEEDED"]);
+  const listed = (await admin("GET", `/tenants/${tenant.id}/licences`)).body.items.find((one) => one.id === id);
+  assert.deepEqual([listed.activations, listed.instances], [2, ["pod-7f9c", "pod-b21e"]]);
+  const { items } = (await admin("GET", `${path}/activations`)).body;
+  assert.deepEqual(items.map(({ instance, ended_at }) => [instance, ended_at]), [["pod-7f9c", null], ["pod-b21e", null]]);
+  const ended = await admin("DELETE", `${path}/activations/pod-7f9c`);
+  assert.deepEqual([ended.status, ended.body], [200, { instance: "pod-7f9c", deactivated: true, free_at: null }]);
+  assert.equal((await admin("DELETE", `${path}/activations/pod-7f9c`)).status, 404);
+  assert.equal((await admin("DELETE", `/tenants/${tenant.id}/licences/none/activations/pod-b21e`)).status, 404);
+  assert.deepEqual(await codes("pod-0a44", "pod-7f9c"), ["VALID", "ACTIVATIONS_EXCEEDED"]);
+  const trail = (await admin("GET", `/tenants/${tenant.id}/audit`)).body.items.map(({ action }) => action);
+  assert(trail.includes("licence.deactivate"));
+  // Fewer than there are: those stay that came first.
+  await admin("PATCH", path, { max_activations: 1 });
+  assert.deepEqual(await codes("pod-0a44", "pod-b21e"), ["ACTIVATIONS_EXCEEDED", "VALID"]);
+  // One that has not asked for a while gives up its place.
+  assert.equal((await admin("PATCH", path, { activation_ms: 59_999 })).status, 400);
+  await admin("PATCH", path, { activation_ms: 60_000 });
+  await gate.db.prepare("UPDATE activations SET seen_at = ? WHERE licence = ? AND instance = 'pod-b21e'").bind(Date.now() - 60_001, id).run();
+  assert.deepEqual(await codes("pod-9c1d", "pod-b21e"), ["VALID", "ACTIVATIONS_EXCEEDED"]);
+});
+
+test("licences that were revoked take nobody's place, and an export has all of them", async () => {
+  const { id } = await issue({});
+  const exported = (await admin("GET", `/tenants/${tenant.id}/export`)).body;
+  assert(exported.licences.some((one) => one.id === id));
+  assert(!Object.keys(exported.licences[0]).includes("hash"));
+  const fill = Array.from({ length: 1_000 }, (_, i) => `('fill${i}', '${tenant.id}', 'h', '{"status": "revoked"}', 0)`);
+  for (let i = 0; i < fill.length; i += 100) await gate.db.prepare(`INSERT INTO licences (id, tenant, hash, terms, created_at) VALUES ${fill.slice(i, i + 100).join(", ")}`).run();
+  assert.equal((await admin("POST", `/tenants/${tenant.id}/licences`, {})).status, 201);
+});

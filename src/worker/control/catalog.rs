@@ -1,5 +1,7 @@
 //! The catalog: put, read, tried before it is put, and switched by hand in an incident.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::desk::{Answer, Desk, checked, paged};
@@ -9,11 +11,14 @@ use super::refusal::Refusal;
 use super::store::{Change, Row, document, number, sql, text};
 use super::{publish, tenants};
 use crate::control::{
-    IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, changes, compare, merge, replay,
+    IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, breaks, changes, compare, merge,
+    metrics, replay,
 };
-use crate::gate::{LocalGate, Plans};
+use crate::gate::{Ask, Budget, LocalGate, Plans};
+use crate::ledger::{Charge, Op, Order, Verdict};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
 use crate::model::{Catalog, Key, Problem, Problems, Tenant, TenantId};
+use crate::resolve::Request;
 use crate::wire::DecideBody;
 
 /// The trail of the catalog.
@@ -22,6 +27,7 @@ pub(super) const CHAIN: &str = "catalog";
 pub(super) async fn get(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     desk.only(&["version"])?;
     let published = desk.catalog().await?;
+    desk.expect(published.version)?;
     let Some(asked) = desk.query.get("version") else {
         return Ok(Answer::text(200, published.text.to_string()).with_version(published.version));
     };
@@ -42,8 +48,11 @@ pub(super) async fn versions(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::json(200, &paged(limit, entries, "/version")))
 }
 
-/// `PUT /catalog`: the document with whatever `version`; it gets the next one.
+/// `PUT /catalog`: the document with whatever `version`; it gets the next one. With `?change_terms=true` what limits are may change under
+/// plan versions that tenants have.
 pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    desk.only(&["change_terms"])?;
+    desk.flag("change_terms")?;
     let value: Value = desk.read()?;
     let before = desk.store.catalog().await?;
     desk.expect(before.as_ref().map_or(0, |before| before.version))?;
@@ -89,15 +98,68 @@ fn identity(catalog: &Value) -> Value {
     json!({ "members": part(catalog, &IDENTITY_MEMBERS), "routes": routes })
 }
 
-/// The plan versions of a catalog that another one does not have, or has with other features or limits.
-fn altered(old: &Value, new: &Value) -> Vec<String> {
+/// The plan versions of a catalog that another one does not have, or has with other features or limits. `deep`: or of whose limits it says
+/// something else.
+fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
+    let members =
+        |document: &Value, name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
     let terms = |document: &Value, plan: &str| {
         let mut plan = document.get("plans").and_then(|plans| plans.get(plan)).cloned().unwrap_or_default();
         merge(&mut plan, &json!({ "title": null, "retired": null }));
-        plan
+        let mut limits = if deep { members(document, "limits") } else { Map::new() };
+        limits.retain(|key, limit| {
+            let named = plan.get("limits").and_then(|limits| limits.get(key)).is_some();
+            merge(limit, &json!({ "description": null, "unit": null }));
+            if named {
+                merge(limit, &json!({ "default": null }));
+            }
+            // A limit that a plan does not name, and whose default allows everything, is no term of it.
+            named || limit.get("default").is_some_and(|allowance| allowance != "unlimited")
+        });
+        (plan, limits)
     };
-    let plans = old.get("plans").and_then(Value::as_object).into_iter().flat_map(|plans| plans.keys());
-    plans.filter(|plan| terms(old, plan) != terms(new, plan)).cloned().collect()
+    members(old, "plans").keys().filter(|plan| terms(old, plan) != terms(new, plan)).cloned().collect()
+}
+
+/// Names of features, limits and add-ons that a catalog has dropped, or means something else by.
+fn dropped(old: &Value, new: &Value) -> Vec<String> {
+    let meaning = |document: &Value, part: &str, name: &str| {
+        let entry = document.get(part).and_then(|part| part.get(name))?;
+        Some(["type", "kind", "variants"].map(|member| entry.get(member).cloned()))
+    };
+    let names = |part: &'static str| {
+        let all = old.get(part).and_then(Value::as_object).into_iter().flat_map(|entries| entries.keys());
+        all.filter(move |name| meaning(old, part, name) != meaning(new, part, name)).cloned()
+    };
+    ["features", "limits", "addons"].into_iter().flat_map(names).collect()
+}
+
+/// Records that name any of a list of names.
+const NAMING: &str = "status <> 'deleted' AND EXISTS (SELECT 1 FROM json_tree(record) AS entry \
+     WHERE entry.key IN (SELECT value FROM json_each(?1)) OR entry.atom IN (SELECT value FROM json_each(?1)))";
+/// Of tenants that a catalog would break, as many are named.
+const BROKEN_SHOWN: usize = 20;
+/// Records that are read at a time.
+const RECORDS_READ: usize = 50;
+
+/// INVARIANT (no record is broken): a catalog has what tenants' records name.
+async fn has_all(desk: &Desk<'_>, names: &[String], old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
+    let (mut broken, mut last) = (Vec::new(), String::new());
+    while !names.is_empty() && broken.len() < BROKEN_SHOWN {
+        let page = format!("SELECT id, record FROM tenants WHERE {NAMING} AND id > ?2 ORDER BY id LIMIT ?3");
+        let rows = desk.store.rows(sql!(page, json!(names).to_string(), last, RECORDS_READ)).await?;
+        for row in &rows {
+            let problems = breaks(&document(row, "record"), old, new, desk.now);
+            if !problems.is_empty() {
+                broken.push(json!({ "tenant": text(row, "id"), "problems": problems }));
+            }
+        }
+        if rows.len() < RECORDS_READ {
+            break;
+        }
+        last = rows.last().map(|row| text(row, "id").to_owned()).unwrap_or_default();
+    }
+    if broken.is_empty() { Ok(()) } else { Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": broken }))) }
 }
 
 /// Plan versions of a list that some tenant has, or has on trial.
@@ -111,7 +173,7 @@ async fn stays(desk: &Desk<'_>, altered: &[String]) -> Result<(), Refusal> {
     let problem = |row: &Row| {
         let (plan, tenants) = (text(row, "plan"), number(row, "tenants"));
         json!({
-            "path": format!("$.plans[\"{plan}\"]"), "found": "nothing, or other features or limits",
+            "path": format!("$.plans[\"{plan}\"]"), "found": "nothing, other features or limits, or limits that are something else",
             "expected": format!("what it was: {tenants} tenants have it"),
         })
     };
@@ -135,9 +197,19 @@ async fn replace(
         return Err(Refusal::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
     }
     let text = after.to_string();
-    let altered = altered(&old, &after);
+    let altered = altered(&old, &after, !desk.flag("change_terms")?);
     stays(desk, &altered).await?;
+    let dropped = dropped(&old, &after);
     let mut change = desk.change();
+    if let Some(before) = before.filter(|_| !dropped.is_empty()) {
+        has_all(desk, &dropped, &before.catalog, &checked(Catalog::parse(&text))?).await?;
+        // Nor does anybody begin to name them just now.
+        let names = json!(dropped).to_string();
+        change.require(
+            &format!("NOT EXISTS (SELECT 1 FROM tenants WHERE {NAMING} AND changed_at >= ?2)"),
+            &[names.into(), desk.now.get().into()],
+        );
+    }
     // Also where somebody gets one of them just now.
     change.require(&format!("NOT EXISTS ({USED})"), &[json!(altered).to_string().into()]);
     pieces(&mut change, version, &text, desk.now.get());
@@ -234,7 +306,7 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         ));
     }
     let page = Page::of(
-        "SELECT id, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
+        "SELECT id, root, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
         ("id", "record"),
         vec![asked.cursor.clone().unwrap_or_default().into()],
         asked.limit.0,
@@ -275,10 +347,19 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     if !problems.is_empty() {
         return Err(Refusal::Invalid(Problems(problems)));
     }
-    let tenants = rows
-        .iter()
-        .filter_map(|row| compare(&mut before, &mut after, &TenantId::parse(text(row, "id"))?, desk.now))
-        .collect();
+    let (old, new) = (&published.catalog, checked(Catalog::parse(&proposed))?);
+    let mut tenants = Vec::new();
+    for row in &rows {
+        let Some(id) = TenantId::parse(text(row, "id")) else { continue };
+        let mut impact = compare(&mut before, &mut after, &id, desk.now);
+        impact.problems = breaks(&document(row, "record"), old, &new, desk.now);
+        if impact.limits.values().any(|shift| shift.effect == "loss") {
+            impact.over = over(desk, &mut after, &id, text(row, "root")).await?;
+        }
+        if !impact.is_empty() {
+            tenants.push(impact);
+        }
+    }
     let replayed = if asked.log.is_empty() {
         None
     } else {
@@ -294,6 +375,29 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
         Some(replay(&mut before, &mut after, &log))
     };
-    let impacts = Impacts { compared: rows.len(), tenants, next_cursor, replayed };
+    let impacts = Impacts { compared: rows.len(), tenants, next_cursor, metrics: metrics(old, &new), replayed };
     Ok(Answer::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
+}
+
+/// Limits of which a tenant uses more now than it would be allowed, as its ledger has them.
+async fn over(
+    desk: &Desk<'_>,
+    after: &mut LocalGate,
+    id: &TenantId,
+    root: &str,
+) -> Result<BTreeMap<String, u64>, Refusal> {
+    let decision =
+        after.decide(&Request::default(), &Ask { tenant: Some(id.as_str()), look: true, ..Ask::default() }, desk.now);
+    let Some(tenant) = &decision.tenant else { return Ok(BTreeMap::new()) };
+    let budgets: Vec<&Budget> = tenant.nearest().collect();
+    let charges = budgets.iter().map(|budget| {
+        let counter = budget.counter.as_str();
+        Charge { counter, meter: budget.meter, op: Op::Take(0), shadow: true }
+    });
+    let order = Order { look: true, charges: charges.collect(), ..Order::default() };
+    let outcome = desk.order(root, &order).await?;
+    let over = |(budget, verdict): (&&Budget, &Verdict)| {
+        (verdict.limit? < verdict.used).then(|| (budget.limit.to_string(), verdict.used))
+    };
+    Ok(budgets.iter().zip(&outcome.verdicts).filter_map(over).collect())
 }

@@ -157,6 +157,15 @@ impl<'a> Desk<'a> {
         Ok((limit, self.query.get("cursor").cloned().unwrap_or_default()))
     }
 
+    /// A parameter of the query that is `true` or `false`, which is what it is where it is absent.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.query.get(name).map_or("false", String::as_str) {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(Refusal::problem(name, other, "`true` or `false`")),
+        }
+    }
+
     /// Refuses parameters of the query that mean nothing.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
         match self.query.keys().find(|name| !known.contains(&name.as_str())) {

@@ -20,6 +20,12 @@ const LABEL: &str = "_tenantgate";
 const DNS_MS: u32 = 5_000;
 
 /// The record that proves a domain.
+/// A host as it is kept: in lower case, without the dot of the root.
+fn plain(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    host.strip_suffix('.').map_or(host.clone(), String::from)
+}
+
 fn proof_of(host: &str, proof: &str) -> Value {
     json!({ "type": "TXT", "name": format!("{LABEL}.{host}"), "value": format!("tenantgate-proof={proof}") })
 }
@@ -41,8 +47,7 @@ pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     let record = desk.tenant(id).await?;
     desk.expect(record.epoch)?;
     let published = desk.catalog().await?;
-    let host = asked.host.to_ascii_lowercase();
-    let host = host.strip_suffix('.').unwrap_or(&host);
+    let host = &plain(&asked.host);
     // Another tenant may hold it: the domain passes to the tenant that proves it once the old proof is gone.
     let own = sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id);
     if let Some(row) = &desk.store.row(own).await? {
@@ -77,6 +82,7 @@ pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
 }
 
 pub(super) async fn verify(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+    let host = &plain(host);
     let record = desk.tenant(id).await?;
     let row = desk
         .store
@@ -150,6 +156,7 @@ async fn serve(desk: &Desk<'_>, record: &Record, host: &str) -> Result<(), Refus
 }
 
 pub(super) async fn remove(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+    let host = &plain(host);
     let record = desk.tenant(id).await?;
     desk.expect(record.epoch)?;
     let known = desk.store.row(sql!("SELECT host FROM domains WHERE host = ? AND tenant = ?", host, record.id)).await?;

@@ -55,6 +55,14 @@ pub(super) async fn make(
     Ok((issued.text, value))
 }
 
+/// An answer with a secret. INVARIANT (shown once): what is remembered of it, under an idempotency key, has null in its place.
+pub(super) fn once_shown(mut body: Value, name: &str, secret: String) -> Answer {
+    if let Value::Object(members) = &mut body {
+        members.insert(name.to_owned(), secret.into());
+    }
+    Answer::json(201, &body)
+}
+
 /// A record without its hash.
 pub(super) fn shown(record: &Value) -> Value {
     let mut shown = record.clone();
@@ -77,9 +85,11 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     change.follow(&record.id, &record.head);
     has_room(desk, &record.id).await?;
     let (key, value) = make(desk, &mut change, &record.id, &asked).await?;
+    let body = json!({ "key": null, "record": shown(&value) });
+    desk.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
     publish::after(desk).await;
-    Ok(Answer::json(201, &json!({ "key": key, "record": shown(&value) })))
+    Ok(once_shown(body, "key", key))
 }
 
 /// INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] keys that work, whether issued or rotated.
@@ -169,9 +179,11 @@ pub(super) async fn rotate(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
         expires_at: key.expires_at,
     };
     let (text, value) = make(desk, &mut change, key.tenant.as_str(), &new).await?;
+    let body = json!({ "key": null, "record": shown(&value), "replaced": shown(&old) });
+    desk.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
     publish::after(desk).await;
-    Ok(Answer::json(201, &json!({ "key": text, "record": shown(&value), "replaced": shown(&old) })))
+    Ok(once_shown(body, "key", text))
 }
 
 pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<Answer, Refusal> {
@@ -181,6 +193,7 @@ pub(super) async fn revoke(desk: &Desk<'_>, tenant: &str, id: &str) -> Result<An
         return Ok(Answer::json(200, &shown(&before)));
     }
     let after = replace(&mut change, &key, &before, "key.revoke", ("revoked_at", desk.now)).await?;
+    desk.remember(&mut change, 200, &shown(&after).to_string());
     change.commit().await?;
     publish::after(desk).await;
     Ok(Answer::json(200, &shown(&after)))

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use web_sys::Response;
 
 use super::desk::{Answer, Desk, checked, small_body};
-use super::keys::entropy;
+use super::keys::{entropy, once_shown};
 use super::page::Page;
 use super::refusal::Refusal;
 use super::store::{Row, Store, at, document, number, sql, text};
@@ -15,7 +15,7 @@ use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Step};
 use crate::identity::Licensed;
 use crate::model::bounds::MAX_ISSUED;
-use crate::model::{KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, UnixMillis};
+use crate::model::{Catalog, KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, UnixMillis};
 use crate::resolve::Request;
 use crate::worker::call::Call;
 use crate::worker::clock::{self, Patience};
@@ -35,7 +35,14 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     let record = desk.tenant(id).await?;
     let asked: Value = desk.read()?;
     terms(&asked)?;
-    let count = desk.store.row(sql!("SELECT count(*) AS licences FROM licences WHERE tenant = ?", record.id)).await?;
+    // Those that are over take nobody's place.
+    let count = sql!(
+        "SELECT count(*) AS licences FROM licences WHERE tenant = ? AND coalesce(json_extract(terms, '$.status'), '') <> 'revoked' \
+         AND coalesce(unixepoch(json_extract(terms, '$.expires_at')) * 1000 > ?, 1)",
+        record.id,
+        desk.now.get()
+    );
+    let count = desk.store.row(count).await?;
     if number(&count.unwrap_or_default(), "licences") >= MAX_ISSUED {
         return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
     }
@@ -53,26 +60,16 @@ pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> 
     ));
     let said = json!({ "licence": { "after": { "id": licence, "terms": asked } } });
     change.note(&record.id, "licence.issue", None, &said).await?;
+    let body = json!({ "key": null, "id": licence, "tenant": record.id, "terms": asked });
+    desk.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(201, &json!({ "key": secret.into_text(), "id": licence, "tenant": record.id, "terms": asked })))
+    Ok(once_shown(body, "key", secret.into_text()))
 }
 
 pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let (limit, cursor) = desk.page(&[])?;
     let record = desk.tenant(id).await?;
-    let page = Page::of(
-        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations \
-         FROM licences WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
-        ("id", "terms"),
-        vec![record.id.into(), cursor.into()],
-        limit,
-    );
-    let view = |mut row: Map<String, Value>| {
-        let terms = document(&row, "terms");
-        row.insert(String::from("terms"), terms);
-        timed(row)
-    };
-    page.answer(&desk.store, view).await
+    page(&record.id, &cursor, limit).answer(&desk.store, shown).await
 }
 
 pub(super) async fn change(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
@@ -176,10 +173,14 @@ async fn validate(
     };
     let signer = config.licences.as_ref().filter(|_| terms.offline_ms.0 > 0);
     let until = clock::now().plus(terms.offline_ms.0);
-    let until = terms.expires_at.map_or(until, |at| at.min(until));
+    // INVARIANT (no longer than it lasts): a token says nothing beyond the next date of what it says.
+    let until = terms.expires_at.map_or(until, |at| at.min(until)).min(entitled.agreed_until());
+    let until =
+        decision.plans.iter().filter_map(|plans| next_rule(plans.catalog(), clock::now())).fold(until, UnixMillis::min);
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
-        match activate(store, (text(row, "id"), instance, domain), signer.map(|_| until), max.0).await? {
+        let place = Place { max: max.0, idle_ms: terms.activation_ms.map(|idle| idle.0), until: signer.map(|_| until) };
+        match activate(store, (text(row, "id"), instance, domain), &place).await? {
             Some(count) => used = Some(count),
             None => return Ok(refused(LicenceCode::ActivationsExceeded)),
         }
@@ -205,53 +206,147 @@ async fn validate(
     ))
 }
 
-/// Activations that hold a place: those that are in use, and those whose instance may still go on by a token that was signed for it.
-const HOLDING: &str = "(ended_at IS NULL OR until > ?4)";
+/// When the next rule of a feature begins or ends.
+fn next_rule(catalog: &Catalog, now: UnixMillis) -> Option<UnixMillis> {
+    let rules = catalog.features.values().flat_map(|feature| &feature.rules);
+    rules.flat_map(|rule| [rule.starts_at, rule.ends_at]).flatten().filter(|date| *date > now).min()
+}
 
-/// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be. `until`: when the
-/// token ends that is signed for it.
+/// Activations that hold a place at `?3`: those that are in use, and those whose instance may still go on by a token that was signed for
+/// it. With `?4`, one that has not asked for so many milliseconds is in use no more.
+const HOLDING: &str =
+    "(ended_at IS NULL AND coalesce(coalesce(seen_at, activated_at) + ?4 > ?3, 1) OR coalesce(until > ?3, 0))";
+/// Places that others hold, before `?2` does: those that were activated earlier, or all, if it is not active.
+const BEFORE: &str = "SELECT count(*) FROM activations AS other WHERE licence = ?1 AND instance <> ?2 AND {holding} AND coalesce( \
+     (activated_at, instance) < (SELECT activated_at, instance FROM activations WHERE licence = ?1 AND instance = ?2 AND {holding}), 1)";
+
+/// What an instance may hold.
+struct Place {
+    /// How many may.
+    max: u64,
+    /// Milliseconds without a question after which an activation ends by itself.
+    idle_ms: Option<u64>,
+    /// When the token ends that is signed for it.
+    until: Option<UnixMillis>,
+}
+
+/// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be.
 ///
 /// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
-/// and whoever is cut off finds itself activated or not. An instance that is active stays so where fewer may be than before, and its
-/// place is held as long as its newest token.
+/// and whoever is cut off finds itself activated or not. Where fewer may be than before, those stay that were activated first.
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
-    until: Option<UnixMillis>,
-    max: u64,
+    place: &Place,
 ) -> Result<Option<u64>, Refusal> {
     let now = clock::now().get();
+    let before = BEFORE.replace("{holding}", HOLDING);
     let results = store
         .run(&[
             sql!(
                 format!(
-                    "INSERT INTO activations (licence, instance, domain, activated_at, until) SELECT ?1, ?2, ?3, ?4, ?6 \
-                     WHERE EXISTS (SELECT 1 FROM activations WHERE licence = ?1 AND instance = ?2 AND ended_at IS NULL) \
-                     OR (SELECT count(*) FROM activations WHERE licence = ?1 AND instance <> ?2 AND {HOLDING}) < ?5 \
-                     ON CONFLICT (licence, instance) DO UPDATE SET domain = excluded.domain, ended_at = NULL, \
+                    "INSERT INTO activations (licence, instance, domain, activated_at, seen_at, until) SELECT ?1, ?2, ?6, ?3, ?3, ?7 \
+                     WHERE ({before}) < ?5 \
+                     ON CONFLICT (licence, instance) DO UPDATE SET domain = excluded.domain, seen_at = excluded.seen_at, \
+                     activated_at = iif({HOLDING}, activated_at, excluded.activated_at), ended_at = NULL, \
                      until = nullif(max(coalesce(until, 0), coalesce(excluded.until, 0)), 0)"
                 ),
                 licence,
                 instance,
-                domain,
                 now,
-                max,
-                until.map(UnixMillis::get)
+                place.idle_ms,
+                place.max,
+                domain,
+                place.until.map(UnixMillis::get)
             ),
             sql!(
                 format!(
-                    "SELECT count(*) AS used, coalesce(sum(instance = ?2 AND ended_at IS NULL), 0) AS own FROM activations \
-                     WHERE licence = ?1 AND ?3 = ?3 AND {HOLDING}"
+                    "SELECT count(*) AS used, coalesce(sum(instance = ?2 AND seen_at = ?3 AND ended_at IS NULL), 0) AS own \
+                     FROM activations WHERE licence = ?1 AND {HOLDING}"
                 ),
                 licence,
                 instance,
-                0,
-                now
+                now,
+                place.idle_ms
             ),
         ])
         .await?;
     let counted = results.last().and_then(|rows| rows.first()).ok_or(Refusal::UNAVAILABLE)?;
     Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
+}
+
+/// `GET …/licences/{licence}/activations`: the instances that use it, and those that hold a place still.
+pub(super) async fn activations(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
+    let (limit, cursor) = desk.page(&[])?;
+    let record = desk.tenant(id).await?;
+    own(desk, &record.id, licence).await?;
+    let page = Page::of(
+        "SELECT instance, domain, activated_at, seen_at, ended_at, until AS holds_until_at FROM activations \
+         WHERE licence = ? AND instance > ? ORDER BY instance LIMIT ?",
+        ("instance", "instance"),
+        vec![licence.into(), cursor.into()],
+        limit,
+    );
+    page.answer(&desk.store, timed).await
+}
+
+/// `DELETE …/licences/{licence}/activations/{instance}`: ends one in the operator's name, on the record.
+pub(super) async fn end_activation(
+    desk: &Desk<'_>,
+    id: &str,
+    licence: &str,
+    instance: &str,
+) -> Result<Answer, Refusal> {
+    let record = desk.tenant(id).await?;
+    own(desk, &record.id, licence).await?;
+    let known = sql!(
+        "SELECT until FROM activations WHERE licence = ? AND instance = ? AND ended_at IS NULL",
+        licence,
+        instance
+    );
+    let row = desk.store.row(known).await?.ok_or(Refusal::NOT_FOUND)?;
+    let free_at = row.get("until").and_then(Value::as_u64).filter(|until| *until > desk.now.get()).map(UnixMillis::new);
+    let mut change = desk.change();
+    change.follow(&record.id, &record.head);
+    change.run(sql!(
+        "UPDATE activations SET ended_at = ? WHERE licence = ? AND instance = ? AND ended_at IS NULL",
+        desk.now.get(),
+        licence,
+        instance
+    ));
+    let said = json!({ "activation": { "before": { "licence": licence, "instance": instance } } });
+    change.note(&record.id, "licence.deactivate", None, &said).await?;
+    let body = json!({ "instance": instance, "deactivated": true, "free_at": free_at });
+    desk.remember(&mut change, 200, &body.to_string());
+    change.commit().await?;
+    Ok(Answer::json(200, &body))
+}
+
+/// Refuses a licence that is another tenant's.
+async fn own(desk: &Desk<'_>, tenant: &str, licence: &str) -> Result<(), Refusal> {
+    let row = desk.store.row(sql!("SELECT id FROM licences WHERE id = ? AND tenant = ?", licence, tenant)).await?;
+    row.map(drop).ok_or(Refusal::NOT_FOUND)
+}
+
+/// Licences of a tenant, as they are shown.
+pub(super) fn page(tenant: &str, cursor: &str, limit: u64) -> Page {
+    Page::of(
+        "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations, \
+         (SELECT json_group_array(instance) FROM (SELECT instance FROM activations WHERE licence = licences.id AND ended_at IS NULL \
+          ORDER BY activated_at, instance LIMIT 20)) AS instances FROM licences WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
+        ("id", "terms"),
+        vec![tenant.into(), cursor.into()],
+        limit,
+    )
+}
+
+/// A row of them.
+pub(super) fn shown(mut row: Map<String, Value>) -> Value {
+    for name in ["terms", "instances"] {
+        let parsed = document(&row, name);
+        row.insert(name.to_owned(), parsed);
+    }
+    timed(row)
 }
 
 /// Ends the activation of an instance. Another one takes its place when the last token has ended that was signed for it: until then

@@ -84,6 +84,9 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
     let body = desk::body(call, operation).await?;
     let once = once(call, operation, &actor, &segments, &body)?;
     let desk = Desk::new(call, config, store, actor, body, once)?;
+    if desk.if_match.is_some() && !operation.versioned {
+        return Err(Refusal::STALE.with(json!({ "version": null })));
+    }
     if let Some(answer) = repeated(&desk).await? {
         return Ok(answer);
     }
@@ -131,6 +134,8 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::IssueLicence => licences::issue(desk, first).await,
         Route::ListLicences => licences::list(desk, first).await,
         Route::ChangeLicence => licences::change(desk, first, second).await,
+        Route::ListActivations => licences::activations(desk, first, second).await,
+        Route::EndActivation => licences::end_activation(desk, first, second, segment(2)).await,
         Route::ImpersonateTenant => tickets::impersonate(desk, first).await,
         Route::GetCatalog => catalog::get(desk).await,
         Route::PutCatalog => catalog::put(desk).await,
@@ -166,7 +171,14 @@ fn once(
     segments: &[String],
     body: &str,
 ) -> Result<Option<Once>, Refusal> {
-    let Some(key) = edge::header(&call.request, "idempotency-key").filter(|_| operation.once) else { return Ok(None) };
+    let Some(key) = edge::header(&call.request, "idempotency-key") else { return Ok(None) };
+    // What only reads may be asked again.
+    if operation.method == "GET" {
+        return Ok(None);
+    }
+    if !operation.once {
+        return Err(Refusal::problem("Idempotency-Key", key, "no such header: what this does may be done again"));
+    }
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         let found = format!("{} bytes", key.len());
         return Err(Refusal::problem("Idempotency-Key", found, "1 to 255 visible ASCII characters"));

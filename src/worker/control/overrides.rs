@@ -16,7 +16,11 @@ pub(super) async fn put(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let _: Override = desk.read()?;
     let new: Value = desk.read()?;
     let reason = new.get("reason").and_then(Value::as_str).map(String::from);
-    let same = |entry: &Value| ["feature", "limit", "starts_at"].iter().all(|name| entry.get(*name) == new.get(*name));
+    // The same moment may be written in many ways.
+    let starts = |entry: &Value| time(entry.get("starts_at"));
+    let same = |entry: &Value| {
+        ["feature", "limit"].iter().all(|name| entry.get(*name) == new.get(*name)) && starts(entry) == starts(&new)
+    };
     let set = |after: &mut Value| {
         let mut entries = overrides(after);
         entries.retain(|entry| !same(entry));
@@ -39,6 +43,12 @@ pub(super) async fn remove(desk: &Desk<'_>, id: &str, key: &str) -> Result<Answe
     }
     let set = |after: &mut Value| merge(after, &json!({ "overrides": entries }));
     edit(desk, &record, ("override.remove", None), set, |_| {}).await
+}
+
+/// A time of a document: RFC 3339, or milliseconds since 1970.
+fn time(value: Option<&Value>) -> Option<UnixMillis> {
+    let value = value?;
+    value.as_str().and_then(UnixMillis::parse).or_else(|| value.as_u64().map(UnixMillis::new))
 }
 
 fn overrides(record: &Value) -> Vec<Value> {
@@ -65,9 +75,7 @@ pub(super) async fn expiring(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     for row in &rows {
         let record = document(row, "record");
         let mut ending = |kind: &str, what: &Value| {
-            let ends = what
-                .get("ends_at")
-                .and_then(|at| at.as_str().and_then(UnixMillis::parse).or_else(|| at.as_u64().map(UnixMillis::new)));
+            let ends = time(what.get("ends_at"));
             if let Some(ends) = ends.filter(|ends| *ends > desk.now && *ends <= before) {
                 entries.push(json!({ "tenant": text(row, "id"), "slug": text(row, "slug"), "kind": kind, "ends_at": ends, "what": what }));
             }

@@ -13,7 +13,7 @@ use super::reconcile;
 use super::refusal::Refusal;
 use super::store::{Row, number, sql, text};
 use crate::gate::Need;
-use crate::ledger::Order;
+use crate::ledger::{Move, Order};
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::{charge, edge, feed};
@@ -162,12 +162,34 @@ async fn tell(desk: &Desk<'_>, rows: &[Row]) -> BTreeSet<String> {
         })
         .collect();
     let mut unheard = BTreeSet::new();
+    if let Err(refusal) = end_levels(desk, rows).await {
+        web_sys::console::error_1(
+            &format!("control: levels of deleted tenants stay for now: {}", refusal.code()).into(),
+        );
+        unheard.extend(rows.iter().map(|row| text(row, "ledger").to_owned()).filter(|ledger| !ledger.is_empty()));
+    }
     for (root, asked) in asked {
         if charge::outcome(asked).await.is_err() {
             unheard.insert(root.to_owned());
         }
     }
     unheard
+}
+
+/// Tenants that were deleted leave their families: what they had of levels, such as seats, is there again for those above.
+async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<(), Refusal> {
+    let ids: Vec<&str> = rows.iter().filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
+    let deleted = sql!(
+        "SELECT id, root FROM tenants WHERE id IN (SELECT value FROM json_each(?)) AND status = 'deleted' AND parent IS NOT NULL",
+        json!(ids).to_string()
+    );
+    for row in desk.store.rows(deleted).await? {
+        let line = desk.store.line(text(&row, "id")).await?;
+        let above = line.iter().skip(1).map(|above| above.id.clone()).collect();
+        let leave = Some(Move { tenants: [(text(&row, "id").to_owned(), None)].into(), above });
+        desk.order(text(&row, "root"), &Order { leave, ..Order::default() }).await?;
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
@@ -195,11 +217,7 @@ pub(super) async fn state(desk: &Desk<'_>) -> Result<Answer, Refusal> {
 /// another key was put in.
 pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     desk.only(&["all"])?;
-    let all = desk.query.get("all").map_or("false", String::as_str);
-    if !["true", "false"].contains(&all) {
-        return Err(Refusal::problem("all", all, "`true` or `false`"));
-    }
-    if all == "true" {
+    if desk.flag("all")? {
         let at = desk.now.get();
         desk.store
             .run(&[

@@ -24,12 +24,14 @@ pub(super) struct Record {
     pub(super) root: String,
     pub(super) value: Value,
     pub(super) purge_at: Option<u64>,
+    /// Its status before it was offboarded, where it comes back to that.
+    pub(super) status_before: Option<String>,
     /// The end of its audit trail at the same moment.
     pub(super) head: Head,
 }
 
 /// The columns of a record. One statement reads them, so that they belong together.
-pub(super) const COLUMNS: &str = "tenants.id, epoch, root, record, purge_at, \
+pub(super) const COLUMNS: &str = "tenants.id, epoch, root, record, purge_at, status_before, \
      (SELECT number FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS number, \
      (SELECT hash FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS hash";
 
@@ -129,6 +131,7 @@ impl Record {
             root: text(row, "root").to_owned(),
             value: super::store::document(row, "record"),
             purge_at: row.get("purge_at").and_then(Value::as_u64),
+            status_before: row.get("status_before").and_then(Value::as_str).map(String::from),
             head: Head { number: number(row, "number"), hash: text(row, "hash").to_owned() },
         }
     }
@@ -188,7 +191,8 @@ impl Desk<'_> {
         if let Value::Object(members) = &mut after {
             members.insert(String::from("epoch"), epoch.into());
         }
-        let tenant = checked(Tenant::parse_against(&after.to_string(), &published.catalog))?;
+        let (old, new) = (record.value.to_string(), after.to_string());
+        let tenant = checked(Tenant::parse_changed(&old, &new, &published.catalog))?;
         let sold = |plan: &crate::model::PlanRef| published.catalog.plans.get(plan).is_none_or(|plan| !plan.retired);
         let trial = tenant.trial.as_ref().map(|trial| &trial.plan);
         let had = |plan: &crate::model::PlanRef| {
@@ -209,7 +213,7 @@ impl Desk<'_> {
             tenant.plan.as_ref().map(crate::model::PlanRef::as_str),
             tenant.parent.as_ref().map(TenantId::as_str),
             epoch,
-            after.to_string(),
+            new,
             self.now.get(),
             next_end(&tenant, self.now),
             record.id

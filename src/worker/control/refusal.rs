@@ -44,6 +44,7 @@ refusals! {
     HAS_CHILDREN 409 "HAS_CHILDREN" "tenants belong to this one: move or delete them first";
     TOO_MANY 409 "TOO_MANY" "there are as many as there may be";
     PLAN_IN_USE 409 "PLAN_IN_USE" "plan versions that tenants have do not change: make a new version";
+    CATALOG_IN_USE 409 "CATALOG_IN_USE" "tenants' records name what this catalog does not have: see `details.tenants`, and change those first";
     PROVISIONING_FAILED 409 "PROVISIONING_FAILED" "the tenant could not be set up and was removed: see `details.problem`";
     STALE 412 "PRECONDITION_FAILED" "it has changed since you read it: `If-Match` names another version";
     KEY_REUSED 422 "IDEMPOTENCY_KEY_REUSED" "this idempotency key was used for another request: choose a new one";

@@ -6,7 +6,7 @@ use super::desk::{Answer, Desk, paged};
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
 use super::store::{Change, document, sql, text};
-use super::{keys, publish};
+use super::{keys, licences, publish};
 use crate::control::{Reasoned, Route, merge};
 use crate::model::UnixMillis;
 use crate::model::bounds::{MAX_PAGE, SLUG_QUARANTINE_MS};
@@ -68,6 +68,7 @@ pub(super) fn timed(mut row: Map<String, Value>) -> Value {
 
 pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let record = desk.tenant(id).await?;
+    desk.expect(record.epoch)?;
     Ok(Answer::json(200, &record.value).with_version(record.epoch))
 }
 
@@ -124,11 +125,17 @@ pub(super) async fn pass(desk: &Desk<'_>, id: &str, route: Route) -> Result<Answ
     let purge_at =
         (route == Route::OffboardTenant).then(|| desk.now.plus(asked.retention_days.0.saturating_mul(DAY_MS)).get());
     let said = (action, asked.reason.as_deref());
+    // Who was suspended when it was offboarded is suspended when it comes back.
+    let back =
+        record.status_before.as_deref().filter(|_| record.purge_at.is_some() && route == Route::ReactivateTenant);
+    let to = back.unwrap_or(to);
     let set = |after: &mut Value| merge(after, &json!({ "status": to }));
     edit(desk, &record, said, set, |change| {
         // Who is offboarded stays so until it is served again.
         if matches!(route, Route::OffboardTenant | Route::ReactivateTenant) {
-            change.run(sql!("UPDATE tenants SET purge_at = ? WHERE id = ?", purge_at, record.id));
+            let was = (route == Route::OffboardTenant && record.status() == "suspended").then_some("suspended");
+            let statement = "UPDATE tenants SET purge_at = ?, status_before = ? WHERE id = ?";
+            change.run(sql!(statement, purge_at, was, record.id));
         }
     })
     .await
@@ -162,7 +169,7 @@ pub(super) async fn bury(
     }
     let epoch = record.epoch.saturating_add(1);
     let mut stone = json!({ "id": record.id, "slug": record.member("slug"), "status": "deleted", "epoch": epoch });
-    for kept in ["plan", "parent"] {
+    for kept in ["plan", "parent", "billing_anchor"] {
         if let (Some(value), Value::Object(members)) = (record.value.get(kept), &mut stone) {
             members.insert(kept.to_owned(), value.clone());
         }
@@ -213,6 +220,9 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let [slugs, domains] = <[Vec<_>; 2]>::try_from(results).map_err(|_| Refusal::UNAVAILABLE)?;
     let page = keys::page(id, "", MAX_PAGE).read(&desk.store).await?;
     let keys: Vec<Value> = page.rows.iter().map(|row| keys::shown(&document(row, "record"))).collect();
+    let licences = licences::page(id, "", MAX_PAGE).read(&desk.store).await?;
+    let more_licences = licences.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/licences?cursor={next}"));
+    let licences: Vec<Value> = licences.rows.into_iter().map(licences::shown).collect();
     let more = page.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/api-keys?cursor={next}"));
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let body = json!({
@@ -223,6 +233,9 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "domains": timed(domains),
         "api_keys": keys,
         "more_api_keys": more,
+        "licences": licences,
+        "more_licences": more_licences,
+        "usage": format!("/_gate/v1/usage?tenant={id}"),
         "audit": { "head": desk.store.head(id).await?, "lines": format!("/_gate/v1/admin/tenants/{id}/audit?format=lines") },
     });
     Ok(Answer::json(200, &body).with_version(record.epoch))

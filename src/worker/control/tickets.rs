@@ -5,7 +5,7 @@ use web_sys::Response;
 
 use super::actor::{ADMIN_SCOPE, Actor, token_line};
 use super::desk::{Answer, Desk, small_body};
-use super::keys::{entropy, make, shown};
+use super::keys::{entropy, make, once_shown, shown};
 use super::publish;
 use super::refusal::Refusal;
 use super::store::{Change, Store, at, document, sql, text};
@@ -41,11 +41,10 @@ pub(super) async fn impersonate(desk: &Desk<'_>, id: &str) -> Result<Answer, Ref
         expires_at.get()
     ));
     change.note(&record.id, "support.ticket", Some(&asked.reason), &json!({ "scopes": { "after": scopes } })).await?;
+    let body = json!({ "ticket": null, "expires_at": expires_at, "redeem": "/_gate/v1/tickets" });
+    desk.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(
-        201,
-        &json!({ "ticket": secret.into_text(), "expires_at": expires_at, "redeem": "/_gate/v1/tickets" }),
-    ))
+    Ok(once_shown(body, "ticket", secret.into_text()))
 }
 
 /// `POST /_gate/v1/tickets`: a ticket for an API key, once.

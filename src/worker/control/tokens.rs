@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::actor::TOKEN_PREFIX;
 use super::desk::{Answer, Desk, paged};
-use super::keys::entropy;
+use super::keys::{entropy, once_shown};
 use super::refusal::Refusal;
 use super::store::{document, sql, text};
 use super::{catalog, tenants};
@@ -45,14 +45,12 @@ pub(super) async fn issue(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     ));
     let said = json!({ "token": { "after": { "id": id, "name": asked.name, "permissions": permissions } } });
     change.note(catalog::CHAIN, "token.issue", None, &said).await?;
+    let body = json!({
+        "token": null, "id": id, "name": asked.name, "permissions": permissions, "expires_at": expires_at,
+    });
+    desk.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(
-        201,
-        &json!({
-            "token": secret.into_text(), "id": id, "name": asked.name, "permissions": permissions,
-            "expires_at": expires_at,
-        }),
-    ))
+    Ok(once_shown(body, "token", secret.into_text()))
 }
 
 pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {

@@ -1,0 +1,12 @@
+// The client in bundles that run in Node: the module is part of their code, since bundlers leave files behind.
+import base64 from "../dist/client_wasm.js";
+import { instantiateNow } from "../instance.js";
+import { load } from "../load.js";
+import { part } from "../client.js";
+
+instantiateNow(part, () => Buffer.from(base64, "base64"));
+
+export const init = (source) => load(part, source);
+
+export { FeatureClient } from "../client.js";
+export { DocumentError, GateFailedError, InputError, TenantgateError } from "../errors.js";

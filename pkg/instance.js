@@ -1,0 +1,31 @@
+// Making the instance of a WebAssembly module that is at hand, and what to say of one that is not.
+
+/** What a value says that it is. Tests and the edge runtime of Next.js have realms of their own, where `instanceof` does not tell. */
+export const kind = (value) => Object.prototype.toString.call(value).slice("[object ".length, -1);
+
+/** A module that the glue takes for one, whichever realm it was compiled in. */
+export function ofThisRealm(module) {
+  if (kind(module) === "WebAssembly.Module" && !(module instanceof WebAssembly.Module)) Object.setPrototypeOf(module, WebAssembly.Module.prototype);
+  return module;
+}
+
+/**
+ * Makes the instance of a part of the package, where its module is at hand. That this fails is told once the module is needed: to
+ * import the package never fails.
+ * @param {{file: string, loaded: () => boolean, instantiate: (module: object) => void, cause?: unknown}} part
+ * @param {() => object} find the module, or its bytes
+ */
+export function instantiateNow(part, find) {
+  try {
+    part.instantiate(find());
+  } catch (error) {
+    part.cause = error;
+  }
+}
+
+/** What to say where there is no instance: not yet, or for what reason. */
+export const absence = (part) => (part.cause === undefined ? "the WebAssembly module is not loaded yet: `await init()` first" : unfound(part));
+
+/** What to say where the module was looked for. */
+export const unfound = ({ file }) =>
+  `the WebAssembly module could not be loaded: give its bytes or its address to \`await init(…)\`, or leave \`tenantgate\` out of the bundle; its file is \`tenantgate/dist/${file}\``;

@@ -1,0 +1,3 @@
+import { join } from "node:path";
+
+export default { outputFileTracingRoot: join(import.meta.dirname, "..") };

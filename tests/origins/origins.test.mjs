@@ -1,0 +1,190 @@
+// Real origins behind the Worker: what they serve is what the gate has judged, whatever a client sends.
+//
+// Each row of the table is sent twice: straight to the origin, where it must work, so that the row can fail; and through the gate,
+// where it must not.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { issueApiKey } from "../../pkg/node.js";
+import { send } from "../attacks/send.mjs";
+import { worker } from "../worker/harness.mjs";
+import { raw } from "../hostile/client.mjs";
+import { forms, origins, serve } from "./origins.mjs";
+import { rows, unharmed } from "./table.mjs";
+
+const HOST = "acme.app.example.com";
+const { key, record } = issueApiKey({ tenant: "t_acme" });
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }, { strategy: "api_key" }] },
+    routes: [{ path: "/", auth: "api_key" }, { path: "/public", auth: "none" }],
+    plans: { "pro@1": {} },
+  },
+  tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
+  api_keys: [record],
+};
+
+/** The Worker before an origin; requests reach it as they are sent. */
+async function gateBefore(upstream) {
+  const gate = await worker({ seed, bindings: { UPSTREAM_URL: upstream }, more: { unsafeDirectSockets: [{ host: "127.0.0.1" }] } });
+  return { url: await gate.flare.unsafeGetDirectURL("gate"), stop: gate.stop };
+}
+
+const get = (url, path, headers = []) => send(url, { host: HOST, target: path, headers });
+const attack = (url, { method, path, headers, host = HOST }) => send(url, { method, target: path, headers, host });
+const parsed = ({ body }) => { try { return JSON.parse(body); } catch { return {}; } };
+
+/** What an origin has served, of what a row wants to change. */
+function seen({ changes }, answer) {
+  if (changes === "upgrade") return answer.status === 101 ? "h2c" : "HTTP/1.1";
+  if (changes === "path") return parsed(answer).said;
+  return parsed(answer)[changes];
+}
+
+/** Whether the origin served what was asked for. A refusal of the gate's does as well. */
+function assertJudged(row, answer, upstream) {
+  const { said, method, path, scheme, host, tenant, proxy, error } = parsed(answer);
+  assert.doesNotMatch(answer.body, /ADMIN/);
+  assert.notEqual(answer.status, 101);
+  if (answer.status >= 400 && error?.code) return;
+  const note = `${answer.status} ${answer.body.slice(0, 300)}`;
+  // What the origin itself refuses has been asked of it as it was judged.
+  if (said === "NOTHING" && path === undefined) return;
+  assert.equal(said, "PUBLIC", note);
+  assert.equal(method, row.request.method, note);
+  assert.equal(path, row.request.path.split("?")[0], note);
+  assert([undefined, "http"].includes(scheme), note);
+  assert([HOST, new URL(upstream).host].includes(host), note);
+  assert.equal(tenant, "t_acme", note);
+  assert.equal(proxy ?? undefined, undefined, note);
+}
+
+for (const [name, start] of Object.entries(origins)) {
+  describe(name, () => {
+    let origin, gate;
+    before(async () => {
+      origin = await start();
+      gate = await gateBefore(origin.url);
+    });
+    after(async () => {
+      await gate?.stop();
+      await origin?.stop();
+    });
+
+    test("serves what is asked for, and so does the gate for those who may", async () => {
+      for (const url of [origin.url, gate.url]) {
+        const { said, method, path } = parsed(await get(url, "/public/a/b"));
+        assert.deepEqual({ said, method, path }, { said: "PUBLIC", method: "GET", path: "/public/a/b" });
+      }
+      assert.equal(parsed(await get(origin.url, "/admin")).said, "ADMIN");
+      assert.equal((await get(gate.url, "/admin")).status, 401);
+      assert.equal(parsed(await get(gate.url, "/admin", [["X-API-Key", key]])).said, "ADMIN");
+    });
+
+    for (const row of rows.filter((entry) => entry.origins.includes(name))) {
+      test(`${row.changes}: ${row.name}, on ${row.request.path}`, async () => {
+        const expected = row.changes === "path" ? "ADMIN" : row.to;
+        assert.equal(seen(row, await attack(origin.url, row.request)), expected, "straight to the origin it does not work");
+        assertJudged(row, await attack(gate.url, row.request), origin.url);
+      });
+    }
+  });
+}
+
+test("every row works on an origin that is at hand", () => {
+  const idle = rows.filter((row) => !row.origins.some((name) => name in origins)).map(({ name }) => name);
+  assert.deepEqual(idle, []);
+  assert.deepEqual(rows.flatMap((row) => row.origins).filter((name) => !(name in origins) && name !== "PHP"), []);
+});
+
+describe("what arrives", () => {
+  let origin, gate, got;
+  before(async () => {
+    origin = await serve((request, response) => {
+      got.push({ method: request.method, url: request.url, headers: request.headers });
+      request.resume().on("end", () => response.end("ok"));
+    });
+    gate = await gateBefore(origin.url);
+  });
+  after(async () => {
+    await gate?.stop();
+    await origin?.stop();
+  });
+
+  for (const [about, headers] of Object.entries(unharmed)) {
+    for (const [name, value] of Object.entries(headers)) {
+      test(`unharmed ${about}: ${name}`, async () => {
+        got = [];
+        const body = /^(content|digest|slug|x-file)/.test(name) ? "[]" : undefined;
+        const answer = await send(gate.url, { host: HOST, target: "/public", method: body ? "POST" : name.startsWith("access-control") ? "OPTIONS" : "GET", headers: [[name, value], ...(body ? [["Content-Length", "2"]] : [])], body });
+        assert.equal(answer.status, 200, answer.body);
+        assert.equal(got[0].headers[name], value);
+      });
+    }
+  }
+
+  test("queries and cookies that look like attacks arrive as they are", async () => {
+    got = [];
+    const path = "/public?path=/admin&url=http%3A%2F%2Fx%2Fadmin&method=DELETE&x-original-url=/admin&SCRIPT_NAME=/public";
+    await get(gate.url, path, [["Cookie", "SCRIPT_NAME=/public; x-original-url=/admin"]]);
+    assert.equal(got[0].url, path);
+    assert.equal(got[0].headers.cookie, "SCRIPT_NAME=/public; x-original-url=/admin");
+  });
+
+  // The runtime sees to this.
+  test("a client has no say in which headers are left out on the way", async () => {
+    got = [];
+    await get(gate.url, "/public", [["Connection", "X-Tenant-Id, X-Tenant-Plan, Content-Type"], ["Keep-Alive", "timeout=5"], ["TE", "trailers"]]);
+    const [{ headers }] = got;
+    assert.equal(headers["x-tenant-id"], "t_acme");
+    assert.equal(headers["x-tenant-plan"], "pro@1");
+    for (const name of ["te", "keep-alive"]) assert.equal(headers[name], undefined, name);
+    assert.doesNotMatch(headers.connection ?? "", /tenant|content/i);
+  });
+
+  const lines = (method, more, body = "") => [`${method} /public HTTP/1.1`, `Host: ${HOST}`, "Connection: close", ...more, "", body].join("\r\n");
+  const inner = `GET /admin HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
+  const framed = {
+    "both kinds of length": lines("POST", ["Transfer-Encoding: chunked", "Content-Length: 4"], `0\r\n\r\n${inner}`),
+    "two lengths": lines("POST", ["Content-Length: 0", `Content-Length: ${inner.length}`], inner),
+    "a length with a sign": lines("POST", [`Content-Length: +${inner.length}`], inner),
+    "an encoding that is none": lines("POST", ["Transfer-Encoding: xchunked", `Content-Length: ${inner.length}`], inner),
+    "two encodings": lines("POST", ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], `0\r\n\r\n${inner}`),
+    "a space before the colon": lines("POST", ["Transfer-Encoding : chunked", `Content-Length: ${inner.length}`], `0\r\n\r\n${inner}`),
+    "underscores": lines("POST", ["Transfer_Encoding: chunked", "Content_Length: 0", `Content-Length: ${inner.length}`], inner),
+    "a body where none belongs": lines("GET", [`Content-Length: ${inner.length}`], inner),
+    "a folded line": lines("GET", ["X-A: b", " SCRIPT_NAME: /public"]),
+    "a return alone": lines("GET", ["X-A: b\rSCRIPT_NAME: /public"]),
+    "a line feed alone": lines("GET", ["X-A: b\nSCRIPT_NAME: /public"]),
+    "a NUL": lines("GET", ["X-A: b\0SCRIPT_NAME: /public"]),
+    "no name": lines("GET", [": /public"]),
+  };
+  for (const [name, text] of Object.entries(framed)) {
+    test(`one request is one request: ${name}`, async () => {
+      got = [];
+      await raw(gate.url, text, 2_000);
+      for (const { url, headers } of got) {
+        assert.equal(url, "/public");
+        assert(!Object.keys(headers).some((found) => /script|transfer_|content_/i.test(found)), JSON.stringify(headers));
+      }
+      assert(got.length <= 1, JSON.stringify(got));
+    });
+  }
+});
+
+// A gate that does not read bodies cannot know. Where an origin does this, a route that is open for POST is open for all that it makes
+// of POST.
+test("a method in the body of a form is between the client and its origin", async () => {
+  const origin = await forms();
+  const gate = await gateBefore(origin.url);
+  after(async () => {
+    await gate.stop();
+    await origin.stop();
+  });
+  const body = "_method=DELETE";
+  const headers = [["Content-Type", "application/x-www-form-urlencoded"], ["Content-Length", String(body.length)]];
+  for (const url of [origin.url, gate.url]) {
+    assert.equal(parsed(await send(url, { method: "POST", target: "/public", host: HOST, headers, body })).method, "DELETE");
+  }
+});

@@ -1,0 +1,218 @@
+// Changes in the life of a customer: what was counted stays counted, what is kept can be given back, and stopping always works.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { OPERATOR, worker } from "./harness.mjs";
+
+const DAY = 86_400_000;
+const iso = (ms) => new Date(ms).toISOString();
+const catalog = {
+  version: 1,
+  resolution: { strategies: [{ strategy: "header" }] },
+  routes: [{ path: "/api", auth: "none", limits: { calls: 1 } }],
+  features: { sso: {} },
+  limits: { calls: { kind: "quota", period: "month", mode: "strict" }, seats: { kind: "gauge" } },
+  metrics: { tokens: { event: "llm.completion", value: "tokens" } },
+  plans: { "pro@1": { limits: { calls: 100, seats: 25 } }, "pro@2": { limits: { calls: 100, seats: 25 } } },
+};
+let gate;
+before(async () => {
+  gate = await worker({ control: true });
+  await ok("PUT", "/catalog", catalog);
+});
+after(() => gate.stop());
+
+const ok = async (method, path, body, headers) => {
+  const answer = await gate.admin(method, path, body, headers);
+  assert(answer.status < 300, `${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+  return answer.body;
+};
+const refused = async (status, code, method, path, body, headers) => {
+  const answer = await gate.admin(method, path, body, headers);
+  assert.deepEqual([answer.status, answer.body.error?.code], [status, code], JSON.stringify(answer.body));
+  return answer.body.error;
+};
+const make = async (name, more) => (await ok("POST", "/tenants", { name, plan: "pro@1", api_key_scopes: null, ...more })).tenant;
+const decide = async (body) => (await gate.decide(body)).body;
+const used = async (tenant, limit) => (await decide({ tenant, limits: { [limit]: 0 }, look: true })).limits.find((one) => one.tenant === tenant).used;
+const headers = { authorization: `Bearer ${OPERATOR}` };
+const tell = async (events) => {
+  const response = await gate.send("/_gate/v1/usage", { method: "POST", headers, body: JSON.stringify(events) });
+  return { status: response.status, body: await response.json() };
+};
+const event = (subject, id, data, ms = Date.now()) => ({ specversion: "1.0", id, source: "/test", type: "llm.completion", subject, time: iso(ms), data });
+const report = async (tenant, ms) => {
+  const response = await gate.send(`/_gate/v1/usage?tenant=${tenant}&metric=tokens&at=${iso(ms)}`, { headers });
+  const { usage } = await response.json();
+  return [usage[0].value, usage[0].starts_at, usage[0].ends_at];
+};
+
+test("a billing anchor moves: the quota counts on, and reports stay what they were", async () => {
+  const now = Date.now();
+  const tenant = await make("Anchor", { billing_anchor: iso(now - 5 * DAY) });
+  await decide({ tenant: tenant.id, limits: { calls: 90 } });
+  assert.equal((await tell([event(tenant.id, "then", { tokens: 500 }, now - 20 * DAY), event(tenant.id, "now", { tokens: 300 })])).status, 200);
+  const [then, current] = [await report(tenant.id, now - 20 * DAY), await report(tenant.id, now)];
+  assert.deepEqual([then[0], current[0]], [500, 300]);
+  for (const days of [25, 2, 15]) {
+    await ok("PATCH", `/tenants/${tenant.id}`, { billing_anchor: iso(now - days * DAY) });
+    assert.equal(await used(tenant.id, "calls"), 90);
+    assert.equal((await decide({ tenant: tenant.id, limits: { calls: 11 } })).code, "QUOTA_EXCEEDED");
+    assert.deepEqual(await report(tenant.id, now - 20 * DAY), then);
+    assert.deepEqual(await report(tenant.id, now), current);
+  }
+  // An event of a period that has ended counts in that.
+  assert.equal((await tell([event(tenant.id, "late", { tokens: 7 }, now - 20 * DAY)])).status, 200);
+  assert.deepEqual(await report(tenant.id, now - 20 * DAY), [507, ...then.slice(1)]);
+  // What comes next goes by the new anchor, from where the current period ends.
+  const [, starts, ends] = await report(tenant.id, Date.parse(current[2]) + DAY);
+  assert.equal(starts, current[2]);
+  assert((Date.parse(ends) - now + 15 * DAY) % DAY === 0, ends);
+});
+
+test("a tenant that was deleted has its reports", async () => {
+  const tenant = await make("Invoice");
+  await tell([event(tenant.id, "last", { tokens: 42 })]);
+  await ok("DELETE", `/tenants/${tenant.id}`);
+  assert.equal((await report(tenant.id, Date.now()))[0], 42);
+});
+
+test("seats of a team that is deleted are its firm's again", async () => {
+  const firm = await make("Firm");
+  const team = await make("Team", { plan: undefined, parent: firm.id });
+  const [own] = [await make("Own", { plan: "pro@1", parent: firm.id })];
+  await decide({ tenant: team.id, limits: { seats: 20 } });
+  await decide({ tenant: own.id, limits: { seats: 5 } });
+  assert.equal(await used(firm.id, "seats"), 25);
+  await decide({ tenant: own.id, limits: { seats: { release: 2 } } });
+  assert.equal(await used(firm.id, "seats"), 23);
+  await ok("DELETE", `/tenants/${own.id}`);
+  assert.equal(await used(firm.id, "seats"), 20);
+});
+
+test("a catalog that would break records is refused, and stopping a tenant depends on nothing else", async () => {
+  const more = { ...catalog, features: { sso: {}, pilot: {} }, addons: { legacy: { features: ["pilot"] } } };
+  await ok("PUT", "/catalog", more);
+  const [bought, tried, over] = [await make("Bought"), await make("Tried"), await make("Over")];
+  await ok("PATCH", `/tenants/${bought.id}`, { addons: ["legacy"] });
+  await ok("PUT", `/tenants/${tried.id}/overrides`, { feature: "pilot", value: true, reason: "a pilot" });
+  await ok("PUT", `/tenants/${over.id}/overrides`, { feature: "pilot", value: true, ends_at: "2026-01-01T00:00:00Z", reason: "a pilot that is over" });
+  const { details } = await refused(409, "CATALOG_IN_USE", "PUT", "/catalog", catalog);
+  assert.deepEqual(details.tenants.map(({ tenant, problems }) => [tenant, problems[0].path]).sort(), [[bought.id, "$.addons[0]"], [tried.id, "$.overrides[0].feature"]].sort());
+  const impact = await ok("POST", "/catalog/impact", { catalog });
+  assert.deepEqual(impact.tenants.filter(({ problems }) => problems).map(({ tenant }) => tenant).sort(), [bought.id, tried.id].sort());
+  // As after a catalog that an earlier release took: records name what is not there.
+  const records = [bought, tried].map(({ id }) => gate.db.prepare("UPDATE tenants SET record = json_set(record, '$.addons', json('[\"gone\"]')) WHERE id = ?").bind(id));
+  await gate.db.batch(records);
+  await ok("POST", `/tenants/${bought.id}/suspend`, { reason: "unpaid" });
+  assert.equal((await decide({ tenant: bought.id })).code, "TENANT_SUSPENDED");
+  await ok("POST", `/tenants/${tried.id}/maintenance`, {});
+  await ok("POST", `/tenants/${bought.id}/offboard`, {});
+  // What is wrong anew is refused, beside what was wrong before.
+  const { details: { problems } } = await refused(400, "BAD_REQUEST", "PATCH", `/tenants/${tried.id}`, { plan: "gold@1" });
+  assert.deepEqual(problems.map(({ path }) => path), ["$.plan"]);
+  await ok("PATCH", `/tenants/${tried.id}`, { addons: ["legacy"] });
+  for (const { id } of [bought, tried]) await ok("PATCH", `/tenants/${id}`, { addons: [] });
+  await ok("DELETE", `/tenants/${tried.id}/overrides/pilot`);
+  await ok("PUT", "/catalog", catalog);
+});
+
+test("who is offboarded while suspended comes back suspended", async () => {
+  const tenant = await make("Unpaid");
+  await ok("POST", `/tenants/${tenant.id}/suspend`, { reason: "unpaid" });
+  await ok("POST", `/tenants/${tenant.id}/offboard`, {});
+  assert.equal((await ok("POST", `/tenants/${tenant.id}/reactivate`, {})).status, "suspended");
+  assert.equal((await ok("POST", `/tenants/${tenant.id}/reactivate`, {})).status, "active");
+});
+
+test("what limits are is a part of plan versions, and the dry run says whom it concerns", async () => {
+  const tenant = await make("Somebody");
+  await decide({ tenant: tenant.id, limits: { calls: 60 } });
+  const changes = { period: "year", shadow: true, overage: "paid", mode: "leased", kind: "gauge" };
+  for (const [member, value] of Object.entries(changes)) {
+    const limits = structuredClone(catalog.limits);
+    limits.calls[member] = value;
+    if (member === "kind") delete limits.calls.period;
+    const impact = await ok("POST", "/catalog/impact", { catalog: { ...catalog, limits } });
+    const { terms } = impact.tenants.find((one) => one.tenant === tenant.id);
+    assert.equal(terms.calls.after[member], value);
+    assert.equal(terms.calls.before[member], catalog.limits.calls[member] ?? { shadow: false, overage: "hard" }[member]);
+    await refused(409, "PLAN_IN_USE", "PUT", "/catalog", { ...catalog, limits });
+  }
+  const limits = { ...catalog.limits, calls: { ...catalog.limits.calls, shadow: true, description: "tried first" } };
+  await ok("PUT", "/catalog?change_terms=true", { ...catalog, limits });
+  await ok("PUT", "/catalog?change_terms=true", catalog);
+  // Words are no terms.
+  await ok("PUT", "/catalog", { ...catalog, limits: { ...catalog.limits, calls: { ...catalog.limits.calls, description: "of the API" } } });
+  await ok("PUT", "/catalog", catalog);
+  // Who would be beyond the new allowance.
+  const plans = { ...catalog.plans, "small@1": { limits: { calls: 50, seats: 25 } } };
+  await ok("PUT", "/catalog", { ...catalog, plans });
+  const { tenants } = await ok("POST", "/catalog/impact", { plans: { "pro@1": "small@1" } });
+  assert.deepEqual(tenants.find((one) => one.tenant === tenant.id).over, { calls: 60 });
+  await ok("PUT", "/catalog", catalog);
+});
+
+test("a new metric stops nobody: what can be counted is, and the rest is reported", async () => {
+  const tenant = await make("Producer");
+  const metrics = { ...catalog.metrics, latency: { event: "llm.completion", value: "ms", aggregation: "max" } };
+  const impact = await ok("POST", "/catalog/impact", { catalog: { ...catalog, metrics } });
+  assert.deepEqual([impact.metrics.latency.before, impact.metrics.latency.after.value], [null, "ms"]);
+  await ok("PUT", "/catalog", { ...catalog, metrics });
+  const { status, body } = await tell([event(tenant.id, "a", { tokens: 10 }), event(tenant.id, "b", { tokens: 5 }), event(tenant.id, "c", { tokens: 1, ms: 9 })]);
+  assert.deepEqual([status, body], [200, { accepted: 3, duplicates: 0, uncounted: [{ metric: "latency", path: "$[0].data.ms", found: "nothing", expected: "a whole number from 0", events: 2 }] }]);
+  assert.equal((await report(tenant.id, Date.now()))[0], 16);
+  assert.equal((await tell([event(tenant.id, "d", {})])).status, 400);
+  await ok("PUT", "/catalog", catalog);
+});
+
+test("each operation keeps an idempotency key and a version, or refuses them", async () => {
+  const { paths } = await (await gate.send("/_gate/openapi.json")).json();
+  const operations = Object.entries(paths).filter(([path]) => path.startsWith("/_gate/v1/admin")).flatMap(([path, item]) =>
+    Object.entries(item).filter(([method]) => ["post", "put", "patch", "delete"].includes(method)).map(([method, { parameters = [] }]) => ({ path: path.replace("/_gate/v1/admin", ""), method: method.toUpperCase(), takes: parameters.map(({ name }) => name) })));
+  assert(operations.length > 30);
+  const tenant = await make("Walk");
+  for (const { path, method, takes } of operations) {
+    const concrete = path.replace("{tenant}", tenant.id).replace(/\{[a-z]+\}/g, "none");
+    if (!takes.includes("Idempotency-Key")) {
+      const { details } = await refused(400, "BAD_REQUEST", method, concrete, {}, { "idempotency-key": "k-1" });
+      assert.equal(details.problems[0].path, "Idempotency-Key", path);
+    }
+    if (!takes.includes("If-Match")) await refused(412, "PRECONDITION_FAILED", method, concrete, {}, { "if-match": '"999"' });
+  }
+  const twice = async (method, path, body) => {
+    const once = { "idempotency-key": crypto.randomUUID() };
+    const [one, two] = [await gate.admin(method, path, body, once), await gate.admin(method, path, body, once)];
+    assert.deepEqual([two.status, two.headers.get("idempotency-replayed")], [one.status, "true"], `${method} ${path}`);
+    return [one.body, two.body];
+  };
+  // A secret is shown once, also where it is asked for twice.
+  for (const [path, body, secret] of [[`/tenants/${tenant.id}/licences`, {}, "key"], [`/tenants/${tenant.id}/api-keys`, { scopes: [] }, "key"], ["/tokens", { name: "ci", permissions: ["tenants:read"] }, "token"], [`/tenants/${tenant.id}/impersonate`, { reason: "help", scopes: [] }, "ticket"]]) {
+    const [one, two] = await twice("POST", path, body);
+    assert.equal(typeof one[secret], "string", path);
+    assert.deepEqual(two, { ...one, [secret]: null });
+  }
+  const { items } = await ok("GET", `/tenants/${tenant.id}/licences`);
+  assert.equal(items.length, 1);
+  const stale = { "if-match": '"999"' };
+  await refused(412, "PRECONDITION_FAILED", "PATCH", `/tenants/${tenant.id}/licences/${items[0].id}`, { status: "revoked" }, stale);
+  await refused(412, "PRECONDITION_FAILED", "POST", "/plans/pro@1/move", { to: "pro@2" }, stale);
+  await refused(412, "PRECONDITION_FAILED", "GET", `/tenants/${tenant.id}`, undefined, stale);
+});
+
+test("the same moment and the same host are one, however they are written", async () => {
+  const tenant = await make("Spellings");
+  for (const [starts_at, value] of [["2026-11-01T00:00:00Z", true], ["2026-11-01T00:00:00.000Z", false], ["2026-11-01T01:00:00+01:00", true], [Date.parse("2026-11-01T00:00:00Z"), false]]) {
+    await ok("PUT", `/tenants/${tenant.id}/overrides`, { feature: "sso", value, starts_at });
+  }
+  const { overrides } = await ok("GET", `/tenants/${tenant.id}`);
+  assert.deepEqual(overrides.map(({ value }) => value), [false]);
+  const { host } = await ok("POST", `/tenants/${tenant.id}/domains`, { host: "Shop.Spellings.example." });
+  assert.equal(host, "shop.spellings.example");
+  // Without a resolver nothing is proven; a domain that nobody claimed is unknown before that.
+  assert.equal((await gate.admin("POST", `/tenants/${tenant.id}/domains/Shop.Spellings.example./verify`)).status, 503);
+  await refused(404, "NOT_FOUND", "POST", `/tenants/${tenant.id}/domains/other.example/verify`);
+  await ok("DELETE", `/tenants/${tenant.id}/domains/SHOP.spellings.example`);
+  const set = await decide({ tenant: tenant.id, limits: { seats: { set: 50 } } });
+  assert.equal(set.error.details.requested, 50);
+});
