@@ -144,7 +144,7 @@ export class FeatureClient extends EventTarget {
     const given = known(options, ["url", "context", "headers", "fetch", "storage", "storageKey", "waitS"], "`FeatureClient`");
     const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25 } = given;
     if (memory === undefined) throw new InputError(absence(part), part.cause);
-    if (!(waitS > 0 && waitS <= 30)) throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
+    if (typeof waitS !== "number" || !(waitS > 0 && waitS <= 30)) throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;

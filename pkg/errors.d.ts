@@ -21,7 +21,7 @@ export class TenantgateError extends Error {
    * @param accept the request's `Accept`; default: none
    */
   toReply(accept?: string | null): { status: number; headers: Record<string, string>; body: string };
-  /** The same as a `Response`. */
+  /** The same as a `Response`. Where the status is 5xx for a failure, the reason is written to the console, in one line. */
   getResponse(): Response;
 }
 
@@ -59,7 +59,7 @@ export interface Problem {
  * if (error instanceof ConfigurationError) process.exit(1);
  */
 export class ConfigurationError extends TenantgateError {
-  constructor(message: string);
+  constructor(message: string, cause?: unknown);
 }
 
 /**

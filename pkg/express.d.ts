@@ -13,7 +13,8 @@ export interface TenantRequest {
 export type ConnectMiddleware = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => Promise<void>;
 
 /**
- * Finds the tenant of a request, `req.tenant`; with a `gate` the whole decision is made. Denials are answered with their status.
+ * Finds the tenant of a request, `req.tenant`; with a `gate` the whole decision is made. Denials are answered with their status. The
+ * host is Express's `req.hostname`: `X-Forwarded-Host` counts where the setting `trust proxy` trusts the proxy, and nowhere else.
  * @example
  * app.use(createTenantMiddleware({ gate }));
  */
@@ -27,7 +28,8 @@ export function createTenantMiddleware(options: TenantOptions): ConnectMiddlewar
 export function requireFeature(feature: string, options?: FeatureOptions): ConnectMiddleware;
 
 /**
- * Answers the package's errors as `{"error": {code, message, details}}`; others go on. The last `app.use`.
+ * Answers the package's errors as `{"error": {code, message, details}}`, and writes the reason of failures (5xx) to the console, in one
+ * line; others go on. The last `app.use`.
  * @example
  * app.use(errorHandler);
  */

@@ -24,7 +24,9 @@ export function createTenantMiddleware(options: TenantOptions): MiddlewareHandle
 export function requireFeature(feature: string, options?: FeatureOptions): MiddlewareHandler<any>;
 
 /**
- * Answers errors as `{"error": {code, message, details}}`, with nothing of those that are not the package's.
+ * Answers the package's errors as `{"error": {code, message, details}}`, and writes the reason of failures (5xx) to the console, in one
+ * line. Other errors are treated as Hono does by itself: those that bring a response along, such as `HTTPException`, keep it; the rest
+ * are logged, and answered with 500 `INTERNAL`, which tells nothing of them.
  * @example
  * app.onError(onError);
  */

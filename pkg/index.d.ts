@@ -24,7 +24,7 @@ export interface RequestFacts {
   features?: string[];
 }
 
-/** Attributes that rules may ask about: text, numbers, booleans. Others are an `InputError` where a rule reads them. */
+/** Attributes that rules may ask about: text, numbers, booleans. Others are an `InputError` where a rule reads them. Inherited members are none. */
 export type Context = Record<string, string | number | boolean | null | undefined>;
 
 /** Node's request, as far as it is read: `http.IncomingMessage`, or Express's. */
@@ -32,6 +32,8 @@ export interface NodeRequest {
   method?: string;
   url?: string;
   originalUrl?: string;
+  /** The host as a framework sees it. With `trust proxy` of Express it is what `X-Forwarded-Host` of a trusted proxy says. */
+  hostname?: string;
   headers: Record<string, string | string[] | undefined>;
 }
 
@@ -266,11 +268,16 @@ export class Gate implements AnyGate {
 export class RemoteGate implements AnyGate {
   /**
    * @param options `url`: the Worker's; `token`: its `OPERATOR_TOKEN`; `headers`: which headers of requests are handed over, default
-   *   those that strategies read by default: `authorization`, `cookie`, `x-tenant-id`, `x-api-key`; `fetch`: default the runtime's, a
-   *   service binding's for Workers; `timeoutMs`: default 2000
-   * @throws {InputError} the address is none, or the token is missing
+   *   those that strategies read by default: `authorization`, `cookie`, `x-tenant-id`, `x-api-key`; with `cookie` also those by which a
+   *   cookie counts: `sec-fetch-site`, `origin`, `upgrade`; `service`: in Workers, a service binding to the gate, `env.GATE`; `fetch`:
+   *   any other function, default the runtime's; `timeoutMs`: default 2000
+   * @throws {InputError} an option is invalid, unknown, or given without a value: the token would go elsewhere
+   * @example
+   * new RemoteGate({ url: "https://gate", token: env.OPERATOR_TOKEN, service: env.GATE });
    */
-  constructor(options: { url: string; token: string; headers?: string[]; fetch?: typeof globalThis.fetch; timeoutMs?: number });
+  constructor(options: {
+    url: string | URL; token: string; headers?: string[]; fetch?: typeof globalThis.fetch; service?: { fetch: typeof globalThis.fetch }; timeoutMs?: number;
+  });
   /** Decides one request, and takes from the limits what it costs. @throws {GateFailedError} it cannot be reached (503) */
   decide(request: AnyRequest, question?: Question): Promise<ShortDecision>;
   /** Evaluates every feature for a tenant. @throws {DeniedError} the tenant is not served */
@@ -353,8 +360,9 @@ export function verifyAssertion(
 export function publish(seed: Document): [key: string, value: string][];
 
 /**
- * In pages: loads the WebAssembly module; everything else waits for it. Elsewhere there is nothing to wait for.
- * @param source where the module is; default: beside the package's files
+ * In pages: loads the WebAssembly module; everything else waits for it. Elsewhere there is nothing to wait for, unless a bundler has
+ * left the module behind: then `init` loads it too. To import the package never fails.
+ * @param source where the module is, or the module; default: beside the package's files
  * @throws {GateFailedError} it could not be loaded
  * @example
  * await init();

@@ -23,9 +23,10 @@ export function instantiateNow(part, find) {
   }
 }
 
-/** What to say where there is no instance: not yet, or for what reason. */
-export const absence = (part) => (part.cause === undefined ? "the WebAssembly module is not loaded yet: `await init()` first" : unfound(part));
+/** What to say where there is no instance yet. */
+export const absence = ({ file, cause }) =>
+  `the WebAssembly module is not loaded yet: \`await init()\` first${cause === undefined ? "" : `, or give that the bytes of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`}`;
 
-/** What to say where the module was looked for. */
+/** What to say where `init` has looked for the module. */
 export const unfound = ({ file }) =>
-  `the WebAssembly module could not be loaded: give its bytes or its address to \`await init(…)\`, or leave \`tenantgate\` out of the bundle; its file is \`tenantgate/dist/${file}\``;
+  `the WebAssembly module could not be loaded: give \`init\` the bytes or the address of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;

@@ -20,7 +20,7 @@ export interface Tenant {
 export type ResolutionStrategy =
   | "subdomain" | "custom_domain" | "custom-domain" | "path" | "header" | "query" | "jwt" | "api_key" | "api-key" | "custom";
 
-/** How tenants are found, and how their data is kept apart. */
+/** How tenants are found, and how their data is kept apart. An option of a strategy that `resolution` does not name is refused. */
 export interface IsolationConfig {
   /** How data is kept apart; for your own use, checked and handed on. */
   strategy?: "shared" | "schema" | "database" | "hybrid";
@@ -40,18 +40,23 @@ export interface IsolationConfig {
   credentials?: "required" | "optional";
   /** `path`: what stands before the tenant. Default `/t/`. */
   pathPrefix?: string;
-  /** `header`: default `X-Tenant-ID`. */
+  /** `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`. With both it is that of `header`. */
   headerName?: string;
   /** `query`: default `tenant`. */
   queryParam?: string;
   /** `jwt`: verifies a token and returns its claims; throws where it is not good. Required there. */
   verifyToken?: (token: string) => Promise<Record<string, unknown>> | Record<string, unknown>;
-  /** `jwt`: the claim that names the tenant, a name or a path with dots. Default `tenant_id`. */
+  /**
+   * `jwt`: the claim that names the tenant. A claim of exactly this name counts first, also one with dots or a URL; then the path that
+   * the dots spell. Default `tenant_id`.
+   */
   jwtClaim?: string;
   /** `jwt`: the cookie that holds the token, where `Authorization` has none. Default: none. */
   cookieName?: string;
   /** `api_key`: the tenant of a key; null: the key is not good. `scopes` of what it returns are the key's. Required there. */
   apiKeyLookup?: (key: string) => Promise<Tenant | null> | Tenant | null;
+  /** `api_key`: the header's name, beside a `headerName` of `header`. Default `X-API-Key`. */
+  apiKeyHeader?: string;
   /** `custom`: the tenant's id; null: the request names nobody. Throwing is 503 `RESOLVER_FAILED`, never "nobody". Required there. */
   customResolver?: (request: unknown) => Promise<string | null> | string | null;
 }
@@ -122,7 +127,7 @@ export function configure(settings?: {
 
 /**
  * A handler for `fetch`: what it returns is answered as JSON, a `Response` as it is; errors as `{"error": {code, message, details}}`
- * with their status. A JSON body is parsed.
+ * with their status. Errors that bring a response along (`getResponse`), such as Hono's `HTTPException`, keep it. A JSON body is parsed.
  * @param handle does the work
  * @param options `scopes`: what a caller's credential must allow, default none; it comes from `configure({ authenticate })` or from
  *   the tenant's token or API key, and without one the answer is 401. `middleware`: runs before, in order. `logger`: default one

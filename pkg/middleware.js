@@ -4,7 +4,7 @@ import { denial, ownResponse, replyTo } from "./denials.js";
 import { ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError } from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
-import { causesOf, isFailure } from "./reports.js";
+import { causesOf, isFailure, reasonOf } from "./reports.js";
 import { ended, finished, withHeaders } from "./responses.js";
 import { authenticated, configured } from "./settings.js";
 import { answerOf, checkFeature, featureOptions, requireScopes, tenancy } from "./tenancy.js";
@@ -30,7 +30,7 @@ export function handler(handle, options) {
       return await finished(request, withHeaders(responseOf(result), ctx.headers), ctx.done, waitUntil);
     } catch (error) {
       const { status, headers, body } = ownResponse(error) ?? replyTo(error, request.headers.get("accept"));
-      if (isFailure(error, status)) log.error("request failed", { error: causesOf(error).map(traceOf).join("\ncaused by ") });
+      if (isFailure(error, status)) log.error("request failed", { reason: reasonOf(error), error: causesOf(error).map(traceOf).join("\ncaused by ") });
       await ended(ctx.done, waitUntil);
       return withHeaders(new Response(request.method === "HEAD" ? null : body, { status, headers }), ctx.headers);
     }

@@ -29,7 +29,7 @@ export class RemoteGate {
     // Others are refused by `fetch`, whose error has the token in it.
     if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) throw new InputError("`token` is the Worker's OPERATOR_TOKEN, without blanks or line breaks");
     if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) throw new InputError("`headers` is a list of the names of headers");
-    if (!(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) throw new InputError(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
+    if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) throw new InputError(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
     this.#fetch = fetcher(given);
@@ -99,7 +99,7 @@ export class RemoteGate {
     try {
       body = Object(await response.json());
     } catch (error) {
-      throw new GateFailedError("the gate's answer could not be read", error, 503);
+      throw new GateFailedError(`the gate's answer could not be read: its status is ${response.status}`, error, 503);
     }
     if (response.ok && fits(body)) return body;
     const { code, message, details = {} } = Object(body.error);

@@ -4,6 +4,7 @@
 import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
+import { gzipSync } from "node:zlib";
 import { root, run, setup } from "./setup.mjs";
 
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
@@ -32,11 +33,11 @@ export function buildJs() {
   for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(root, name), join(root, "pkg", name));
 }
 
-/** A module as JavaScript, for bundlers that leave files behind. */
+/** A module as JavaScript, packed, for bundlers that leave files behind. */
 function embed(name) {
   const dist = join(root, "pkg/dist");
-  const base64 = readFileSync(join(dist, `${name}_bg.wasm`)).toString("base64");
-  writeFileSync(join(dist, `${name}_wasm.js`), `export default ${JSON.stringify(base64)};\n`);
+  const packed = gzipSync(readFileSync(join(dist, `${name}_bg.wasm`)), { level: 9 }).toString("base64");
+  writeFileSync(join(dist, `${name}_wasm.js`), `export default ${JSON.stringify(packed)};\n`);
 }
 
 /** The package for `require`: the same files, one by one, so that each class is there once however it is imported. */
@@ -56,7 +57,9 @@ function buildCommonJs() {
     const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner });
     mkdirSync(join(to, name, ".."), { recursive: true });
     // Named directly: not every tool reads `imports` of a nested package.json.
-    writeFileSync(join(to, name), converted.replace('require("#entry")', 'require("./node.js")'));
+    const named = converted.replace('require("#entry")', 'require("./node.js")');
+    // The modules in `dist` are there once, also as JavaScript.
+    writeFileSync(join(to, name), named.replace(/import\("(?:\.\/)?((?:\.\.\/)*dist\/\w+_wasm\.js)"\)/, 'import("../$1")'));
   }
   for (const name of readdirSync(from, { recursive: true }).filter((name) => /^(client\/)?[a-z-]+\.d\.ts$/.test(name))) {
     copyFileSync(join(from, name), join(to, name));

@@ -1,6 +1,6 @@
 // Runs everything: native Rust, the shared vectors in headless Chromium, the npm package in Node, the Worker on workerd.
 // Usage: npm test [-- --fast]   `--fast`: native Rust only, in seconds.
-//        npm run test:hostile   ledgers that are far away, floods, a hostile tenant beside a victim: what the victim sees of it.
+//        npm run test:hostile   real origins and headers that mislead them; ledgers that are far away, floods, a hostile tenant beside a victim.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ if (hostile) {
   buildNpm({ quick: true });
   buildWorker({ quick: true, faults: true, out: "build/test" });
   // One after the other: latencies are compared within one run.
-  run("node", ["--test", "--test-concurrency=1", ...tests("tests/hostile")]);
+  run("node", ["--test", "--test-concurrency=1", ...tests("tests/origins"), ...tests("tests/hostile")]);
   process.exit(0);
 }
 head("native Rust: unit, vectors, properties, documents, structure");

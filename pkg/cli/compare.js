@@ -1,6 +1,7 @@
 // What differs between two documents, and what that means for tenants.
 
 import { Gate } from "../node.js";
+import { own } from "../own.js";
 
 /** So many limits may be asked of one decision. */
 const MAX_LIMITS = 64;
@@ -49,8 +50,9 @@ function effect(before, after) {
 
 function shifts(before, after) {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
-  const changed = keys.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]));
-  return Object.fromEntries(changed.map((key) => [key, { before: before[key] ?? null, after: after[key] ?? null, effect: effect(before[key], after[key]) }]));
+  const pairs = keys.map((key) => [key, own(before, key), own(after, key)]);
+  const changed = pairs.filter(([, was, is]) => JSON.stringify(was) !== JSON.stringify(is));
+  return Object.fromEntries(changed.map(([key, was, is]) => [key, { before: was ?? null, after: is ?? null, effect: effect(was, is) }]));
 }
 
 /** Decides by one seed. */
@@ -64,7 +66,8 @@ class Side {
   /** What a tenant has. */
   of(tenant, now) {
     const keys = Object.keys(this.limits);
-    const found = { code: null, features: {}, limits: {} };
+    // Without prototypes: whatever a feature or a limit is called, it is only a member.
+    const found = { code: null, features: Object.create(null), limits: Object.create(null) };
     for (let start = 0; start === 0 || start < keys.length; start += MAX_LIMITS) {
       const limits = Object.fromEntries(keys.slice(start, start + MAX_LIMITS).map((key) => [key, 0]));
       const { decision } = this.gate.ask({ tenant, all_features: true, look: true, limits }, { now });

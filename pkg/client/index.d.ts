@@ -10,7 +10,7 @@ export interface FeatureClientOptions {
   context?: Context;
   /** Headers of the request, such as `authorization`. Cookies go along by themselves. Default: none. */
   headers?: Record<string, string>;
-  /** Default: the runtime's. */
+  /** Default: the runtime's. One that is given and is no function is an `InputError`. */
   fetch?: typeof globalThis.fetch;
   /** Keeps the last good snapshot for when there is no network. Default `localStorage`, where there is one; null: none. */
   storage?: { getItem(key: string): string | null; setItem(key: string, value: string): void } | null;
@@ -60,8 +60,9 @@ export class FeatureClient extends EventTarget {
 type ListenerOptions = Parameters<EventTarget["addEventListener"]>[2];
 
 /**
- * In pages: loads the WebAssembly module of the client, 80 KB packed. Elsewhere there is nothing to wait for.
- * @param source where the module is; default: beside the package's files
+ * In pages: loads the WebAssembly module of the client, 80 KB packed. Elsewhere there is nothing to wait for, unless a bundler has left
+ * the module behind: then `init` loads it too. To import the package never fails.
+ * @param source where the module is, or the module; default: beside the package's files
  * @throws {GateFailedError} it could not be loaded
  * @example
  * await init();

@@ -35,18 +35,23 @@ pub struct Impact {
     pub code: Option<Shift>,
     /// Features by key, those that would change.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub features: BTreeMap<String, Shift>,
     /// Allowances by limit, those that would change.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub limits: BTreeMap<String, Shift>,
     /// What limits are, by limit: members that would change, such as `period` or `shadow`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub terms: BTreeMap<String, Shift>,
     /// Limits of which more is used now than would be allowed, with what is used.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub over: BTreeMap<String, u64>,
     /// What its record names that the catalog would not have: such a catalog is refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub problems: Vec<Problem>,
 }
 
@@ -85,6 +90,7 @@ pub struct Impacts {
     pub next_cursor: Option<String>,
     /// Metrics of the catalog that would change, by key. Events of a type that a new metric counts too should say what it reads.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub metrics: BTreeMap<String, Shift>,
     /// Recorded questions that would be answered otherwise, by their place.
     #[serde(skip_serializing_if = "Option::is_none")]

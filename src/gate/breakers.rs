@@ -116,6 +116,11 @@ impl From<Circuit> for BreakerState {
 }
 
 impl Guard {
+    /// Milliseconds from which a call is slow, where it matters.
+    pub const fn slow_ms(&self) -> Option<u64> {
+        self.slow_ms
+    }
+
     pub(super) fn new(tenant: &TenantId, group: &Key, breaker: &Breaker, mode: Option<BreakerMode>) -> Self {
         Self {
             name: format!("{tenant}/{group}"),

@@ -14,7 +14,7 @@ use super::plans::Plans;
 use super::trace::TraceStep;
 use crate::flags::Answer;
 use crate::ledger::{Charge, Op, Take, Verdict};
-use crate::model::bounds::RETRY_AFTER_MS;
+use crate::model::bounds::{ORIGIN_MS, RETRY_AFTER_MS};
 use crate::model::{Epoch, Scope, TenantId, UnixMillis};
 use crate::resolve::Carrier;
 
@@ -45,6 +45,8 @@ pub struct Decision {
     pub retry_after_ms: Option<u64>,
     /// The catalog that it was decided by.
     pub plans: Option<Arc<Plans>>,
+    /// Milliseconds that the origin has for the head of its answer.
+    pub timeout_ms: u64,
     /// The record that it was decided by.
     pub epoch: Option<Epoch>,
     /// Milliseconds since that record was read.
@@ -162,6 +164,7 @@ impl Decision {
             denied_limit: None,
             retry_after_ms: code.passes_by_itself().then_some(RETRY_AFTER_MS),
             plans: None,
+            timeout_ms: ORIGIN_MS,
             epoch: None,
             age_ms: 0,
             fallback: Vec::new(),
@@ -191,6 +194,7 @@ impl Decision {
         self.denied_limit = None;
         self.retry_after_ms = None;
         self.plans = None;
+        self.timeout_ms = ORIGIN_MS;
         self.epoch = None;
         self.age_ms = 0;
         self.fallback.clear();

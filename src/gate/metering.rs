@@ -183,8 +183,16 @@ fn count(
     for (key, metric) in metrics {
         let (value, distinct) = match value(event, metric) {
             Ok(value) => value,
-            Err(problem) => {
+            // An event that says nothing is counted by other metrics; one that says something wrong is nobody's.
+            Err((problem, true)) => {
                 metered.uncounted.push((key.clone(), problem));
+                continue;
+            }
+            Err((problem, false)) => {
+                // Metrics may read the same value.
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
                 continue;
             }
         };
@@ -228,8 +236,8 @@ fn count(
     if problems.is_empty() { Ok(metered) } else { Err(problems) }
 }
 
-/// The value of an event for a metric, and what it is where different ones are counted.
-fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), Problem> {
+/// The value of an event for a metric, and what it is where different ones are counted; or what is wrong, and whether nothing is there.
+fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), (Problem, bool)> {
     if metric.aggregation == Aggregation::Count {
         return Ok((1, None));
     }
@@ -242,8 +250,8 @@ fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), Pr
         (None, Some(text @ Value::String(_))) if unique => Ok((1, Some(text.clone()))),
         _ => {
             let expected = if unique { "text, or a whole number" } else { "a whole number from 0" };
-            let found = found.map_or_else(|| String::from("nothing"), |value| shorten(&value.to_string()));
-            Err(problem(&format!("data.{}", metric.value), found, expected))
+            let text = found.map_or_else(|| String::from("nothing"), |value| shorten(&value.to_string()));
+            Err((problem(&format!("data.{}", metric.value), text, expected), found.is_none()))
         }
     }
 }

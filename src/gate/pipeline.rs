@@ -205,6 +205,9 @@ impl Gate {
         };
         let mut decision = run.decision();
         decision.path = path;
+        if let Some(route) = route {
+            decision.timeout_ms = route.timeout_ms;
+        }
         decision.credential = bearer;
         let Some(Found { tenant, age_ms }) = found else {
             run.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));

@@ -4,7 +4,8 @@ use rustc_hash::FxHashMap;
 
 use crate::flags::{FeatureSet, Grant, Tier, is_on};
 use crate::identity::Issuers;
-use crate::model::{Access, Auth, Catalog, Key, Limit, Plan, PlanRef, Problems, Scope};
+use crate::model::bounds::ORIGIN_MS;
+use crate::model::{Access, Auth, Catalog, HeaderMode, Key, Limit, Origin, Plan, PlanRef, Problems, Scope};
 use crate::resolve::{Resolver, without_extension};
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
@@ -18,6 +19,8 @@ pub struct Plans {
     limit_ids: FxHashMap<Key, u32>,
     routes: Vec<CompiledRoute>,
     everywhere: CompiledRoute,
+    /// Which headers of a client the origin is given.
+    origin_policy: String,
     /// What each plan grants, by the number of the feature: its tenants share the values.
     grants: FxHashMap<PlanRef, Vec<(usize, Grant)>>,
 }
@@ -33,6 +36,8 @@ pub(super) struct CompiledRoute {
     pub(super) act_for_descendants: bool,
     pub(super) feature: Option<u32>,
     pub(super) breaker: Option<u32>,
+    /// Milliseconds that the origin has.
+    pub(super) timeout_ms: u64,
     /// Limits by number, with their cost.
     pub(super) costs: Vec<(u32, u64)>,
 }
@@ -69,6 +74,7 @@ impl Plans {
                     scopes: route.scopes.clone(),
                     act_for_descendants: route.act_for_descendants,
                     breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
+                    timeout_ms: route.timeout_ms.map_or(ORIGIN_MS, |given| given.0),
                     feature: route.feature.as_ref().and_then(|key| features.id(key.as_str())),
                     costs: route
                         .limits
@@ -107,9 +113,11 @@ impl Plans {
                 act_for_descendants: false,
                 feature: None,
                 breaker: None,
+                timeout_ms: ORIGIN_MS,
                 costs: Vec::new(),
             },
             limit_ids,
+            origin_policy: catalog.origin.as_ref().map_or_else(|| HeaderMode::Safe.as_str().to_owned(), Origin::policy),
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             catalog,
         }
@@ -133,6 +141,11 @@ impl Plans {
     /// How requests are resolved.
     pub const fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// Which headers of a client the origin is given, as [`Origin::policy`] says it.
+    pub fn origin_policy(&self) -> &str {
+        &self.origin_policy
     }
 
     /// Whose tokens are believed.

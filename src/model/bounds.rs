@@ -53,6 +53,14 @@ pub const MAX_USAGE_BODY_BYTES: usize = 1 << 20;
 pub const MAX_EVENT_BYTES: usize = 65_536;
 /// Milliseconds by which an event may be late and still fall into the period of its time: the longest month, and time to notice.
 pub const MAX_EVENT_LATE_MS: u64 = 40 * 86_400_000;
+/// Milliseconds that an origin has for the head of its answer, where the route does not say.
+pub const ORIGIN_MS: u64 = 60_000;
+/// The most that a route may say.
+pub const MAX_ORIGIN_MS: u64 = 600_000;
+/// Headers that a catalog allows for the origin: each request is compared with them.
+pub const MAX_ORIGIN_HEADERS: usize = 64;
+/// Bytes of the name of a header.
+pub const MAX_HEADER_NAME_BYTES: usize = 128;
 /// Changes of a metric's periods that are recorded, of each tenant; later ones do not count.
 pub const MAX_ERAS: usize = 256;
 /// Milliseconds by which an event may be ahead: clocks that differ.

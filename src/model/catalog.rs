@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_PATH_BYTES, MAX_PLANS,
-    MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
+    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_ORIGIN_MS, MAX_PATH_BYTES,
+    MAX_PLANS, MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
 };
 use super::limit::Quantity;
 use super::{
-    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, PlanRef, Problems, Read, Reader,
-    Required, Resolution, Scope, Shard, StrategyKind, choice, document, required,
+    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, Origin, PlanRef, Problems, Read,
+    Reader, Required, Resolution, Scope, Shard, StrategyKind, choice, document, required,
 };
 
 document! {
@@ -25,6 +25,8 @@ document! {
         issuers: BTreeMap<Key, Issuer> = BTreeMap::new(),
         /// What each path needs and costs; the longest matching prefix counts.
         routes: Vec<Route> = Vec::new(),
+        /// What the origin is told of a request.
+        origin: Option<Origin> = None,
         /// Features by key.
         features: BTreeMap<Key, Feature> = BTreeMap::new(),
         /// Limits by key.
@@ -110,6 +112,8 @@ document! {
         feature: Option<Key> = None,
         /// The circuit breaker that it belongs to.
         breaker: Option<Key> = None,
+        /// Milliseconds that the origin has for the head of its answer, 1 to 600000; then the answer is 504. Default 60000.
+        timeout_ms: Option<Quantity> = None,
         /// Units of each limit that one request costs. 0 looks without taking.
         limits: BTreeMap<Key, Quantity> = BTreeMap::new(),
     } => Route::check
@@ -327,6 +331,9 @@ impl Route {
         let path = &self.path;
         if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || !is_plain_path(path) {
             r.at("path", |r| r.unexpected::<()>(&Value::from(path.as_str()), "a plain path that starts with `/`"));
+        }
+        if let Some(Quantity(given)) = self.timeout_ms.filter(|given| !(1..=MAX_ORIGIN_MS).contains(&given.0)) {
+            r.at("timeout_ms", |r| r.problem(given.to_string(), format!("1 to {MAX_ORIGIN_MS}")));
         }
         // Who says nothing of a tenant would be asked for nothing.
         if self.access != Access::Tenant {

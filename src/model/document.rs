@@ -165,7 +165,9 @@ impl Reader {
         let Value::Object(members) = value else {
             return self.unexpected(value, "an object");
         };
-        for name in members.keys().filter(|name| !self.lenient && !known.contains(&name.as_str())).collect::<Vec<_>>() {
+        // Editors find the schema of a document by this member; it says nothing else.
+        let is_known = |name: &str| known.contains(&name) || name == "$schema" && self.path == "$";
+        for name in members.keys().filter(|name| !self.lenient && !is_known(name)).collect::<Vec<_>>() {
             self.at(name, |r| r.problem("an unknown field", format!("one of {}", quoted(known))));
         }
         Some(members)

@@ -106,6 +106,7 @@ pub struct ReceiptView {
     /// Metrics that do not count some of the events, which others count: an event says nothing that the metric can read. One of each
     /// kind. Absent: there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub uncounted: Vec<UncountedView>,
 }
 

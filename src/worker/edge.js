@@ -101,26 +101,22 @@ export async function answered(response, maxBytes, timeoutMs) {
   return answer;
 }
 
-// By these an origin may take the request for another one than the gate has judged.
-const REROUTING = [
-  "forwarded", "x-original-url", "x-original-uri", "x-original-host", "x-rewrite-url", "x-host", "x-real-host", "base-url",
-  "x-http-host-override", "x-http-method", "x-http-method-override", "x-method-override", "x-forwarded-server",
-  "x-forwarded-prefix", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-method", "x-envoy-original-path", "x-waws-unencoded-url",
-];
 // Servers that hand headers on as variables make no difference between `-`, `_`, `.` and the like.
 const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
- * whatever spelling an origin may read. `cookie`: where tokens are hidden,
- * the name of the cookie that may hold one, or empty. `isPrivate`: no shared cache may keep the answer. `flight`: of `flight`,
- * where it matters how the call ends.
+ * whatever spelling an origin may read. `isPassed`: whether a header is passed on. `cookie`: where tokens are hidden,
+ * the name of the cookie that may hold one, or empty. `isPrivate`: no shared cache may keep the answer. `timeoutMs`: what the origin has
+ * for the head of its answer. `flight`: of `flight`, where it matters how the call ends.
  */
-export async function forward(request, upstream, url, removed, cookie, added, marks, isPrivate, flight) {
+export async function forward(request, upstream, url, isPassed, removed, cookie, added, marks, isPrivate, timeoutMs, flight) {
   const headers = new Headers(request.headers);
-  const hidden = new Set([...REROUTING, ...removed.map(plain)]);
+  const hidden = removed.map(plain);
+  const opens = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   for (const name of [...headers.keys()]) {
-    if (plain(name).startsWith("x-tenant-") || hidden.has(plain(name))) headers.delete(name);
+    if (isPassed(name) && !name.startsWith("x-tenant-") && !hidden.includes(name) && (name !== "upgrade" || opens)) continue;
+    headers.delete(name);
   }
   if (cookie !== undefined) hideToken(headers, cookie);
   for (const [name, value] of pairs(added)) headers.set(name, value);
@@ -130,13 +126,27 @@ export async function forward(request, upstream, url, removed, cookie, added, ma
   // The origin is told the host that was judged, not the text that it was read from.
   headers.set("host", new URL(url).host);
   const sent = bare || !request.body ? null : flight?.watches ? watched(request, flight) : request.body;
-  const init = { method: request.method, headers, body: sent, redirect: "manual", cache: "no-store" };
+  const late = new AbortController();
+  const init = { method: request.method, headers, body: sent, redirect: "manual", cache: "no-store", signal: late.signal };
   // INVARIANT (slots last as long as calls): the call goes on where the client leaves, and its slot with it. An origin that does
   // not notice would otherwise have more calls at once than the limit allows.
+  const begun = Date.now();
+  const timers = [];
+  // While the client sends, the time is its own.
+  const after = (ms, act) => {
+    const check = () => {
+      const left = (flight?.since ?? begun) + ms - Date.now();
+      if (left > 0) timers.push(setTimeout(check, left));
+      else act();
+    };
+    timers.push(setTimeout(check, ms));
+  };
+  after(timeoutMs, () => late.abort());
+  if (flight?.slowMs) after(flight.slowMs, () => { flight.isSlow = true; flight.late(); });
   const response = await (upstream ?? globalThis).fetch(new Request(url, init)).catch((error) => {
     flight?.done();
-    throw error;
-  });
+    throw late.signal.aborted ? null : error;
+  }).finally(() => timers.forEach(clearTimeout));
   if (flight) flight.originMs = Date.now() - flight.since;
   if (flight && aborted(request) && !response.webSocket) {
     // Nobody reads the answer any more: the call ends here.
@@ -195,11 +205,15 @@ function passage(headers) {
   return length === null || headers.has("content-encoding") ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
 }
 
-/** A call to the origin: `done` is called when it has ended. `watches`: whether it matters what the client does meanwhile. */
-export function flight(watches) {
-  let done;
+/**
+ * A call to the origin: `done` is called when it has ended. `watches`: whether it matters what the client does meanwhile. `slow` is settled
+ * once the origin has taken `slowMs` without an answer; 0: never.
+ */
+export function flight(watches, slowMs) {
+  let done, late;
   const ended = new Promise((resolve) => { done = resolve; });
-  return { ended, done, watches, since: Date.now(), broken: false, originMs: 0 };
+  const slow = new Promise((resolve) => { late = resolve; });
+  return { ended, done, watches, slowMs, slow, late, isSlow: false, since: Date.now(), broken: false, originMs: 0 };
 }
 
 /** Takes the token away: `Authorization: Bearer`, and the cookie of this name, whatever else the header holds. */

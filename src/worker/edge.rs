@@ -12,14 +12,16 @@ extern "C" {
         request: &JsValue,
         upstream: &JsValue,
         url: &str,
+        is_passed: &Function,
         removed: &JsValue,
         cookie: Option<&str>,
         added: &str,
         marks: &str,
         private: bool,
+        timeout_ms: u32,
         flight: &JsValue,
     ) -> Promise;
-    pub fn flight(watches: bool) -> Flight;
+    pub fn flight(watches: bool, slow_ms: u32) -> Flight;
     #[wasm_bindgen(js_name = fetchKeys)]
     pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
     pub fn page(assets: &JsValue, url: &str) -> Promise;
@@ -35,6 +37,12 @@ extern "C" {
     pub fn address(request: &JsValue) -> Option<String>;
     /// A header of a request.
     pub fn header(request: &JsValue, name: &str) -> Option<String>;
+}
+
+#[wasm_bindgen(module = "/src/worker/origin_headers.js")]
+extern "C" {
+    /// Whether a header is passed on to the origin, by a policy of [`crate::gate::Plans::origin_policy`].
+    pub fn filter(policy: &str) -> Function;
 }
 
 #[wasm_bindgen(module = "/src/worker/control.js")]
@@ -81,6 +89,12 @@ extern "C" {
     /// Settled when the call has ended: its response is through, or it has failed.
     #[wasm_bindgen(method, getter)]
     pub fn ended(this: &Flight) -> Promise;
+    /// Settled once the origin has taken too long without an answer, if it does.
+    #[wasm_bindgen(method, getter)]
+    pub fn slow(this: &Flight) -> Promise;
+    /// Whether it has.
+    #[wasm_bindgen(method, getter, js_name = isSlow)]
+    pub fn is_slow(this: &Flight) -> bool;
     /// Whether the client broke it off while it was sending its body.
     #[wasm_bindgen(method, getter)]
     pub fn broken(this: &Flight) -> bool;

@@ -149,17 +149,35 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         return response.into();
     }
     // How the call ends matters where it holds a slot, or a circuit breaker looks at it.
-    let flight = (decision.hold.is_some() || decision.guard.is_some()).then(|| edge::flight(decision.guard.is_some()));
+    let flies = decision.hold.is_some() || decision.guard.is_some();
+    let slow_ms = decision.guard.as_ref().and_then(|guard| guard.slow_ms()).unwrap_or(0);
+    let millis = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    let flight = flies.then(|| edge::flight(decision.guard.is_some(), millis(slow_ms)));
     if let Some(flight) = flight.as_ref().filter(|_| decision.hold.is_some()) {
         charge::release(&decision, Some(flight.ended()), config, &call.context);
     }
-    let forwarded = JsFuture::from(forward(call, config, &decision, flight.as_ref())).await;
+    let forwarded = forward(call, config, &decision, millis(decision.timeout_ms), flight.as_ref());
     if let Some(flight) = &flight {
+        // It goes on where the client leaves.
+        call.context.wait_until(&forwarded);
+        // INVARIANT (a call that hangs counts): what is slow is told when it is, whether or not it ever ends.
+        if slow_ms > 0 {
+            let _ = JsFuture::from(Promise::race(&Array::of2(&forwarded, &flight.slow()))).await;
+            if flight.is_slow() {
+                let end = CallEnd::Answered { failed: false, elapsed_ms: slow_ms };
+                charge::ended(&decision, end, config, &call.context);
+            }
+        }
+    }
+    let forwarded = JsFuture::from(forwarded).await;
+    if let Some(flight) = flight.as_ref().filter(|flight| !flight.is_slow()) {
         charge::ended(&decision, end_of(&forwarded, flight), config, &call.context);
     }
     let response = forwarded.unwrap_or_else(|error| {
-        console::error_2(&"upstream failed".into(), &error);
-        Failure::UPSTREAM.respond(call).into()
+        // No reason: the time was over.
+        let failure = if error.is_null() { Failure::UPSTREAM_TIMEOUT } else { Failure::UPSTREAM };
+        console::error_2(&failure.code.into(), &error);
+        failure.respond(call).into()
     });
     after(call, config, &mut decision);
     response
@@ -179,8 +197,15 @@ fn end_of(forwarded: &Result<JsValue, JsValue>, flight: &edge::Flight) -> CallEn
 }
 
 /// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
-fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&edge::Flight>) -> Promise {
-    let mut added = format!("x-forwarded-host\n{}", call.host());
+fn forward(
+    call: &Call,
+    config: &Config,
+    decision: &Decision,
+    timeout_ms: u32,
+    flight: Option<&edge::Flight>,
+) -> Promise {
+    let scheme = call.origin().split_once(':').map_or("https", |(scheme, _)| scheme);
+    let mut added = format!("x-forwarded-host\n{}\nx-forwarded-proto\n{scheme}", call.host());
     if let Some(tenant) = &decision.tenant {
         added.push_str(&format!("\nx-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug));
         if let Some(plan) = tenant.plan() {
@@ -208,8 +233,14 @@ fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&ed
         }
         cookie = resolver.hidden_token().map(Option::unwrap_or_default);
         if let Some(param) = resolver.query_param() {
-            query = without(&query, param);
+            query = without(&query, |name| name == param);
         }
+    }
+    let origin = decision.plans.as_ref().and_then(|plans| plans.catalog().origin.as_ref());
+    // The route was judged by the method of the request.
+    let may_say = query.contains('%') || query.to_ascii_lowercase().contains("_method");
+    if may_say && !origin.is_some_and(|origin| origin.method_override) {
+        query = without(&query, |name| name.eq_ignore_ascii_case("_method"));
     }
     let path = decision.path.as_deref().unwrap_or_else(|| call.path());
     let origin = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
@@ -217,7 +248,20 @@ fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&ed
     let url = format!("{origin}{path}{mark}{query}");
     let removed: Array = removed.into_iter().collect();
     let flight = flight.map_or(JsValue::UNDEFINED, JsValue::from);
-    edge::forward(&call.request, &config.upstream, &url, &removed, cookie, &added, &marks, private, &flight)
+    let is_passed = edge::filter(decision.plans.as_ref().map_or("safe", |plans| plans.origin_policy()));
+    edge::forward(
+        &call.request,
+        &config.upstream,
+        &url,
+        &is_passed,
+        &removed,
+        cookie,
+        &added,
+        &marks,
+        private,
+        timeout_ms,
+        &flight,
+    )
 }
 
 /// A data route as a dictionary of structured fields (RFC 9651 §3.2): `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
@@ -231,9 +275,9 @@ fn data_route(route: &DataRoute) -> String {
     text
 }
 
-/// The query without a parameter; what remains stays as it was written.
-fn without(query: &str, param: &str) -> String {
-    let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == param);
+/// The query without some parameters; what remains stays as it was written.
+fn without(query: &str, is_left_out: impl Fn(&str) -> bool) -> String {
+    let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| is_left_out(&name));
     query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&")
 }
 

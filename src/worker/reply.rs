@@ -108,6 +108,9 @@ impl Failure {
     pub(super) const UPSTREAM: Self =
         Self { status: 502, code: "UPSTREAM_UNAVAILABLE", message: "the origin could not be reached", header: "" };
 
+    pub(super) const UPSTREAM_TIMEOUT: Self =
+        Self { status: 504, code: "UPSTREAM_TIMEOUT", message: "the origin did not answer in time", header: "" };
+
     pub(super) const EVENT_CONFLICT: Self = Self {
         status: 409,
         code: "EVENT_CONFLICT",

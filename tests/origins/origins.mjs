@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { absolute, overrides, rewritten } from "./apps/express.mjs";
 import { hono, honoForms } from "./apps/hono.mjs";
 import { others } from "./apps/others.mjs";
-import { apps, next, npm, python } from "./setup.mjs";
+import { NEXT, apps, next, npm, python } from "./setup.mjs";
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -44,7 +44,10 @@ async function start(line, { cwd = apps, env = {} } = {}) {
   const child = spawn(command, args, { cwd, env: { ...process.env, ...own }, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => { log += text; });
-  const ended = new Promise((resolve) => { child.on("exit", resolve); child.on("error", (error) => { log += error.message; resolve(); }); });
+  const ended = new Promise((resolve) => {
+    child.on("exit", resolve);
+    child.on("error", (error) => { log += error.message; resolve(); });
+  });
   const kill = () => child.kill("SIGKILL");
   process.on("exit", kill);
   const stop = async () => {
@@ -65,7 +68,8 @@ async function start(line, { cwd = apps, env = {} } = {}) {
 
 const gunicorn = (app, args = [], env = {}) => () =>
   start((port) => [python(), "-m", "gunicorn", "--no-control-socket", "--bind", `127.0.0.1:${port}`, ...args, app], { env });
-const asgi = (server, app, args = []) => () => start((port) => [python(), "-m", server, ...args.map((arg) => arg.replace("PORT", port)), app]);
+const asgi = (server, app, args) => () =>
+  start((port) => [python(), "-m", server, ...args.map((arg) => arg.replace("PORT", port)), app]);
 const package_ = (name) => createRequire(join(npm(), "package.json"))(name);
 const listener = (app) => package_("@hono/node-server").getRequestListener(app.fetch);
 
@@ -86,7 +90,7 @@ export const origins = {
   "Express, rewritten": () => serve(rewritten()),
   "Express, the whole URL": () => serve(absolute()),
   Hono: async () => serve(listener(hono())),
-  "Next.js": () => start((port) => [process.execPath, "../node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p", String(port)], { cwd: next() }),
+  "Next.js": () => start((port) => [process.execPath, NEXT, "start", "-H", "127.0.0.1", "-p", String(port)], { cwd: next() }),
   "Next.js, functions": () => start(() => [process.execPath, "minimal.cjs"], { cwd: next() }),
   others: () => serve(others),
 };

@@ -54,6 +54,9 @@ export const npm = () => once("npm", NPM, (made) => {
   run("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], made);
 });
 
+/** The command of Next.js, seen from its application. */
+export const NEXT = "../node_modules/next/dist/bin/next";
+
 /** The folder that has the application of Next.js, built. */
 export function next() {
   npm();
@@ -62,6 +65,6 @@ export function next() {
   const digest = createHash("sha256").update(texts.join("\0")).digest("hex");
   return once("npm/next", digest, (made) => {
     cpSync(join(apps, "next"), made, { recursive: true });
-    run(process.execPath, ["../node_modules/next/dist/bin/next", "build"], made);
+    run(process.execPath, [NEXT, "build"], made);
   });
 }

@@ -8,13 +8,12 @@
  */
 export const rows = [];
 
-/** Adds rows: a header, its value, and the origins; a header that is a list of pairs stands as it is. */
+/** Adds rows: a header, its value, and the origins; several headers are a list of pairs. */
 function group(changes, to, request, entries) {
   for (const [header, value, origins, more = {}] of entries) {
     const headers = Array.isArray(header) ? header : header === null ? [] : [[header, value]];
-    const name = more.name ?? `${headers.map((pair) => pair.join(": ")).join(", ")}`;
-    const { name: _, ...rest } = more;
-    rows.push({ name, changes, to, request: { method: "GET", path: "/public", ...request, ...rest, headers: [...(request.headers ?? []), ...headers] }, origins });
+    const { name = headers.map((pair) => pair.join(": ")).join(", "), ...rest } = more;
+    rows.push({ name, changes, to, request: { method: "GET", path: "/public", ...request, ...rest, headers }, origins });
   }
 }
 
@@ -55,8 +54,10 @@ group("path", "/admin", {}, [
   ["X-MS-Original-URL", "http://x/admin", ["others"]],
   ["X-MS-Original-URL", "/admin", [REWRITTEN, "others"]],
   ...["X-Original-URI", "X-Forwarded-Uri"].map((header) => [header, "/admin", [REWRITTEN, "others"]]),
-  ...["X-Envoy-Original-Path", "X-Forwarded-Path", "X-Forwarded-Url", "X-Invoke-Path", "X-Real-Path"].map((header) => [header, "/admin", [REWRITTEN]]),
-  ...["X-WAWS-Unencoded-URL", "X-Astro-Path", "X-Replaced-Path", "X-HTTP-Path-Override", "X-Override-URL", "X-Request-Uri"].map((header) => [header, "/admin", ["others"]]),
+  ...["X-Envoy-Original-Path", "X-Forwarded-Path", "X-Forwarded-Url", "X-Invoke-Path", "X-Real-Path"]
+    .map((header) => [header, "/admin", [REWRITTEN]]),
+  ...["X-WAWS-Unencoded-URL", "X-Astro-Path", "X-Replaced-Path", "X-HTTP-Path-Override", "X-Override-URL", "X-Request-Uri"]
+    .map((header) => [header, "/admin", ["others"]]),
   ["X_Original_URL", "/admin", ["others", "PHP"]],
   ["X.Rewrite.URL", "/admin", ["others", "PHP"]],
   ["X^Rewrite`URL", "/admin", ["others"]],
@@ -76,7 +77,9 @@ group("path", "/admin", {}, [
 ]);
 
 group("method", "DELETE", { method: "POST" }, [
-  ["X-HTTP-Method-Override", "DELETE", ["Express, method-override", "Hono", "gunicorn, snippets", "wsgiref, snippets", "others", "PHP"]],
+  ["X-HTTP-Method-Override", "DELETE", [
+    "Express, method-override", "Hono", "gunicorn, snippets", "wsgiref, snippets", "others", "PHP",
+  ]],
   ["X_HTTP_Method_Override", "DELETE", ["wsgiref, snippets", "others", "PHP"]],
   ["X.HTTP.Method.Override", "DELETE", ["others", "PHP"]],
   [[["X-HTTP-Method-Override", "DELETE"], ["x-http-method-override", "PUT"]], null, ["Express, method-override"]],
@@ -84,7 +87,9 @@ group("method", "DELETE", { method: "POST" }, [
   ["X-Method-Override", "DELETE", ["Express, method-override", "others"]],
   ["X-Method", "DELETE", ["Hono"]],
   [null, null, ["Express, method-override", "Hono", "others", "PHP"], { path: "/public?_method=DELETE", name: "?_method=DELETE" }],
-  [null, null, ["Express, method-override", "Hono", "others", "PHP"], { path: "/public?a=1&%5Fmethod=DELETE", name: "?a=1&%5Fmethod=DELETE" }],
+  [null, null, ["Express, method-override", "Hono", "others", "PHP"], {
+    path: "/public?a=1&%5Fmethod=DELETE", name: "?a=1&%5Fmethod=DELETE",
+  }],
 ]);
 
 group("scheme", "https", {}, [
@@ -112,58 +117,78 @@ group("tenant", "t_victim", {}, [
 ]);
 
 // Programs that an origin starts, or that it is, send their own requests by way of this (httpoxy).
-group("proxy", "http://evil.example.com", {}, [["Proxy", "http://evil.example.com", ["gunicorn", "wsgiref, snippets", "waitress, Pyramid"]]]);
+group("proxy", "http://evil.example.com", {}, [
+  ["Proxy", "http://evil.example.com", ["gunicorn", "wsgiref, snippets", "waitress, Pyramid"]],
+]);
 
 // Behind it, requests follow that nobody judges.
 group("upgrade", "h2c", {}, [
-  [[["Connection", "Upgrade, HTTP2-Settings"], ["Upgrade", "h2c"], ["HTTP2-Settings", "AAMAAABkAAQAAP__"]], null, ["hypercorn, FastAPI"]],
+  [
+    [["Connection", "Upgrade, HTTP2-Settings"], ["Upgrade", "h2c"], ["HTTP2-Settings", "AAMAAABkAAQAAP__"]], null,
+    ["hypercorn, FastAPI"],
+  ],
 ]);
 
 /** Names and values that must arrive as they are sent. */
 export const unharmed = {
   "of requests": {
-    accept: "text/html, application/json;q=0.9", "accept-language": "de, en;q=0.5", "accept-charset": "utf-8", "user-agent": "curl/8.5.0", referer: "https://acme.app.example.com/a?b=/c",
-    origin: "https://acme.app.example.com", cookie: "a=/b; c=d", authorization: "Basic YTpi", "if-match": '"a"', "if-none-match": '"b"', "if-modified-since": "Sat, 01 Nov 2025 00:00:00 GMT",
-    "if-unmodified-since": "Sat, 01 Nov 2025 00:00:00 GMT", "if-range": '"c"', range: "bytes=0-9", prefer: "return=minimal", priority: "u=1, i", "cache-control": "no-cache", dnt: "1",
-    "save-data": "on", from: "a@example.com", "last-event-id": "7", "idempotency-key": "k-1", "max-forwards": "9", via: "1.1 proxy.example.com", "upgrade-insecure-requests": "1",
+    accept: "text/html, application/json;q=0.9", "accept-language": "de, en;q=0.5", "accept-charset": "utf-8", "user-agent": "curl/8.5.0",
+    referer: "https://acme.app.example.com/a?b=/c", origin: "https://acme.app.example.com", cookie: "a=/b; c=d",
+    authorization: "Basic YTpi", "if-match": '"a"', "if-none-match": '"b"', "if-modified-since": "Sat, 01 Nov 2025 00:00:00 GMT",
+    "if-unmodified-since": "Sat, 01 Nov 2025 00:00:00 GMT", "if-range": '"c"', range: "bytes=0-9", prefer: "return=minimal",
+    priority: "u=1, i", "cache-control": "no-cache", dnt: "1", "save-data": "on", from: "a@example.com", "last-event-id": "7",
+    "idempotency-key": "k-1", "max-forwards": "9", via: "1.1 proxy.example.com", "upgrade-insecure-requests": "1",
   },
   "of browsers": {
-    "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-user": "?1", "sec-ch-ua": '"Chromium";v="140"', "sec-ch-ua-mobile": "?0",
-    "sec-ch-ua-platform": '"Linux"', "sec-gpc": "1", "sec-purpose": "prefetch", "service-worker-navigation-preload": "true", "x-requested-with": "XMLHttpRequest",
-    "x-csrf-token": "t", "x-xsrf-token": "t",
+    "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-user": "?1",
+    "sec-ch-ua": '"Chromium";v="140"', "sec-ch-ua-mobile": "?0", "sec-ch-ua-platform": '"Linux"', "sec-gpc": "1",
+    "sec-purpose": "prefetch", "service-worker-navigation-preload": "true", "x-requested-with": "XMLHttpRequest", "x-csrf-token": "t",
+    "x-xsrf-token": "t",
   },
   "of bodies": {
-    "content-type": "application/json", "content-encoding": "identity", "content-language": "de", "content-disposition": 'attachment; filename="a/b.txt"', "content-location": "/public/other",
-    "content-digest": "sha-256=:AAAA:", digest: "SHA-256=AAAA", "content-md5": "AAAA", "content-range": "bytes 0-1/2", "x-file-name": "a.txt", slug: "a-title", "if-schedule-tag-match": '"a"',
+    "content-type": "application/json", "content-encoding": "identity", "content-language": "de",
+    "content-disposition": 'attachment; filename="a/b.txt"', "content-location": "/public/other", "content-digest": "sha-256=:AAAA:",
+    digest: "SHA-256=AAAA", "content-md5": "AAAA", "content-range": "bytes 0-1/2", "x-file-name": "a.txt", slug: "a-title",
+    "if-schedule-tag-match": '"a"',
   },
   "of traces": {
-    traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "a=b", baggage: "route=/a", "x-request-id": "r-1", "x-correlation-id": "c-1", "x-amzn-trace-id": "Root=1-a-b",
-    "x-b3-traceid": "80f198ee56343ba8", b3: "0", "x-cloud-trace-context": "a/1;o=1", "sentry-trace": "a-b-1", "x-datadog-trace-id": "1", "uber-trace-id": "a:b:0:1",
+    traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "a=b", baggage: "route=/a", "x-request-id": "r-1",
+    "x-correlation-id": "c-1", "x-amzn-trace-id": "Root=1-a-b", "x-b3-traceid": "80f198ee56343ba8", b3: "0",
+    "x-cloud-trace-context": "a/1;o=1", "sentry-trace": "a-b-1", "x-datadog-trace-id": "1", "uber-trace-id": "a:b:0:1",
   },
   "of applications": {
-    "x-api-version": "2", "x-custom-thing": "/anything?at=all", "x-client-version": "1.2.3", "x-device-id": "d", "x-locale": "de", "x-timezone": "Europe/Berlin", "x-page": "2", "x-feature-preview": "a",
-    "x-amz-date": "20261101T000000Z", "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-target": "Service.Action", soapaction: '"urn:a"', "grpc-timeout": "1S", "x-grpc-web": "1",
-    "apollo-require-preflight": "true", "x-apollo-operation-name": "Q", "tus-resumable": "1.0.0", "upload-length": "9", "upload-offset": "0", "upload-metadata": "a Yg==", depth: "1",
-    overwrite: "F", "git-protocol": "version=2", "odata-version": "4.0", "x-http-accept": "a", "x-total-count": "1",
+    "x-api-version": "2", "x-custom-thing": "/anything?at=all", "x-client-version": "1.2.3", "x-device-id": "d", "x-locale": "de",
+    "x-timezone": "Europe/Berlin", "x-page": "2", "x-feature-preview": "a", "x-amz-date": "20261101T000000Z",
+    "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-target": "Service.Action", soapaction: '"urn:a"', "grpc-timeout": "1S",
+    "x-grpc-web": "1", "apollo-require-preflight": "true", "x-apollo-operation-name": "Q", "tus-resumable": "1.0.0", "upload-length": "9",
+    "upload-offset": "0", "upload-metadata": "a Yg==", depth: "1", overwrite: "F", "git-protocol": "version=2", "odata-version": "4.0",
+    "x-http-accept": "a", "x-total-count": "1",
   },
   "of hooks": {
-    "stripe-signature": "t=1,v1=a", "x-hub-signature-256": "sha256=a", "x-github-event": "push", "x-github-delivery": "d", "x-github-hook-id": "1", "x-shopify-topic": "orders/create",
-    "x-shopify-hmac-sha256": "a", "x-slack-signature": "v0=a", "x-slack-request-timestamp": "1", "x-twilio-signature": "a", "svix-id": "m", "svix-signature": "v1,a", "webhook-id": "m",
-    "webhook-timestamp": "1", "webhook-signature": "v1,a", "paypal-transmission-id": "p", "x-amz-sns-message-type": "Notification", "x-amz-sns-topic-arn": "arn:a", "x-zm-signature": "a",
-    "x-line-signature": "a", "x-gitlab-event": "Push Hook", "x-gitlab-token": "t", "x-goog-channel-id": "c", "x-wc-webhook-topic": "order.created", "ce-id": "1", "ce-source": "/a", "ce-type": "t", "ce-specversion": "1.0",
-    "x-square-hmacsha256-signature": "a", "x-mailgun-signature": "a", "typeform-signature": "a", "x-hubspot-signature-v3": "a", "x-intercom-signature": "a", "x-event-key": "repo:push",
+    "stripe-signature": "t=1,v1=a", "x-hub-signature-256": "sha256=a", "x-github-event": "push", "x-github-delivery": "d",
+    "x-github-hook-id": "1", "x-shopify-topic": "orders/create", "x-shopify-hmac-sha256": "a", "x-slack-signature": "v0=a",
+    "x-slack-request-timestamp": "1", "x-twilio-signature": "a", "svix-id": "m", "svix-signature": "v1,a", "webhook-id": "m",
+    "webhook-timestamp": "1", "webhook-signature": "v1,a", "paypal-transmission-id": "p", "x-amz-sns-message-type": "Notification",
+    "x-amz-sns-topic-arn": "arn:a", "x-zm-signature": "a", "x-line-signature": "a", "x-gitlab-event": "Push Hook", "x-gitlab-token": "t",
+    "x-goog-channel-id": "c", "x-wc-webhook-topic": "order.created", "ce-id": "1", "ce-source": "/a", "ce-type": "t",
+    "ce-specversion": "1.0", "x-square-hmacsha256-signature": "a", "x-mailgun-signature": "a", "typeform-signature": "a",
+    "x-hubspot-signature-v3": "a", "x-intercom-signature": "a", "x-event-key": "repo:push",
   },
   "of pages": {
-    "hx-request": "true", "hx-target": "a", "hx-trigger": "b", "hx-boosted": "true", "turbo-frame": "a", "x-inertia": "true", "x-inertia-version": "1", "x-inertia-partial-component": "A/B",
-    "x-livewire": "true", "x-pjax": "true", "x-remix-reload-document": "yes", rsc: "1", "next-router-state-tree": "%5B%22%22%5D", "next-router-prefetch": "1", "next-action": "a1", "x-nextjs-data": "1",
-    "x-sveltekit-action": "true", "x-alpine-request": "true", "up-target": ".a", "x-up-version": "3",
+    "hx-request": "true", "hx-target": "a", "hx-trigger": "b", "hx-boosted": "true", "turbo-frame": "a", "x-inertia": "true",
+    "x-inertia-version": "1", "x-inertia-partial-component": "A/B", "x-livewire": "true", "x-pjax": "true",
+    "x-remix-reload-document": "yes", rsc: "1", "next-router-state-tree": "%5B%22%22%5D", "next-router-prefetch": "1",
+    "next-action": "a1", "x-nextjs-data": "1", "x-sveltekit-action": "true", "x-alpine-request": "true", "up-target": ".a",
+    "x-up-version": "3",
   },
   // With a word of a path, a method, a host or a scheme in their names.
   loose: {
-    "hx-current-url": "https://acme.app.example.com/public", "next-url": "/public", "paypal-cert-url": "https://api.paypal.com/cert", "x-goog-resource-uri": "https://www.googleapis.com/a",
-    "x-shopify-shop-domain": "a.myshopify.com", "dropbox-api-path-root": '{".tag": "home"}', "access-control-request-method": "DELETE", "access-control-request-headers": "x-a",
-    "x-github-hook-installation-target-id": "1", "x-inertia-partial-data": "a", "x-wc-webhook-source": "https://shop.example.com/", "x-goog-upload-protocol": "resumable",
-    "sec-websocket-protocol": "chat", "x-rapidapi-proxy-secret": "s", "x-rapidapi-host": "a.p.rapidapi.com", "x-request-start": "t=1", "x-request-uuid": "u", "x-hook-uuid": "u",
+    "hx-current-url": "https://acme.app.example.com/public", "next-url": "/public", "paypal-cert-url": "https://api.paypal.com/cert",
+    "x-goog-resource-uri": "https://www.googleapis.com/a", "x-shopify-shop-domain": "a.myshopify.com",
+    "dropbox-api-path-root": '{".tag": "home"}', "access-control-request-method": "DELETE", "access-control-request-headers": "x-a",
+    "x-github-hook-installation-target-id": "1", "x-inertia-partial-data": "a", "x-wc-webhook-source": "https://shop.example.com/",
+    "x-goog-upload-protocol": "resumable", "sec-websocket-protocol": "chat", "x-rapidapi-proxy-secret": "s",
+    "x-rapidapi-host": "a.p.rapidapi.com", "x-request-start": "t=1", "x-request-uuid": "u", "x-hook-uuid": "u",
     "x-goog-upload-header-content-type": "image/png", "x-ms-client-request-id": "u", "x-amz-meta-original-name": "a.txt",
   },
 };

@@ -95,7 +95,7 @@ before(() => {
 
 describe("the tarball", () => {
   test("holds what the package is made of, and nothing else", (t) => {
-    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate\.js|client\.js|tenantgate_bg\.wasm|client_bg\.wasm)|schema\/[a-z_]+\.json)$/;
+    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|schema\/[a-z_]+\.json)$/;
     assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
     const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
     assert.deepEqual(links, [], "maps are not there, and nothing points to them");
@@ -277,25 +277,33 @@ describe("in Chromium", () => {
 
 describe("on workerd", () => {
   /** A Worker that wrangler has bundled, running; with the names of its files. */
-  async function worker(name, code) {
+  async function worker(name, code, options = {}) {
     const place = project(name, { "wrangler.toml": 'name = "w"\nmain = "main.js"\ncompatibility_date = "2026-11-01"\n', "main.js": code }, ["hono"]);
     const bundled = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
     assert.equal(bundled.code, 0, bundled.stderr);
     const files = readdirSync(join(place, "out")).filter((file) => /\.(js|wasm)$/.test(file));
     const module = files.find((file) => file.endsWith(".wasm"));
     const parts = [{ type: "ESModule", path: join(place, "out/main.js") }, { type: "CompiledWasm", path: join(place, "out", module) }];
-    const flare = new Miniflare(convertV4MiniflareOptions({ workers: [{ name: "w", modules: parts, modulesRoot: join(place, "out"), compatibilityDate: "2026-11-01" }] }));
+    const flare = new Miniflare(convertV4MiniflareOptions({ workers: [{ name: "w", modules: parts, modulesRoot: join(place, "out"), compatibilityDate: "2026-11-01", ...options }] }));
     after(() => flare.dispose());
     return { flare, files: files.map((file) => ({ file, text: readFileSync(join(place, "out", file)) })) };
   }
 
   test("bundled by wrangler", async (t) => {
     const [imports, body] = PATHS.hono;
-    const { flare, files } = await worker("worker", `${imports}\n${TOLD}\nexport default { async fetch() { ${DECIDE} const answered = await (async () => {${body}})(); return Response.json({ outcome, answered }); } };`);
+    const { flare, files } = await worker("worker", `${imports.replace("Gate", "Gate, RemoteGate")}\n${TOLD}\nexport default { async fetch(request, env) {
+      ${DECIDE} const answered = await (async () => {${body}})();
+      const remote = async (how) => new RemoteGate({ url: "https://gate", token: "t", ...how }).ask({ tenant: "t_acme" }).then(({ decision }) => decision.code, (error) => error.code);
+      const asked = [await remote({ service: env.GATE }), await remote({ fetch: (url, init) => env.GATE.fetch(url, init) }), await remote({ fetch: env.GATE.fetch.bind(env.GATE) })];
+      for (const how of [{ fetch: env.GATE.fetch }, { fetch: env.GATES?.fetch }, { service: env.GATES }]) asked.push(await remote(how).catch((error) => error.code));
+      new RemoteGate({ url: "https://gate", token: "t", fetch });
+      return Response.json({ outcome, answered, asked });
+    } };`, { serviceBindings: { GATE: () => Response.json({ allowed: true, code: "ALLOWED", tenant: null, features: {}, limits: [] }) } });
     assert.deepEqual(files.map(({ file }) => file.replace(/^[0-9a-f]+-/, "")).sort(), ["main.js", "tenantgate_bg.wasm"]);
     for (const { file, text } of files) t.diagnostic(`${file.replace(/^[0-9a-f]+-/, "")}: ${sizes(text)}`);
     const response = await flare.dispatchFetch("http://w.example.com/");
-    assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED });
+    const asked = ["ALLOWED", "ALLOWED", "ALLOWED", "INVALID_INPUT", "INVALID_INPUT", "INVALID_INPUT"];
+    assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED, asked });
   });
 
   test("sockets are opened through middleware, and speak", async () => {

@@ -39,9 +39,12 @@ export function project(name, files = {}, links = []) {
   return place;
 }
 
+/** The environment of programs in a project: nothing of the tests around them, and no telemetry. */
+export const quiet = { ...env, NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined, NEXT_TELEMETRY_DISABLED: "1", NEXT_IGNORE_INCORRECT_LOCKFILE: "1" };
+
 /** Runs a program in a project; what it prints, however it ends. */
 export async function run(place, command, args) {
-  const options = { cwd: place, env: { ...env, NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined }, maxBuffer: 1 << 26, timeout: 120_000 };
+  const options = { cwd: place, env: quiet, maxBuffer: 1 << 26, timeout: 240_000 };
   const done = ({ code = 0, signal, stdout, stderr }) => ({ code: signal ?? code, stdout, stderr });
   return promisify(execFile)(command, args, options).then(done, done);
 }

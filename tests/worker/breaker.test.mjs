@@ -1,6 +1,7 @@
 // Circuit breakers in front of a real origin that fails, is slow, and recovers.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, describe, test } from "node:test";
 import { OPERATOR, storage, worker } from "./harness.mjs";
 
@@ -135,5 +136,44 @@ describe("circuit breakers", () => {
     after(() => gate.stop());
     // The new isolate hears of it with its first words to the ledger.
     await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it hears of it");
+  });
+});
+
+describe("an origin that hangs", () => {
+  test("opens the breaker while its calls are open, also where clients give up; and no call waits for ever", async () => {
+    // It accepts, and never answers what says so.
+    const hung = createServer((request, response) => { if (!request.url.includes("hang")) response.end("fine"); });
+    await new Promise((resolve) => hung.listen(0, "127.0.0.1", resolve));
+    const catalog = {
+      version: 1,
+      resolution: { strategies: [{ strategy: "header" }] },
+      routes: [{ path: "/guarded", breaker: "guarded", timeout_ms: 600_000 }, { path: "/short", breaker: "short", timeout_ms: 300 }, { path: "/bare", timeout_ms: 300 }],
+      breakers: { guarded: { min_calls: 5, slow_ms: 100, slow_percent: 50, open_ms: 60_000 }, short: { min_calls: 3, failed_percent: 50, open_ms: 60_000 } },
+      plans: { "pro@1": {} },
+    };
+    after(() => {
+      hung.closeAllConnections();
+      hung.close();
+    });
+    const gate = await worker({ seed: { catalog, tenants: [{ id: "t_a", slug: "a", plan: "pro@1" }] }, bindings: { UPSTREAM_URL: `http://127.0.0.1:${hung.address().port}` } });
+    after(() => gate.stop());
+    const ask = async (path, ms = 10_000) => {
+      try {
+        const response = await fetch(new URL(path, gate.url), { ...as("a"), signal: AbortSignal.timeout(ms) });
+        const text = await response.text();
+        return text.startsWith("{") ? [response.status, JSON.parse(text).error.code] : [response.status, text];
+      } catch {
+        return ["left"];
+      }
+    };
+    assert.deepEqual(await ask("/guarded"), [200, "fine"]);
+    const seen = await Promise.all(Array.from({ length: 8 }, () => ask("/guarded/hang", 400)));
+    assert(seen.every(([status]) => status === "left"), JSON.stringify(seen));
+    await until(async () => (await ask("/guarded"))[1] === "TENANT_CIRCUIT_OPEN", "it opens while the calls are open");
+
+    assert.deepEqual(await ask("/bare/hang"), [504, "UPSTREAM_TIMEOUT"]);
+    assert.deepEqual(await ask("/bare"), [200, "fine"]);
+    for (let i = 0; i < 3; i++) assert.deepEqual(await ask("/short/hang"), [504, "UPSTREAM_TIMEOUT"]);
+    await until(async () => (await ask("/short"))[1] === "TENANT_CIRCUIT_OPEN", "what ends by time has failed");
   });
 });

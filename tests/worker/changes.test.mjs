@@ -98,7 +98,7 @@ test("a catalog that would break records is refused, and stopping a tenant depen
   await ok("PUT", `/tenants/${tried.id}/overrides`, { feature: "pilot", value: true, reason: "a pilot" });
   await ok("PUT", `/tenants/${over.id}/overrides`, { feature: "pilot", value: true, ends_at: "2026-01-01T00:00:00Z", reason: "a pilot that is over" });
   const { details } = await refused(409, "CATALOG_IN_USE", "PUT", "/catalog", catalog);
-  assert.deepEqual(details.tenants.map(({ tenant, problems }) => [tenant, problems[0].path]).sort(), [[bought.id, "$.addons[0]"], [tried.id, "$.overrides[0].feature"]].sort());
+  assert.deepEqual(details.tenants.map(({ tenant, problems }) => [tenant, problems[0].path]).sort(), [[bought.id, "$.addons[0]"], [tried.id, "$.overrides[0].value"]].sort());
   const impact = await ok("POST", "/catalog/impact", { catalog });
   assert.deepEqual(impact.tenants.filter(({ problems }) => problems).map(({ tenant }) => tenant).sort(), [bought.id, tried.id].sort());
   // As after a catalog that an earlier release took: records name what is not there.

@@ -142,7 +142,7 @@ test("an operator sees instances, ends them, lets fewer in, and has those end th
   assert.equal((await admin("PATCH", path, { activation_ms: 59_999 })).status, 400);
   await admin("PATCH", path, { activation_ms: 60_000 });
   await gate.db.prepare("UPDATE activations SET seen_at = ? WHERE licence = ? AND instance = 'pod-b21e'").bind(Date.now() - 60_001, id).run();
-  assert.deepEqual(await codes("pod-9c1d", "pod-b21e"), ["VALID", "ACTIVATIONS_EXCEEDED"]);
+  assert.deepEqual(await codes("pod-9c1d", "pod-0a44", "pod-b21e"), ["ACTIVATIONS_EXCEEDED", "VALID", "ACTIVATIONS_EXCEEDED"]);
 });
 
 test("licences that were revoked take nobody's place, and an export has all of them", async () => {

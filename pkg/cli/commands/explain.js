@@ -12,7 +12,7 @@ const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** Headers as they were typed. What is wrong with one is said by its place: it may hold a secret. */
 function headersOf(given) {
-  const headers = {};
+  const headers = Object.create(null);
   for (const [index, line] of given.entries()) {
     const at = line.indexOf(":");
     const [name, value] = [line.slice(0, Math.max(at, 0)).trim(), line.slice(at + 1).trim()];

@@ -9,7 +9,8 @@ export function hono() {
   app.use(methodOverride({ app, header: "X-Method" }));
   app.use(methodOverride({ app, query: "_method" }));
   const served = (said) => (c) => c.json({
-    said, method: c.req.method, path: c.req.path, scheme: new URL(c.req.url).protocol.slice(0, -1), host: c.req.header("host"), tenant: c.req.header("x-tenant-id"),
+    said, method: c.req.method, path: c.req.path, scheme: new URL(c.req.url).protocol.slice(0, -1),
+    host: c.req.header("host"), tenant: c.req.header("x-tenant-id"),
   });
   app.all("/admin", served("ADMIN")).all("/public", served("PUBLIC")).all("/public/*", served("PUBLIC"));
   return app;

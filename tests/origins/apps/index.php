@@ -9,6 +9,6 @@ $path = parse_url($_SERVER["REQUEST_URI"], PHP_URL_PATH);
 $said = $path === "/admin" ? "ADMIN" : (preg_match('~^/public(/|$)~', $path) ? "PUBLIC" : "NOTHING");
 header("content-type: application/json");
 echo json_encode([
-    "said" => $said, "method" => $method, "path" => $path, "scheme" => empty($_SERVER["HTTPS"]) ? "http" : "https", "host" => $_SERVER["HTTP_HOST"],
+    "said" => $said, "method" => $method, "path" => $path, "scheme" => "http", "host" => $_SERVER["HTTP_HOST"],
     "tenant" => $_SERVER["HTTP_X_TENANT_ID"] ?? null, "proxy" => $_SERVER["HTTP_PROXY"] ?? null,
 ]);

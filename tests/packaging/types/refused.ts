@@ -50,6 +50,8 @@ gate.features("t_acme").get("webhooks").tier === "tenant";
 new Features();
 // @ts-expect-error: the token is required
 new RemoteGate({ url: "https://gate.example.com" });
+// @ts-expect-error: a service binding has a `fetch`
+new RemoteGate({ url: "https://gate", token: "t", service: {} });
 // @ts-expect-error: a remote gate answers later
 new RemoteGate({ url: "", token: "" }).decide({}).allowed;
 // @ts-expect-error: a key is some tenant's

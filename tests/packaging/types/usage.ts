@@ -66,7 +66,8 @@ exactly<number>()(Gate.memoryBytes(), true);
   brief.free();
 }
 const remote = new RemoteGate({ url: "https://gate.example.com", token: "secret", headers: ["x-tenant-id"], fetch, timeoutMs: 1 });
-const gates: AnyGate[] = [gate, remote];
+const bound = new RemoteGate({ url: new URL("https://gate"), token: "secret", service: { fetch } });
+const gates: AnyGate[] = [gate, remote, bound];
 exactly<Promise<ShortDecision>>()(remote.decide(facts, { look: true }), true);
 exactly<Promise<Features>>()(remote.features("t_acme", context), true);
 exactly<Promise<Transcript>>()(remote.ask(question), true);
@@ -86,7 +87,7 @@ exactly<typeof Gate>()(root.Gate, true);
 const denial: Denial = { details: {}, headers: {}, decision: null, cause: 1 };
 const problem: Problem = { path: "$", found: "nothing", expected: "a catalog" };
 const errors: TenantgateError[] = [
-  new TenantgateError("CODE", "message", { status: 409, details: {}, headers: {}, cause: 1 }), new InputError("message", 1), new DocumentError([problem]), new ConfigurationError("message"), new GateFailedError("message", 1, 503), new InternalError(1),
+  new TenantgateError("CODE", "message", { status: 409, details: {}, headers: {}, cause: 1 }), new InputError("message", 1), new DocumentError([problem]), new ConfigurationError("message", 1), new GateFailedError("message", 1, 503), new InternalError(1),
   new DeniedError("RESIDENCY_VIOLATION", denial), new TenantNotFoundError({}, denial), new TenantMismatchError(), new TenantSuspendedError(), new TenantInactiveError(), new UnauthenticatedError(), new InsufficientScopeError({ scopes: ["a"] }),
   new FeatureNotAvailableError({ feature: "webhooks", current_plan: null, upgrade_url: "/pricing" }), new RateLimitedError({ rate: "calls", limit: 1, retry_after_ms: 1 }), new QuotaExceededError({ quota: "calls", violations: [{}] }),
 ];
@@ -103,7 +104,7 @@ for (const error of errors) {
 
 // Middleware for `fetch`.
 const strategies: ResolutionStrategy[] = ["subdomain", "custom-domain"];
-const config: IsolationConfig = { strategy: "schema", resolution: strategies, mode: "first", baseDomains: ["example.com"], domainLookup: async () => null, customResolver: () => "t_acme" };
+const config: IsolationConfig = { strategy: "schema", resolution: strategies, mode: "first", baseDomains: ["example.com"], domainLookup: async () => null, customResolver: () => "t_acme", headerName: "X-Org", apiKeyHeader: "X-Key" };
 const lookupTenant = async (id: string): Promise<Tenant | null> => ({ id, slug: "acme", quotas: { calls: "unlimited" }, own: 1 });
 const byLookup: TenantOptions = { config, lookupTenant };
 const featureOptions: FeatureOptions = { gate, getTenantPlan: async () => ({ name: "pro", features: ["webhooks"] }), upgradeUrl: "/pricing" };
