@@ -8,6 +8,7 @@ mod client;
 mod murmur;
 mod rules;
 mod set;
+mod version;
 
 pub use answer::{Answer, Grant, Reason, Tier, is_on};
 pub use client::ClientFlags;

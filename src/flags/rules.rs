@@ -1,14 +1,16 @@
 //! Rules, compiled: conditions on attributes, and rollouts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
-use semver::{Version, VersionReq};
+use semver::VersionReq;
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::answer::{Grant, is_on};
 use super::murmur::{Murmur3, bucket};
+use super::version;
 use crate::model::{Condition, Feature, Key, Op, Rollout, Rule, UnixMillis};
 use crate::resolve::Attribute;
 
@@ -201,7 +203,16 @@ impl Split {
 
     /// The place of the bucket into which whoever asks falls; `None` where it cannot be told who asks.
     fn choose(&self, facts: &Facts<'_>) -> Option<usize> {
-        let Attribute::Text(text) = self.by.read(facts)? else { return None };
+        if self.weights.len() == 1 {
+            // All get the same: it does not matter who asks.
+            return Some(0);
+        }
+        // A number is in the bucket of its text.
+        let text: Cow<'_, str> = match self.by.read(facts)? {
+            Attribute::Text(text) => text.into(),
+            Attribute::Number(number) => number.to_string().into(),
+            Attribute::Bool(value) => value.to_string().into(),
+        };
         let mut left = bucket(self.salt.and(text.as_bytes()).finish(), self.total);
         self.weights.iter().position(|weight| match left.checked_sub(*weight) {
             None => true,
@@ -297,7 +308,7 @@ impl Comparison {
             (Self::StartsWith(wanted), Attribute::Text(text)) => text.starts_with(wanted.as_str()),
             (Self::EndsWith(wanted), Attribute::Text(text)) => text.ends_with(wanted.as_str()),
             (Self::Contains(wanted), Attribute::Text(text)) => text.contains(wanted.as_str()),
-            (Self::Semver(wanted), Attribute::Text(text)) => wanted.matches(&Version::parse(text).ok()?),
+            (Self::Semver(wanted), Attribute::Text(text)) => version::meets(wanted, &version::read(text)?),
             _ => return None,
         })
     }

@@ -116,7 +116,8 @@ choice! {
         EndsWith = "ends_with",
         /// Text that contains the value.
         Contains = "contains",
-        /// A version that satisfies a requirement such as `>=1.2, <2` (Cargo's syntax).
+        /// A version that meets a requirement such as `>=1.2, <2`: by precedence (SemVer §11), pre-releases like all others; `^` and `~` as
+        /// npm has them. `v1.2.3`, `1.2` and `1` are versions too.
         Semver = "semver",
         /// The attribute is there.
         Exists = "exists",
@@ -141,7 +142,8 @@ document! {
 document! {
     /// A stable share: the same key always falls into the same bucket (murmur3, as in flagd's fractional evaluation).
     pub struct Rollout {
-        /// The attribute that is hashed. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match.
+        /// The attribute that is hashed, a number as its text. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match,
+        /// unless there is one bucket for all.
         by: String = String::from("targeting_key"),
         /// Hashed before the attribute, so that features roll out independently. Default: the feature's key.
         salt: Option<String> = None,
