@@ -134,6 +134,8 @@ export class FeatureClient extends EventTarget {
   #timer;
   #context;
   #features;
+  /** All answers by the client's own context as they were when it was last told of changes. */
+  #seen;
   #evaluatedAt = -1;
   #closed = new AbortController();
   #wake = () => {};
@@ -144,7 +146,9 @@ export class FeatureClient extends EventTarget {
     const given = known(options, ["url", "context", "headers", "fetch", "storage", "storageKey", "waitS"], "`FeatureClient`");
     const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25 } = given;
     if (memory === undefined) throw new InputError(absence(part), part.cause);
-    if (typeof waitS !== "number" || !(waitS > 0 && waitS <= 30)) throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
+    if (typeof waitS !== "number" || !(waitS > 0 && waitS <= 30)) {
+      throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
+    }
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;
@@ -270,11 +274,10 @@ export class FeatureClient extends EventTarget {
   #take(json, etag) {
     const next = new Snapshot(json);
     const before = this.#snapshot;
-    const old = before && this.#tried();
     this.#snapshot = next;
     this.#etag = etag;
     before?.free();
-    this.#changed(old);
+    this.#changed();
     this.#watch();
   }
 
@@ -287,9 +290,10 @@ export class FeatureClient extends EventTarget {
     }
   }
 
-  /** Tells of answers that are others than they were. */
-  #changed(old) {
+  /** Tells of answers that are others than they were when they were last looked at: a date may have come since. */
+  #changed() {
     this.#features = undefined;
+    const old = this.#seen;
     if (old === undefined) return;
     const now = this.#tried();
     const keys = new Set([...old.keys(), ...(now?.keys() ?? [])]);
@@ -300,12 +304,12 @@ export class FeatureClient extends EventTarget {
   /** Looks again when a date of a rule has come, and when the snapshot no longer holds. */
   #watch() {
     clearTimeout(this.#timer);
+    this.#seen = this.#tried();
     const now = Date.now();
     const next = [...this.#snapshot.dates, this.#snapshot.validUntil].filter((at) => at > now).reduce((a, b) => Math.min(a, b), Infinity);
     if (next === Infinity) return;
-    const old = this.#tried();
     this.#timer = setTimeout(() => {
-      this.#changed(old);
+      this.#changed();
       this.#become(this.stale);
       this.#watch();
     }, Math.min(next - now, MAX_TIMER_MS));

@@ -31,7 +31,7 @@ export const denial = (decision, headers = {}) => denied(decision.code, { detail
 /** Whether an error is the package's. */
 export const isOurs = (error) => error?.[OURS] === true;
 
-/** The response that an error of somebody else brings along, such as Hono's `HTTPException`; undefined where it brings none that can be sent. */
+/** The response that an error of others brings along, such as Hono's `HTTPException`; undefined where there is none to send. */
 export function ownResponse(error) {
   if (isOurs(error) || typeof error?.getResponse !== "function") return undefined;
   try {

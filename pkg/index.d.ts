@@ -24,7 +24,10 @@ export interface RequestFacts {
   features?: string[];
 }
 
-/** Attributes that rules may ask about: text, numbers, booleans. Others are an `InputError` where a rule reads them. Inherited members are none. */
+/**
+ * Attributes that rules may ask about: text, numbers, booleans. Others are an `InputError` where a rule reads them. What an object
+ * inherits is no attribute.
+ */
 export type Context = Record<string, string | number | boolean | null | undefined>;
 
 /** Node's request, as far as it is read: `http.IncomingMessage`, or Express's. */
@@ -276,7 +279,8 @@ export class RemoteGate implements AnyGate {
    * new RemoteGate({ url: "https://gate", token: env.OPERATOR_TOKEN, service: env.GATE });
    */
   constructor(options: {
-    url: string | URL; token: string; headers?: string[]; fetch?: typeof globalThis.fetch; service?: { fetch: typeof globalThis.fetch }; timeoutMs?: number;
+    url: string | URL; token: string; headers?: string[]; timeoutMs?: number;
+    fetch?: typeof globalThis.fetch; service?: { fetch: typeof globalThis.fetch };
   });
   /** Decides one request, and takes from the limits what it costs. @throws {GateFailedError} it cannot be reached (503) */
   decide(request: AnyRequest, question?: Question): Promise<ShortDecision>;

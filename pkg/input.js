@@ -58,8 +58,10 @@ export function textual(value, what) {
 export function fetcher(given) {
   if (Object.hasOwn(given, "service")) {
     const { service } = given;
-    if (Object.hasOwn(given, "fetch")) throw new InputError("`service` and `fetch` exclude each other: a service binding has a `fetch` of its own");
-    if (typeof service?.fetch !== "function") throw new InputError(`\`service\` is ${kindOf(service)}, not a service binding: check the name of the binding`);
+    if (Object.hasOwn(given, "fetch")) throw new InputError("`service` and `fetch` exclude each other: a service binding has its own");
+    if (typeof service?.fetch !== "function") {
+      throw new InputError(`\`service\` is ${kindOf(service)}, not a service binding: check the name of the binding`);
+    }
     return (url, init) => service.fetch(url, init);
   }
   if (!Object.hasOwn(given, "fetch")) {
@@ -68,15 +70,17 @@ export function fetcher(given) {
     return (url, init) => (0, globalThis.fetch)(url, init);
   }
   const { fetch } = given;
-  if (typeof fetch !== "function") throw new InputError(`\`fetch\` is ${kindOf(fetch)}, not a function: leave it out for the runtime's own`);
-  if (isLoose(fetch)) throw new InputError("`fetch` was taken off its service binding, without which it cannot be called: pass `service: env.GATE`, the binding itself");
+  if (typeof fetch !== "function") {
+    throw new InputError(`\`fetch\` is ${kindOf(fetch)}, not a function: leave it out for the runtime's own`);
+  }
+  if (isLoose(fetch)) throw new InputError("`fetch` cannot be called without its service binding: pass the binding, `service: env.GATE`");
   return (url, init) => fetch(url, init);
 }
 
 /** Whether it is the method of a binding of Workers: those are the runtime's, and not its global function. */
 function isLoose(fetch) {
-  const inWorkers = globalThis.navigator?.userAgent === "Cloudflare-Workers";
-  return inWorkers && fetch !== globalThis.fetch && fetch.name === "fetch" && /\[native code\]/.test(Function.prototype.toString.call(fetch));
+  if (globalThis.navigator?.userAgent !== "Cloudflare-Workers") return false;
+  return fetch !== globalThis.fetch && fetch.name === "fetch" && /\[native code\]/.test(Function.prototype.toString.call(fetch));
 }
 
 const MAX_TIME = 8.64e15;
@@ -98,7 +102,11 @@ export function header(headers, name) {
   if (value !== undefined && !Object.hasOwn(headers, name)) value = undefined;
   if (value === undefined && headers !== undefined && headers !== null) {
     if (typeof headers.get === "function") value = headers.get(name);
-    else for (const key in headers) if (key.length === name.length && key.toLowerCase() === name && Object.hasOwn(headers, key)) value ??= headers[key];
+    else {
+      for (const key in headers) {
+        if (key.length === name.length && key.toLowerCase() === name && Object.hasOwn(headers, key)) value ??= headers[key];
+      }
+    }
   }
   if (value === undefined || value === null) return undefined;
   if (!Array.isArray(value)) return value;
@@ -122,8 +130,10 @@ export function write(bytes, value, start) {
 }
 
 /** Those attributes of a context that rules can read: text, finite numbers, booleans. */
-export const readable = (context) =>
-  Object.fromEntries(Object.entries(context ?? {}).filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
+export function readable(context) {
+  const entries = Object.entries(context ?? {});
+  return Object.fromEntries(entries.filter(([, value]) => Number.isFinite(value) || ["string", "boolean"].includes(typeof value)));
+}
 
 /** Of one question; more are refused everywhere. */
 const MAX_ATTRIBUTES = 64;

@@ -5,7 +5,8 @@ export const kind = (value) => Object.prototype.toString.call(value).slice("[obj
 
 /** A module that the glue takes for one, whichever realm it was compiled in. */
 export function ofThisRealm(module) {
-  if (kind(module) === "WebAssembly.Module" && !(module instanceof WebAssembly.Module)) Object.setPrototypeOf(module, WebAssembly.Module.prototype);
+  const { Module } = WebAssembly;
+  if (kind(module) === "WebAssembly.Module" && !(module instanceof Module)) Object.setPrototypeOf(module, Module.prototype);
   return module;
 }
 
@@ -24,9 +25,13 @@ export function instantiateNow(part, find) {
 }
 
 /** What to say where there is no instance yet. */
-export const absence = ({ file, cause }) =>
-  `the WebAssembly module is not loaded yet: \`await init()\` first${cause === undefined ? "" : `, or give that the bytes of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`}`;
+export function absence({ file, cause }) {
+  const more = `, or give that the bytes of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;
+  return `the WebAssembly module is not loaded yet: \`await init()\` first${cause === undefined ? "" : more}`;
+}
 
 /** What to say where `init` has looked for the module. */
-export const unfound = ({ file }) =>
-  `the WebAssembly module could not be loaded: give \`init\` the bytes or the address of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;
+export function unfound({ file }) {
+  const ways = `give \`init\` the bytes or the address of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;
+  return `the WebAssembly module could not be loaded: ${ways}`;
+}

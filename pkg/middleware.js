@@ -4,7 +4,7 @@ import { denial, ownResponse, replyTo } from "./denials.js";
 import { ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError } from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
-import { causesOf, isFailure, reasonOf } from "./reports.js";
+import { causesOf, isFailure, reasonOf, sentenceOf } from "./reports.js";
 import { ended, finished, withHeaders } from "./responses.js";
 import { authenticated, configured } from "./settings.js";
 import { answerOf, checkFeature, featureOptions, requireScopes, tenancy } from "./tenancy.js";
@@ -13,7 +13,8 @@ export * from "./errors.js";
 export { configure } from "./settings.js";
 
 export function handler(handle, options) {
-  const { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = known(options, ["scopes", "middleware", "logger", "maxBodyBytes"], "`handler`");
+  const given = known(options, ["scopes", "middleware", "logger", "maxBodyBytes"], "`handler`");
+  const { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = given;
   if (typeof handle !== "function") throw new InputError("a handler is a function");
   if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) throw new InputError("`middleware` is a list of functions");
   return async (request, env, execution) => {
@@ -30,14 +31,16 @@ export function handler(handle, options) {
       return await finished(request, withHeaders(responseOf(result), ctx.headers), ctx.done, waitUntil);
     } catch (error) {
       const { status, headers, body } = ownResponse(error) ?? replyTo(error, request.headers.get("accept"));
-      if (isFailure(error, status)) log.error("request failed", { reason: reasonOf(error), error: causesOf(error).map(traceOf).join("\ncaused by ") });
+      if (isFailure(error, status)) {
+        log.error("request failed", { reason: reasonOf(error), error: causesOf(error).map(traceOf).join("\ncaused by ") });
+      }
       await ended(ctx.done, waitUntil);
       return withHeaders(new Response(request.method === "HEAD" ? null : body, { status, headers }), ctx.headers);
     }
   };
 }
 
-const traceOf = (error) => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+const traceOf = (error) => (typeof error?.stack === "string" ? error.stack : sentenceOf(error));
 
 /** Runs the middleware around the handler: each may answer by itself, or go on, once. */
 async function run(middleware, ctx, last) {
@@ -71,13 +74,15 @@ export function createTenantMiddleware(options) {
 }
 
 export function createQuotaMiddleware(options) {
-  const { quotaKey, checkUsage, limit, cost = 1, gate } = known(options, ["quotaKey", "checkUsage", "limit", "cost", "gate"], "`createQuotaMiddleware`");
+  const names = ["quotaKey", "checkUsage", "limit", "cost", "gate"];
+  const { quotaKey, checkUsage, limit, cost = 1, gate } = known(options, names, "`createQuotaMiddleware`");
   if (typeof quotaKey !== "string") throw new ConfigurationError("`quotaKey` is the quota that is enforced");
   units(cost, "cost");
   return async (ctx, next) => {
     const tenant = getCurrentTenant(ctx);
     if (checkUsage) {
-      const allowed = typeof limit === "function" ? await limit(tenant) : (limit ?? own(tenant.quotas, quotaKey) ?? own(tenant.metadata?.quotas, quotaKey));
+      const given = limit ?? own(tenant.quotas, quotaKey) ?? own(tenant.metadata?.quotas, quotaKey);
+      const allowed = typeof limit === "function" ? await limit(tenant) : given;
       await checkQuotas(tenant.id, { [quotaKey]: allowed ?? 0 }, checkUsage, { cost });
     } else {
       const { decision, headers } = await answerOf(() => configured(gate).ask({ tenant: tenant.id, limits: { [quotaKey]: cost } }));

@@ -25,11 +25,16 @@ export class RemoteGate {
     const given = known(options, ["url", "token", "headers", "fetch", "service", "timeoutMs"], "`RemoteGate`");
     const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
     const url = String(given.url);
-    if (!/^https?:/i.test(url) || !URL.canParse(url)) throw new InputError("`url` is the Worker's address, such as https://gate.example.com");
+    const wrong = (sentence) => { throw new InputError(sentence); };
+    if (!/^https?:/i.test(url) || !URL.canParse(url)) wrong("`url` is the Worker's address, such as https://gate.example.com");
     // Others are refused by `fetch`, whose error has the token in it.
-    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) throw new InputError("`token` is the Worker's OPERATOR_TOKEN, without blanks or line breaks");
-    if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) throw new InputError("`headers` is a list of the names of headers");
-    if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) throw new InputError(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
+    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
+      wrong("`token` is the Worker's OPERATOR_TOKEN, without blanks or line breaks");
+    }
+    if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) wrong("`headers` is a list of the names of headers");
+    if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
+      wrong(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
+    }
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
     this.#fetch = fetcher(given);

@@ -17,7 +17,7 @@ export function report(error, status) {
 
 /** What an error and its causes say, in one line. */
 export function reasonOf(error) {
-  return causesOf(error).map(said).join(", because of ").replaceAll(/\s+/g, " ");
+  return causesOf(error).map(sentenceOf).join(", because of ").replaceAll(/\s+/g, " ");
 }
 
 /** An error, its cause, the cause of that, and so on. */
@@ -27,8 +27,10 @@ export function causesOf(error) {
   return causes;
 }
 
-function said(error) {
-  if (typeof error !== "object" || typeof error.message !== "string") return typeof error === "string" ? error : `a thrown ${typeof error}`;
+/** What an error says of itself, whatever was thrown. */
+export function sentenceOf(error) {
+  if (typeof error === "string") return error;
+  if (typeof error?.message !== "string") return `a thrown ${typeof error}`;
   const { name, code, message } = error;
   const label = typeof code === "string" ? code : name;
   return message === "" ? label : `${label}: ${message}`;

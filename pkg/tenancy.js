@@ -18,7 +18,8 @@ import { configured } from "./settings.js";
  * request is denied with. `done` is to be called once the response has ended.
  */
 export function tenancy(options) {
-  const { gate, customResolver, config, lookupTenant } = known(options ?? {}, ["gate", "customResolver", "config", "lookupTenant"], "`createTenantMiddleware`");
+  const names = ["gate", "customResolver", "config", "lookupTenant"];
+  const { gate, customResolver, config, lookupTenant } = known(options ?? {}, names, "`createTenantMiddleware`");
   if (gate) return { identify: async (request) => ask(gate, await custom(customResolver, request), request) };
   if (!config || typeof lookupTenant !== "function") {
     throw new ConfigurationError("`createTenantMiddleware` needs a `gate`, or `config` and `lookupTenant`");
@@ -49,7 +50,10 @@ async function answered(question) {
 /** Errors of questions that are told as what they are. */
 const TOLD = new Set(["GATE_FAILED", "INVALID_DOCUMENT", "INVALID_INPUT", "MISCONFIGURED"]);
 
-/** What a gate answers to the application. Where it refuses to answer, such as to a wrong token, that is not told as if it had refused the caller. */
+/**
+ * What a gate answers to the application. Where it refuses to answer, such as to a wrong token, that is not told as if it had refused
+ * the caller.
+ */
 export async function answerOf(question) {
   try {
     return await question();
@@ -71,9 +75,9 @@ const STATUSES = {
 const NEEDS = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
 /** Options of strategies, with those that they belong to. */
 const BELONGS = {
-  baseDomains: ["subdomain"], reserved: ["subdomain"], domainLookup: ["custom_domain"], pathPrefix: ["path"], headerName: ["header", "api_key"], queryParam: ["query"],
-  verifyToken: ["jwt"], jwtClaim: ["jwt"], cookieName: ["jwt"], apiKeyLookup: ["api_key"], apiKeyHeader: ["api_key"], credentials: ["jwt", "api_key"],
-  customResolver: ["custom"],
+  baseDomains: ["subdomain"], reserved: ["subdomain"], domainLookup: ["custom_domain"], pathPrefix: ["path"],
+  headerName: ["header", "api_key"], queryParam: ["query"], verifyToken: ["jwt"], jwtClaim: ["jwt"], cookieName: ["jwt"],
+  apiKeyLookup: ["api_key"], apiKeyHeader: ["api_key"], credentials: ["jwt", "api_key"], customResolver: ["custom"],
 };
 const OPTIONS = ["strategy", "resolution", "mode", "centralHosts", ...Object.keys(BELONGS)];
 /** Ids of tenants, as the core has them. */

@@ -53,8 +53,10 @@ function buildCommonJs() {
     const code = readFileSync(join(from, name), "utf8");
     // Where the file would be if it were the original: the modules in `dist` are there once.
     const place = `require("node:url").pathToFileURL(require("node:path").join(__dirname, ${JSON.stringify(`${relative(join(to, name, ".."), join(from, name, ".."))}/`)}))`;
-    const banner = [/\bimport\.meta\.url\b/.test(code) ? `const importMetaUrl = ${place}.href;` : "", /\bText(De|En)coder\b/.test(code) ? TEXT_CODERS : ""].join("\n");
-    const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define: { "import.meta.url": "importMetaUrl" }, banner });
+    const own = /\bimport\.meta\.url\b/.test(code) ? `const importMetaUrl = ${place}.href;\n` : "";
+    const banner = own + (/\bText(De|En)coder\b/.test(code) ? TEXT_CODERS : "");
+    const define = { "import.meta.url": "importMetaUrl" };
+    const { code: converted } = transformSync(code, { format: "cjs", target: "node20", platform: "node", define, banner });
     mkdirSync(join(to, name, ".."), { recursive: true });
     // Named directly: not every tool reads `imports` of a nested package.json.
     const named = converted.replace('require("#entry")', 'require("./node.js")');
@@ -68,7 +70,7 @@ function buildCommonJs() {
 }
 
 /** Jest's pages (jsdom) have none of their own. */
-const TEXT_CODERS = 'const { TextDecoder, TextEncoder } = typeof globalThis.TextDecoder === "function" ? globalThis : require("node:util");';
+const TEXT_CODERS = 'const { TextDecoder, TextEncoder } = globalThis.TextDecoder ? globalThis : require("node:util");';
 
 /** Entries for other runtimes, and the command line. */
 const LEFT_OUT = /(^|\/)(workerd|web|edge|embedded|cli)\.js$/;

@@ -1,4 +1,4 @@
-//! Versions, compared by precedence (SemVer 2.0.0 §11), pre-releases like all others: of a requirement and its negation each version
+//! Versions, compared by precedence (Semantic Versioning 2.0.0 §11), pre-releases like all others: of a requirement and its negation each version
 //! meets one.
 
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version, VersionReq};

@@ -116,7 +116,7 @@ choice! {
         EndsWith = "ends_with",
         /// Text that contains the value.
         Contains = "contains",
-        /// A version that meets a requirement such as `>=1.2, <2`: by precedence (SemVer §11), pre-releases like all others; `^` and `~` as
+        /// A version that meets a requirement such as `>=1.2, <2`: by precedence (Semantic Versioning §11), pre-releases like all others; `^` and `~` as
         /// npm has them. `v1.2.3`, `1.2` and `1` are versions too.
         Semver = "semver",
         /// The attribute is there.

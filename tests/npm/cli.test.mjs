@@ -514,7 +514,11 @@ describe("many tenants", () => {
   test("plan move: begun, and driven to its end; who stays is counted", async () => {
     const begun = await json("plan", "move", "free@1", "--to", "pro@1");
     assert.deepEqual([begun.state, begun.done], ["running", 0]);
+    // A record that nothing reads, as another release may have written it.
+    const damage = (change) => gate.db.prepare(`UPDATE tenants SET record = ${change} WHERE id = ?`).bind(id(MANY - 1)).run();
+    await damage("json_set(record, '$.colour', 'red')");
     const { code, stdout, stderr } = await run(["plan", "move", "bulk@1", "--to", "bulk@2", "--reason", "new terms", "--wait"], { terminal: true });
+    await damage("json_remove(record, '$.colour')");
     assert.equal(code, 1, stderr);
     assert.deepEqual(["state", "total", "moved", "failed"].map((name) => row(stdout, name)[1]), ["done", String(MANY), String(MANY - 1), "1"]);
     assert.match(stderr, /Moving tenants .*520\/520/);

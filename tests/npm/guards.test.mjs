@@ -205,6 +205,22 @@ describe("pages", () => {
     assert.deepEqual([detail.changed, client.enabled("late")], [["late"], true]);
   });
 
+  test("hear of it also where a snapshot comes at that very moment", async () => {
+    const starts = Date.now() + 400;
+    const json = JSON.stringify(snapshot({ features: { late: { rules: [{ name: "from", starts_at: new Date(starts).toISOString(), value: true }] } } }));
+    const client = page(undefined, {
+      fetch: async () => {
+        // Until the moment has passed, so that what is answered is taken before any timer.
+        if (Date.now() > starts - 200) while (Date.now() <= starts + 5);
+        return { status: 200, headers: new Headers(), text: async () => json };
+      },
+    });
+    await client.ready;
+    assert.equal(client.enabled("late"), false);
+    const [{ detail }] = await next(client, "change");
+    assert.deepEqual([detail.changed, client.enabled("late")], [["late"], true]);
+  });
+
   test("take what a later gate says, but for what they do not know", async () => {
     const client = page(() => Response.json(snapshot({ theme: 1, settled: { a: { value: true, enabled: true, tier: "plan", reason: "PLAN", note: "x" } } })));
     await client.ready;
