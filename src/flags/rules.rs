@@ -203,10 +203,6 @@ impl Split {
 
     /// The place of the bucket into which whoever asks falls; `None` where it cannot be told who asks.
     fn choose(&self, facts: &Facts<'_>) -> Option<usize> {
-        if self.weights.len() == 1 {
-            // All get the same: it does not matter who asks.
-            return Some(0);
-        }
         // A number is in the bucket of its text.
         let text: Cow<'_, str> = match self.by.read(facts)? {
             Attribute::Text(text) => text.into(),

@@ -142,8 +142,7 @@ document! {
 document! {
     /// A stable share: the same key always falls into the same bucket (murmur3, as in flagd's fractional evaluation).
     pub struct Rollout {
-        /// The attribute that is hashed, a number as its text. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match,
-        /// unless there is one bucket for all.
+        /// The attribute that is hashed, a number as its text. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match.
         by: String = String::from("targeting_key"),
         /// Hashed before the attribute, so that features roll out independently. Default: the feature's key.
         salt: Option<String> = None,

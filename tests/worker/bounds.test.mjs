@@ -191,7 +191,7 @@ describe("pages", () => {
     whole(walked);
     const found = walked.items.map(({ id }) => id);
     assert.deepEqual([found.length, new Set(found).size, found.includes(issued)], [81, 81, true]);
-    assert.deepEqual(Object.keys(walked.items[0]).sort(), ["activations", "created_at", "id", "terms"]);
+    assert.deepEqual(Object.keys(walked.items[0]).sort(), ["activations", "created_at", "id", "instances", "terms"]);
   });
 
   // An entry has what was and what is: twice a hundred kilobytes.

@@ -38,11 +38,12 @@ const started = async (catalog, options = {}) => {
 };
 
 describe("each permission", () => {
-  let gate, acme, operations, known;
+  let gate, acme, licence, operations, known;
   const tokens = new Map();
   before(async () => {
     gate = await started({ ...plain, features: { sso: {} } });
     acme = await gate.tenant({ name: "Acme" });
+    licence = (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.id;
     const { body: job } = await gate.admin("POST", "/plans/pro@1/move", { to: "pro@1" });
     assert.equal(job.error.code, "BAD_REQUEST");
     const { paths, components } = await (await gate.send("/_gate/openapi.json")).json();
@@ -58,7 +59,7 @@ describe("each permission", () => {
 
   /** What is read is there; what would change something is asked of what is not there. */
   const ask = (as, { method, path }) => {
-    const names = { tenant: method === "GET" ? acme.id : "t_nobody", feature: "nothing", plan: "none@1", job: "j_none", host: "a.example" };
+    const names = { tenant: method === "GET" ? acme.id : "t_nobody", feature: "nothing", plan: "none@1", job: "j_none", host: "a.example", ...(method === "GET" && { licence }) };
     const filled = path.replace(/\{(\w+)\}/g, (_, name) => names[name] ?? "0000000000000000");
     return gate.judged(as, method, filled, method === "GET" || method === "DELETE" ? undefined : {});
   };

@@ -113,8 +113,9 @@ fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
             if named {
                 merge(limit, &json!({ "default": null }));
             }
-            // A limit that a plan does not name, and whose default allows everything, is no term of it.
-            named || limit.get("default").is_some_and(|allowance| allowance != "unlimited")
+            // No terms of it: a limit that it does not name and whose default allows everything, and one that was not there before.
+            let was_there = old.get("limits").and_then(|limits| limits.get(key)).is_some();
+            was_there && (named || limit.get("default").is_some_and(|allowance| allowance != "unlimited"))
         });
         (plan, limits)
     };
