@@ -53,6 +53,8 @@ pub enum CallEnd {
         /// From the request to the head of its response.
         elapsed_ms: u64,
     },
+    /// A call that was told as slow while it was open has failed since.
+    FailedSince,
     /// Nothing that says anything of the origin.
     Unknown,
 }
@@ -247,6 +249,9 @@ impl Gate {
                 failed: u64::from(failed),
                 slow: u64::from(guard.slow_ms.is_some_and(|slow_ms| elapsed_ms >= slow_ms)),
             },
+            // A trial is judged once.
+            CallEnd::FailedSince if decision.trial.is_some() => return false,
+            CallEnd::FailedSince => Calls { failed: 1, ..Calls::default() },
             CallEnd::Unknown => Calls::default(),
         };
         if guard.mode != BreakerMode::Auto || decision.trial.is_none() && calls.is_empty() {

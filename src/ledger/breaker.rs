@@ -119,7 +119,7 @@ enum State {
 impl Calls {
     /// Nothing.
     pub const fn is_empty(&self) -> bool {
-        self.ended == 0
+        self.ended == 0 && self.failed == 0
     }
 
     /// Both together.

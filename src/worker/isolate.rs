@@ -170,8 +170,14 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         }
     }
     let forwarded = JsFuture::from(forwarded).await;
-    if let Some(flight) = flight.as_ref().filter(|flight| !flight.is_slow()) {
-        charge::ended(&decision, end_of(&forwarded, flight), config, &call.context);
+    if let Some(flight) = &flight {
+        match end_of(&forwarded, flight) {
+            CallEnd::Answered { failed: true, .. } if flight.is_slow() => {
+                charge::ended(&decision, CallEnd::FailedSince, config, &call.context);
+            }
+            _ if flight.is_slow() => {}
+            end => charge::ended(&decision, end, config, &call.context),
+        }
     }
     let response = forwarded.unwrap_or_else(|error| {
         // No reason: the time was over.

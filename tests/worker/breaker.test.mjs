@@ -147,8 +147,8 @@ describe("an origin that hangs", () => {
     const catalog = {
       version: 1,
       resolution: { strategies: [{ strategy: "header" }] },
-      routes: [{ path: "/guarded", breaker: "guarded", timeout_ms: 600_000 }, { path: "/short", breaker: "short", timeout_ms: 300 }, { path: "/bare", timeout_ms: 300 }],
-      breakers: { guarded: { min_calls: 5, slow_ms: 100, slow_percent: 50, open_ms: 60_000 }, short: { min_calls: 3, failed_percent: 50, open_ms: 60_000 } },
+      routes: [{ path: "/guarded", breaker: "guarded", timeout_ms: 600_000 }, { path: "/short", breaker: "short", timeout_ms: 300 }, { path: "/bare", timeout_ms: 300 }, { path: "/both", breaker: "both", timeout_ms: 300 }],
+      breakers: { guarded: { min_calls: 5, slow_ms: 100, slow_percent: 50, open_ms: 60_000 }, short: { min_calls: 3, failed_percent: 50, open_ms: 60_000 }, both: { min_calls: 5, failed_percent: 50, slow_ms: 100, slow_percent: 100, open_ms: 60_000 } },
       plans: { "pro@1": {} },
     };
     after(() => {
@@ -175,5 +175,9 @@ describe("an origin that hangs", () => {
     assert.deepEqual(await ask("/bare"), [200, "fine"]);
     for (let i = 0; i < 3; i++) assert.deepEqual(await ask("/short/hang"), [504, "UPSTREAM_TIMEOUT"]);
     await until(async () => (await ask("/short"))[1] === "TENANT_CIRCUIT_OPEN", "what ends by time has failed");
+    // What was told as slow, and fails then, has failed too.
+    for (let i = 0; i < 2; i++) assert.deepEqual(await ask("/both"), [200, "fine"]);
+    for (let i = 0; i < 3; i++) assert.deepEqual(await ask("/both/hang"), [504, "UPSTREAM_TIMEOUT"]);
+    await until(async () => (await ask("/both/hang"))[1] === "TENANT_CIRCUIT_OPEN", "three of five have failed, and not all were slow", 2_000);
   });
 });

@@ -81,7 +81,7 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     if rows.is_empty() {
         return Ok(Flushed::default());
     }
-    let unheard = tell(desk, &rows).await;
+    let unheard = tell(desk, &rows).await?;
     let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
     for row in rows.iter().filter(|row| !unheard.contains(text(row, "ledger"))) {
         let latest = epochs.entry(text(row, "key")).or_default();
@@ -143,10 +143,10 @@ async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTree
 }
 
 /// Tells ledgers which snapshots are new; those that did not hear it.
-async fn tell(desk: &Desk<'_>, rows: &[Row]) -> BTreeSet<String> {
+async fn tell(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     if desk.config.ledger.is_undefined() {
-        return BTreeSet::new();
+        return Ok(BTreeSet::new());
     }
     for row in rows.iter().filter(|row| !text(row, "ledger").is_empty()) {
         let tenant = text(row, "key").strip_prefix("tenant:").unwrap_or_default();
@@ -161,24 +161,21 @@ async fn tell(desk: &Desk<'_>, rows: &[Row]) -> BTreeSet<String> {
             (root, asked.and_then(|root| charge::ask(&root, &order, desk.config, &desk.context)))
         })
         .collect();
-    let mut unheard = BTreeSet::new();
-    if let Err(refusal) = end_levels(desk, rows).await {
-        web_sys::console::error_1(
-            &format!("control: levels of deleted tenants stay for now: {}", refusal.code()).into(),
-        );
-        unheard.extend(rows.iter().map(|row| text(row, "ledger").to_owned()).filter(|ledger| !ledger.is_empty()));
-    }
+    let mut unheard = end_levels(desk, rows).await?;
     for (root, asked) in asked {
         if charge::outcome(asked).await.is_err() {
             unheard.insert(root.to_owned());
         }
     }
-    unheard
+    Ok(unheard)
 }
 
-/// Tenants that were deleted leave their families: what they had of levels, such as seats, is there again for those above.
-async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<(), Refusal> {
-    let ids: Vec<&str> = rows.iter().filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
+/// Tenants that were deleted leave their families: what they had of levels, such as seats, is there again for those above. The
+/// ledgers that did not hear it: no other family waits for them.
+async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal> {
+    let told = rows.iter().filter(|row| !text(row, "ledger").is_empty());
+    let ids: Vec<&str> = told.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
+    let mut unheard = BTreeSet::new();
     let deleted = sql!(
         "SELECT id, root FROM tenants WHERE id IN (SELECT value FROM json_each(?)) AND status = 'deleted' AND parent IS NOT NULL",
         json!(ids).to_string()
@@ -187,9 +184,11 @@ async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<(), Refusal> {
         let line = desk.store.line(text(&row, "id")).await?;
         let above = line.iter().skip(1).map(|above| above.id.clone()).collect();
         let leave = Some(Move { tenants: [(text(&row, "id").to_owned(), None)].into(), above });
-        desk.order(text(&row, "root"), &Order { leave, ..Order::default() }).await?;
+        if desk.order(text(&row, "root"), &Order { leave, ..Order::default() }).await.is_err() {
+            unheard.insert(text(&row, "root").to_owned());
+        }
     }
-    Ok(())
+    Ok(unheard)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
