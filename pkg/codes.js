@@ -9,6 +9,7 @@ export const CODES = {
   TENANT_NOT_FOUND: [404, "no such tenant: check the address or the tenant header"],
   TENANT_MISMATCH: [403, "the request names different tenants in different places"],
   INSUFFICIENT_SCOPE: [403, "the token or API key does not allow this"],
+  ORIGIN_NOT_ALLOWED: [403, "pages of this origin may not call this: its CORS policy does not name it"],
   TENANT_SUSPENDED: [403, "this account is suspended: contact support"],
   TENANT_INACTIVE: [403, "this account is not active"],
   TENANT_PROVISIONING: [503, "this account is being set up: try again shortly"],

@@ -70,6 +70,11 @@ fn dates() {
 }
 
 #[wasm_bindgen_test]
+fn pages() {
+    run("pages", include_str!("vectors/pages.json"));
+}
+
+#[wasm_bindgen_test]
 fn kinds() {
     run("kinds", include_str!("vectors/kinds.json"));
 }

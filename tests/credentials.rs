@@ -539,7 +539,7 @@ proptest! {
             let decision = gate.decide(&request, &Ask::default(), START);
             if decision.allowed() {
                 // The route is that of the path that goes on to the origin.
-                let path = decision.path.as_deref().unwrap_or(&path);
+                let path = decision.behind.as_ref().map_or(&path, |behind| &behind.path);
                 let served = decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str().to_owned());
                 let kind = if path == "/jwt" { Some("jwt") } else if path == "/key" { Some("api_key") } else { None };
                 let opens = shown.iter().any(|exhibit| {

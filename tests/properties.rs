@@ -472,6 +472,16 @@ fn every_bound_of_documents() {
             Box::new(|n| catalog(json!({ "metrics": keyed(n, "m", "", json!({ "event": "e" })) }))),
         ),
         ("breakers", MAX_BREAKERS, Box::new(|n| catalog(json!({ "breakers": keyed(n, "b", "", json!({})) })))),
+        ("cors", MAX_CORS, Box::new(|n| catalog(json!({ "cors": keyed(n, "c", "", json!({ "origins": ["*"] })) })))),
+        (
+            "cors.c.origins",
+            MAX_CORS_ORIGINS,
+            Box::new(|n| {
+                catalog(
+                    json!({ "cors": { "c": { "origins": (0..n).map(|i| format!("https://o{i}.example.com")).collect::<Vec<_>>() } } }),
+                )
+            }),
+        ),
         ("plans", MAX_PLANS, Box::new(|n| catalog(json!({ "plans": keyed(n, "p", "@1", json!({})) })))),
         (
             "routes",

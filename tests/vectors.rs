@@ -59,4 +59,4 @@ macro_rules! vectors {
     )*};
 }
 
-vectors!(resolution, features, dates, status, limits, kinds, identity);
+vectors!(resolution, features, dates, status, limits, kinds, pages, identity);

@@ -20,6 +20,8 @@ pub enum Code {
     TenantMismatch,
     /// The credential does not allow what the route needs.
     InsufficientScope,
+    /// A preflight comes from a page of an origin that the route's CORS policy does not name.
+    OriginNotAllowed,
     /// The tenant, or one above it, is suspended.
     TenantSuspended,
     /// The tenant, or one above it, is inactive.
@@ -54,7 +56,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documents and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Allowed,
         Self::BadRequest,
         Self::TenantAmbiguous,
@@ -62,6 +64,7 @@ impl Code {
         Self::TenantNotFound,
         Self::TenantMismatch,
         Self::InsufficientScope,
+        Self::OriginNotAllowed,
         Self::TenantSuspended,
         Self::TenantInactive,
         Self::TenantProvisioning,
@@ -94,6 +97,7 @@ impl Code {
             Self::TenantNotFound => "TENANT_NOT_FOUND",
             Self::TenantMismatch => "TENANT_MISMATCH",
             Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+            Self::OriginNotAllowed => "ORIGIN_NOT_ALLOWED",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::TenantInactive => "TENANT_INACTIVE",
             Self::TenantProvisioning => "TENANT_PROVISIONING",
@@ -126,6 +130,7 @@ impl Code {
             Self::Unauthenticated => 401,
             Self::TenantMismatch
             | Self::InsufficientScope
+            | Self::OriginNotAllowed
             | Self::TenantSuspended
             | Self::TenantInactive
             | Self::FeatureNotAvailable => 403,
@@ -153,6 +158,7 @@ impl Code {
             Self::TenantNotFound => "no such tenant: check the address or the tenant header",
             Self::TenantMismatch => "the request names different tenants in different places",
             Self::InsufficientScope => "the token or API key does not allow this",
+            Self::OriginNotAllowed => "pages of this origin may not call this: its CORS policy does not name it",
             Self::TenantSuspended => "this account is suspended: contact support",
             Self::TenantInactive => "this account is not active",
             Self::TenantProvisioning => "this account is being set up: try again shortly",

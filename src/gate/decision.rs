@@ -15,7 +15,7 @@ use super::trace::TraceStep;
 use crate::flags::Answer;
 use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::{ORIGIN_MS, RETRY_AFTER_MS};
-use crate::model::{Epoch, Scope, TenantId, UnixMillis};
+use crate::model::{Cors, Epoch, Scope, TenantId, UnixMillis};
 use crate::resolve::Carrier;
 
 /// A decision.
@@ -31,8 +31,8 @@ pub struct Decision {
     pub credential: Option<Bearer>,
     /// What a caller could show, where it must show more.
     pub challenge: Option<Box<Challenge>>,
-    /// The path behind a tenant prefix: what the origin is asked for. `None` where nothing was taken off.
-    pub path: Option<String>,
+    /// The path behind a tenant prefix. `None` where nothing was taken off.
+    pub behind: Option<Behind>,
     /// Features, in the order asked.
     pub features: Vec<Answer>,
     /// The feature that the route needs and the tenant lacks.
@@ -47,6 +47,10 @@ pub struct Decision {
     pub plans: Option<Arc<Plans>>,
     /// Milliseconds that the origin has for the head of its answer.
     pub timeout_ms: u64,
+    /// The number of the route's CORS policy, for [`Plans::cors`].
+    pub cors: Option<u32>,
+    /// Whether the request is a preflight (Fetch §3.2.2) that the gate answers for the origin.
+    pub preflight: bool,
     /// The record that it was decided by.
     pub epoch: Option<Epoch>,
     /// Milliseconds since that record was read.
@@ -71,6 +75,15 @@ pub struct Decision {
     pub trace: Option<Vec<TraceStep>>,
     /// Snapshots that grow old: for the adapter to fetch again behind the request.
     pub refresh: Vec<Need>,
+}
+
+/// A path without its tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// What the origin is asked for.
+    pub path: String,
+    /// What was taken off, such as `/t/acme`.
+    pub prefix: String,
 }
 
 /// A credential, and whose it is.
@@ -157,7 +170,7 @@ impl Decision {
             tenant: None,
             credential: None,
             challenge: None,
-            path: None,
+            behind: None,
             features: Vec::new(),
             denied_feature: None,
             limits: Vec::new(),
@@ -165,6 +178,8 @@ impl Decision {
             retry_after_ms: code.passes_by_itself().then_some(RETRY_AFTER_MS),
             plans: None,
             timeout_ms: ORIGIN_MS,
+            cors: None,
+            preflight: false,
             epoch: None,
             age_ms: 0,
             fallback: Vec::new(),
@@ -187,7 +202,7 @@ impl Decision {
         self.tenant = None;
         self.credential = None;
         self.challenge = None;
-        self.path = None;
+        self.behind = None;
         self.features.clear();
         self.denied_feature = None;
         self.limits.clear();
@@ -195,6 +210,8 @@ impl Decision {
         self.retry_after_ms = None;
         self.plans = None;
         self.timeout_ms = ORIGIN_MS;
+        self.cors = None;
+        self.preflight = false;
         self.epoch = None;
         self.age_ms = 0;
         self.fallback.clear();
@@ -212,6 +229,11 @@ impl Decision {
     /// Whether the request may go on.
     pub fn allowed(&self) -> bool {
         self.code == Code::Allowed
+    }
+
+    /// The CORS policy of the request's route.
+    pub fn policy(&self) -> Option<&Cors> {
+        self.plans.as_ref()?.cors(self.cors?)
     }
 
     /// The limit that refused.

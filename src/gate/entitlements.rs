@@ -117,7 +117,7 @@ impl Entitlements {
         for serves in [Serves::InGrace, Serves::InForce] {
             for entry in line.iter().rev().flat_map(|tenant| &tenant.overrides) {
                 if dates.serves(entry) == serves {
-                    grant(&mut grants, plans, entry.feature.iter().zip(&entry.value), Tier::Override);
+                    grant(&mut grants, plans, entry.feature.iter().zip(entry.value.as_deref()), Tier::Override);
                 }
             }
         }

@@ -7,8 +7,9 @@ use rustc_hash::FxHashMap;
 use super::breakers::{BreakerState, Breakers};
 use super::charge::Payment;
 use super::code::Code;
+use super::cors;
 use super::credentials::Verified;
-use super::decision::{Decision, Fallback, Gauged};
+use super::decision::{Behind, Decision, Fallback, Gauged};
 use super::entitlements::{Budget, Entitlements};
 use super::hosts::{Hosts, KnownTenant};
 use super::need::Need;
@@ -130,7 +131,7 @@ impl Gate {
     /// Decides as far as it can without waiting.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
         let refresh = std::mem::take(&mut self.unserved);
-        let mut run = Run { now, trace: Trace::new(request.explain), refresh, spare: self.spare.take() };
+        let mut run = Run { now, trace: Trace::new(request.explain), refresh, spare: self.spare.take(), cors: None };
         let plans = match self.snapshots.plans(now, &mut run.refresh) {
             Ok(plans) => plans,
             Err(need) => {
@@ -160,16 +161,24 @@ impl Gate {
         if ask.features.len() > MAX_ASKED_FEATURES || many {
             return Err(run.deny(Stage::Request, (Code::BadRequest, "too many features or attributes are asked for")));
         }
-        let (found, route, path, bearer) = if let Some(id) = ask.tenant {
+        let (found, route, behind, bearer) = if let Some(id) = ask.tenant {
             let Some(id) = TenantId::parse(id) else {
                 return Err(run.deny(Stage::Request, (Code::BadRequest, "the tenant is not a tenant id")));
             };
             (Some(self.lookup(run, plans, &id)?), None, None, None)
         } else {
-            let (host, tenant) = self.hosts.get(plans, request.host).map_err(|refusal| run.refuse(refusal))?;
+            if let Some((policy, origin)) = cors::preflight(plans, request) {
+                return preflight(run, plans, policy, origin);
+            }
+            let mut refuse = |refusal| {
+                run.cors = cors::policy(plans, request, request.method);
+                run.refuse(refusal)
+            };
+            let (host, tenant) = self.hosts.get(plans, request.host).map_err(&mut refuse)?;
             let mut signals = Signals::default();
-            find_signals(plans, request, &host, &mut signals).map_err(|refusal| run.refuse(refusal))?;
+            find_signals(plans, request, &host, &mut signals).map_err(refuse)?;
             let route = plans.route(request.method, &signals.route_path());
+            run.cors = route.cors;
             // INVARIANT (one route): however an origin reads the path, the route that was judged is the one it takes.
             let read_alike =
                 |path: &str| loose_path(path).is_some_and(|loose| plans.is_route(route, request.method, &loose));
@@ -180,7 +189,7 @@ impl Gate {
             run.trace.pass(Stage::Request, || {
                 format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str())
             });
-            let path = signals.prefixed.then(|| signals.path.clone().into_owned());
+            let behind = signals.prefix.take().map(|prefix| Behind { path: signals.path.clone().into_owned(), prefix });
             let (found, bearer) = match route.access {
                 Access::Public => (None, None),
                 Access::Central if signals.found.is_empty() => (None, None),
@@ -201,10 +210,10 @@ impl Gate {
                     }
                 }
             };
-            (found, Some(route), path, bearer)
+            (found, Some(route), behind, bearer)
         };
         let mut decision = run.decision();
-        decision.path = path;
+        decision.behind = behind;
         if let Some(route) = route {
             decision.timeout_ms = route.timeout_ms;
         }
@@ -285,6 +294,19 @@ impl Gate {
         decision.retry_after_ms = Some(until.since(run.now));
         Err(run.deny_with(Stage::Breaker, (Code::TenantCircuitOpen, "the circuit breaker is open"), decision))
     }
+}
+
+/// A preflight says nothing of its tenant and shows no credential: browsers leave both out. The policy alone decides.
+fn preflight(run: &mut Run, plans: &Arc<Plans>, policy: u32, origin: &str) -> Result<Step, Halt> {
+    run.cors = Some(policy);
+    if !plans.cors(policy).is_some_and(|policy| policy.allows(origin)) {
+        let reason = "a preflight from an origin that the route's CORS policy does not name";
+        return Err(run.deny(Stage::Request, (Code::OriginNotAllowed, reason)));
+    }
+    run.trace.pass(Stage::Request, || format!("a preflight from `{origin}`, which the route's CORS policy names"));
+    let mut decision = run.decision();
+    decision.preflight = true;
+    Ok(Step::Done(run.seal(decision, plans)))
 }
 
 /// The signals of a request. Public routes are nobody's: they neither wait for a custom resolver nor fail with it, nor with

@@ -2,11 +2,12 @@
 
 use rustc_hash::FxHashMap;
 
+use super::cors::{CORS_HEADERS, policy};
 use crate::flags::{FeatureSet, Grant, Tier, is_on};
 use crate::identity::Issuers;
 use crate::model::bounds::ORIGIN_MS;
-use crate::model::{Access, Auth, Catalog, HeaderMode, Key, Limit, Origin, Plan, PlanRef, Problems, Scope};
-use crate::resolve::{Resolver, without_extension};
+use crate::model::{Access, Auth, Catalog, Cors, HeaderMode, Key, Limit, Origin, Plan, PlanRef, Problems, Scope};
+use crate::resolve::{Request, Resolver, without_extension};
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub struct Plans {
     limit_ids: FxHashMap<Key, u32>,
     routes: Vec<CompiledRoute>,
     everywhere: CompiledRoute,
+    /// CORS policies, by number.
+    cors: Vec<Cors>,
+    /// Headers that are read of a request.
+    headers: Vec<String>,
     /// Which headers of a client the origin is given.
     origin_policy: String,
     /// What each plan grants, by the number of the feature: its tenants share the values.
@@ -36,6 +41,8 @@ pub(super) struct CompiledRoute {
     pub(super) act_for_descendants: bool,
     pub(super) feature: Option<u32>,
     pub(super) breaker: Option<u32>,
+    /// The number of its CORS policy.
+    pub(super) cors: Option<u32>,
     /// Milliseconds that the origin has.
     pub(super) timeout_ms: u64,
     /// Limits by number, with their cost.
@@ -61,6 +68,7 @@ impl Plans {
         let features = FeatureSet::new(&catalog.features);
         let limit_ids: FxHashMap<Key, u32> = catalog.limits.keys().cloned().zip(0..).collect();
         let breaker_ids: FxHashMap<&Key, u32> = catalog.breakers.keys().zip(0..).collect();
+        let cors_ids: FxHashMap<&Key, u32> = catalog.cors.keys().zip(0..).collect();
         let mut routes: Vec<_> = catalog
             .routes
             .iter()
@@ -74,6 +82,7 @@ impl Plans {
                     scopes: route.scopes.clone(),
                     act_for_descendants: route.act_for_descendants,
                     breaker: route.breaker.as_ref().and_then(|key| breaker_ids.get(key).copied()),
+                    cors: route.cors.as_ref().and_then(|key| cors_ids.get(key).copied()),
                     timeout_ms: route.timeout_ms.map_or(ORIGIN_MS, |given| given.0),
                     feature: route.feature.as_ref().and_then(|key| features.id(key.as_str())),
                     costs: route
@@ -97,9 +106,18 @@ impl Plans {
             own.collect()
         };
         let grants = catalog.plans.iter().map(|(plan, terms)| (plan.clone(), granted(terms))).collect();
+        let resolver = Resolver::new(&catalog.resolution).with_own_segments(catalog.own_segments());
+        let mut headers = resolver.headers().to_vec();
+        for name in CORS_HEADERS.iter().filter(|_| !catalog.cors.is_empty()) {
+            if !headers.iter().any(|known| known == name) {
+                headers.push((*name).to_owned());
+            }
+        }
         Self {
             grants,
-            resolver: Resolver::new(&catalog.resolution),
+            resolver,
+            headers,
+            cors: catalog.cors.values().cloned().collect(),
             issuers: Issuers::new(&catalog),
             features,
             limits: catalog.limits.iter().map(|(key, limit)| (key.clone(), limit.clone())).collect(),
@@ -113,6 +131,7 @@ impl Plans {
                 act_for_descendants: false,
                 feature: None,
                 breaker: None,
+                cors: None,
                 timeout_ms: ORIGIN_MS,
                 costs: Vec::new(),
             },
@@ -141,6 +160,26 @@ impl Plans {
     /// How requests are resolved.
     pub const fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// The lower-case names of the headers that are read of a request.
+    pub fn headers(&self) -> &[String] {
+        &self.headers
+    }
+
+    /// A CORS policy by its number in [`super::Decision::cors`].
+    pub fn cors(&self, id: u32) -> Option<&Cors> {
+        self.cors.get(usize::try_from(id).ok()?)
+    }
+
+    /// The CORS policy of the route that a request leads to.
+    pub fn policy(&self, request: &Request<'_>) -> Option<&Cors> {
+        self.cors(policy(self, request, request.method)?)
+    }
+
+    /// Whether routes have CORS policies.
+    pub(super) const fn has_cors(&self) -> bool {
+        !self.cors.is_empty()
     }
 
     /// Which headers of a client the origin is given, as [`Origin::policy`] says it.

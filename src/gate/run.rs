@@ -20,6 +20,8 @@ pub(super) struct Run {
     pub(super) trace: Trace,
     pub(super) refresh: Vec<Need>,
     pub(super) spare: Option<Box<Decision>>,
+    /// The number of the route's CORS policy: denials are read by pages too.
+    pub(super) cors: Option<u32>,
 }
 
 /// Why a decision cannot go on.
@@ -49,7 +51,7 @@ impl From<Need> for Halt {
 impl Run {
     /// One that nobody asks about.
     pub(super) fn silent(now: UnixMillis) -> Self {
-        Self { now, trace: Trace::new(false), refresh: Vec::new(), spare: None }
+        Self { now, trace: Trace::new(false), refresh: Vec::new(), spare: None, cors: None }
     }
 
     pub(super) fn decision(&mut self) -> Box<Decision> {
@@ -97,6 +99,7 @@ impl Run {
     /// Adds what every decision carries.
     pub(super) fn seal(&mut self, mut decision: Box<Decision>, plans: &Arc<Plans>) -> Box<Decision> {
         decision.plans = Some(Arc::clone(plans));
+        decision.cors = self.cors;
         decision.refresh.append(&mut self.refresh);
         if let Some(steps) = self.trace.take() {
             decision.trace = Some(steps);

@@ -357,6 +357,16 @@ pub const MAX_HOLD_MS: u64 = 86_400_000;
 pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
 /// Changed snapshots that a ledger tells of in one answer; the others follow with the next.
 pub const MAX_NEWS: usize = 64;
+/// CORS policies in a catalog.
+pub const MAX_CORS: usize = 64;
+/// Origins of a CORS policy: each request of a page is compared with them.
+pub const MAX_CORS_ORIGINS: usize = 256;
+/// Methods of a CORS policy, and headers: an answer names all of them.
+pub const MAX_CORS_HEADERS: usize = 64;
+/// Bytes of what a preflight asks for that are repeated in its answer.
+pub const MAX_CORS_ASKED_BYTES: usize = 4_096;
+/// Seconds for which a browser is told to remember a preflight: Firefox's bound.
+pub const MAX_CORS_AGE_S: u64 = 86_400;
 /// Circuit breakers in a catalog.
 pub const MAX_BREAKERS: usize = 64;
 /// The longest window of a circuit breaker, in milliseconds.

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_ORIGIN_MS, MAX_PATH_BYTES,
-    MAX_PLANS, MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
+    MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_CORS, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_ORIGIN_MS,
+    MAX_PATH_BYTES, MAX_PLANS, MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
 };
 use super::limit::Quantity;
 use super::{
-    Allowance, Breaker, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, Origin, PlanRef, Problems, Read,
-    Reader, Required, Resolution, Scope, Shard, StrategyKind, choice, document, required,
+    Allowance, Breaker, Cors, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, Origin, PlanRef, Problems,
+    Read, Reader, Required, Resolution, Scope, Shard, Slug, StrategyKind, choice, document, required,
 };
 
 document! {
@@ -33,6 +33,8 @@ document! {
         limits: BTreeMap<Key, Limit> = BTreeMap::new(),
         /// Circuit breakers by key: routes that name the same one are a group.
         breakers: BTreeMap<Key, Breaker> = BTreeMap::new(),
+        /// CORS policies by key: which pages of other origins may read the answers of routes that name them.
+        cors: BTreeMap<Key, Cors> = BTreeMap::new(),
         /// Metrics of usage by key.
         metrics: BTreeMap<Key, Metric> = BTreeMap::new(),
         /// Plan versions, such as `pro@2`. Immutable: a change is a new version.
@@ -112,6 +114,8 @@ document! {
         feature: Option<Key> = None,
         /// The circuit breaker that it belongs to.
         breaker: Option<Key> = None,
+        /// The CORS policy that it belongs to. The routes `/_gate/v1/features` and `/_gate/ofrep` may name one too.
+        cors: Option<Key> = None,
         /// Milliseconds that the origin has for the head of its answer, 1 to 600000; then the answer is 504. Default 60000.
         timeout_ms: Option<Quantity> = None,
         /// Units of each limit that one request costs. 0 looks without taking.
@@ -162,9 +166,10 @@ impl Catalog {
         });
         r.at("issuers", |r| {
             r.at_most(self.issuers.len(), MAX_ISSUERS);
-            if self.resolution.strategy(StrategyKind::Jwt).is_some() == self.issuers.is_empty() {
-                let found = if self.issuers.is_empty() { "none" } else { "issuers" };
-                r.problem(found, "issuers where the strategy `jwt` is configured, and only there");
+            match (self.resolution.strategy(StrategyKind::Jwt), self.issuers.is_empty()) {
+                (Some(_), true) => r.problem("nothing", "at least one issuer for the strategy `jwt`"),
+                (None, false) => r.problem("issuers", "nothing: no strategy `jwt` reads their tokens"),
+                _ => {}
             }
             let mut seen = BTreeSet::new();
             for (key, issuer) in &self.issuers {
@@ -196,6 +201,7 @@ impl Catalog {
         });
         r.at("shards", |r| r.at_most(self.shards.len(), MAX_SHARDS));
         r.at("breakers", |r| r.at_most(self.breakers.len(), MAX_BREAKERS));
+        r.at("cors", |r| r.at_most(self.cors.len(), MAX_CORS));
         r.at("metrics", |r| {
             r.at_most(self.metrics.len(), MAX_METRICS);
             for (key, metric) in &self.metrics {
@@ -242,6 +248,9 @@ impl Catalog {
         if let Some(breaker) = route.breaker.as_ref().filter(|key| !self.breakers.contains_key(*key)) {
             r.at("breaker", |r| r.problem(format!("`{breaker}`"), "a key of `breakers`"));
         }
+        if let Some(cors) = route.cors.as_ref().filter(|key| !self.cors.contains_key(*key)) {
+            r.at("cors", |r| r.problem(format!("`{cors}`"), "a key of `cors`"));
+        }
         r.at("limits", |r| {
             for key in route.limits.keys() {
                 self.check_limit_key(key, r);
@@ -272,6 +281,18 @@ impl Catalog {
             (_, None) if self.resolution.has_credentials() => Auth::Any,
             (_, None) => Auth::None,
         }
+    }
+
+    /// What the paths of routes begin with that need no tenant.
+    pub fn own_segments(&self) -> impl Iterator<Item = &str> {
+        let own = self.routes.iter().filter(|route| route.access != Access::Tenant);
+        own.filter_map(|route| route.path.split('/').nth(1)).filter(|segment| !segment.is_empty())
+    }
+
+    /// Whether a slug would lead elsewhere than to its tenant.
+    pub fn is_reserved(&self, slug: &Slug) -> bool {
+        let first = self.resolution.is_first_segment() && self.own_segments().any(|segment| segment == slug.as_str());
+        first || self.resolution.is_reserved(slug)
     }
 
     fn check_limit_key(&self, key: &Key, r: &mut Reader) {

@@ -196,6 +196,9 @@ impl Reader {
 
 /// Something that can stand in a document.
 pub(crate) trait Read: Sized {
+    /// Whether `null` is one of its values. For all others it is as good as nothing.
+    const HAS_NULL: bool = false;
+
     /// Reads `value`; `None` means that a problem was recorded.
     fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
 }
@@ -265,7 +268,7 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
 
 impl<T: Read> Read for Option<T> {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        if value.is_null() { Some(None) } else { T::read(value, reader).map(Some) }
+        if value.is_null() && !T::HAS_NULL { Some(None) } else { T::read(value, reader).map(Some) }
     }
 }
 

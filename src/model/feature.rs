@@ -1,12 +1,49 @@
 //! Features: typed values that tiers grant, with rules for the global default.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::bounds::{MAX_CONDITION_VALUES, MAX_CONDITIONS, MAX_JSON_DEPTH, MAX_PREREQUISITES, MAX_RULES, MAX_VARIANTS};
+use super::document::quoted;
 use super::limit::Quantity;
 use super::{Key, Read, Reader, UnixMillis, choice, document};
+
+/// A value of a feature. `null` is one, for features of the type `json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct FeatureValue(pub Value);
+
+impl Read for FeatureValue {
+    const HAS_NULL: bool = true;
+
+    fn read(value: &Value, _: &mut Reader) -> Option<Self> {
+        Some(Self(value.clone()))
+    }
+}
+
+impl Deref for FeatureValue {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for FeatureValue {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FeatureValue".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        true.into()
+    }
+}
 
 choice! {
     /// The type of a feature's values.
@@ -58,7 +95,7 @@ document! {
         /// The type of all its values. Default `boolean`.
         type_: FeatureType = FeatureType::Boolean,
         /// The global default. Default: false for booleans; required for other types.
-        default: Option<Value> = None,
+        default: Option<FeatureValue> = None,
         /// Off for everyone, whatever any tier says: for incidents. Default false.
         kill: bool = false,
         /// Features that must be on for this one to be on.
@@ -87,7 +124,7 @@ document! {
         /// Until when the rule matches, exclusive. Default: for ever.
         ends_at: Option<UnixMillis> = None,
         /// Serves this value.
-        value: Option<Value> = None,
+        value: Option<FeatureValue> = None,
         /// Serves this variant's value.
         variant: Option<Key> = None,
         /// Serves one of several values, by a stable share of all who ask.
@@ -157,7 +194,7 @@ document! {
         /// Its share of the sum of all weights, 0 to 2147483647.
         weight: Quantity,
         /// Serves this value.
-        value: Option<Value> = None,
+        value: Option<FeatureValue> = None,
         /// Serves this variant's value.
         variant: Option<Key> = None,
     }
@@ -166,7 +203,7 @@ document! {
 impl Feature {
     /// The value when no tier says anything and no rule matches.
     pub fn default_value(&self) -> Value {
-        self.default.clone().unwrap_or(Value::Bool(false))
+        self.default.as_deref().cloned().unwrap_or(Value::Bool(false))
     }
 
     fn check(&self, r: &mut Reader) {
@@ -193,11 +230,10 @@ impl Feature {
     }
 
     fn check_rule(&self, rule: &Rule, r: &mut Reader) {
-        let serves = [rule.value.is_some(), rule.variant.is_some(), rule.rollout.is_some()];
-        if serves.iter().filter(|said| **said).count() != 1 {
-            r.problem("a rule", "exactly one of `value`, `variant`, `rollout`");
-        }
-        self.check_served(rule.value.as_ref(), rule.variant.as_ref(), r);
+        let serves =
+            [("value", rule.value.is_some()), ("variant", rule.variant.is_some()), ("rollout", rule.rollout.is_some())];
+        exactly_one(&serves, r);
+        self.check_served(rule.value.as_deref(), rule.variant.as_ref(), r);
         if let Some(rollout) = &rule.rollout {
             r.at("rollout", |r| self.check_rollout(rollout, r));
         }
@@ -213,10 +249,8 @@ impl Feature {
             }
             for (index, entry) in rollout.split.iter().enumerate() {
                 r.at_index(index, |r| {
-                    if entry.value.is_some() == entry.variant.is_some() {
-                        r.problem("a bucket", "exactly one of `value` and `variant`");
-                    }
-                    self.check_served(entry.value.as_ref(), entry.variant.as_ref(), r);
+                    exactly_one(&[("value", entry.value.is_some()), ("variant", entry.variant.is_some())], r);
+                    self.check_served(entry.value.as_deref(), entry.variant.as_ref(), r);
                 });
             }
         });
@@ -229,6 +263,16 @@ impl Feature {
         if let Some(variant) = variant.filter(|variant| !self.variants.contains_key(*variant)) {
             r.at("variant", |r| r.problem(format!("`{variant}`"), "a key of `variants`"));
         }
+    }
+}
+
+/// Refuses none of several members, and more than one.
+fn exactly_one(members: &[(&str, bool)], r: &mut Reader) {
+    let names = |all: bool| members.iter().filter(|(_, said)| all || *said).map(|(name, _)| *name).collect::<Vec<_>>();
+    let found = names(false);
+    if found.len() != 1 {
+        let found = if found.is_empty() { String::from("none of them") } else { quoted(&found) };
+        r.problem(found, format!("exactly one of {}", quoted(&names(true))));
     }
 }
 

@@ -51,13 +51,14 @@ impl Origin {
 }
 
 /// Headers that the gate sets, or that are of the connection.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "host",
     "connection",
     "transfer-encoding",
     "content-length",
     "upgrade",
     "x-forwarded-host",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-gate-explain",
 ];

@@ -77,11 +77,12 @@ document! {
         strategy: StrategyKind,
         /// `subdomain`: the domains under which tenants live. Required there.
         base_domains: Option<Vec<String>> = None,
-        /// `subdomain`: labels that are no tenants. Default: www, api, admin, app, mail, static, status, _dmarc and others.
+        /// `subdomain`, and `path` with the prefix `/`: labels or first segments that are no tenants. Default: www, api, admin, app,
+        /// mail, static, status, _dmarc and others. With the prefix `/` also what public and central routes begin with.
         reserved: Option<Vec<String>> = None,
         /// `custom_domain`: where domains are looked up. Required there.
         domain_lookup: Option<DomainLookup> = None,
-        /// `path`: what stands before the tenant. Default `/t/`.
+        /// `path`: what stands before the tenant: `/t/`, or `/` where the tenant is the first segment. Default `/t/`.
         prefix: Option<String> = None,
         /// `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`.
         header_name: Option<String> = None,
@@ -179,12 +180,17 @@ impl Resolution {
         self.strategy(StrategyKind::Jwt).or_else(|| self.strategy(StrategyKind::ApiKey)).is_some()
     }
 
-    /// Whether a label under a base domain is kept from tenants.
+    /// Whether a label under a base domain, or the first segment of a path, is kept from tenants.
     pub fn is_reserved(&self, slug: &Slug) -> bool {
-        self.strategy(StrategyKind::Subdomain).is_some_and(|options| match &options.reserved {
+        self.strategies.iter().filter(|strategy| strategy.reserves()).any(|strategy| match &strategy.reserved {
             Some(labels) => labels.iter().any(|label| label == slug.as_str()),
             None => RESERVED.contains(&slug.as_str()),
         })
+    }
+
+    /// Whether the first segment of a path names the tenant.
+    pub fn is_first_segment(&self) -> bool {
+        self.strategy(StrategyKind::Path).is_some_and(Strategy::reserves)
     }
 
     /// The domains under which tenants live.
@@ -194,12 +200,17 @@ impl Resolution {
 }
 
 impl Strategy {
+    /// Whether some names that it could find are kept from tenants.
+    fn reserves(&self) -> bool {
+        self.strategy == StrategyKind::Subdomain || self.prefix.as_deref() == Some("/")
+    }
+
     fn check(&self, r: &mut Reader) {
         use StrategyKind::{ApiKey, Custom, CustomDomain, Header, Jwt, Path, Query, Subdomain};
         let kind = self.strategy;
         let options: [(&str, bool, &[StrategyKind]); 11] = [
             ("base_domains", self.base_domains.is_some(), &[Subdomain]),
-            ("reserved", self.reserved.is_some(), &[Subdomain]),
+            ("reserved", self.reserved.is_some(), &[Subdomain, Path]),
             ("domain_lookup", self.domain_lookup.is_some(), &[CustomDomain]),
             ("prefix", self.prefix.is_some(), &[Path]),
             ("header_name", self.header_name.is_some(), &[Header, ApiKey]),
@@ -221,6 +232,9 @@ impl Strategy {
                 });
             }
         }
+        if kind == Path && self.reserved.is_some() && !self.reserves() {
+            r.at("reserved", |r| r.problem("names behind a prefix of their own", "none, or the prefix `/`"));
+        }
         match &self.base_domains {
             Some(domains) => r.at("base_domains", |r| check_hosts(domains, r)),
             None if kind == Subdomain => missing("base_domains", "at least one domain", r),
@@ -230,7 +244,12 @@ impl Strategy {
             missing("domain_lookup", "`index`: custom domains must be looked up somewhere", r);
         }
         let texts = [
-            ("prefix", &self.prefix, "a path that starts and ends with `/`", is_prefix as fn(&str) -> bool),
+            (
+                "prefix",
+                &self.prefix,
+                "`/`, or a path such as `/t/`, of letters, digits and `-_.~@`",
+                is_prefix as fn(&str) -> bool,
+            ),
             ("header_name", &self.header_name, "a header name", is_token),
             ("query_param", &self.query_param, "a parameter name of letters, digits, `_`, `-`, `.`", is_parameter),
             ("jwt_claim", &self.jwt_claim, "a claim of 1 to 128 bytes", is_claim),
@@ -280,8 +299,7 @@ pub(super) fn is_host(host: &str) -> bool {
 }
 
 fn is_prefix(text: &str) -> bool {
-    text.len() >= 2
-        && text.starts_with('/')
+    text.starts_with('/')
         && text.ends_with('/')
         && !text.contains("//")
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~' | b'@'))

@@ -11,8 +11,8 @@ use super::bounds::{
 };
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
-    Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, Key, PlanRef, Problems, Quantity,
-    Read, Reader, Slug, TenantId, UnixMillis, Unread, choice, document, json_bytes,
+    Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, FeatureValue, Key, PlanRef,
+    Problems, Quantity, Read, Reader, Slug, TenantId, UnixMillis, Unread, choice, document, json_bytes,
 };
 
 choice! {
@@ -106,7 +106,7 @@ document! {
         /// The feature it is for.
         feature: Option<Key> = None,
         /// The feature's value. `false`, `0` and `""` are values.
-        value: Option<Value> = None,
+        value: Option<FeatureValue> = None,
         /// The limit it is for.
         limit: Option<Key> = None,
         /// The limit's allowance.
@@ -154,7 +154,7 @@ impl Tenant {
     pub(crate) fn bytes(&self) -> usize {
         let overrides = self.overrides.iter().map(|one| {
             let texts = [&one.reason, &one.actor].into_iter().flatten().map(String::len).fold(0, usize::saturating_add);
-            texts.saturating_add(one.value.as_ref().map_or(0, json_bytes)).saturating_add(size_of::<Override>())
+            texts.saturating_add(one.value.as_deref().map_or(0, json_bytes)).saturating_add(size_of::<Override>())
         });
         let domains = self.domains.iter().map(|domain| domain.host.len().saturating_add(size_of::<Domain>()));
         let contract = self.contract.as_ref().map(Contract::bytes);
@@ -243,7 +243,7 @@ impl Tenant {
                 r.at("plan", |r| r.problem(format!("`{}`", trial.plan), "a plan version of the catalog"))
             });
         }
-        if catalog.resolution.is_reserved(&self.slug) {
+        if catalog.is_reserved(&self.slug) {
             r.at("slug", |r| r.problem(format!("`{}`, which is reserved", self.slug), "a label that is not reserved"));
         }
         r.at("domains", |r| {

@@ -47,8 +47,8 @@ pub struct Signals<'a> {
     pub found: SmallVec<[Signal<'a>; 2]>,
     /// The path behind a tenant prefix, in comparable form: what routes and the origin see.
     pub path: Cow<'a, str>,
-    /// Whether `path` lost a tenant prefix.
-    pub prefixed: bool,
+    /// What `path` has lost: a prefix and the tenant's segment, such as `/t/acme`.
+    pub prefix: Option<String>,
     /// Whether the path has runs of slashes.
     doubled: bool,
     /// Whether an origin might read the path as another one.
@@ -83,6 +83,8 @@ pub struct Resolver {
     /// What the adapter's own resolver may read; `None`: anything.
     custom_reads: Option<Vec<String>>,
     forward: bool,
+    /// First segments that are no tenants; `None` where they are not looked at.
+    own_segments: Option<FxHashSet<String>>,
 }
 
 #[derive(Debug)]
@@ -134,10 +136,15 @@ impl Resolver {
         let strategies: Vec<_> = resolution.strategies.iter().map(Compiled::new).collect();
         let subdomain = resolution.strategy(StrategyKind::Subdomain);
         let custom_domains = resolution.strategy(StrategyKind::CustomDomain).is_some();
-        let reserved = subdomain.and_then(|options| options.reserved.clone());
+        let reserved = |options: &Strategy| -> FxHashSet<String> {
+            match &options.reserved {
+                Some(labels) => labels.iter().cloned().collect(),
+                None => RESERVED.iter().map(ToString::to_string).collect(),
+            }
+        };
         let hosts = (subdomain.is_some() || custom_domains).then(|| Hosts {
             base_domains: resolution.base_domains().map(String::from).collect(),
-            reserved: reserved.unwrap_or_else(|| RESERVED.map(String::from).to_vec()).into_iter().collect(),
+            reserved: subdomain.map(reserved).unwrap_or_default(),
             central: resolution.central_hosts.iter().cloned().collect(),
             custom_domains,
         });
@@ -151,7 +158,26 @@ impl Resolver {
         let custom_reads = resolution.strategy(StrategyKind::Custom).and_then(|custom| custom.vary.clone());
         let custom_reads =
             custom_reads.map(|names| names.into_iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>());
-        Self { headers: headers.collect(), custom_reads, mode: resolution.mode, hosts, forward, strategies }
+        let path = resolution.strategy(StrategyKind::Path).filter(|_| resolution.is_first_segment());
+        let own_segments = path.map(reserved);
+        Self {
+            headers: headers.collect(),
+            custom_reads,
+            mode: resolution.mode,
+            hosts,
+            forward,
+            own_segments,
+            strategies,
+        }
+    }
+
+    /// The same, for a catalog in which these first segments lead to routes that need no tenant.
+    #[must_use]
+    pub fn with_own_segments<'a>(mut self, segments: impl Iterator<Item = &'a str>) -> Self {
+        if let Some(own) = &mut self.own_segments {
+            own.extend(segments.map(String::from));
+        }
+        self
     }
 
     /// The lower-case names of the headers that strategies read.
@@ -252,9 +278,13 @@ impl Resolver {
                     }
                     _ => continue,
                 },
-                Compiled::Path(prefix, identifies) => match signals.take_prefix(prefix) {
+                Compiled::Path(prefix, identifies) => match signals.take_prefix(prefix, self.own_segments.as_ref()) {
                     None => continue,
-                    Some(segment) => (StrategyKind::Path, identifies.name(segment)?),
+                    Some(segment) => match identifies.name(segment) {
+                        // Every path has a first segment: one that cannot be a tenant's name names nobody.
+                        Err(_) if self.own_segments.is_some() => (StrategyKind::Path, Name::Nobody),
+                        name => (StrategyKind::Path, name?),
+                    },
                 },
                 Compiled::Header(header, identifies) => match header_value(request, header, StrategyKind::Header)? {
                     None => continue,
@@ -288,7 +318,7 @@ impl Resolver {
         signals.read_path(request)?;
         for strategy in &self.strategies {
             if let Compiled::Path(prefix, _) = strategy {
-                signals.take_prefix(prefix);
+                signals.take_prefix(prefix, self.own_segments.as_ref());
             }
         }
         Ok(())
@@ -322,9 +352,14 @@ impl<'a> Signals<'a> {
         self.found.iter().any(|signal| signal.name == *name)
     }
 
-    /// Takes the tenant segment off the path, if the path has the prefix.
-    fn take_prefix(&mut self, prefix: &str) -> Option<Cow<'a, str>> {
+    /// Takes the tenant segment off the path, if the path has the prefix. `own`: first segments that are no tenants.
+    fn take_prefix(&mut self, prefix: &str, own: Option<&FxHashSet<String>>) -> Option<Cow<'a, str>> {
         let (segment, rest) = match &self.path {
+            path if own
+                .is_some_and(|own| path::split(path, prefix).is_none_or(|(first, _)| is_own(own, path, first))) =>
+            {
+                return None;
+            }
             Cow::Borrowed(path) => {
                 let (segment, rest) = path::split(path, prefix)?;
                 (Cow::Borrowed(segment), Cow::Borrowed(rest))
@@ -335,9 +370,14 @@ impl<'a> Signals<'a> {
             }
         };
         self.path = rest;
-        self.prefixed = true;
+        self.prefix = Some(format!("{prefix}{segment}"));
         Some(segment)
     }
+}
+
+/// Whether a path whose first segment this is belongs to nobody.
+fn is_own(own: &FxHashSet<String>, path: &str, first: &str) -> bool {
+    path == "/" || own.contains(first)
 }
 
 impl Compiled {

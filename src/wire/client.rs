@@ -43,7 +43,7 @@ fn list<T>(entries: &[T], read: impl Fn(&T) -> Value) -> Option<Value> {
 fn feature_json(feature: &Feature) -> Value {
     object([
         ("type", Some(json!(feature.type_))),
-        ("default", feature.default.clone()),
+        ("default", feature.default.as_deref().cloned()),
         ("requires", list(&feature.requires, |key| json!(key))),
         ("variants", (!feature.variants.is_empty()).then(|| json!(feature.variants))),
         ("rules", list(&feature.rules, rule_json)),
@@ -56,7 +56,7 @@ fn rule_json(rule: &Rule) -> Value {
         ("when", list(&rule.when, condition_json)),
         ("starts_at", rule.starts_at.map(|at| at.to_string().into())),
         ("ends_at", rule.ends_at.map(|at| at.to_string().into())),
-        ("value", rule.value.clone()),
+        ("value", rule.value.as_deref().cloned()),
         ("variant", rule.variant.as_ref().map(|variant| json!(variant))),
         ("rollout", rule.rollout.as_ref().map(rollout_json)),
     ])
@@ -75,7 +75,7 @@ fn rollout_json(Rollout { by, salt, split }: &Rollout) -> Value {
     let weighted = |Weighted { weight, value, variant }: &Weighted| {
         object([
             ("weight", Some(json!(weight.0))),
-            ("value", value.clone()),
+            ("value", value.as_deref().cloned()),
             ("variant", variant.as_ref().map(|variant| json!(variant))),
         ])
     };

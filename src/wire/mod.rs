@@ -4,6 +4,7 @@
 
 mod body;
 mod client;
+mod cors;
 mod headers;
 mod ofrep;
 mod seed;
@@ -12,6 +13,7 @@ mod view;
 
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use client::client_snapshot;
+pub use cors::{CORS_ANSWERS, cors_headers};
 pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
 pub use ofrep::{OfrepContext, OfrepFailure, ofrep_answer, ofrep_failure};
 pub use seed::publication;

@@ -62,11 +62,12 @@ impl OfrepContext {
 
 /// A successful evaluation.
 pub fn ofrep_answer(answer: &Answer) -> Value {
+    // Clients that check answers know no other reasons; ours stands in the metadata.
     let reason = match answer.reason {
         Reason::Killed | Reason::Prerequisite => "DISABLED",
         Reason::Rollout => "SPLIT",
-        Reason::Default => "DEFAULT",
-        Reason::FeatureUnknown => "ERROR",
+        Reason::Default => "STATIC",
+        Reason::FeatureUnknown => "UNKNOWN",
         Reason::Override | Reason::Addon | Reason::Contract | Reason::Plan | Reason::Rule => "TARGETING_MATCH",
     };
     let mut metadata = json!({ "tier": answer.tier, "reason": answer.reason });

@@ -386,7 +386,7 @@ pub fn transcript(decision: &Decision) -> Value {
     if let Some(challenge) = super::www_authenticate(decision) {
         headers.insert("www-authenticate", challenge);
     }
-    json!({ "status": decision.code.status(), "headers": headers, "path": decision.path, "decision": DecisionView::from(decision) })
+    json!({ "status": decision.code.status(), "headers": headers, "path": decision.behind.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
 }
 
 /// An API key's record as it is published.

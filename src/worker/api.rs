@@ -39,6 +39,8 @@ pub(super) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         DECIDE | USAGE => None,
         TICKETS | VALIDATE | DEACTIVATE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         TICKETS | VALIDATE | DEACTIVATE => None,
+        // A page asks first whether it may.
+        path if (path == FEATURES || is_ofrep(path)) && call.method() == "OPTIONS" => None,
         FEATURES if reads => None,
         FEATURES => Some(Failure::GET_ONLY.respond(call)),
         path if is_ofrep(path) => (call.method() != "POST").then(|| Failure::POST_ONLY.respond(call)),
@@ -56,8 +58,7 @@ pub(super) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         USAGE => usage::receive(&call, config).await,
         TICKETS => control::redeem(&call, config).await,
         VALIDATE | DEACTIVATE => control::answer_licence(&call, config).await,
-        FEATURES => flags::features(call, config).await,
-        path if is_ofrep(path) => flags::evaluate(call, config).await,
+        path if path == FEATURES || is_ofrep(path) => flags::answer(call, config).await,
         path if path.starts_with(ADMIN) => control::answer(&call, config).await,
         _ => decide(&call, config).await,
     }

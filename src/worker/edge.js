@@ -10,7 +10,7 @@ export function facts(request, names) {
 
 /**
  * A response of the gate. `text` is one line each of content type, `RateLimit-Policy`, `RateLimit`, `Retry-After` and
- * one further header as `name: value`, empty where there is none; what follows is the body.
+ * further headers as `name: value` with tabs between, empty where there is none; what follows is the body.
  */
 export function respond(status, text) {
   let start = 0;
@@ -29,7 +29,12 @@ export function respond(status, text) {
     ? { "cache-control": "private, no-store", "content-type": type, "ratelimit-policy": policy, ratelimit: state }
     : { "cache-control": "private, no-store", "content-type": type };
   if (retry) headers["retry-after"] = retry;
-  if (other) headers[other.slice(0, other.indexOf(":"))] = other.slice(other.indexOf(":") + 2);
+  if (other) {
+    for (const one of other.split("\t")) {
+      const [name, value] = [one.slice(0, one.indexOf(":")), one.slice(one.indexOf(":") + 2)];
+      headers[name] = headers[name] ? `${headers[name]}, ${value}` : value;
+    }
+  }
   return new Response(body, status === 200 ? { headers } : { status, headers });
 }
 
@@ -107,10 +112,10 @@ const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 /**
  * Hands the request to the upstream and marks the response. Of what the client said of its tenant nothing is left, in
  * whatever spelling an origin may read. `isPassed`: whether a header is passed on. `cookie`: where tokens are hidden,
- * the name of the cookie that may hold one, or empty. `isPrivate`: no shared cache may keep the answer. `timeoutMs`: what the origin has
- * for the head of its answer. `flight`: of `flight`, where it matters how the call ends.
+ * the name of the cookie that may hold one, or empty. `isPrivate`: no shared cache may keep the answer. `prefix`: what was taken off the
+ * path, or empty. `timeoutMs`: what the origin has for the head of its answer. `flight`: of `flight`, where it matters how the call ends.
  */
-export async function forward(request, upstream, url, isPassed, removed, cookie, added, marks, isPrivate, timeoutMs, flight) {
+export async function forward(request, upstream, url, isPassed, removed, cookie, added, marks, isPrivate, prefix, timeoutMs, flight) {
   const headers = new Headers(request.headers);
   const hidden = removed.map(plain);
   const opens = request.headers.get("upgrade")?.toLowerCase() === "websocket";
@@ -162,10 +167,57 @@ export async function forward(request, upstream, url, isPassed, removed, cookie,
   const marked = new Response(through ? through.readable : response.body, response);
   for (const [name, value] of pairs(marks)) {
     if (name === "vary") marked.headers.append(name, value);
+    else if (value === "") marked.headers.delete(name);
     else marked.headers.set(name, value);
   }
   if (isPrivate) keepPrivate(marked.headers);
+  leadBack(marked.headers, url, new URL(request.url), headers.get("x-forwarded-host"), prefix);
   return marked;
+}
+
+/**
+ * What the origin says of its own paths, as the client knows them: it does not see the prefix that was taken off, nor the host that the
+ * client asked. What it has led there by itself, by `X-Forwarded-Prefix` and `X-Forwarded-Host`, stays.
+ */
+function leadBack(headers, asked, known, host, prefix) {
+  for (const name of ["location", "content-location"]) {
+    const said = headers.get(name);
+    if (said !== null) headers.set(name, clientUrl(said, new URL(asked), known, host, prefix));
+  }
+  if (!prefix) return;
+  const cookies = headers.getSetCookie();
+  if (!cookies.some((cookie) => PATH_OF_COOKIE.test(cookie))) return;
+  headers.delete("set-cookie");
+  for (const cookie of cookies) {
+    // Browsers take these for the root alone.
+    const isBound = /^\s*__host-/i.test(cookie);
+    headers.append("set-cookie", isBound ? cookie : cookie.replace(PATH_OF_COOKIE, (_, start, path) => start + below(prefix, path)));
+  }
+}
+
+const PATH_OF_COOKIE = /^([^;]*;(?:[^;]*;)*?\s*path\s*=\s*)(\/[^;]*)/i;
+
+/** A path of the origin's, behind the prefix. */
+const below = (prefix, path) => {
+  const isBelow = path === prefix || ["/", "?", "#"].some((mark) => path.startsWith(prefix + mark));
+  return isBelow ? path : path === "/" ? prefix : prefix + path;
+};
+
+/** A URL of the origin's, as the client knows it. Others stay as they are. */
+function clientUrl(said, asked, known, host, prefix) {
+  // A path by itself stays one. What begins with two slashes names a host.
+  if (/^\/(?![/\\])/.test(said)) return prefix ? below(prefix, said) : said;
+  if (!/^(?:https?:)?\/\//i.test(said)) return said;
+  let url;
+  try {
+    url = new URL(said, asked);
+  } catch {
+    return said;
+  }
+  const isOwn = url.host === asked.host || url.host === known.host || url.host === host;
+  if (!isOwn) return said;
+  const path = `${url.pathname}${url.search}${url.hash}`;
+  return `${url.host === asked.host ? `${known.protocol}//${host ?? known.host}` : url.origin}${prefix ? below(prefix, path) : path}`;
 }
 
 /** Forbids shared caches to keep an answer; the client's own cache is not affected. */

@@ -18,6 +18,7 @@ extern "C" {
         added: &str,
         marks: &str,
         private: bool,
+        prefix: &str,
         timeout_ms: u32,
         flight: &JsValue,
     ) -> Promise;

@@ -16,12 +16,14 @@ use web_sys::Response;
 
 use super::call::Call;
 use super::config::Config;
-use super::reply;
+use super::reply::{self, Failure};
 use super::{clock, edge, isolate};
 use crate::gate::{Ask, Code, Decision, Visible};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_TOLD_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
 use crate::model::{TenantId, UnixMillis, WeighedCache};
-use crate::wire::{ErrorView, OfrepContext, client_snapshot, ofrep_answer, ofrep_failure, www_authenticate};
+use crate::wire::{
+    ErrorView, OfrepContext, client_snapshot, cors_headers, ofrep_answer, ofrep_failure, www_authenticate,
+};
 
 /// What a page may know of its tenant's features.
 pub(super) const FEATURES: &str = "/_gate/v1/features";
@@ -87,18 +89,47 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
     }))
 }
 
+/// Answers pages and SDKs, and says which pages of other origins may read that: what the catalog's route for the endpoint says.
+pub(super) async fn answer(mut call: Call, config: &Rc<Config>) -> Response {
+    let is_page = call.path() == FEATURES;
+    if call.method() == "OPTIONS" {
+        let decision = isolate::identify(&mut call, config, &Ask::default()).await;
+        return if decision.cors.is_some() && (decision.preflight || decision.code == Code::OriginNotAllowed) {
+            reply::decision(&call, &decision)
+        } else if is_page {
+            Failure::GET_ONLY.respond(&call)
+        } else {
+            Failure::POST_ONLY.respond(&call)
+        };
+    }
+    let response = if is_page { features(&mut call, config).await } else { evaluate(&mut call, config).await };
+    let headers = call.headers();
+    isolate::with_gate(|gate| {
+        let plans = gate.snapshots.current_plans();
+        for (name, value) in plans
+            .and_then(|plans| plans.policy(&call.request(&headers, config)))
+            .iter()
+            .flat_map(|policy| cors_headers(policy, false, &headers))
+        {
+            // Names and values are ours, or were checked.
+            let _ = response.headers().set(name, &value);
+        }
+    });
+    response
+}
+
 /// `GET /_gate/v1/features`: the snapshot; with `If-None-Match` 304 where it is the same, and with `Prefer: wait=N` (RFC 7240)
 /// only after so many seconds in which it stayed the same.
-pub(super) async fn features(mut call: Call, config: &Rc<Config>) -> Response {
+async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
     let known = edge::header(&call.request, "if-none-match");
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
     let deadline = clock::now().plus(wait_s.saturating_mul(1_000));
     let mut place = None;
     loop {
-        let decision = isolate::identify(&mut call, config, &Ask::default()).await;
+        let decision = isolate::identify(call, config, &Ask::default()).await;
         let now = clock::now();
         let Some((tag, text)) = told(&decision, now) else {
-            return reply::decision(&call, &nobody(decision));
+            return reply::decision(call, &nobody(decision));
         };
         if !is_known(known.as_deref(), &tag) {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
@@ -124,12 +155,12 @@ fn wait(prefer: &str) -> Option<u64> {
 }
 
 /// `POST /_gate/ofrep/v1/evaluate/flags[/{key}]`
-pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
+async fn evaluate(call: &mut Call, config: &Rc<Config>) -> Response {
     let key = call.path().strip_prefix(OFREP).and_then(|rest| rest.strip_prefix('/')).map(decoded);
     let key = key.as_deref();
-    let text = match reply::body(&call, MAX_BODY_BYTES).await {
+    let text = match reply::body(call, MAX_BODY_BYTES).await {
         Ok(text) => text,
-        Err(failure) => return failure.respond(&call),
+        Err(failure) => return failure.respond(call),
     };
     let context = match OfrepContext::parse(&text) {
         Ok(context) => context,
@@ -140,7 +171,7 @@ pub(super) async fn evaluate(mut call: Call, config: &Rc<Config>) -> Response {
         return fail(400, key, ("INVALID_CONTEXT", "the context needs the attribute `tenant`, the tenant's id"), "");
     }
     let ask = Ask { tenant: context.tenant.as_deref().filter(|_| operator), ..Ask::default() };
-    let decision = isolate::identify(&mut call, config, &ask).await;
+    let decision = isolate::identify(call, config, &ask).await;
     let found = decision.tenant.as_ref().zip(decision.plans.as_ref()).filter(|_| decision.allowed());
     let Some((tenant, plans)) = found else { return refuse(key, &nobody(decision)) };
     let features = plans.features();

@@ -64,7 +64,7 @@ pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         return Now::Waits(Box::new(Step::Fetch(need)));
     }
     match step(call, config, None) {
-        Step::Done(mut decision) if !(decision.allowed() && config.has_upstream()) || call.explain => {
+        Step::Done(mut decision) if !is_forwarded(call, config, &decision) => {
             let response = reply::decision(call, &decision);
             after(call, config, &mut decision);
             Now::Answered(response)
@@ -142,7 +142,7 @@ pub(super) fn unavailable() -> Decision {
 }
 
 async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
-    if !decision.allowed() || !config.has_upstream() || call.explain {
+    if !is_forwarded(call, config, &decision) {
         charge::ended(&decision, CallEnd::Unknown, config, &call.context);
         let response = reply::decision(call, &decision);
         after(call, config, &mut decision);
@@ -202,6 +202,11 @@ fn end_of(forwarded: &Result<JsValue, JsValue>, flight: &edge::Flight) -> CallEn
     }
 }
 
+/// Whether a request goes on to the origin. Preflights are answered for it.
+fn is_forwarded(call: &Call, config: &Config, decision: &Decision) -> bool {
+    decision.allowed() && config.has_upstream() && !decision.preflight && !call.explain
+}
+
 /// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
 fn forward(
     call: &Call,
@@ -225,7 +230,7 @@ fn forward(
             added.push_str(&format!("\nx-tenant-assertion\n{assertion}"));
         }
     }
-    let mut marks = reply::marks(decision);
+    let mut marks = reply::marks(call, decision);
     let mut removed = vec![JsValue::from("x-gate-explain"), JsValue::from("x-gate-proxy-secret")];
     let mut query = call.query().to_owned();
     let (mut cookie, mut private) = (None, false);
@@ -248,7 +253,12 @@ fn forward(
     if may_say && !origin.is_some_and(|origin| origin.method_override) {
         query = without(&query, |name| name.eq_ignore_ascii_case("_method"));
     }
-    let path = decision.path.as_deref().unwrap_or_else(|| call.path());
+    let behind = decision.behind.as_ref();
+    let path = behind.map_or_else(|| call.path(), |behind| behind.path.as_str());
+    let prefix = behind.map_or("", |behind| behind.prefix.as_str());
+    if !prefix.is_empty() {
+        added.push_str(&format!("\nx-forwarded-prefix\n{prefix}"));
+    }
     let origin = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{origin}{path}{mark}{query}");
@@ -265,6 +275,7 @@ fn forward(
         &added,
         &marks,
         private,
+        prefix,
         timeout_ms,
         &flight,
     )
@@ -421,7 +432,7 @@ async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context) -> Resu
         result.map_err(|rejected| rejected.to_string())?;
         with_gate(|gate| {
             if let Some(plans) = gate.snapshots.current_plans().filter(|_| *need == Need::Catalog) {
-                call::read_headers(plans.resolver().headers());
+                call::read_headers(plans.headers());
             }
         });
         Ok(())

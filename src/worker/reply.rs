@@ -11,17 +11,31 @@ use crate::gate::{Code, Decision};
 use crate::model::bounds::MAX_BODY_MS;
 use crate::model::{Problems, UnixMillis};
 use crate::wire::{
-    DecisionView, ErrorView, error_body, problem_body, rate_limit_headers, retry_after_s, www_authenticate,
+    CORS_ANSWERS, DecisionView, ErrorView, cors_headers, error_body, problem_body, rate_limit_headers, retry_after_s,
+    www_authenticate,
 };
 
 /// The answer to a request that is not forwarded: the decision, or the error.
 pub(super) fn decision(call: &Call, decision: &Decision) -> Response {
-    if decision.allowed() || call.explain {
-        return respond(decision.code.status(), JSON, Some(decision), "", &json(decision));
+    let mut headers = cors_lines(call, decision);
+    if decision.preflight && !call.explain {
+        // What a preflight is answered depends on what it asks for.
+        for asked in ["Access-Control-Request-Method", "Access-Control-Request-Headers"] {
+            headers.push(format!("vary: {asked}"));
+        }
+        return respond(204, JSON, None, &headers.join("\t"), "");
     }
-    let challenge = www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}"));
-    let header = challenge.unwrap_or_default();
-    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &header)
+    if decision.allowed() || call.explain {
+        return respond(decision.code.status(), JSON, Some(decision), &headers.join("\t"), &json(decision));
+    }
+    headers.extend(www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}")));
+    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &headers.join("\t"))
+}
+
+/// What pages of other origins are told of an answer, one `name: value` each.
+fn cors_lines(call: &Call, decision: &Decision) -> Vec<String> {
+    let told = decision.policy().map(|policy| cors_headers(policy, decision.preflight, &call.headers()));
+    told.iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
 /// The decision as the decision API gives it: 200, whatever was decided.
@@ -31,12 +45,12 @@ pub(super) fn answer(decision: &Decision) -> Response {
 
 const JSON: &str = "application/json";
 
-/// A text with its kind and one further header, `name: value`.
+/// A text with its kind and further headers: see [`respond`].
 pub(super) fn raw(status: u16, kind: &str, header: &str, body: &str) -> Response {
     respond(status, kind, None, header, body)
 }
 
-/// One line for each header, then the body: see `respond` in `edge.js`.
+/// One line for each header, then the body: see `respond` in `edge.js`. `header`: further ones as `name: value`, with tabs between.
 fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, body: &str) -> Response {
     let (policy, state) = decision.and_then(rate_limit_headers).unwrap_or_default();
     let retry = decision.and_then(retry_after_s).map(|seconds| seconds.to_string()).unwrap_or_default();
@@ -49,9 +63,17 @@ fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, b
     edge::respond(status, &text)
 }
 
-/// Headers for a response that comes from elsewhere, names and values in turn, one a line.
-pub(super) fn marks(decision: &Decision) -> String {
+/// Headers for a response that comes from elsewhere, names and values in turn, one a line. A header without a value is taken away.
+pub(super) fn marks(call: &Call, decision: &Decision) -> String {
     let mut headers = String::new();
+    if let Some(policy) = decision.policy() {
+        for name in CORS_ANSWERS {
+            headers.push_str(&format!("{name}\n\n"));
+        }
+        for (name, value) in cors_headers(policy, false, &call.headers()) {
+            headers.push_str(&format!("{name}\n{value}\n"));
+        }
+    }
     if let Some((policy, state)) = rate_limit_headers(decision) {
         headers.push_str(&format!("ratelimit-policy\n{policy}\nratelimit\n{state}\n"));
     }

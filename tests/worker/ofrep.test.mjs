@@ -69,12 +69,12 @@ describe("an evaluation", () => {
   test("says value, reason, variant and why", async () => {
     for (const [key, context, expected] of [
       ["webhooks", {}, { value: true, reason: "TARGETING_MATCH", metadata: { tier: "plan", reason: "PLAN" } }],
-      ["plain", {}, { value: true, reason: "DEFAULT", metadata: { tier: "default", reason: "DEFAULT" } }],
+      ["plain", {}, { value: true, reason: "STATIC", metadata: { tier: "default", reason: "DEFAULT" } }],
       ["gone", {}, { value: false, reason: "DISABLED", metadata: { tier: "kill", reason: "KILLED" } }],
       ["needs-gone", {}, { value: false, reason: "DISABLED", metadata: { tier: "default", reason: "PREREQUISITE" } }],
       ["theme", nl, { value: "dark", variant: "night", reason: "TARGETING_MATCH", metadata: { tier: "default", reason: "RULE", rule: "dutch" } }],
       ["checkout", nl, { value: "A", variant: "a", reason: "SPLIT", metadata: { tier: "default", reason: "ROLLOUT", rule: "all" } }],
-      ["checkout", {}, { value: "off", reason: "DEFAULT", metadata: { tier: "default", reason: "DEFAULT" } }],
+      ["checkout", {}, { value: "off", reason: "STATIC", metadata: { tier: "default", reason: "DEFAULT" } }],
     ]) assert.deepEqual((await ask(key, context)).body, { key, ...expected });
     for (const [key, value, tier] of [["theme", "", "override"], ["rows", 99, "addon"], ["list", [7], "contract"]]) {
       assert.deepEqual((await ask(key, nl, { as: "globex" })).body, { key, value, reason: "TARGETING_MATCH", metadata: { tier, reason: tier.toUpperCase() } });
@@ -274,7 +274,7 @@ describe("where the catalog reads credentials", () => {
       assert.deepEqual(await flags.getObjectValue("layout", {}, acme), features.layout.default);
       assert.deepEqual(await flags.getObjectValue("list", {}, { tenant: "t_globex" }), [7]);
       assert.equal(await flags.getStringValue("secret", "", acme), "not for pages");
-      for (const [key, reason] of [["plain", "DEFAULT"], ["gone", "DISABLED"], ["webhooks", "TARGETING_MATCH"]]) assert.equal((await flags.getBooleanDetails(key, true, acme)).reason, reason);
+      for (const [key, reason] of [["plain", "STATIC"], ["gone", "DISABLED"], ["webhooks", "TARGETING_MATCH"]]) assert.equal((await flags.getBooleanDetails(key, true, acme)).reason, reason);
       assert.equal((await flags.getStringDetails("checkout", "", acme)).reason, "SPLIT");
     });
 

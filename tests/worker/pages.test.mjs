@@ -1,0 +1,203 @@
+// Pages of other origins (CORS), and origins behind a path prefix that they do not see.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { OPERATOR, worker } from "./harness.mjs";
+
+const APP = "https://app.example.com";
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "path" }, { strategy: "header" }, { strategy: "api_key" }] },
+    routes: [
+      { path: "/", auth: "none" },
+      { path: "/api", cors: "app" },
+      { path: "/api/open", auth: "none", cors: "app", limits: { few: 1 } },
+      { path: "/api/webhooks", auth: "none", feature: "webhooks", cors: "app" },
+      { path: "/all", auth: "none", cors: "all" },
+      { path: "/own", auth: "none", cors: "own" },
+      { path: "/_gate/v1/features", auth: "none", cors: "app" },
+      { path: "/_gate/ofrep", auth: "none", cors: "app" },
+    ],
+    cors: {
+      app: { origins: [APP, "https://*.pages.example.com"], expose_headers: ["X-Total"], max_age_s: 60 },
+      all: { origins: ["*"], headers: ["X-One"], methods: ["GET"] },
+      own: { origins: [APP], credentials: true },
+    },
+    features: { webhooks: { client: true } },
+    limits: { few: { kind: "quota", period: "month", mode: "strict", default: 2 } },
+    plans: { "free@1": {} },
+  },
+  tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }],
+};
+
+// Answers with headers of its own, which the request names, and with what it was sent.
+const origin = `export default { async fetch(request) {
+  const { searchParams, pathname } = new URL(request.url);
+  const headers = new Headers({ "access-control-allow-origin": "https://origins-own.example", "access-control-max-age": "7", "x-total": "1" });
+  for (const [name, value] of searchParams) headers.append(name, value);
+  return Response.json({ path: pathname, prefix: request.headers.get("x-forwarded-prefix") }, { headers, status: headers.has("location") ? 302 : 200 });
+} }`;
+
+const preflight = (gate, path, from, asked = {}) =>
+  gate.send(path, { method: "OPTIONS", headers: { origin: from, "access-control-request-method": "GET", ...asked } });
+const told = ({ headers }) => Object.fromEntries([...headers].filter(([name]) => name.startsWith("access-control-")));
+const varies = ({ headers }) => (headers.get("vary") ?? "").toLowerCase().split(",").map((name) => name.trim()).sort();
+
+for (const upstream of [undefined, origin]) {
+  describe(upstream ? "pages, before an origin" : "pages, where the gate answers", () => {
+    let gate;
+    before(async () => { gate = await worker({ seed, origin: upstream }); });
+    after(() => gate.stop());
+
+    test("a preflight is answered before a credential is asked for", async () => {
+      const response = await preflight(gate, "/t/acme/api/exports", APP, { "access-control-request-headers": "x-api-key, content-type" });
+      assert.equal(response.status, 204);
+      assert.equal(await response.text(), "");
+      assert.deepEqual(told(response), {
+        "access-control-allow-origin": APP, "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+        "access-control-allow-headers": "x-api-key, content-type", "access-control-max-age": "60",
+      });
+      assert.deepEqual(varies(response), ["access-control-request-headers", "access-control-request-method", "origin"]);
+    });
+
+    test("a preflight from elsewhere is refused, and says why", async () => {
+      const response = await preflight(gate, "/t/acme/api/exports", "https://evil.example");
+      assert.equal(response.status, 403);
+      assert.equal((await response.json()).error.code, "ORIGIN_NOT_ALLOWED");
+      assert.deepEqual(told(response), {});
+      assert.deepEqual(varies(response), ["origin"]);
+    });
+
+    test("without a policy a preflight is a request", async () => {
+      assert.notEqual((await preflight(gate, "/t/acme/other", APP)).status, 204);
+    });
+
+    test("a policy names methods and headers", async () => {
+      assert.deepEqual(told(await preflight(gate, "/t/acme/all", "https://any.example", { "access-control-request-headers": "x-two" })), {
+        "access-control-allow-origin": "*", "access-control-allow-methods": "GET", "access-control-allow-headers": "X-One", "access-control-max-age": "600",
+      });
+      assert.equal(told(await preflight(gate, "/t/acme/own", APP))["access-control-allow-credentials"], "true");
+    });
+
+    test("what a preflight asks for is not repeated where it is no list of names", async () => {
+      for (const asked of ["x-a; y", "x-\u00fc", "x".repeat(5_000)]) {
+        const response = await preflight(gate, "/t/acme/api/exports", APP, { "access-control-request-headers": asked });
+        assert.equal(response.status, 204);
+        assert.equal(response.headers.get("access-control-allow-headers"), null);
+      }
+    });
+
+    test("answers and denials can be read, with what is left", async () => {
+      const exposed = "RateLimit-Policy, RateLimit, Retry-After, ETag, WWW-Authenticate, X-Total";
+      const readable = { "access-control-allow-origin": "https://acme.pages.example.com", "access-control-expose-headers": exposed };
+      const ask = (path, headers = {}) => gate.send(path, { headers: { origin: "https://acme.pages.example.com", "x-tenant-id": "acme", ...headers } });
+      const answers = [await ask("/api/open"), await ask("/api/open"), await ask("/api/open"), await ask("/api/webhooks"), await ask("/api/exports"),
+        await ask("/api/open", { "x-tenant-id": "nobody" }), await ask("/api/open", { "x-tenant-id": "no name" }), await ask("/api/open", { "x-tenant-id": "a,b" })];
+      assert.deepEqual(answers.map(({ status }) => status), [200, 200, 429, 403, 401, 404, 400, 400]);
+      for (const answer of answers) {
+        assert.deepEqual(told(answer), readable);
+        assert.ok(varies(answer).includes("origin"));
+      }
+      assert.match(answers[2].headers.get("ratelimit"), /r=0/);
+      assert.ok(answers[4].headers.get("www-authenticate"));
+    });
+
+    test("nobody else can read them, and caches know", async () => {
+      const other = await gate.send("/t/acme/own", { headers: { origin: "https://evil.example" } });
+      assert.equal(other.status, 200);
+      assert.deepEqual(told(other), {});
+      assert.ok(varies(other).includes("origin"));
+      const none = await gate.send("/t/acme/own");
+      assert.deepEqual(told(none), {});
+      assert.ok(varies(none).includes("origin"));
+      assert.deepEqual(told(await gate.send("/t/acme/all", { headers: { origin: "null" } }))["access-control-allow-origin"], "*");
+    });
+
+    test("pages elsewhere are told features, and OpenFeature SDKs in them flags", async () => {
+      const headers = { origin: APP, "x-tenant-id": "acme" };
+      const asked = { "access-control-request-headers": "if-none-match, prefer", "access-control-request-method": "GET" };
+      assert.equal(told(await preflight(gate, "/_gate/v1/features", APP, asked))["access-control-allow-headers"], "if-none-match, prefer");
+      const features = await gate.send("/_gate/v1/features", { headers });
+      assert.equal(features.status, 200);
+      assert.equal(told(features)["access-control-allow-origin"], APP);
+      const same = await gate.send("/_gate/v1/features", { headers: { ...headers, "if-none-match": features.headers.get("etag") } });
+      assert.equal(same.status, 304);
+      assert.equal(told(same)["access-control-allow-origin"], APP);
+      const unknown = await gate.send("/_gate/v1/features", { headers: { ...headers, "x-tenant-id": "nobody" } });
+      assert.equal(unknown.status, 404);
+      assert.equal(told(unknown)["access-control-allow-origin"], APP);
+
+      const path = "/_gate/ofrep/v1/evaluate/flags";
+      const post = { "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
+      assert.equal((await preflight(gate, path, APP, post)).status, 204);
+      assert.equal((await preflight(gate, path, "https://evil.example", post)).status, 403);
+      const flags = await gate.send(path, { method: "POST", headers, body: "{}" });
+      assert.equal(flags.status, 200);
+      assert.equal(told(flags)["access-control-allow-origin"], APP);
+      const broken = await gate.send(path, { method: "POST", headers, body: "{" });
+      assert.equal(broken.status, 400);
+      assert.equal(told(broken)["access-control-allow-origin"], APP);
+    });
+
+    test("endpoints that are not for pages answer no preflight", async () => {
+      for (const path of ["/_gate/v1/decide", "/_gate/v1/admin/tenants", "/_gate/v1/usage"]) {
+        const response = await preflight(gate, path, APP, { authorization: `Bearer ${OPERATOR}` });
+        assert.ok(response.status >= 400, path);
+        assert.deepEqual(told(response), {});
+      }
+    });
+
+    test("an explanation shows the preflight", async () => {
+      const response = await preflight(gate, "/t/acme/api/exports", APP, { "x-gate-explain": OPERATOR });
+      assert.match((await response.json()).trace[0].found, /preflight/);
+    });
+  });
+}
+
+describe("behind a prefix", () => {
+  let gate;
+  before(async () => { gate = await worker({ seed, origin, bindings: { UPSTREAM_URL: "http://origin.internal:8080" } }); });
+  after(() => gate.stop());
+
+  test("the origin is told what was taken off, and by nobody else", async () => {
+    const body = await (await gate.send("/t/acme/x", { headers: { "x-forwarded-prefix": "/evil" } })).json();
+    assert.deepEqual(body, { path: "/x", prefix: "/t/acme" });
+    const bare = await (await gate.send("/x", { headers: { "x-tenant-id": "acme", "x-forwarded-prefix": "/evil" } })).json();
+    assert.deepEqual(bare, { path: "/x", prefix: null });
+  });
+
+  const lead = async (location, path = "/t/acme/x", headers = {}) =>
+    (await gate.send(`${path}?${new URLSearchParams({ location })}`, { headers })).headers.get("location");
+
+  test("redirects lead back", async () => {
+    for (const [said, seen] of [
+      ["/dashboard", "/t/acme/dashboard"], ["/", "/t/acme"], ["/?q=1#x", "/t/acme/?q=1#x"], ["/%2e%2e/x", "/t/acme/%2e%2e/x"],
+      // What an origin that heeds X-Forwarded-Prefix says.
+      ["/t/acme/dashboard", "/t/acme/dashboard"], ["/t/acme", "/t/acme"], ["/t/acme?q", "/t/acme?q"], ["/t/acmeother", "/t/acme/t/acmeother"],
+      ["next", "next"], ["?page=2", "?page=2"], ["../up", "../up"],
+      ["http://origin.internal:8080/a?b#c", "http://app.example.com/t/acme/a?b#c"], ["//origin.internal:8080/a", "http://app.example.com/t/acme/a"],
+      ["http://app.example.com/a", "http://app.example.com/t/acme/a"], ["http://app.example.com/t/acme/a", "http://app.example.com/t/acme/a"],
+      ["https://elsewhere.example/a", "https://elsewhere.example/a"], ["//elsewhere.example/a", "//elsewhere.example/a"],
+      ["/\\elsewhere.example", "/\\elsewhere.example"], ["mailto:a@example.com", "mailto:a@example.com"], ["https://", "https://"],
+    ]) assert.equal(await lead(said), seen, said);
+  });
+
+  test("without a prefix only the origin's own name is changed", async () => {
+    const headers = { "x-tenant-id": "acme" };
+    assert.equal(await lead("/a", "/x", headers), "/a");
+    assert.equal(await lead("http://origin.internal:8080/a", "/x", headers), "http://app.example.com/a");
+    assert.equal(await lead("http://app.example.com/a", "/x", headers), "http://app.example.com/a");
+  });
+
+  test("cookies are for the tenant's paths", async () => {
+    const cookies = ["a=1; Path=/; HttpOnly", "b=2; path=/sub;Secure", "c=3", "__Host-d=4; Path=/; Secure", "e=path=/x; Max-Age=1", "f=6; Path=/t/acme", "g=\"x; y\"; Path=/"];
+    const search = new URLSearchParams(cookies.map((cookie) => ["set-cookie", cookie]));
+    const response = await gate.send(`/t/acme/x?${search}`);
+    assert.deepEqual(response.headers.getSetCookie(), [
+      "a=1; Path=/t/acme; HttpOnly", "b=2; path=/t/acme/sub;Secure", "c=3", "__Host-d=4; Path=/; Secure", "e=path=/x; Max-Age=1", "f=6; Path=/t/acme", "g=\"x; y\"; Path=/t/acme",
+    ]);
+    const bare = await gate.send(`/x?${search}`, { headers: { "x-tenant-id": "acme" } });
+    assert.deepEqual(bare.headers.getSetCookie(), cookies);
+  });
+});
