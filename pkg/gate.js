@@ -2,7 +2,7 @@
 
 import { Gate as Binding, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding } from "./dist/tenantgate.js";
 import { denied } from "./denials.js";
-import { DocumentError, InputError, TenantgateError } from "./errors.js";
+import { DocumentError, InputError, TenantgateError, UnauthenticatedError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { Features, UNKNOWN } from "./features.js";
 import { end, frozen, header, internalized, moment, named, options as known, text, textual, write, writeContext } from "./input.js";
@@ -36,7 +36,13 @@ export function verifyAssertion(assertion, options) {
   const { keys, audience, now } = named(options, "the options");
   const [token, jwks, at] = [text(typeof assertion === "string" ? assertion : ""), text(keys), moment(now)];
   text(textual(audience, "`audience`"));
-  return within(() => verifyBinding(token, jwks, audience, at));
+  try {
+    return verifyBinding(token, jwks, audience, at);
+  } catch (error) {
+    // A token that is not good: whoever sent it is not who it says.
+    if (typeof error === "string") throw new UnauthenticatedError({}, { cause: new Error(token === "" ? "no assertion" : error) });
+    return within(() => { throw error; });
+  }
 }
 
 const ABSENT = 0xffffffff;

@@ -223,6 +223,7 @@ impl Gate {
         text: &str,
         route: &CompiledRoute,
     ) -> Result<Arc<Credential>, Halt> {
+        let mut ended = None;
         let refusal = match PresentedKey::parse(text) {
             None => NO_KEY,
             Some(presented) => match self.snapshots.keys.api_key(&presented.id, run.now, &mut run.refresh) {
@@ -234,11 +235,15 @@ impl Gate {
                 Ok(Some(known)) if !known.record.is(&presented) => "the API key's secret is not right",
                 Ok(Some(known)) => match known.record.refusal(self.environment, run.now) {
                     None => return Ok(Arc::clone(&known.credential)),
-                    Some(refusal) => refusal,
+                    Some(refusal) => {
+                        ended = Some((known.record.id.clone(), known.record.tenant.clone()));
+                        refusal
+                    }
                 },
             },
         };
-        Err(run.challenge((Code::Unauthenticated, refusal), Challenge::new(plans, route, false)))
+        let challenge = Challenge { ended_key: ended, ..Challenge::new(plans, route, false) };
+        Err(run.challenge((Code::Unauthenticated, refusal), challenge))
     }
 
     /// Says where the gate runs: keys of another environment are refused. Default [`Environment::Live`].
@@ -366,6 +371,7 @@ impl Challenge {
             api_key: reads(StrategyKind::ApiKey) && route.auth != Auth::Jwt,
             invalid_token,
             scopes: Vec::new(),
+            ended_key: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::trace::TraceStep;
 use crate::flags::Answer;
 use crate::ledger::{Charge, Op, Take, Verdict};
 use crate::model::bounds::{ORIGIN_MS, RETRY_AFTER_MS};
-use crate::model::{Cors, Epoch, Scope, TenantId, UnixMillis};
+use crate::model::{Cors, Epoch, KeyId, Problem, Scope, TenantId, UnixMillis};
 use crate::resolve::Carrier;
 
 /// A decision.
@@ -25,6 +25,8 @@ pub struct Decision {
     pub code: Code,
     /// For the operator's log: what exactly was wrong. Never sent to clients.
     pub reason: Option<&'static str>,
+    /// What of a question cannot be read, for whoever asked it.
+    pub problem: Option<Box<Problem>>,
     /// The tenant, where one was found. Denials before the status stage do not carry it.
     pub tenant: Option<Arc<Entitlements>>,
     /// What the caller showed, where that was needed or counted.
@@ -108,6 +110,8 @@ pub struct Challenge {
     pub invalid_token: bool,
     /// What a token would have to allow, where one was shown that does not.
     pub scopes: Vec<Scope>,
+    /// The API key that was shown, and whose it is, where it is a key that has ended: for the operator.
+    pub ended_key: Option<(KeyId, TenantId)>,
 }
 
 /// Units that are set aside until they are settled.
@@ -167,6 +171,7 @@ impl Decision {
         Self {
             code,
             reason: Some(reason),
+            problem: None,
             tenant: None,
             credential: None,
             challenge: None,
@@ -199,6 +204,7 @@ impl Decision {
     pub(super) fn reset(&mut self, now: UnixMillis) {
         self.code = Code::Allowed;
         self.reason = None;
+        self.problem = None;
         self.tenant = None;
         self.credential = None;
         self.challenge = None;

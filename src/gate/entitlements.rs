@@ -67,6 +67,8 @@ pub struct Budget {
     pub counter: String,
     /// The allowance.
     pub meter: Meter,
+    /// Whether the catalog does not know the plan that would say how much is allowed, and nothing else says it.
+    pub unplanned: bool,
     /// Where a book in this process found the counter last.
     pub(super) hint: AtomicUsize,
 }
@@ -321,6 +323,7 @@ impl Budget {
         }
         let plan = plan.and_then(|plan| catalog.plans.get(plan));
         let planned = plan.and_then(|plan| plan.limits.get(key).copied()).or(limit.default);
+        let unplanned = plan.is_none() && contract.or(planned).or(agreed).is_none();
         // INVARIANT (absence blocks): what nobody allowed is not allowed.
         let base = contract.or(planned).unwrap_or(Allowance::Limited { limit: 0, burst: None, overage: None });
         let addons = tenant.addons.iter().filter_map(|addon| catalog.addons.get(addon));
@@ -338,6 +341,7 @@ impl Budget {
             tenant: tenant.id.clone(),
             limit: key.clone(),
             hint: AtomicUsize::new(usize::MAX),
+            unplanned,
             kind: limit.kind,
             mode: limit.mode,
             on_error: limit.on_error,

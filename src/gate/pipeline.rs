@@ -21,7 +21,7 @@ use super::trace::{Stage, Trace, read, remedy};
 use crate::flags::Facts;
 use crate::ledger::{Awaited, Book, Circuit, Op, Purse};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
-use crate::model::{Access, Auth, BreakerMode, Environment, Kind, Mode, TenantId, UnixMillis};
+use crate::model::{Access, Auth, BreakerMode, Environment, Kind, Mode, Problem, TenantId, UnixMillis};
 use crate::resolve::{Context, KnownHost, Refusal, Request, Signals, loose_path};
 
 /// What a caller wants to know or take beyond what the route says.
@@ -422,16 +422,21 @@ fn limits(
         let moves = gauge && ask.settle.is_none() && ask.reserve.is_none();
         let fits = matches!(op, Op::Take(_)) || moves;
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
-        match id.filter(|_| fits && first) {
-            Some(id) => take(id, *op, &mut decision.limits),
-            None => {
-                return Err(run.deny_with(
-                    Stage::Request,
-                    (Code::BadRequest, "an unknown limit, one named twice, or an operation that it does not have here"),
-                    decision,
-                ));
-            }
+        if let Some(id) = id.filter(|_| fits && first) {
+            take(id, *op, &mut decision.limits);
+            continue;
         }
+        let (found, expected) = match id {
+            None => ("an unknown limit", "a key of the catalog's `limits`"),
+            Some(_) if !first => ("a limit named before", "each limit once"),
+            Some(_) => ("`release` or `set`", "a whole number: only gauges move, and not with `reserve` or `settle`"),
+        };
+        decision.problem = Some(Box::new(Problem::at(&["limits", key], found, expected)));
+        return Err(run.deny_with(Stage::Request, (Code::BadRequest, found), decision));
+    }
+    if ask.settle.is_none() && decision.limits.iter().any(|gauged| gauged.budget.unplanned && !gauged.budget.shadow) {
+        let reason = "the catalog does not know the tenant's plan, and nothing else says how much a limit allows";
+        return Err(run.deny_with(Stage::Quota, (Code::SnapshotUnavailable, reason), decision));
     }
     // What this isolate counts alone comes first, then what it may have leases for; otherwise the order stays.
     let rank = |gauged: &Gauged| Payment::of(gauged, leases);

@@ -152,8 +152,9 @@ pub const MAX_PENDING_DOMAINS: u64 = 32;
 pub const MAX_CATALOG_PART_BYTES: usize = 1 << 20;
 /// Tenants that a long run changes in one slice: each is a few statements of one transaction.
 pub const JOB_SLICE: u64 = 50;
-/// Milliseconds between two notes of one isolate of a tenant's denials with the same code: a sample, so that a flood of denials is no
-/// flood of writes.
+/// Milliseconds between the first two notes of one isolate of a tenant's denials with the same code. The time doubles while denials go on.
+pub const DENIAL_GATHER_MS: u64 = 10_000;
+/// The most that it becomes, so that a flood of denials is no flood of writes.
 pub const DENIAL_SAMPLE_MS: u64 = 600_000;
 /// Denials, by tenant and code, that one isolate counts; past it, counting begins anew.
 pub const MAX_COUNTED_DENIALS: usize = 4_096;

@@ -57,6 +57,17 @@ pub(crate) struct Reader {
     max_text_bytes: usize,
 }
 
+impl Problem {
+    /// A problem of a member, by the keys that lead there.
+    pub fn at(keys: &[&str], found: &str, expected: &str) -> Self {
+        let mut reader = Reader::new();
+        for key in keys {
+            reader.enter(key);
+        }
+        Self { path: reader.path, found: found.to_owned(), expected: expected.to_owned() }
+    }
+}
+
 impl Reader {
     pub(crate) fn new() -> Self {
         Self { problems: Vec::new(), path: String::from("$"), lenient: false, max_text_bytes: MAX_TEXT_BYTES }

@@ -41,7 +41,6 @@ pub enum Name<'a> {
 
 /// The signals of a request, in configured order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact about the request, of its own")]
 pub struct Signals<'a> {
     /// What was found.
     pub found: SmallVec<[Signal<'a>; 2]>,

@@ -19,5 +19,6 @@ pub use ofrep::{OfrepContext, OfrepFailure, ofrep_answer, ofrep_failure};
 pub use seed::publication;
 pub use usage::{DayView, MetricView, ReceiptView, UsageView, parse_events};
 pub use view::{
-    AnswerView, CredentialView, DecisionView, ErrorView, HoldView, api_key_record, error_body, problem_body, transcript,
+    AnswerView, CredentialView, DecisionView, ErrorView, HoldView, PROBLEMS, api_key_record, error_body, problem_body,
+    transcript,
 };

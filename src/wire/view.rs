@@ -342,6 +342,7 @@ impl From<&Decision> for ErrorView {
                 "requested": requested,
                 "retry_after_ms": decision.retry_after_ms,
             }),
+            (Code::BadRequest, _) if decision.problem.is_some() => json!({ "problems": [decision.problem] }),
             (Code::InsufficientScope, _) => json!({
                 "scopes": decision.challenge.as_ref().map(|challenge| &challenge.scopes),
             }),
@@ -350,9 +351,16 @@ impl From<&Decision> for ErrorView {
                 None => json!({}),
             },
         };
-        Self { code: decision.code.as_str(), message: decision.code.message(), details }
+        let message = match &decision.problem {
+            Some(_) => PROBLEMS,
+            None => decision.code.message(),
+        };
+        Self { code: decision.code.as_str(), message, details }
     }
 }
+
+/// The sentence of errors that name what of a question or a document is wrong.
+pub const PROBLEMS: &str = "what was sent has problems: see `details.problems`";
 
 /// Units that a request asked of a limit; of a level that followed another one, what was asked of that.
 fn requested(gauged: &Gauged, decision: &Decision) -> u64 {

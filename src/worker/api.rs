@@ -7,7 +7,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use super::call::Call;
+use super::call::{About, Call};
 use super::charge;
 use super::clock::{self, Patience};
 use super::config::Config;
@@ -18,6 +18,7 @@ use super::isolate::Had;
 use super::reply::{self, Failure};
 use super::{edge, feed, isolate, usage};
 use crate::gate::{Ask, CallEnd, Decision, Need, Step};
+use crate::model::Mode;
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
 
@@ -89,7 +90,7 @@ async fn page(call: &Call, config: &Config) -> Response {
     page.ok().and_then(|page| page.dyn_into().ok()).unwrap_or_else(|| Failure::NOT_FOUND.respond(call))
 }
 
-/// Healthy is who has a catalog, or can get one.
+/// Healthy is who has a catalog, or can get one, and a ledger where limits need one.
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     // Without a catalog each health check would read KV.
@@ -97,7 +98,17 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
         // Why it failed stands in the log.
         isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;
     }
+    // Limits that nobody counts are let through, or refused: nobody should learn it from that.
+    let counts = |mode| matches!(mode, Mode::Leased | Mode::Strict);
+    let needs_ledger = isolate::with_gate(|gate| {
+        let plans = gate.snapshots.current_plans();
+        plans.is_some_and(|plans| plans.catalog().limits.values().any(|limit| counts(limit.mode)))
+    });
     match version() {
+        Some(version) if needs_ledger && config.ledger.is_undefined() => {
+            let reason = "the catalog has limits that a ledger counts, and there is no Durable Object binding `LEDGER`";
+            reply::document(503, &json!({ "status": "degraded", "catalog": version, "reason": reason }).to_string())
+        }
         Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),
         None => reply::document(503, &json!({ "status": "unavailable", "catalog": null }).to_string()),
     }
@@ -118,14 +129,16 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
     let mut awaited = None;
     loop {
         let (parts, now) = (body.borrow(), clock::now());
+        let request = body.request(&parts, config.region.as_deref());
         let step = isolate::with_gate(|gate| {
             let ask = Ask { awaited: awaited.as_ref(), ..body.ask(&parts) };
-            gate.decide(&body.request(&parts, config.region.as_deref()), &ask, now)
+            gate.decide(&request, &ask, now)
         });
         match feed::missed(step, config, now) {
-            Step::Done(decision) => return conclude(call, config, *decision),
+            Step::Done(decision) => return conclude(call, &About::from(&request), config, *decision),
             Step::Charge(pending) => {
-                return conclude(call, config, charge::charge(pending, config, &call.context, patience).await);
+                let decision = charge::charge(pending, config, &call.context, patience).await;
+                return conclude(call, &About::from(&request), config, decision);
             }
             Step::Fetch(need) => match isolate::fetch(need, config, &call.context, patience).await {
                 Had::Yes => {}
@@ -136,10 +149,10 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
     }
 }
 
-fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> Response {
+fn conclude(call: &Call, about: &About<'_>, config: &Rc<Config>, mut decision: Decision) -> Response {
     // What becomes of a request that somebody else forwards, nobody tells.
     charge::ended(&decision, CallEnd::Unknown, config, &call.context);
     let response = reply::answer(&decision);
-    isolate::after(call, config, &mut decision);
+    isolate::after_question(call, about, config, &mut decision);
     response
 }

@@ -59,6 +59,29 @@ pub(super) struct Call {
     pub(super) custom: Resolved,
 }
 
+/// What a request is about, or the request that a question is about; for notes and the log.
+pub(super) struct About<'a> {
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
+    path: &'a str,
+}
+
+impl About<'_> {
+    /// Its path, of a bounded length.
+    pub(super) fn path(&self) -> String {
+        self.path.chars().take(MAX_LOGGED_CHARS).collect()
+    }
+}
+
+impl<'a> From<&Request<'a>> for About<'a> {
+    fn from(request: &Request<'a>) -> Self {
+        Self { method: request.method, host: request.host, path: request.path }
+    }
+}
+
+/// Characters of a path in the log, and in notes.
+const MAX_LOGGED_CHARS: usize = 512;
+
 /// The custom resolver's answer, owned.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Resolved {
@@ -129,6 +152,10 @@ impl Call {
 
     pub(super) fn query(&self) -> &str {
         self.slice(&self.query)
+    }
+
+    pub(super) fn about(&self) -> About<'_> {
+        About { method: self.method(), host: self.host(), path: self.path() }
     }
 
     /// Scheme and authority, such as `https://acme.app.example.com`.

@@ -9,23 +9,53 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
+use super::call::About;
 use super::config::Config;
 use super::control::{Store, sql};
 use super::{clock, edge, task};
 use crate::gate::{Code, Decision};
 use crate::ledger::{Bucket, Rate};
-use crate::model::bounds::{DENIAL_SAMPLE_MS, MAX_COUNTED_DENIALS};
-use crate::model::{TenantId, UnixMillis};
+use crate::model::bounds::{DENIAL_GATHER_MS, DENIAL_SAMPLE_MS, MAX_COUNTED_DENIALS};
+use crate::model::{KeyId, TenantId, UnixMillis};
 
 /// What one family writes, and what one isolate does: one family's denials keep no other's out.
 const FAMILY: Rate = Rate { limit: 1, burst: 3, window_ms: 1_000 };
 const ISOLATE: Rate = Rate { limit: 10, burst: 20, window_ms: 1_000 };
 
+/// Denials of one tenant with one code.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// When they were noted last.
+    noted_at: UnixMillis,
+    /// How many there were since.
+    since: u64,
+    /// Milliseconds between two notes: longer and longer while they go on.
+    interval_ms: u64,
+    /// Whether somebody waits to note them.
+    gathered: bool,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self { noted_at: UnixMillis::default(), since: 0, interval_ms: DENIAL_GATHER_MS, gathered: false }
+    }
+}
+
+/// When a denial is to be noted.
+enum Due {
+    /// Now, with so many.
+    Now(u64),
+    /// After so many milliseconds, with those that come meanwhile.
+    Later(u64),
+    /// With a later one, or by whoever waits already.
+    Never,
+}
+
 #[derive(Default)]
 struct Counted {
-    /// When a denial was noted last, and how many there were since.
-    denials: FxHashMap<(TenantId, Code), (UnixMillis, u64)>,
+    denials: FxHashMap<(TenantId, Code), Kind>,
     families: FxHashMap<TenantId, Bucket>,
     all: Bucket,
 }
@@ -40,40 +70,84 @@ pub(super) const fn today(now: UnixMillis) -> u64 {
 }
 
 impl Counted {
-    /// How many denials of a kind are to be noted now, if any.
-    fn due(&mut self, id: &TenantId, root: &TenantId, code: Code, now: UnixMillis) -> Option<u64> {
+    /// Counts `new` denials of a kind, and says when they are to be noted.
+    fn due(&mut self, id: &TenantId, root: &TenantId, code: Code, new: u64, now: UnixMillis) -> Due {
         if self.denials.len() >= MAX_COUNTED_DENIALS {
             self.denials.clear();
         }
         if self.families.len() >= MAX_COUNTED_DENIALS {
             self.families.clear();
         }
-        let (noted_at, since) = self.denials.entry((id.clone(), code)).or_default();
-        *since = since.saturating_add(1);
-        if now.since(*noted_at) < DENIAL_SAMPLE_MS {
-            return None;
+        let kind = self.denials.entry((id.clone(), code)).or_default();
+        kind.since = kind.since.saturating_add(new);
+        let passed_ms = now.since(kind.noted_at);
+        let left_ms = kind.interval_ms.saturating_sub(passed_ms);
+        if left_ms > 0 {
+            if kind.gathered || left_ms > DENIAL_GATHER_MS {
+                return Due::Never;
+            }
+            kind.gathered = true;
+            return Due::Later(left_ms);
         }
         let family = self.families.entry(root.clone()).or_default();
         let (own, own_after) = family.step(FAMILY, 1, now);
         let (all, all_after) = self.all.step(ISOLATE, 1, now);
-        if !own.allowed || !all.allowed {
-            return None;
+        if kind.since == 0 || !own.allowed || !all.allowed {
+            return Due::Never;
         }
-        (*family, self.all, *noted_at) = (own_after, all_after, now);
-        Some(std::mem::take(since))
+        (*family, self.all, kind.noted_at) = (own_after, all_after, now);
+        kind.interval_ms = if passed_ms > DENIAL_SAMPLE_MS {
+            DENIAL_GATHER_MS
+        } else {
+            kind.interval_ms.saturating_mul(2).min(DENIAL_SAMPLE_MS)
+        };
+        Due::Now(std::mem::take(&mut kind.since))
     }
 }
 
-/// Counts a denial, and has it noted behind the answer where none of its kind was noted lately.
-pub(super) fn note(decision: &Decision, config: &Rc<Config>, context: &edge::Context) {
-    let Some(tenant) = decision.tenant.as_ref().filter(|_| !config.control.is_undefined()) else { return };
-    let (id, code, now) = (tenant.tenant().id.clone(), decision.code, clock::now());
-    let due = COUNTED.with_borrow_mut(|counted| counted.due(&id, tenant.root(), code, now));
-    let Some(count) = due else { return };
-    let limit = decision.denied_limit.and_then(|index| decision.limits.get(index));
-    let said = json!({ "feature": decision.denied_feature, "limit": limit.map(|limit| limit.budget.limit.as_str()) });
+/// The API key that a caller has shown, and whose it is, where it was one.
+pub(super) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
+    let ended = decision.challenge.as_ref().and_then(|challenge| challenge.ended_key.as_ref());
+    let used = decision.credential.as_ref().and_then(|bearer| Some((bearer.credential.key.as_ref()?, &bearer.tenant)));
+    ended.map(|(key, tenant)| (key, tenant)).or(used)
+}
+
+/// Counts a denial, and has it noted behind the answer. Those that come shortly after it are noted together.
+pub(super) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, context: &edge::Context) {
+    if config.control.is_undefined() {
+        return;
+    }
+    let key = key(decision);
+    let (id, root) = match (&decision.tenant, key) {
+        (Some(tenant), _) => (tenant.tenant().id.clone(), tenant.root().clone()),
+        // Whose key has ended should learn of it.
+        (None, Some((_, tenant))) => (tenant.clone(), tenant.clone()),
+        (None, None) => return,
+    };
+    let (code, now) = (decision.code, clock::now());
+    let (count, wait_ms) = match COUNTED.with_borrow_mut(|counted| counted.due(&id, &root, code, 1, now)) {
+        Due::Now(count) => (Some(count), 0),
+        Due::Later(wait_ms) => (None, wait_ms),
+        Due::Never => return,
+    };
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let said = json!({
+        "feature": decision.denied_feature,
+        "limit": decision.denied().map(|limit| limit.budget.limit.as_str()),
+        "method": text(about.method),
+        "path": text(&about.path()),
+        "key": key.map(|(key, _)| key),
+    });
     let config = Rc::clone(config);
     context.wait_until(&task::promise(async move {
+        let count = match count {
+            Some(count) => count,
+            None => match gathered(&id, &root, code, wait_ms).await {
+                Some(count) => count,
+                None => return JsValue::UNDEFINED,
+            },
+        };
+        let now = clock::now();
         let noted = sql!(
             "INSERT INTO denials (tenant, code, day, count, said, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) \
              ON CONFLICT (tenant, code, day) DO UPDATE SET count = count + excluded.count, said = excluded.said, \
@@ -88,10 +162,24 @@ pub(super) fn note(decision: &Decision, config: &Rc<Config>, context: &edge::Con
         if Store::new(&config.control).run(&[noted]).await.is_err() {
             // They are noted with the next.
             COUNTED.with_borrow_mut(|counted| {
-                let (_, since) = counted.denials.entry((id, code)).or_default();
-                *since = since.saturating_add(count);
+                let kind = counted.denials.entry((id, code)).or_default();
+                kind.since = kind.since.saturating_add(count);
             });
         }
         JsValue::UNDEFINED
     }));
+}
+
+/// Waits, and says how many denials of a kind came meanwhile.
+async fn gathered(id: &TenantId, root: &TenantId, code: Code, wait_ms: u64) -> Option<u64> {
+    let _ = JsFuture::from(edge::sleep(u32::try_from(wait_ms).unwrap_or(u32::MAX))).await;
+    COUNTED.with_borrow_mut(|counted| {
+        if let Some(kind) = counted.denials.get_mut(&(id.clone(), code)) {
+            kind.gathered = false;
+        }
+        match counted.due(id, root, code, 0, clock::now()) {
+            Due::Now(count) => Some(count),
+            Due::Later(_) | Due::Never => None,
+        }
+    })
 }

@@ -10,7 +10,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Response, console};
 
-use super::call::{self, Call, Resolved};
+use super::call::{self, About, Call, Resolved};
 use super::charge;
 use super::clock::{self, Patience};
 use super::config::Config;
@@ -40,9 +40,6 @@ enum Fetch {
 
 /// Fetches of which so much is remembered.
 const MANY_FETCHES: usize = 4_096;
-
-/// Characters of a path in the log.
-const MAX_LOGGED_CHARS: usize = 512;
 
 /// KV keeps what it read for this long; its shortest.
 pub(super) const KV_CACHE_S: u64 = 60;
@@ -300,6 +297,11 @@ fn without(query: &str, is_left_out: impl Fn(&str) -> bool) -> String {
 
 /// Has denials noted, and growing-old snapshots fetched again behind the answer.
 pub(super) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
+    after_question(call, &call.about(), config, decision);
+}
+
+/// The same, for a question about a request.
+pub(super) fn after_question(call: &Call, about: &About<'_>, config: &Rc<Config>, decision: &mut Decision) {
     let suspicious = matches!(
         decision.code,
         Code::Unauthenticated
@@ -309,10 +311,10 @@ pub(super) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
             | Code::IssuerUnavailable
     );
     if suspicious {
-        log_denial(call, decision);
+        log_denial(call, about, decision);
     }
     if !decision.allowed() && !call.explain {
-        denials::note(decision, config, &call.context);
+        denials::note(decision, about, config, &call.context);
     }
     for need in std::mem::take(&mut decision.refresh) {
         if let Need::Refill(tenant, _) = &need {
@@ -470,19 +472,22 @@ async fn resolve(call: &Call, config: &Config) -> Resolved {
 }
 
 /// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
-fn log_denial(call: &Call, decision: &Decision) {
+fn log_denial(call: &Call, about: &About<'_>, decision: &Decision) {
     // A flood of refusals must not flood the log.
     if doors::knock(Door::Log, Some(&call.request)).is_none() {
         return;
     }
-    let path: String = call.path().chars().take(MAX_LOGGED_CHARS).collect();
+    let key = denials::key(decision);
+    let tenant = decision.tenant.as_ref().map(|tenant| &tenant.tenant().id).or(key.map(|(_, tenant)| tenant));
     let line = json!({
         "event": "denied",
         "code": decision.code,
         "reason": decision.reason,
-        "method": call.method(),
-        "host": call.host(),
-        "path": path,
+        "method": about.method,
+        "host": about.host,
+        "path": about.path(),
+        "tenant": tenant,
+        "key": key.map(|(key, _)| key),
         "catalog": decision.plans.as_ref().map(|plans| plans.catalog().version),
     });
     console::warn_1(&line.to_string().into());

@@ -11,8 +11,8 @@ use crate::gate::{Code, Decision};
 use crate::model::bounds::MAX_BODY_MS;
 use crate::model::{Problems, UnixMillis};
 use crate::wire::{
-    CORS_ANSWERS, DecisionView, ErrorView, cors_headers, error_body, problem_body, rate_limit_headers, retry_after_s,
-    www_authenticate,
+    CORS_ANSWERS, DecisionView, ErrorView, PROBLEMS, cors_headers, error_body, problem_body, rate_limit_headers,
+    retry_after_s, www_authenticate,
 };
 
 /// The answer to a request that is not forwarded: the decision, or the error.
@@ -176,11 +176,8 @@ pub(super) async fn body(call: &Call, max_bytes: usize) -> Result<String, Failur
 
 /// A body with problems: all of them.
 pub(super) fn invalid(call: &Call, problems: &Problems) -> Response {
-    let view = ErrorView {
-        code: Code::BadRequest.as_str(),
-        message: "what was sent has problems: see `details.problems`",
-        details: json!({ "problems": problems }),
-    };
+    let view =
+        ErrorView { code: Code::BadRequest.as_str(), message: PROBLEMS, details: json!({ "problems": problems }) };
     error(call, &view, 400, None, "")
 }
 

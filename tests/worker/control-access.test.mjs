@@ -181,18 +181,36 @@ test("a slug that is reserved is nobody's", async () => {
   for (const slug of ["www", "api", "admin"]) assert.equal((await admin("POST", "/tenants", { slug, plan: "pro@1" })).status, 400, slug);
 });
 
-test("denials are counted, a sample, beside the tenant's trail", async () => {
+test("what would never work is not made", async () => {
+  for (const path of [`/tenants/${acme.id}/api-keys`, "/tokens", `/tenants/${acme.id}/licences`]) {
+    const body = { expires_at: new Date(Date.now() - 1_000).toISOString(), ...(path === "/tokens" && { name: "late", permissions: ["audit:read"] }) };
+    const { status, body: { error } } = await admin("POST", path, body);
+    assert.deepEqual([status, error.details.problems[0].path], [400, "$.expires_at"], path);
+  }
+});
+
+test("denials are counted beside the tenant's trail, and say of what", async () => {
   await admin("POST", `/tenants/${victim.id}/suspend`);
   const before = (await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number;
-  for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id })).body.code, "TENANT_SUSPENDED");
-  for (const end = Date.now() + 5_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    const { items, next_cursor: next } = (await admin("GET", `/tenants/${victim.id}/denials`)).body;
-    if (items.length) {
-      assert.deepEqual([items.length, items[0].code, items[0].count, next], [1, "TENANT_SUSPENDED", 1, null]);
-      break;
+  const { key } = (await admin("POST", `/tenants/${acme.id}/api-keys`, { expires_at: Date.now() + 1_000 })).body;
+  for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id, path: "/reports", method: "POST" })).body.code, "TENANT_SUSPENDED");
+  const noted = async (id, count) => {
+    for (const end = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+      const { items, next_cursor: next } = (await admin("GET", `/tenants/${id}/denials`)).body;
+      if (items.some((one) => one.count >= count)) {
+        assert.equal(next, null);
+        return items;
+      }
+      assert(Date.now() < end, JSON.stringify(items));
     }
-    assert(Date.now() < end);
-  }
+  };
+  const [one, ...others] = await noted(victim.id, 5);
+  assert.deepEqual([others, one.code, one.count], [[], "TENANT_SUSPENDED", 5]);
+  // A key that has ended is in no decision, but its tenant should learn of it.
+  const ended = await gate.send("/reports/7?secret=1", { headers: { "x-api-key": key } });
+  assert.equal(ended.status, 401);
+  const [refused] = await noted(acme.id, 1);
+  assert.deepEqual([refused.code, refused.method, refused.path, key.includes(refused.key)], ["UNAUTHENTICATED", "GET", "/reports/7", true]);
   // Whoever is denied holds up no change of the tenant's.
   assert.equal((await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number, before);
 });

@@ -376,6 +376,15 @@ describe("faults", () => {
     assert.equal((await gate.send("/few", trap)).status, 200);
   });
 
+  test("limits without a ledger are no health", async () => {
+    const gate = await worker({ seed, ledger: false });
+    after(() => gate.stop());
+    const health = await gate.send("/_gate/healthz");
+    const { status, catalog, reason } = await health.json();
+    assert.deepEqual([health.status, status, catalog], [503, "degraded", 1]);
+    assert.match(reason, /`LEDGER`/);
+  });
+
   test("no catalog: 503, and it heals by itself", async () => {
     const gate = await worker({});
     after(() => gate.stop());

@@ -79,12 +79,18 @@ const listKeys = {
   async run({ argv, client, out }) {
     const page = await client.list(path`/tenants/${argv.tenant}/api-keys`, argv);
     out.result(page, () => {
-      const rows = page.items.map((one) => [one.id, one.name, (one.scopes ?? []).join(", "), one.expires_at, one.revoked_at]);
-      out.table(["Id", "Name", "Scopes", "Expires", "Revoked"], rows, "No API keys.");
+      const rows = page.items.map((one) => [one.id, one.name, stateOf(one), (one.scopes ?? []).join(", "), one.expires_at, one.revoked_at]);
+      out.table(["Id", "Name", "State", "Scopes", "Expires", "Revoked"], rows, "No API keys.");
       more(out, page);
     });
   },
 };
+
+/** Whether a key works, by this machine's clock. */
+function stateOf({ expires_at: ends, revoked_at: revoked }) {
+  if (revoked) return "revoked";
+  return ends && Date.parse(ends) <= Date.now() ? "expired" : "active";
+}
 
 const rotateKey = {
   command: "rotate <tenant> <key>",
