@@ -1,6 +1,6 @@
 //! Many counters, taken together or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +12,8 @@ use super::news::News;
 use super::timed::Timed;
 use super::usage::Tallies;
 use super::{
-    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, Reply, Seen, Take, Verdict,
+    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, QuotaPeriod, Reply, Seen, Take,
+    Verdict,
 };
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
@@ -34,6 +35,8 @@ pub struct Changes {
     pub gone: BTreeSet<String>,
     /// Names of buckets of usage.
     pub tallies: BTreeSet<Arc<str>>,
+    /// Periods of quotas that are over.
+    pub closed: BTreeMap<String, QuotaPeriod>,
     /// Recorded periods of metrics, by tenant and metric.
     pub series: BTreeSet<Arc<str>>,
     /// Distinct values of buckets, by [`super::Entry::distinct_name`].
@@ -68,6 +71,8 @@ pub struct Book {
     /// Tenants that have left for another family.
     pub(super) gone: FxHashSet<String>,
     pub(super) tallies: Tallies,
+    /// Periods of quotas that are over, where somebody asks for them.
+    pub(super) closed: BTreeMap<String, QuotaPeriod>,
     /// Kept where somebody writes them down.
     pub(super) changes: Option<Changes>,
 }
@@ -92,6 +97,7 @@ impl Book {
             news: News::default(),
             gone: FxHashSet::default(),
             tallies: Tallies::default(),
+            closed: BTreeMap::new(),
             changes: None,
         }
     }
@@ -150,6 +156,9 @@ impl Book {
             Outcome { allowed: true, ..Outcome::default() }
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
+        } else if let Some(inquiry) = &order.quotas {
+            let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
+            Outcome { allowed: true, report, quotas: self.quota_periods(inquiry), ..Outcome::default() }
         } else if !order.report.is_empty() {
             let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
             Outcome { allowed: true, report, ..Outcome::default() }
@@ -242,7 +251,7 @@ impl Book {
             let charge = item.charge();
             let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
-            let op = charge.op.after(moved.0, moved.1);
+            let op = charge.op.after(moved.0, moved.1, current.map_or(0, Counter::level));
             let (mut verdict, mut counter) = Counter::step(current, charge.meter, op, now);
             if charge.shadow && !verdict.allowed {
                 let counted = Counter::step(current, charge.meter.unlimited(), op, now);
@@ -268,6 +277,9 @@ impl Book {
             // Who looks changes nothing.
             if charge.op == Op::Take(0) {
                 continue;
+            }
+            if self.changes.is_some() {
+                self.note_closed(charge.counter, &counter);
             }
             match place.and_then(|place| self.counters.get_mut(place)) {
                 Some(slot) => *slot = counter,

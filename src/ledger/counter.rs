@@ -105,11 +105,11 @@ impl Meter {
 pub enum Op {
     /// Takes units; 0 looks without taking. Of a concurrency limit nothing can be taken for good.
     Take(u64),
-    /// Gives units of a gauge back; never below 0. Other meters refuse it.
+    /// Gives units of a gauge back, never below 0; or of a quota, which refuses more than were used. Other meters refuse it.
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
     Set(u64),
-    /// Moves the level of a gauge as far as the charge before it moved its own: so the levels of those above follow.
+    /// Moves a level as far as the charge before it moved its own: so the levels of those above follow. What they lack is not asked for.
     Follow,
     /// Sets units aside, under the hold that the order names.
     Hold(u64),
@@ -136,11 +136,11 @@ impl Op {
         }
     }
 
-    /// What it is, after a charge that moved its level from `before` to `after`.
-    pub(super) const fn after(self, before: u64, after: u64) -> Self {
+    /// What it is, after a charge that moved its level from `before` to `after`, for a counter at `level`.
+    pub(super) fn after(self, before: u64, after: u64, level: u64) -> Self {
         match self {
             Self::Follow if after >= before => Self::Take(after.saturating_sub(before)),
-            Self::Follow => Self::Release(before.saturating_sub(after)),
+            Self::Follow => Self::Release(before.saturating_sub(after).min(level)),
             op => op,
         }
     }
@@ -247,7 +247,15 @@ impl Counter {
                 let quota = match current {
                     Some(Self::Quota(quota)) => quota.at(starts_ms, ends_ms),
                     other => Quota::new(starts_ms, ends_ms, other.map_or(0, Self::consumed)),
-                };
+                }
+                .under(limit, over);
+                if let Op::Release(units) = op {
+                    let allowed = units <= quota.used();
+                    let after = if allowed { quota.without(units) } else { quota };
+                    let reset_ms = quota.period().1.saturating_sub(now.get());
+                    let verdict = Verdict::of_level(allowed, limit, after.total(), reset_ms);
+                    return (verdict, Self::Quota(after));
+                }
                 let wanted = quota.total().saturating_add(op.cost());
                 let allowed = takes && (over || limit.is_none_or(|limit| wanted <= limit && limit > 0));
                 let after = if allowed { quota.plus(op.cost()) } else { quota };
@@ -353,9 +361,13 @@ impl Counter {
         }
     }
 
-    /// The level of a gauge.
+    /// The level of a gauge, or what was used of a quota: what those above follow.
     pub(super) const fn level(&self) -> u64 {
-        if let Self::Gauge { level, .. } = self { *level } else { 0 }
+        match self {
+            Self::Gauge { level, .. } => *level,
+            Self::Quota(quota) => quota.used(),
+            _ => 0,
+        }
     }
 
     /// Units that are leased or held now.

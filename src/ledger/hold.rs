@@ -137,7 +137,9 @@ impl Book {
                 (fresh, meter)
             }
         };
-        self.put(name, counter.moved(meter, units, now));
+        let moved = counter.moved(meter, units, now);
+        self.note_closed(name, &moved);
+        self.put(name, moved);
         self.note_counter(name);
     }
 

@@ -1,12 +1,13 @@
 //! State machines that count. Each step is a pure function of a counter, a rule, an operation and `now`;
 //! a [`Book`] holds the counters and takes several charges all-or-nothing.
 //!
-//! A limit is never part of its counter: when a plan changes in mid-window, what was used stays used.
+//! No counter is judged by a limit that it remembers: when a plan changes in mid-window, what was used stays used.
 
 #![forbid(unsafe_code)]
 
 mod book;
 mod breaker;
+mod closed;
 mod counter;
 mod gcra;
 mod hold;
@@ -23,6 +24,7 @@ mod window;
 
 pub use book::{Book, Changes};
 pub use breaker::{Breaker, Calls, Circuit, Fuse, Reply, Word};
+pub use closed::{QuotaInquiry, QuotaPeriod};
 pub use counter::{Counter, Meter, Op, Verdict};
 pub use gcra::{Bucket, Rate};
 pub use hold::{Held, Hold};

@@ -6,7 +6,10 @@ use std::sync::atomic::AtomicUsize;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{Claim, Entry, Grant, Hold, Inquiry, Luggage, Meter, Move, Op, Question, Reply, Stretch, Verdict, Word};
+use super::{
+    Claim, Entry, Grant, Hold, Inquiry, Luggage, Meter, Move, Op, Question, QuotaInquiry, QuotaPeriod, Reply, Stretch,
+    Verdict, Word,
+};
 
 /// One thing that a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,9 @@ pub struct Order<'a> {
     /// Usage that is asked for.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Inquiry<'a>>,
+    /// Periods of quotas that are asked for, beside [`Self::report`].
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<QuotaInquiry<'a>>,
     /// Tenants that leave for another family; may be said again until what they take along has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave: Option<Move>,
@@ -169,6 +175,9 @@ pub struct Outcome {
     /// The buckets that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Stretch>,
+    /// The periods of quotas that were asked for, by counter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<(String, QuotaPeriod)>,
 }
 
 impl Outcome {

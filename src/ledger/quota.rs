@@ -24,12 +24,18 @@ pub struct Quota {
     /// Units that are leased or held, besides.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
+    /// Units that were allowed when it was judged last; `None`: without bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    /// Whether what is beyond them was let through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    over: bool,
 }
 
 impl Quota {
     /// A period in which `used` units were used.
     pub(super) const fn new(starts_ms: u64, ends_ms: u64, used: u64) -> Self {
-        Self { starts_ms, ends_ms, used, leased: 0 }
+        Self { starts_ms, ends_ms, used, leased: 0, limit: None, over: false }
     }
 
     /// The period that counts for whoever asks for the one from `starts_ms` to `ends_ms`.
@@ -44,6 +50,21 @@ impl Quota {
         } else {
             self
         }
+    }
+
+    /// The quota, judged by an allowance.
+    pub(super) const fn under(self, limit: Option<u64>, over: bool) -> Self {
+        Self { limit, over, ..self }
+    }
+
+    /// The allowance by which it was judged last, and whether what is beyond it was let through.
+    pub(super) const fn terms(self) -> (Option<u64>, bool) {
+        (self.limit, self.over)
+    }
+
+    /// Units that were used, leased ones aside.
+    pub(super) const fn used(self) -> u64 {
+        self.used
     }
 
     /// Units that count, leased ones included.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Breaker, Counter, Order, Outcome, Series, Tally};
+use super::{Book, Breaker, Counter, Order, Outcome, QuotaPeriod, Series, Tally};
 use crate::model::{UnixMillis, map_of};
 
 /// Who leaves, or arrives, and under whom.
@@ -34,6 +34,9 @@ pub struct Luggage {
     /// Recorded periods of metrics, by tenant and metric.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub series: BTreeMap<String, Series>,
+    /// Periods of quotas that are over, by the name under which each is stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<(String, QuotaPeriod)>,
     /// Distinct values of those buckets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distinct: Vec<String>,
@@ -69,6 +72,7 @@ impl Book {
             breakers: self.breakers_where(|name| leaving.has(name)),
             tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
             series: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.series_of(tenant))),
+            closed: self.closed_where(|name| leaving.has(name)),
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
         if first_time {
@@ -101,6 +105,9 @@ impl Book {
         for (name, series) in luggage.series.iter().filter(|(name, _)| arriving.has(name)) {
             self.put_series(name, series.clone());
             self.note_series(name);
+        }
+        for (name, period) in luggage.closed.iter().filter(|(name, _)| arriving.has(name)) {
+            self.arrive_closed(name, *period);
         }
         for name in luggage.distinct.iter().filter(|name| arriving.has(name)) {
             self.put_distinct(name.clone());

@@ -259,6 +259,7 @@ impl Book {
     /// Forgets all buckets of usage, where they are stored elsewhere and put in when they are needed.
     pub fn forget_usage(&mut self) {
         self.tallies.clear();
+        self.closed.clear();
     }
 }
 

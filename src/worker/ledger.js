@@ -15,6 +15,7 @@ export function openBook(state) {
   sql.exec("CREATE TABLE IF NOT EXISTS generations (name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID");
   table("tallies");
   table("series");
+  table("closed");
   table("distinct_values");
   sql.exec("CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, queued INTEGER NOT NULL DEFAULT 0)");
   const read = (name) => {

@@ -152,6 +152,10 @@ fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>], no
     for entry in entries() {
         book.note_setting(entry, now);
     }
+    let closed = orders.iter().flatten().filter_map(|order| order.quotas).map(|inquiry| inquiry.tenant);
+    for (name, text) in in_slices(closed.chain(leaving()), |names| edge::stored_below(state, "closed", names))? {
+        book.put_closed(name, parsed(&text)?);
+    }
     let buckets: Vec<(&Entry<'_>, String)> =
         entries().flat_map(|entry| book.buckets(entry).map(|bucket| (entry, bucket))).collect();
     let asked: Vec<String> = asked().map(|inquiry| book.period_of(inquiry, now).2).collect();
@@ -223,6 +227,11 @@ impl Page {
         });
         page.table("gone", gone.collect());
         page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
+        let closed = changes
+            .closed
+            .iter()
+            .filter_map(|(name, one)| Some((name.clone(), serde_json::to_string(one).ok()?.into())));
+        page.table("closed", closed.collect());
         page.table("series", texts(&changes.series, &|name| serde_json::to_string(book.series(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
         page.tells = !changes.events.is_empty();
