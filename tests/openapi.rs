@@ -10,12 +10,12 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use tenantgate::control::{
     Claim, Deactivate, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant,
-    NewToken, OPERATIONS, Operation, Reasoned, Rotate, Route, Ticket,
+    NewToken, OPERATIONS, Operation, Reasoned, Refund, Rotate, Route, Ticket,
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_BODY_BYTES, MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_TEXT_BYTES};
 use tenantgate::model::{ApiKey, Catalog, ClientSnapshot, LicenceCode, LicenceTerms, Override, Tenant};
-use tenantgate::wire::{DecideBody, DecisionView, ErrorView, ReceiptView, UsageView};
+use tenantgate::wire::{DecideBody, DecisionView, EntitlementsView, ErrorView, ReceiptView, UsageView};
 
 /// The paths of the admin API.
 fn admin(generator: &mut SchemaGenerator) -> Map<String, Value> {
@@ -51,6 +51,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
                 | Route::PutOverride
                 | Route::ClaimDomain
                 | Route::ImpersonateTenant
+                | Route::RefundUsage
                 | Route::PutCatalog
                 | Route::MovePlan
                 | Route::Import
@@ -167,6 +168,7 @@ fn body(route: Route, generator: &mut SchemaGenerator) -> Option<Value> {
             Route::RotateApiKey => generator.subschema_for::<Rotate>(),
             Route::IssueLicence => generator.subschema_for::<LicenceTerms>(),
             Route::ImpersonateTenant => generator.subschema_for::<Impersonate>(),
+            Route::RefundUsage => generator.subschema_for::<Refund>(),
             Route::PutCatalog => generator.subschema_for::<Catalog>(),
             Route::CompareCatalog => generator.subschema_for::<ImpactQuestion>(),
         Route::Import => {
@@ -206,6 +208,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             generator.subschema_for::<Catalog>().into()
         }
         Route::CompareCatalog => generator.subschema_for::<Impacts>().into(),
+        Route::GetEntitlements => generator.subschema_for::<EntitlementsView<'_>>().into(),
         Route::ListTenants
         | Route::ListApiKeys
         | Route::ListCatalogs

@@ -10,8 +10,8 @@ use crate::model::bounds::{
     MAX_RETENTION_DAYS, MAX_SCOPES, MAX_SLUG_BYTES, MAX_TOKEN_NAME_BYTES,
 };
 use crate::model::{
-    Branding, DataRoute, Environment, PlanRef, Problems, Quantity, Reader, Scope, Slug, TenantId, Trial, UnixMillis,
-    document,
+    Branding, DataRoute, Environment, Key, PlanRef, Problems, Quantity, Reader, Scope, Slug, TenantId, Trial,
+    UnixMillis, document,
 };
 use crate::wire::DecideBody;
 
@@ -161,6 +161,18 @@ document! {
 }
 
 document! {
+    /// Units of a quota that are given back.
+    pub struct Refund {
+        /// The quota.
+        limit: Key,
+        /// How many units, at least 1 and at most what was used in the current period.
+        units: Quantity,
+        /// Why: it stands in the audit trail.
+        reason: String,
+    } => Refund::check
+}
+
+document! {
     /// A change to try: a catalog, and what to compare it for.
     pub struct ImpactQuestion {
         /// The catalog that would be. Default: the one that is.
@@ -254,6 +266,17 @@ impl Impersonate {
             r.at("reason", |r| r.problem("nothing", "why support acts as the tenant"));
         }
         r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
+    }
+}
+
+impl Refund {
+    fn check(&self, r: &mut Reader) {
+        if self.units.0 == 0 {
+            r.at("units", |r| r.problem("0", "at least 1"));
+        }
+        if self.reason.is_empty() {
+            r.at("reason", |r| r.problem("nothing", "why the units are given back"));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod patch;
 
 pub use admin::{
     Claim, Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant, NewToken,
-    Reasoned, Replayed, Rotate, Ticket, slug_of,
+    Reasoned, Refund, Replayed, Rotate, Ticket, slug_of,
 };
 pub use impact::{Impact, Impacts, Replay, Shift, breaks, compare, metrics, replay};
 pub use operations::{

@@ -135,6 +135,8 @@ operations! {
     MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once, versioned => 200 "Ask a tenant's callers to come back later.";
     OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once, versioned => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
     MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once, versioned => 200 "Move a tenant, and those below it, under another one.";
+    GetEntitlements "GET" "/tenants/{tenant}/entitlements" TenantsRead, tenant_admin => 200 "What a tenant has and how much is left: features with their reasons, limits with what is used.";
+    RefundUsage "POST" "/tenants/{tenant}/refunds" TenantsWrite, once => 200 "Give back units of a quota that were charged by mistake in its current period; needs an `Idempotency-Key`.";
     ExportTenant "GET" "/tenants/{tenant}/export" TenantsRead, tenant_admin => 200 "All that is kept of a tenant, without secrets.";
     PutOverride "PUT" "/tenants/{tenant}/overrides" TenantsWrite, once, versioned => 200 "Set an override: it replaces the one for the same feature or limit that starts at the same time.";
     RemoveOverride "DELETE" "/tenants/{tenant}/overrides/{key}" TenantsWrite, once, versioned => 200 "Remove the overrides of a feature or limit.";

@@ -247,7 +247,12 @@ impl Entitlements {
         self.valid.1
     }
 
-    pub(super) fn budgets(&self, limit: u32) -> &[Arc<Budget>] {
+    /// Every budget, limit by limit; of each the tenant's own before those above it.
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.budgets.iter().flatten()
+    }
+
+    pub(super) fn budgets_of(&self, limit: u32) -> &[Arc<Budget>] {
         usize::try_from(limit).ok().and_then(|limit| self.budgets.get(limit)).map_or(&[], Vec::as_slice)
     }
 

@@ -204,7 +204,7 @@ fn count(
             metered.entries.push(Entry { series: series.into(), setting, at_ms: at.get(), value, distinct });
         }
         let limit = metric.limit.as_ref().and_then(|limit| plans.limit_id(limit.as_str()));
-        for budget in limit.iter().flat_map(|limit| found.tenant.budgets(*limit)) {
+        for budget in limit.iter().flat_map(|limit| found.tenant.budgets_of(*limit)) {
             let units = if metric.aggregation == Aggregation::Count { 1 } else { value };
             let counted = matches!(budget.meter, Meter::Quota { .. });
             match metered.charges.iter_mut().find(|(counter, _, _)| *counter == budget.counter) {

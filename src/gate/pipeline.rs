@@ -397,7 +397,7 @@ fn limits(
     let costs = route.map_or([].as_slice(), |route| &route.costs);
     decision.limits.reserve_exact(costs.len().saturating_add(ask.limits.len()));
     let take = |id: u32, op: Op, limits: &mut Vec<Gauged>| {
-        let budgets = tenant.budgets(id).iter();
+        let budgets = tenant.budgets_of(id).iter();
         // What isolates count alone is nobody's to set aside.
         let budgets = budgets.filter(|budget| ask.settle.is_none() || budget.mode != Mode::Local);
         limits.extend(budgets.enumerate().map(|(index, budget)| Gauged {

@@ -358,6 +358,8 @@ pub const MAX_HOLD_MS: u64 = 86_400_000;
 pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
 /// Changed snapshots that a ledger tells of in one answer; the others follow with the next.
 pub const MAX_NEWS: usize = 64;
+/// Periods of quotas in an export; reports have those before.
+pub const MAX_EXPORTED_QUOTAS: usize = 2_000;
 /// CORS policies in a catalog.
 pub const MAX_CORS: usize = 64;
 /// Origins of a CORS policy: each request of a page is compared with them.

@@ -5,6 +5,7 @@
 mod body;
 mod client;
 mod cors;
+mod entitlements;
 mod headers;
 mod ofrep;
 mod seed;
@@ -14,10 +15,11 @@ mod view;
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use client::client_snapshot;
 pub use cors::{CORS_ANSWERS, cors_headers};
+pub use entitlements::EntitlementsView;
 pub use headers::{rate_limit_headers, retry_after_s, www_authenticate};
 pub use ofrep::{OfrepContext, OfrepFailure, ofrep_answer, ofrep_failure};
 pub use seed::publication;
-pub use usage::{DayView, MetricView, ReceiptView, UsageView, parse_events};
+pub use usage::{DayView, MetricView, QuotaView, ReceiptView, UsageView, parse_events};
 pub use view::{
     AnswerView, CredentialView, DecisionView, ErrorView, HoldView, PROBLEMS, api_key_record, error_body, problem_body,
     transcript,

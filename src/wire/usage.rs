@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::gate::{UsageEvent, UsageInquiry};
-use crate::ledger::{Stretch, Tally};
+use crate::ledger::{Outcome, QuotaPeriod, Stretch, Tally};
 use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_PROBLEMS, MAX_USAGE_BODY_BYTES};
 use crate::model::{Aggregation, Problem, Problems, Reader, TenantId, UnixMillis};
 
@@ -147,6 +147,49 @@ pub struct UsageView<'a> {
     pub tenant: &'a str,
     /// Its metrics, by key.
     pub usage: Vec<MetricView<'a>>,
+    /// Its quotas, as they were counted. Absent: one metric was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(default))]
+    pub quotas: Vec<QuotaView<'a>>,
+}
+
+/// What a period of a quota has come to.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct QuotaView<'a> {
+    /// The limit's key.
+    pub key: &'a str,
+    /// Start of the period that was counted (RFC 3339), inclusive.
+    pub starts_at: String,
+    /// Its end, exclusive.
+    pub ends_at: String,
+    /// Whether it is over.
+    pub ended: bool,
+    /// Units used.
+    pub used: u64,
+    /// Units that were allowed when it was judged last; null is unlimited.
+    pub limit: Option<u64>,
+    /// Units beyond the limit.
+    pub overage: u64,
+    /// Whether the allowance let units beyond the limit through (`soft` or `paid`). Otherwise they come from an allowance that became smaller.
+    pub let_through: bool,
+}
+
+impl<'a> QuotaView<'a> {
+    /// Periods of a tenant's quotas, by counter.
+    pub fn list(periods: &'a [(String, QuotaPeriod)], now: UnixMillis) -> Vec<Self> {
+        let view = |(counter, period): &'a (String, QuotaPeriod)| Self {
+            key: counter.rsplit_once('/').map_or(counter.as_str(), |(_, key)| key),
+            starts_at: UnixMillis::new(period.starts_ms).to_string(),
+            ends_at: UnixMillis::new(period.ends_ms).to_string(),
+            ended: period.ends_ms <= now.get(),
+            used: period.used,
+            limit: period.limit,
+            overage: period.limit.map_or(0, |limit| period.used.saturating_sub(limit)),
+            let_through: period.over,
+        };
+        periods.iter().map(view).collect()
+    }
 }
 
 /// What a metric has come to.
@@ -182,7 +225,7 @@ pub struct DayView {
 
 impl<'a> UsageView<'a> {
     /// A report: what was asked, and what the ledger said to each.
-    pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], report: &[Stretch]) -> Self {
+    pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], outcome: &'a Outcome, now: UnixMillis) -> Self {
         let view = |(asked, stretch): (&'a UsageInquiry, &Stretch)| {
             let of = |tally: &Tally| aggregate(tally, asked.definition.aggregation);
             let days = stretch.days.iter().map(|(date, tally)| DayView { date: date.clone(), value: of(tally) });
@@ -196,7 +239,8 @@ impl<'a> UsageView<'a> {
                 days: days.collect(),
             }
         };
-        Self { tenant, usage: inquiries.iter().zip(report).map(view).collect() }
+        let usage = inquiries.iter().zip(&outcome.report).map(view).collect();
+        Self { tenant, usage, quotas: QuotaView::list(&outcome.quotas, now) }
     }
 }
 

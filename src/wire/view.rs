@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::flags::{Answer, Reason, Tier};
-use crate::gate::{Bearer, Code, Decision, Fallback, Gauged, Reserved, TraceStep};
+use crate::gate::{Bearer, Code, Decision, Entitlements, Fallback, Gauged, Reserved, TraceStep};
 use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 use crate::resolve::Carrier;
@@ -222,14 +222,7 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
         Self {
             allowed: decision.allowed(),
             code: decision.code.as_str(),
-            tenant: tenant.map(|entitled| TenantView {
-                id: entitled.tenant().id.as_str(),
-                slug: entitled.tenant().slug.as_str(),
-                plan: entitled.plan().map(PlanRef::as_str),
-                trial_ends_at: entitled.trial_ends_at().map(|at| at.to_string()),
-                grace_ends_at: entitled.grace_ends_at().map(|at| at.to_string()),
-                status: entitled.tenant().status,
-            }),
+            tenant: tenant.map(TenantView::from),
             credential: decision.credential.as_ref().map(CredentialView::from),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
@@ -249,6 +242,19 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             lapsed: decision.lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
             trace: decision.trace.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entitlements> for TenantView<'a> {
+    fn from(entitled: &'a Entitlements) -> Self {
+        Self {
+            id: entitled.tenant().id.as_str(),
+            slug: entitled.tenant().slug.as_str(),
+            plan: entitled.plan().map(PlanRef::as_str),
+            trial_ends_at: entitled.trial_ends_at().map(|at| at.to_string()),
+            grace_ends_at: entitled.grace_ends_at().map(|at| at.to_string()),
+            status: entitled.tenant().status,
         }
     }
 }
@@ -287,7 +293,7 @@ impl<'a> From<&'a Answer> for AnswerView<'a> {
 }
 
 impl<'a> LimitView<'a> {
-    fn new(gauged: &'a Gauged, decision: &Decision) -> Self {
+    pub(super) fn new(gauged: &'a Gauged, decision: &Decision) -> Self {
         let verdict = gauged.verdict;
         let limit = verdict.and_then(|verdict| verdict.limit);
         Self {

@@ -13,7 +13,7 @@ use super::isolate::Had;
 use super::reply::{self, Failure};
 use super::{charge, feed, isolate};
 use crate::gate::{Metered, Metering};
-use crate::ledger::{Order, Outcome, Seen};
+use crate::ledger::{Order, Outcome, QuotaInquiry, Seen};
 use crate::model::bounds::MAX_USAGE_BODY_BYTES;
 use crate::model::{Problem, Problems, TenantId, UnixMillis};
 use crate::wire::{ReceiptView, UsageView, parse_events};
@@ -134,9 +134,11 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
     let Some((root, inquiries)) = inquiries.filter(|(_, found)| metric.is_none() || !found.is_empty()) else {
         return Failure::USAGE_UNKNOWN.respond(call);
     };
-    let order = Order { report: inquiries.iter().map(|asked| asked.inquiry.clone()).collect(), ..Order::default() };
+    let quotas = metric.is_none().then(|| QuotaInquiry { tenant: tenant.as_str(), from_ms: at.get(), to_ms: at.get() });
+    let report = inquiries.iter().map(|asked| asked.inquiry.clone()).collect();
+    let order = Order { report, quotas, ..Order::default() };
     match charge::outcome(charge::ask(&root, &order, config, &call.context)).await {
-        Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &inquiries, &outcome.report)),
+        Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &inquiries, &outcome, clock::now())),
         _ => Failure::USAGE_UNHEARD.respond(call),
     }
 }

@@ -216,3 +216,79 @@ test("the same moment and the same host are one, however they are written", asyn
   const set = await decide({ tenant: tenant.id, limits: { seats: { set: 50 } } });
   assert.equal(set.error.details.requested, 50);
 });
+
+const entitled = async (id, limit) => (await ok("GET", `/tenants/${id}/entitlements`)).limits.filter(({ key }) => key === limit);
+
+test("what a tenant has, and how much is left, is one answer", async () => {
+  const parent = await make("Holding", { billing_anchor: null });
+  const child = (await ok("POST", "/tenants", { name: "Daughter", parent: parent.id, api_key_scopes: null })).tenant;
+  await ok("PUT", `/tenants/${child.id}/overrides`, { feature: "sso", value: true });
+  await ok("PUT", `/tenants/${child.id}/overrides`, { limit: "calls", allowance: 40 });
+  await decide({ tenant: child.id, limits: { calls: 30, seats: 2 } });
+  const seen = await ok("GET", `/tenants/${child.id}/entitlements`);
+  assert.deepEqual([seen.tenant.id, seen.tenant.plan, seen.tenant.status], [child.id, "pro@1", "active"]);
+  assert.deepEqual(seen.features, { sso: { value: true, enabled: true, tier: "override", reason: "OVERRIDE", rule: null, variant: null } });
+  const brief = ({ key, tenant, limit, used: units, remaining }) => [key, tenant, limit, units, remaining];
+  assert.deepEqual(seen.limits.map(brief), [["calls", child.id, 40, 30, 10], ["calls", parent.id, 100, 30, 70], ["seats", parent.id, 25, 2, 23]]);
+  assert(seen.limits.every(({ key, resets_at: at }) => (key === "calls") === (at !== null)));
+  // Who is stopped still has it.
+  await ok("POST", `/tenants/${child.id}/suspend`);
+  assert.deepEqual((await ok("GET", `/tenants/${child.id}/entitlements`)).limits.map(brief), seen.limits.map(brief));
+  await refused(404, "NOT_FOUND", "GET", "/tenants/t_nobody/entitlements");
+});
+
+test("units of a quota are given back once, with a reason, along the whole line", async () => {
+  const parent = await make("Refunded");
+  const child = (await ok("POST", "/tenants", { name: "Refunded too", parent: parent.id, api_key_scopes: null })).tenant;
+  await ok("PUT", `/tenants/${child.id}/overrides`, { limit: "calls", allowance: 40 });
+  await decide({ tenant: child.id, limits: { calls: 30 } });
+  const path = `/tenants/${child.id}/refunds`;
+  const body = { limit: "calls", units: 20, reason: "an outage" };
+  assert.equal((await refused(400, "BAD_REQUEST", "POST", path, body)).details.problems[0].path, "Idempotency-Key");
+  for (let times = 0; times < 2; times++) {
+    assert.deepEqual(await ok("POST", path, body, { "idempotency-key": "refund-1" }), { limit: "calls", tenant: child.id, units: 20, used: 10, remaining: 30 });
+    assert.deepEqual((await entitled(child.id, "calls")).map(({ used: units }) => units), [10, 10]);
+  }
+  await refused(422, "IDEMPOTENCY_KEY_REUSED", "POST", path, { ...body, units: 1 }, { "idempotency-key": "refund-1" });
+  const wrong = [
+    [{ ...body, units: 11 }, "$.units"], [{ ...body, units: 0 }, "$.units"], [{ ...body, reason: "" }, "$.reason"], [{ limit: "calls", units: 1 }, "$.reason"],
+    [{ ...body, limit: "seats" }, "$.limit"], [{ ...body, limit: "nothing" }, "$.limit"],
+  ];
+  for (const [index, [one, place]] of wrong.entries()) {
+    assert.equal((await refused(400, "BAD_REQUEST", "POST", path, one, { "idempotency-key": `wrong-${index}` })).details.problems[0].path, place);
+  }
+  assert.deepEqual((await entitled(child.id, "calls")).map(({ used: units }) => units), [10, 10]);
+  const entries = (await ok("GET", `/tenants/${child.id}/audit?limit=100`)).items.filter(({ action }) => action === "usage.refund");
+  assert.deepEqual(entries.map(({ reason, changes }) => [reason, changes.refund.after.units]), [["an outage", 20]]);
+});
+
+test("what a period of a quota came to stays known, with the allowance that it had", async () => {
+  const daily = { ...catalog, limits: { ...catalog.limits, jobs: { kind: "quota", period: "day", mode: "strict", default: { limit: 5, overage: "paid" } } } };
+  await ok("PUT", "/catalog", daily);
+  const boundary = Date.now() + 2_500;
+  const tenant = await make("Yesterday", { billing_anchor: iso(boundary - 3 * DAY) });
+  for (const end = Date.now() + 10_000; ; ) {
+    const { code } = await decide({ tenant: tenant.id, limits: { jobs: 8 } });
+    if (code === "ALLOWED") break;
+    assert(Date.now() < end, code);
+  }
+  const quotas = async (ms) => {
+    const response = await gate.send(`/_gate/v1/usage?tenant=${tenant.id}&at=${iso(ms)}`, { headers });
+    return (await response.json()).quotas?.filter(({ key }) => key === "jobs");
+  };
+  const [open] = await quotas(Date.now());
+  assert.deepEqual([open.ended, open.used, open.limit, open.overage, open.let_through, Date.parse(open.ends_at)], [false, 8, 5, 3, true, boundary]);
+  while (Date.now() < boundary) await new Promise((resolve) => setTimeout(resolve, 100));
+  // The plan lets more through now; yesterday it did not.
+  await ok("PUT", `/tenants/${tenant.id}/overrides`, { limit: "jobs", allowance: 500 });
+  assert.equal((await decide({ tenant: tenant.id, limits: { jobs: 1 } })).code, "ALLOWED");
+  const yesterday = { ...open, ended: true };
+  assert.deepEqual(await quotas(boundary - 1), [yesterday]);
+  assert.equal((await quotas(boundary))[0].used, 1);
+  // Also in other settings, in the export, and of a tenant that is deleted.
+  await ok("PATCH", `/tenants/${tenant.id}`, { billing_anchor: iso(boundary - 5 * DAY + 3_600_000) });
+  assert.deepEqual(await quotas(boundary - 1), [yesterday]);
+  assert.deepEqual((await ok("GET", `/tenants/${tenant.id}/export`)).quotas.filter(({ key }) => key === "jobs").map(({ used: units }) => units), [8, 1]);
+  await ok("DELETE", `/tenants/${tenant.id}`);
+  assert.deepEqual(await quotas(boundary - 1), [yesterday]);
+});

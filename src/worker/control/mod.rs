@@ -11,6 +11,7 @@ mod clock;
 mod course;
 mod desk;
 mod domains;
+mod entitlements;
 mod import;
 mod jobs;
 mod keys;
@@ -120,6 +121,8 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         | Route::MaintainTenant
         | Route::OffboardTenant => tenants::pass(desk, first, operation.route).await,
         Route::MoveTenant => moves::move_to(desk, first).await,
+        Route::GetEntitlements => entitlements::get(desk, first).await,
+        Route::RefundUsage => entitlements::refund(desk, first).await,
         Route::ExportTenant => tenants::export(desk, first).await,
         Route::PutOverride => overrides::put(desk, first).await,
         Route::RemoveOverride => overrides::remove(desk, first, second).await,

@@ -8,8 +8,10 @@ use super::refusal::Refusal;
 use super::store::{Change, document, sql, text};
 use super::{keys, licences, publish};
 use crate::control::{Reasoned, Route, merge};
+use crate::ledger::{Order, QuotaInquiry};
 use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_PAGE, SLUG_QUARANTINE_MS};
+use crate::model::bounds::{MAX_EXPORTED_QUOTAS, MAX_PAGE, SLUG_QUARANTINE_MS};
+use crate::wire::QuotaView;
 
 /// Members of a record that have operations of their own.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];
@@ -225,6 +227,9 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let licences: Vec<Value> = licences.rows.into_iter().map(licences::shown).collect();
     let more = page.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/api-keys?cursor={next}"));
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
+    let inquiry = QuotaInquiry { tenant: id, from_ms: 0, to_ms: u64::MAX };
+    let periods = desk.order(&record.root, &Order { quotas: Some(inquiry), ..Order::default() }).await?.quotas;
+    let latest = periods.get(periods.len().saturating_sub(MAX_EXPORTED_QUOTAS)..).unwrap_or_default();
     let body = json!({
         "exported_at": desk.now,
         "tenant": record.value,
@@ -236,6 +241,8 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "licences": licences,
         "more_licences": more_licences,
         "usage": format!("/_gate/v1/usage?tenant={id}"),
+        "quotas": QuotaView::list(latest, desk.now),
+        "more_quotas": (latest.len() < periods.len()).then(|| format!("/_gate/v1/usage?tenant={id}&at=…")),
         "audit": { "head": desk.store.head(id).await?, "lines": format!("/_gate/v1/admin/tenants/{id}/audit?format=lines") },
     });
     Ok(Answer::json(200, &body).with_version(record.epoch))

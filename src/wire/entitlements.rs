@@ -1,0 +1,40 @@
+//! What a tenant has, and how much is left, as it travels.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::view::{AnswerView, LimitView, TenantView};
+use crate::gate::Decision;
+
+/// What a tenant has: its features, each with its reason, and its limits, each with what is left.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EntitlementsView<'a> {
+    /// The tenant.
+    pub tenant: Option<TenantView<'a>>,
+    /// The catalog's version.
+    pub catalog: u64,
+    /// When it was so (RFC 3339).
+    pub at: String,
+    /// Every feature by its key, as a caller without attributes has it.
+    pub features: BTreeMap<&'a str, AnswerView<'a>>,
+    /// Every limit that a ledger counts, the tenant's own before those above it.
+    pub limits: Vec<LimitView<'a>>,
+}
+
+impl<'a> From<&'a Decision> for EntitlementsView<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        let mut features = BTreeMap::new();
+        for answer in &decision.features {
+            features.insert(answer.key.as_ref(), answer.into());
+        }
+        Self {
+            tenant: decision.tenant.as_deref().map(TenantView::from),
+            catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
+            at: decision.decided_at.to_string(),
+            features,
+            limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
+        }
+    }
+}

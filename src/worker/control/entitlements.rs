@@ -1,0 +1,107 @@
+//! What a tenant has and how much is left of it; and what is given back of a quota that was charged by mistake.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::desk::{Answer, Desk, checked};
+use super::records::Record;
+use super::refusal::Refusal;
+use crate::control::Refund;
+use crate::control::audit::hash;
+use crate::gate::{Ask, Budget, Decision, Entitlements, Gauged, LocalGate, Plans};
+use crate::ledger::{Charge, Once, Op, Order, Seen};
+use crate::model::{Kind, Mode, Tenant};
+use crate::resolve::Request;
+use crate::wire::EntitlementsView;
+
+/// `GET /tenants/{tenant}/entitlements`
+pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    desk.only(&[])?;
+    let record = desk.tenant(id).await?;
+    let (plans, tenant, mut decision) = compiled(desk, &record).await?;
+    let slots = plans.features().slots(&[]);
+    decision.features = plans.features().evaluate_all(tenant.facts(&slots, desk.now));
+    let counted = tenant.budgets().filter(|budget| budget.mode != Mode::Local);
+    let gauged = |budget: &Arc<Budget>| Gauged { budget: Arc::clone(budget), op: Op::Take(0), verdict: None };
+    decision.limits = counted.map(gauged).collect();
+    let charges = decision.limits.iter().map(|one| charge(&one.budget, Op::Take(0))).collect();
+    // Without its ledger nobody knows what is used; everything else is known all the same.
+    let outcome = desk.order(tenant.root().as_str(), &Order { look: true, charges, ..Order::default() }).await;
+    let verdicts = outcome.map(|outcome| outcome.verdicts).unwrap_or_default();
+    for (gauged, verdict) in decision.limits.iter_mut().zip(verdicts) {
+        gauged.verdict = Some(verdict);
+    }
+    let view = serde_json::to_string(&EntitlementsView::from(&*decision)).unwrap_or_default();
+    Ok(Answer::text(200, view).with_version(record.epoch))
+}
+
+/// `POST /tenants/{tenant}/refunds`: the ledger first, then the trail. A request that is sent again, as its key demands, refunds
+/// nothing twice and completes the trail.
+pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
+    let asked: Refund = desk.read()?;
+    let record = desk.tenant(id).await?;
+    let Some(once) = &desk.once else {
+        return Err(Refusal::problem("Idempotency-Key", "nothing", "a key: what is refunded twice is lost"));
+    };
+    let (plans, tenant, _) = compiled(desk, &record).await?;
+    let number = plans.limit_id(asked.limit.as_str());
+    let budgets: Vec<_> = tenant.budgets().filter(|budget| Some(budget.id) == number).collect();
+    let is_counted = |budget: &&Arc<Budget>| budget.kind == Kind::Quota && budget.mode != Mode::Local;
+    let Some(own) = budgets.first().copied().filter(is_counted) else {
+        return Err(Refusal::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
+    };
+    let charges = budgets.iter().enumerate().map(|(place, budget)| {
+        // Those above have used what the tenant has.
+        charge(budget, if place == 0 { Op::Release(asked.units.0) } else { Op::Follow })
+    });
+    let name = format!("{id}/refund {}", hash(&json!([desk.actor.name(), once.key]).to_string()));
+    let order = Order {
+        tenant: Some(id),
+        charges: charges.collect(),
+        once: Some(Once { id: &name, print: &once.print, event: false }),
+        ..Order::default()
+    };
+    let outcome = desk.order(tenant.root().as_str(), &order).await?;
+    let verdict = outcome.verdicts.first().copied();
+    match (outcome.seen, verdict) {
+        _ if outcome.gone => return Err(Refusal::UNAVAILABLE),
+        (Some(Seen::Reused), _) => return Err(Refusal::KEY_REUSED),
+        (None, Some(verdict)) if !outcome.allowed => {
+            let expected = format!(
+                "at most {}, which are used in this period; what is leased comes back within seconds",
+                verdict.used
+            );
+            return Err(Refusal::problem("$.units", asked.units.0.to_string(), &expected));
+        }
+        _ => {}
+    }
+    let said = json!({ "refund": { "after": { "limit": asked.limit, "tenant": own.tenant, "units": asked.units.0 } } });
+    let body = json!({
+        "limit": asked.limit, "tenant": own.tenant, "units": asked.units.0, "used": verdict.map(|verdict| verdict.used),
+        "remaining": verdict.filter(|verdict| verdict.limit.is_some()).map(|verdict| verdict.remaining),
+    });
+    let mut change = desk.change();
+    change.note(&record.id, "usage.refund", Some(&asked.reason), &said).await?;
+    desk.remember(&mut change, 200, &body.to_string());
+    change.commit().await?;
+    Ok(Answer::json(200, &body))
+}
+
+/// A tenant as the system of record has it, compiled.
+async fn compiled(desk: &Desk<'_>, record: &Record) -> Result<(Arc<Plans>, Arc<Entitlements>, Box<Decision>), Refusal> {
+    let plans = desk.catalog().await?.plans()?;
+    let mut gate = LocalGate::with(Arc::clone(&plans));
+    for one in desk.store.line(&record.id).await? {
+        let _ = gate.put(checked(Tenant::parse(&one.value.to_string()))?);
+    }
+    // Whether it is served does not matter here: who it is is found first.
+    let ask = Ask { tenant: Some(&record.id), look: true, ..Ask::default() };
+    let decision = gate.decide(&Request::default(), &ask, desk.now);
+    let tenant = decision.tenant.clone().ok_or(Refusal::NOT_FOUND)?;
+    Ok((plans, tenant, decision.clone()))
+}
+
+fn charge(budget: &Budget, op: Op) -> Charge<'_> {
+    Charge { counter: &budget.counter, meter: budget.meter, op, shadow: false }
+}
