@@ -39,6 +39,10 @@ server.on("exit", (code) => process.exit(code ?? 0));
 
 await ready();
 await imported();
+// Locally nobody keeps the clock: its turns are asked for, each minute as `triggers` in `wrangler.toml` say.
+setInterval(() => {
+  fetch(`http://127.0.0.1:${port}/cdn-cgi/handler/scheduled?cron=${encodeURIComponent("* * * * *")}`).catch(() => {});
+}, 60_000).unref();
 console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Requests to try:\n`);
 for (const line of requests(JSON.parse(document), visitor)) console.log(`  ${line}\n`);
 console.log(`Or look at decisions step by step on http://127.0.0.1:${port}/_gate/ui, with the token above.\n`);

@@ -262,3 +262,20 @@ fn every_text_has_a_bound() {
         assert_eq!(problems.0[0].expected, format!("at most {MAX_TEXT_BYTES} bytes"));
     }
 }
+
+#[test]
+fn a_number_has_one_spelling() {
+    let catalog = |size: &str, limit: &str| {
+        let text = format!(
+            r#"{{"version": 1, "resolution": {{"strategies": [{{"strategy": "header"}}]}},
+            "features": {{"size": {{"type": "number", "default": {size}}}, "more": {{"type": "json", "default": {{"a": [{size}]}}}}}},
+            "limits": {{"calls": {{"kind": "quota", "period": "month"}}}},
+            "plans": {{"pro@1": {{"features": {{"size": {size}}}, "limits": {{"calls": {limit}}}}}}}}}"#
+        );
+        tenantgate::model::Catalog::parse(&text).unwrap()
+    };
+    assert_eq!(catalog("7", "100"), catalog("7.0", "1e2"));
+    assert_eq!(catalog("7", "100"), catalog("70e-1", "100.0"));
+    assert_ne!(catalog("7", "100"), catalog("7.5", "100"));
+    assert_ne!(catalog("7", "100"), catalog("-7", "100"));
+}

@@ -128,6 +128,9 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             | Route::ListApiKeys
             | Route::ListCatalogs
             | Route::ListTokens
+            | Route::ListJobs
+            | Route::GetJob
+            | Route::ListDenials
             | Route::ListLicences
             | Route::ListActivations
             | Route::GetAudit
@@ -213,6 +216,8 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         | Route::ListApiKeys
         | Route::ListCatalogs
         | Route::ListTokens
+        | Route::ListJobs
+        | Route::ListDenials
         | Route::ListLicences
         | Route::ListActivations
         | Route::ListExpiring => page(json!({ "type": "object" })),

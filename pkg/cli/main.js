@@ -7,8 +7,10 @@ import * as catalog from "./commands/catalog.js";
 import * as credentials from "./commands/credentials.js";
 import * as domain from "./commands/domain.js";
 import { explain } from "./commands/explain.js";
+import * as job from "./commands/job.js";
 import * as licence from "./commands/licence.js";
 import * as offline from "./commands/offline.js";
+import * as override from "./commands/override.js";
 import * as plan from "./commands/plan.js";
 import * as publication from "./commands/publish.js";
 import * as tenant from "./commands/tenant.js";
@@ -18,8 +20,8 @@ import { flag, text } from "./options.js";
 import { Output, report } from "./output.js";
 
 const COMMANDS = [
-  ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, explain, usage, audit.group,
-  publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group,
+  ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage, audit.group, audit.denials,
+  publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group, job.group,
 ];
 
 const EPILOGUE = "Exit codes: 0 it is done, 1 the answer is no or there are problems, 2 wrong usage, 3 nobody can be reached.";

@@ -162,7 +162,8 @@ operations! {
     ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once, versioned => 200 "End a kill.";
     Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
     MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
-    GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come.";
+    ListJobs "GET" "/jobs" CatalogRead => 200 "Long runs, the latest first.";
+    GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come, and which tenants it has left as they were, with the problems.";
     RunJob "POST" "/jobs/{job}/run" CatalogWrite => 200 "Let a long run go on now, for a slice.";
     GetPublication "GET" "/publications" Publish => 200 "What is not published yet.";
     Publish "POST" "/publications" Publish => 200 "Publish what waits, and mend a slice of what has drifted.";

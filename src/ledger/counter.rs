@@ -250,8 +250,8 @@ impl Counter {
                 }
                 .under(limit, over);
                 if let Op::Release(units) = op {
-                    let allowed = units <= quota.used();
-                    let after = if allowed { quota.without(units) } else { quota };
+                    let allowed = units <= quota.total();
+                    let after = if allowed { quota.refunded(units) } else { quota };
                     let reset_ms = quota.period().1.saturating_sub(now.get());
                     let verdict = Verdict::of_level(allowed, limit, after.total(), reset_ms);
                     return (verdict, Self::Quota(after));
@@ -361,11 +361,11 @@ impl Counter {
         }
     }
 
-    /// The level of a gauge, or what was used of a quota: what those above follow.
+    /// The level of a gauge, or what counts of a quota: what those above follow.
     pub(super) const fn level(&self) -> u64 {
         match self {
             Self::Gauge { level, .. } => *level,
-            Self::Quota(quota) => quota.used(),
+            Self::Quota(quota) => quota.total(),
             _ => 0,
         }
     }

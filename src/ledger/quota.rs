@@ -24,6 +24,9 @@ pub struct Quota {
     /// Units that are leased or held, besides.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
+    /// Units that were given back, of those above.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    given: u64,
     /// Units that were allowed when it was judged last; `None`: without bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
@@ -35,7 +38,7 @@ pub struct Quota {
 impl Quota {
     /// A period in which `used` units were used.
     pub(super) const fn new(starts_ms: u64, ends_ms: u64, used: u64) -> Self {
-        Self { starts_ms, ends_ms, used, leased: 0, limit: None, over: false }
+        Self { starts_ms, ends_ms, used, leased: 0, given: 0, limit: None, over: false }
     }
 
     /// The period that counts for whoever asks for the one from `starts_ms` to `ends_ms`.
@@ -62,14 +65,14 @@ impl Quota {
         (self.limit, self.over)
     }
 
-    /// Units that were used, leased ones aside.
-    pub(super) const fn used(self) -> u64 {
-        self.used
-    }
-
     /// Units that count, leased ones included.
     pub const fn total(self) -> u64 {
-        self.used.saturating_add(self.leased)
+        self.used.saturating_add(self.leased).saturating_sub(self.given)
+    }
+
+    /// The quota after `units` of those that count were given back. Leased ones may be among them: whoever charged by mistake need not wait.
+    pub(super) const fn refunded(self, units: u64) -> Self {
+        Self { given: self.given.saturating_add(units), ..self }
     }
 
     /// Units that are leased or held.
@@ -96,7 +99,12 @@ impl Quota {
     pub(super) const fn moved(self, leased: Leased) -> Self {
         match leased {
             Leased::Granted(units) => Self { leased: self.leased.saturating_add(units), ..self },
-            Leased::Returned(units) => Self { leased: self.leased.saturating_sub(units), ..self },
+            Leased::Returned(units) => {
+                let leased = self.leased.saturating_sub(units);
+                let all = self.used.saturating_add(leased);
+                // What comes back was not used, and cannot be given back besides.
+                Self { leased, given: if self.given > all { all } else { self.given }, ..self }
+            }
             Leased::Spent(units) => Self { leased: self.leased.saturating_sub(units), ..self }.plus(units),
         }
     }
@@ -129,6 +137,17 @@ mod tests {
         assert_eq!(used(1, 31, &[(33, 63)]), 0);
         // An anchor that was moved by mistake, and back, changes nothing.
         assert_eq!(used(1, 31, &[(20, 50), (1, 31), (31, 61)]), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_is_given_back_once_whatever_becomes_of_leases() {
+        let leased = Quota::new(0, DAY, 10).moved(Leased::Granted(5));
+        assert_eq!(leased.refunded(12).total(), 3);
+        // Spent or returned, nothing is given back twice.
+        assert_eq!(leased.refunded(12).moved(Leased::Spent(5)).total(), 3);
+        assert_eq!(leased.refunded(12).moved(Leased::Returned(5)).total(), 0);
+        assert_eq!(leased.refunded(12).moved(Leased::Returned(5)).plus(4).total(), 4);
+        assert_eq!(leased.refunded(4).moved(Leased::Returned(5)).total(), 6);
     }
 
     #[test]

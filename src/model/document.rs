@@ -257,7 +257,23 @@ impl schemars::JsonSchema for Unread {
 
 impl Read for Value {
     fn read(value: &Value, _: &mut Reader) -> Option<Self> {
-        Some(value.clone())
+        Some(plain(value))
+    }
+}
+
+/// A JSON value with one spelling for each number: `7.0` is 7, as whoever wrote it means.
+pub(crate) fn plain(value: &Value) -> Value {
+    /// Whole numbers up to here have a float of their own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number within the range")]
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => Value::from(float as i64),
+            _ => value.clone(),
+        },
+        Value::Array(entries) => entries.iter().map(plain).collect(),
+        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+        _ => value.clone(),
     }
 }
 

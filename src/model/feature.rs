@@ -19,8 +19,8 @@ pub struct FeatureValue(pub Value);
 impl Read for FeatureValue {
     const HAS_NULL: bool = true;
 
-    fn read(value: &Value, _: &mut Reader) -> Option<Self> {
-        Some(Self(value.clone()))
+    fn read(value: &Value, r: &mut Reader) -> Option<Self> {
+        Value::read(value, r).map(Self)
     }
 }
 

@@ -161,12 +161,12 @@ describe("documents, offline", () => {
 });
 
 describe("how it is used", () => {
-  const groups = { plan: 2, catalog: 2, feature: 2, tenant: 12, audit: 3, token: 3, key: 4, domain: 3, licence: 4 };
+  const groups = { plan: 2, catalog: 2, feature: 2, tenant: 15, override: 3, audit: 3, token: 3, key: 4, domain: 4, licence: 6, job: 3 };
   const described = (help) => [...help.split("Options:")[0].matchAll(/^ {2}tenantgate (\S+(?: \S+)*?) {2,}(\S.*(?:\n {8,}\S.*)*)/gm)].map(([, name, about]) => [name, about.replace(/\s+/g, " ")]);
 
   test("help says one sentence of every command", async () => {
     const top = described(await good("--help"));
-    assert.deepEqual(top.map(([name]) => name.split(" ")[0]).sort(), [...Object.keys(groups), "completion", "diff", "explain", "publish", "status", "usage", "validate"].sort());
+    assert.deepEqual(top.map(([name]) => name.split(" ")[0]).sort(), [...Object.keys(groups), "completion", "denials", "diff", "expiring", "explain", "publish", "status", "usage", "validate"].sort());
     const helps = await Promise.all(Object.entries(groups).map(async ([name, count]) => {
       const commands = described(await good(name, "--help"));
       assert.equal(commands.length, count, name);
@@ -396,6 +396,51 @@ test("explain: every step of a decision, and nothing is taken", async () => {
   assert.match(await bad(1, "explain", "/hooks", ...host, "--token", "another-token"), /^NO_TRACE: the answer, of status 200, has no trace/);
 });
 
+test("override: set, listed, seen to end, removed", async () => {
+  const ends = new Date(Date.now() + 86_400_000).toISOString();
+  assert.match(await good("override", "set", acme.id, "--feature", "size", "--value", "99", "--ends-at", ends, "--reason", "a trial"), /^size +99 +.*a trial/m);
+  await good("override", "set", acme.id, "--limit", "month", "--allowance", "unlimited");
+  assert.deepEqual((await json("override", "list", acme.id)).map((one) => one.value ?? one.allowance), [99, "unlimited"]);
+  assert.match(await good("expiring"), new RegExp(`${acme.id} +${acme.slug} +override +size$`, "m"));
+  const shown = await good("tenant", "show", acme.id);
+  assert.match(shown, /^size +99 +on +override$/m);
+  assert.match(shown, /^month +quota +its own +unlimited +0 /m);
+  for (const key of ["size", "month"]) await good("override", "remove", acme.id, key);
+  assert.equal(await good("override", "list", acme.id), "No overrides.\n");
+  for (const args of [[], ["--feature", "size", "--limit", "month"], ["--limit", "month"]]) await bad(2, "override", "set", acme.id, ...args);
+  assert.match(await bad(1, "override", "set", acme.id, "--feature", "nothing"), /\$\.overrides\[0\]/);
+});
+
+test("tenant refund: units are given back, with a reason", async () => {
+  await gate.decide({ tenant: acme.id, limits: { month: 30 } });
+  assert.match(await good("tenant", "refund", acme.id, "month", "20", "--reason", "an outage"), /^20 units of month are given back: 10 are used\.$/m);
+  assert.match(await good("audit", "show", acme.id, "--action", "usage.refund"), /an outage/);
+  assert.match(await good("usage", acme.id), /^month +10 +\d+ /m);
+  assert.match(await bad(1, "tenant", "refund", acme.id, "month", "11", "--reason", "more"), /\$\.units: found 11, expected at most 10/);
+  await bad(2, "tenant", "refund", acme.id, "month", "few", "--reason", "x");
+  await bad(2, "tenant", "refund", acme.id, "month", "1");
+});
+
+test("tenant impersonate: a ticket, on the record", async () => {
+  const shown = await good("tenant", "impersonate", acme.id, "--reason", "ticket 7");
+  assert.match(shown, /The ticket, shown this once:\n\n {2}tg_\w+\n/);
+  assert.match(await good("audit", "show", acme.id, "--action", "support.ticket"), /ticket 7/);
+});
+
+test("licence: the instances that use one, and the end of one", async () => {
+  const { tenant: { id: tenant } } = await json("tenant", "create", "--name", "Licensed", "--plan", "pro@1");
+  const { key, id: licence } = await json("licence", "issue", tenant, "--max-activations", "1");
+  await good("licence", "validate", key, "--instance", "server-1");
+  assert.match(await good("licence", "activations", tenant, licence), /^server-1 /m);
+  assert.match(await good("licence", "end-activation", tenant, licence, "server-1"), /server-1 has ended/);
+  assert.match(await bad(1, "licence", "end-activation", tenant, licence, "server-1"), /^NOT_FOUND: /);
+  await good("tenant", "delete", tenant);
+});
+
+test("denials: what a tenant was denied", async () => {
+  assert.equal(await good("denials", acme.id), "No denials.\n");
+});
+
 test("usage: what a tenant has used, by period and day", async () => {
   const event = { specversion: "1.0", id: "e-1", source: "/api", type: "llm.completion", subject: acme.id, data: { tokens: 812 } };
   const told = await gate.send("/_gate/v1/usage", { method: "POST", headers: { authorization: `Bearer ${OPERATOR}` }, body: JSON.stringify(event) });
@@ -523,6 +568,14 @@ describe("many tenants", () => {
     assert.deepEqual(["state", "total", "moved", "failed"].map((name) => row(stdout, name)[1]), ["done", String(MANY), String(MANY - 1), "1"]);
     assert.match(stderr, /Moving tenants .*520\/520/);
     assert.match(stderr, /stay on the old one/);
+    // And named, with what was wrong.
+    const [, job] = row(stdout, "job");
+    const left = await run(["job", "show", job]);
+    assert.equal(left.code, 1);
+    assert.match(left.stdout, new RegExp(`^${id(MANY - 1)} +\\$\\.colour +an unknown field`, "m"));
+    assert.match(await good("job", "list"), new RegExp(`^${job} +plan +bulk@1 +bulk@2 +done +${MANY} +${MANY - 1} +1 `, "m"));
+    assert.equal((await json("job", "run", job)).state, "done");
+    assert.match(await bad(1, "job", "show", "j_none"), /^NOT_FOUND: /);
     assert.equal((await json("tenant", "get", id(0))).plan, "bulk@2");
     const moved = await json("plan", "move", "pro@1", "--to", "pro@2", "--wait");
     assert.deepEqual([moved.state, moved.done, moved.failed], ["done", 3, 0]);

@@ -4,7 +4,7 @@ import { openSync, closeSync, writeSync } from "node:fs";
 import { path } from "../client.js";
 import { read } from "../documents.js";
 import { EXIT, wrongUsage } from "../failure.js";
-import { text, whole } from "../options.js";
+import { more, paging, text, whole } from "../options.js";
 import { clipped } from "../output.js";
 import { Trail } from "../trail.js";
 
@@ -132,3 +132,18 @@ const verify = {
 };
 
 export const group = { command: "audit", describe: "Show, export and verify audit trails.", commands: [show, exported, verify] };
+
+export const denials = {
+  command: "denials <tenant>",
+  describe: "Show what a tenant was denied, by day and code, the latest first.",
+  positionals: { tenant: "The tenant's id." },
+  options: paging,
+  async run({ argv, client, out }) {
+    const page = await client.list(path`/tenants/${argv.tenant}/denials`, argv);
+    out.result(page, () => {
+      const rows = page.items.map((one) => [one.last_at, one.code, one.count, one.feature ?? one.limit, one.method, one.path, one.key]);
+      out.table(["Last", "Code", "Times", "Of", "Method", "Path", "API key"], rows, "No denials.");
+      more(out, page);
+    });
+  },
+};

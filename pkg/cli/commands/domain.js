@@ -37,4 +37,14 @@ const remove = {
   },
 };
 
-export const group = { command: "domain", describe: "Claim, prove and give up domains of tenants.", commands: [claim, verify, remove] };
+const list = {
+  command: "list <tenant>",
+  describe: "List a tenant's domains.",
+  positionals: { tenant: host.tenant },
+  async run({ argv, client, out }) {
+    const { domains = [] } = await client.admin("GET", path`/tenants/${argv.tenant}`);
+    out.result(domains, () => out.table(["Host", "State"], domains.map(({ host: name, state = "pending" }) => [name, state]), "No domains."));
+  },
+};
+
+export const group = { command: "domain", describe: "Claim, prove and give up domains of tenants.", commands: [claim, verify, list, remove] };

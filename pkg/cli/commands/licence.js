@@ -76,4 +76,30 @@ const validate = {
   },
 };
 
-export const group = { command: "licence", describe: "Licence keys of tenants.", commands: [issue, list, change, validate] };
+const instances = {
+  command: "activations <tenant> <licence>",
+  describe: "List the instances that use a licence.",
+  positionals: { tenant: "The tenant's id.", licence: "The licence's id." },
+  options: paging,
+  async run({ argv, client, out }) {
+    const page = await client.list(path`/tenants/${argv.tenant}/licences/${argv.licence}/activations`, argv);
+    out.result(page, () => {
+      const rows = page.items.map((one) => [one.instance, one.domain, one.activated_at, one.seen_at, one.ended_at, one.holds_until_at]);
+      out.table(["Instance", "Domain", "Activated", "Seen", "Ended", "Holds its place until"], rows, "No activations.");
+      more(out, page);
+    });
+  },
+};
+
+const end = {
+  command: "end-activation <tenant> <licence> <instance>",
+  describe: "End the activation of an instance, without its key.",
+  positionals: { tenant: "The tenant's id.", licence: "The licence's id.", instance: "The name of the instance." },
+  async run({ argv, client, out }) {
+    const { tenant, licence, instance } = argv;
+    const ended = await client.admin("DELETE", path`/tenants/${tenant}/licences/${licence}/activations/${instance}`);
+    out.result(ended, () => out.line(`The activation of ${instance} has ended${ended.free_at ? `; its place is free at ${ended.free_at}` : ""}.`));
+  },
+};
+
+export const group = { command: "licence", describe: "Licence keys of tenants.", commands: [issue, list, change, validate, instances, end] };

@@ -68,6 +68,60 @@ const get = {
   },
 };
 
+const show = {
+  command: "show <id>",
+  describe: "Show what a tenant has, why, and how much is left.",
+  positionals: id,
+  async run({ argv, client, out }) {
+    const has = await client.admin("GET", path`/tenants/${argv.id}/entitlements`);
+    out.result(has, () => {
+      out.members(has.tenant);
+      out.line();
+      const features = Object.entries(has.features).map(([key, one]) => [key, JSON.stringify(one.value), one.enabled ? "on" : "off", one.tier, one.rule]);
+      out.table(["Feature", "Value", "State", "By", "Rule"], features, "No features.");
+      out.line();
+      const limits = has.limits.map((one) => [
+        one.key, one.kind, one.tenant === has.tenant.id ? "its own" : one.tenant, one.limit ?? "unlimited", one.used ?? "unknown", one.remaining, one.resets_at,
+      ]);
+      out.table(["Limit", "Kind", "Counted for", "Allowed", "Used", "Left", "Whole again"], limits, "No limits.");
+    });
+  },
+};
+
+const refund = {
+  command: "refund <id> <limit> <units>",
+  describe: "Give back units of a quota that were charged by mistake.",
+  positionals: { ...id, limit: "The quota.", units: "How many units." },
+  options: { reason: text("Why, for the audit trail.", { demandOption: true }), "idempotency-key": text("Under the same key units are given back once; by default a random one.") },
+  async run({ argv, client, out }) {
+    const { limit, units, idempotencyKey = randomUUID() } = argv;
+    if (!/^\d{1,15}$/.test(units)) throw wrongUsage(`\`${units}\` is no whole number`);
+    const body = { limit, units: Number(units), reason: argv.reason };
+    let done;
+    try {
+      done = await client.admin("POST", path`/tenants/${argv.id}/refunds`, { body, headers: { "idempotency-key": idempotencyKey } });
+    } catch (error) {
+      if (error instanceof Failure && error.exit === EXIT.unreachable) error.hint = `Try again with --idempotency-key ${idempotencyKey}: it is done once.`;
+      throw error;
+    }
+    out.result(done, () => out.line(`${done.units} units of ${done.limit} are given back: ${done.used} are used.`));
+  },
+};
+
+const impersonate = {
+  command: "impersonate <id>",
+  describe: "Make a ticket, good once and for a minute, for an API key of a tenant that lasts a quarter of an hour; on the record.",
+  positionals: id,
+  options: { reason: text("Why, for the audit trail.", { demandOption: true }), scopes: texts("What the key may do, with commas between.") },
+  async run({ argv, client, out }) {
+    const made = await client.admin("POST", path`/tenants/${argv.id}/impersonate`, { body: given({ reason: argv.reason, scopes: argv.scopes }) });
+    out.result(made, () => {
+      out.members({ "good until": made.expires_at, "redeemed at": made.redeem });
+      out.secret("The ticket", made.ticket);
+    });
+  },
+};
+
 const set = {
   command: "set <id> <changes..>",
   describe: "Change members of a tenant's record; null removes one.",
@@ -132,7 +186,7 @@ export const group = {
   command: "tenant",
   describe: "Set up, change and end tenants.",
   commands: [
-    create, list, get, set,
+    create, list, show, get, set,
     pass("suspend", "Stop serving a tenant."),
     pass("reactivate", "Serve a tenant again."),
     pass("deactivate", "Stop a tenant at its own wish."),
@@ -140,6 +194,6 @@ export const group = {
     pass("offboard", "Stop a tenant, and have it deleted when its time is over.", {
       "retention-days": whole("Days for which its data is kept; by default 30."),
     }),
-    remove, move, exported,
+    remove, move, exported, refund, impersonate,
   ],
 };

@@ -13,6 +13,11 @@ export const usage = {
     out.result(used, () => {
       const rows = used.usage.map((one) => [one.metric, one.aggregation, one.value, one.unit, one.starts_at, one.ends_at]);
       out.table(["Metric", "Aggregation", "Value", "Unit", "From", "To"], rows, "No metrics.");
+      if (used.quotas?.length) {
+        const quotas = used.quotas.map((one) => [one.key, one.used, one.limit ?? "unlimited", one.overage || undefined, one.starts_at, one.ends_at]);
+        out.line();
+        out.table(["Quota", "Used", "Limit", "Beyond it", "From", "To"], quotas);
+      }
       const days = used.usage.flatMap((one) => one.days.map((day) => [one.metric, day.date, day.value]));
       if (!days.length) return;
       out.line();

@@ -68,10 +68,7 @@ pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         _ if outcome.gone => return Err(Refusal::UNAVAILABLE),
         (Some(Seen::Reused), _) => return Err(Refusal::KEY_REUSED),
         (None, Some(verdict)) if !outcome.allowed => {
-            let expected = format!(
-                "at most {}, which are used in this period; what is leased comes back within seconds",
-                verdict.used
-            );
+            let expected = format!("at most {}, which are used in this period", verdict.used);
             return Err(Refusal::problem("$.units", asked.units.0.to_string(), &expected));
         }
         _ => {}

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
+use super::page::{Page, Read};
 use super::publish;
 use super::records::{COLUMNS, Record};
 use super::refusal::Refusal;
@@ -58,6 +59,7 @@ pub(super) async fn move_plan(desk: &Desk<'_>, plan: &str) -> Result<Answer, Ref
     Ok(Answer::json(202, &body))
 }
 
+/// A run, without those that it has left as they were.
 fn view(row: &Row) -> Value {
     json!({
         "id": text(row, "id"), "kind": text(row, "kind"), "state": text(row, "state"), "total": number(row, "total"),
@@ -70,8 +72,37 @@ async fn find(desk: &Desk<'_>, id: &str) -> Result<Row, Refusal> {
     desk.store.row(sql!("SELECT * FROM jobs WHERE id = ?", id)).await?.ok_or(Refusal::NOT_FOUND)
 }
 
+/// `GET /jobs`: the latest first.
+pub(super) async fn list(desk: &Desk<'_>) -> Result<Answer, Refusal> {
+    let (limit, cursor) = desk.page(&[])?;
+    // Times and ids of one text, so that a page goes on where the last ended.
+    let page = Page::of(
+        "SELECT *, printf('%015d %s', 999999999999999 - created_at, id) AS place_in_list FROM jobs \
+         WHERE printf('%015d %s', 999999999999999 - created_at, id) > ? ORDER BY place_in_list LIMIT ?",
+        ("place_in_list", "question"),
+        vec![cursor.into()],
+        limit,
+    );
+    page.answer(&desk.store, |row| view(&row)).await
+}
+
+/// `GET /jobs/{job}`: how far it has come, and a page of those that it has left as they were.
 pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    Ok(Answer::json(200, &view(&find(desk, id).await?)))
+    let (limit, cursor) = desk.page(&[])?;
+    let mut job = view(&find(desk, id).await?);
+    let page = Page::of(
+        "SELECT tenant, problems FROM job_failures WHERE job = ? AND tenant > ? ORDER BY tenant LIMIT ?",
+        ("tenant", "problems"),
+        vec![id.into(), cursor.into()],
+        limit,
+    );
+    let Read { rows, next } = page.read(&desk.store).await?;
+    let left = |row: &Row| json!({ "tenant": text(row, "tenant"), "problems": document(row, "problems") });
+    merge(&mut job, &json!({ "failures": rows.iter().map(left).collect::<Vec<_>>() }));
+    if let (Some(next), Value::Object(members)) = (next, &mut job) {
+        members.insert(String::from("next_cursor"), next.into());
+    }
+    Ok(Answer::json(200, &job))
 }
 
 /// `POST /jobs/{job}/run`: a slice, now.
@@ -130,9 +161,14 @@ async fn slice(desk: &Desk<'_>, row: &Row) -> Result<(), Refusal> {
             .await
         {
             Ok(_) => done = done.saturating_add(1),
-            // Its own agreements do not fit the new plan: it stays, and is counted.
+            // Its own agreements do not fit the new plan: it stays, and is named.
             Err(Refusal::Invalid(problems)) => {
-                web_sys::console::error_1(&format!("control: `{}` stays on `{from}`: {problems}", record.id).into());
+                change.run(sql!(
+                    "INSERT INTO job_failures (job, tenant, problems) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    id,
+                    record.id,
+                    json!(problems).to_string()
+                ));
                 failed = failed.saturating_add(1);
             }
             Err(refusal) => return Err(refusal),

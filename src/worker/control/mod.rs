@@ -148,6 +148,7 @@ async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -
         Route::ReviveFeature => catalog::kill(desk, first, false).await,
         Route::Import => import::import(desk).await,
         Route::MovePlan => jobs::move_plan(desk, first).await,
+        Route::ListJobs => jobs::list(desk).await,
         Route::GetJob => jobs::get(desk, first).await,
         Route::RunJob => jobs::run(desk, first).await,
         Route::GetPublication => publish::state(desk).await,
