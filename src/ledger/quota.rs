@@ -1,9 +1,9 @@
 //! Quotas: so many units in a billing period, whatever happens to the period while it is counted.
 //!
-//! Whoever asks names the period by today's settings. The counter keeps the period that it counts, and begins another one only when it
-//! is asked for one that starts at or after its end. A billing anchor that moves, a period that gets longer or shorter, a clock that is
-//! behind: what was used goes on being counted, and stays used until the period is over in which it was. So nobody gains by
-//! changing settings back and forth, and no unit is counted nowhere.
+//! A request says which period its settings lead to now. The counter keeps the period that it is in, and begins another one only for a
+//! request whose period starts at or after the end of its own. So a billing anchor may move, a period may get longer or shorter, and a clock may be
+//! behind: used units stay used until the period ends in which they were used. Nobody gains by changing settings back and forth, and every
+//! unit is counted.
 //!
 //! A period lasts at least as long as any that it was counted under: the units of a month are not forgotten at the end of a day.
 
