@@ -62,10 +62,11 @@ pub const GUARDED_MEMBERS: [(&str, Permission); 3] = [
     ("api_key_scopes", Keys),
 ];
 
-/// Members of a catalog that say who may speak for tenants.
-pub const IDENTITY_MEMBERS: [&str; 2] = ["issuers", "resolution"];
+/// Members of a catalog that say who may speak for tenants, and which pages read what they are answered.
+pub const IDENTITY_MEMBERS: [&str; 3] = ["issuers", "resolution", "cors"];
 /// Members of a route that do.
-pub const ROUTE_IDENTITY_MEMBERS: [&str; 6] = ["path", "methods", "access", "auth", "scopes", "act_for_descendants"];
+pub const ROUTE_IDENTITY_MEMBERS: [&str; 7] =
+    ["path", "methods", "access", "auth", "scopes", "act_for_descendants", "cors"];
 
 /// One operation.
 #[derive(Debug)]

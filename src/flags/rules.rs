@@ -146,9 +146,9 @@ impl CompiledRule {
             served: match &rule.rollout {
                 Some(rollout) => {
                     let split = rollout.split.iter();
-                    split.map(|entry| served(entry.value.as_deref(), entry.variant.as_ref())).collect()
+                    split.map(|entry| served(entry.value(), entry.variant.as_ref())).collect()
                 }
-                None => vec![served(rule.value.as_deref(), rule.variant.as_ref())],
+                None => vec![served(rule.value(), rule.variant.as_ref())],
             },
             first,
         }

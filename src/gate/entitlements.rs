@@ -275,7 +275,8 @@ impl Entitlements {
         self.line.iter().skip(1).map(|tenant| tenant.id.as_str())
     }
 
-    pub(super) fn line(&self) -> &[Arc<Tenant>] {
+    /// The records of the tenant and those above it, nearest first.
+    pub fn line(&self) -> &[Arc<Tenant>] {
         &self.line
     }
 }

@@ -167,7 +167,9 @@ impl Gate {
             };
             (Some(self.lookup(run, plans, &id)?), None, None, None)
         } else {
-            if let Some((policy, origin)) = cors::preflight(plans, request) {
+            if request.preflights
+                && let Some((policy, origin)) = cors::preflight(plans, request)
+            {
                 return preflight(run, plans, policy, origin);
             }
             let mut refuse = |refusal| {

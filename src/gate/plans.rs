@@ -172,9 +172,14 @@ impl Plans {
         self.cors.get(usize::try_from(id).ok()?)
     }
 
+    /// The number of the CORS policy of the route that a request leads to.
+    pub fn policy_id(&self, request: &Request<'_>) -> Option<u32> {
+        policy(self, request, request.method)
+    }
+
     /// The CORS policy of the route that a request leads to.
     pub fn policy(&self, request: &Request<'_>) -> Option<&Cors> {
-        self.cors(policy(self, request, request.method)?)
+        self.cors(self.policy_id(request)?)
     }
 
     /// Whether routes have CORS policies.

@@ -251,7 +251,12 @@ impl Book {
             let charge = item.charge();
             let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
-            let op = charge.op.after(moved.0, moved.1, current.map_or(0, Counter::level));
+            // What follows is capped by its own level, in the period that it is asked for.
+            let level = match charge.op {
+                Op::Follow => Counter::step(current, charge.meter, Op::Take(0), now).1.level(),
+                _ => 0,
+            };
+            let op = charge.op.after(moved.0, moved.1, level);
             let (mut verdict, mut counter) = Counter::step(current, charge.meter, op, now);
             if charge.shadow && !verdict.allowed {
                 let counted = Counter::step(current, charge.meter.unlimited(), op, now);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quota::Quota;
 use super::{Book, Counter};
+use crate::model::bounds::MAX_MOVED_PERIODS;
 
 /// A period of a quota, and what it came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,9 @@ impl Book {
         }
         let period = QuotaPeriod::from(*old);
         if let Some(changes) = &mut self.changes {
-            changes.closed.insert(format!("{name}/{}", period.starts_ms), period);
+            let name = format!("{name}/{}", period.starts_ms);
+            changes.closed.insert(name.clone(), period);
+            self.closed.insert(name, period);
         }
     }
 
@@ -82,9 +85,13 @@ impl Book {
         found
     }
 
-    /// Periods that are over, of tenants that leave.
+    /// Periods that are over, of tenants that leave: the latest, so many as fit into the luggage.
     pub(super) fn closed_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, QuotaPeriod)> {
-        self.closed.iter().filter(|(name, _)| is_wanted(name)).map(|(name, period)| (name.clone(), *period)).collect()
+        let all = self.closed.iter().filter(|(name, _)| is_wanted(name));
+        let mut all: Vec<_> = all.map(|(name, period)| (name.clone(), *period)).collect();
+        all.sort_unstable_by_key(|(_, period)| std::cmp::Reverse(period.starts_ms));
+        all.truncate(MAX_MOVED_PERIODS);
+        all
     }
 
     /// Takes in a period that is over, with those that arrive.
@@ -124,6 +131,7 @@ mod tests {
         assert_eq!(closed.len(), 2);
         assert_eq!(closed.get(&format!("t_acme/calls/{DAY}")), Some(&first));
 
+        book.forget_usage();
         closed.into_iter().for_each(|(name, period)| book.put_closed(name, period));
         let mut starts = |tenant, from_ms, to_ms| {
             let quotas = Some(QuotaInquiry { tenant, from_ms, to_ms });

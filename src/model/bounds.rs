@@ -358,6 +358,8 @@ pub const MAX_HOLD_MS: u64 = 86_400_000;
 pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
 /// Changed snapshots that a ledger tells of in one answer; the others follow with the next.
 pub const MAX_NEWS: usize = 64;
+/// Periods of quotas that go along when tenants move to another family: about a tenth of what a message may hold.
+pub const MAX_MOVED_PERIODS: usize = 10_000;
 /// Periods of quotas in an export; reports have those before.
 pub const MAX_EXPORTED_QUOTAS: usize = 2_000;
 /// CORS policies in a catalog.

@@ -203,11 +203,17 @@ document! {
 impl Feature {
     /// The value when no tier says anything and no rule matches.
     pub fn default_value(&self) -> Value {
-        self.default.as_deref().cloned().unwrap_or(Value::Bool(false))
+        self.given_default().cloned().unwrap_or(Value::Bool(false))
+    }
+
+    /// Its default, if one is given.
+    fn given_default(&self) -> Option<&Value> {
+        let is_nothing = |value: &Value| value.is_null() && self.type_ != FeatureType::Json;
+        self.default.as_deref().filter(|value| !is_nothing(value))
     }
 
     fn check(&self, r: &mut Reader) {
-        match &self.default {
+        match self.given_default() {
             Some(value) => r.at("default", |r| self.type_.check(value, r)),
             None if self.type_ != FeatureType::Boolean => {
                 r.at("default", |r| r.problem("nothing", "a value: only booleans default to false"));
@@ -230,10 +236,13 @@ impl Feature {
     }
 
     fn check_rule(&self, rule: &Rule, r: &mut Reader) {
-        let serves =
-            [("value", rule.value.is_some()), ("variant", rule.variant.is_some()), ("rollout", rule.rollout.is_some())];
+        let serves = [
+            ("value", rule.value().is_some()),
+            ("variant", rule.variant.is_some()),
+            ("rollout", rule.rollout.is_some()),
+        ];
         exactly_one(&serves, r);
-        self.check_served(rule.value.as_deref(), rule.variant.as_ref(), r);
+        self.check_served(rule.value(), rule.variant.as_ref(), r);
         if let Some(rollout) = &rule.rollout {
             r.at("rollout", |r| self.check_rollout(rollout, r));
         }
@@ -249,8 +258,8 @@ impl Feature {
             }
             for (index, entry) in rollout.split.iter().enumerate() {
                 r.at_index(index, |r| {
-                    exactly_one(&[("value", entry.value.is_some()), ("variant", entry.variant.is_some())], r);
-                    self.check_served(entry.value.as_deref(), entry.variant.as_ref(), r);
+                    exactly_one(&[("value", entry.value().is_some()), ("variant", entry.variant.is_some())], r);
+                    self.check_served(entry.value(), entry.variant.as_ref(), r);
                 });
             }
         });
@@ -263,6 +272,21 @@ impl Feature {
         if let Some(variant) = variant.filter(|variant| !self.variants.contains_key(*variant)) {
             r.at("variant", |r| r.problem(format!("`{variant}`"), "a key of `variants`"));
         }
+    }
+}
+
+impl Rule {
+    /// The value that it serves. Beside something else that it serves, `null` is none.
+    pub fn value(&self) -> Option<&Value> {
+        let serves_more = self.variant.is_some() || self.rollout.is_some();
+        self.value.as_deref().filter(|value| !(value.is_null() && serves_more))
+    }
+}
+
+impl Weighted {
+    /// The value that it serves. Beside a variant, `null` is none.
+    pub fn value(&self) -> Option<&Value> {
+        self.value.as_deref().filter(|value| !(value.is_null() && self.variant.is_some()))
     }
 }
 

@@ -25,6 +25,9 @@ document! {
         /// Whether the parameter `_method` of a query is handed on: an origin that takes it for the method must not do so behind routes
         /// that differ by it. Default false.
         method_override: bool = false,
+        /// Whether the origin puts `X-Forwarded-Prefix` before its paths by itself. Otherwise the gate does so with `Location` and with
+        /// paths of cookies. Default false.
+        adds_prefix: bool = false,
     } => Origin::check
 }
 

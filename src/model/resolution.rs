@@ -182,9 +182,15 @@ impl Resolution {
 
     /// Whether a label under a base domain, or the first segment of a path, is kept from tenants.
     pub fn is_reserved(&self, slug: &Slug) -> bool {
-        self.strategies.iter().filter(|strategy| strategy.reserves()).any(|strategy| match &strategy.reserved {
-            Some(labels) => labels.iter().any(|label| label == slug.as_str()),
-            None => RESERVED.contains(&slug.as_str()),
+        self.reserved().any(|label| label == slug.as_str())
+    }
+
+    /// Labels and first segments that are kept from tenants.
+    pub fn reserved(&self) -> impl Iterator<Item = &str> {
+        let all = self.strategies.iter().filter(|strategy| strategy.reserves());
+        all.flat_map(|strategy| match &strategy.reserved {
+            Some(labels) => labels.iter().map(String::as_str).collect::<Vec<_>>(),
+            None => RESERVED.to_vec(),
         })
     }
 

@@ -306,7 +306,9 @@ impl Override {
     fn check(&self, r: &mut Reader) {
         let feature =
             self.feature.is_some() && self.value.is_some() && self.limit.is_none() && self.allowance.is_none();
-        let limit = self.limit.is_some() && self.allowance.is_some() && self.feature.is_none() && self.value.is_none();
+        // Of a limit `null` is no value.
+        let valued = self.value.as_deref().is_some_and(|value| !value.is_null());
+        let limit = self.limit.is_some() && self.allowance.is_some() && self.feature.is_none() && !valued;
         if !feature && !limit {
             r.problem("an override", "either `feature` with `value`, or `limit` with `allowance`");
         }

@@ -56,7 +56,8 @@ impl Gate {
         let plans = Plans::parse(catalog).map_err(problems)?;
         self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
         if let Some(plans) = self.local.plans() {
-            self.names = Names { headers: plans.headers().to_vec(), attributes: plans.features().attributes().len() };
+            self.names =
+                Names { headers: plans.resolver().headers().to_vec(), attributes: plans.features().attributes().len() };
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Request<'a> {
     pub place: Option<&'a str>,
     /// Attributes that rules may ask about.
     pub context: Context<'a>,
+    /// Whether the adapter answers preflights for the origin, by the CORS policy of their route. Otherwise they are requests like others.
+    pub preflights: bool,
     /// Whether the decision carries its trace.
     pub explain: bool,
 }

@@ -158,7 +158,12 @@ impl Resolver {
         let custom_reads =
             custom_reads.map(|names| names.into_iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>());
         let path = resolution.strategy(StrategyKind::Path).filter(|_| resolution.is_first_segment());
-        let own_segments = path.map(reserved);
+        let own_segments = path.map(|path| {
+            let mut own = reserved(path);
+            // The gate's own endpoints.
+            own.insert(String::from("_gate"));
+            own
+        });
         Self {
             headers: headers.collect(),
             custom_reads,
@@ -376,7 +381,7 @@ impl<'a> Signals<'a> {
 
 /// Whether a path whose first segment this is belongs to nobody.
 fn is_own(own: &FxHashSet<String>, path: &str, first: &str) -> bool {
-    path == "/" || own.contains(first)
+    path == "/" || first.is_empty() || own.contains(first)
 }
 
 impl Compiled {

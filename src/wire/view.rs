@@ -295,7 +295,7 @@ impl<'a> From<&'a Answer> for AnswerView<'a> {
 impl<'a> LimitView<'a> {
     pub(super) fn new(gauged: &'a Gauged, decision: &Decision) -> Self {
         let verdict = gauged.verdict;
-        let limit = verdict.and_then(|verdict| verdict.limit);
+        let limit = verdict.map_or_else(|| gauged.budget.meter.limit(), |verdict| verdict.limit);
         Self {
             key: gauged.budget.limit.as_str(),
             kind: gauged.budget.kind,

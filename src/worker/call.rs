@@ -217,6 +217,7 @@ impl Call {
                 Resolved::Failed => Custom::Failed,
             },
             place: config.region.as_deref(),
+            preflights: true,
             explain: self.explain,
             ..Request::default()
         }

@@ -171,18 +171,18 @@ export async function forward(request, upstream, url, isPassed, removed, cookie,
     else marked.headers.set(name, value);
   }
   if (isPrivate) keepPrivate(marked.headers);
-  leadBack(marked.headers, url, new URL(request.url), headers.get("x-forwarded-host"), prefix);
+  leadBack(marked.headers, url, request.url, headers.get("x-forwarded-host"), prefix);
   return marked;
 }
 
 /**
  * What the origin says of its own paths, as the client knows them: it does not see the prefix that was taken off, nor the host that the
- * client asked. What it has led there by itself, by `X-Forwarded-Prefix` and `X-Forwarded-Host`, stays.
+ * client asked. `prefix` is empty where the origin adds it by itself.
  */
 function leadBack(headers, asked, known, host, prefix) {
   for (const name of ["location", "content-location"]) {
     const said = headers.get(name);
-    if (said !== null) headers.set(name, clientUrl(said, new URL(asked), known, host, prefix));
+    if (said !== null) headers.set(name, clientUrl(said, new URL(asked), new URL(known), host, prefix));
   }
   if (!prefix) return;
   const cookies = headers.getSetCookie();
@@ -198,10 +198,7 @@ function leadBack(headers, asked, known, host, prefix) {
 const PATH_OF_COOKIE = /^([^;]*;(?:[^;]*;)*?\s*path\s*=\s*)(\/[^;]*)/i;
 
 /** A path of the origin's, behind the prefix. */
-const below = (prefix, path) => {
-  const isBelow = path === prefix || ["/", "?", "#"].some((mark) => path.startsWith(prefix + mark));
-  return isBelow ? path : path === "/" ? prefix : prefix + path;
-};
+const below = (prefix, path) => (path === "/" ? prefix : prefix + path);
 
 /** A URL of the origin's, as the client knows it. Others stay as they are. */
 function clientUrl(said, asked, known, host, prefix) {
@@ -217,7 +214,9 @@ function clientUrl(said, asked, known, host, prefix) {
   const isOwn = url.host === asked.host || url.host === known.host || url.host === host;
   if (!isOwn) return said;
   const path = `${url.pathname}${url.search}${url.hash}`;
-  return `${url.host === asked.host ? `${known.protocol}//${host ?? known.host}` : url.origin}${prefix ? below(prefix, path) : path}`;
+  // Where the origin has the gate's own name it may still want another scheme.
+  const isInner = url.host === asked.host && asked.host !== known.host;
+  return `${isInner ? `${known.protocol}//${host ?? known.host}` : url.origin}${prefix ? below(prefix, path) : path}`;
 }
 
 /** Forbids shared caches to keep an answer; the client's own cache is not affected. */

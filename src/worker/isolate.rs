@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use js_sys::{Array, Promise};
 use rustc_hash::FxHashMap;
@@ -97,7 +98,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                     match fetch(need, config, &call.context, patience).await {
                         Had::Yes => {}
                         Had::Awaited(what) => awaited = Some(what),
-                        Had::No => return conclude(&call, config, unavailable()).await,
+                        Had::No => return conclude(&call, config, unavailable_to(&call, config)).await,
                     }
                 }
                 call.read_again(config);
@@ -136,6 +137,19 @@ pub(super) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>
 /// The decision where no trustworthy snapshot can be had.
 pub(super) fn unavailable() -> Decision {
     Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", clock::now())
+}
+
+/// The same, for a request: pages of other origins may read it as far as the catalog is known.
+fn unavailable_to(call: &Call, config: &Config) -> Decision {
+    let mut decision = unavailable();
+    let headers = call.headers();
+    with_gate(|gate| {
+        if let Some(plans) = gate.snapshots.current_plans() {
+            decision.cors = plans.policy_id(&call.request(&headers, config));
+            decision.plans = Some(Arc::clone(plans));
+        }
+    });
+    decision
 }
 
 async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
@@ -180,7 +194,7 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         // No reason: the time was over.
         let failure = if error.is_null() { Failure::UPSTREAM_TIMEOUT } else { Failure::UPSTREAM };
         console::error_2(&failure.code.into(), &error);
-        failure.respond(call).into()
+        reply::failure(call, &decision, &failure).into()
     });
     after(call, config, &mut decision);
     response
@@ -245,6 +259,7 @@ fn forward(
         }
     }
     let origin = decision.plans.as_ref().and_then(|plans| plans.catalog().origin.as_ref());
+    let adds_prefix = origin.is_some_and(|origin| origin.adds_prefix);
     // The route was judged by the method of the request.
     let may_say = query.contains('%') || query.to_ascii_lowercase().contains("_method");
     if may_say && !origin.is_some_and(|origin| origin.method_override) {
@@ -272,7 +287,7 @@ fn forward(
         &added,
         &marks,
         private,
-        prefix,
+        if adds_prefix { "" } else { prefix },
         timeout_ms,
         &flight,
     )

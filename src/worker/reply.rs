@@ -32,6 +32,11 @@ pub(super) fn decision(call: &Call, decision: &Decision) -> Response {
     error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &headers.join("\t"))
 }
 
+/// An error in place of the origin's answer.
+pub(super) fn failure(call: &Call, decision: &Decision, failure: &Failure) -> Response {
+    failure.respond_full(call, json!({}), &cors_lines(call, decision).join("\t"))
+}
+
 /// What pages of other origins are told of an answer, one `name: value` each.
 fn cors_lines(call: &Call, decision: &Decision) -> Vec<String> {
     let told = decision.policy().map(|policy| cors_headers(policy, decision.preflight, &call.headers()));

@@ -262,6 +262,16 @@ test("units of a quota are given back once, with a reason, along the whole line"
   assert.deepEqual(entries.map(({ reason, changes }) => [reason, changes.refund.after.units]), [["an outage", 20]]);
 });
 
+test("a catalog does not take a tenant's name away", async () => {
+  const first = { ...catalog, resolution: { strategies: [{ strategy: "path", prefix: "/" }] } };
+  const { slug, id } = await make("Named");
+  const { details } = await refused(409, "CATALOG_IN_USE", "PUT", "/catalog", { ...first, routes: [{ path: `/${slug}/open`, access: "public" }] });
+  assert.deepEqual(details.tenants.map(({ tenant }) => tenant), [id]);
+  await ok("PUT", "/catalog", { ...first, routes: [{ path: "/open", access: "public" }] });
+  await refused(400, "BAD_REQUEST", "POST", "/tenants", { slug: "open", plan: "pro@1" });
+  await ok("PUT", "/catalog", catalog);
+});
+
 test("what a period of a quota came to stays known, with the allowance that it had", async () => {
   const daily = { ...catalog, limits: { ...catalog.limits, jobs: { kind: "quota", period: "day", mode: "strict", default: { limit: 5, overage: "paid" } } } };
   await ok("PUT", "/catalog", daily);

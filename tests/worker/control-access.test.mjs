@@ -59,6 +59,13 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
   assert.equal(team.status, 201, JSON.stringify(team.body));
   assert.equal((await own("POST", "/tenants", { name: "Team 2", parent: acme.id })).body.error.code, "TOO_MANY");
   assert.equal((await own("GET", `/tenants/${team.body.tenant.id}`)).status, 200);
+  // Who is above a tenant is hidden from its admin, also where they share what is counted.
+  const below = await source.sign(team.body.tenant.id, { scope: "tenantgate:admin" });
+  const has = await admin("GET", `/tenants/${team.body.tenant.id}/entitlements`, undefined, { as: below });
+  assert.deepEqual([has.status, has.body.limits.map(({ tenant }) => tenant)], [200, [team.body.tenant.id]]);
+  assert(!JSON.stringify(has.body).includes(acme.id));
+  assert.equal((await own("GET", `/tenants/${team.body.tenant.id}/entitlements`)).status, 200);
+  assert.equal((await own("POST", `/tenants/${acme.id}/refunds`, { limit: "teams", units: 1, reason: "x" })).status, 403);
   // Nothing that is sold, and nothing that says where data is: another tenant's schema, for example.
   for (const more of [{ plan: "pro@1" }, { data_route: { strategy: "schema", name: `tenant_${victim.id}` } }, { region: "eu" }, { residency: [] }, { billing_anchor: 0 }, { api_key_scopes: ["tenantgate:admin"] }]) {
     assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, ...more })).status, 403, JSON.stringify(more));

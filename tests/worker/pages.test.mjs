@@ -14,6 +14,8 @@ const seed = {
       { path: "/api", cors: "app" },
       { path: "/api/open", auth: "none", cors: "app", limits: { few: 1 } },
       { path: "/api/webhooks", auth: "none", feature: "webhooks", cors: "app" },
+      { path: "/posted", cors: "app" },
+      { path: "/posted", methods: ["POST"], cors: "poster" },
       { path: "/all", auth: "none", cors: "all" },
       { path: "/own", auth: "none", cors: "own" },
       { path: "/_gate/v1/features", auth: "none", cors: "app" },
@@ -23,12 +25,13 @@ const seed = {
       app: { origins: [APP, "https://*.pages.example.com"], expose_headers: ["X-Total"], max_age_s: 60 },
       all: { origins: ["*"], headers: ["X-One"], methods: ["GET"] },
       own: { origins: [APP], credentials: true },
+      poster: { origins: ["https://poster.example"] },
     },
     features: { webhooks: { client: true } },
     limits: { few: { kind: "quota", period: "month", mode: "strict", default: 2 } },
     plans: { "free@1": {} },
   },
-  tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }],
+  tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }, { id: "t_suspended", slug: "suspended", plan: "free@1", status: "suspended" }],
 };
 
 // Answers with headers of its own, which the request names, and with what it was sent.
@@ -59,6 +62,26 @@ for (const upstream of [undefined, origin]) {
         "access-control-allow-headers": "x-api-key, content-type", "access-control-max-age": "60",
       });
       assert.deepEqual(varies(response), ["access-control-request-headers", "access-control-request-method", "origin"]);
+    });
+
+    test("a preflight asks nothing of the tenant, and is for the route of its method", async () => {
+      const asks = (path, from, method) => preflight(gate, path, from, { "access-control-request-method": method });
+      for (const path of ["/t/nobody/api/exports", "/t/suspended/api/exports", "/t/No%20Name/api/exports"]) assert.equal((await asks(path, APP, "GET")).status, 204, path);
+      assert.equal((await asks("/t/acme/posted", "https://poster.example", "POST")).status, 204);
+      assert.equal((await asks("/t/acme/posted", "https://poster.example", "DELETE")).status, 403);
+      const none = [{ origin: APP }, { "access-control-request-method": "GET" }];
+      for (const headers of none) assert.equal((await gate.send("/t/acme/api/exports", { method: "OPTIONS", headers })).status, 401);
+      const post = await gate.send("/t/acme/api/exports", { method: "POST", headers: { origin: APP, "access-control-request-method": "GET" } });
+      assert.equal(post.status, 401);
+    });
+
+    test("an origin is what browsers write, and nothing else is repeated", async () => {
+      for (const from of ["https://a\tb c.pages.example.com", "https://A.pages.example.com", "https://a.b.pages.example.com", "https://a, b.pages.example.com", "null"]) {
+        const response = await preflight(gate, "/t/acme/api/exports", from);
+        assert.equal(response.status, 403, from);
+        assert.deepEqual(told(response), {});
+        assert.equal((await gate.send("/t/acme/api/exports", { headers: { origin: from } })).status, 401);
+      }
     });
 
     test("a preflight from elsewhere is refused, and says why", async () => {
@@ -173,11 +196,11 @@ describe("behind a prefix", () => {
   test("redirects lead back", async () => {
     for (const [said, seen] of [
       ["/dashboard", "/t/acme/dashboard"], ["/", "/t/acme"], ["/?q=1#x", "/t/acme/?q=1#x"], ["/%2e%2e/x", "/t/acme/%2e%2e/x"],
-      // What an origin that heeds X-Forwarded-Prefix says.
-      ["/t/acme/dashboard", "/t/acme/dashboard"], ["/t/acme", "/t/acme"], ["/t/acme?q", "/t/acme?q"], ["/t/acmeother", "/t/acme/t/acmeother"],
+      // The origin has such paths of its own: nobody guesses.
+      ["/t/acme/dashboard", "/t/acme/t/acme/dashboard"], ["/t/acme", "/t/acme/t/acme"],
       ["next", "next"], ["?page=2", "?page=2"], ["../up", "../up"],
       ["http://origin.internal:8080/a?b#c", "http://app.example.com/t/acme/a?b#c"], ["//origin.internal:8080/a", "http://app.example.com/t/acme/a"],
-      ["http://app.example.com/a", "http://app.example.com/t/acme/a"], ["http://app.example.com/t/acme/a", "http://app.example.com/t/acme/a"],
+      ["http://app.example.com/a", "http://app.example.com/t/acme/a"], ["https://app.example.com/a", "https://app.example.com/t/acme/a"],
       ["https://elsewhere.example/a", "https://elsewhere.example/a"], ["//elsewhere.example/a", "//elsewhere.example/a"],
       ["/\\elsewhere.example", "/\\elsewhere.example"], ["mailto:a@example.com", "mailto:a@example.com"], ["https://", "https://"],
     ]) assert.equal(await lead(said), seen, said);
@@ -195,9 +218,48 @@ describe("behind a prefix", () => {
     const search = new URLSearchParams(cookies.map((cookie) => ["set-cookie", cookie]));
     const response = await gate.send(`/t/acme/x?${search}`);
     assert.deepEqual(response.headers.getSetCookie(), [
-      "a=1; Path=/t/acme; HttpOnly", "b=2; path=/t/acme/sub;Secure", "c=3", "__Host-d=4; Path=/; Secure", "e=path=/x; Max-Age=1", "f=6; Path=/t/acme", "g=\"x; y\"; Path=/t/acme",
+      "a=1; Path=/t/acme; HttpOnly", "b=2; path=/t/acme/sub;Secure", "c=3", "__Host-d=4; Path=/; Secure", "e=path=/x; Max-Age=1", "f=6; Path=/t/acme/t/acme", "g=\"x; y\"; Path=/t/acme",
     ]);
     const bare = await gate.send(`/x?${search}`, { headers: { "x-tenant-id": "acme" } });
     assert.deepEqual(bare.headers.getSetCookie(), cookies);
   });
+});
+
+describe("the tenant as the first segment", () => {
+  const first = {
+    ...seed, catalog: { ...seed.catalog, resolution: { strategies: [{ strategy: "path", prefix: "/" }, { strategy: "header" }, { strategy: "api_key" }] },
+      routes: [...seed.catalog.routes, { path: "/login", access: "public" }] },
+  };
+  let gate;
+  before(async () => { gate = await worker({ seed: first, origin }); });
+  after(() => gate.stop());
+
+  test("leads back below it, and nowhere else", async () => {
+    const lead = async (path, location) => (await gate.send(`${path}?${new URLSearchParams({ location })}`)).headers.get("location");
+    assert.equal(await lead("/acme/x", "/home"), "/acme/home");
+    for (const path of ["/login", "//login", "///login"]) assert.equal(await lead(path, "/evil.example/"), "/evil.example/", path);
+  });
+
+  test("the gate's own endpoints stay its own", async () => {
+    const headers = { origin: APP, "x-tenant-id": "acme" };
+    const features = await gate.send("/_gate/v1/features", { headers });
+    assert.deepEqual([features.status, told(features)["access-control-allow-origin"]], [200, APP]);
+    assert.equal((await preflight(gate, "/_gate/ofrep/v1/evaluate/flags", APP)).status, 204);
+  });
+});
+
+test("where the origin has the client's host, only it knows the scheme; and one that adds the prefix is believed", async () => {
+  const gate = await worker({ seed: { ...seed, catalog: { ...seed.catalog, origin: { adds_prefix: true } } }, origin });
+  after(() => gate.stop());
+  const lead = async (location) => (await gate.send(`/t/acme/x?${new URLSearchParams({ location })}`)).headers.get("location");
+  assert.equal(await lead("https://app.example.com/t/acme/x"), "https://app.example.com/t/acme/x");
+  assert.equal(await lead("/t/acme/x"), "/t/acme/x");
+});
+
+test("a page is told that the origin cannot be reached", async () => {
+  const gate = await worker({ seed, origin: "export default { fetch() { throw new Error('down'); } }" });
+  after(() => gate.stop());
+  const response = await gate.send("/api/open", { headers: { origin: APP, "x-tenant-id": "acme" } });
+  assert.equal(response.status, 502);
+  assert.equal(told(response)["access-control-allow-origin"], APP);
 });

@@ -17,7 +17,7 @@ use crate::control::{
 use crate::gate::{Ask, Budget, LocalGate, Plans};
 use crate::ledger::{Charge, Op, Order, Verdict};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
-use crate::model::{Catalog, Key, Problem, Problems, Tenant, TenantId};
+use crate::model::{Catalog, Key, Problem, Problems, Slug, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 
@@ -163,6 +163,31 @@ async fn has_all(desk: &Desk<'_>, names: &[String], old: &Catalog, new: &Catalog
     if broken.is_empty() { Ok(()) } else { Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": broken }))) }
 }
 
+/// Refuses a catalog in which the slug of a tenant would no longer lead to it.
+async fn leads_to_all(desk: &Desk<'_>, old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
+    let kept = new.own_segments().chain(new.resolution.reserved()).filter_map(Slug::parse);
+    let names: Vec<Slug> = kept.filter(|slug| new.is_reserved(slug) && !old.is_reserved(slug)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let rows = desk
+        .store
+        .rows(sql!(
+            "SELECT id, slug FROM tenants WHERE status <> 'deleted' AND slug IN (SELECT value FROM json_each(?)) LIMIT ?",
+            json!(names).to_string(),
+            BROKEN_SHOWN
+        ))
+        .await?;
+    let problem = |row: &Row| {
+        let found = format!("`{}`, which the catalog would reserve", text(row, "slug"));
+        json!({ "tenant": text(row, "id"), "problems": [{ "path": "$.slug", "found": found, "expected": "a label that is not reserved" }] })
+    };
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": rows.iter().map(problem).collect::<Vec<_>>() })))
+}
+
 /// Plan versions of a list that some tenant has, or has on trial.
 const USED: &str = "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tenants WHERE status <> 'deleted' UNION ALL \
      SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND status <> 'deleted') \
@@ -200,6 +225,9 @@ async fn replace(
     let text = after.to_string();
     let altered = altered(&old, &after, !desk.flag("change_terms")?);
     stays(desk, &altered).await?;
+    if let Some(before) = before {
+        leads_to_all(desk, &before.catalog, &checked(Catalog::parse(&text))?).await?;
+    }
     let dropped = dropped(&old, &after);
     let mut change = desk.change();
     if let Some(before) = before.filter(|_| !dropped.is_empty()) {

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use crate::control::Refund;
 use crate::control::audit::hash;
 use crate::gate::{Ask, Budget, Decision, Entitlements, Gauged, LocalGate, Plans};
-use crate::ledger::{Charge, Once, Op, Order, Seen};
+use crate::ledger::{Charge, Meter, Once, Op, Order, Seen};
 use crate::model::{Kind, Mode, Tenant};
 use crate::resolve::Request;
 use crate::wire::EntitlementsView;
@@ -22,7 +22,16 @@ pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let (plans, tenant, mut decision) = compiled(desk, &record).await?;
     let slots = plans.features().slots(&[]);
     decision.features = plans.features().evaluate_all(tenant.facts(&slots, desk.now));
-    let counted = tenant.budgets().filter(|budget| budget.mode != Mode::Local);
+    // A tenant's own admin sees no trace of those above it: of a budget that it shares with them, only that there is one.
+    let own = desk.actor.tenant.as_ref();
+    let seen =
+        tenant.line().iter().position(|one| Some(&one.id) == own).map_or(usize::MAX, |place| place.saturating_add(1));
+    let is_seen = |budget: &Budget| tenant.line().iter().take(seen).any(|one| one.id == budget.tenant);
+    let mut last = None;
+    let counted = tenant.budgets().filter(|budget| {
+        let nearest = last.replace(budget.id) != Some(budget.id);
+        budget.mode != Mode::Local && (nearest || is_seen(budget))
+    });
     let gauged = |budget: &Arc<Budget>| Gauged { budget: Arc::clone(budget), op: Op::Take(0), verdict: None };
     decision.limits = counted.map(gauged).collect();
     let charges = decision.limits.iter().map(|one| charge(&one.budget, Op::Take(0))).collect();
@@ -32,8 +41,12 @@ pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     for (gauged, verdict) in decision.limits.iter_mut().zip(verdicts) {
         gauged.verdict = Some(verdict);
     }
-    let view = serde_json::to_string(&EntitlementsView::from(&*decision)).unwrap_or_default();
-    Ok(Answer::text(200, view).with_version(record.epoch))
+    let mut view = EntitlementsView::from(&*decision);
+    let hidden: Vec<bool> = decision.limits.iter().map(|gauged| !is_seen(&gauged.budget)).collect();
+    for (limit, _) in view.limits.iter_mut().zip(hidden).filter(|(_, hidden)| *hidden) {
+        limit.tenant = &record.id;
+    }
+    Ok(Answer::text(200, serde_json::to_string(&view).unwrap_or_default()).with_version(record.epoch))
 }
 
 /// `POST /tenants/{tenant}/refunds`: the ledger first, then the trail. A request that is sent again, as its key demands, refunds
@@ -51,10 +64,11 @@ pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let Some(own) = budgets.first().copied().filter(is_counted) else {
         return Err(Refusal::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
     };
-    let charges = budgets.iter().enumerate().map(|(place, budget)| {
-        // Those above have used what the tenant has.
-        charge(budget, if place == 0 { Op::Release(asked.units.0) } else { Op::Follow })
-    });
+    // Those above have used what the tenant has, in the same period if theirs began no later.
+    let began = |budget: &Budget| if let Meter::Quota { starts_ms, .. } = budget.meter { starts_ms } else { u64::MAX };
+    let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
+    let charges =
+        std::iter::once(charge(own, Op::Release(asked.units.0))).chain(above.map(|budget| charge(budget, Op::Follow)));
     let name = format!("{id}/refund {}", hash(&json!([desk.actor.name(), once.key]).to_string()));
     let order = Order {
         tenant: Some(id),

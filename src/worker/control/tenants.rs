@@ -228,8 +228,14 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let more = page.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/api-keys?cursor={next}"));
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let inquiry = QuotaInquiry { tenant: id, from_ms: 0, to_ms: u64::MAX };
-    let periods = desk.order(&record.root, &Order { quotas: Some(inquiry), ..Order::default() }).await?.quotas;
-    let latest = periods.get(periods.len().saturating_sub(MAX_EXPORTED_QUOTAS)..).unwrap_or_default();
+    let asked = desk.order(&record.root, &Order { quotas: Some(inquiry), ..Order::default() }).await;
+    // Where no ledger can be reached, that is said: nobody should take it for a tenant without quotas.
+    let mut periods = asked.ok().map(|outcome| outcome.quotas);
+    if let Some(periods) = &mut periods {
+        periods.sort_by_key(|(_, period)| period.starts_ms);
+    }
+    let latest =
+        periods.as_ref().map(|all| all.get(all.len().saturating_sub(MAX_EXPORTED_QUOTAS)..).unwrap_or_default());
     let body = json!({
         "exported_at": desk.now,
         "tenant": record.value,
@@ -241,8 +247,8 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "licences": licences,
         "more_licences": more_licences,
         "usage": format!("/_gate/v1/usage?tenant={id}"),
-        "quotas": QuotaView::list(latest, desk.now),
-        "more_quotas": (latest.len() < periods.len()).then(|| format!("/_gate/v1/usage?tenant={id}&at=…")),
+        "quotas": latest.map(|latest| QuotaView::list(latest, desk.now)),
+        "more_quotas": periods.as_ref().is_some_and(|all| all.len() > MAX_EXPORTED_QUOTAS),
         "audit": { "head": desk.store.head(id).await?, "lines": format!("/_gate/v1/admin/tenants/{id}/audit?format=lines") },
     });
     Ok(Answer::json(200, &body).with_version(record.epoch))
