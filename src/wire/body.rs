@@ -161,6 +161,7 @@ impl DecideBody {
     /// The facts of the request.
     pub fn request<'a>(&'a self, borrowed: &'a Borrowed<'a>, place: Option<&'a str>) -> Request<'a> {
         Request {
+            preflights: false,
             method: &self.method,
             host: &self.host,
             path: &self.path,
