@@ -156,12 +156,10 @@ impl Book {
             Outcome { allowed: true, ..Outcome::default() }
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
-        } else if let Some(inquiry) = &order.quotas {
+        } else if order.quotas.is_some() || !order.report.is_empty() {
             let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
-            Outcome { allowed: true, report, quotas: self.quota_periods(inquiry), ..Outcome::default() }
-        } else if !order.report.is_empty() {
-            let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
-            Outcome { allowed: true, report, ..Outcome::default() }
+            let quotas = order.quotas.as_ref().map(|inquiry| self.quota_periods(inquiry)).unwrap_or_default();
+            Outcome { allowed: true, report, quotas, ..Outcome::default() }
         } else if order.has_happened() {
             let outcome = self.settle(order, now);
             if !order.look {
@@ -251,9 +249,11 @@ impl Book {
             let charge = item.charge();
             let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
-            // What follows is capped by its own level, in the period that it is asked for.
+            // The level under the meter that is asked for: what was counted by another kind, or in another period, is no part of it.
             let level = match charge.op {
-                Op::Follow => Counter::step(current, charge.meter, Op::Take(0), now).1.level(),
+                Op::Follow | Op::Release(_) | Op::Set(_) => {
+                    Counter::step(current, charge.meter, Op::Take(0), now).1.level()
+                }
                 _ => 0,
             };
             let op = charge.op.after(moved.0, moved.1, level);
@@ -262,8 +262,8 @@ impl Book {
                 let counted = Counter::step(current, charge.meter.unlimited(), op, now);
                 (verdict.used, counter) = (counted.0.used, counted.1);
             }
-            if charge.op != Op::Follow {
-                moved = (current.map_or(0, Counter::level), counter.level());
+            if matches!(charge.op, Op::Release(_) | Op::Set(_)) {
+                moved = (level, counter.level());
             }
             allowed &= verdict.allowed || charge.shadow;
             judged.push((place, counter, verdict.allowed));
@@ -283,9 +283,7 @@ impl Book {
             if charge.op == Op::Take(0) {
                 continue;
             }
-            if self.changes.is_some() {
-                self.note_closed(charge.counter, &counter);
-            }
+            self.note_closed(charge.counter, &counter);
             match place.and_then(|place| self.counters.get_mut(place)) {
                 Some(slot) => *slot = counter,
                 None => self.put(charge.counter, counter),
@@ -429,6 +427,24 @@ impl Take for Slip<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Meter;
+
+    #[test]
+    fn those_above_follow_a_level_and_nothing_that_was_counted_before_it() {
+        let now = UnixMillis::new(1_000);
+        let quota = Meter::Quota { limit: None, starts_ms: 0, ends_ms: 2_000, over: false };
+        let gauge = Meter::Gauge { limit: None, over: false };
+        let mut book = Book::default();
+        let mut take = |charges: [(&str, Meter, Op); 2]| {
+            let charges = charges.map(|(counter, meter, op)| Charge { counter, meter, op, shadow: false });
+            let order = Order { charges: charges.into_iter().collect(), ..Order::default() };
+            book.answer(&order, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
+        };
+        take([("team/seats", quota, Op::Take(50)), ("firm/seats", quota, Op::Take(50))]);
+        // The limit becomes a level, which starts at 0.
+        assert_eq!(take([("team/seats", gauge, Op::Set(5)), ("firm/seats", gauge, Op::Follow)]), [5, 5]);
+        assert_eq!(take([("team/seats", gauge, Op::Release(2)), ("firm/seats", gauge, Op::Follow)]), [3, 3]);
+    }
 
     #[test]
     fn a_bounded_book_stays_within_its_bound() {

@@ -31,9 +31,9 @@ pub struct QuotaPeriod {
 pub struct QuotaInquiry<'a> {
     /// The tenant.
     pub tenant: &'a str,
-    /// Periods that end after this time, in milliseconds since 1970,
+    /// Only periods that end after this time, in milliseconds since 1970.
     pub from_ms: u64,
-    /// and begin at this time or before.
+    /// Only periods that start at or before this time, in milliseconds since 1970.
     pub to_ms: u64,
 }
 
@@ -54,16 +54,23 @@ impl From<Quota> for QuotaPeriod {
 impl Book {
     /// Notes what a counter's period has come to, where `new` begins another one.
     pub(super) fn note_closed(&mut self, name: &str, new: &Counter) {
+        if self.changes.is_none() {
+            return;
+        }
         let (Some(Counter::Quota(old)), Counter::Quota(new)) = (self.get(name), new) else { return };
         if old.period().0 == new.period().0 || old.total() == 0 {
             return;
         }
         let period = QuotaPeriod::from(*old);
+        self.write_closed(format!("{name}/{}", period.starts_ms), period);
+    }
+
+    /// Writes a period that is over, by the name under which it is stored.
+    pub(super) fn write_closed(&mut self, name: String, period: QuotaPeriod) {
         if let Some(changes) = &mut self.changes {
-            let name = format!("{name}/{}", period.starts_ms);
             changes.closed.insert(name.clone(), period);
-            self.closed.insert(name, period);
         }
+        self.closed.insert(name, period);
     }
 
     /// Puts in a period that is over, by the name under which it was stored.
@@ -85,20 +92,13 @@ impl Book {
         found
     }
 
-    /// Periods that are over, of tenants that leave: the latest, so many as fit into the luggage.
+    /// The closed periods of tenants that leave. Only the latest [`MAX_MOVED_PERIODS`] travel, so that a message can hold them.
     pub(super) fn closed_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, QuotaPeriod)> {
         let all = self.closed.iter().filter(|(name, _)| is_wanted(name));
         let mut all: Vec<_> = all.map(|(name, period)| (name.clone(), *period)).collect();
         all.sort_unstable_by_key(|(_, period)| std::cmp::Reverse(period.starts_ms));
         all.truncate(MAX_MOVED_PERIODS);
         all
-    }
-
-    /// Takes in a period that is over, with those that arrive.
-    pub(super) fn arrive_closed(&mut self, name: &str, period: QuotaPeriod) {
-        if let Some(changes) = &mut self.changes {
-            changes.closed.insert(name.to_owned(), period);
-        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Book {
             self.note_series(name);
         }
         for (name, period) in luggage.closed.iter().filter(|(name, _)| arriving.has(name)) {
-            self.arrive_closed(name, *period);
+            self.write_closed(name.clone(), *period);
         }
         for name in luggage.distinct.iter().filter(|name| arriving.has(name)) {
             self.put_distinct(name.clone());
