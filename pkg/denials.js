@@ -31,7 +31,7 @@ export const denial = (decision, headers = {}) => denied(decision.code, { detail
 /** Whether an error is the package's. */
 export const isOurs = (error) => error?.[OURS] === true;
 
-/** The response that an error of others brings along, such as Hono's `HTTPException`; undefined where there is none to send. */
+/** The response that another library's error carries, such as Hono's `HTTPException`; undefined if it carries none. */
 export function ownResponse(error) {
   if (isOurs(error) || typeof error?.getResponse !== "function") return undefined;
   try {

@@ -39,7 +39,7 @@ export function verifyAssertion(assertion, options) {
   try {
     return verifyBinding(token, jwks, audience, at);
   } catch (error) {
-    // A token that is not good: whoever sent it is not who it says.
+    // The caller is not authenticated; the cause says why.
     if (typeof error === "string") throw new UnauthenticatedError({}, { cause: new Error(token === "" ? "no assertion" : error) });
     return within(() => { throw error; });
   }

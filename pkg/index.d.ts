@@ -347,7 +347,7 @@ export interface Assertion {
  * @param assertion the header's value
  * @param options `keys`: what the gate publishes at `/_gate/jwks.json`; `audience`: its `ASSERTION_AUDIENCE`; `now`: milliseconds
  *   since 1970, default the clock
- * @throws {TenantgateError} it is not to be believed: treat the request as nobody's
+ * @throws {UnauthenticatedError} the assertion is missing or invalid; `cause` says why
  * @example
  * const { sub } = verifyAssertion(request.headers.get("x-tenant-assertion"), { keys, audience: "https://origin.example.com" });
  */

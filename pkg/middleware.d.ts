@@ -30,7 +30,7 @@ export interface IsolationConfig {
   mode?: "agree" | "first";
   /** `subdomain`: the domains under which tenants live. Default: whatever stands behind the first of three labels or more. */
   baseDomains?: string[];
-  /** `subdomain`: labels that are no tenants. Default: www, api, admin, app, mail, static, status and others. */
+  /** `subdomain`, and `path` with the prefix `/`: labels that are no tenants. Default: www, api, admin, app, mail, static, status and others. */
   reserved?: string[];
   /** Hosts that name no tenant by themselves. */
   centralHosts?: string[];
@@ -38,7 +38,7 @@ export interface IsolationConfig {
   domainLookup?: (host: string) => Promise<string | null> | string | null;
   /** `jwt`, `api_key`: whether a request has to show one. Default `required`; what is shown must be good either way. */
   credentials?: "required" | "optional";
-  /** `path`: what stands before the tenant. Default `/t/`. */
+  /** `path`: what stands before the tenant; `/`: the tenant is the first segment. Default `/t/`. */
   pathPrefix?: string;
   /** `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`. With both it is that of `header`. */
   headerName?: string;

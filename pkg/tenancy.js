@@ -75,7 +75,7 @@ const STATUSES = {
 const NEEDS = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
 /** Options of strategies, with those that they belong to. */
 const BELONGS = {
-  baseDomains: ["subdomain"], reserved: ["subdomain"], domainLookup: ["custom_domain"], pathPrefix: ["path"],
+  baseDomains: ["subdomain"], reserved: ["subdomain", "path"], domainLookup: ["custom_domain"], pathPrefix: ["path"],
   headerName: ["header", "api_key"], queryParam: ["query"], verifyToken: ["jwt"], jwtClaim: ["jwt"], cookieName: ["jwt"],
   apiKeyLookup: ["api_key"], apiKeyHeader: ["api_key"], credentials: ["jwt", "api_key"], customResolver: ["custom"],
 };
@@ -218,8 +218,10 @@ class Lookup {
       const { headerName, apiKeyHeader, queryParam, pathPrefix, reserved, mode, jwtClaim, cookieName, centralHosts } = this.#config;
       // As in a catalog it is the header of either strategy; of both, each has its own.
       const keyHeader = apiKeyHeader ?? (this.#strategies.includes("header") ? undefined : headerName);
+      // Beside subdomains a prefix of its own reserves nothing; alone it is refused, as in a catalog.
+      const reservedPaths = pathPrefix === "/" || !this.#strategies.includes("subdomain") ? reserved : undefined;
       const options = {
-        subdomain: { base_domains: bases, reserved }, custom_domain: { domain_lookup: "index" }, path: { prefix: pathPrefix },
+        subdomain: { base_domains: bases, reserved }, custom_domain: { domain_lookup: "index" }, path: { prefix: pathPrefix, reserved: reservedPaths },
         header: { header_name: headerName }, query: { query_param: queryParam }, jwt: { jwt_claim: jwtClaim, cookie_name: cookieName },
         api_key: { header_name: keyHeader },
       };

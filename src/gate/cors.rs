@@ -21,7 +21,7 @@ pub(super) fn policy(plans: &Plans, request: &Request<'_>, method: &str) -> Opti
     plans.route(method, &signals.route_path()).cors
 }
 
-/// The policy of a preflight (Fetch §3.2.2), and the origin that it comes from. `None`: it is none, or its route has no policy.
+/// The policy and the origin of a preflight (Fetch §3.2.2). `None`: the request is no preflight, or its route has no policy.
 pub(super) fn preflight<'a>(plans: &Plans, request: &Request<'a>) -> Option<(u32, &'a str)> {
     if request.method != "OPTIONS" || !plans.has_cors() {
         return None;

@@ -242,7 +242,7 @@ impl Gate {
                 },
             },
         };
-        let challenge = Challenge { ended_key: ended, ..Challenge::new(plans, route, false) };
+        let challenge = Challenge { refused_key: ended, ..Challenge::new(plans, route, false) };
         Err(run.challenge((Code::Unauthenticated, refusal), challenge))
     }
 
@@ -371,7 +371,7 @@ impl Challenge {
             api_key: reads(StrategyKind::ApiKey) && route.auth != Auth::Jwt,
             invalid_token,
             scopes: Vec::new(),
-            ended_key: None,
+            refused_key: None,
         }
     }
 }

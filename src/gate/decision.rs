@@ -25,7 +25,7 @@ pub struct Decision {
     pub code: Code,
     /// For the operator's log: what exactly was wrong. Never sent to clients.
     pub reason: Option<&'static str>,
-    /// What of a question cannot be read, for whoever asked it.
+    /// What is invalid in the question, for its caller.
     pub problem: Option<Box<Problem>>,
     /// The tenant, where one was found. Denials before the status stage do not carry it.
     pub tenant: Option<Arc<Entitlements>>,
@@ -110,8 +110,8 @@ pub struct Challenge {
     pub invalid_token: bool,
     /// What a token would have to allow, where one was shown that does not.
     pub scopes: Vec<Scope>,
-    /// The API key that was shown, and whose it is, where it is a key that has ended: for the operator.
-    pub ended_key: Option<(KeyId, TenantId)>,
+    /// The genuine API key that was shown and refused, such as an expired one, and its tenant. For the operator.
+    pub refused_key: Option<(KeyId, TenantId)>,
 }
 
 /// Units that are set aside until they are settled.

@@ -109,7 +109,7 @@ pub enum Op {
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
     Set(u64),
-    /// Moves a level as far as the charge before it moved its own: so the levels of those above follow. What they lack is not asked for.
+    /// Moves a level by as much as the preceding charge moved its own, but not below 0: ancestors follow.
     Follow,
     /// Sets units aside, under the hold that the order names.
     Hold(u64),

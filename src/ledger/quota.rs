@@ -70,7 +70,7 @@ impl Quota {
         self.used.saturating_add(self.leased).saturating_sub(self.given)
     }
 
-    /// The quota after `units` of those that count were given back. Leased ones may be among them: whoever charged by mistake need not wait.
+    /// The quota after a refund of `units`. The units may be leased, so that a refund need not wait until leases end.
     pub(super) const fn refunded(self, units: u64) -> Self {
         Self { given: self.given.saturating_add(units), ..self }
     }

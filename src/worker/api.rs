@@ -90,7 +90,7 @@ async fn page(call: &Call, config: &Config) -> Response {
     page.ok().and_then(|page| page.dyn_into().ok()).unwrap_or_else(|| Failure::NOT_FOUND.respond(call))
 }
 
-/// Healthy is who has a catalog, or can get one, and a ledger where limits need one.
+/// A Worker is healthy if it has a catalog or can get one, and has a ledger if limits need one.
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || isolate::with_gate(|gate| gate.snapshots.current_plans().map(|plans| plans.catalog().version.0));
     // Without a catalog each health check would read KV.
@@ -98,7 +98,7 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
         // Why it failed stands in the log.
         isolate::fetch(Need::Catalog, config, &call.context, Patience::new()).await;
     }
-    // Limits that nobody counts are let through, or refused: nobody should learn it from that.
+    // Without a ledger such limits are not enforced, or refuse everything. A monitor should notice first.
     let counts = |mode| matches!(mode, Mode::Leased | Mode::Strict);
     let needs_ledger = isolate::with_gate(|gate| {
         let plans = gate.snapshots.current_plans();

@@ -26,18 +26,18 @@ const ISOLATE: Rate = Rate { limit: 10, burst: 20, window_ms: 1_000 };
 
 /// Denials of one tenant with one code.
 #[derive(Clone, Copy)]
-struct Kind {
+struct DenialCount {
     /// When they were noted last.
     noted_at: UnixMillis,
     /// How many there were since.
     since: u64,
     /// Milliseconds between two notes: longer and longer while they go on.
     interval_ms: u64,
-    /// Whether somebody waits to note them.
+    /// Whether a task is waiting to write them down.
     gathered: bool,
 }
 
-impl Default for Kind {
+impl Default for DenialCount {
     fn default() -> Self {
         Self { noted_at: UnixMillis::default(), since: 0, interval_ms: DENIAL_GATHER_MS, gathered: false }
     }
@@ -55,7 +55,7 @@ enum Due {
 
 #[derive(Default)]
 struct Counted {
-    denials: FxHashMap<(TenantId, Code), Kind>,
+    denials: FxHashMap<(TenantId, Code), DenialCount>,
     families: FxHashMap<TenantId, Bucket>,
     all: Bucket,
 }
@@ -107,7 +107,7 @@ impl Counted {
 
 /// The API key that a caller has shown, and whose it is, where it was one.
 pub(super) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
-    let ended = decision.challenge.as_ref().and_then(|challenge| challenge.ended_key.as_ref());
+    let ended = decision.challenge.as_ref().and_then(|challenge| challenge.refused_key.as_ref());
     let used = decision.credential.as_ref().and_then(|bearer| Some((bearer.credential.key.as_ref()?, &bearer.tenant)));
     ended.map(|(key, tenant)| (key, tenant)).or(used)
 }
@@ -120,7 +120,7 @@ pub(super) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, 
     let key = key(decision);
     let (id, root) = match (&decision.tenant, key) {
         (Some(tenant), _) => (tenant.tenant().id.clone(), tenant.root().clone()),
-        // Whose key has ended should learn of it.
+        // The tenant of a refused key should learn that it is still in use.
         (None, Some((_, tenant))) => (tenant.clone(), tenant.clone()),
         (None, None) => return,
     };

@@ -95,6 +95,15 @@ describe("options of strategies", () => {
       return error.problems.map(({ path, found, expected }) => [path.replace("$.resolution", "$"), found, expected]);
     }
   };
+  test("`reserved` of path is refused where it is in a catalog, and reserves the same segments", async () => {
+    for (const [prefix, reserved] of [["/", ["www"]], ["/", []], ["/", "www"], ["/", ["x", 7]], ["/t/", ["www"]], [undefined, ["www"]]]) {
+      const wrong = problemsOf(() => gateOf([{ strategy: "path", prefix, reserved }]));
+      const config = { resolution: "path", pathPrefix: prefix, reserved };
+      assert.deepEqual(problemsOf(() => createTenantMiddleware({ config, lookupTenant })), wrong, JSON.stringify([prefix, reserved]));
+      assert.equal(wrong.length > 0, prefix !== "/" || !Array.isArray(reserved) || reserved.includes(7));
+    }
+  });
+
   for (const [strategy, name, option, values] of OPTIONS) {
     test(`${option} of ${strategy} is refused where \`${name}\` is, for the same reason`, () => {
       const [own, here] = NEEDED[strategy] ?? [{}, {}];

@@ -65,7 +65,7 @@ export const group = { command: "override", describe: "Exceptions for single ten
 export const expiring = {
   command: "expiring",
   describe: "List overrides, contracts and trials that end soon.",
-  options: { before: text("Those that end by this time (RFC 3339); by default in 30 days."), limit: whole("Look at most at so many tenants, 1 to 1000.") },
+  options: { before: text("The latest end to list (RFC 3339); by default in 30 days."), limit: whole("The maximum number of tenants to read, 1 to 1000.") },
   async run({ argv, client, out }) {
     const { before, limit } = argv;
     const found = await client.admin("GET", "/expiring", { query: { before, limit } });

@@ -164,25 +164,22 @@ async fn has_all(desk: &Desk<'_>, names: &[String], old: &Catalog, new: &Catalog
 }
 
 /// Refuses a catalog in which the slug of a tenant would no longer lead to it.
-async fn leads_to_all(desk: &Desk<'_>, old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
+async fn leads_to_all(desk: &Desk<'_>, change: &mut Change<'_>, old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
     let kept = new.own_segments().chain(new.resolution.reserved()).filter_map(Slug::parse);
     let names: Vec<Slug> = kept.filter(|slug| new.is_reserved(slug) && !old.is_reserved(slug)).collect();
     if names.is_empty() {
         return Ok(());
     }
-    let rows = desk
-        .store
-        .rows(sql!(
-            "SELECT id, slug FROM tenants WHERE status <> 'deleted' AND slug IN (SELECT value FROM json_each(?)) LIMIT ?",
-            json!(names).to_string(),
-            BROKEN_SHOWN
-        ))
-        .await?;
+    let names = json!(names).to_string();
+    let taken = "SELECT id, slug FROM tenants WHERE status <> 'deleted' AND slug IN (SELECT value FROM json_each(?))";
+    let rows = desk.store.rows(sql!(format!("{taken} LIMIT ?"), names, BROKEN_SHOWN)).await?;
     let problem = |row: &Row| {
         let found = format!("`{}`, which the catalog would reserve", text(row, "slug"));
         json!({ "tenant": text(row, "id"), "problems": [{ "path": "$.slug", "found": found, "expected": "a label that is not reserved" }] })
     };
     if rows.is_empty() {
+        // Nor does anybody get one of them just now.
+        change.require(&format!("NOT EXISTS ({taken})"), &[names.into()]);
         return Ok(());
     }
     Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": rows.iter().map(problem).collect::<Vec<_>>() })))
@@ -225,13 +222,14 @@ async fn replace(
     let text = after.to_string();
     let altered = altered(&old, &after, !desk.flag("change_terms")?);
     stays(desk, &altered).await?;
-    if let Some(before) = before {
-        leads_to_all(desk, &before.catalog, &checked(Catalog::parse(&text))?).await?;
-    }
+    let new = checked(Catalog::parse(&text))?;
     let dropped = dropped(&old, &after);
     let mut change = desk.change();
+    if let Some(before) = before {
+        leads_to_all(desk, &mut change, &before.catalog, &new).await?;
+    }
     if let Some(before) = before.filter(|_| !dropped.is_empty()) {
-        has_all(desk, &dropped, &before.catalog, &checked(Catalog::parse(&text))?).await?;
+        has_all(desk, &dropped, &before.catalog, &new).await?;
         // Nor does anybody begin to name them just now.
         let names = json!(dropped).to_string();
         change.require(

@@ -72,8 +72,8 @@ pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, R
 }
 
 impl<'a> Desk<'a> {
-    /// Refuses an end that has passed: what is made would never work.
-    pub(super) fn is_ahead(&self, path: &str, end: Option<UnixMillis>) -> Result<(), Refusal> {
+    /// Refuses an end that has passed: a credential with such an end would never work.
+    pub(super) fn require_future(&self, path: &str, end: Option<UnixMillis>) -> Result<(), Refusal> {
         match end.filter(|end| *end <= self.now) {
             Some(end) => Err(Refusal::problem(path, end.to_string(), "a time to come")),
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! What a tenant has and how much is left of it; and what is given back of a quota that was charged by mistake.
+//! Entitlements: what a tenant has and how much is left. Refunds of units that were charged by mistake.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let asked: Refund = desk.read()?;
     let record = desk.tenant(id).await?;
     let Some(once) = &desk.once else {
-        return Err(Refusal::problem("Idempotency-Key", "nothing", "a key: what is refunded twice is lost"));
+        return Err(Refusal::problem("Idempotency-Key", "nothing", "a key, so that a retry does not refund twice"));
     };
     let (plans, tenant, _) = compiled(desk, &record).await?;
     let number = plans.limit_id(asked.limit.as_str());
@@ -64,7 +64,7 @@ pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let Some(own) = budgets.first().copied().filter(is_counted) else {
         return Err(Refusal::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
     };
-    // Those above have used what the tenant has, in the same period if theirs began no later.
+    // Ancestors have counted the same units. Their current period has, if it began no later than the tenant's.
     let began = |budget: &Budget| if let Meter::Quota { starts_ms, .. } = budget.meter { starts_ms } else { u64::MAX };
     let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
     let charges =
@@ -106,7 +106,7 @@ async fn compiled(desk: &Desk<'_>, record: &Record) -> Result<(Arc<Plans>, Arc<E
     for one in desk.store.line(&record.id).await? {
         let _ = gate.put(checked(Tenant::parse(&one.value.to_string()))?);
     }
-    // Whether it is served does not matter here: who it is is found first.
+    // Even a denial carries the tenant, whatever its status.
     let ask = Ask { tenant: Some(&record.id), look: true, ..Ask::default() };
     let decision = gate.decide(&Request::default(), &ask, desk.now);
     let tenant = decision.tenant.clone().ok_or(Refusal::NOT_FOUND)?;

@@ -32,7 +32,7 @@ pub(super) async fn make(
     tenant: &str,
     asked: &Issue,
 ) -> Result<(String, Value), Refusal> {
-    desk.is_ahead("$.expires_at", asked.expires_at)?;
+    desk.require_future("$.expires_at", asked.expires_at)?;
     let tenant = TenantId::parse(tenant).ok_or(Refusal::NOT_FOUND)?;
     let issued = ApiKey::issue(tenant, asked.environment, &entropy(), desk.now).ok_or(Refusal::UNAVAILABLE)?;
     let record = ApiKey {

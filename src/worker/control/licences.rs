@@ -34,7 +34,7 @@ fn terms(value: &Value) -> Result<LicenceTerms, Refusal> {
 pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     let record = desk.tenant(id).await?;
     let asked: Value = desk.read()?;
-    desk.is_ahead("$.expires_at", terms(&asked)?.expires_at)?;
+    desk.require_future("$.expires_at", terms(&asked)?.expires_at)?;
     // Those that are over take nobody's place.
     let count = sql!(
         "SELECT count(*) AS licences FROM licences WHERE tenant = ? AND coalesce(json_extract(terms, '$.status'), '') <> 'revoked' \

@@ -229,7 +229,7 @@ pub(super) async fn export(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let inquiry = QuotaInquiry { tenant: id, from_ms: 0, to_ms: u64::MAX };
     let asked = desk.order(&record.root, &Order { quotas: Some(inquiry), ..Order::default() }).await;
-    // Where no ledger can be reached, that is said: nobody should take it for a tenant without quotas.
+    // `null` if the ledger cannot be reached: an empty list would mean that the tenant has used nothing.
     let mut periods = asked.ok().map(|outcome| outcome.quotas);
     if let Some(periods) = &mut periods {
         periods.sort_by_key(|(_, period)| period.starts_ms);

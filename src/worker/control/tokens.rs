@@ -22,7 +22,7 @@ pub(super) async fn issue(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     if maker.is_some_and(|maker| maker.generation >= MAX_TOKEN_GENERATIONS) {
         return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_TOKEN_GENERATIONS })));
     }
-    desk.is_ahead("$.expires_at", asked.expires_at)?;
+    desk.require_future("$.expires_at", asked.expires_at)?;
     // INVARIANT (children end with their makers): who says nothing gets the maker's end.
     let end = maker.and_then(|maker| maker.ends_at);
     if let Some((later, end)) = asked.expires_at.zip(end).filter(|(asked, end)| asked > end) {
