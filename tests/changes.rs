@@ -4,7 +4,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use proptest::prelude::*;
-use tenantgate::ledger::{Book, Charge, Claim, Hold, Level, Meter, Op, Order};
+use tenantgate::ledger::{Charge, CounterOp, Hold, LeaseClaim, LedgerRequest, LedgerState, Level, Meter};
 use tenantgate::model::UnixMillis;
 use tenantgate::model::period::{Period, bounds};
 
@@ -47,29 +47,29 @@ fn setting() -> impl Strategy<Value = Setting> {
     prop_oneof![4 => quota(), 1 => Just(Setting::Rate), 1 => Just(Setting::Window)]
 }
 
-fn charge<'a>(meter: Meter, op: Op) -> Order<'a> {
+fn charge<'a>(meter: Meter, op: CounterOp) -> LedgerRequest<'a> {
     let charge = Charge { counter: "t/calls", meter, op, shadow: false };
-    Order { charges: std::iter::once(charge).collect(), ..Order::default() }
+    LedgerRequest { charges: std::iter::once(charge).collect(), ..LedgerRequest::default() }
 }
 
-fn claim<'a>(meter: Meter, (spent, need): (u64, u64)) -> Order<'a> {
+fn claim<'a>(meter: Meter, (spent, need): (u64, u64)) -> LedgerRequest<'a> {
     let levels = std::iter::once(Level { counter: "t/calls", meter }).collect();
-    let claim = Claim { lease: "i/1", levels, spent, returned: 0, need, waiting: 0, want: 0 };
-    Order { claims: std::iter::once(claim).collect(), ..Order::default() }
+    let claim = LeaseClaim { lease: "i/1", levels, spent, returned: 0, need, waiting: 0, want: 0 };
+    LedgerRequest { claims: std::iter::once(claim).collect(), ..LedgerRequest::default() }
 }
 
-fn used(book: &mut Book, setting: Setting, now: u64) -> u64 {
-    let look = Order { look: true, ..charge(setting.meter(now), Op::Take(0)) };
-    book.answer(&look, UnixMillis::new(now)).verdicts[0].used
+fn used(book: &mut LedgerState, setting: Setting, now: u64) -> u64 {
+    let dry_run = LedgerRequest { dry_run: true, ..charge(setting.meter(now), CounterOp::Chargeable(0)) };
+    book.answer(&dry_run, UnixMillis::new(now)).verdicts[0].used
 }
 
 proptest! {
     /// Settings that follow each other within a moment have one allowance together.
     #[test]
     fn nothing_is_gained_within_a_moment(settings in prop::collection::vec((setting(), 0_u64..5), 1..40)) {
-        let (mut book, mut passed) = (Book::default(), 0);
+        let (mut book, mut passed) = (LedgerState::default(), 0);
         for (setting, units) in settings {
-            let outcome = book.answer(&charge(setting.meter(START), Op::Take(units)), UnixMillis::new(START));
+            let outcome = book.answer(&charge(setting.meter(START), CounterOp::Chargeable(units)), UnixMillis::new(START));
             passed += if outcome.allowed { units } else { 0 };
             prop_assert!(passed <= LIMIT, "{passed} passed under {setting:?}");
         }
@@ -78,10 +78,10 @@ proptest! {
     /// However often an anchor is moved, there is one allowance for each month that passes, and the one that was begun.
     #[test]
     fn nothing_is_gained_over_months(moves in prop::collection::vec((0..400 * DAY_MS, 0..12 * DAY_MS), 1..80)) {
-        let (mut book, mut now, mut passed) = (Book::default(), START, 0);
+        let (mut book, mut now, mut passed) = (LedgerState::default(), START, 0);
         for (before_ms, pause_ms) in moves {
             now += pause_ms;
-            while book.answer(&charge(Setting::Quota(Period::Month, before_ms).meter(now), Op::Take(1)), UnixMillis::new(now)).allowed {
+            while book.answer(&charge(Setting::Quota(Period::Month, before_ms).meter(now), CounterOp::Chargeable(1)), UnixMillis::new(now)).allowed {
                 passed += 1;
             }
             let months = (now - START) / (28 * DAY_MS);
@@ -92,10 +92,10 @@ proptest! {
     /// Whatever the period and the anchor become, and whichever clock asks: what is taken, settled or spent is counted.
     #[test]
     fn nothing_that_was_acknowledged_is_uncounted(steps in prop::collection::vec((quota(), 0_u8..4, 1_u64..5, 0_u64..2_000), 1..60)) {
-        let (mut book, mut acknowledged, mut spent) = (Book::default(), 0, 0);
+        let (mut book, mut acknowledged, mut spent) = (LedgerState::default(), 0, 0);
         let now = UnixMillis::new(START);
         // A period has begun that no other one here comes after.
-        acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), Op::Take(1)), now).allowed);
+        acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), CounterOp::Chargeable(1)), now).allowed);
         for (index, (setting, what, units, behind_ms)) in steps.into_iter().enumerate() {
             // Some clocks are behind, here across the end of any period.
             let meter = |limit| match setting.meter(START - behind_ms) {
@@ -104,11 +104,11 @@ proptest! {
             };
             let name = format!("t h{index}");
             match what {
-                0 => acknowledged += if book.answer(&charge(meter(Some(300)), Op::Take(units)), now).allowed { units } else { 0 },
+                0 => acknowledged += if book.answer(&charge(meter(Some(300)), CounterOp::Chargeable(units)), now).allowed { units } else { 0 },
                 1 => {
-                    let hold = Order { hold: Some(Hold { name: &name, for_ms: 60_000 }), ..charge(meter(None), Op::Hold(units)) };
+                    let hold = LedgerRequest { hold: Some(Hold { name: &name, for_ms: 60_000 }), ..charge(meter(None), CounterOp::Hold(units)) };
                     prop_assert!(book.answer(&hold, now).allowed);
-                    let settle = Order { settle: Some(&name), ..charge(meter(None), Op::Settle(units)) };
+                    let settle = LedgerRequest { settle: Some(&name), ..charge(meter(None), CounterOp::Settle(units)) };
                     prop_assert!(book.answer(&settle, now).allowed);
                     acknowledged += units;
                 }
@@ -118,7 +118,7 @@ proptest! {
                     acknowledged += units;
                 }
                 _ => {
-                    let happened = Order { settle: Some("none"), ..charge(meter(None), Op::Settle(units)) };
+                    let happened = LedgerRequest { settle: Some("none"), ..charge(meter(None), CounterOp::Settle(units)) };
                     book.answer(&happened, now);
                     acknowledged += units;
                 }
@@ -134,8 +134,8 @@ proptest! {
 #[test]
 fn a_new_period_begins_when_it_is_asked_for() {
     let month = |before_ms, now| Setting::Quota(Period::Month, before_ms).meter(now);
-    let mut book = Book::default();
-    let mut take = |meter, now| book.answer(&charge(meter, Op::Take(LIMIT)), UnixMillis::new(now)).allowed;
+    let mut book = LedgerState::default();
+    let mut take = |meter, now| book.answer(&charge(meter, CounterOp::Chargeable(LIMIT)), UnixMillis::new(now)).allowed;
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
     assert!(take(month(0, START), START));
     // Moved back by ten days: the next period that starts after this one is over is the next but one.
@@ -149,9 +149,9 @@ fn a_new_period_begins_when_it_is_asked_for() {
 fn a_clock_that_is_behind_counts_in_the_period_that_has_begun() {
     let setting = Setting::Quota(Period::Month, 0);
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
-    let mut book = Book::default();
+    let mut book = LedgerState::default();
     for (now, units) in [(START, 4), (next, 1), (next - 1, 2)] {
-        assert!(book.answer(&charge(setting.meter(now), Op::Take(units)), UnixMillis::new(now)).allowed);
+        assert!(book.answer(&charge(setting.meter(now), CounterOp::Chargeable(units)), UnixMillis::new(now)).allowed);
     }
     assert_eq!(used(&mut book, setting, next), 3);
 }

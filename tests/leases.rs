@@ -3,7 +3,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
-use tenantgate::ledger::{Awaited, Book, Op, Outcome, Progress, Question, Unanswered};
+use tenantgate::ledger::{CounterOp, LeaseProgress, LedgerFailure, LedgerResponse, LedgerState, Question, WaitFailure};
 use tenantgate::model::bounds::LEASE_ANSWER_MS;
 use tenantgate::model::{HeardAt, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -17,7 +17,7 @@ const START: UnixMillis = UnixMillis::new(1_780_000_000_000);
 /// One isolate, and the ledger of its only tenant.
 struct World {
     gate: Gate,
-    book: Book,
+    book: LedgerState,
     now: UnixMillis,
 }
 
@@ -42,12 +42,12 @@ impl World {
     fn new() -> Self {
         let mut gate = Gate::default();
         gate.lease_as(String::from("isolate"));
-        Self { gate, book: Book::default(), now: START }
+        Self { gate, book: LedgerState::default(), now: START }
     }
 
     /// A request that takes one unit of each of `limits`.
-    fn request(&mut self, limits: &[&str], awaited: Option<&Awaited>) -> State {
-        let limits: Vec<_> = limits.iter().map(|limit| (*limit, Op::Take(1))).collect();
+    fn request(&mut self, limits: &[&str], awaited: Option<&WaitFailure>) -> State {
+        let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Chargeable(1))).collect();
         let ask = Ask { tenant: Some("t1"), limits: &limits, awaited, ..Ask::default() };
         loop {
             match self.gate.decide(&Request::default(), &ask, self.now) {
@@ -63,20 +63,20 @@ impl World {
     }
 
     /// The ledger's answer, which the isolate has not heard yet.
-    fn answer(&mut self, pending: &Pending) -> Outcome {
+    fn answer(&mut self, pending: &Pending) -> LedgerResponse {
         self.book.answer(&self.gate.order(pending), self.now)
     }
 
-    fn finish(&mut self, pending: Pending, answer: Result<&Outcome, Unanswered>) -> Code {
+    fn finish(&mut self, pending: Pending, answer: Result<&LedgerResponse, LedgerFailure>) -> Code {
         self.gate.finish(pending, answer, HeardAt::now(self.now)).code
     }
 
     /// What a request does that waited for a question.
     fn go_on(&mut self, limits: &[&str], question: &Question) -> State {
         let awaited = match self.gate.progress(question, self.now) {
-            Progress::Due(due) => panic!("still under way, until {due}"),
-            Progress::Again => None,
-            Progress::Over(what) => Some(what),
+            LeaseProgress::Due(due) => panic!("still under way, until {due}"),
+            LeaseProgress::Again => None,
+            LeaseProgress::Over(what) => Some(what),
         };
         self.request(limits, awaited.as_ref())
     }
@@ -114,8 +114,8 @@ fn a_late_failure_says_nothing_to_requests_that_wait_for_a_later_question() {
     world.now = world.now.plus(LEASE_ANSWER_MS);
     let second = world.request(&["many"], None).order();
     let waits = world.request(&["many"], None).question();
-    assert_eq!(world.finish(first, Err(Unanswered::Failed)), Code::LedgerUnavailable);
-    assert!(matches!(world.gate.progress(&waits, world.now), Progress::Due(_)));
+    assert_eq!(world.finish(first, Err(LedgerFailure::Failed)), Code::LedgerUnavailable);
+    assert!(matches!(world.gate.progress(&waits, world.now), LeaseProgress::Due(_)));
     let answer = world.answer(&second);
     assert_eq!(world.finish(second, Ok(&answer)), Code::Allowed);
     let third = world.go_on(&["many"], &waits).order();
@@ -153,7 +153,7 @@ fn one_question_at_a_time_is_asked_for_a_lease() {
     let waits = world.request(&["many"], None).question();
     let root = TenantId::parse("t1").unwrap();
     assert!(world.gate.refill(&root, &counter, world.now).is_empty());
-    assert!(matches!(world.gate.progress(&waits, world.now), Progress::Due(_)));
+    assert!(matches!(world.gate.progress(&waits, world.now), LeaseProgress::Due(_)));
     let answer = world.answer(&first);
     assert_eq!(world.finish(first, Ok(&answer)), Code::Allowed);
     assert!(!world.gate.refill(&root, &counter, world.now).is_empty());

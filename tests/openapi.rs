@@ -9,8 +9,8 @@ use common::{bound_texts, committed};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use tenantgate::control::{
-    Claim, Deactivate, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant,
-    NewToken, OPERATIONS, Operation, Reasoned, Refund, Rotate, Route, Ticket,
+    Deactivate, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewDomain,
+    NewTenant, NewToken, OPERATIONS, Operation, OperationId, Reasoned, Refund, Rotate, Ticket,
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_BODY_BYTES, MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_TEXT_BYTES};
@@ -47,15 +47,15 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         // Of the others every member has a default.
         let required = matches!(
             operation.route,
-            Route::CreateTenant
-                | Route::PutOverride
-                | Route::ClaimDomain
-                | Route::ImpersonateTenant
-                | Route::RefundUsage
-                | Route::PutCatalog
-                | Route::MovePlan
-                | Route::Import
-                | Route::IssueToken
+            OperationId::CreateTenant
+                | OperationId::PutOverride
+                | OperationId::ClaimDomain
+                | OperationId::ImpersonateTenant
+                | OperationId::RefundUsage
+                | OperationId::PutCatalog
+                | OperationId::MovePlan
+                | OperationId::Import
+                | OperationId::IssueToken
         );
         described["requestBody"] =
             json!({ "required": required, "content": { "application/json": { "schema": schema } } });
@@ -74,7 +74,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         );
     };
     match operation.route {
-        Route::ListTenants => {
+        OperationId::ListTenants => {
             query(
                 "status",
                 json!({ "enum": ["active", "provisioning", "suspended", "inactive", "maintenance", "deleted"] }),
@@ -84,15 +84,15 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             query("parent", text(), "Only those directly below this tenant.");
             query("slug", text(), "The one with this slug.");
         }
-        Route::ListExpiring => {
+        OperationId::ListExpiring => {
             query("before", json!({ "type": "string", "format": "date-time" }), "Until when. Default: in 30 days.")
         }
-        Route::GetCatalog => query(
+        OperationId::GetCatalog => query(
             "version",
             json!({ "type": "integer", "minimum": 1, "maximum": 1_000_000_000 }),
             "An earlier version. Default: the one in force.",
         ),
-        Route::GetAudit | Route::GetCatalogAudit => {
+        OperationId::GetAudit | OperationId::GetCatalogAudit => {
             query(
                 "format",
                 json!({ "enum": ["json", "lines", "csv"] }),
@@ -104,38 +104,38 @@ fn parameters(operation: &Operation) -> Vec<Value> {
                 "Only these, of the page; `json` alone.",
             );
         }
-        Route::Import => query(
+        OperationId::Import => query(
             "overwrite",
             json!({ "enum": ["true", "false"] }),
             "Replace the catalog and records that differ. Default: what is there stays.",
         ),
-        Route::Publish => query(
+        OperationId::Publish => query(
             "all",
             json!({ "enum": ["true", "false"] }),
             "Publish everything anew, as after `SNAPSHOT_KEY` was replaced.",
         ),
-        Route::PutCatalog => query(
+        OperationId::PutCatalog => query(
             "change_terms",
             json!({ "enum": ["true", "false"] }),
             "What limits are may change under plan versions that tenants have. Default: such a catalog is refused.",
         ),
-        Route::DeleteTenant => query("reason", json!({ "type": "string" }), "Why: for the audit trail."),
+        OperationId::DeleteTenant => query("reason", json!({ "type": "string" }), "Why: for the audit trail."),
         _ => {}
     }
     let pages = matches!(
         operation.route,
-        Route::ListTenants
-            | Route::ListApiKeys
-            | Route::ListCatalogs
-            | Route::ListTokens
-            | Route::ListJobs
-            | Route::GetJob
-            | Route::ListDenials
-            | Route::ListLicences
-            | Route::ListActivations
-            | Route::GetAudit
-            | Route::GetCatalogAudit
-            | Route::ListExpiring
+        OperationId::ListTenants
+            | OperationId::ListApiKeys
+            | OperationId::ListCatalogs
+            | OperationId::ListTokens
+            | OperationId::ListJobs
+            | OperationId::GetJob
+            | OperationId::ListDenials
+            | OperationId::ListLicences
+            | OperationId::ListActivations
+            | OperationId::GetAudit
+            | OperationId::GetCatalogAudit
+            | OperationId::ListExpiring
     );
     if pages {
         query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 1000 }), "Entries of a page. Default 100.");
@@ -150,39 +150,39 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     parameters
 }
 
-fn body(route: Route, generator: &mut SchemaGenerator) -> Option<Value> {
+fn body(route: OperationId, generator: &mut SchemaGenerator) -> Option<Value> {
     Some(
         match route {
-            Route::CreateTenant => generator.subschema_for::<NewTenant>(),
-            Route::ChangeTenant | Route::ChangeLicence => {
+            OperationId::CreateTenant => generator.subschema_for::<NewTenant>(),
+            OperationId::ChangeTenant | OperationId::ChangeLicence => {
                 return Some(json!({ "type": "object", "description": "A merge patch (RFC 7396)." }));
             }
-            Route::SuspendTenant
-            | Route::ReactivateTenant
-            | Route::DeactivateTenant
-            | Route::MaintainTenant
-            | Route::OffboardTenant
-            | Route::KillFeature
-            | Route::ReviveFeature => generator.subschema_for::<Reasoned>(),
-            Route::MoveTenant => generator.subschema_for::<MoveTenant>(),
-            Route::PutOverride => generator.subschema_for::<Override>(),
-            Route::ClaimDomain => generator.subschema_for::<Claim>(),
-            Route::IssueApiKey => generator.subschema_for::<Issue>(),
-            Route::RotateApiKey => generator.subschema_for::<Rotate>(),
-            Route::IssueLicence => generator.subschema_for::<LicenceTerms>(),
-            Route::ImpersonateTenant => generator.subschema_for::<Impersonate>(),
-            Route::RefundUsage => generator.subschema_for::<Refund>(),
-            Route::PutCatalog => generator.subschema_for::<Catalog>(),
-            Route::CompareCatalog => generator.subschema_for::<ImpactQuestion>(),
-        Route::Import => {
+            OperationId::SuspendTenant
+            | OperationId::ReactivateTenant
+            | OperationId::DeactivateTenant
+            | OperationId::MaintainTenant
+            | OperationId::OffboardTenant
+            | OperationId::KillFeature
+            | OperationId::ReviveFeature => generator.subschema_for::<Reasoned>(),
+            OperationId::MoveTenant => generator.subschema_for::<MoveTenant>(),
+            OperationId::PutOverride => generator.subschema_for::<Override>(),
+            OperationId::ClaimDomain => generator.subschema_for::<NewDomain>(),
+            OperationId::IssueApiKey => generator.subschema_for::<Issue>(),
+            OperationId::RotateApiKey => generator.subschema_for::<Rotate>(),
+            OperationId::IssueLicence => generator.subschema_for::<LicenceTerms>(),
+            OperationId::ImpersonateTenant => generator.subschema_for::<Impersonate>(),
+            OperationId::RefundUsage => generator.subschema_for::<Refund>(),
+            OperationId::PutCatalog => generator.subschema_for::<Catalog>(),
+            OperationId::CompareCatalog => generator.subschema_for::<ImpactQuestion>(),
+        OperationId::Import => {
             let (catalog, tenant, key) = (generator.subschema_for::<Catalog>(), generator.subschema_for::<Tenant>(), generator.subschema_for::<ApiKey>());
             return Some(json!({
                 "type": "object", "required": ["catalog", "tenants"], "additionalProperties": false,
                 "properties": { "catalog": catalog, "tenants": { "type": "array", "items": tenant }, "api_keys": { "type": "array", "items": key } },
             }));
         }
-            Route::MovePlan => generator.subschema_for::<MovePlan>(),
-            Route::IssueToken => generator.subschema_for::<NewToken>(),
+            OperationId::MovePlan => generator.subschema_for::<MovePlan>(),
+            OperationId::IssueToken => generator.subschema_for::<NewToken>(),
             _ => return None,
         }
         .into(),
@@ -192,36 +192,36 @@ fn body(route: Route, generator: &mut SchemaGenerator) -> Option<Value> {
 fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let page = |item: Value| json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": item }, "next_cursor": { "type": ["string", "null"] } } });
     let schema: Value = match operation.route {
-        Route::GetTenant
-        | Route::ChangeTenant
-        | Route::SuspendTenant
-        | Route::ReactivateTenant
-        | Route::DeactivateTenant
-        | Route::MaintainTenant
-        | Route::OffboardTenant
-        | Route::MoveTenant
-        | Route::PutOverride
-        | Route::RemoveOverride
-        | Route::RemoveDomain => generator.subschema_for::<Tenant>().into(),
-        Route::CreateTenant => json!({
+        OperationId::GetTenant
+        | OperationId::ChangeTenant
+        | OperationId::SuspendTenant
+        | OperationId::ReactivateTenant
+        | OperationId::DeactivateTenant
+        | OperationId::MaintainTenant
+        | OperationId::OffboardTenant
+        | OperationId::MoveTenant
+        | OperationId::PutOverride
+        | OperationId::RemoveOverride
+        | OperationId::RemoveDomain => generator.subschema_for::<Tenant>().into(),
+        OperationId::CreateTenant => json!({
             "type": "object", "required": ["tenant", "api_key", "features"],
-            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "Shown once." }, "features": { "type": "array", "items": { "type": "string" } } },
+            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "PresentedCredential once." }, "features": { "type": "array", "items": { "type": "string" } } },
         }),
-        Route::GetCatalog | Route::PutCatalog | Route::KillFeature | Route::ReviveFeature => {
+        OperationId::GetCatalog | OperationId::PutCatalog | OperationId::KillFeature | OperationId::ReviveFeature => {
             generator.subschema_for::<Catalog>().into()
         }
-        Route::CompareCatalog => generator.subschema_for::<Impacts>().into(),
-        Route::GetEntitlements => generator.subschema_for::<EntitlementsView<'_>>().into(),
-        Route::ListTenants
-        | Route::ListApiKeys
-        | Route::ListCatalogs
-        | Route::ListTokens
-        | Route::ListJobs
-        | Route::ListDenials
-        | Route::ListLicences
-        | Route::ListActivations
-        | Route::ListExpiring => page(json!({ "type": "object" })),
-        Route::GetAudit | Route::GetCatalogAudit => {
+        OperationId::CompareCatalog => generator.subschema_for::<Impacts>().into(),
+        OperationId::GetEntitlements => generator.subschema_for::<EntitlementsView<'_>>().into(),
+        OperationId::ListTenants
+        | OperationId::ListApiKeys
+        | OperationId::ListCatalogs
+        | OperationId::ListTokens
+        | OperationId::ListJobs
+        | OperationId::ListDenials
+        | OperationId::ListLicences
+        | OperationId::ListActivations
+        | OperationId::ListExpiring => page(json!({ "type": "object" })),
+        OperationId::GetAudit | OperationId::GetCatalogAudit => {
             return json!({ "description": "The trail.", "content": {
                 "application/json": { "schema": page(json!({ "type": "object", "required": ["chain", "number", "previous", "at", "actor", "action"] })) },
                 "application/x-ndjson": { "schema": { "type": "string" } },

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tenantgate::flags::{Murmur3, bucket};
 use tenantgate::gate::{Ask, Code, LocalGate};
-use tenantgate::ledger::{Book, Charge, Counter, Hold, Meter, Op, Order};
+use tenantgate::ledger::{Charge, Counter, CounterOp, Hold, LedgerRequest, LedgerState, Meter};
 use tenantgate::model::period::{Period, bounds};
 use tenantgate::model::{Catalog, Slug, Tenant, TenantId, UnixMillis, parse_seed};
-use tenantgate::resolve::{Attribute, Context, Request, host};
+use tenantgate::resolve::{Attribute, EvalContext, Request, host};
 use tenantgate::wire::{DecideBody, transcript};
 
-fn order<'a>(charges: &[Charge<'a>]) -> Order<'a> {
-    Order { charges: charges.iter().copied().collect(), ..Order::default() }
+fn order<'a>(charges: &[Charge<'a>]) -> LedgerRequest<'a> {
+    LedgerRequest { charges: charges.iter().copied().collect(), ..LedgerRequest::default() }
 }
 
 fn demo() -> Value {
@@ -155,7 +155,7 @@ proptest! {
         match parse_seed(&text) {
             Err(problems) => prop_assert!(!problems.0.is_empty() && problems.0.iter().all(|problem| problem.path.starts_with('$'))),
             Ok(tenantgate::model::Seed { catalog, tenants, .. }) => {
-                let mut gate = LocalGate::with(tenantgate::gate::Plans::new(catalog));
+                let mut gate = LocalGate::with(tenantgate::gate::CompiledCatalog::new(catalog));
                 for tenant in tenants {
                     let id = tenant.id.to_string();
                     gate.put(tenant).unwrap();
@@ -172,7 +172,7 @@ proptest! {
         let context = [("targeting_key", Attribute::Text(&attribute)), ("n", Attribute::Number(number))];
         let mut gate = demo_gate();
         for headers in [&headers[..], &[]] {
-            let request = Request { method: &method, host: &host, path: &path, query: &query, headers, context: Context::Named(&context), explain: true, ..Request::default() };
+            let request = Request { method: &method, host: &host, path: &path, query: &query, headers, context: EvalContext::Named(&context), explain: true, ..Request::default() };
             let ask = Ask { all_features: true, ..Ask::default() };
             let decision = gate.decide(&request, &ask, UnixMillis::new(now));
             let _ = transcript(&decision);
@@ -220,13 +220,13 @@ proptest! {
         for gap in gaps {
             now += gap;
             loop {
-                let (verdict, next) = Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now));
+                let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now));
                 if !verdict.allowed {
                     // It passes when it said it would, and not a millisecond before.
                     let retry = verdict.retry_after_ms.unwrap();
                     prop_assert!(retry > 0);
-                    prop_assert!(Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now + retry)).0.allowed);
-                    prop_assert!(!Counter::step(counter.as_ref(), meter, Op::Take(1), UnixMillis::new(now + retry - 1)).0.allowed);
+                    prop_assert!(Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now + retry)).0.allowed);
+                    prop_assert!(!Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now + retry - 1)).0.allowed);
                     break;
                 }
                 counter = Some(next);
@@ -241,7 +241,7 @@ proptest! {
 
     #[test]
     fn steps_never_panic_and_never_exceed(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
-        let mut book = Book::default();
+        let mut book = LedgerState::default();
         for (kind, limit, burst, span, cost, now) in ops {
             let now = UnixMillis::new(now);
             let meter = match kind {
@@ -252,15 +252,15 @@ proptest! {
                 4 => Meter::Concurrency { limit: Some(limit) },
                 _ => Meter::Quota { limit: Some(limit), starts_ms: span, ends_ms: span.saturating_add(burst), over: true },
             };
-            let op = match cost % 5 { 0 => Op::Release(cost), 1 => Op::Set(cost), 2 => Op::Hold(cost), 3 => Op::Settle(cost), _ => Op::Take(cost) };
+            let op = match cost % 5 { 0 => CounterOp::Release(cost), 1 => CounterOp::Set(cost), 2 => CounterOp::Hold(cost), 3 => CounterOp::Settle(cost), _ => CounterOp::Chargeable(cost) };
             let name = format!("t h{}", burst % 3);
-            let outcome = book.answer(&Order {
+            let outcome = book.answer(&LedgerRequest {
                 hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit }),
                 settle: (cost % 5 == 3).then_some(&name),
                 ..order(&[Charge { counter: "c", meter, op, shadow: false }])
             }, now);
             let verdict = outcome.verdicts[0];
-            if verdict.allowed && kind == 1 && !matches!(op, Op::Settle(_) | Op::Release(_)) && outcome.seen.is_none() {
+            if verdict.allowed && kind == 1 && !matches!(op, CounterOp::Settle(_) | CounterOp::Release(_)) && outcome.seen.is_none() {
                 prop_assert!(verdict.limit.is_none_or(|limit| verdict.used <= limit));
             }
         }
@@ -275,7 +275,7 @@ proptest! {
         let part_ms = window_ms.div_ceil(32);
         for (gap, cost) in gaps {
             now += gap;
-            let (verdict, next) = Counter::step(counter.as_ref(), meter, Op::Take(cost), UnixMillis::new(now));
+            let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(cost), UnixMillis::new(now));
             let within = |span: u64| log.iter().filter(|(at, _)| now - at < span).map(|(_, cost)| cost).sum::<u64>();
             if verdict.allowed {
                 prop_assert!(within(window_ms) + cost <= limit, "{} and {cost} of {limit}", within(window_ms));
@@ -285,8 +285,8 @@ proptest! {
                 match verdict.retry_after_ms {
                     None => prop_assert!(cost > limit),
                     Some(retry) => {
-                        prop_assert!(Counter::step(Some(&next), meter, Op::Take(cost), UnixMillis::new(now + retry)).0.allowed);
-                        prop_assert!(!Counter::step(Some(&next), meter, Op::Take(cost), UnixMillis::new(now + retry - 1)).0.allowed);
+                        prop_assert!(Counter::step(Some(&next), meter, CounterOp::Chargeable(cost), UnixMillis::new(now + retry)).0.allowed);
+                        prop_assert!(!Counter::step(Some(&next), meter, CounterOp::Chargeable(cost), UnixMillis::new(now + retry - 1)).0.allowed);
                     }
                 }
             }
@@ -300,7 +300,7 @@ proptest! {
         let limit = 20;
         let quota = Meter::Quota { limit: Some(limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
         let slots = Meter::Concurrency { limit: Some(3) };
-        let mut book = Book::default();
+        let mut book = LedgerState::default();
         let mut open: std::collections::BTreeMap<String, (u64, u64)> = std::collections::BTreeMap::new();
         let (mut now, mut used) = (1_000_u64, 0);
         for (what, name, units, gap) in steps {
@@ -312,7 +312,7 @@ proptest! {
             let slot = |op| Charge { counter: "t/slots", meter: slots, op, shadow: false };
             if what < 2 {
                 let hold = Some(Hold { name: &name, for_ms: 500 });
-                let outcome = book.answer(&Order { hold, ..order(&[charge(Op::Hold(units)), slot(Op::Hold(1))]) }, UnixMillis::new(now));
+                let outcome = book.answer(&LedgerRequest { hold, ..order(&[charge(CounterOp::Hold(units)), slot(CounterOp::Hold(1))]) }, UnixMillis::new(now));
                 let fits = used + held + units <= limit && open.len() < 3;
                 prop_assert_eq!(outcome.allowed, fits || open.contains_key(&name));
                 if outcome.allowed && outcome.seen.is_none() {
@@ -320,24 +320,24 @@ proptest! {
                     open.insert(name, (units, now + 500));
                 }
             } else {
-                let outcome = book.answer(&Order { settle: Some(&name), ..order(&[charge(Op::Settle(units))]) }, UnixMillis::new(now));
+                let outcome = book.answer(&LedgerRequest { settle: Some(&name), ..order(&[charge(CounterOp::Settle(units))]) }, UnixMillis::new(now));
                 prop_assert_eq!(outcome.lapsed, open.remove(&name).is_none());
                 used += units;
             }
             let held: u64 = open.values().map(|(units, _)| units).sum();
-            let look = book.answer(&Order { look: true, ..order(&[charge(Op::Take(0)), slot(Op::Take(0))]) }, UnixMillis::new(now));
-            prop_assert_eq!((look.verdicts[0].used, look.verdicts[1].used), (used + held, open.len() as u64));
+            let dry_run = book.answer(&LedgerRequest { dry_run: true, ..order(&[charge(CounterOp::Chargeable(0)), slot(CounterOp::Chargeable(0))]) }, UnixMillis::new(now));
+            prop_assert_eq!((dry_run.verdicts[0].used, dry_run.verdicts[1].used), (used + held, open.len() as u64));
         }
     }
 
     #[test]
     fn a_denial_consumes_nothing(limits in prop::collection::vec((1_u64..20, 0_u64..30), 1..6), rounds in 1_usize..20) {
-        let mut book = Book::default();
+        let mut book = LedgerState::default();
         let now = UnixMillis::new(1_000_000);
         let names: Vec<String> = (0..limits.len()).map(|index| format!("t/{index}")).collect();
         let charges: Vec<_> = limits.iter().zip(&names).map(|((limit, cost), counter)| {
             let meter = Meter::Quota { limit: Some(*limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
-            Charge { counter, meter, op: Op::Take(*cost), shadow: false }
+            Charge { counter, meter, op: CounterOp::Chargeable(*cost), shadow: false }
         }).collect();
         for _ in 0..rounds {
             let before: Vec<_> = names.iter().map(|name| book.get(name).cloned()).collect();
@@ -423,8 +423,8 @@ fn every_bound_holds_at_it_and_past_it() {
     );
 
     let attributes: Vec<_> = (0..=MAX_ATTRIBUTES).map(|_| ("a", Attribute::Bool(true))).collect();
-    assert_eq!(code(&Request { context: Context::Named(&attributes[1..]), ..base }), Code::Allowed);
-    assert_eq!(code(&Request { context: Context::Named(&attributes), ..base }), Code::BadRequest);
+    assert_eq!(code(&Request { context: EvalContext::Named(&attributes[1..]), ..base }), Code::Allowed);
+    assert_eq!(code(&Request { context: EvalContext::Named(&attributes), ..base }), Code::BadRequest);
 
     let spaces = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2));
     assert!(
@@ -689,11 +689,11 @@ fn every_bound_of_questions() {
     let mut gate = LocalGate::new(&catalog.to_string()).unwrap();
     gate.put(Tenant::parse(r#"{"id": "t", "slug": "t", "plan": "p@1"}"#).unwrap()).unwrap();
     let names: Vec<String> = (0..=MAX_CHARGES).map(|i| format!("l{i}")).collect();
-    let charges: Vec<_> = names.iter().map(|name| (name.as_str(), Op::Take(1))).collect();
+    let charges: Vec<_> = names.iter().map(|name| (name.as_str(), CounterOp::Chargeable(1))).collect();
     let mut ask = |ask: Ask<'_>, value: &str| {
         let context = [("a", Attribute::Text(value))];
         gate.decide(
-            &Request { context: Context::Named(&context), ..Request::default() },
+            &Request { context: EvalContext::Named(&context), ..Request::default() },
             &Ask { tenant: Some("t"), ..ask },
             now,
         )

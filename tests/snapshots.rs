@@ -2,8 +2,8 @@
 
 #![cfg(not(target_family = "wasm"))]
 
-use tenantgate::gate::{Ask, Code, Contact, Decision, Gate, Need, Rejected, Step};
-use tenantgate::ledger::{Outcome, Unanswered};
+use tenantgate::gate::{Ask, Code, Decision, Exchange, Gate, Need, Rejected, Step};
+use tenantgate::ledger::{LedgerFailure, LedgerResponse};
 use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
 use tenantgate::model::{HeardAt, TenantId, UnixMillis};
 use tenantgate::resolve::{Custom, Request};
@@ -190,7 +190,7 @@ fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
 /// Two requests of one isolate, interleaved: what one took while it waited for the ledger goes back if that refuses.
 #[test]
 fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
-    use tenantgate::ledger::Book;
+    use tenantgate::ledger::LedgerState;
     let catalog = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
         "routes": [{"path": "/", "limits": {"local": 1, "month": 1}}],
         "limits": {"local": {"kind": "rate", "window_ms": 1000, "mode": "local", "default": 1}, "month": {"kind": "quota", "period": "month", "default": 1}},
@@ -200,7 +200,7 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     gate.snapshots.put(tenantgate::model::Tenant::parse(RECORD).unwrap(), START).unwrap();
     let headers = [("x-tenant-id", "acme")];
     let request = Request { path: "/", headers: &headers, ..Request::default() };
-    let mut ledger = Book::default();
+    let mut ledger = LedgerState::default();
     let (ask, later) = (Ask::default(), START.plus(1_000));
 
     let Step::Charge(first) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
@@ -215,7 +215,7 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
         panic!("the refusal gave the local unit back")
     };
-    assert_eq!(gate.finish(fourth, Err(Unanswered::Overloaded), HeardAt::now(later)).code, Code::LedgerUnavailable);
+    assert_eq!(gate.finish(fourth, Err(LedgerFailure::Overloaded), HeardAt::now(later)).code, Code::LedgerUnavailable);
     assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
 }
 
@@ -225,8 +225,8 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     let mut world = World::new();
     let root = TenantId::parse("t1").unwrap();
     assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
-    let news = Outcome { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..Outcome::default() };
-    world.gate.heard(&root, &Contact::default(), Ok(&news), HeardAt::now(START.plus(1)));
+    let news = LedgerResponse { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..LedgerResponse::default() };
+    world.gate.heard(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
     // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
     assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {

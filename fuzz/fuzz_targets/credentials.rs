@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tenantgate::gate::{Ask, LocalGate};
-use tenantgate::identity::{Assertion, Token};
+use tenantgate::identity::{Assertion, Jwt};
 use tenantgate::model::{KeySet, PresentedKey, Tenant, UnixMillis};
 use tenantgate::resolve::Request;
 use tenantgate::wire::transcript;
@@ -44,7 +44,7 @@ fuzz_target!(|text: &str| {
         assert!(!decision.allowed(), "served without a credential");
         let _ = transcript(&decision);
     }
-    let _ = Token::parse(text);
+    let _ = Jwt::parse(text);
     let _ = PresentedKey::parse(text);
     let keys = KeySet::parse(text).or_else(|_| KeySet::parse(JWKS));
     assert!(Assertion::verify(text, &keys.expect("one of them is good"), "origin", UnixMillis::new(0)).is_err());

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use tenantgate::gate::{Ask, LocalGate};
 use tenantgate::model::{Tenant, UnixMillis};
-use tenantgate::resolve::{Attribute, Context, Custom, Request};
+use tenantgate::resolve::{Attribute, EvalContext, Custom, Request};
 use tenantgate::wire::transcript;
 
 const CATALOG: &str = r#"{
@@ -27,6 +27,6 @@ fuzz_target!(|text: &str| {
     let (host, path, query, header, attribute) = (next(), next(), next(), next(), next());
     let headers = [("x-tenant-id", header)];
     let context = [("a", Attribute::Text(attribute))];
-    let request = Request { host, path, query, headers: &headers, custom: Custom::Named(header), context: Context::Named(&context), explain: true, ..Request::default() };
+    let request = Request { host, path, query, headers: &headers, custom: Custom::Named(header), context: EvalContext::Named(&context), explain: true, ..Request::default() };
     let _ = transcript(&gate.decide(&request, &Ask::default(), UnixMillis::new(1)));
 });

@@ -70,7 +70,7 @@ document! {
 
 document! {
     /// A domain that a tenant says is its own.
-    pub struct Claim {
+    pub struct NewDomain {
         /// The exact host, as A-labels.
         host: String,
     }

@@ -12,7 +12,7 @@ use crate::model::{UnixMillis, hex};
 
 /// One entry.
 #[derive(Debug, Serialize)]
-pub struct Entry<'a> {
+pub struct AuditEntry<'a> {
     /// Whose trail: a tenant's id, or `catalog`.
     pub chain: &'a str,
     /// Its place, from 1.
@@ -53,7 +53,7 @@ pub struct Broken {
     pub why: &'static str,
 }
 
-impl Entry<'_> {
+impl AuditEntry<'_> {
     /// The entry's line.
     pub fn line(&self) -> String {
         // Text, numbers and JSON values always have a JSON form.
@@ -105,7 +105,7 @@ mod tests {
         let mut head = Head::default();
         (1..=length)
             .map(|number| {
-                let line = Entry {
+                let line = AuditEntry {
                     chain: "t_acme",
                     number,
                     previous: &head.hash,

@@ -124,7 +124,7 @@ pub struct Replay {
 /// assert_eq!(impact.features["sso"].effect, "gain");
 /// ```
 pub fn compare(before: &mut LocalGate, after: &mut LocalGate, tenant: &TenantId, now: UnixMillis) -> Impact {
-    let ask = Ask { tenant: Some(tenant.as_str()), all_features: true, look: true, ..Ask::default() };
+    let ask = Ask { tenant: Some(tenant.as_str()), all_features: true, dry_run: true, ..Ask::default() };
     let was = before.decide(&Request::default(), &ask, now);
     let is = after.decide(&Request::default(), &ask, now);
     let code = (was.code != is.code).then(|| {

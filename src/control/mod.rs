@@ -11,11 +11,11 @@ mod operations;
 mod patch;
 
 pub use admin::{
-    Claim, Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewTenant, NewToken,
-    Reasoned, Refund, Replayed, Rotate, Ticket, slug_of,
+    Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewDomain, NewTenant,
+    NewToken, Reasoned, Refund, Replayed, Rotate, Ticket, slug_of,
 };
 pub use impact::{Impact, Impacts, Replay, Shift, breaks, compare, metrics, replay};
 pub use operations::{
-    GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, Permission, ROUTE_IDENTITY_MEMBERS, Route, route,
+    GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, OperationId, Permission, ROUTE_IDENTITY_MEMBERS, route,
 };
 pub use patch::{changes, merge};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::set::Outcome;
+use super::set::AnswerId;
 use crate::model::Key;
 
 /// What a feature is worth to a tenant.
@@ -30,7 +30,7 @@ pub struct Answer {
     /// The prerequisite that is off, if that decided.
     pub requires: Option<Key>,
     /// Which of the answers it is that the catalog and the tenant's grants have for this feature.
-    pub outcome: Outcome,
+    pub outcome: AnswerId,
 }
 
 /// A feature's value by the grant of a tier.

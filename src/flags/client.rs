@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Grant, Tier};
 use super::rules::{Facts, Subject};
-use super::set::{FeatureSet, Outcome};
+use super::set::{AnswerId, FeatureSet};
 use crate::model::{ClientSnapshot, ClientTenant, Problems, SettledTier, UnixMillis};
 use crate::resolve::Attribute;
 
@@ -46,7 +46,7 @@ impl ClientFlags {
     }
 
     /// The answer that an outcome stands for.
-    pub fn answer(&self, id: u32, outcome: Outcome) -> Option<Answer> {
+    pub fn answer(&self, id: u32, outcome: AnswerId) -> Option<Answer> {
         self.set.answer(id, outcome, self.facts(&[], UnixMillis::default()))
     }
 

@@ -14,4 +14,4 @@ pub use answer::{Answer, Grant, Reason, Tier, is_on};
 pub use client::ClientFlags;
 pub use murmur::{Murmur3, bucket};
 pub use rules::{Facts, Slots, Subject, TENANT_ATTRIBUTES, holds_for};
-pub use set::{FeatureSet, Outcome};
+pub use set::{AnswerId, FeatureSet};

@@ -1,7 +1,7 @@
 //! The features of a catalog, compiled. Kill comes first, then prerequisites, then the strongest tier that says anything.
 //!
 //! A feature has few answers, and they are known beforehand: by a grant, its default, killed, one for each prerequisite that
-//! may be off, one for each value that a rule serves. Evaluating finds out which ([`Outcome`], a number); whoever needs more
+//! may be off, one for each value that a rule serves. Evaluating finds out which ([`AnswerId`], a number); whoever needs more
 //! than that asks for the [`Answer`] that it stands for.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,9 @@ use crate::resolve::Attribute;
 
 /// Which of a feature's answers holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Outcome(u32);
+pub struct AnswerId(u32);
 
-impl Outcome {
+impl AnswerId {
     /// What the tenant's tiers grant: the one answer that is not the catalog's.
     pub const GRANTED: Self = Self(0);
     const DEFAULT: Self = Self(1);
@@ -39,7 +39,7 @@ impl Outcome {
     }
 }
 
-impl From<u32> for Outcome {
+impl From<u32> for AnswerId {
     fn from(number: u32) -> Self {
         Self(number)
     }
@@ -155,20 +155,20 @@ impl FeatureSet {
     }
 
     /// Which answer the feature with this number has; `None` if there is no such feature.
-    pub fn outcome(&self, id: u32, facts: Facts<'_>) -> Option<Outcome> {
+    pub fn outcome(&self, id: u32, facts: Facts<'_>) -> Option<AnswerId> {
         let holds = |test: usize| self.tests.get(test).is_some_and(|test| test.holds(&facts));
         self.feature(id).map(|feature| self.judge(feature, &facts, &holds))
     }
 
     /// Which answer each feature has, in the order of their keys.
-    pub fn outcomes(&self, facts: Facts<'_>) -> impl Iterator<Item = Outcome> {
+    pub fn outcomes(&self, facts: Facts<'_>) -> impl Iterator<Item = AnswerId> {
         let held: SmallVec<[bool; 64]> = self.tests.iter().map(|test| test.holds(&facts)).collect();
         let holds = move |test: usize| held.get(test).copied().unwrap_or(false);
         self.features.iter().map(move |feature| self.judge(feature, &facts, &holds))
     }
 
     /// The answer that an outcome stands for.
-    pub fn answer(&self, id: u32, outcome: Outcome, facts: Facts<'_>) -> Option<Answer> {
+    pub fn answer(&self, id: u32, outcome: AnswerId, facts: Facts<'_>) -> Option<Answer> {
         let feature = self.feature(id)?;
         let plain = |value: &Arc<Value>, enabled, tier, reason| Answer {
             key: feature.key.shared(),
@@ -183,14 +183,14 @@ impl FeatureSet {
             outcome,
         };
         Some(match outcome {
-            Outcome::GRANTED => {
+            AnswerId::GRANTED => {
                 let grant = facts.grant(id)?;
                 plain(&grant.value, grant.on, grant.tier, Reason::of(grant.tier))
             }
-            Outcome::DEFAULT => plain(&feature.default, feature.default_is_on, Tier::Default, Reason::Default),
-            Outcome::KILLED => plain(&feature.off, false, Tier::Kill, Reason::Killed),
-            Outcome(other) => {
-                let index = usize::try_from(other.checked_sub(Outcome::OTHERS)?).ok()?;
+            AnswerId::DEFAULT => plain(&feature.default, feature.default_is_on, Tier::Default, Reason::Default),
+            AnswerId::KILLED => plain(&feature.off, false, Tier::Kill, Reason::Killed),
+            AnswerId(other) => {
+                let index = usize::try_from(other.checked_sub(AnswerId::OTHERS)?).ok()?;
                 if let Some(required) = feature.requires.get(index) {
                     let requires = self.feature(*required).map(|feature| feature.key.clone());
                     Answer { requires, ..plain(&feature.off, false, Tier::Default, Reason::Prerequisite) }
@@ -227,7 +227,7 @@ impl FeatureSet {
 
     /// What a tier grants of the feature with this number, whether or not what it requires is on.
     pub fn granted(&self, id: u32, facts: Facts<'_>) -> Option<Answer> {
-        self.answer(id, Outcome::GRANTED, facts)
+        self.answer(id, AnswerId::GRANTED, facts)
     }
 
     /// The answer for a feature by name, which the catalog may not know.
@@ -251,15 +251,15 @@ impl FeatureSet {
     }
 
     /// `holds`: whether the condition in this place does.
-    fn judge(&self, feature: &CompiledFeature, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> Outcome {
+    fn judge(&self, feature: &CompiledFeature, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> AnswerId {
         if feature.kill {
-            return Outcome::KILLED;
+            return AnswerId::KILLED;
         }
         let missing = |required: &u32| {
             self.feature(*required).is_none_or(|required| required.kill || !required.own(facts, holds).1)
         };
         match feature.requires.iter().position(missing) {
-            Some(index) => Outcome::other(index),
+            Some(index) => AnswerId::other(index),
             None => feature.own(facts, holds).0,
         }
     }
@@ -267,13 +267,13 @@ impl FeatureSet {
 
 impl CompiledFeature {
     /// Which answer holds without regard to kill and prerequisites, and whether the feature is on by it.
-    fn own(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> (Outcome, bool) {
+    fn own(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> (AnswerId, bool) {
         if let Some(grant) = facts.grant(self.id) {
-            return (Outcome::GRANTED, grant.on);
+            return (AnswerId::GRANTED, grant.on);
         }
         match self.rules.iter().find_map(|rule| rule.serve(facts, holds)) {
-            Some((index, served)) => (Outcome::other(index), served.on),
-            None => (Outcome::DEFAULT, self.default_is_on),
+            Some((index, served)) => (AnswerId::other(index), served.on),
+            None => (AnswerId::DEFAULT, self.default_is_on),
         }
     }
 }
@@ -290,7 +290,7 @@ impl Answer {
             rule: None,
             variant: None,
             requires: None,
-            outcome: Outcome::DEFAULT,
+            outcome: AnswerId::DEFAULT,
         }
     }
 }

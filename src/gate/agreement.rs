@@ -11,8 +11,8 @@ use super::code::Code;
 use super::credentials::Credential;
 use super::decision::{Bearer, Challenge};
 use super::pipeline::Gate;
-use super::plans::{CompiledRoute, Plans};
-use super::run::{Halt, Run};
+use super::plans::{CompiledCatalog, CompiledRoute};
+use super::run::{Cx, Exit};
 use super::snapshots::Found;
 use super::trace::{Stage, describe};
 use crate::model::{DomainState, Tenant, TenantId};
@@ -22,12 +22,12 @@ impl Gate {
     /// The tenant of a request, and the credential that speaks for it.
     pub(super) fn agree(
         &mut self,
-        run: &mut Run,
-        plans: &Plans,
+        run: &mut Cx,
+        plans: &CompiledCatalog,
         signals: &[Signal<'_>],
         credentials: &[(Arc<Credential>, Carrier)],
         route: &CompiledRoute,
-    ) -> Result<(Found, Option<Bearer>), Halt> {
+    ) -> Result<(Found, Option<Bearer>), Exit> {
         let mut selected: Option<Found> = None;
         let mut same = true;
         for signal in signals.iter().filter(|signal| signal.name != Name::Credential) {
@@ -70,7 +70,7 @@ impl Gate {
     }
 
     /// The tenant that a signal names.
-    fn named(&mut self, run: &mut Run, plans: &Plans, signal: &Signal<'_>) -> Result<Found, Halt> {
+    fn named(&mut self, run: &mut Cx, plans: &CompiledCatalog, signal: &Signal<'_>) -> Result<Found, Exit> {
         let Some(id) = self.snapshots.identify(&signal.name, run.now, &mut run.refresh)? else {
             run.trace.stop(Stage::Tenant, || {
                 let found = format!("{} names nobody: {}", signal.strategy.as_str(), describe(signal));
@@ -87,14 +87,14 @@ impl Gate {
     /// The tenant that a credential was issued for.
     pub(super) fn holder(
         &mut self,
-        run: &mut Run,
-        plans: &Plans,
+        run: &mut Cx,
+        plans: &CompiledCatalog,
         credential: &Credential,
         route: &CompiledRoute,
-    ) -> Result<Found, Halt> {
+    ) -> Result<Found, Exit> {
         let tenants = credential.issuer_id.and_then(|id| plans.issuers.get(id)).map(|(_, issuer)| &issuer.tenants);
         let covers = |id: &TenantId| tenants.is_none_or(|tenants| tenants.covers(id));
-        let refuse = |run: &mut Run, reason| {
+        let refuse = |run: &mut Cx, reason| {
             let invalid_token = credential.issuer.is_some();
             Err(run.challenge((Code::Unauthenticated, reason), Challenge::new(plans, route, invalid_token)))
         };
@@ -115,7 +115,7 @@ impl Gate {
         Ok(found)
     }
 
-    fn owned(&mut self, run: &mut Run, found: Found, name: &Name<'_>) -> Result<Found, Halt> {
+    fn owned(&mut self, run: &mut Cx, found: Found, name: &Name<'_>) -> Result<Found, Exit> {
         if owns(found.tenant.tenant(), name) {
             return Ok(found);
         }
@@ -124,7 +124,7 @@ impl Gate {
         Err(run.deny(Stage::Tenant, (Code::TenantNotFound, "the tenant no longer has the name that leads to it")))
     }
 
-    pub(super) fn lookup(&mut self, run: &mut Run, plans: &Plans, id: &TenantId) -> Result<Found, Halt> {
+    pub(super) fn lookup(&mut self, run: &mut Cx, plans: &CompiledCatalog, id: &TenantId) -> Result<Found, Exit> {
         match self.snapshots.tenant(id, plans, run.now, &mut run.refresh)? {
             Some(found) => Ok(found),
             None => {

@@ -10,20 +10,20 @@ use rustc_hash::FxHashMap;
 
 use super::decision::Decision;
 use super::pipeline::Gate;
-use crate::ledger::{Calls, Circuit, Fuse, Reply, Word};
+use crate::ledger::{BreakerConfig, BreakerReport, BreakerStatus, Calls, Circuit};
 use crate::model::bounds::MAX_KNOWN_BREAKERS;
 use crate::model::{Breaker, BreakerMode, HeardAt, Key, TenantId, UnixMillis};
 
 /// The breaker of one tenant for one group of routes.
 #[derive(Debug)]
-pub struct Guard {
+pub struct BreakerRef {
     /// The group.
     pub group: Key,
     /// Its name in the ledger: tenant and group.
     pub name: String,
     /// Who moves it.
     pub mode: BreakerMode,
-    pub(super) fuse: Fuse,
+    pub(super) fuse: BreakerConfig,
     /// Milliseconds from which a call is slow.
     slow_ms: Option<u64>,
 }
@@ -62,7 +62,7 @@ pub enum CallEnd {
 /// What this isolate knows of one breaker.
 #[derive(Debug)]
 struct Known {
-    fuse: Fuse,
+    fuse: BreakerConfig,
     circuit: Circuit,
     unsaid: Calls,
     /// Trials that have ended, by the number of their half-open state.
@@ -88,7 +88,7 @@ struct OfLedger {
 #[derive(Debug, Clone)]
 pub(super) struct Said {
     name: String,
-    fuse: Fuse,
+    fuse: BreakerConfig,
     calls: Calls,
     trials: Vec<(u64, Calls)>,
     pub(super) asks: bool,
@@ -117,7 +117,7 @@ impl From<Circuit> for BreakerState {
     }
 }
 
-impl Guard {
+impl BreakerRef {
     /// Milliseconds from which a call is slow, where it matters.
     pub const fn slow_ms(&self) -> Option<u64> {
         self.slow_ms
@@ -129,7 +129,7 @@ impl Guard {
             group: group.clone(),
             mode: mode.unwrap_or(breaker.mode),
             slow_ms: breaker.slow_ms.map(|slow| slow.0),
-            fuse: Fuse {
+            fuse: BreakerConfig {
                 window_ms: breaker.window_ms.0,
                 min_calls: breaker.min_calls.0,
                 failed_percent: breaker.failed_percent.0,
@@ -142,14 +142,20 @@ impl Guard {
 }
 
 impl Said {
-    pub(super) fn word(&self) -> Word<'_> {
-        Word { breaker: &self.name, fuse: self.fuse, calls: self.calls, trials: self.trials.clone(), asks: self.asks }
+    pub(super) fn word(&self) -> BreakerReport<'_> {
+        BreakerReport {
+            breaker: &self.name,
+            fuse: self.fuse,
+            calls: self.calls,
+            trials: self.trials.clone(),
+            asks: self.asks,
+        }
     }
 }
 
 impl Breakers {
     /// How a breaker stands, as far as this isolate knows.
-    pub(super) fn circuit(&self, ledger: &TenantId, guard: &Guard, now: UnixMillis) -> Circuit {
+    pub(super) fn circuit(&self, ledger: &TenantId, guard: &BreakerRef, now: UnixMillis) -> Circuit {
         match self.ledgers.get(ledger).and_then(|of| of.known.get(&guard.name)).map(|known| known.circuit) {
             None => Circuit::Closed,
             // Which of its half-open states it is then, the ledger says.
@@ -158,7 +164,7 @@ impl Breakers {
         }
     }
 
-    fn known(&mut self, ledger: &TenantId, name: &str, fuse: Fuse, now: UnixMillis) -> &mut Known {
+    fn known(&mut self, ledger: &TenantId, name: &str, fuse: BreakerConfig, now: UnixMillis) -> &mut Known {
         if self.count >= MAX_KNOWN_BREAKERS {
             self.ledgers.clear();
             self.count = 0;
@@ -177,7 +183,7 @@ impl Breakers {
     }
 
     /// What is to be said to the breakers of a ledger, and asked of the one of `asks`.
-    pub(super) fn say(&mut self, ledger: &TenantId, asks: Option<&Guard>, now: UnixMillis) -> Vec<Said> {
+    pub(super) fn say(&mut self, ledger: &TenantId, asks: Option<&BreakerRef>, now: UnixMillis) -> Vec<Said> {
         let mut said = Vec::new();
         if let Some(of) = self.ledgers.get_mut(ledger) {
             for name in std::mem::take(&mut of.news) {
@@ -206,7 +212,7 @@ impl Breakers {
     }
 
     /// Takes the answer.
-    pub(super) fn hear(&mut self, ledger: &TenantId, said: &[Said], replies: &[Reply], heard: HeardAt) {
+    pub(super) fn hear(&mut self, ledger: &TenantId, said: &[Said], replies: &[BreakerStatus], heard: HeardAt) {
         let now = heard.get();
         for (said, reply) in said.iter().zip(replies) {
             let known = self.known(ledger, &said.name, said.fuse, now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::decision::Bearer;
 use super::need::Need;
 use super::pipeline::Gate;
-use super::run::{Halt, Run};
+use super::run::{Cx, Exit};
 use crate::model::UnixMillis;
 use crate::resolve::Carrier;
 
@@ -31,11 +31,11 @@ impl Gate {
     }
 
     fn bearer(&mut self, token: &str, now: UnixMillis) -> Result<Bearer, Option<Need>> {
-        let mut run = Run::silent(now);
+        let mut run = Cx::silent(now);
         let plans = self.snapshots.plans(now, &mut run.refresh).map_err(Some)?;
-        let halted = |halt: Halt| match halt {
-            Halt::Fetch(need) => Some(need),
-            Halt::Deny(_) => None,
+        let halted = |halt: Exit| match halt {
+            Exit::Fetch(need) => Some(need),
+            Exit::Deny(_) => None,
         };
         let route = plans.everywhere();
         let credential = self.token(&mut run, &plans, token, route).map_err(halted)?;

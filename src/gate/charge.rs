@@ -5,13 +5,16 @@ use smallvec::SmallVec;
 
 use super::breakers::{BreakerState, Said};
 use super::code::Code;
-use super::decision::{Decision, Fallback, Gauged, Reserved};
+use super::decision::{Decision, Fallback, LimitCheck, Reserved};
 use super::leases::{Group, is_leasable, levels};
 use super::need::Need;
 use super::pending::{Pending, hold_name};
 use super::pipeline::{Gate, Step};
 use super::trace::{Stage, Trace, count};
-use crate::ledger::{Awaited, Circuit, Hold, Once, Order, Outcome, Seen, Spend, Take, Unanswered, Verdict};
+use crate::ledger::{
+    Chargeable, Circuit, Hold, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen, Spend, Verdict,
+    WaitFailure,
+};
 use crate::model::bounds::LEASE_DRY_MS;
 use crate::model::{HeardAt, Kind, Mode, OnError, TenantId, UnixMillis};
 
@@ -27,7 +30,7 @@ pub(super) enum Payment {
 }
 
 impl Payment {
-    pub(super) fn of(gauged: &Gauged, leases: bool) -> Self {
+    pub(super) fn of(gauged: &LimitCheck, leases: bool) -> Self {
         match gauged.budget.mode {
             Mode::Local => Self::Local,
             _ if leases && is_leasable(gauged) => Self::Lease,
@@ -39,8 +42,8 @@ impl Payment {
 impl Gate {
     /// Takes what this isolate can take alone; then the ledger has the word, if it is needed.
     pub(super) fn next(&mut self, mut pending: Pending, now: UnixMillis) -> Step {
-        let look = pending.look;
-        if self.purse.is_some() && !look && pending.once().is_none() && !pending.settles() {
+        let dry_run = pending.dry_run;
+        if self.leases.is_some() && !dry_run && pending.once().is_none() && !pending.settles() {
             pending.find_groups();
             if let Some(need) = self.pay(&mut pending, now) {
                 self.give_back(&mut pending, now);
@@ -48,21 +51,21 @@ impl Gate {
             }
         }
         if !pending.refused && pending.locals > 0 {
-            pending.refused = !self.local.take(pending.local_mut(), look, now);
-            pending.taken = !pending.refused && !look;
+            pending.refused = !self.local.take(pending.local_mut(), dry_run, now);
+            pending.taken = !pending.refused && !dry_run;
         }
         let asks = pending.groups.iter().any(|group| !group.paid)
             || !pending.remote().is_empty()
-            || pending.settles() && !look
+            || pending.settles() && !dry_run
             || pending.is_trial();
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
-        if let Some(Awaited::Unanswered(why)) = pending.awaited {
+        if let Some(WaitFailure::LedgerFailure(why)) = pending.awaited {
             return Step::Done(self.finish(pending, Err(why), HeardAt::now(now)));
         }
         // Who leases nothing and has no breakers has nothing to say.
-        let silent = self.purse.is_none() && self.breakers.is_empty() && !pending.is_trial();
+        let silent = self.leases.is_none() && self.breakers.is_empty() && !pending.is_trial();
         if let Some(root) = pending.ledger().filter(|_| !silent) {
             let lacking: SmallVec<[(String, u64); 2]> = pending
                 .groups
@@ -83,7 +86,7 @@ impl Gate {
         let root = pending.ledger()?.clone();
         for index in 0..pending.groups.len() {
             let group = *pending.groups.get(index)?;
-            let spend = self.purse.as_mut()?.spend(root.as_str(), &levels(pending.of(group)), group.cost, now);
+            let spend = self.leases.as_mut()?.spend(root.as_str(), &levels(pending.of(group)), group.cost, now);
             match spend {
                 Spend::Done { low } => {
                     self.paid(pending, index);
@@ -95,10 +98,10 @@ impl Gate {
                 // The ledger has just granted all that it had of this: asking again would not help.
                 Spend::Ask | Spend::Wait if pending.was_short_of(group) => pending.dry(index),
                 Spend::Ask => {}
-                Spend::Wait if matches!(pending.awaited, Some(Awaited::Unanswered(_))) => {}
+                Spend::Wait if matches!(pending.awaited, Some(WaitFailure::LedgerFailure(_))) => {}
                 Spend::Wait => {
                     let counter = pending.of(group).first()?.budget.counter.as_str();
-                    return self.purse.as_mut()?.wait(counter, group.cost).map(Need::Answer);
+                    return self.leases.as_mut()?.wait(counter, group.cost).map(Need::Answer);
                 }
                 Spend::Refused => pending.dry(index),
             }
@@ -110,29 +113,33 @@ impl Gate {
     fn paid(&mut self, pending: &mut Pending, index: usize) {
         let Some(group) = pending.groups.get(index).copied() else { return };
         let counter = pending.of(group).first().map(|gauged| gauged.budget.counter.as_str());
-        let lease = self.purse.as_mut().zip(counter).map(|(purse, counter)| purse.hold(counter, group.cost));
+        let lease = self.leases.as_mut().zip(counter).map(|(leases, counter)| leases.hold(counter, group.cost));
         if let Some(group) = pending.groups.get_mut(index) {
             (group.paid, group.lease) = (true, lease.unwrap_or(0));
         }
     }
 
     /// What the ledger is asked for.
-    pub fn order<'a>(&'a self, pending: &'a Pending) -> Order<'a> {
+    pub fn order<'a>(&'a self, pending: &'a Pending) -> LedgerRequest<'a> {
         let special = pending.special.as_deref();
-        Order {
+        LedgerRequest {
             tenant: pending.decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str()),
-            charges: pending.remote().iter().map(Take::charge).collect(),
+            charges: pending.remote().iter().map(Chargeable::charge).collect(),
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             breakers: pending.contact.said.iter().map(Said::word).collect(),
             epochs: pending.epochs(),
             heard: pending.ledger().and_then(|root| self.heard.get(root)).copied().unwrap_or(0),
-            look: pending.look,
-            once: special.and_then(|special| special.once.as_ref()).map(|(id, print)| Once { id, print, event: false }),
+            dry_run: pending.dry_run,
+            once: special.and_then(|special| special.once.as_ref()).map(|(id, fingerprint)| IdempotencyKey {
+                id,
+                fingerprint,
+                event: false,
+            }),
             hold: special
                 .and_then(|special| special.hold.as_ref())
                 .map(|(_, name, for_ms)| Hold { name, for_ms: *for_ms }),
             settle: special.and_then(|special| special.settle.as_deref()),
-            ..Order::default()
+            ..LedgerRequest::default()
         }
     }
 
@@ -140,7 +147,7 @@ impl Gate {
     pub fn finish(
         &mut self,
         mut pending: Pending,
-        answer: Result<&Outcome, Unanswered>,
+        answer: Result<&LedgerResponse, LedgerFailure>,
         heard: HeardAt,
     ) -> Box<Decision> {
         let now = heard.get();
@@ -150,12 +157,12 @@ impl Gate {
         }
         let outcome = match answer {
             Ok(outcome) => outcome,
-            Err(Unanswered::Overloaded) => {
+            Err(LedgerFailure::Overloaded) => {
                 // INVARIANT (overload is not absence): refused whatever `on_error` says, so that a flood lifts no limit.
                 self.give_back(&mut pending, now);
                 return pending.without_ledger("the ledger has too much to do", "fewer requests at once");
             }
-            Err(Unanswered::Failed) => return self.unreached(pending, now),
+            Err(LedgerFailure::Failed) => return self.unreached(pending, now),
         };
         if outcome.gone {
             self.give_back(&mut pending, now);
@@ -211,13 +218,13 @@ impl Gate {
     }
 
     fn pay_one(&mut self, pending: &Pending, group: Group, now: UnixMillis) -> bool {
-        let (Some(purse), Some(root)) = (&mut self.purse, pending.ledger()) else { return false };
-        matches!(purse.spend(root.as_str(), &levels(pending.of(group)), group.cost, now), Spend::Done { .. })
+        let (Some(leases), Some(root)) = (&mut self.leases, pending.ledger()) else { return false };
+        matches!(leases.spend(root.as_str(), &levels(pending.of(group)), group.cost, now), Spend::Done { .. })
     }
 
     /// The message failed: `on_error` of each limit decides.
     fn unreached(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let binding = |gauged: &Gauged| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
+        let binding = |gauged: &LimitCheck| gauged.budget.on_error == OnError::Closed && !gauged.budget.shadow;
         let asked = pending.groups.iter().filter(|group| !group.paid).flat_map(|group| pending.of(*group));
         // What has happened must be counted: the caller reports it again.
         if pending.settles() || asked.chain(pending.remote()).any(binding) {
@@ -239,7 +246,7 @@ impl Gate {
         if let Some(wait_ms) = pending.open_for_ms {
             return pending.circuit_open(wait_ms);
         }
-        if pending.refused && !pending.decision.limits.iter().any(Gauged::refused) {
+        if pending.refused && !pending.decision.limits.iter().any(LimitCheck::refused) {
             // Refused, and no limit says so: the ledger has no room for another lease.
             return pending.without_ledger("the ledger has too much to do", "fewer isolates at once");
         }
@@ -264,23 +271,23 @@ impl Gate {
 
     /// Makes sure of what was spent on leases: for good, or not at all.
     fn settle_leases(&mut self, pending: &Pending, spent: bool) {
-        let Some(purse) = &mut self.purse else { return };
+        let Some(leases) = &mut self.leases else { return };
         for group in pending.groups.iter().filter(|group| group.lease > 0) {
             if let Some(first) = pending.of(*group).first() {
-                purse.settle(&first.budget.counter, group.lease, group.cost, spent);
+                leases.settle(&first.budget.counter, group.lease, group.cost, spent);
             }
         }
     }
 
     /// Says how limits stand that leases pay: as their ledger said last, and what was spent since.
     fn tell(&self, pending: &mut Pending, now: UnixMillis) {
-        let Some(purse) = &self.purse else { return };
+        let Some(leases) = &self.leases else { return };
         for group in pending.groups.iter().filter(|group| group.paid || group.dry) {
             let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
             let Some(first) = gauged.first().filter(|first| first.verdict.is_none()) else { continue };
             // A lease that has just ended here leaves nothing known, and still it was refused.
-            let unknown = |gauged: &Gauged| Verdict::exhausted(gauged.budget.meter.limit());
-            let mut verdicts = purse.verdicts(&first.budget.counter, now);
+            let unknown = |gauged: &LimitCheck| Verdict::exhausted(gauged.budget.meter.limit());
+            let mut verdicts = leases.verdicts(&first.budget.counter, now);
             verdicts.extend(gauged.iter().skip(verdicts.len()).map(unknown));
             for (gauged, verdict) in gauged.iter_mut().zip(verdicts) {
                 gauged.settle(if group.paid {
@@ -297,7 +304,7 @@ impl Gate {
 
 impl Decision {
     /// What the ledger is told when what is in flight has ended, where it holds anything: to whom, and the name for
-    /// [`Order::settle`].
+    /// [`LedgerRequest::settle`].
     pub fn hold_name(&self) -> Option<(&TenantId, String)> {
         let (hold, tenant) = self.hold.as_ref().zip(self.tenant.as_ref())?;
         Some((tenant.root(), hold_name(&tenant.tenant().id, &hold.id)))

@@ -1,6 +1,6 @@
 //! CORS: the policy of a request's route, and which requests are preflights.
 
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use crate::resolve::{Request, Signals};
 
 /// The page's origin.
@@ -12,7 +12,7 @@ const ASKED_METHOD: &str = "access-control-request-method";
 pub(super) const CORS_HEADERS: [&str; 3] = [ORIGIN, ASKED_METHOD, "access-control-request-headers"];
 
 /// The number of the policy of the route that a request leads to, as far as its path can be read.
-pub(super) fn policy(plans: &Plans, request: &Request<'_>, method: &str) -> Option<u32> {
+pub(super) fn policy(plans: &CompiledCatalog, request: &Request<'_>, method: &str) -> Option<u32> {
     if !plans.has_cors() {
         return None;
     }
@@ -22,7 +22,7 @@ pub(super) fn policy(plans: &Plans, request: &Request<'_>, method: &str) -> Opti
 }
 
 /// The policy and the origin of a preflight (Fetch §3.2.2). `None`: the request is no preflight, or its route has no policy.
-pub(super) fn preflight<'a>(plans: &Plans, request: &Request<'a>) -> Option<(u32, &'a str)> {
+pub(super) fn preflight<'a>(plans: &CompiledCatalog, request: &Request<'a>) -> Option<(u32, &'a str)> {
     if request.method != "OPTIONS" || !plans.has_cors() {
         return None;
     }

@@ -9,17 +9,17 @@ use super::code::Code;
 use super::decision::Challenge;
 use super::key_store::KeyStore;
 use super::pipeline::Gate;
-use super::plans::{CompiledRoute, Plans};
-use super::run::{Halt, Run};
+use super::plans::{CompiledCatalog, CompiledRoute};
+use super::run::{Cx, Exit};
 use super::trace::Stage;
-use crate::identity::{Claims, Keyring, Keys, Reason, Token, Validity};
+use crate::identity::{Claims, IssuerKeys, Jwt, Keyring, RefusalReason, Validity};
 use crate::ledger::{Bucket, Rate};
 use crate::model::bounds::{MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES, RETRY_AFTER_MS};
 use crate::model::{
     Access, Algorithm, ApiKey, Auth, Cache, Environment, IssuerKey, Key, KeyId, PresentedKey, Scope, StrategyKind,
     UnixMillis,
 };
-use crate::resolve::{Carrier, Name, Shown, Signals};
+use crate::resolve::{Carrier, Name, PresentedCredential, Signals};
 
 /// A verified credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +47,11 @@ pub(super) type Credentials = SmallVec<[(Arc<Credential>, Carrier); 1]>;
 
 /// Tokens that were verified, by their SHA-256, with the keys that did it.
 #[derive(Debug)]
-pub(super) struct Verified {
-    of: Option<Arc<Plans>>,
-    tokens: Cache<[u8; 32], Remembered>,
+pub(super) struct TokenVerifier {
+    of: Option<Arc<CompiledCatalog>>,
+    tokens: Cache<[u8; 32], VerifiedToken>,
     /// Tokens that were refused for their signature, with the keys that did it: what is refused costs no more than what is allowed.
-    refused: Cache<[u8; 32], (Arc<Keyring>, Reason)>,
+    refused: Cache<[u8; 32], (Arc<Keyring>, RefusalReason)>,
     /// Work that refusals have cost lately, by issuer.
     spent: Vec<Bucket>,
     /// Keys of the catalog, by issuer.
@@ -59,7 +59,7 @@ pub(super) struct Verified {
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct VerifiedToken {
     validity: Validity,
     ring: Arc<Keyring>,
     credential: Arc<Credential>,
@@ -73,26 +73,26 @@ const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not believed.
 enum Doubt {
-    Halt(Halt),
-    Refuse(Reason),
-    Unavailable(Reason),
+    Exit(Exit),
+    Refuse(RefusalReason),
+    Unavailable(RefusalReason),
     /// Too many were refused; milliseconds after which another one is judged.
     Busy(u64),
 }
 
 impl From<super::need::Need> for Doubt {
     fn from(need: super::need::Need) -> Self {
-        Self::Halt(need.into())
+        Self::Exit(need.into())
     }
 }
 
-impl From<Reason> for Doubt {
-    fn from(reason: Reason) -> Self {
+impl From<RefusalReason> for Doubt {
+    fn from(reason: RefusalReason) -> Self {
         Self::Refuse(reason)
     }
 }
 
-impl Default for Verified {
+impl Default for TokenVerifier {
     fn default() -> Self {
         let (tokens, refused) = (Cache::new(MAX_CACHED_TOKENS), Cache::new(MAX_REFUSED_TOKENS));
         Self { of: None, tokens, refused, spent: Vec::new(), rings: Vec::new() }
@@ -113,7 +113,7 @@ impl Credential {
         }
     }
 
-    fn of_token(claims: Claims, plans: &Plans) -> Self {
+    fn of_token(claims: Claims, plans: &CompiledCatalog) -> Self {
         let Claims { validity, tenant, subject, scopes } = claims;
         Self {
             kind: StrategyKind::Jwt,
@@ -150,19 +150,19 @@ impl Gate {
     /// The credentials of a request, verified; the one that serves the route comes first.
     pub(super) fn authenticate(
         &mut self,
-        run: &mut Run,
-        plans: &Arc<Plans>,
+        run: &mut Cx,
+        plans: &Arc<CompiledCatalog>,
         signals: &Signals<'_>,
         route: &CompiledRoute,
-    ) -> Result<Credentials, Halt> {
+    ) -> Result<Credentials, Exit> {
         let needed = route.auth != Auth::None && (route.access == Access::Tenant || !signals.found.is_empty());
         let mut credentials = Credentials::new();
         for shown in &signals.shown {
             // With `mode: first`, what is neither needed nor counted is not looked at.
             if needed || signals.found.iter().any(|signal| signal.strategy == shown.kind()) {
                 let credential = match shown {
-                    Shown::Token(text, _) => self.token(run, plans, text, route)?,
-                    Shown::ApiKey(text) => self.api_key(run, plans, text, route)?,
+                    PresentedCredential::Token(text, _) => self.token(run, plans, text, route)?,
+                    PresentedCredential::ApiKey(text) => self.api_key(run, plans, text, route)?,
                 };
                 run.trace.pass(Stage::Credential, || credential.to_string());
                 credentials.push((credential, shown.carrier()));
@@ -195,14 +195,14 @@ impl Gate {
     /// Verifies a token, or remembers that it was verified.
     pub(super) fn token(
         &mut self,
-        run: &mut Run,
-        plans: &Arc<Plans>,
+        run: &mut Cx,
+        plans: &Arc<CompiledCatalog>,
         text: &str,
         route: &CompiledRoute,
-    ) -> Result<Arc<Credential>, Halt> {
+    ) -> Result<Arc<Credential>, Exit> {
         match self.verified.token(&mut self.snapshots.keys, run, plans, text) {
             Ok(credential) => Ok(credential),
-            Err(Doubt::Halt(halt)) => Err(halt),
+            Err(Doubt::Exit(halt)) => Err(halt),
             Err(Doubt::Refuse(reason)) => {
                 Err(run.challenge((Code::Unauthenticated, reason), Challenge::new(plans, route, true)))
             }
@@ -218,11 +218,11 @@ impl Gate {
     /// Verifies an API key.
     fn api_key(
         &mut self,
-        run: &mut Run,
-        plans: &Plans,
+        run: &mut Cx,
+        plans: &CompiledCatalog,
         text: &str,
         route: &CompiledRoute,
-    ) -> Result<Arc<Credential>, Halt> {
+    ) -> Result<Arc<Credential>, Exit> {
         let mut ended = None;
         let refusal = match PresentedKey::parse(text) {
             None => NO_KEY,
@@ -252,12 +252,12 @@ impl Gate {
     }
 }
 
-impl Verified {
+impl TokenVerifier {
     fn token(
         &mut self,
         store: &mut KeyStore,
-        run: &mut Run,
-        plans: &Arc<Plans>,
+        run: &mut Cx,
+        plans: &Arc<CompiledCatalog>,
         text: &str,
     ) -> Result<Arc<Credential>, Doubt> {
         if !self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, plans)) {
@@ -272,7 +272,7 @@ impl Verified {
                 return Ok(credential);
             }
         }
-        let token = Token::parse(text)?;
+        let token = Jwt::parse(text)?;
         let claims = plans.issuers.judge(&token, run.now)?;
         let validity = claims.validity;
         let ring = self.ring(store, run, plans, validity.issuer)?;
@@ -291,20 +291,20 @@ impl Verified {
                 self.refused.insert(digest, (ring, reason));
                 return Err(reason.into());
             }
-            (None, Keys::Published(url)) => {
+            (None, IssuerKeys::Published(url)) => {
                 if let Some(need) = store.doubt(url, run.now) {
                     return Err(need.into());
                 }
                 return Err("the issuer has no such key".into());
             }
-            (None, Keys::Held(_)) if ring.lacks(token.algorithm()) => {
+            (None, IssuerKeys::Held(_)) if ring.lacks(token.algorithm()) => {
                 return Err(Doubt::Unavailable("the issuer's secret is absent, or too short"));
             }
-            (None, Keys::Held(_)) => return Err("the issuer has no such key".into()),
+            (None, IssuerKeys::Held(_)) => return Err("the issuer has no such key".into()),
         }
         let credential = Arc::new(Credential::of_token(claims, plans));
         if credential.bytes() <= MAX_REMEMBERED_BYTES {
-            self.tokens.insert(digest, Remembered { validity, ring, credential: Arc::clone(&credential) });
+            self.tokens.insert(digest, VerifiedToken { validity, ring, credential: Arc::clone(&credential) });
         }
         Ok(credential)
     }
@@ -330,13 +330,13 @@ impl Verified {
     fn ring(
         &mut self,
         store: &mut KeyStore,
-        run: &mut Run,
-        plans: &Plans,
+        run: &mut Cx,
+        plans: &CompiledCatalog,
         issuer: usize,
     ) -> Result<Option<Arc<Keyring>>, Doubt> {
         match plans.issuers.keys(issuer) {
-            Keys::Published(url) => Ok(store.published(url, run.now, &mut run.refresh)?),
-            Keys::Held(keys) => {
+            IssuerKeys::Published(url) => Ok(store.published(url, run.now, &mut run.refresh)?),
+            IssuerKeys::Held(keys) => {
                 if let Some(ring) = self.rings.get(issuer).and_then(Option::as_ref) {
                     return Ok(Some(Arc::clone(ring)));
                 }
@@ -364,7 +364,7 @@ impl Verified {
 }
 
 impl Challenge {
-    pub(super) fn new(plans: &Plans, route: &CompiledRoute, invalid_token: bool) -> Self {
+    pub(super) fn new(plans: &CompiledCatalog, route: &CompiledRoute, invalid_token: bool) -> Self {
         let reads = |kind| plans.catalog.resolution.strategy(kind).is_some();
         Self {
             token: reads(StrategyKind::Jwt) && route.auth != Auth::ApiKey,

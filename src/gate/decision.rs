@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 
-use super::breakers::{BreakerState, Guard};
+use super::breakers::{BreakerRef, BreakerState};
 use super::code::Code;
 use super::credentials::Credential;
 use super::entitlements::{Budget, Entitlements};
 use super::need::Need;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use super::trace::TraceStep;
 use crate::flags::Answer;
-use crate::ledger::{Charge, Op, Take, Verdict};
+use crate::ledger::{Charge, Chargeable, CounterOp, Verdict};
 use crate::model::bounds::{ORIGIN_MS, RETRY_AFTER_MS};
 use crate::model::{Cors, Epoch, KeyId, Problem, Scope, TenantId, UnixMillis};
 use crate::resolve::Carrier;
@@ -40,16 +40,16 @@ pub struct Decision {
     /// The feature that the route needs and the tenant lacks.
     pub denied_feature: Option<Arc<str>>,
     /// Every limit touched.
-    pub limits: Vec<Gauged>,
+    pub limits: Vec<LimitCheck>,
     /// The limit that refused, as an index into `limits`.
     pub denied_limit: Option<usize>,
     /// Milliseconds after which the same request may pass. Only on denials that pass by themselves.
     pub retry_after_ms: Option<u64>,
     /// The catalog that it was decided by.
-    pub plans: Option<Arc<Plans>>,
+    pub plans: Option<Arc<CompiledCatalog>>,
     /// Milliseconds that the origin has for the head of its answer.
     pub timeout_ms: u64,
-    /// The number of the route's CORS policy, for [`Plans::cors`].
+    /// The number of the route's CORS policy, for [`CompiledCatalog::cors`].
     pub cors: Option<u32>,
     /// Whether the request is a preflight (Fetch §3.2.2) that the gate answers for the origin.
     pub preflight: bool,
@@ -62,7 +62,7 @@ pub struct Decision {
     /// Whether it was asked before under the same idempotency key, so that nothing was taken.
     pub repeated: bool,
     /// The circuit breaker of the route, if it has one.
-    pub guard: Option<Arc<Guard>>,
+    pub guard: Option<Arc<BreakerRef>>,
     /// How it stands.
     pub breaker: Option<BreakerState>,
     /// The number of the half-open state that the request is a trial of; the breaker waits for [`super::Gate::ended`].
@@ -135,16 +135,16 @@ pub enum Fallback {
 
 /// A limit that the request touched, as it stands after the decision.
 #[derive(Debug, Clone)]
-pub struct Gauged {
+pub struct LimitCheck {
     /// The counter, and how much it allows.
     pub budget: Arc<Budget>,
     /// What the request does to it.
-    pub op: Op,
+    pub op: CounterOp,
     /// How it stands. `None`: the ledger could not be reached.
     pub verdict: Option<Verdict>,
 }
 
-impl Take for Gauged {
+impl Chargeable for LimitCheck {
     fn charge(&self) -> Charge<'_> {
         Charge { counter: &self.budget.counter, meter: self.budget.meter, op: self.op, shadow: self.budget.shadow }
     }
@@ -158,7 +158,7 @@ impl Take for Gauged {
     }
 }
 
-impl Gauged {
+impl LimitCheck {
     /// Whether it refused the request.
     pub fn refused(&self) -> bool {
         !self.budget.shadow && self.verdict.is_some_and(|verdict| !verdict.allowed)
@@ -243,7 +243,7 @@ impl Decision {
     }
 
     /// The limit that refused.
-    pub fn denied(&self) -> Option<&Gauged> {
+    pub fn denied(&self) -> Option<&LimitCheck> {
         self.limits.get(self.denied_limit?)
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{Cache, UnixMillis};
 impl Snapshots {
     /// Takes it that somebody has seen this epoch of the catalog, or of a tenant's record: as long as an older one is held, it
     /// is fetched again before it is used, though not too often.
-    pub(super) fn expect(&mut self, name: &str, epoch: u64, now: UnixMillis) {
+    pub(super) fn observe_epoch(&mut self, name: &str, epoch: u64, now: UnixMillis) {
         self.change();
         let known = self.expected.get_mut(name).map_or(0, |known| *known);
         self.expected.insert(name.to_owned(), epoch.max(known));
@@ -19,13 +19,13 @@ impl Snapshots {
     pub fn changed(&mut self, need: &Need, epoch: u64, now: UnixMillis) -> bool {
         self.change();
         match need {
-            Need::Catalog => self.expect(CATALOG, epoch, now),
+            Need::Catalog => self.observe_epoch(CATALOG, epoch, now),
             Need::Tenant(id) => {
                 // That there is none is forgotten at once.
                 if self.tenants.get_mut(id).is_some_and(|record| record.held.value.is_none()) {
                     self.tenants.remove(id);
                 }
-                self.expect(id.as_str(), epoch, now);
+                self.observe_epoch(id.as_str(), epoch, now);
             }
             Need::Slug(slug) => self.slugs.remove(slug.as_str()),
             Need::Domain(host) => self.domains.remove(host),

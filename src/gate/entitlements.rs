@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::Value;
 
-use super::breakers::Guard;
+use super::breakers::BreakerRef;
 use super::code::Code;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use crate::flags::{Facts, Grant, Subject, Tier};
 use crate::ledger::Meter;
 use crate::model::period::bounds;
@@ -34,7 +34,7 @@ pub struct Entitlements {
     grants: Vec<Option<Grant>>,
     budgets: Vec<Vec<Arc<Budget>>>,
     /// By the number of the group.
-    guards: Vec<Arc<Guard>>,
+    guards: Vec<Arc<BreakerRef>>,
     barrier: Option<Code>,
     catalog_version: Epoch,
     valid: (UnixMillis, UnixMillis),
@@ -78,7 +78,7 @@ const BUDGET_BYTES: usize = 320;
 
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. `None` only if `line` is empty.
-    pub(super) fn new(plans: &Plans, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
+    pub(super) fn new(plans: &CompiledCatalog, line: Vec<Arc<Tenant>>, serial: u32, now: UnixMillis) -> Option<Self> {
         let own = line.first()?;
         let catalog = &plans.catalog;
         let mut dates = Dates { now, valid: (UnixMillis::default(), UnixMillis::MAX), grace_ends_at: None };
@@ -143,7 +143,7 @@ impl Entitlements {
             .collect();
         let guards = catalog.breakers.iter().map(|(group, breaker)| {
             let mode = line.iter().find_map(|tenant| tenant.breakers.get(group).copied());
-            Arc::new(Guard::new(&own.id, group, breaker, mode))
+            Arc::new(BreakerRef::new(&own.id, group, breaker, mode))
         });
         Some(Self {
             guards: guards.collect(),
@@ -261,12 +261,12 @@ impl Entitlements {
         self.budgets.iter().filter_map(|budgets| budgets.first().map(AsRef::as_ref))
     }
 
-    pub(super) fn guard(&self, group: u32) -> Option<&Arc<Guard>> {
+    pub(super) fn guard(&self, group: u32) -> Option<&Arc<BreakerRef>> {
         self.guards.get(usize::try_from(group).ok()?)
     }
 
     /// Whether it still says the truth: the same catalog, the same records, and no date passed in between.
-    pub(super) fn holds(&self, plans: &Plans, now: UnixMillis) -> bool {
+    pub(super) fn holds(&self, plans: &CompiledCatalog, now: UnixMillis) -> bool {
         self.catalog_version == plans.catalog.version && self.valid.0 <= now && now < self.valid.1
     }
 
@@ -294,7 +294,7 @@ fn barrier(status: Status) -> Option<Code> {
 
 fn grant<'a>(
     grants: &mut [Option<Grant>],
-    plans: &Plans,
+    plans: &CompiledCatalog,
     values: impl Iterator<Item = (&'a Key, &'a Value)>,
     tier: Tier,
 ) {

@@ -9,7 +9,7 @@ use crate::model::bounds::{
 
 /// A value, when it was read, and when it was last asked for again.
 #[derive(Debug)]
-pub(super) struct Held<T> {
+pub(super) struct Cached<T> {
     pub(super) value: T,
     pub(super) read_at: UnixMillis,
     pub(super) asked_at: UnixMillis,
@@ -18,13 +18,13 @@ pub(super) struct Held<T> {
 /// After `soft` a value serves, and asks to be fetched again behind the request; after `firm` it is fetched again first, and
 /// serves where that has just failed; after `hard` it is not trusted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ages {
+pub(super) struct Freshness {
     soft_ms: u64,
     firm_ms: u64,
     hard_ms: u64,
 }
 
-impl Ages {
+impl Freshness {
     pub(super) const SNAPSHOT: Self = Self { soft_ms: SOFT_AGE_MS, firm_ms: FIRM_AGE_MS, hard_ms: HARD_AGE_MS };
     pub(super) const API_KEY: Self =
         Self { soft_ms: KEY_SOFT_AGE_MS, firm_ms: KEY_HARD_AGE_MS, hard_ms: KEY_HARD_AGE_MS };
@@ -43,13 +43,13 @@ impl Ages {
     }
 }
 
-impl<T> Held<T> {
+impl<T> Cached<T> {
     pub(super) fn new(value: T, now: UnixMillis) -> Self {
         Self { value, read_at: now, asked_at: now }
     }
 
     /// Notes that the value could not be fetched again. Whether the one that is held serves on.
-    pub(super) fn failed(&mut self, ages: Ages, now: UnixMillis) -> bool {
+    pub(super) fn failed(&mut self, ages: Freshness, now: UnixMillis) -> bool {
         self.asked_at = now;
         now.since(self.read_at) <= ages.hard_ms
     }
@@ -69,7 +69,7 @@ impl<T> Held<T> {
     /// The value while it can be trusted. Asks for a refresh past the soft age, not too often.
     pub(super) fn get(
         &mut self,
-        ages: Ages,
+        ages: Freshness,
         now: UnixMillis,
         need: impl FnOnce() -> Need,
         refresh: &mut Vec<Need>,

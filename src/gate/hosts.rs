@@ -3,16 +3,16 @@
 use std::sync::{Arc, Weak};
 
 use super::entitlements::Entitlements;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use super::snapshots::{Found, Snapshots};
 use crate::model::bounds::{MAX_CACHED_INDEX, SOFT_AGE_MS};
 use crate::model::{Cache, UnixMillis};
-use crate::resolve::{KnownHost, Name, Refusal};
+use crate::resolve::{KnownHost, Name, ResolveError};
 
 /// Hosts as they arrived, and what they say under `of`.
 #[derive(Debug)]
-pub(super) struct Hosts {
-    of: Option<Arc<Plans>>,
+pub(super) struct HostCache {
+    of: Option<Arc<CompiledCatalog>>,
     known: Cache<String, (Arc<KnownHost>, Option<KnownTenant>)>,
 }
 
@@ -27,19 +27,19 @@ pub(super) struct KnownTenant {
     changes: u64,
 }
 
-impl Default for Hosts {
+impl Default for HostCache {
     fn default() -> Self {
         Self { of: None, known: Cache::new(MAX_CACHED_INDEX) }
     }
 }
 
-impl Hosts {
+impl HostCache {
     /// What a host says, which depends on the catalog alone; and whom it led to.
     pub(super) fn get(
         &mut self,
-        plans: &Arc<Plans>,
+        plans: &Arc<CompiledCatalog>,
         text: &str,
-    ) -> Result<(Arc<KnownHost>, Option<KnownTenant>), Refusal> {
+    ) -> Result<(Arc<KnownHost>, Option<KnownTenant>), ResolveError> {
         if !self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, plans)) {
             self.known = Cache::new(MAX_CACHED_INDEX);
             self.of = Some(Arc::clone(plans));
@@ -70,7 +70,7 @@ impl KnownTenant {
     }
 
     /// Whom the host leads to, where nothing has changed and nothing has to be fetched again.
-    pub(super) fn found(&self, snapshots: &Snapshots, plans: &Plans, now: UnixMillis) -> Option<Found> {
+    pub(super) fn found(&self, snapshots: &Snapshots, plans: &CompiledCatalog, now: UnixMillis) -> Option<Found> {
         let young = self.changes == snapshots.changes() && now.since(self.since) <= SOFT_AGE_MS;
         let tenant = self.tenant.upgrade().filter(|tenant| young && tenant.holds(plans, now))?;
         Some(Found { tenant, age_ms: now.since(self.read_at) })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::credentials::Credential;
-use super::held::{Ages, Held};
+use super::held::{Cached, Freshness};
 use super::need::Need;
 use super::snapshots::Rejected;
 use crate::identity::Keyring;
@@ -15,17 +15,17 @@ use crate::model::{ApiKey, KeyId, KeySet, UnixMillis, WeighedCache};
 /// The keys of one isolate.
 #[derive(Debug)]
 pub(super) struct KeyStore {
-    published: FxHashMap<Arc<str>, Published>,
+    published: FxHashMap<Arc<str>, PublishedKeys>,
     secrets: FxHashMap<String, Option<String>>,
-    api_keys: WeighedCache<KeyId, Held<Option<Arc<KnownKey>>>>,
+    api_keys: WeighedCache<KeyId, Cached<Option<Arc<KnownKey>>>>,
     /// Whether what is not held does not exist, so that nothing has to be fetched.
     complete: bool,
 }
 
 /// The keys behind one URL.
 #[derive(Debug, Default)]
-struct Published {
-    held: Option<Held<(KeySet, Arc<Keyring>)>>,
+struct PublishedKeys {
+    held: Option<Cached<(KeySet, Arc<Keyring>)>>,
     /// When the last fetch ended, well or not. One that is under way is waited for, not repeated.
     answered_at: Option<UnixMillis>,
 }
@@ -59,10 +59,10 @@ impl KeyStore {
         published.answered_at = Some(fetched_at);
         match &mut published.held {
             // The same again: what was verified with it stays good.
-            Some(held) if held.value.0 == set => *held = Held::new((set, Arc::clone(&held.value.1)), fetched_at),
+            Some(held) if held.value.0 == set => *held = Cached::new((set, Arc::clone(&held.value.1)), fetched_at),
             held => {
                 let ring = Arc::new(Keyring::published(&set));
-                *held = Some(Held::new((set, ring), fetched_at));
+                *held = Some(Cached::new((set, ring), fetched_at));
             }
         }
     }
@@ -93,7 +93,7 @@ impl KeyStore {
         };
         let held = published.held.as_mut();
         if let Some((_, ring)) =
-            held.and_then(|held| held.get(Ages::PUBLISHED_KEYS, now, || Need::Keys(url.into()), refresh))
+            held.and_then(|held| held.get(Freshness::PUBLISHED_KEYS, now, || Need::Keys(url.into()), refresh))
         {
             return Ok(Some(Arc::clone(ring)));
         }
@@ -132,7 +132,7 @@ impl KeyStore {
             record.map(|record| Arc::new(KnownKey { credential: Arc::new(Credential::of_key(&record)), record }));
         let (owner, bytes) =
             known.as_ref().map_or((None, 0), |known| (Some(known.record.tenant.clone()), known.record.bytes()));
-        self.api_keys.insert(id.clone(), owner, bytes, Held::new(known, now));
+        self.api_keys.insert(id.clone(), owner, bytes, Cached::new(known, now));
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl KeyStore {
         match self.api_keys.get_mut(id) {
             Some(held) if self.complete => Ok(held.value.clone()),
             Some(held) => {
-                let ages = Ages::API_KEY.unless_absent(held.value.as_ref());
+                let ages = Freshness::API_KEY.unless_absent(held.value.as_ref());
                 held.get(ages, now, need, refresh).cloned().ok_or_else(need)
             }
             None if self.complete => Ok(None),
@@ -175,7 +175,7 @@ impl KeyStore {
     }
 }
 
-impl Published {
+impl PublishedKeys {
     fn may_ask(&self, now: UnixMillis) -> bool {
         self.answered_at.is_none_or(|at| now.since(at) > JWKS_COOLDOWN_MS)
     }

@@ -9,9 +9,9 @@ use super::entitlements::Entitlements;
 use super::need::Need;
 use super::pending::Pending;
 use super::pipeline::{Ask, Gate, Step};
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use super::snapshots::{Found, Rejected, Snapshots};
-use crate::ledger::Book;
+use crate::ledger::LedgerState;
 use crate::model::bounds::MAX_LOCAL_KEYS;
 use crate::model::{ApiKey, Cache, Environment, HeardAt, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
@@ -20,7 +20,7 @@ use crate::resolve::Request;
 #[derive(Debug)]
 pub struct LocalGate {
     gate: Gate,
-    ledger: Book,
+    ledger: LedgerState,
     /// Digests of events that count once, by their names.
     known: Cache<String, String>,
 }
@@ -30,7 +30,11 @@ const FRESH: UnixMillis = UnixMillis::MAX;
 
 impl Default for LocalGate {
     fn default() -> Self {
-        Self { gate: Gate::with(Snapshots::complete()), ledger: Book::default(), known: Cache::new(MAX_LOCAL_KEYS) }
+        Self {
+            gate: Gate::with(Snapshots::complete()),
+            ledger: LedgerState::default(),
+            known: Cache::new(MAX_LOCAL_KEYS),
+        }
     }
 }
 
@@ -55,11 +59,11 @@ impl LocalGate {
     /// assert!(gate.decide(&request, &Ask::default(), UnixMillis::new(0)).allowed());
     /// ```
     pub fn new(catalog: &str) -> Result<Self, Problems> {
-        Plans::parse(catalog).map(Self::with)
+        CompiledCatalog::parse(catalog).map(Self::with)
     }
 
     /// A gate for a compiled catalog.
-    pub fn with(plans: impl Into<Arc<Plans>>) -> Self {
+    pub fn with(plans: impl Into<Arc<CompiledCatalog>>) -> Self {
         let mut gate = Self::default();
         // Nothing is held yet, so nothing can be older.
         let _ = gate.put_plans(plans);
@@ -70,7 +74,7 @@ impl LocalGate {
     ///
     /// # Errors
     /// [`Rejected::Older`]: a newer one is held, which stays.
-    pub fn put_plans(&mut self, plans: impl Into<Arc<Plans>>) -> Result<(), Rejected> {
+    pub fn put_plans(&mut self, plans: impl Into<Arc<CompiledCatalog>>) -> Result<(), Rejected> {
         self.gate.snapshots.put_plans(plans.into(), FRESH)
     }
 
@@ -113,9 +117,9 @@ impl LocalGate {
         self.gate.serve(environment);
     }
 
-    /// Takes back a decision that is no longer needed; see [`Gate::recycle`].
-    pub fn recycle(&mut self, decision: Box<Decision>) {
-        self.gate.recycle(decision);
+    /// Takes back a decision that is no longer needed; see [`Gate::reuse`].
+    pub fn reuse(&mut self, decision: Box<Decision>) {
+        self.gate.reuse(decision);
     }
 
     /// Forgets a tenant. Its counters stay, and its names lead nowhere.
@@ -125,7 +129,7 @@ impl LocalGate {
     }
 
     /// The catalog.
-    pub fn plans(&self) -> Option<&Arc<Plans>> {
+    pub fn plans(&self) -> Option<&Arc<CompiledCatalog>> {
         self.gate.snapshots.current_plans()
     }
 
@@ -199,9 +203,10 @@ impl LocalGate {
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
         let order = self.gate.order(&pending);
         let id = pending.once().unwrap_or_default().to_owned();
-        let outcome = self.ledger.answer_once(&order, self.known.get_mut(&id).map(|print| print.as_str()), now);
+        let outcome =
+            self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
         if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
-            self.known.insert(id, once.print.to_owned());
+            self.known.insert(id, once.fingerprint.to_owned());
         }
         drop(order);
         self.gate.finish(pending, Ok(&outcome), HeardAt::now(now))

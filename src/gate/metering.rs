@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::need::Need;
 use super::pipeline::Gate;
-use super::plans::Plans;
-use super::run::{Halt, Run};
+use super::plans::CompiledCatalog;
+use super::run::{Cx, Exit};
 use super::snapshots::Found;
-use crate::ledger::{Charge, Entry, Inquiry, Meter, Once, Op, Order, Setting};
+use crate::ledger::{Charge, CounterOp, IdempotencyKey, Inquiry, LedgerRequest, Meter, Setting, UsageEntry};
 use crate::model::bounds::{MAX_EVENT_AHEAD_MS, MAX_EVENT_BYTES, MAX_EVENT_LATE_MS};
 use crate::model::{Aggregation, Key, Metric, Problem, Tenant, TenantId, UnixMillis, parse_quantity};
 
@@ -40,7 +40,7 @@ pub struct Metered {
     root: TenantId,
     once: (String, String),
     charges: Vec<(String, Meter, u64)>,
-    entries: Vec<Entry<'static>>,
+    entries: Vec<UsageEntry<'static>>,
     event: String,
     uncounted: Vec<(Key, Problem)>,
 }
@@ -74,8 +74,8 @@ impl Gate {
     pub fn meter(&mut self, event: &UsageEvent, tell: bool, now: UnixMillis) -> Metering {
         let (plans, found) = match self.known(&event.tenant, now) {
             Ok(known) => known,
-            Err(Halt::Fetch(need)) => return Metering::Fetch(need),
-            Err(Halt::Deny(_)) => {
+            Err(Exit::Fetch(need)) => return Metering::Fetch(need),
+            Err(Exit::Deny(_)) => {
                 return Metering::Refused(vec![problem("subject", "no such tenant", "the id of a tenant")]);
             }
         };
@@ -109,9 +109,9 @@ impl Gate {
         Ok(Some((root, inquiries.collect())))
     }
 
-    fn known(&mut self, tenant: &TenantId, now: UnixMillis) -> Result<(Arc<Plans>, Found), Halt> {
-        let mut run = Run::silent(now);
-        let known = self.snapshots.plans(now, &mut run.refresh).map_err(Halt::from).and_then(|plans| {
+    fn known(&mut self, tenant: &TenantId, now: UnixMillis) -> Result<(Arc<CompiledCatalog>, Found), Exit> {
+        let mut run = Cx::silent(now);
+        let known = self.snapshots.plans(now, &mut run.refresh).map_err(Exit::from).and_then(|plans| {
             let found = self.lookup(&mut run, &plans, tenant)?;
             Ok((plans, found))
         });
@@ -133,18 +133,23 @@ impl Metered {
     }
 
     /// What that ledger is told.
-    pub fn order(&self) -> Order<'_> {
-        Order {
+    pub fn order(&self) -> LedgerRequest<'_> {
+        LedgerRequest {
             tenant: Some(self.tenant.as_str()),
             charges: self
                 .charges
                 .iter()
-                .map(|(counter, meter, units)| Charge { counter, meter: *meter, op: Op::Settle(*units), shadow: false })
+                .map(|(counter, meter, units)| Charge {
+                    counter,
+                    meter: *meter,
+                    op: CounterOp::Settle(*units),
+                    shadow: false,
+                })
                 .collect(),
-            once: Some(Once { id: &self.once.0, print: &self.once.1, event: true }),
+            once: Some(IdempotencyKey { id: &self.once.0, fingerprint: &self.once.1, event: true }),
             usage: self.entries.clone(),
             event: (!self.event.is_empty()).then(|| self.event.as_str().into()),
-            ..Order::default()
+            ..LedgerRequest::default()
         }
     }
 }
@@ -152,7 +157,7 @@ impl Metered {
 fn count(
     event: &UsageEvent,
     tell: bool,
-    plans: &Plans,
+    plans: &CompiledCatalog,
     found: &Found,
     now: UnixMillis,
 ) -> Result<Metered, Vec<Problem>> {
@@ -201,7 +206,7 @@ fn count(
         for tenant in found.tenant.line() {
             let (series, setting) = series(plans, tenant, key, metric);
             let distinct = distinct.clone().map(Into::into);
-            metered.entries.push(Entry { series: series.into(), setting, at_ms: at.get(), value, distinct });
+            metered.entries.push(UsageEntry { series: series.into(), setting, at_ms: at.get(), value, distinct });
         }
         let limit = metric.limit.as_ref().and_then(|limit| plans.limit_id(limit.as_str()));
         for budget in limit.iter().flat_map(|limit| found.tenant.budgets_of(*limit)) {
@@ -274,7 +279,7 @@ fn digest(texts: &[&str], bytes: usize) -> String {
 }
 
 /// What a metric of a tenant is called in its ledger, and how its periods go on.
-fn series(plans: &Plans, tenant: &Tenant, key: &Key, metric: &Metric) -> (String, Setting) {
+fn series(plans: &CompiledCatalog, tenant: &Tenant, key: &Key, metric: &Metric) -> (String, Setting) {
     let stamp = (plans.catalog().version.0, tenant.epoch.0);
     (format!("{}/{key}", tenant.id), Setting { period: metric.period, anchor_ms: tenant.billing_anchor.get(), stamp })
 }

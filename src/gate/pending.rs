@@ -10,13 +10,13 @@ use smallvec::SmallVec;
 use super::breakers::BreakerState;
 use super::charge::Payment;
 use super::code::Code;
-use super::decision::{Decision, Gauged};
-use super::leases::{Contact, Group};
+use super::decision::{Decision, LimitCheck};
+use super::leases::{Exchange, Group};
 use super::pipeline::Ask;
 use super::run::Denial;
 use super::snapshots::CATALOG;
 use super::trace::{Stage, Trace};
-use crate::ledger::{Awaited, Book, Op};
+use crate::ledger::{CounterOp, LedgerState, WaitFailure};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
 use crate::model::{Mode, TenantId, UnixMillis, map_of};
 
@@ -25,8 +25,8 @@ use crate::model::{Mode, TenantId, UnixMillis, map_of};
 pub struct Pending {
     pub(super) decision: Box<Decision>,
     pub(super) trace: Trace,
-    pub(super) look: bool,
-    pub(super) awaited: Option<Awaited>,
+    pub(super) dry_run: bool,
+    pub(super) awaited: Option<WaitFailure>,
     /// How many of the limits this isolate counts alone; they come first.
     pub(super) locals: usize,
     /// Limits that are paid from leases; they come next.
@@ -34,7 +34,7 @@ pub struct Pending {
     /// Where the others begin, which the ledger is asked for.
     pub(super) rest: usize,
     /// What is said to the ledger about leases.
-    pub(super) contact: Contact,
+    pub(super) contact: Exchange,
     /// What most requests have not: elsewhere, so that they need not carry it around.
     pub(super) special: Option<Box<Special>>,
     /// Whether this isolate has taken what it counts alone.
@@ -57,7 +57,7 @@ pub(super) struct Special {
 
 impl Special {
     /// `own_name`: where something is set aside, a name for it where the caller has none.
-    fn new(id: &TenantId, limits: &[Gauged], ask: &Ask<'_>, own_name: Option<impl FnOnce() -> String>) -> Self {
+    fn new(id: &TenantId, limits: &[LimitCheck], ask: &Ask<'_>, own_name: Option<impl FnOnce() -> String>) -> Self {
         // Blanks keep these names apart from those of keys, which have none.
         let key = match (ask.reserve, ask.settle) {
             (Some((name, _)), _) => Some(format!(" reserve {name}")),
@@ -69,8 +69,8 @@ impl Special {
             let what = map_of(limits.iter().map(|gauged| (gauged.budget.limit.as_str(), gauged.op)));
             let what = serde_json::to_vec(&what).unwrap_or_default();
             // 96 bits: another event with the same digest would have to be looked for.
-            let print = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
-            (format!("{id}{key}"), print)
+            let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(what).get(..12).unwrap_or_default());
+            (format!("{id}{key}"), fingerprint)
         });
         let hold = own_name.map(|own_name| {
             let longest = limits.iter().map(|gauged| gauged.budget.max_duration_ms).max();
@@ -88,22 +88,22 @@ impl Special {
 impl Pending {
     /// `own_name`: a name for what is set aside, where the caller has none.
     pub(super) fn new(decision: Box<Decision>, trace: Trace, ask: &Ask<'_>, own_name: impl FnOnce() -> String) -> Self {
-        let sets_aside = !ask.look && decision.limits.iter().any(|gauged| matches!(gauged.op, Op::Hold(1..)));
+        let sets_aside = !ask.dry_run && decision.limits.iter().any(|gauged| matches!(gauged.op, CounterOp::Hold(1..)));
         let special = ask.once.is_some() || ask.reserve.is_some() || ask.settle.is_some() || sets_aside;
         let special = decision.tenant.as_ref().filter(|_| special).map(|tenant| {
             Box::new(Special::new(&tenant.tenant().id, &decision.limits, ask, sets_aside.then_some(own_name)))
         });
-        let look = ask.look;
+        let dry_run = ask.dry_run;
         let locals = decision.limits.iter().take_while(|gauged| gauged.budget.mode == Mode::Local).count();
         Self {
             decision,
             trace,
-            look,
+            dry_run,
             awaited: ask.awaited.cloned(),
             locals,
             groups: SmallVec::new(),
             rest: locals,
-            contact: Contact::default(),
+            contact: Exchange::default(),
             special,
             taken: false,
             refused: false,
@@ -138,31 +138,31 @@ impl Pending {
     }
 
     /// Has a ledger in this process take what is asked.
-    pub fn take_from(&mut self, ledger: &mut Book, now: UnixMillis) {
-        let look = self.look;
-        self.refused |= !ledger.take(self.remote_mut(), look, now);
+    pub fn take_from(&mut self, ledger: &mut LedgerState, now: UnixMillis) {
+        let dry_run = self.dry_run;
+        self.refused |= !ledger.take(self.remote_mut(), dry_run, now);
     }
 
-    pub(super) fn remote(&self) -> &[Gauged] {
+    pub(super) fn remote(&self) -> &[LimitCheck] {
         self.decision.limits.get(self.rest..).unwrap_or_default()
     }
 
-    pub(super) fn remote_mut(&mut self) -> &mut [Gauged] {
+    pub(super) fn remote_mut(&mut self) -> &mut [LimitCheck] {
         self.decision.limits.get_mut(self.rest..).unwrap_or_default()
     }
 
-    pub(super) fn local_mut(&mut self) -> &mut [Gauged] {
+    pub(super) fn local_mut(&mut self) -> &mut [LimitCheck] {
         self.decision.limits.get_mut(..self.locals).unwrap_or_default()
     }
 
-    pub(super) fn of(&self, group: Group) -> &[Gauged] {
+    pub(super) fn of(&self, group: Group) -> &[LimitCheck] {
         self.decision.limits.get(group.start..group.end).unwrap_or_default()
     }
 
     /// Whether the request has waited for units of this limit, and the ledger had too few.
     pub(super) fn was_short_of(&self, group: Group) -> bool {
         let first = self.of(group).first();
-        matches!((&self.awaited, first), (Some(Awaited::Short(question)), Some(first)) if question.counter == first.budget.counter)
+        matches!((&self.awaited, first), (Some(WaitFailure::Short(question)), Some(first)) if question.counter == first.budget.counter)
     }
 
     /// Notes that the ledger has no more of a limit.
@@ -193,7 +193,7 @@ impl Pending {
 impl Pending {
     /// Whether the route's breaker is half-open, so that it has to be asked.
     pub(super) fn is_trial(&self) -> bool {
-        !self.look && self.decision.breaker == Some(BreakerState::HalfOpen)
+        !self.dry_run && self.decision.breaker == Some(BreakerState::HalfOpen)
     }
 
     /// The snapshots that it was decided by.

@@ -8,21 +8,21 @@ use super::breakers::{BreakerState, Breakers};
 use super::charge::Payment;
 use super::code::Code;
 use super::cors;
-use super::credentials::Verified;
-use super::decision::{Behind, Decision, Fallback, Gauged};
+use super::credentials::TokenVerifier;
+use super::decision::{Behind, Decision, Fallback, LimitCheck};
 use super::entitlements::{Budget, Entitlements};
-use super::hosts::{Hosts, KnownTenant};
+use super::hosts::{HostCache, KnownTenant};
 use super::need::Need;
 use super::pending::Pending;
-use super::plans::{CompiledRoute, Plans};
-use super::run::{Denial, Halt, Run};
+use super::plans::{CompiledCatalog, CompiledRoute};
+use super::run::{Cx, Denial, Exit};
 use super::snapshots::{Found, Snapshots};
 use super::trace::{Stage, Trace, read, remedy};
 use crate::flags::Facts;
-use crate::ledger::{Awaited, Book, Circuit, Op, Purse};
+use crate::ledger::{Circuit, CounterOp, LeaseCache, LedgerState, WaitFailure};
 use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_ATTRIBUTES, MAX_CHARGES, MAX_LOCAL_COUNTERS, RETRY_AFTER_MS};
 use crate::model::{Access, Auth, BreakerMode, Environment, Kind, Mode, Problem, TenantId, UnixMillis};
-use crate::resolve::{Context, KnownHost, Refusal, Request, Signals, loose_path};
+use crate::resolve::{EvalContext, KnownHost, Request, ResolveError, Signals, lenient_path};
 
 /// What a caller wants to know or take beyond what the route says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,9 +34,9 @@ pub struct Ask<'a> {
     /// Every feature is answered.
     pub all_features: bool,
     /// What to do to limits; replaces what the route says of the same limit.
-    pub limits: &'a [(&'a str, Op)],
+    pub limits: &'a [(&'a str, CounterOp)],
     /// Judge as ever, but take nothing.
-    pub look: bool,
+    pub dry_run: bool,
     /// Find out who it is and whether it may pass, and no more: what the route needs of features, breakers and limits is not
     /// asked.
     pub identify: bool,
@@ -46,7 +46,7 @@ pub struct Ask<'a> {
     /// Sets aside what would be taken, under a name and for so many milliseconds; once, as with `once`.
     pub reserve: Option<(&'a str, u64)>,
     /// Why the question that the request waited for does not serve it. The ledger is not asked for the same units again.
-    pub awaited: Option<&'a Awaited>,
+    pub awaited: Option<&'a WaitFailure>,
     /// Ends what was set aside under this name: `limits` say what was used, and what they do not name was not. No status,
     /// feature or route is judged: it has happened. Once, as with `once`.
     pub settle: Option<&'a str>,
@@ -55,7 +55,7 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// Whether what it takes may be paid from leases.
     fn is_plain(&self) -> bool {
-        !self.look && self.once.is_none() && self.reserve.is_none() && self.settle.is_none()
+        !self.dry_run && self.once.is_none() && self.reserve.is_none() && self.settle.is_none()
     }
 }
 
@@ -84,19 +84,19 @@ pub struct Gate {
     /// How many names it has given to what was set aside.
     pub(super) named: u64,
     /// Counters of `local` limits.
-    pub(super) local: Book,
+    pub(super) local: LedgerState,
     /// What may be spent without asking; `None` where nothing is leased.
-    pub(super) purse: Option<Purse>,
+    pub(super) leases: Option<LeaseCache>,
     /// The latest changes of snapshots that ledgers have told of, by ledger.
     pub(super) heard: FxHashMap<TenantId, u64>,
     /// What is known of circuit breakers.
     pub(super) breakers: Breakers,
     /// A decision that was done with: its memory serves the next one.
-    spare: Option<Box<Decision>>,
+    scratch: Option<Box<Decision>>,
     /// Hosts as they arrived, and what they say.
-    hosts: Hosts,
+    hosts: HostCache,
     /// Tokens that were verified.
-    pub(super) verified: Verified,
+    pub(super) verified: TokenVerifier,
     /// Which API keys work here.
     pub(super) environment: Environment,
     /// Snapshots to fetch again that no decision has carried out yet.
@@ -116,13 +116,13 @@ impl Gate {
             snapshots,
             name: String::new(),
             named: 0,
-            local: Book::bounded(MAX_LOCAL_COUNTERS),
-            purse: None,
+            local: LedgerState::bounded(MAX_LOCAL_COUNTERS),
+            leases: None,
             heard: FxHashMap::default(),
             breakers: Breakers::default(),
-            spare: None,
-            hosts: Hosts::default(),
-            verified: Verified::default(),
+            scratch: None,
+            hosts: HostCache::default(),
+            verified: TokenVerifier::default(),
             environment: Environment::Live,
             unserved: Vec::new(),
         }
@@ -131,7 +131,7 @@ impl Gate {
     /// Decides as far as it can without waiting.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Step {
         let refresh = std::mem::take(&mut self.unserved);
-        let mut run = Run { now, trace: Trace::new(request.explain), refresh, spare: self.spare.take(), cors: None };
+        let mut run = Cx { now, trace: Trace::new(request.explain), refresh, scratch: self.scratch.take(), cors: None };
         let plans = match self.snapshots.plans(now, &mut run.refresh) {
             Ok(plans) => plans,
             Err(need) => {
@@ -141,23 +141,29 @@ impl Gate {
         };
         match self.judge(&mut run, &plans, request, ask) {
             Ok(step) => step,
-            Err(Halt::Fetch(need)) => {
+            Err(Exit::Fetch(need)) => {
                 // Nobody has been told yet what grows old: whoever asks next is.
                 self.unserved = run.refresh;
                 Step::Fetch(need)
             }
-            Err(Halt::Deny(decision)) => Step::Done(run.seal(decision, &plans)),
+            Err(Exit::Deny(decision)) => Step::Done(run.seal(decision, &plans)),
         }
     }
 
     /// Takes back a decision that is no longer needed, so that the next one needs no memory of its own.
-    pub fn recycle(&mut self, decision: Box<Decision>) {
-        self.spare = Some(decision);
+    pub fn reuse(&mut self, decision: Box<Decision>) {
+        self.scratch = Some(decision);
     }
 
-    fn judge(&mut self, run: &mut Run, plans: &Arc<Plans>, request: &Request<'_>, ask: &Ask<'_>) -> Result<Step, Halt> {
+    fn judge(
+        &mut self,
+        run: &mut Cx,
+        plans: &Arc<CompiledCatalog>,
+        request: &Request<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Step, Exit> {
         let now = run.now;
-        let many = matches!(request.context, Context::Named(attributes) if attributes.len() > MAX_ATTRIBUTES);
+        let many = matches!(request.context, EvalContext::Named(attributes) if attributes.len() > MAX_ATTRIBUTES);
         if ask.features.len() > MAX_ASKED_FEATURES || many {
             return Err(run.deny(Stage::Request, (Code::BadRequest, "too many features or attributes are asked for")));
         }
@@ -183,8 +189,8 @@ impl Gate {
             run.cors = route.cors;
             // INVARIANT (one route): however an origin reads the path, the route that was judged is the one it takes.
             let read_alike =
-                |path: &str| loose_path(path).is_some_and(|loose| plans.is_route(route, request.method, &loose));
-            if signals.odd && !read_alike(&signals.path) {
+                |path: &str| lenient_path(path).is_some_and(|lenient| plans.is_route(route, request.method, &lenient));
+            if signals.ambiguous && !read_alike(&signals.path) {
                 let reason = "the path could be read as that of another route";
                 return Err(run.deny(Stage::Request, (Code::BadRequest, reason)));
             }
@@ -239,8 +245,8 @@ impl Gate {
         }
         let slots;
         let context = match request.context {
-            Context::Placed(slots) => slots,
-            Context::Named(attributes) => {
+            EvalContext::Placed(slots) => slots,
+            EvalContext::Named(attributes) => {
                 slots = plans.features.slots(attributes);
                 &slots
             }
@@ -248,7 +254,7 @@ impl Gate {
         let facts = tenant.facts(context, now);
         let decision = features(run, plans, facts, route, ask, decision)?;
         let decision = self.breaker(run, &tenant, route, decision)?;
-        let decision = limits(run, plans, &tenant, route, ask, self.purse.is_some() && ask.is_plain(), decision)?;
+        let decision = limits(run, plans, &tenant, route, ask, self.leases.is_some() && ask.is_plain(), decision)?;
         let trace = std::mem::take(&mut run.trace);
         let decision = run.seal(decision, plans);
         let pending = Pending::new(decision, trace, ask, || {
@@ -261,11 +267,11 @@ impl Gate {
     /// Stage 8: the circuit breaker of the route, as far as this isolate knows how it stands.
     fn breaker(
         &self,
-        run: &mut Run,
+        run: &mut Cx,
         tenant: &Entitlements,
         route: Option<&CompiledRoute>,
         mut decision: Box<Decision>,
-    ) -> Result<Box<Decision>, Halt> {
+    ) -> Result<Box<Decision>, Exit> {
         let Some(guard) = route.and_then(|route| tenant.guard(route.breaker?)) else { return Ok(decision) };
         let circuit = match guard.mode {
             BreakerMode::Auto => self.breakers.circuit(tenant.root(), guard, run.now),
@@ -299,7 +305,7 @@ impl Gate {
 }
 
 /// A preflight says nothing of its tenant and shows no credential: browsers leave both out. The policy alone decides.
-fn preflight(run: &mut Run, plans: &Arc<Plans>, policy: u32, origin: &str) -> Result<Step, Halt> {
+fn preflight(run: &mut Cx, plans: &Arc<CompiledCatalog>, policy: u32, origin: &str) -> Result<Step, Exit> {
     run.cors = Some(policy);
     if !plans.cors(policy).is_some_and(|policy| policy.allows(origin)) {
         let reason = "a preflight from an origin that the route's CORS policy does not name";
@@ -314,11 +320,11 @@ fn preflight(run: &mut Run, plans: &Arc<Plans>, policy: u32, origin: &str) -> Re
 /// The signals of a request. Public routes are nobody's: they neither wait for a custom resolver nor fail with it, nor with
 /// anything else that a request says of its tenant, such as a cookie that a sibling host has set.
 fn find_signals<'a>(
-    plans: &Plans,
+    plans: &CompiledCatalog,
     request: &Request<'a>,
     host: &'a KnownHost,
     signals: &mut Signals<'a>,
-) -> Result<(), Refusal> {
+) -> Result<(), ResolveError> {
     let Err(refusal) = plans.resolver.find(request, host, signals) else { return Ok(()) };
     plans.resolver.skip(request, signals)?;
     let public = plans.route(request.method, &signals.route_path()).access == Access::Public;
@@ -326,7 +332,7 @@ fn find_signals<'a>(
 }
 
 /// Stages 5 and 6: status and residency.
-fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<(), (Stage, Denial)> {
+fn admit(run: &mut Cx, tenant: &Entitlements, request: &Request<'_>) -> Result<(), (Stage, Denial)> {
     if let Some(code) = tenant.barrier() {
         let reason = "the tenant, or one above it, is not active";
         run.trace.stop(Stage::Status, || {
@@ -353,13 +359,13 @@ fn admit(run: &mut Run, tenant: &Entitlements, request: &Request<'_>) -> Result<
 
 /// Stage 7: the feature that the route needs, and those asked for.
 fn features(
-    run: &mut Run,
-    plans: &Plans,
+    run: &mut Cx,
+    plans: &CompiledCatalog,
     facts: Facts<'_>,
     route: Option<&CompiledRoute>,
     ask: &Ask<'_>,
     mut decision: Box<Decision>,
-) -> Result<Box<Decision>, Halt> {
+) -> Result<Box<Decision>, Exit> {
     if let Some(answer) = route.and_then(|route| plans.features.evaluate(route.feature?, facts)) {
         let key = Arc::clone(&answer.key);
         if !answer.enabled {
@@ -388,23 +394,23 @@ fn features(
 
 /// What the request takes: what the route says, replaced by what the caller says of the same limit.
 fn limits(
-    run: &mut Run,
-    plans: &Plans,
+    run: &mut Cx,
+    plans: &CompiledCatalog,
     tenant: &Entitlements,
     route: Option<&CompiledRoute>,
     ask: &Ask<'_>,
     leases: bool,
     mut decision: Box<Decision>,
-) -> Result<Box<Decision>, Halt> {
+) -> Result<Box<Decision>, Exit> {
     let costs = route.map_or([].as_slice(), |route| &route.costs);
     decision.limits.reserve_exact(costs.len().saturating_add(ask.limits.len()));
-    let take = |id: u32, op: Op, limits: &mut Vec<Gauged>| {
+    let take = |id: u32, op: CounterOp, limits: &mut Vec<LimitCheck>| {
         let budgets = tenant.budgets_of(id).iter();
         // What isolates count alone is nobody's to set aside.
         let budgets = budgets.filter(|budget| ask.settle.is_none() || budget.mode != Mode::Local);
-        limits.extend(budgets.enumerate().map(|(index, budget)| Gauged {
-            op: if index > 0 && matches!(op, Op::Release(_) | Op::Set(_)) {
-                Op::Follow
+        limits.extend(budgets.enumerate().map(|(index, budget)| LimitCheck {
+            op: if index > 0 && matches!(op, CounterOp::Release(_) | CounterOp::Set(_)) {
+                CounterOp::Follow
             } else {
                 op_on(budget, op, ask)
             },
@@ -414,7 +420,7 @@ fn limits(
     };
     for (id, cost) in costs {
         if !ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(*id)) {
-            take(*id, Op::Take(*cost), &mut decision.limits);
+            take(*id, CounterOp::Chargeable(*cost), &mut decision.limits);
         }
     }
     for (index, (key, op)) in ask.limits.iter().enumerate() {
@@ -422,7 +428,7 @@ fn limits(
         let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
         // A level moves at once, and those above follow.
         let moves = gauge && ask.settle.is_none() && ask.reserve.is_none();
-        let fits = matches!(op, Op::Take(_)) || moves;
+        let fits = matches!(op, CounterOp::Chargeable(_)) || moves;
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         if let Some(id) = id.filter(|_| fits && first) {
             take(id, *op, &mut decision.limits);
@@ -441,7 +447,7 @@ fn limits(
         return Err(run.deny_with(Stage::Quota, (Code::SnapshotUnavailable, reason), decision));
     }
     // What this isolate counts alone comes first, then what it may have leases for; otherwise the order stays.
-    let rank = |gauged: &Gauged| Payment::of(gauged, leases);
+    let rank = |gauged: &LimitCheck| Payment::of(gauged, leases);
     for end in 1..decision.limits.len() {
         let place = decision
             .limits
@@ -459,11 +465,11 @@ fn limits(
 }
 
 /// What happens to a counter where a caller takes: what is in flight, or reserved, is set aside.
-fn op_on(budget: &Budget, op: Op, ask: &Ask<'_>) -> Op {
+fn op_on(budget: &Budget, op: CounterOp, ask: &Ask<'_>) -> CounterOp {
     match op {
-        Op::Take(units) if ask.settle.is_some() => Op::Settle(units),
-        Op::Take(units) if budget.kind == Kind::Concurrency => Op::Hold(units),
-        Op::Take(units) if ask.reserve.is_some() && budget.mode != Mode::Local => Op::Hold(units),
+        CounterOp::Chargeable(units) if ask.settle.is_some() => CounterOp::Settle(units),
+        CounterOp::Chargeable(units) if budget.kind == Kind::Concurrency => CounterOp::Hold(units),
+        CounterOp::Chargeable(units) if ask.reserve.is_some() && budget.mode != Mode::Local => CounterOp::Hold(units),
         op => op,
     }
 }

@@ -11,7 +11,7 @@ use crate::resolve::{Request, Resolver, without_extension};
 
 /// A compiled catalog. Immutable; shared by all that was made from it.
 #[derive(Debug)]
-pub struct Plans {
+pub struct CompiledCatalog {
     pub(super) catalog: Catalog,
     pub(super) resolver: Resolver,
     pub(super) issuers: Issuers,
@@ -49,7 +49,7 @@ pub(super) struct CompiledRoute {
     pub(super) costs: Vec<(u32, u64)>,
 }
 
-impl Plans {
+impl CompiledCatalog {
     /// What a path needs that no route of the catalog is for.
     pub(super) const fn everywhere(&self) -> &CompiledRoute {
         &self.everywhere
@@ -217,7 +217,7 @@ impl Plans {
         self.routes.iter().find(|route| route.matches(method, path)).unwrap_or(&self.everywhere)
     }
 
-    /// Whether `path`, in the form of [`crate::resolve::loose_path`], leads to `route` when routes are compared as loosely.
+    /// Whether `path`, in the form of [`crate::resolve::lenient_path`], leads to `route` when routes are compared as loosely.
     pub(super) fn is_route(&self, route: &CompiledRoute, method: &str, path: &str) -> bool {
         let method = if method.is_empty() { "GET" } else { method };
         let find = |path: &str| {

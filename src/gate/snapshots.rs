@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::agreement::owns;
 use super::code::Code;
 use super::entitlements::Entitlements;
-use super::held::{Ages, Held};
+use super::held::{Cached, Freshness};
 use super::key_store::KeyStore;
 use super::need::Need;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use crate::identity::Seals;
 use crate::model::bounds::{
     MAX_CACHED_INDEX, MAX_CACHED_TENANTS, MAX_HIERARCHY_DEPTH, MAX_TENANT_CACHE_BYTES, REFRESH_INTERVAL_MS, SOFT_AGE_MS,
@@ -47,7 +47,7 @@ pub enum Rejected {
     Absent,
     /// It is not sealed by whom this isolate trusts.
     #[error("{0}")]
-    Unsealed(crate::identity::Reason),
+    Unsealed(crate::identity::RefusalReason),
     /// A name that leads to one tenant cannot lead to another as well.
     #[error("its slug, or one of its domains, is another tenant's")]
     Taken,
@@ -57,18 +57,18 @@ pub enum Rejected {
 }
 
 #[derive(Debug)]
-pub(super) struct Record {
-    pub(super) held: Held<Option<Arc<Tenant>>>,
+pub(super) struct CachedTenant {
+    pub(super) held: Cached<Option<Arc<Tenant>>>,
     compiled: Option<Arc<Entitlements>>,
 }
 
 /// The caches of one isolate.
 #[derive(Debug)]
 pub struct Snapshots {
-    pub(super) plans: Option<Held<Arc<Plans>>>,
-    pub(super) slugs: Cache<Slug, Held<Option<TenantId>>>,
-    pub(super) domains: Cache<String, Held<Option<TenantId>>>,
-    pub(super) tenants: WeighedCache<TenantId, Record>,
+    pub(super) plans: Option<Cached<Arc<CompiledCatalog>>>,
+    pub(super) slugs: Cache<Slug, Cached<Option<TenantId>>>,
+    pub(super) domains: Cache<String, Cached<Option<TenantId>>>,
+    pub(super) tenants: WeighedCache<TenantId, CachedTenant>,
     /// Epochs that somebody has seen and that are not held yet.
     pub(super) expected: Cache<String, u64>,
     pub(super) keys: KeyStore,
@@ -125,7 +125,7 @@ impl Snapshots {
     /// # Errors
     /// [`Rejected`]; what is held stays.
     pub fn put_catalog(&mut self, text: &str, now: UnixMillis) -> Result<(), Rejected> {
-        let plans = Plans::parse(text)?;
+        let plans = CompiledCatalog::parse(text)?;
         self.put_plans(Arc::new(plans), now)
     }
 
@@ -133,7 +133,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Rejected::Older`]; what is held stays.
-    pub fn put_plans(&mut self, plans: Arc<Plans>, now: UnixMillis) -> Result<(), Rejected> {
+    pub fn put_plans(&mut self, plans: Arc<CompiledCatalog>, now: UnixMillis) -> Result<(), Rejected> {
         self.change();
         if let Some(held) = &mut self.plans {
             let (found, known) = (plans.catalog.version, held.value.catalog.version);
@@ -151,7 +151,7 @@ impl Snapshots {
             }
         }
         self.keys.keep(plans.issuers.urls());
-        self.plans = Some(Held::new(plans, now));
+        self.plans = Some(Cached::new(plans, now));
         self.doubt_what_is_behind(CATALOG, now);
         Ok(())
     }
@@ -159,13 +159,13 @@ impl Snapshots {
     /// Takes what the index says of a slug.
     pub fn put_slug(&mut self, slug: Slug, id: Option<TenantId>, now: UnixMillis) {
         self.change();
-        self.slugs.insert(slug, Held::new(id, now));
+        self.slugs.insert(slug, Cached::new(id, now));
     }
 
     /// Takes what the index says of a domain.
     pub fn put_domain(&mut self, host: String, id: Option<TenantId>, now: UnixMillis) {
         self.change();
-        self.domains.insert(host, Held::new(id, now));
+        self.domains.insert(host, Cached::new(id, now));
     }
 
     /// Takes a tenant's record as it was published; `None`: there is none.
@@ -196,7 +196,7 @@ impl Snapshots {
         }
         let bytes = tenant.as_ref().map_or(0, |tenant| tenant.bytes());
         let owner = tenant.as_ref().map(|tenant| self.family(tenant));
-        self.tenants.insert(id.clone(), owner, bytes, Record { held: Held::new(tenant, now), compiled: None });
+        self.tenants.insert(id.clone(), owner, bytes, CachedTenant { held: Cached::new(tenant, now), compiled: None });
         self.doubt_what_is_behind(id.as_str(), now);
         Ok(())
     }
@@ -291,11 +291,11 @@ impl Snapshots {
 
     /// Notes that `need` could not be fetched. What is held of it serves on while it can be trusted: then true.
     pub fn put_failure(&mut self, need: &Need, now: UnixMillis) -> bool {
-        fn note<T>(held: Option<&mut Held<Option<T>>>, now: UnixMillis) -> bool {
-            held.is_some_and(|held| held.failed(Ages::of(held.value.as_ref()), now))
+        fn note<T>(held: Option<&mut Cached<Option<T>>>, now: UnixMillis) -> bool {
+            held.is_some_and(|held| held.failed(Freshness::of(held.value.as_ref()), now))
         }
         match need {
-            Need::Catalog => self.plans.as_mut().is_some_and(|held| held.failed(Ages::SNAPSHOT, now)),
+            Need::Catalog => self.plans.as_mut().is_some_and(|held| held.failed(Freshness::SNAPSHOT, now)),
             Need::Slug(slug) => note(self.slugs.get_mut(slug.as_str()), now),
             Need::Domain(host) => note(self.domains.get_mut(host), now),
             Need::Tenant(id) => note(self.tenants.get_mut(id).map(|record| &mut record.held), now),
@@ -348,9 +348,9 @@ impl Snapshots {
     }
 
     /// The catalog, while it can be trusted.
-    pub(super) fn plans(&mut self, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Arc<Plans>, Need> {
+    pub(super) fn plans(&mut self, now: UnixMillis, refresh: &mut Vec<Need>) -> Result<Arc<CompiledCatalog>, Need> {
         let held = self.plans.as_mut().ok_or(Need::Catalog)?;
-        held.get(Ages::SNAPSHOT, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
+        held.get(Freshness::SNAPSHOT, now, || Need::Catalog, refresh).cloned().ok_or(Need::Catalog)
     }
 
     /// Whatever was concluded from what is held has to be concluded anew.
@@ -374,7 +374,7 @@ impl Snapshots {
     }
 
     /// The catalog, however old.
-    pub fn current_plans(&self) -> Option<&Arc<Plans>> {
+    pub fn current_plans(&self) -> Option<&Arc<CompiledCatalog>> {
         self.plans.as_ref().map(|held| &held.value)
     }
 
@@ -396,7 +396,7 @@ impl Snapshots {
         let Some(held) = held else {
             return if self.complete { Ok(None) } else { Err(need()) };
         };
-        held.get(Ages::of(held.value.as_ref()), now, need, refresh).cloned().ok_or_else(need)
+        held.get(Freshness::of(held.value.as_ref()), now, need, refresh).cloned().ok_or_else(need)
     }
 
     /// What to fetch again where the index entry of a name has turned out to be wrong; nothing if that was asked lately.
@@ -417,7 +417,7 @@ impl Snapshots {
     pub(super) fn tenant(
         &mut self,
         id: &TenantId,
-        plans: &Plans,
+        plans: &CompiledCatalog,
         now: UnixMillis,
         refresh: &mut Vec<Need>,
     ) -> Result<Option<Found>, Need> {
@@ -492,7 +492,7 @@ impl Snapshots {
             return if self.complete { Ok(None) } else { Err(need()) };
         };
         let held = &mut record.held;
-        let (ages, read_at) = (Ages::of(held.value.as_ref()), held.read_at);
+        let (ages, read_at) = (Freshness::of(held.value.as_ref()), held.read_at);
         let tenant = held.get(ages, now, need, refresh).ok_or_else(need)?;
         Ok(tenant.as_ref().map(|tenant| (Arc::clone(tenant), now.since(read_at))))
     }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::decision::Gauged;
+use super::decision::LimitCheck;
 use super::entitlements::Budget;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use crate::flags::{Answer, Reason};
 use crate::ledger::Verdict;
 use crate::resolve::{Name, Signal};
@@ -98,7 +98,7 @@ fn written(steps: &mut Vec<TraceStep>, stage: Stage, said: impl FnOnce() -> (Str
 }
 
 /// How a limit stands, for a person.
-pub(super) fn count(gauged: &Gauged, verdict: Verdict) -> String {
+pub(super) fn count(gauged: &LimitCheck, verdict: Verdict) -> String {
     let Budget { limit: key, tenant, shadow, .. } = &*gauged.budget;
     let limit = verdict.limit.map_or_else(|| String::from("unlimited"), |limit| limit.to_string());
     let shadow = if *shadow { ", in shadow" } else { "" };
@@ -106,7 +106,7 @@ pub(super) fn count(gauged: &Gauged, verdict: Verdict) -> String {
 }
 
 /// What would have given the tenant the feature.
-pub(super) fn remedy(answer: &Answer, plans: &Plans) -> String {
+pub(super) fn remedy(answer: &Answer, plans: &CompiledCatalog) -> String {
     match (answer.reason, &answer.requires) {
         (Reason::Killed, _) => String::from("nothing but the end of the kill switch"),
         (Reason::Prerequisite, Some(required)) => format!("the prerequisite `{required}`"),

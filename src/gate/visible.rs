@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entitlements::Entitlements;
-use super::plans::Plans;
+use super::plans::CompiledCatalog;
 use crate::flags::{Answer, Slots, Subject, TENANT_ATTRIBUTES, holds_for};
 use crate::model::{Epoch, Feature, Key, Rule, UnixMillis};
 
 /// The features of one tenant that a page may know.
 #[derive(Debug)]
-pub struct Visible<'a> {
+pub struct ClientView<'a> {
     /// The tenant.
     pub tenant: &'a Entitlements,
     /// The catalog's version.
@@ -23,9 +23,9 @@ pub struct Visible<'a> {
     pub features: BTreeMap<&'a Key, Feature>,
 }
 
-impl<'a> Visible<'a> {
+impl<'a> ClientView<'a> {
     /// What may be known of a tenant's features at `now`.
-    pub fn new(plans: &'a Plans, tenant: &'a Entitlements, now: UnixMillis) -> Self {
+    pub fn new(plans: &'a CompiledCatalog, tenant: &'a Entitlements, now: UnixMillis) -> Self {
         let all = &plans.catalog.features;
         let nobody = Slots::from_elem(None, plans.features.attributes().len());
         let facts = tenant.facts(&nobody, now);

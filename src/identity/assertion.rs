@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::key_pair::TokenSigner;
-use super::{Keyring, Reason, Token};
+use super::{Jwt, Keyring, RefusalReason};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
 use crate::model::{Algorithm, KeySet, UnixMillis};
 
@@ -114,8 +114,8 @@ impl Assertion {
     /// assert_eq!(assertion.tenant, "t_acme");
     /// assert!(Assertion::verify(&token, &keys, "https://other.example.com", now).is_err());
     /// ```
-    pub fn verify(token: &str, keys: &KeySet, audience: &str, now: UnixMillis) -> Result<Self, Reason> {
-        let token = Token::parse(token)?;
+    pub fn verify(token: &str, keys: &KeySet, audience: &str, now: UnixMillis) -> Result<Self, RefusalReason> {
+        let token = Jwt::parse(token)?;
         let claim = |name: &str| token.claims.get(name);
         let time = |name: &str| claim(name).and_then(Value::as_u64).map(|s| UnixMillis::new(s.saturating_mul(1_000)));
         if token.algorithm != Algorithm::EdDsa || !token.is_typ(TYP) || token.issuer() != Some(ISSUER) {

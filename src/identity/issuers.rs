@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::{Reason, Token};
+use super::{Jwt, RefusalReason};
 use crate::model::bounds::{MAX_AUDIENCES, MAX_SCOPES, MAX_SUBJECT_BYTES};
 use crate::model::{Catalog, Identifies, Issuer, IssuerKey, Key, Scope, Slug, StrategyKind, TenantId, UnixMillis};
 use crate::resolve::Name;
@@ -19,7 +19,7 @@ pub struct Issuers {
 
 /// Where an issuer's keys are.
 #[derive(Debug, Clone, Copy)]
-pub enum Keys<'a> {
+pub enum IssuerKeys<'a> {
     /// In the catalog.
     Held(&'a [IssuerKey]),
     /// Published at this URL.
@@ -72,11 +72,11 @@ impl Issuers {
     }
 
     /// Where the keys of an issuer are.
-    pub(crate) fn keys(&self, index: usize) -> Keys<'_> {
+    pub(crate) fn keys(&self, index: usize) -> IssuerKeys<'_> {
         match self.issuers.get(index) {
-            Some((_, Issuer { jwks_url: Some(url), .. })) => Keys::Published(url),
-            Some((_, issuer)) => Keys::Held(&issuer.keys),
-            None => Keys::Held(&[]),
+            Some((_, Issuer { jwks_url: Some(url), .. })) => IssuerKeys::Published(url),
+            Some((_, issuer)) => IssuerKeys::Held(&issuer.keys),
+            None => IssuerKeys::Held(&[]),
         }
     }
 
@@ -84,7 +84,7 @@ impl Issuers {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn judge(&self, token: &Token<'_>, now: UnixMillis) -> Result<Claims, Reason> {
+    pub fn judge(&self, token: &Jwt<'_>, now: UnixMillis) -> Result<Claims, RefusalReason> {
         let index = token.issuer().and_then(|name| self.by_name.get(name)).ok_or("the token's issuer is not known")?;
         let (_, issuer) = self.issuers.get(*index).ok_or("the token's issuer is not known")?;
         if !issuer.algorithms.contains(&token.algorithm) {
@@ -123,7 +123,7 @@ impl Issuers {
     ///
     /// # Errors
     /// Why it is not.
-    pub fn in_time(&self, validity: Validity, now: UnixMillis) -> Result<(), Reason> {
+    pub fn in_time(&self, validity: Validity, now: UnixMillis) -> Result<(), RefusalReason> {
         let leeway_ms = self.get(validity.issuer).map_or(0, |(_, issuer)| issuer.leeway_ms.0);
         let ahead = |time: Option<UnixMillis>| time.is_some_and(|time| time > now.plus(leeway_ms));
         if validity.expires_at.plus(leeway_ms) <= now {
@@ -139,7 +139,7 @@ impl Issuers {
 
     /// The tenant that a token names, for which its issuer may speak as far as that can be told by now: whom a slug
     /// belongs to is not known yet.
-    fn tenant(&self, issuer: &Issuer, claims: &Map<String, Value>) -> Result<Name<'static>, Reason> {
+    fn tenant(&self, issuer: &Issuer, claims: &Map<String, Value>) -> Result<Name<'static>, RefusalReason> {
         let claim = issuer.tenant_claim.as_deref().unwrap_or(&self.claim);
         let text = match (find(claims, claim), issuer.tenants.only()) {
             (Some(Value::String(text)), _) => text.as_str(),
@@ -181,7 +181,7 @@ fn is_for(aud: Option<&Value>, audience: &[String]) -> bool {
 }
 
 /// `scope` (RFC 8693 §4.2), or `scp`: text with spaces, or a list. What is no scope allows nothing.
-fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, Reason> {
+fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, RefusalReason> {
     let texts: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
         None => Vec::new(),
         Some(Value::String(text)) => text.split(' ').collect(),
@@ -196,7 +196,7 @@ fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, Reason> {
 
 /// A `NumericDate` (RFC 7519 §2): seconds since 1970, fractions allowed.
 #[expect(clippy::cast_precision_loss, reason = "the last time is far below 2^53")]
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, Reason> {
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, RefusalReason> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };

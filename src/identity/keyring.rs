@@ -3,28 +3,28 @@
 use jsonwebtoken::DecodingKey;
 
 use super::provider;
-use super::token::Token;
+use super::token::Jwt;
 use crate::model::{Algorithm, IssuerKey, KeySet, Material, PublicKey};
 
 /// The keys of one issuer.
 #[derive(Debug, Default)]
-pub struct Keyring(Vec<Held>);
+pub struct Keyring(Vec<RingKey>);
 
 #[derive(Debug)]
-struct Held {
+struct RingKey {
     kid: Option<String>,
-    kind: Kind,
+    kind: RingKeyKind,
     key: DecodingKey,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum RingKeyKind {
     Public(PublicKey),
     /// A shared secret of so many bytes.
     Secret(usize),
 }
 
-impl Held {
+impl RingKey {
     fn public(key: &PublicKey) -> Self {
         // INVARIANT (good keys): their sizes were judged when the document was read.
         let decoding = match &key.material {
@@ -32,14 +32,14 @@ impl Held {
             Material::P256(point) | Material::P384(point) => DecodingKey::from_ec_der(point),
             Material::Ed25519(bytes) => DecodingKey::from_ed_der(bytes),
         };
-        Self { kid: key.kid.clone(), kind: Kind::Public(key.clone()), key: decoding }
+        Self { kid: key.kid.clone(), kind: RingKeyKind::Public(key.clone()), key: decoding }
     }
 
     /// INVARIANT (no confusion): a key verifies algorithms of its own kind alone; a public key is never a secret.
     fn verifies(&self, algorithm: Algorithm) -> bool {
         match &self.kind {
-            Kind::Public(key) => key.verifies(algorithm),
-            Kind::Secret(length) => algorithm.min_secret_bytes().is_some_and(|min| *length >= min),
+            RingKeyKind::Public(key) => key.verifies(algorithm),
+            RingKeyKind::Secret(length) => algorithm.min_secret_bytes().is_some_and(|min| *length >= min),
         }
     }
 }
@@ -47,17 +47,17 @@ impl Held {
 impl Keyring {
     /// Published keys.
     pub fn published(set: &KeySet) -> Self {
-        Self(set.keys.iter().map(Held::public).collect())
+        Self(set.keys.iter().map(RingKey::public).collect())
     }
 
     /// Keys of the catalog; `secret` says what stands behind the name of a secret. Secrets that are absent are left out.
     pub fn of(keys: &[IssuerKey], mut secret: impl FnMut(&str) -> Option<String>) -> Self {
         let held = keys.iter().filter_map(|key| match key {
-            IssuerKey::Public(key) => Some(Held::public(key)),
+            IssuerKey::Public(key) => Some(RingKey::public(key)),
             IssuerKey::Secret { kid, name } => {
                 let text = secret(name)?;
                 let key = DecodingKey::from_secret(text.as_bytes());
-                Some(Held { kid: kid.clone(), kind: Kind::Secret(text.len()), key })
+                Some(RingKey { kid: kid.clone(), kind: RingKeyKind::Secret(text.len()), key })
             }
         });
         Self(held.collect())
@@ -69,14 +69,14 @@ impl Keyring {
     }
 
     /// Whether a token's signature is good; `None`: there is no such key.
-    pub fn verify(&self, token: &Token<'_>) -> Option<bool> {
+    pub fn verify(&self, token: &Jwt<'_>) -> Option<bool> {
         let held = self.find(token)?;
         Some(provider::verify(token.signature, token.signed, &held.key, named(token.algorithm)))
     }
 
     /// The one key that is meant: that of the token's name, or the only one there is.
-    fn find(&self, token: &Token<'_>) -> Option<&Held> {
-        let fits = |held: &&Held| held.verifies(token.algorithm);
+    fn find(&self, token: &Jwt<'_>) -> Option<&RingKey> {
+        let fits = |held: &&RingKey| held.verifies(token.algorithm);
         match (&token.kid, self.0.as_slice()) {
             (_, [only]) if only.kid.is_none() => Some(only).filter(fits),
             (Some(kid), held) => held.iter().find(|held| held.kid.as_ref() == Some(kid)).filter(fits),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::key_pair::TokenSigner;
-use super::{Keyring, Reason, Token};
+use super::{Jwt, Keyring, RefusalReason};
 use crate::model::bounds::DEFAULT_LEEWAY_MS;
 use crate::model::{Algorithm, DomainPattern, KeySet, UnixMillis};
 
@@ -78,8 +78,8 @@ impl LicenceSigner {
 /// assert!(verify_licence(&token, &keys, Some("example.com.evil.net"), now).is_err());
 /// assert!(verify_licence(&token, &keys, Some("shop.example.com"), now.plus(604_800_000)).is_err());
 /// ```
-pub fn verify_licence(token: &str, keys: &KeySet, host: Option<&str>, now: UnixMillis) -> Result<Value, Reason> {
-    let token = Token::parse(token)?;
+pub fn verify_licence(token: &str, keys: &KeySet, host: Option<&str>, now: UnixMillis) -> Result<Value, RefusalReason> {
+    let token = Jwt::parse(token)?;
     if token.algorithm != Algorithm::EdDsa || !token.is_typ(TYP) || token.issuer() != Some(ISSUER) {
         return Err("the token is no licence of the gate");
     }

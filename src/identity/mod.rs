@@ -16,11 +16,11 @@ mod strict_json;
 mod token;
 
 pub use assertion::{Asserted, Assertion, Signer};
-pub use issuers::{Claims, Issuers, Keys, Validity};
+pub use issuers::{Claims, IssuerKeys, Issuers, Validity};
 pub use keyring::Keyring;
 pub use licence::{LicenceSigner, Licensed, verify_licence};
 pub use seal::{Sealer, Seals};
-pub use token::Token;
+pub use token::Jwt;
 
 /// Why something was not believed: for the operator's log, never for the caller.
-pub type Reason = &'static str;
+pub type RefusalReason = &'static str;

@@ -10,7 +10,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
 use super::key_pair::KeyPair;
-use super::{Reason, strict_json};
+use super::{RefusalReason, strict_json};
 use crate::model::{KeySet, Material};
 
 /// What it is, so that no other signature is taken for one: `typ`.
@@ -82,7 +82,7 @@ impl Seals {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn open<'a>(&self, key: &str, sealed: &'a str) -> Result<&'a str, Reason> {
+    pub fn open<'a>(&self, key: &str, sealed: &'a str) -> Result<&'a str, RefusalReason> {
         let (seal, text) = sealed.split_once('\n').ok_or("it is not sealed")?;
         let (header, signature) = seal.split_once("..").ok_or("it is not sealed")?;
         let said = URL_SAFE_NO_PAD.decode(header).ok();

@@ -4,13 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::{Reason, strict_json};
+use super::{RefusalReason, strict_json};
 use crate::model::Algorithm;
 use crate::model::bounds::{MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES};
 
 /// A token, taken apart.
 #[derive(Debug)]
-pub struct Token<'a> {
+pub struct Jwt<'a> {
     /// What was signed: header and claims, as they arrived.
     pub(super) signed: &'a str,
     /// As it arrived: base64url.
@@ -21,12 +21,12 @@ pub struct Token<'a> {
     pub(super) claims: Map<String, Value>,
 }
 
-impl<'a> Token<'a> {
+impl<'a> Jwt<'a> {
     /// Takes a token apart. `jku`, `jwk`, `x5u` and `x5c` are not looked at: keys come from the catalog.
     ///
     /// # Errors
     /// It cannot be read, or asks for what is not understood.
-    pub fn parse(text: &'a str) -> Result<Self, Reason> {
+    pub fn parse(text: &'a str) -> Result<Self, RefusalReason> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err("the token is too long");
         }
@@ -71,7 +71,7 @@ impl<'a> Token<'a> {
     }
 }
 
-fn text_member(header: &Map<String, Value>, name: &str) -> Result<Option<String>, Reason> {
+fn text_member(header: &Map<String, Value>, name: &str) -> Result<Option<String>, RefusalReason> {
     match header.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),

@@ -10,13 +10,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Book;
+use super::LedgerState;
 use crate::model::UnixMillis;
 use crate::model::bounds::{BREAKER_RETRY_MS, BREAKER_TRIAL_MS};
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fuse {
+pub struct BreakerConfig {
     /// Milliseconds for which a call counts.
     pub window_ms: u64,
     /// Calls below which nothing is concluded.
@@ -57,11 +57,11 @@ pub enum Circuit {
 
 /// What is said to a breaker, and asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word<'a> {
+pub struct BreakerReport<'a> {
     /// The breaker: tenant and group.
     pub breaker: &'a str,
     /// Its rules now.
-    pub fuse: Fuse,
+    pub fuse: BreakerConfig,
     /// Calls that have ended since this was said last.
     #[serde(default, skip_serializing_if = "Calls::is_empty")]
     pub calls: Calls,
@@ -75,7 +75,7 @@ pub struct Word<'a> {
 
 /// A breaker's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct BreakerStatus {
     /// How it stands.
     pub circuit: Circuit,
     /// What its window holds; of a half-open one, its trials that have ended.
@@ -93,7 +93,7 @@ pub struct Reply {
 
 /// A breaker, as its ledger keeps it. The window is not stored: after a restart it fills anew.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Breaker {
+pub struct CircuitBreaker {
     /// How often it was half-open.
     turn: u64,
     state: State,
@@ -133,13 +133,13 @@ impl Calls {
     }
 
     /// Whether so many of `calls` are too many.
-    fn are_bad(self, fuse: &Fuse, calls: u64) -> bool {
+    fn are_bad(self, fuse: &BreakerConfig, calls: u64) -> bool {
         let over = |bad: u64, percent: u64| bad > 0 && bad.saturating_mul(100) >= percent.saturating_mul(calls);
         over(self.failed, fuse.failed_percent) || over(self.slow, fuse.slow_percent)
     }
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// How it stands at `now`.
     pub fn circuit(&self, now: UnixMillis) -> Circuit {
         match self.state {
@@ -151,7 +151,7 @@ impl Breaker {
     }
 
     /// Takes what is said; whether the state has changed.
-    pub fn hear(&mut self, word: &Word<'_>, now: UnixMillis) -> bool {
+    pub fn hear(&mut self, word: &BreakerReport<'_>, now: UnixMillis) -> bool {
         let mut changed = false;
         for (turn, calls) in &word.trials {
             changed |= self.end_trial(*turn, *calls);
@@ -168,7 +168,7 @@ impl Breaker {
         changed
     }
 
-    fn open(&mut self, fuse: &Fuse, now: UnixMillis) {
+    fn open(&mut self, fuse: &BreakerConfig, now: UnixMillis) {
         self.state = State::Open { until_ms: now.get().saturating_add(fuse.open_ms) };
         self.recent = Recent::default();
     }
@@ -185,7 +185,7 @@ impl Breaker {
     }
 
     /// Opens or closes where trials have shown enough; how many are enough may have changed.
-    fn conclude(&mut self, fuse: &Fuse, now: UnixMillis) -> bool {
+    fn conclude(&mut self, fuse: &BreakerConfig, now: UnixMillis) -> bool {
         let State::HalfOpen { ended, .. } = &self.state else { return false };
         if ended.are_bad(fuse, fuse.trials) {
             self.open(fuse, now);
@@ -198,7 +198,7 @@ impl Breaker {
     }
 
     /// Answers a word; nothing is taken yet.
-    pub fn judge(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
+    pub fn judge(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
         let circuit = self.circuit(now);
         let calls = match &self.state {
             State::HalfOpen { ended, .. } => *ended,
@@ -215,7 +215,7 @@ impl Breaker {
         };
         let refused = word.asks && wait > 0;
         let trial = word.asks && !refused && circuit != Circuit::Closed;
-        Reply { circuit, calls, refused, trial, retry_after_ms: if refused { wait } else { 0 } }
+        BreakerStatus { circuit, calls, refused, trial, retry_after_ms: if refused { wait } else { 0 } }
     }
 
     /// Gives out the trial that [`Self::judge`] has found.
@@ -231,14 +231,14 @@ impl Breaker {
     }
 }
 
-impl Book {
-    pub(super) fn hear_of_calls(&mut self, word: &Word<'_>, now: UnixMillis) {
+impl LedgerState {
+    pub(super) fn hear_of_calls(&mut self, word: &BreakerReport<'_>, now: UnixMillis) {
         // Of who is closed and has nothing to say nothing is kept.
         if !self.breakers.contains_key(word.breaker) {
             if word.calls.is_empty() && word.trials.is_empty() {
                 return;
             }
-            self.put_breaker(word.breaker, Breaker::default());
+            self.put_breaker(word.breaker, CircuitBreaker::default());
         }
         let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
         if changed {
@@ -246,10 +246,10 @@ impl Book {
         }
     }
 
-    pub(super) fn circuit(&self, word: &Word<'_>, now: UnixMillis) -> Reply {
+    pub(super) fn circuit(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
         self.breakers
             .get(word.breaker)
-            .map_or_else(|| Breaker::default().judge(word, now), |known| known.judge(word, now))
+            .map_or_else(|| CircuitBreaker::default().judge(word, now), |known| known.judge(word, now))
     }
 
     pub(super) fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
@@ -266,12 +266,12 @@ impl Book {
     }
 
     /// A breaker, if it was ever told of calls.
-    pub fn breaker(&self, name: &str) -> Option<&Breaker> {
+    pub fn breaker(&self, name: &str) -> Option<&CircuitBreaker> {
         self.breakers.get(name)
     }
 
     /// Writes a breaker as it was stored.
-    pub fn put_breaker(&mut self, name: &str, breaker: Breaker) {
+    pub fn put_breaker(&mut self, name: &str, breaker: CircuitBreaker) {
         self.breakers.insert(name.into(), breaker);
     }
 }
@@ -310,21 +310,27 @@ fn part(now: UnixMillis, window_ms: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const FUSE: Fuse =
-        Fuse { window_ms: 10_000, min_calls: 10, failed_percent: 50, slow_percent: 80, open_ms: 5_000, trials: 3 };
+    const FUSE: BreakerConfig = BreakerConfig {
+        window_ms: 10_000,
+        min_calls: 10,
+        failed_percent: 50,
+        slow_percent: 80,
+        open_ms: 5_000,
+        trials: 3,
+    };
     const GOOD: Calls = Calls { ended: 1, failed: 0, slow: 0 };
     const FAILED: Calls = Calls { ended: 1, failed: 1, slow: 0 };
 
-    fn word(calls: Calls, trials: &[(u64, Calls)], asks: bool) -> Word<'static> {
-        Word { breaker: "t/api", fuse: FUSE, calls, trials: trials.to_vec(), asks }
+    fn word(calls: Calls, trials: &[(u64, Calls)], asks: bool) -> BreakerReport<'static> {
+        BreakerReport { breaker: "t/api", fuse: FUSE, calls, trials: trials.to_vec(), asks }
     }
 
-    fn say(breaker: &mut Breaker, calls: Calls, at: u64) {
+    fn say(breaker: &mut CircuitBreaker, calls: Calls, at: u64) {
         breaker.hear(&word(calls, &[], false), UnixMillis::new(at));
     }
 
     /// Asks to pass, and passes if it may: whether it did, and whether as a trial.
-    fn ask(breaker: &mut Breaker, at: u64) -> (bool, bool) {
+    fn ask(breaker: &mut CircuitBreaker, at: u64) -> (bool, bool) {
         let now = UnixMillis::new(at);
         let answer = breaker.judge(&word(Calls::default(), &[], true), now);
         if answer.trial {
@@ -333,8 +339,8 @@ mod tests {
         (!answer.refused, answer.trial)
     }
 
-    fn open() -> Breaker {
-        let mut breaker = Breaker::default();
+    fn open() -> CircuitBreaker {
+        let mut breaker = CircuitBreaker::default();
         say(&mut breaker, Calls { ended: 20, failed: 10, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Open(6_000));
         breaker
@@ -342,7 +348,7 @@ mod tests {
 
     #[test]
     fn it_opens_at_its_share_of_enough_calls_in_its_window() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         say(&mut breaker, Calls { ended: 9, failed: 9, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Closed, "too few to conclude anything");
         // Those nine have left the window.
@@ -388,7 +394,11 @@ mod tests {
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
         breaker.hear(&word(Calls::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
-        let fewer = Word { fuse: Fuse { trials: 2, ..FUSE }, asks: true, ..word(Calls::default(), &[], true) };
+        let fewer = BreakerReport {
+            fuse: BreakerConfig { trials: 2, ..FUSE },
+            asks: true,
+            ..word(Calls::default(), &[], true)
+        };
         assert!(breaker.hear(&fewer, UnixMillis::new(6_200)));
         assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Closed);
     }

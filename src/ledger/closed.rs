@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::quota::Quota;
-use super::{Book, Counter};
+use super::{Counter, LedgerState};
 use crate::model::bounds::MAX_MOVED_PERIODS;
 
 /// A period of a quota, and what it came to.
@@ -51,7 +51,7 @@ impl From<Quota> for QuotaPeriod {
     }
 }
 
-impl Book {
+impl LedgerState {
     /// Notes what a counter's period has come to, where `new` begins another one.
     pub(super) fn note_closed(&mut self, name: &str, new: &Counter) {
         if self.changes.is_none() {
@@ -105,21 +105,21 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Charge, Meter, Op, Order};
+    use crate::ledger::{Charge, CounterOp, LedgerRequest, Meter};
     use crate::model::UnixMillis;
 
     const DAY: u64 = 86_400_000;
 
-    fn used(book: &mut Book, day: u64, units: u64, limit: Option<u64>, over: bool) {
+    fn used(book: &mut LedgerState, day: u64, units: u64, limit: Option<u64>, over: bool) {
         let meter = Meter::Quota { limit, starts_ms: day * DAY, ends_ms: (day + 1) * DAY, over };
-        let charge = Charge { counter: "t_acme/calls", meter, op: Op::Take(units), shadow: false };
-        let order = Order { charges: [charge].into_iter().collect(), ..Order::default() };
+        let charge = Charge { counter: "t_acme/calls", meter, op: CounterOp::Chargeable(units), shadow: false };
+        let order = LedgerRequest { charges: [charge].into_iter().collect(), ..LedgerRequest::default() };
         assert!(book.answer(&order, UnixMillis::new(day * DAY)).allowed);
     }
 
     #[test]
     fn what_a_period_came_to_stays_known() {
-        let mut book = Book::journaled();
+        let mut book = LedgerState::journaled();
         used(&mut book, 1, 3, Some(5), false);
         used(&mut book, 1, 4, Some(5), true);
         assert!(book.take_changes().closed.is_empty());
@@ -135,7 +135,7 @@ mod tests {
         closed.into_iter().for_each(|(name, period)| book.put_closed(name, period));
         let mut starts = |tenant, from_ms, to_ms| {
             let quotas = Some(QuotaInquiry { tenant, from_ms, to_ms });
-            let outcome = book.answer(&Order { quotas, ..Order::default() }, UnixMillis::new(4 * DAY));
+            let outcome = book.answer(&LedgerRequest { quotas, ..LedgerRequest::default() }, UnixMillis::new(4 * DAY));
             outcome.quotas.iter().map(|(_, period)| period.starts_ms / DAY).collect::<Vec<_>>()
         };
         assert_eq!(starts("t_acme", 0, u64::MAX), [1, 3, 4]);

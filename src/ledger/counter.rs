@@ -102,9 +102,9 @@ impl Meter {
 /// What a request does to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Op {
+pub enum CounterOp {
     /// Takes units; 0 looks without taking. Of a concurrency limit nothing can be taken for good.
-    Take(u64),
+    Chargeable(u64),
     /// Gives units of a gauge back, never below 0; or of a quota, which refuses more than were used. Other meters refuse it.
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
@@ -117,11 +117,11 @@ pub enum Op {
     Settle(u64),
 }
 
-impl Op {
+impl CounterOp {
     /// Units that it would take.
     pub const fn cost(self) -> u64 {
         match self {
-            Self::Take(units) | Self::Hold(units) => units,
+            Self::Chargeable(units) | Self::Hold(units) => units,
             Self::Release(_) | Self::Set(_) | Self::Follow | Self::Settle(_) => 0,
         }
     }
@@ -129,9 +129,11 @@ impl Op {
     /// Units that it names.
     pub const fn units(self) -> u64 {
         match self {
-            Self::Take(units) | Self::Hold(units) | Self::Release(units) | Self::Set(units) | Self::Settle(units) => {
-                units
-            }
+            Self::Chargeable(units)
+            | Self::Hold(units)
+            | Self::Release(units)
+            | Self::Set(units)
+            | Self::Settle(units) => units,
             Self::Follow => 0,
         }
     }
@@ -139,7 +141,7 @@ impl Op {
     /// What it is, after a charge that moved its level from `before` to `after`, for a counter at `level`.
     pub(super) fn after(self, before: u64, after: u64, level: u64) -> Self {
         match self {
-            Self::Follow if after >= before => Self::Take(after.saturating_sub(before)),
+            Self::Follow if after >= before => Self::Chargeable(after.saturating_sub(before)),
             Self::Follow => Self::Release(before.saturating_sub(after).min(level)),
             op => op,
         }
@@ -183,7 +185,7 @@ pub(super) const fn is_zero(units: &u64) -> bool {
 
 /// What happens to units that are set aside: leased, or held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leased {
+pub(super) enum LeaseStep {
     /// Units are set aside.
     Granted(u64),
     /// Units that were set aside have been used.
@@ -213,17 +215,17 @@ impl Counter {
     /// Decides `op` at `now`: the verdict, and the counter as it is if the charge is committed.
     ///
     /// A hold is judged like a taking. What was settled is not judged here: it has happened.
-    pub fn step(current: Option<&Self>, meter: Meter, op: Op, now: UnixMillis) -> (Verdict, Self) {
-        if let Op::Hold(units) = op
+    pub fn step(current: Option<&Self>, meter: Meter, op: CounterOp, now: UnixMillis) -> (Verdict, Self) {
+        if let CounterOp::Hold(units) = op
             && !matches!(meter, Meter::Concurrency { .. })
         {
-            let (verdict, _) = Self::step(current, meter, Op::Take(units), now);
-            let before = Self::step(current, meter, Op::Take(0), now).1;
+            let (verdict, _) = Self::step(current, meter, CounterOp::Chargeable(units), now);
+            let before = Self::step(current, meter, CounterOp::Chargeable(0), now).1;
             let units = if verdict.allowed { units } else { 0 };
             let meter = before.dated(meter);
-            return (verdict, before.moved(meter, Leased::Granted(units), now));
+            return (verdict, before.moved(meter, LeaseStep::Granted(units), now));
         }
-        let takes = matches!(op, Op::Take(_));
+        let takes = matches!(op, CounterOp::Chargeable(_));
         match meter {
             Meter::Rate(rate) => {
                 let bucket = match current {
@@ -249,7 +251,7 @@ impl Counter {
                     other => Quota::new(starts_ms, ends_ms, other.map_or(0, Self::consumed)),
                 }
                 .under(limit, over);
-                if let Op::Release(units) = op {
+                if let CounterOp::Release(units) = op {
                     let allowed = units <= quota.total();
                     let after = if allowed { quota.refunded(units) } else { quota };
                     let reset_ms = quota.period().1.saturating_sub(now.get());
@@ -272,16 +274,16 @@ impl Counter {
                 let (level, leased) =
                     if let Some(Self::Gauge { level, leased }) = current { (*level, *leased) } else { (0, 0) };
                 let wanted = match op {
-                    Op::Take(units) => level.saturating_add(units),
-                    Op::Release(units) => level.saturating_sub(units),
-                    Op::Set(units) => units,
-                    Op::Follow | Op::Hold(_) | Op::Settle(_) => level,
+                    CounterOp::Chargeable(units) => level.saturating_add(units),
+                    CounterOp::Release(units) => level.saturating_sub(units),
+                    CounterOp::Set(units) => units,
+                    CounterOp::Follow | CounterOp::Hold(_) | CounterOp::Settle(_) => level,
                 };
                 let total = wanted.saturating_add(leased);
                 let fits = over || limit.is_none_or(|limit| total <= limit);
                 // After a downgrade the level stays; only growth is refused.
                 let allowed = match op {
-                    Op::Take(0) => fits && (over || limit != Some(0)),
+                    CounterOp::Chargeable(0) => fits && (over || limit != Some(0)),
                     _ => fits || wanted <= level,
                 };
                 let after = if allowed { wanted } else { level };
@@ -295,7 +297,7 @@ impl Counter {
                 let wanted = held.saturating_add(op.cost());
                 // To look is to ask whether one more would pass.
                 let fits = limit.is_none_or(|limit| wanted.max(held.saturating_add(1)) <= limit);
-                let allowed = fits && matches!(op, Op::Hold(_) | Op::Take(0));
+                let allowed = fits && matches!(op, CounterOp::Hold(_) | CounterOp::Chargeable(0));
                 let after = if allowed { wanted } else { held };
                 let verdict = Verdict {
                     retry_after_ms: (!allowed && limit.is_some_and(|limit| op.cost() <= limit && limit > 0))
@@ -336,11 +338,11 @@ impl Counter {
 
     /// The counter after something has happened to units that were set aside under `meter`, which is [dated](Self::dated). A quota of
     /// another period has none; whatever was held of a concurrency limit is free again, used or not.
-    pub(super) fn moved(self, meter: Meter, units: Leased, now: UnixMillis) -> Self {
+    pub(super) fn moved(self, meter: Meter, units: LeaseStep, now: UnixMillis) -> Self {
         let change = |used: u64, leased: u64| match units {
-            Leased::Granted(units) => (used, leased.saturating_add(units)),
-            Leased::Spent(units) => (used.saturating_add(units), leased.saturating_sub(units)),
-            Leased::Returned(units) => (used, leased.saturating_sub(units)),
+            LeaseStep::Granted(units) => (used, leased.saturating_add(units)),
+            LeaseStep::Spent(units) => (used.saturating_add(units), leased.saturating_sub(units)),
+            LeaseStep::Returned(units) => (used, leased.saturating_sub(units)),
         };
         match (self, meter) {
             (Self::Rate(bucket), Meter::Rate(rate)) => Self::Rate(bucket.moved(rate, units, now)),

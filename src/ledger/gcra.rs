@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
-use super::counter::{Leased, is_zero};
+use super::counter::{LeaseStep, is_zero};
 use crate::model::UnixMillis;
 
 /// A rate: `limit` cells per `window_ms`, of which `burst` may come at once.
@@ -83,11 +83,11 @@ impl Bucket {
     }
 
     /// The bucket after something has happened to leased cells.
-    pub(super) fn moved(self, rate: Rate, leased: Leased, now: UnixMillis) -> Self {
+    pub(super) fn moved(self, rate: Rate, leased: LeaseStep, now: UnixMillis) -> Self {
         match leased {
-            Leased::Granted(cells) => Self { leased: self.leased.saturating_add(cells), ..self },
-            Leased::Returned(cells) => Self { leased: self.leased.saturating_sub(cells), ..self },
-            Leased::Spent(cells) => {
+            LeaseStep::Granted(cells) => Self { leased: self.leased.saturating_add(cells), ..self },
+            LeaseStep::Returned(cells) => Self { leased: self.leased.saturating_sub(cells), ..self },
+            LeaseStep::Spent(cells) => {
                 let window = rate.window_ms.max(1);
                 Self {
                     fill: self.drained(rate, now).saturating_add(times(cells, window)),

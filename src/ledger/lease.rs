@@ -14,9 +14,9 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::counter::Leased;
-use super::timed::Timed;
-use super::{Book, Counter, Meter, Op, Verdict};
+use super::counter::LeaseStep;
+use super::expiring_map::ExpiringMap;
+use super::{Counter, CounterOp, LedgerState, Meter, Verdict};
 use crate::model::UnixMillis;
 use crate::model::bounds::{LEASE_GRACE_MS, LEASE_MS, MAX_LEASES};
 
@@ -31,7 +31,7 @@ pub struct Level<'a> {
 
 /// What an isolate says of one lease, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim<'a> {
+pub struct LeaseClaim<'a> {
     /// The lease, by a name that its isolate has never used before.
     pub lease: &'a str,
     /// The counters that it debits: the tenant's own first, then its ancestors'.
@@ -52,7 +52,7 @@ pub struct Claim<'a> {
 
 /// How a lease stands after an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
+pub struct LeaseGrant {
     /// Units granted since it began. `None`: the ledger does not know the lease any more, and it is worth nothing.
     pub granted: Option<u64>,
     /// Until when they may be spent, in milliseconds since 1970, exclusive.
@@ -74,7 +74,7 @@ pub struct Lease {
 /// The leases of one ledger.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    leases: Timed<Lease>,
+    leases: ExpiringMap<Lease>,
     /// How many leases debit each counter.
     holders: FxHashMap<Arc<str>, u64>,
 }
@@ -135,7 +135,7 @@ impl Leases {
     }
 }
 
-impl Book {
+impl LedgerState {
     /// Ends leases whose time is over: what is open counts as spent now, which is never earlier than it was.
     pub(super) fn end_leases(&mut self, now: UnixMillis) {
         for (name, lease) in self.leases.over(now) {
@@ -152,12 +152,12 @@ impl Book {
 
     /// Counts what is open of a lease as spent, that is there no more.
     fn close(&mut self, name: &str, lease: &Lease, now: UnixMillis) {
-        self.account_all(&lease.levels, Leased::Spent(lease.open()), now);
+        self.account_all(&lease.levels, LeaseStep::Spent(lease.open()), now);
         self.note_lease(name);
     }
 
     /// Takes what an isolate says of a lease: facts, whatever becomes of the order.
-    pub(super) fn hear(&mut self, claim: &Claim<'_>, now: UnixMillis) {
+    pub(super) fn hear(&mut self, claim: &LeaseClaim<'_>, now: UnixMillis) {
         let Some(lease) = self.leases.get(claim.lease) else { return };
         let (known, open) = (lease.levels.clone(), lease.open());
         // Totals only grow, and never beyond what was granted: a late or foolish message changes nothing.
@@ -166,8 +166,8 @@ impl Book {
         if spent == 0 && returned == 0 {
             return;
         }
-        self.account_all(&known, Leased::Spent(spent), now);
-        self.account_all(&known, Leased::Returned(returned), now);
+        self.account_all(&known, LeaseStep::Spent(spent), now);
+        self.account_all(&known, LeaseStep::Returned(returned), now);
         if let Some(lease) = self.leases.leases.get_mut(claim.lease) {
             lease.spent = lease.spent.saturating_add(spent);
             lease.returned = lease.returned.saturating_add(returned);
@@ -179,13 +179,13 @@ impl Book {
     }
 
     /// Units that a claim still lacks, and whether its counters have them.
-    pub(super) fn judge(&self, claim: &Claim<'_>, now: UnixMillis) -> (u64, bool, SmallVec<[Verdict; 2]>) {
+    pub(super) fn judge(&self, claim: &LeaseClaim<'_>, now: UnixMillis) -> (u64, bool, SmallVec<[Verdict; 2]>) {
         let lease = self.leases.get(claim.lease);
         let lack = claim.need.saturating_sub(lease.map_or(0, Lease::open));
         let verdicts: SmallVec<[Verdict; 2]> = claim
             .levels
             .iter()
-            .map(|level| Counter::step(self.get(level.counter), level.meter, Op::Take(lack), now).0)
+            .map(|level| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(lack), now).0)
             .collect();
         let same = lease.is_none_or(|lease| {
             lease.levels.iter().map(|(counter, _)| &**counter).eq(claim.levels.iter().map(|level| level.counter))
@@ -195,18 +195,18 @@ impl Book {
     }
 
     /// Grants what a claim lacks, which was judged to be there, and of what it wants as much as is fair.
-    pub(super) fn grant(&mut self, claim: &Claim<'_>, lack: u64, now: UnixMillis) -> Grant {
+    pub(super) fn grant(&mut self, claim: &LeaseClaim<'_>, lack: u64, now: UnixMillis) -> LeaseGrant {
         let known = self.leases.get(claim.lease).cloned();
         let mut levels: Vec<(Arc<str>, Meter)> =
             claim.levels.iter().map(|level| (self.name_of(level.counter), level.meter)).collect();
-        self.account_all(&levels, Leased::Granted(lack), now);
+        self.account_all(&levels, LeaseStep::Granted(lack), now);
         let open = known.as_ref().map_or(0, Lease::open).saturating_add(lack);
         let missing = claim.need.saturating_add(claim.waiting).saturating_sub(open);
         let waiting = self.available(&levels, missing, now);
-        self.account_all(&levels, Leased::Granted(waiting), now);
+        self.account_all(&levels, LeaseStep::Granted(waiting), now);
         let (lack, open) = (lack.saturating_add(waiting), open.saturating_add(waiting));
         let more = self.fair(claim, &levels, known.is_some(), now).min(claim.want.saturating_sub(open));
-        self.account_all(&levels, Leased::Granted(more), now);
+        self.account_all(&levels, LeaseStep::Granted(more), now);
         let ends =
             levels.iter().filter_map(|(_, meter)| meter.ends_ms()).fold(now.get().saturating_add(LEASE_MS), u64::min);
         for (level, (counter, meter)) in levels.iter_mut().enumerate() {
@@ -214,7 +214,7 @@ impl Book {
             let before = known.as_ref().and_then(|lease| Some((lease.open(), lease.levels.get(level)?.1)));
             // Units that are open from another period will be accounted for in this one: they are set aside in both.
             if let Some((open, _)) = before.filter(|(_, before)| !before.counts_as(*meter)) {
-                self.account(counter, *meter, Leased::Granted(open), now);
+                self.account(counter, *meter, LeaseStep::Granted(open), now);
             }
         }
         let before = known.unwrap_or(Lease { levels: Vec::new(), granted: 0, spent: 0, returned: 0, ends_ms: 0 });
@@ -226,7 +226,7 @@ impl Book {
         if waiting < missing {
             // Those who are left over want to know when one more would pass.
             for (verdict, level) in standing.verdicts.iter_mut().zip(&claim.levels) {
-                let one_more = Counter::step(self.get(level.counter), level.meter, Op::Take(1), now).0;
+                let one_more = Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(1), now).0;
                 verdict.retry_after_ms = one_more.retry_after_ms;
             }
         }
@@ -236,29 +236,30 @@ impl Book {
     /// Of `units`, as many as all counters have.
     fn available(&self, levels: &[(Arc<str>, Meter)], units: u64, now: UnixMillis) -> u64 {
         let of = |(name, meter): &(Arc<str>, Meter)| {
-            let step = |units| Counter::step(self.get(name), *meter, Op::Take(units), now).0;
+            let step = |units| Counter::step(self.get(name), *meter, CounterOp::Chargeable(units), now).0;
             if step(units).allowed { units } else { step(0).remaining.min(units) }
         };
         levels.iter().map(of).min().unwrap_or(0)
     }
 
     /// How a claim's lease stands.
-    pub(super) fn standing(&self, claim: &Claim<'_>, now: UnixMillis) -> Grant {
+    pub(super) fn standing(&self, claim: &LeaseClaim<'_>, now: UnixMillis) -> LeaseGrant {
         let lease = self.leases.get(claim.lease);
-        let look = |level: &Level<'_>| Counter::step(self.get(level.counter), level.meter, Op::Take(0), now).0;
-        Grant {
+        let dry_run =
+            |level: &Level<'_>| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(0), now).0;
+        LeaseGrant {
             granted: lease.map(|lease| lease.granted),
             ends_ms: lease.map_or(0, |lease| lease.ends_ms),
-            verdicts: claim.levels.iter().map(look).collect(),
+            verdicts: claim.levels.iter().map(dry_run).collect(),
         }
     }
 
     /// Units beyond need that a lease may have: an equal share of what is left, so that leases shrink to single units as it
     /// runs out; of a rate at most what leaves half of its burst to drain, so that no capacity lies idle.
-    fn fair(&self, claim: &Claim<'_>, levels: &[(Arc<str>, Meter)], holds: bool, now: UnixMillis) -> u64 {
+    fn fair(&self, claim: &LeaseClaim<'_>, levels: &[(Arc<str>, Meter)], holds: bool, now: UnixMillis) -> u64 {
         let share = |(level, (name, meter)): (&Level<'_>, &(Arc<str>, Meter))| {
             let counter = self.get(level.counter);
-            let left = Counter::step(counter, *meter, Op::Take(0), now).0.remaining;
+            let left = Counter::step(counter, *meter, CounterOp::Chargeable(0), now).0.remaining;
             let others = self.leases.holders.get(name).copied().unwrap_or(0).saturating_sub(u64::from(holds));
             let share = left.checked_div(others.saturating_add(2)).unwrap_or(0);
             match meter {
@@ -273,7 +274,7 @@ impl Book {
         claim.levels.iter().zip(levels).map(share).min().unwrap_or(0)
     }
 
-    fn account_all(&mut self, levels: &[(Arc<str>, Meter)], units: Leased, now: UnixMillis) {
+    fn account_all(&mut self, levels: &[(Arc<str>, Meter)], units: LeaseStep, now: UnixMillis) {
         for (name, meter) in levels {
             self.account(name, *meter, units, now);
         }

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Leased, is_zero};
+use super::counter::{LeaseStep, is_zero};
 
 /// Units used in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,16 +96,16 @@ impl Quota {
     }
 
     /// The quota after something has happened to leased units.
-    pub(super) const fn moved(self, leased: Leased) -> Self {
+    pub(super) const fn moved(self, leased: LeaseStep) -> Self {
         match leased {
-            Leased::Granted(units) => Self { leased: self.leased.saturating_add(units), ..self },
-            Leased::Returned(units) => {
+            LeaseStep::Granted(units) => Self { leased: self.leased.saturating_add(units), ..self },
+            LeaseStep::Returned(units) => {
                 let leased = self.leased.saturating_sub(units);
                 let all = self.used.saturating_add(leased);
                 // What comes back was not used, and cannot be given back besides.
                 Self { leased, given: if self.given > all { all } else { self.given }, ..self }
             }
-            Leased::Spent(units) => Self { leased: self.leased.saturating_sub(units), ..self }.plus(units),
+            LeaseStep::Spent(units) => Self { leased: self.leased.saturating_sub(units), ..self }.plus(units),
         }
     }
 }
@@ -141,13 +141,13 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_given_back_once_whatever_becomes_of_leases() {
-        let leased = Quota::new(0, DAY, 10).moved(Leased::Granted(5));
+        let leased = Quota::new(0, DAY, 10).moved(LeaseStep::Granted(5));
         assert_eq!(leased.refunded(12).total(), 3);
         // Spent or returned, nothing is given back twice.
-        assert_eq!(leased.refunded(12).moved(Leased::Spent(5)).total(), 3);
-        assert_eq!(leased.refunded(12).moved(Leased::Returned(5)).total(), 0);
-        assert_eq!(leased.refunded(12).moved(Leased::Returned(5)).plus(4).total(), 4);
-        assert_eq!(leased.refunded(4).moved(Leased::Returned(5)).total(), 6);
+        assert_eq!(leased.refunded(12).moved(LeaseStep::Spent(5)).total(), 3);
+        assert_eq!(leased.refunded(12).moved(LeaseStep::Returned(5)).total(), 0);
+        assert_eq!(leased.refunded(12).moved(LeaseStep::Returned(5)).plus(4).total(), 4);
+        assert_eq!(leased.refunded(4).moved(LeaseStep::Returned(5)).total(), 6);
     }
 
     #[test]

@@ -25,12 +25,12 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {
     stamp: (u64, u64),
-    eras: Vec<Era>,
+    eras: Vec<PeriodRule>,
 }
 
 /// A time under one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Era {
+struct PeriodRule {
     from_ms: u64,
     period: Period,
     anchor_ms: u64,
@@ -39,7 +39,7 @@ struct Era {
 impl Series {
     pub(super) fn new(setting: Setting) -> Self {
         let Setting { period, anchor_ms, stamp } = setting;
-        Self { stamp, eras: vec![Era { from_ms: 0, period, anchor_ms }] }
+        Self { stamp, eras: vec![PeriodRule { from_ms: 0, period, anchor_ms }] }
     }
 
     /// Notes how periods go on from `now`; whether that is new.
@@ -57,7 +57,7 @@ impl Series {
         }
         if current(self) != Some((setting.period, setting.anchor_ms)) && self.eras.len() < MAX_ERAS {
             let from_ms = self.period_at(now.get()).1;
-            self.eras.push(Era { from_ms, period: setting.period, anchor_ms: setting.anchor_ms });
+            self.eras.push(PeriodRule { from_ms, period: setting.period, anchor_ms: setting.anchor_ms });
         }
         true
     }

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::counter::is_zero;
 use super::series::{Series, Setting};
-use super::{Book, Order};
+use super::{LedgerRequest, LedgerState};
 use crate::model::{UnixMillis, map_of};
 
 /// What one event adds to a metric.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry<'a> {
+pub struct UsageEntry<'a> {
     /// Tenant and metric.
     #[serde(borrow)]
     pub series: Cow<'a, str>,
@@ -32,7 +32,7 @@ pub struct Entry<'a> {
     pub distinct: Option<Cow<'a, str>>,
 }
 
-impl Entry<'_> {
+impl UsageEntry<'_> {
     /// The name under which a ledger remembers that a bucket has the value.
     pub fn distinct_name(&self, bucket: &str) -> Option<String> {
         self.distinct.as_ref().map(|digest| format!("{bucket} {digest}"))
@@ -53,7 +53,7 @@ pub struct Inquiry<'a> {
 
 /// What a metric has come to, in one period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
+pub struct UsagePeriod {
     /// Start of the period, in milliseconds since 1970.
     pub starts_ms: u64,
     /// Its end, exclusive.
@@ -114,7 +114,7 @@ impl Tallies {
     }
 
     /// Adds an event to a bucket; the name of its distinct value, if that is new.
-    fn add(&mut self, bucket: &str, entry: &Entry<'_>) -> Option<String> {
+    fn add(&mut self, bucket: &str, entry: &UsageEntry<'_>) -> Option<String> {
         let new = entry.distinct_name(bucket).filter(|name| self.distinct.insert(name.clone()));
         self.tallies.entry(bucket.into()).or_default().add(entry.at_ms, entry.value, new.is_some());
         new
@@ -159,9 +159,9 @@ impl Tallies {
     }
 }
 
-impl Book {
+impl LedgerState {
     /// Adds an event of usage up.
-    pub(super) fn add_up(&mut self, order: &Order<'_>, now: UnixMillis) {
+    pub(super) fn add_up(&mut self, order: &LedgerRequest<'_>, now: UnixMillis) {
         for entry in &order.usage {
             self.note_setting(entry, now);
             for bucket in self.buckets(entry) {
@@ -178,7 +178,7 @@ impl Book {
     }
 
     /// Notes how the periods of an entry's metric go on. In whichever order entries are noted, the outcome is the same.
-    pub fn note_setting(&mut self, entry: &Entry<'_>, now: UnixMillis) {
+    pub fn note_setting(&mut self, entry: &UsageEntry<'_>, now: UnixMillis) {
         if self.tallies.note(&entry.series, entry.setting, now) {
             self.note_series(&entry.series);
         }
@@ -191,7 +191,7 @@ impl Book {
     }
 
     /// The buckets that an entry adds to: its period, and its day.
-    pub fn buckets(&self, entry: &Entry<'_>) -> [String; 2] {
+    pub fn buckets(&self, entry: &UsageEntry<'_>) -> [String; 2] {
         let new = Series::new(entry.setting);
         let (starts_ms, _) = self.tallies.series.get(&*entry.series).unwrap_or(&new).period_at(entry.at_ms);
         let period = bucket(&entry.series, starts_ms);
@@ -210,13 +210,13 @@ impl Book {
     }
 
     /// What a metric has come to.
-    pub(super) fn stretch(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> Stretch {
+    pub(super) fn stretch(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> UsagePeriod {
         let (starts_ms, ends_ms, bucket) = self.period_of(inquiry, now);
         let mut days = self.tallies.below(&bucket);
         let tally = days.remove(&bucket).unwrap_or_default();
         let day =
             |(name, tally): (String, Tally)| Some((name.get(bucket.len().saturating_add(1)..)?.to_owned(), tally));
-        Stretch { starts_ms, ends_ms, tally, days: map_of(days.into_iter().filter_map(day)) }
+        UsagePeriod { starts_ms, ends_ms, tally, days: map_of(days.into_iter().filter_map(day)) }
     }
 
     /// Recorded periods of a metric, if anything was ever added.
@@ -251,7 +251,7 @@ impl Book {
         self.tallies.put(bucket, tally);
     }
 
-    /// Notes that a bucket has a distinct value, by [`super::Entry::distinct_name`].
+    /// Notes that a bucket has a distinct value, by [`super::UsageEntry::distinct_name`].
     pub fn put_distinct(&mut self, name: String) {
         self.tallies.put_distinct(name);
     }

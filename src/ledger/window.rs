@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
-use super::counter::{Leased, is_zero};
+use super::counter::{LeaseStep, is_zero};
 use crate::model::UnixMillis;
 
 /// Parts that a window is counted in.
@@ -114,11 +114,11 @@ impl Window {
     }
 
     /// The window after something has happened to leased units.
-    pub(super) fn moved(mut self, units: Leased) -> Self {
+    pub(super) fn moved(mut self, units: LeaseStep) -> Self {
         match units {
-            Leased::Granted(units) => self.leased = self.leased.saturating_add(units),
-            Leased::Returned(units) => self.leased = self.leased.saturating_sub(units),
-            Leased::Spent(units) => {
+            LeaseStep::Granted(units) => self.leased = self.leased.saturating_add(units),
+            LeaseStep::Returned(units) => self.leased = self.leased.saturating_sub(units),
+            LeaseStep::Spent(units) => {
                 self.leased = self.leased.saturating_sub(units);
                 self.count(units);
             }

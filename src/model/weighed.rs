@@ -14,7 +14,7 @@ use super::TenantId;
 /// A map whose entries hold at most a given number of bytes.
 #[derive(Debug)]
 pub(crate) struct WeighedCache<K, V> {
-    entries: FxHashMap<K, Entry<V>>,
+    entries: FxHashMap<K, CacheEntry<V>>,
     owners: FxHashMap<TenantId, usize>,
     bytes: usize,
     max_bytes: usize,
@@ -23,7 +23,7 @@ pub(crate) struct WeighedCache<K, V> {
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+struct CacheEntry<V> {
     value: V,
     owner: Option<TenantId>,
     bytes: usize,
@@ -57,7 +57,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         self.now = self.now.wrapping_add(1);
         self.weigh(owner.as_ref(), bytes);
         let whose = owner.clone();
-        self.entries.insert(key, Entry { value, owner, bytes, used: self.now });
+        self.entries.insert(key, CacheEntry { value, owner, bytes, used: self.now });
         self.make_room(whose.as_ref());
     }
 
@@ -124,7 +124,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
     }
 
     /// Removes the least recently used entries for which `may` is true until `bytes` are free. The entry used last stays.
-    fn evict(&mut self, bytes: usize, may: impl Fn(&Entry<V>) -> bool) {
+    fn evict(&mut self, bytes: usize, may: impl Fn(&CacheEntry<V>) -> bool) {
         let last = self.now;
         let candidates = self.entries.iter().filter(|(_, entry)| entry.used != last && may(entry));
         let mut candidates: Vec<(u64, K, usize)> =

@@ -1,6 +1,6 @@
 //! The buffer through which questions and answers pass: words and texts in, numbers out. Its regions never move.
 
-use crate::flags::{FeatureSet, Outcome, Slots};
+use crate::flags::{AnswerId, FeatureSet, Slots};
 use crate::model::bounds::MAX_FEATURES;
 use crate::resolve::Attribute;
 #[cfg(feature = "npm")]
@@ -8,7 +8,7 @@ use {
     crate::gate::{Ask, Decision, LocalGate},
     crate::model::UnixMillis,
     crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES},
-    crate::resolve::{Context, Custom, Request},
+    crate::resolve::{Custom, EvalContext, Request},
     smallvec::SmallVec,
 };
 
@@ -119,7 +119,7 @@ impl Outcomes {
         self.0.as_ptr()
     }
 
-    pub(super) fn write(&mut self, outcomes: impl Iterator<Item = Outcome>) {
+    pub(super) fn write(&mut self, outcomes: impl Iterator<Item = AnswerId>) {
         for (slot, outcome) in self.0.iter_mut().zip(outcomes) {
             *slot = outcome.get();
         }
@@ -181,10 +181,10 @@ impl Input {
             query,
             headers: &present,
             custom,
-            context: Context::Placed(&context),
+            context: EvalContext::Placed(&context),
             ..Request::default()
         };
-        let ask = Ask { features: &features, look: flags & 1 != 0, ..Ask::default() };
+        let ask = Ask { features: &features, dry_run: flags & 1 != 0, ..Ask::default() };
         gate.decide(&request, &ask, now)
     }
 }

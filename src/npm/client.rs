@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::buffer::{self, Input, Outcomes};
 use super::json;
-use crate::flags::{ClientFlags, Outcome};
+use crate::flags::{AnswerId, ClientFlags};
 use crate::model::UnixMillis;
 use crate::wire::AnswerView;
 
@@ -58,6 +58,6 @@ impl Client {
 
     /// The answer that an outcome stands for, as JSON text.
     pub fn outcome(&self, feature: u32, outcome: u32) -> String {
-        json(&self.flags.answer(feature, Outcome::from(outcome)).as_ref().map(AnswerView::from))
+        json(&self.flags.answer(feature, AnswerId::from(outcome)).as_ref().map(AnswerView::from))
     }
 }

@@ -1,7 +1,7 @@
 //! The gate, as JavaScript holds it.
 //!
 //! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
-//! flags, method, host, path, query, custom, then the headers and the context that [`Gate::keys`] names, then features.
+//! flags, method, host, path, query, custom, then the headers and the context that [`JsGate::keys`] names, then features.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use wasm_bindgen::prelude::*;
 use super::buffer::{self, Input, Names, Outcomes, Results};
 use super::callers::Callers;
 use super::{comfortable, json, problems};
-use crate::flags::Outcome;
-use crate::gate::{Ask, Code, Decision, Entitlements, LocalGate, Plans, Rejected};
+use crate::flags::AnswerId;
+use crate::gate::{Ask, Code, CompiledCatalog, Decision, Entitlements, LocalGate, Rejected};
 use crate::model::{ApiKey, Key, Tenant, TenantId, UnixMillis};
 use crate::wire::{AnswerView, CredentialView, DecideBody, HoldView, transcript};
 
 /// A gate with its ledger in memory.
-#[wasm_bindgen]
-pub struct Gate {
+#[wasm_bindgen(js_name = Gate)]
+pub struct JsGate {
     local: LocalGate,
     input: Input,
     results: Results,
@@ -27,14 +27,14 @@ pub struct Gate {
     callers: Callers,
     last: Option<Box<Decision>>,
     /// The tenant whose features were asked for last, and the catalog that they are of.
-    asked: Option<(Arc<Plans>, Arc<Entitlements>)>,
+    asked: Option<(Arc<CompiledCatalog>, Arc<Entitlements>)>,
 }
 
-#[wasm_bindgen]
-impl Gate {
+#[wasm_bindgen(js_class = Gate)]
+impl JsGate {
     /// A gate for a catalog as JSON text. Throws the list of problems.
     #[wasm_bindgen(constructor)]
-    pub fn new(catalog: &str) -> Result<Gate, JsValue> {
+    pub fn new(catalog: &str) -> Result<JsGate, JsValue> {
         console_error_panic_hook::set_once();
         let mut gate = Self {
             local: LocalGate::default(),
@@ -53,7 +53,7 @@ impl Gate {
     /// Replaces the catalog. Throws the list of problems, or a sentence; the one held then stays.
     #[wasm_bindgen(js_name = putCatalog)]
     pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
-        let plans = Plans::parse(catalog).map_err(problems)?;
+        let plans = CompiledCatalog::parse(catalog).map_err(problems)?;
         self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
         if let Some(plans) = self.local.plans() {
             self.names =
@@ -147,7 +147,7 @@ impl Gate {
     pub fn decide(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
         if let Some(done) = self.last.take() {
-            self.local.recycle(done);
+            self.local.reuse(done);
         }
         let decision = self.input.decide(length, &mut self.local, &self.names, now);
         let caller = decision.credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
@@ -206,7 +206,7 @@ impl Gate {
     /// The answer that an outcome of the last call to [`Self::features`] stands for, as JSON text.
     pub fn outcome(&self, feature: u32, outcome: u32) -> String {
         let answer = self.asked.as_ref().and_then(|(plans, tenant)| {
-            plans.features().answer(feature, Outcome::from(outcome), tenant.facts(&[], UnixMillis::default()))
+            plans.features().answer(feature, AnswerId::from(outcome), tenant.facts(&[], UnixMillis::default()))
         });
         json(&answer.as_ref().map(AnswerView::from))
     }

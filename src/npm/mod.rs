@@ -20,9 +20,9 @@ mod tools;
 #[cfg(feature = "client")]
 pub use client::Client;
 #[cfg(feature = "npm")]
-pub use gate::Gate;
+pub use gate::JsGate;
 #[cfg(feature = "npm")]
-pub use resolver::Resolver;
+pub use resolver::JsResolver;
 #[cfg(feature = "npm")]
 pub use tools::{issue_api_key, publish, verify_assertion};
 

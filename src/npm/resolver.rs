@@ -6,20 +6,20 @@ use wasm_bindgen::prelude::*;
 use super::{comfortable, problems};
 use crate::gate::Code;
 use crate::model::Resolution;
-use crate::resolve::{KnownHost, Name, Refusal, Resolver as Strategies, Shown};
+use crate::resolve::{KnownHost, Name, PresentedCredential, ResolveError, Resolver as Strategies};
 use crate::wire::DecideBody;
 
 /// Finds what a request says of its tenant.
-#[wasm_bindgen]
-pub struct Resolver {
+#[wasm_bindgen(js_name = Resolver)]
+pub struct JsResolver {
     strategies: Strategies,
 }
 
-#[wasm_bindgen]
-impl Resolver {
+#[wasm_bindgen(js_class = Resolver)]
+impl JsResolver {
     /// A resolver for a resolution as JSON text. Throws the list of problems.
     #[wasm_bindgen(constructor)]
-    pub fn new(resolution: &str) -> Result<Resolver, JsValue> {
+    pub fn new(resolution: &str) -> Result<JsResolver, JsValue> {
         let resolution = Resolution::parse(resolution).map_err(problems)?;
         Ok(Self { strategies: Strategies::new(&resolution) })
     }
@@ -48,18 +48,20 @@ impl Resolver {
             json!({ "strategy": signal.strategy, "names": names, "value": value })
         });
         let shown = signals.shown.iter().map(|shown| match shown {
-            Shown::Token(text, _) | Shown::ApiKey(text) => json!({ "strategy": shown.kind(), "value": text }),
+            PresentedCredential::Token(text, _) | PresentedCredential::ApiKey(text) => {
+                json!({ "strategy": shown.kind(), "value": text })
+            }
         });
         let (found, shown): (Vec<Value>, Vec<Value>) = (found.collect(), shown.collect());
         comfortable(&json!({ "signals": found, "shown": shown, "path": signals.path }))
     }
 }
 
-fn code(refusal: Refusal) -> JsValue {
+fn code(refusal: ResolveError) -> JsValue {
     let code = match refusal {
-        Refusal::Unreadable(_) => Code::BadRequest,
-        Refusal::Repeated(_) => Code::TenantAmbiguous,
-        Refusal::AskCustom | Refusal::CustomFailed => Code::ResolverFailed,
+        ResolveError::Unreadable(_) => Code::BadRequest,
+        ResolveError::Repeated(_) => Code::TenantAmbiguous,
+        ResolveError::AskCustom | ResolveError::CustomFailed => Code::ResolverFailed,
     };
     code.as_str().into()
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::host;
 use super::request::Request;
-use super::resolver::Refusal;
+use super::resolver::ResolveError;
 use crate::model::StrategyKind;
 use crate::model::bounds::MAX_COOKIE_BYTES;
 
@@ -32,14 +32,14 @@ pub enum Carrier {
 
 /// What a caller shows, not verified yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown<'a> {
+pub enum PresentedCredential<'a> {
     /// A token, and where it stands.
     Token(&'a str, Carrier),
     /// An API key.
     ApiKey(&'a str),
 }
 
-impl Shown<'_> {
+impl PresentedCredential<'_> {
     /// The strategy that reads it.
     pub const fn kind(self) -> StrategyKind {
         match self {
@@ -58,18 +58,25 @@ impl Shown<'_> {
 }
 
 /// The value of a header, which must not be there twice.
-pub(super) fn header<'a>(request: &Request<'a>, name: &str, kind: StrategyKind) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn header<'a>(
+    request: &Request<'a>,
+    name: &str,
+    kind: StrategyKind,
+) -> Result<Option<&'a str>, ResolveError> {
     let mut values = request.headers.iter().filter(|(header, _)| *header == name).map(|(_, value)| *value);
     let first = values.next();
-    if values.next().is_some() { Err(Refusal::Repeated(kind)) } else { Ok(first) }
+    if values.next().is_some() { Err(ResolveError::Repeated(kind)) } else { Ok(first) }
 }
 
 /// The token of a request. Other schemes than `Bearer` show nothing. (RFC 6750 §2: each token in one place only.)
-pub(super) fn token<'a>(request: &Request<'a>, cookie: Option<&str>) -> Result<Option<Shown<'a>>, Refusal> {
+pub(super) fn token<'a>(
+    request: &Request<'a>,
+    cookie: Option<&str>,
+) -> Result<Option<PresentedCredential<'a>>, ResolveError> {
     let authorization = header(request, AUTHORIZATION, StrategyKind::Jwt)?.unwrap_or_default();
     // A repeated header arrives joined by a comma, which no token has.
     if authorization.contains(',') && authorization.to_ascii_lowercase().contains("bearer") {
-        return Err(Refusal::Repeated(StrategyKind::Jwt));
+        return Err(ResolveError::Repeated(StrategyKind::Jwt));
     }
     let bearer = bearer(authorization);
     let cookie = match cookie {
@@ -77,9 +84,9 @@ pub(super) fn token<'a>(request: &Request<'a>, cookie: Option<&str>) -> Result<O
         None => None,
     };
     match (bearer, cookie) {
-        (Some(bearer), Some(cookie)) if bearer != cookie => Err(Refusal::Repeated(StrategyKind::Jwt)),
-        (Some(bearer), _) => Ok(Some(Shown::Token(bearer, Carrier::Header))),
-        (None, cookie) => Ok(cookie.map(|token| Shown::Token(token, Carrier::Cookie))),
+        (Some(bearer), Some(cookie)) if bearer != cookie => Err(ResolveError::Repeated(StrategyKind::Jwt)),
+        (Some(bearer), _) => Ok(Some(PresentedCredential::Token(bearer, Carrier::Header))),
+        (None, cookie) => Ok(cookie.map(|token| PresentedCredential::Token(token, Carrier::Cookie))),
     }
 }
 
@@ -111,9 +118,9 @@ fn bearer(authorization: &str) -> Option<&str> {
 }
 
 /// The value of a cookie (RFC 6265 §4.2). A second one of that name may have been put there from a sibling host.
-fn cookie_value<'a>(cookies: &'a str, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn cookie_value<'a>(cookies: &'a str, name: &str) -> Result<Option<&'a str>, ResolveError> {
     if cookies.len() > MAX_COOKIE_BYTES {
-        return Err(Refusal::Unreadable("the cookies are too long"));
+        return Err(ResolveError::Unreadable("the cookies are too long"));
     }
     let mut found = None;
     for pair in cookies.split(';') {
@@ -124,7 +131,7 @@ fn cookie_value<'a>(cookies: &'a str, name: &str) -> Result<Option<&'a str>, Ref
                 continue;
             }
             if nth > 0 || key.contains('"') || found.is_some() {
-                return Err(Refusal::Repeated(StrategyKind::Jwt));
+                return Err(ResolveError::Repeated(StrategyKind::Jwt));
             }
             found = Some(value.trim_matches([' ', '\t']));
         }

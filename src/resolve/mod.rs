@@ -11,7 +11,7 @@ mod path;
 mod request;
 mod resolver;
 
-pub use credential::{Carrier, Shown};
-pub use path::{loose as loose_path, without_extension};
-pub use request::{Attribute, Context, Custom, Request};
-pub use resolver::{KnownHost, Name, Refusal, Resolver, Signal, Signals};
+pub use credential::{Carrier, PresentedCredential};
+pub use path::{lenient as lenient_path, without_extension};
+pub use request::{Attribute, Custom, EvalContext, Request};
+pub use resolver::{KnownHost, Name, ResolveError, Resolver, Signal, Signals};

@@ -26,11 +26,11 @@ pub fn comparable(path: &str) -> Option<Comparable<'_>> {
         return None;
     }
     let plain = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
-    let climbs = seen & (ESCAPE | DOTTED) != 0 && climbs(&plain);
-    (!climbs).then_some(Comparable {
+    let escapes_root = seen & (ESCAPE | DOTTED) != 0 && escapes_root(&plain);
+    (!escapes_root).then_some(Comparable {
         path: plain,
         doubled: seen & DOUBLE != 0,
-        odd: seen & (ESCAPE | ODD | DOT | DOTTED) != 0,
+        ambiguous: seen & (ESCAPE | ODD | DOT | DOTTED) != 0,
     })
 }
 
@@ -41,11 +41,11 @@ pub struct Comparable<'a> {
     pub path: Cow<'a, str>,
     /// Whether it has runs of slashes, which [`folded`] folds.
     pub doubled: bool,
-    /// Whether an origin might read it as another path: see [`loose`].
-    pub odd: bool,
+    /// Whether an origin might read it as another path: see [`lenient`].
+    pub ambiguous: bool,
 }
 
-fn climbs(path: &str) -> bool {
+fn escapes_root(path: &str) -> bool {
     path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
@@ -68,7 +68,7 @@ const PASSES: usize = 3;
 /// The path as the most liberal origin might read it: escapes undone again and again, backslashes as slashes, cut off at
 /// `?` and `#`, path parameters (`;v=1`), dots and blanks at the end of a segment cut off, slashes folded, lower case.
 /// `None`: read like that, it climbs.
-pub fn loose(path: &str) -> Option<String> {
+pub fn lenient(path: &str) -> Option<String> {
     let mut text = path.to_owned();
     for _ in 0..PASSES {
         text = decoded(&text);

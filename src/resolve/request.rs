@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// Where the gate runs, for residency.
     pub place: Option<&'a str>,
     /// Attributes that rules may ask about.
-    pub context: Context<'a>,
+    pub context: EvalContext<'a>,
     /// Whether the adapter answers preflights for the origin, by the CORS policy of their route. Otherwise they are requests like others.
     pub preflights: bool,
     /// Whether the decision carries its trace.
@@ -43,14 +43,14 @@ pub enum Custom<'a> {
 
 /// Attributes that rules may ask about.
 #[derive(Debug, Clone, Copy)]
-pub enum Context<'a> {
+pub enum EvalContext<'a> {
     /// By name.
     Named(&'a [(&'a str, Attribute<'a>)]),
     /// Each in its place among those that rules read, as `FeatureSet::attributes` has them.
     Placed(&'a [Option<Attribute<'a>>]),
 }
 
-impl Default for Context<'_> {
+impl Default for EvalContext<'_> {
     fn default() -> Self {
         Self::Named(&[])
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::credential::{self, AUTHORIZATION, COOKIE, Carrier, FETCH_SITE, ORIGIN, Shown, UPGRADE};
+use super::credential::{self, AUTHORIZATION, COOKIE, Carrier, FETCH_SITE, ORIGIN, PresentedCredential, UPGRADE};
 use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
@@ -51,16 +51,16 @@ pub struct Signals<'a> {
     /// Whether the path has runs of slashes.
     doubled: bool,
     /// Whether an origin might read the path as another one.
-    pub odd: bool,
+    pub ambiguous: bool,
     /// What the caller shows, in configured order, also where `mode: first` did not need it to find the tenant.
-    pub shown: SmallVec<[Shown<'a>; 2]>,
+    pub shown: SmallVec<[PresentedCredential<'a>; 2]>,
     /// Whether a cookie's token was left out: the request comes from another origin, or does not say where from.
     pub withheld: bool,
 }
 
 /// Why a request could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ResolveError {
     /// Something in it cannot be read; the text says what, for the operator.
     Unreadable(&'static str),
     /// A signal is there more than once.
@@ -77,7 +77,7 @@ pub struct Resolver {
     strategies: Vec<Compiled>,
     mode: Agreement,
     /// `None` where no strategy looks at the host: then every host is as good as another.
-    hosts: Option<Hosts>,
+    hosts: Option<HostTable>,
     headers: Vec<String>,
     /// What the adapter's own resolver may read; `None`: anything.
     custom_reads: Option<Vec<String>>,
@@ -101,7 +101,7 @@ enum Compiled {
 }
 
 #[derive(Debug)]
-struct Hosts {
+struct HostTable {
     base_domains: Vec<String>,
     reserved: FxHashSet<String>,
     central: FxHashSet<String>,
@@ -141,7 +141,7 @@ impl Resolver {
                 None => RESERVED.iter().map(ToString::to_string).collect(),
             }
         };
-        let hosts = (subdomain.is_some() || custom_domains).then(|| Hosts {
+        let hosts = (subdomain.is_some() || custom_domains).then(|| HostTable {
             base_domains: resolution.base_domains().map(String::from).collect(),
             reserved: subdomain.map(reserved).unwrap_or_default(),
             central: resolution.central_hosts.iter().cloned().collect(),
@@ -230,9 +230,9 @@ impl Resolver {
     /// Reads the host of a request.
     ///
     /// # Errors
-    /// [`Refusal::Unreadable`].
-    pub fn host(&self, text: &str) -> Result<KnownHost, Refusal> {
-        let host = host::parse(text).ok_or(Refusal::Unreadable("the host is not a host name"))?;
+    /// [`ResolveError::Unreadable`].
+    pub fn host(&self, text: &str) -> Result<KnownHost, ResolveError> {
+        let host = host::parse(text).ok_or(ResolveError::Unreadable("the host is not a host name"))?;
         let signal = self.hosts.as_ref().and_then(|hosts| hosts.signal(&host));
         Ok(KnownHost { text: host.as_str().to_owned(), signal })
     }
@@ -240,8 +240,8 @@ impl Resolver {
     /// The signals of a request whose host is `host`.
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, Refusal> {
+    /// See [`ResolveError`].
+    pub fn signals<'a>(&self, request: &Request<'a>, host: &'a KnownHost) -> Result<Signals<'a>, ResolveError> {
         let mut signals = Signals::default();
         self.find(request, host, &mut signals)?;
         Ok(signals)
@@ -250,13 +250,13 @@ impl Resolver {
     /// The same, into a place that is there already: what is found is too large to be handed about.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// See [`ResolveError`].
     pub(crate) fn find<'a>(
         &self,
         request: &Request<'a>,
         host: &'a KnownHost,
         signals: &mut Signals<'a>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ResolveError> {
         signals.read_path(request)?;
         let host = host.signal.as_ref();
         let mut settled = false;
@@ -299,8 +299,8 @@ impl Resolver {
                     Some(value) => (StrategyKind::Query, identifies.name(value)?),
                 },
                 Compiled::Custom(identifies) => match request.custom {
-                    Custom::NotAsked => return Err(Refusal::AskCustom),
-                    Custom::Failed => return Err(Refusal::CustomFailed),
+                    Custom::NotAsked => return Err(ResolveError::AskCustom),
+                    Custom::Failed => return Err(ResolveError::CustomFailed),
                     Custom::Nobody => continue,
                     Custom::Named(value) => (StrategyKind::Custom, identifies.name(value.into())?),
                 },
@@ -316,8 +316,8 @@ impl Resolver {
     /// What is left of a request whose signals do not matter: its path, behind the tenant prefix.
     ///
     /// # Errors
-    /// [`Refusal::Unreadable`]: path or query.
-    pub(crate) fn skip<'a>(&self, request: &Request<'a>, signals: &mut Signals<'a>) -> Result<(), Refusal> {
+    /// [`ResolveError::Unreadable`]: path or query.
+    pub(crate) fn skip<'a>(&self, request: &Request<'a>, signals: &mut Signals<'a>) -> Result<(), ResolveError> {
         *signals = Signals::default();
         signals.read_path(request)?;
         for strategy in &self.strategies {
@@ -330,13 +330,13 @@ impl Resolver {
 }
 
 impl<'a> Signals<'a> {
-    fn read_path(&mut self, request: &Request<'a>) -> Result<(), Refusal> {
-        let Comparable { path, doubled, odd } =
-            path::comparable(request.path).ok_or(Refusal::Unreadable("the path is too long or not normalised"))?;
+    fn read_path(&mut self, request: &Request<'a>) -> Result<(), ResolveError> {
+        let Comparable { path, doubled, ambiguous } =
+            path::comparable(request.path).ok_or(ResolveError::Unreadable("the path is too long or not normalised"))?;
         if request.query.len() > MAX_QUERY_BYTES {
-            return Err(Refusal::Unreadable("the query is too long"));
+            return Err(ResolveError::Unreadable("the query is too long"));
         }
-        (self.path, self.doubled, self.odd) = (path, doubled, odd);
+        (self.path, self.doubled, self.ambiguous) = (path, doubled, ambiguous);
         Ok(())
     }
 
@@ -399,10 +399,12 @@ impl Compiled {
     }
 
     /// What the caller shows, where this strategy looks for it.
-    fn credential<'a>(&self, request: &Request<'a>) -> Result<Option<Shown<'a>>, Refusal> {
+    fn credential<'a>(&self, request: &Request<'a>) -> Result<Option<PresentedCredential<'a>>, ResolveError> {
         match self {
             Self::Jwt(cookie) => credential::token(request, cookie.as_deref()),
-            Self::ApiKey(header) => Ok(header_value(request, header, StrategyKind::ApiKey)?.map(Shown::ApiKey)),
+            Self::ApiKey(header) => {
+                Ok(header_value(request, header, StrategyKind::ApiKey)?.map(PresentedCredential::ApiKey))
+            }
             _ => Ok(None),
         }
     }
@@ -429,7 +431,7 @@ impl Compiled {
     }
 }
 
-impl Hosts {
+impl HostTable {
     /// Whom a host names; `None` where it is central.
     fn signal(&self, host: &Host<'_>) -> Option<Signal<'static>> {
         let text = host.as_str();
@@ -463,30 +465,30 @@ impl Hosts {
 }
 
 impl Identifies {
-    fn name(self, value: Cow<'_, str>) -> Result<Name<'_>, Refusal> {
+    fn name(self, value: Cow<'_, str>) -> Result<Name<'_>, ResolveError> {
         match self {
             Self::Slug if Slug::is_valid(&value) => Ok(Name::Slug(value)),
             Self::Id if TenantId::is_valid(&value) => Ok(Name::Id(value)),
-            _ => Err(Refusal::Unreadable("the value that should name a tenant cannot be a tenant's name")),
+            _ => Err(ResolveError::Unreadable("the value that should name a tenant cannot be a tenant's name")),
         }
     }
 }
 
-fn header_value<'a>(request: &Request<'a>, name: &str, kind: StrategyKind) -> Result<Option<&'a str>, Refusal> {
+fn header_value<'a>(request: &Request<'a>, name: &str, kind: StrategyKind) -> Result<Option<&'a str>, ResolveError> {
     let Some(value) = credential::header(request, name, kind)? else {
         return Ok(None);
     };
     // A repeated header arrives joined by commas, and neither a name of a tenant nor an API key has one.
     if value.contains(',') {
-        return Err(Refusal::Repeated(kind));
+        return Err(ResolveError::Repeated(kind));
     }
     if value.len() > MAX_SIGNAL_BYTES {
-        return Err(Refusal::Unreadable("the header that should name a tenant is too long"));
+        return Err(ResolveError::Unreadable("the header that should name a tenant is too long"));
     }
     Ok(Some(value.trim_matches([' ', '\t'])))
 }
 
-fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, ResolveError> {
     let mut found = None;
     if query.is_empty() {
         return Ok(None);
@@ -494,14 +496,14 @@ fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, 
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name == param {
             if found.is_some() {
-                return Err(Refusal::Repeated(StrategyKind::Query));
+                return Err(ResolveError::Repeated(StrategyKind::Query));
             }
             if value.len() > MAX_SIGNAL_BYTES {
-                return Err(Refusal::Unreadable("the tenant parameter is too long"));
+                return Err(ResolveError::Unreadable("the tenant parameter is too long"));
             }
             found = Some(value);
         } else if may_be_read_as(&name, param) || value.split(';').skip(1).any(|pair| may_be_read_as(pair, param)) {
-            return Err(Refusal::Unreadable("a parameter that may be read as the tenant parameter"));
+            return Err(ResolveError::Unreadable("a parameter that may be read as the tenant parameter"));
         }
     }
     Ok(found)

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::gate::Ask;
-use crate::ledger::Op;
+use crate::ledger::CounterOp;
 use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
-use crate::resolve::{Attribute, Context, Custom, Request};
+use crate::resolve::{Attribute, Custom, EvalContext, Request};
 
 document! {
     /// A question: who is this, what may it use, how much is left. Either `tenant`, or the facts of a request.
@@ -72,16 +72,16 @@ impl Reserve {
 
 /// What to do to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitOp(pub Op);
+pub struct LimitOp(pub CounterOp);
 
 impl Read for LimitOp {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
         let only = value.as_object().filter(|members| members.len() == 1).and_then(|members| members.iter().next());
         let op = match only {
-            Some((name, value)) if name == "release" => parse_quantity(value).map(Op::Release),
-            Some((name, value)) if name == "set" => parse_quantity(value).map(Op::Set),
+            Some((name, value)) if name == "release" => parse_quantity(value).map(CounterOp::Release),
+            Some((name, value)) if name == "set" => parse_quantity(value).map(CounterOp::Set),
             Some(_) => None,
-            None => parse_quantity(value).map(Op::Take),
+            None => parse_quantity(value).map(CounterOp::Chargeable),
         };
         op.map(Self).or_else(|| reader.unexpected(value, "a whole number, {\"release\": n} or {\"set\": n}"))
     }
@@ -103,7 +103,7 @@ impl schemars::JsonSchema for LimitOp {
 #[derive(Debug)]
 pub struct Borrowed<'a> {
     features: Vec<&'a str>,
-    limits: Vec<(&'a str, Op)>,
+    limits: Vec<(&'a str, CounterOp)>,
     headers: Vec<(&'a str, &'a str)>,
     context: Vec<(&'a str, Attribute<'a>)>,
 }
@@ -133,7 +133,7 @@ impl DecideBody {
             if names.into_iter().filter(|given| *given).count() > 1 {
                 r.problem("two of them", "one of `idempotency_key`, `reserve` and `settle`: each is a key by itself");
             }
-            if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, Op::Take(_))) {
+            if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, CounterOp::Chargeable(_))) {
                 r.at("limits", |r| r.problem("`release` or `set`", "whole numbers: what was used"));
             }
             r.at("context", |r| {
@@ -169,7 +169,7 @@ impl DecideBody {
             headers: &borrowed.headers,
             custom: self.custom.as_deref().map_or(Custom::Nobody, Custom::Named),
             place,
-            context: Context::Named(&borrowed.context),
+            context: EvalContext::Named(&borrowed.context),
             explain: self.explain,
         }
     }
@@ -181,7 +181,7 @@ impl DecideBody {
             features: &borrowed.features,
             all_features: self.all_features,
             limits: &borrowed.limits,
-            look: self.look,
+            dry_run: self.look,
             identify: false,
             once: self.idempotency_key.as_deref(),
             reserve: self.reserve.as_ref().map(|reserve| {

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::view::AnswerView;
-use crate::gate::Visible;
+use crate::gate::ClientView;
 use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted};
 
 /// The snapshot as JSON text.
-pub fn client_snapshot(visible: &Visible<'_>, by_credential: bool) -> String {
+pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String {
     let tenant = visible.tenant.tenant();
     let settled = visible.settled.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
     let features = visible.features.iter().map(|(key, feature)| (key.to_string(), feature_json(feature)));

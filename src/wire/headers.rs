@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::gate::{Decision, Gauged};
+use crate::gate::{Decision, LimitCheck};
 use crate::ledger::Meter;
 use crate::model::{Scope, UnixMillis};
 
@@ -61,8 +61,9 @@ pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
 }
 
 /// Whether no other counter of the same limit has less left.
-fn tightest(decision: &Decision, index: usize, gauged: &Gauged) -> bool {
-    let rank = |gauged: &Gauged, index: usize| (gauged.verdict.map_or(u64::MAX, |verdict| verdict.remaining), index);
+fn tightest(decision: &Decision, index: usize, gauged: &LimitCheck) -> bool {
+    let rank =
+        |gauged: &LimitCheck, index: usize| (gauged.verdict.map_or(u64::MAX, |verdict| verdict.remaining), index);
     decision
         .limits
         .iter()

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::gate::{UsageEvent, UsageInquiry};
-use crate::ledger::{Outcome, QuotaPeriod, Stretch, Tally};
+use crate::ledger::{LedgerResponse, QuotaPeriod, Tally, UsagePeriod};
 use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_PROBLEMS, MAX_USAGE_BODY_BYTES};
 use crate::model::{Aggregation, Problem, Problems, Reader, TenantId, UnixMillis};
 
@@ -225,8 +225,8 @@ pub struct DayView {
 
 impl<'a> UsageView<'a> {
     /// A report: what was asked, and what the ledger said to each.
-    pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], outcome: &'a Outcome, now: UnixMillis) -> Self {
-        let view = |(asked, stretch): (&'a UsageInquiry, &Stretch)| {
+    pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], outcome: &'a LedgerResponse, now: UnixMillis) -> Self {
+        let view = |(asked, stretch): (&'a UsageInquiry, &UsagePeriod)| {
             let of = |tally: &Tally| aggregate(tally, asked.definition.aggregation);
             let days = stretch.days.iter().map(|(date, tally)| DayView { date: date.clone(), value: of(tally) });
             MetricView {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::flags::{Answer, Reason, Tier};
-use crate::gate::{Bearer, Code, Decision, Entitlements, Fallback, Gauged, Reserved, TraceStep};
+use crate::gate::{Bearer, Code, Decision, Entitlements, Fallback, LimitCheck, Reserved, TraceStep};
 use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 use crate::resolve::Carrier;
@@ -293,7 +293,7 @@ impl<'a> From<&'a Answer> for AnswerView<'a> {
 }
 
 impl<'a> LimitView<'a> {
-    pub(super) fn new(gauged: &'a Gauged, decision: &Decision) -> Self {
+    pub(super) fn new(gauged: &'a LimitCheck, decision: &Decision) -> Self {
         let verdict = gauged.verdict;
         let limit = verdict.map_or_else(|| gauged.budget.meter.limit(), |verdict| verdict.limit);
         Self {
@@ -369,7 +369,7 @@ impl From<&Decision> for ErrorView {
 pub const PROBLEMS: &str = "what was sent has problems: see `details.problems`";
 
 /// Units that a request asked of a limit; of a level that followed another one, what was asked of that.
-fn requested(gauged: &Gauged, decision: &Decision) -> u64 {
+fn requested(gauged: &LimitCheck, decision: &Decision) -> u64 {
     let same = decision.limits.iter().filter(|other| other.budget.limit == gauged.budget.limit);
     same.map(|gauged| gauged.op.units()).max().unwrap_or(0)
 }
@@ -377,7 +377,7 @@ fn requested(gauged: &Gauged, decision: &Decision) -> u64 {
 /// All limits that refuse, not only the one that comes first.
 fn violations(decision: &Decision) -> Vec<Value> {
     let refusing = decision.limits.iter().filter(|gauged| gauged.refused());
-    let violation = |gauged: &Gauged| {
+    let violation = |gauged: &LimitCheck| {
         let LimitView { key, kind, tenant, limit, used, resets_at, .. } = LimitView::new(gauged, decision);
         json!({
             "key": key, "kind": kind, "tenant": tenant, "limit": limit, "used": used,

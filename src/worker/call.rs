@@ -8,7 +8,7 @@ use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::config::Config;
-use super::edge::{self, Context};
+use super::edge::{self, ExecutionContext};
 use crate::resolve::{Custom, Request};
 
 /// Headers that the adapter itself reads; those of the strategies follow.
@@ -45,7 +45,7 @@ pub(super) fn read_headers(strategies: &[String]) {
 /// A request, and what was read of it in one crossing.
 pub(super) struct Call {
     pub(super) request: JsValue,
-    pub(super) context: Context,
+    pub(super) context: ExecutionContext,
     /// One line each: method, URL, headers.
     text: String,
     lines: Vec<Range<usize>>,

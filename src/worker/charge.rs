@@ -15,8 +15,8 @@ use super::config::Config;
 use super::edge;
 use super::isolate::with_gate;
 use super::task;
-use crate::gate::{CallEnd, Contact, Decision, Pending};
-use crate::ledger::{Order, Outcome, Unanswered};
+use crate::gate::{CallEnd, Decision, Exchange, Pending};
+use crate::ledger::{LedgerFailure, LedgerRequest, LedgerResponse};
 use crate::model::bounds::{MAX_CACHED_TENANTS, PATIENCE_MS};
 use crate::model::{TenantId, UnixMillis};
 
@@ -38,7 +38,7 @@ thread_local! {
 pub(super) async fn charge(
     pending: Pending,
     config: &Rc<Config>,
-    context: &edge::Context,
+    context: &edge::ExecutionContext,
     patience: Patience,
 ) -> Decision {
     let root = pending.ledger().cloned();
@@ -69,12 +69,23 @@ pub(super) async fn charge(
 pub(super) type Asked = Result<Promise, String>;
 
 /// Asks a ledger; what it answers is for [`outcome`].
-pub(super) fn ask(root: &TenantId, order: &Order<'_>, config: &Config, context: &edge::Context) -> Asked {
+pub(super) fn ask(
+    root: &TenantId,
+    order: &LedgerRequest<'_>,
+    config: &Config,
+    context: &edge::ExecutionContext,
+) -> Asked {
     send(root, order, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
 }
 
 /// `line_ms`: how long the order may stand in the line to its ledger.
-fn send(root: &TenantId, order: &Order<'_>, config: &Config, context: &edge::Context, line_ms: u32) -> Asked {
+fn send(
+    root: &TenantId,
+    order: &LedgerRequest<'_>,
+    config: &Config,
+    context: &edge::ExecutionContext,
+    line_ms: u32,
+) -> Asked {
     if config.ledger.is_undefined() {
         return Err(String::from("there is no Durable Object binding `LEDGER`"));
     }
@@ -83,7 +94,7 @@ fn send(root: &TenantId, order: &Order<'_>, config: &Config, context: &edge::Con
 }
 
 /// What a ledger answers. Why a message failed stands in the log.
-pub(super) async fn outcome(asked: Asked) -> Result<Outcome, Unanswered> {
+pub(super) async fn outcome(asked: Asked) -> Result<LedgerResponse, LedgerFailure> {
     let answer = match asked {
         Ok(promise) => JsFuture::from(promise).await.map_err(|error| format!("{error:?}")),
         Err(reason) => Err(reason),
@@ -93,28 +104,33 @@ pub(super) async fn outcome(asked: Asked) -> Result<Outcome, Unanswered> {
         None => Ok(None),
     });
     match read {
-        Ok(outcome) => outcome.ok_or(Unanswered::Overloaded),
+        Ok(outcome) => outcome.ok_or(LedgerFailure::Overloaded),
         Err(reason) => {
             console::error_1(&format!("ledger: {reason}").into());
-            Err(Unanswered::Failed)
+            Err(LedgerFailure::Failed)
         }
     }
 }
 
 /// Has a ledger told that what was in flight has ended, when `ended` is settled; behind the request.
-pub(super) fn release(decision: &Decision, ended: Option<Promise>, config: &Rc<Config>, context: &edge::Context) {
+pub(super) fn release(
+    decision: &Decision,
+    ended: Option<Promise>,
+    config: &Rc<Config>,
+    context: &edge::ExecutionContext,
+) {
     if let Some((root, name)) = decision.hold_name() {
         settle(root.clone(), name, ended, config, context);
     }
 }
 
-fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Config>, context: &edge::Context) {
+fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         if let Some(ended) = ended {
             let _ = JsFuture::from(ended).await;
         }
-        let order = Order { settle: Some(&name), ..Order::default() };
+        let order = LedgerRequest { settle: Some(&name), ..LedgerRequest::default() };
         // What nobody hears of ends by itself.
         for pause in [SHORT_MS, 10 * SHORT_MS, 50 * SHORT_MS] {
             if outcome(ask(&root, &order, &config, &own)).await.is_ok() {
@@ -127,7 +143,7 @@ fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Conf
 }
 
 /// Notes what became of a request that went to the origin, and has the tenant's ledger told behind it if that is urgent.
-pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::Context) {
+pub(super) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root().clone()) else { return };
     let urgent = with_gate(|gate| gate.ended(decision, end, now()));
     let told = TELLING.with_borrow(|telling| telling.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
@@ -164,7 +180,12 @@ fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, 
 }
 
 /// Says to a ledger what a contact has to say. False: the ledger was not reached, or has too much to do.
-pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config, context: &edge::Context) -> bool {
+pub(super) async fn talk(
+    root: &TenantId,
+    contact: Exchange,
+    config: &Config,
+    context: &edge::ExecutionContext,
+) -> bool {
     if contact.is_empty() {
         return true;
     }
@@ -175,7 +196,7 @@ pub(super) async fn talk(root: &TenantId, contact: Contact, config: &Config, con
 }
 
 /// Sees to it that leases do not end unsaid: what is in use goes on, what is not goes back. One keeper a ledger.
-pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::Context) {
+pub(super) fn keep(root: TenantId, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let kept = KEPT.with_borrow(|kept| kept.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
     if kept || with_gate(|gate| gate.next_end(&root)).is_none() {
         return;

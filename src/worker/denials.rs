@@ -113,7 +113,7 @@ pub(super) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
 }
 
 /// Counts a denial, and has it noted behind the answer. Those that come shortly after it are noted together.
-pub(super) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, context: &edge::Context) {
+pub(super) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, context: &edge::ExecutionContext) {
     if config.control.is_undefined() {
         return;
     }

@@ -29,7 +29,7 @@ extern "C" {
     #[wasm_bindgen(js_name = resolveCustom)]
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
-    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &Context, line_ms: u32) -> Promise;
+    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, line_ms: u32) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     /// Whether the client of a request has gone.
@@ -42,7 +42,7 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]
 extern "C" {
-    /// Whether a header is passed on to the origin, by a policy of [`crate::gate::Plans::origin_policy`].
+    /// Whether a header is passed on to the origin, by a policy of [`crate::gate::CompiledCatalog::origin_policy`].
     pub fn filter(policy: &str) -> Function;
 }
 
@@ -105,7 +105,7 @@ extern "C" {
 
     /// The context of one invocation.
     #[derive(Clone)]
-    pub type Context;
+    pub type ExecutionContext;
     #[wasm_bindgen(method, js_name = waitUntil)]
-    pub fn wait_until(this: &Context, promise: &Promise);
+    pub fn wait_until(this: &ExecutionContext, promise: &Promise);
 }

@@ -37,7 +37,7 @@ struct Feed {
     /// Readings in a row that brought nothing new.
     quiet: u32,
     /// Keys that are read from D1, until when.
-    strong: FxHashMap<String, UnixMillis>,
+    read_through: FxHashMap<String, UnixMillis>,
     /// Until when everything is.
     all: UnixMillis,
 }
@@ -59,7 +59,7 @@ thread_local! {
 }
 
 /// What is to be read before anything is decided. What is only somewhat old is read behind the request.
-pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis) -> Option<Need> {
+pub(super) fn due(config: &Rc<Config>, context: &edge::ExecutionContext, now: UnixMillis) -> Option<Need> {
     if config.control.is_undefined() {
         return None;
     }
@@ -78,7 +78,7 @@ pub(super) fn due(config: &Rc<Config>, context: &edge::Context, now: UnixMillis)
 }
 
 /// Reads what has changed, if that is to be done before anything is decided.
-pub(super) async fn catch_up_if_due(config: &Rc<Config>, context: &edge::Context, patience: Patience) {
+pub(super) async fn catch_up_if_due(config: &Rc<Config>, context: &edge::ExecutionContext, patience: Patience) {
     if let Some(need) = due(config, context, clock::now()) {
         isolate::fetch(need, config, context, patience).await;
     }
@@ -174,13 +174,13 @@ pub(super) fn changed(need: &Need, epoch: u64, now: UnixMillis) {
         return;
     }
     FEED.with_borrow_mut(|feed| {
-        if feed.strong.len() >= MAX_STRONG {
-            feed.strong.retain(|_, until| *until > now);
+        if feed.read_through.len() >= MAX_STRONG {
+            feed.read_through.retain(|_, until| *until > now);
         }
-        if feed.strong.len() >= MAX_STRONG {
+        if feed.read_through.len() >= MAX_STRONG {
             feed.all = now.plus(STRONG_MS);
         } else {
-            feed.strong.insert(need.key(), now.plus(STRONG_MS));
+            feed.read_through.insert(need.key(), now.plus(STRONG_MS));
         }
     });
 }
@@ -191,12 +191,12 @@ pub(super) async fn ask(need: &Need, config: &Config, now: UnixMillis) -> Option
         return None;
     }
     let key = need.key();
-    let strong = FEED.with_borrow(|feed| {
-        feed.strong.get(&key).is_some_and(|until| *until > now)
+    let read_through = FEED.with_borrow(|feed| {
+        feed.read_through.get(&key).is_some_and(|until| *until > now)
             // There is no end of unknown names: while everything is doubted, D1 is asked about them at a bounded rate.
             || feed.all > now && (need.is_sealed() || doors::knock(Door::Unknown, None).is_some())
     });
-    if !strong && !with_gate(|gate| gate.snapshots.lags(need)) {
+    if !read_through && !with_gate(|gate| gate.snapshots.lags(need)) {
         return None;
     }
     original_of(need, config).await
@@ -213,7 +213,7 @@ pub(super) async fn original_of(need: &Need, config: &Config) -> Option<Option<S
 }
 
 /// A reading behind the request.
-fn behind(config: &Rc<Config>, context: &edge::Context) {
+fn behind(config: &Rc<Config>, context: &edge::ExecutionContext) {
     FEED.with_borrow_mut(|feed| feed.asked_at = clock::now());
     let config = Rc::clone(config);
     context.wait_until(&super::task::promise(async move {

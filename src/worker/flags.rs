@@ -18,7 +18,7 @@ use super::call::Call;
 use super::config::Config;
 use super::reply::{self, Failure};
 use super::{clock, edge, isolate};
-use crate::gate::{Ask, Code, Decision, Visible};
+use crate::gate::{Ask, ClientView, Code, Decision};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_TOLD_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
 use crate::model::{TenantId, UnixMillis, WeighedCache};
 use crate::wire::{
@@ -45,9 +45,9 @@ type Tagged = (Rc<str>, Rc<str>);
 /// A place among the questions that are held; given back when it is dropped.
 ///
 /// INVARIANT (places are per tenant): a family takes at most [`MAX_HELD_BY_ONE`], so that no other one's pages have to poll for it.
-struct Place(TenantId);
+struct LongPollPermit(TenantId);
 
-impl Place {
+impl LongPollPermit {
     fn take(root: &TenantId) -> Option<Self> {
         HELD.with_borrow_mut(|held| {
             let all = held.values().fold(0_usize, |sum, own| sum.saturating_add(*own));
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LongPollPermit {
     fn drop(&mut self) {
         HELD.with_borrow_mut(|held| {
             if let Some(own) = held.get_mut(&self.0) {
@@ -82,7 +82,7 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
         if let Some(known) = all.get_mut(&key) {
             return known.clone();
         }
-        let text = client_snapshot(&Visible::new(plans, tenant, now), key.2);
+        let text = client_snapshot(&ClientView::new(plans, tenant, now), key.2);
         let made: Tagged = (etag(&text).into(), text.into());
         all.insert(key, Some(tenant.root().clone()), made.1.len(), made.clone());
         made
@@ -138,7 +138,7 @@ async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
         // `*` matches whatever comes: nobody who holds a snapshot asks so.
         let waits = now < deadline && known.as_deref().is_some_and(|known| known.trim() != "*");
         if let Some(tenant) = decision.tenant.as_ref().filter(|_| waits && place.is_none()) {
-            place = Place::take(tenant.root());
+            place = LongPollPermit::take(tenant.root());
         }
         if now >= deadline || place.is_none() || edge::aborted(&call.request) {
             return reply::raw(304, "application/json", &format!("etag: {tag}"), "");

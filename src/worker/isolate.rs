@@ -23,7 +23,7 @@ use super::keys;
 use super::reply::{self, Failure};
 use super::task;
 use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Need, Rejected, Step};
-use crate::ledger::{Awaited, Progress, Question, Unanswered};
+use crate::ledger::{LeaseProgress, LedgerFailure, Question, WaitFailure};
 use crate::model::bounds::{CUSTOM_RESOLVER_MS, REFRESH_INTERVAL_MS};
 use crate::model::{DataRoute, UnixMillis};
 
@@ -71,11 +71,11 @@ pub(super) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
     }
 }
 
-fn step(call: &Call, config: &Config, awaited: Option<&Awaited>) -> Step {
+fn step(call: &Call, config: &Config, awaited: Option<&WaitFailure>) -> Step {
     let headers = call.headers();
     let now = clock::now();
     // An explanation shows what would happen; it costs the tenant nothing.
-    let ask = Ask { look: call.explain, awaited, ..Ask::default() };
+    let ask = Ask { dry_run: call.explain, awaited, ..Ask::default() };
     feed::missed(with_gate(|gate| gate.decide(&call.request(&headers, config), &ask, now)), config, now)
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 } else {
                     match fetch(need, config, &call.context, patience).await {
                         Had::Yes => {}
-                        Had::Awaited(what) => awaited = Some(what),
+                        Had::WaitFailure(what) => awaited = Some(what),
                         Had::No => return conclude(&call, config, unavailable_to(&call, config)).await,
                     }
                 }
@@ -351,13 +351,18 @@ pub(super) enum Had {
     /// It could not be had; why stands in the log.
     No,
     /// What became of the question that another request asked, and this one waited for.
-    Awaited(Awaited),
+    WaitFailure(WaitFailure),
 }
 
 /// Fetches what is needed and puts it in, or waits where another request does.
 ///
 /// Requests never wait for a promise of another one: the runtime would take them for hung, and cuts them off together.
-pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Context, patience: Patience) -> Had {
+pub(super) async fn fetch(
+    need: Need,
+    config: &Rc<Config>,
+    context: &edge::ExecutionContext,
+    patience: Patience,
+) -> Had {
     if let Need::Answer(question) = &need {
         return answer(question, patience).await;
     }
@@ -403,19 +408,19 @@ pub(super) async fn fetch(need: Need, config: &Rc<Config>, context: &edge::Conte
 async fn answer(question: &Question, patience: Patience) -> Had {
     loop {
         match with_gate(|gate| gate.progress(question, clock::now())) {
-            Progress::Again => return Had::Yes,
-            Progress::Over(what) => return Had::Awaited(what),
-            Progress::Due(due) => {
+            LeaseProgress::Again => return Had::Yes,
+            LeaseProgress::Over(what) => return Had::WaitFailure(what),
+            LeaseProgress::Due(due) => {
                 if !patience.pause(due).await {
                     // Others were served meanwhile: that is overload, not absence.
-                    return Had::Awaited(Awaited::Unanswered(Unanswered::Overloaded));
+                    return Had::WaitFailure(WaitFailure::LedgerFailure(LedgerFailure::Overloaded));
                 }
             }
         }
     }
 }
 
-async fn read(need: &Need, config: &Rc<Config>, context: &edge::Context) -> Result<(), String> {
+async fn read(need: &Need, config: &Rc<Config>, context: &edge::ExecutionContext) -> Result<(), String> {
     // What is read is as old as the question.
     let now = clock::now();
     match need {

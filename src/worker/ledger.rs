@@ -13,7 +13,9 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 
 use super::edge;
-use crate::ledger::{Book, Breaker, Changes, Counter, Entry, Held, Lease, Order, Tally};
+use crate::ledger::{
+    Changes, CircuitBreaker, Counter, HeldUnits, Lease, LedgerRequest, LedgerState, Tally, UsageEntry,
+};
 use crate::model::UnixMillis;
 use crate::model::bounds::{
     EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES,
@@ -46,7 +48,7 @@ impl TenantLedger {
         Ok(Self { serve, state, env })
     }
 
-    /// Takes [`Order`]s as JSON, one a line; answers [`crate::ledger::Outcome`]s as JSON, one a line, in a Promise.
+    /// Takes [`LedgerRequest`]s as JSON, one a line; answers [`crate::ledger::LedgerResponse`]s as JSON, one a line, in a Promise.
     ///
     /// # Errors
     /// Never by itself; a trap is the Promise's rejection.
@@ -64,15 +66,16 @@ impl TenantLedger {
 /// read has an empty answer.
 ///
 /// `held` is empty after a failed write, until what is written could be read again: what could not be written did not happen.
-fn commit(state: &JsValue, held: &mut Option<Book>, texts: &str) -> Result<String, JsValue> {
+fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
     let mut book = match held.take() {
         Some(book) => book,
         None => read_book(state)?,
     };
-    let orders: Vec<Option<Order<'_>>> = texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
-    let mut keys = Remembered::read(state, "keys", &orders, now)?;
-    let mut events = Remembered::read(state, "events", &orders, now)?;
+    let orders: Vec<Option<LedgerRequest<'_>>> =
+        texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
+    let mut keys = KeyTable::read(state, "keys", &orders, now)?;
+    let mut events = KeyTable::read(state, "events", &orders, now)?;
     read_usage(state, &mut book, &orders, now)?;
     let mut answers = Vec::with_capacity(orders.len());
     for order in &orders {
@@ -85,13 +88,13 @@ fn commit(state: &JsValue, held: &mut Option<Book>, texts: &str) -> Result<Strin
         let before = order.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
         let outcome = book.answer_once(order, before, now);
         if let (Some(once), true) = (order.once, outcome.is_news(order)) {
-            memory.note(once.id, once.print);
+            memory.note(once.id, once.fingerprint);
         }
         // An outcome holds numbers and booleans: it always has a JSON form.
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
     }
     let changes = book.take_changes();
-    let mut page = Page::of(&book, changes);
+    let mut page = WriteBatch::of(&book, changes);
     keys.write(&mut page);
     events.write(&mut page);
     book.forget_usage();
@@ -104,19 +107,19 @@ fn commit(state: &JsValue, held: &mut Option<Book>, texts: &str) -> Result<Strin
 }
 
 /// Names that are remembered for a while: in generations, of which this one and the last are looked at.
-struct Remembered {
+struct KeyTable {
     kind: &'static str,
     generation: u32,
     known: BTreeMap<String, String>,
     noted: Map<String, Value>,
 }
 
-impl Remembered {
+impl KeyTable {
     /// Of what orders must count once, what is known.
     fn read(
         state: &JsValue,
         kind: &'static str,
-        orders: &[Option<Order<'_>>],
+        orders: &[Option<LedgerRequest<'_>>],
         now: UnixMillis,
     ) -> Result<Self, JsValue> {
         let event = kind == "events";
@@ -127,18 +130,23 @@ impl Remembered {
         Ok(Self { kind, generation, known, noted: Map::new() })
     }
 
-    fn note(&mut self, id: &str, print: &str) {
-        self.known.insert(id.to_owned(), print.to_owned());
-        self.noted.insert(id.to_owned(), print.into());
+    fn note(&mut self, id: &str, fingerprint: &str) {
+        self.known.insert(id.to_owned(), fingerprint.to_owned());
+        self.noted.insert(id.to_owned(), fingerprint.into());
     }
 
-    fn write(self, page: &mut Page) {
+    fn write(self, page: &mut WriteBatch) {
         page.table(&format!("{}_{}", self.kind, self.generation % 2), self.noted);
     }
 }
 
 /// Puts in the usage that orders add to, or ask for: first the periods, which say what the buckets are called.
-fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>], now: UnixMillis) -> Result<(), JsValue> {
+fn read_usage(
+    state: &JsValue,
+    book: &mut LedgerState,
+    orders: &[Option<LedgerRequest<'_>>],
+    now: UnixMillis,
+) -> Result<(), JsValue> {
     let entries = || orders.iter().flatten().flat_map(|order| &order.usage);
     let asked = || orders.iter().flatten().flat_map(|order| &order.report);
     let leaves = || orders.iter().flatten().filter_map(|order| order.leave.as_ref());
@@ -156,7 +164,7 @@ fn read_usage(state: &JsValue, book: &mut Book, orders: &[Option<Order<'_>>], no
     for (name, text) in in_slices(closed.chain(leaving()), |names| edge::stored_below(state, "closed", names))? {
         book.put_closed(name, parsed(&text)?);
     }
-    let buckets: Vec<(&Entry<'_>, String)> =
+    let buckets: Vec<(&UsageEntry<'_>, String)> =
         entries().flat_map(|entry| book.buckets(entry).map(|bucket| (entry, bucket))).collect();
     let asked: Vec<String> = asked().map(|inquiry| book.period_of(inquiry, now).2).collect();
     let distinct: Vec<String> = buckets.iter().filter_map(|(entry, bucket)| entry.distinct_name(bucket)).collect();
@@ -197,7 +205,7 @@ fn in_slices<'a>(
 
 /// What is written together: in slices, since `SQLite` takes no text of any length.
 #[derive(Default)]
-struct Page {
+struct WriteBatch {
     full: Vec<Slice>,
     slice: Slice,
     tells: bool,
@@ -210,8 +218,8 @@ struct Slice {
     bytes: usize,
 }
 
-impl Page {
-    fn of(book: &Book, changes: Changes) -> Self {
+impl WriteBatch {
+    fn of(book: &LedgerState, changes: Changes) -> Self {
         let mut page = Self::default();
         let texts = |names: &BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
             names.iter().map(|name| (name.to_string(), text(name).into())).collect::<Map<String, Value>>()
@@ -299,24 +307,24 @@ impl Slice {
     }
 }
 
-fn read_book(state: &JsValue) -> Result<Book, JsValue> {
+fn read_book(state: &JsValue) -> Result<LedgerState, JsValue> {
     type Rows = Vec<(String, String)>;
     let (counters, leases, holds, breakers, epochs, gone): (Rows, Rows, Rows, Rows, Rows, Rows) =
         parsed(&edge::open_book(state)?)?;
-    let mut book = Book::journaled();
+    let mut book = LedgerState::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;
         book.put_lease(&name, lease);
     }
     for (name, text) in holds {
-        let held: Held = parsed(&text)?;
+        let held: HeldUnits = parsed(&text)?;
         book.put_hold(&name, held);
     }
     for (tenant, _) in gone {
         book.put_gone(&tenant);
     }
     for (name, text) in breakers {
-        let breaker: Breaker = parsed(&text)?;
+        let breaker: CircuitBreaker = parsed(&text)?;
         book.put_breaker(&name, breaker);
     }
     for (name, text) in epochs {

@@ -39,7 +39,7 @@ fn fault(asked: Option<&str>, here: &str) {
 #[wasm_bindgen]
 pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
     let config = config::load(env);
-    let context: edge::Context = context.unchecked_into();
+    let context: edge::ExecutionContext = context.unchecked_into();
     task::promise(async move {
         control::scheduled(&config, &context).await;
         JsValue::UNDEFINED

@@ -13,7 +13,7 @@ use super::isolate::Had;
 use super::reply::{self, Failure};
 use super::{charge, feed, isolate};
 use crate::gate::{Metered, Metering};
-use crate::ledger::{Order, Outcome, QuotaInquiry, Seen};
+use crate::ledger::{LedgerRequest, LedgerResponse, QuotaInquiry, Seen};
 use crate::model::bounds::MAX_USAGE_BODY_BYTES;
 use crate::model::{Problem, Problems, TenantId, UnixMillis};
 use crate::wire::{ReceiptView, UsageView, parse_events};
@@ -76,10 +76,12 @@ async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: Re
     for (index, answer) in answers.into_iter().enumerate() {
         match charge::outcome(answer).await {
             // The tenant has left for another family: its later record is on its way.
-            Ok(Outcome { gone: true, .. }) | Err(_) => unheard = unheard.saturating_add(1),
-            Ok(Outcome { seen: None, .. }) => receipt.accepted = receipt.accepted.saturating_add(1),
-            Ok(Outcome { seen: Some(Seen::Repeated), .. }) => receipt.duplicates = receipt.duplicates.saturating_add(1),
-            Ok(Outcome { seen: Some(Seen::Reused), .. }) => conflicts.push(index),
+            Ok(LedgerResponse { gone: true, .. }) | Err(_) => unheard = unheard.saturating_add(1),
+            Ok(LedgerResponse { seen: None, .. }) => receipt.accepted = receipt.accepted.saturating_add(1),
+            Ok(LedgerResponse { seen: Some(Seen::Repeated), .. }) => {
+                receipt.duplicates = receipt.duplicates.saturating_add(1)
+            }
+            Ok(LedgerResponse { seen: Some(Seen::Reused), .. }) => conflicts.push(index),
         }
     }
     let details = json!({
@@ -136,7 +138,7 @@ pub(super) async fn report(call: &Call, config: &Rc<Config>) -> Response {
     };
     let quotas = metric.is_none().then(|| QuotaInquiry { tenant: tenant.as_str(), from_ms: at.get(), to_ms: at.get() });
     let report = inquiries.iter().map(|asked| asked.inquiry.clone()).collect();
-    let order = Order { report, quotas, ..Order::default() };
+    let order = LedgerRequest { report, quotas, ..LedgerRequest::default() };
     match charge::outcome(charge::ask(&root, &order, config, &call.context)).await {
         Ok(outcome) => reply::view(&UsageView::new(tenant.as_str(), &inquiries, &outcome, clock::now())),
         _ => Failure::USAGE_UNHEARD.respond(call),

@@ -7,9 +7,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use serde_json::{Value, json};
-use tenantgate::gate::{Ask, Contact, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
+use tenantgate::gate::{Ask, Exchange, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
 use tenantgate::ledger::{
-    Awaited, Book, Counter, Held, Lease, Op, Order, Outcome, Progress, Question, Seen, Series, Tally, Unanswered,
+    Counter, CounterOp, HeldUnits, Lease, LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, LedgerState,
+    Question, Seen, Series, Tally, WaitFailure,
 };
 use tenantgate::model::bounds::{LEASE_ANSWER_MS, LEASE_GRACE_MS, LEASE_MS, PATIENCE_MS};
 use tenantgate::model::{HeardAt, Tenant, TenantId, UnixMillis};
@@ -188,7 +189,7 @@ const FLIGHT_MS: u64 = 10_000;
 const LONGEST_FLIGHT_MS: u64 = 8_000;
 
 /// No answer came.
-const FAILED: Unanswered = Unanswered::Failed;
+const FAILED: LedgerFailure = LedgerFailure::Failed;
 
 fn root(family: u64) -> TenantId {
     TenantId::parse(&format!("t_{family}")).unwrap()
@@ -214,7 +215,7 @@ struct Asked {
     /// When it arrived; what is told until it is acknowledged, when it was told last.
     since: u64,
     /// What became of the question that it waited for.
-    awaited: Option<Awaited>,
+    awaited: Option<WaitFailure>,
 }
 
 #[derive(Debug, Clone)]
@@ -228,7 +229,7 @@ enum What {
 #[derive(Debug, Clone)]
 enum Job {
     /// Units under an idempotency key.
-    Order,
+    LedgerRequest,
     /// A reservation; when it is there, its settlement follows.
     Reserve,
     /// What a reservation was used for.
@@ -239,7 +240,7 @@ enum Job {
 
 enum Talk {
     Request(Pending, Asked),
-    Leases(Contact),
+    Leases(Exchange),
     Usage(Asked),
     Release,
 }
@@ -249,7 +250,7 @@ enum Event {
         isolate: usize,
     },
     /// A message reaches a ledger.
-    Order {
+    LedgerRequest {
         family: u64,
         isolate: usize,
         life: u64,
@@ -328,7 +329,7 @@ pub struct Truth {
 
 /// A ledger: what it has in memory, and what it has written.
 struct Ledger {
-    book: Book,
+    book: LedgerState,
     disk: Disk,
     clock_ms: i64,
     /// The epoch of the family's records, its root's quota now, and the largest that it ever was.
@@ -342,7 +343,7 @@ struct Ledger {
 struct Disk {
     counters: BTreeMap<String, Counter>,
     leases: BTreeMap<String, Lease>,
-    holds: BTreeMap<String, Held>,
+    holds: BTreeMap<String, HeldUnits>,
     tallies: BTreeMap<String, Tally>,
     series: BTreeMap<String, Series>,
     epochs: BTreeMap<String, (u64, u64)>,
@@ -352,7 +353,7 @@ struct Disk {
 impl Ledger {
     fn new(quota: u64) -> Self {
         Self {
-            book: Book::journaled(),
+            book: LedgerState::journaled(),
             disk: Disk::default(),
             clock_ms: 0,
             epoch: 1,
@@ -392,7 +393,7 @@ impl Ledger {
 
     /// Killed, or thrown away after a write that failed, and back with what it had written.
     fn restart(&mut self) {
-        self.book = Book::journaled();
+        self.book = LedgerState::journaled();
         for (name, lease) in &self.disk.leases {
             self.book.put_lease(name, lease.clone());
         }
@@ -555,7 +556,7 @@ impl World {
         let (id, life) = (self.serial, self.isolates[isolate].life);
         self.talks.insert(id, talk);
         self.ledgers[index(family)].truth.orders += 1;
-        self.send(self.nature.delay_ms, || Event::Order { family, isolate, life, id, text: text.clone() });
+        self.send(self.nature.delay_ms, || Event::LedgerRequest { family, isolate, life, id, text: text.clone() });
         self.after(self.nature.patience_ms(), Event::TimedOut { family, isolate, life, id });
     }
 
@@ -568,7 +569,7 @@ impl World {
                 let pause = self.chance.within(self.nature.pause_ms);
                 self.after(pause, Event::Arrive { isolate });
             }
-            Event::Order { family, isolate, life, id, text } => self.serve(family, isolate, life, id, &text),
+            Event::LedgerRequest { family, isolate, life, id, text } => self.serve(family, isolate, life, id, &text),
             Event::Answer { family, isolate, life, id, text } => self.hear(family, isolate, life, id, Some(&text)),
             Event::TimedOut { family, isolate, life, id } => self.hear(family, isolate, life, id, None),
             Event::Keep { isolate, life } if self.isolates[isolate].life == life => {
@@ -579,11 +580,12 @@ impl World {
                 }
                 self.after(1_000, Event::Keep { isolate, life });
             }
-            Event::Look { isolate, life } if self.isolates[isolate].life == life => self.look(isolate),
+            Event::Look { isolate, life } if self.isolates[isolate].life == life => self.dry_run(isolate),
             Event::Tell { asked } => self.tell(asked),
             Event::Land { family, isolate, name, flight } => {
                 self.ledgers[index(family)].truth.flights.remove(&flight);
-                let text = serde_json::to_string(&Order { settle: Some(&name), ..Order::default() }).unwrap();
+                let text =
+                    serde_json::to_string(&LedgerRequest { settle: Some(&name), ..LedgerRequest::default() }).unwrap();
                 self.talk(family, isolate, Talk::Release, text);
             }
             Event::Read { family, isolate, life } if self.isolates[isolate].life == life => {
@@ -654,7 +656,7 @@ impl World {
         (0..isolates).map(epoch).collect()
     }
 
-    fn say(&mut self, family: u64, isolate: usize, contact: Contact) {
+    fn say(&mut self, family: u64, isolate: usize, contact: Exchange) {
         if !contact.is_empty() {
             let text = serde_json::to_string(&self.isolates[isolate].gate.words(&root(family), &contact)).unwrap();
             self.talk(family, isolate, Talk::Leases(contact), text);
@@ -668,7 +670,7 @@ impl World {
         let cost = self.chance.within(self.nature.costs);
         self.ledgers[index(family)].truth.offered += 1;
         let job = match path {
-            "order" => Job::Order,
+            "order" => Job::LedgerRequest,
             "reserve" => Job::Reserve,
             "event" => Job::Event,
             _ => {
@@ -708,7 +710,7 @@ impl World {
             }
         };
         let headers = [("x-tenant-id", slug.as_str())];
-        let cost = Op::Take(asked.cost);
+        let cost = CounterOp::Chargeable(asked.cost);
         let name;
         let (request, ask) = match &asked.what {
             What::Path(path) => {
@@ -718,15 +720,15 @@ impl World {
                     "/both" => &[("month", cost), ("speed", cost)],
                     "/window" => &[("recent", cost)],
                     "/flight" => &[],
-                    "/taxed" => &[("speed", cost), ("taxes", Op::Take(1))],
-                    _ => &[("month", cost), ("exact", Op::Take(1))],
+                    "/taxed" => &[("speed", cost), ("taxes", CounterOp::Chargeable(1))],
+                    _ => &[("month", cost), ("exact", CounterOp::Chargeable(1))],
                 };
                 let request = Request { path, headers: &headers, ..Request::default() };
                 return self.ask(isolate, asked.clone(), &request, &Ask { limits, ..Ask::default() });
             }
             What::Job(job) => match self.jobs.get(job).cloned() {
                 Some(Job::Event) => return self.meter(isolate, asked.clone(), *job, &id),
-                Some(Job::Order) => {
+                Some(Job::LedgerRequest) => {
                     name = format!("order-{job}");
                     (Request::default(), Ask { limits: &[("orders", cost)], once: Some(&name), ..Ask::default() })
                 }
@@ -761,7 +763,7 @@ impl World {
                         }
                     }
                     // Without the ledger's answer nothing is counted, and nothing acknowledged.
-                    if !matches!(asked.awaited, Some(Awaited::Unanswered(_))) {
+                    if !matches!(asked.awaited, Some(WaitFailure::LedgerFailure(_))) {
                         self.decided(isolate, &asked, decision.allowed(), None);
                     } else {
                         self.answered(&asked);
@@ -817,7 +819,7 @@ impl World {
 
     /// A ledger: answers, and writes before it says so.
     fn serve(&mut self, family: u64, isolate: usize, life: u64, id: u64, text: &str) {
-        let order: Order<'_> = serde_json::from_str(text).unwrap();
+        let order: LedgerRequest<'_> = serde_json::from_str(text).unwrap();
         let counter = format!("t_{family}/month");
         let fails = self.chance.happens(self.nature.failures);
         let now = self.by(self.ledgers[index(family)].clock_ms);
@@ -831,7 +833,7 @@ impl World {
             return;
         }
         if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
-            ledger.disk.keys.insert(once.id.to_owned(), once.print.to_owned());
+            ledger.disk.keys.insert(once.id.to_owned(), once.fingerprint.to_owned());
         }
         ledger.write();
         if !outcome.allowed {
@@ -845,7 +847,7 @@ impl World {
     fn hear(&mut self, family: u64, isolate: usize, life: u64, id: u64, text: Option<&str>) {
         // An answer that comes twice, or after it was given up, or to somebody who has died, is not heard.
         let Some(talk) = self.talks.remove(&id).filter(|_| self.isolates[isolate].life == life) else { return };
-        let outcome: Option<Outcome> = text.map(|text| serde_json::from_str(text).unwrap());
+        let outcome: Option<LedgerResponse> = text.map(|text| serde_json::from_str(text).unwrap());
         let heard = HeardAt::now(self.at(isolate));
         let gate = &mut self.isolates[isolate].gate;
         match talk {
@@ -872,11 +874,11 @@ impl World {
             }
             Talk::Release => {}
         }
-        self.look(isolate);
+        self.dry_run(isolate);
     }
 
     /// Those who wait look whether what they wait for is answered.
-    fn look(&mut self, isolate: usize) {
+    fn dry_run(&mut self, isolate: usize) {
         let now = self.at(isolate);
         for (asked, question) in std::mem::take(&mut self.isolates[isolate].waiting) {
             // Where clocks step, nobody knows how long it was.
@@ -887,10 +889,10 @@ impl World {
                 self.seed
             );
             match self.isolates[isolate].gate.progress(&question, now) {
-                Progress::Due(_) => self.isolates[isolate].waiting.push((asked, question)),
-                Progress::Over(what) => self.decide(isolate, Asked { awaited: Some(what), ..asked }),
-                Progress::Again => {
-                    let late = (waited >= PATIENCE_MS).then_some(Awaited::Unanswered(Unanswered::Overloaded));
+                LeaseProgress::Due(_) => self.isolates[isolate].waiting.push((asked, question)),
+                LeaseProgress::Over(what) => self.decide(isolate, Asked { awaited: Some(what), ..asked }),
+                LeaseProgress::Again => {
+                    let late = (waited >= PATIENCE_MS).then_some(WaitFailure::LedgerFailure(LedgerFailure::Overloaded));
                     self.decide(isolate, Asked { awaited: late.or_else(|| asked.awaited.clone()), ..asked });
                 }
             }
@@ -1045,7 +1047,7 @@ impl World {
         assert!(self.jobs.is_empty(), "{}: {} were never acknowledged", self.seed, self.jobs.len());
         for family in 0..self.nature.families {
             let now = self.by(60_000);
-            self.ledgers[index(family)].book.answer(&Order::default(), now);
+            self.ledgers[index(family)].book.answer(&LedgerRequest::default(), now);
             self.ledgers[index(family)].write();
             self.check(family);
             for what in ["orders", "jobs", "tokens"] {
@@ -1058,7 +1060,7 @@ impl World {
 
 const fn what(job: &Job) -> &'static str {
     match job {
-        Job::Order => "orders",
+        Job::LedgerRequest => "orders",
         Job::Reserve | Job::Settle(_) => "jobs",
         Job::Event => "tokens",
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::refusal::Refusal;
+use super::error::AdminError;
 use super::store::{Row, Store, document, sql, text};
 use crate::control::{GUARDED_MEMBERS, Operation, Permission};
 use crate::gate::Caller;
@@ -30,7 +30,7 @@ pub(crate) struct Actor {
     /// What its token allows; `None`: everything.
     permissions: Option<Vec<String>>,
     /// Its token, where it has one that was issued here.
-    pub(super) token: Option<Token>,
+    pub(super) token: Option<AdminTokenRef>,
     /// Who issued its token, by name in the catalog, where it is a tenant's admin.
     issuer: Option<String>,
     /// The tenant whose admin it is.
@@ -43,7 +43,7 @@ pub(crate) struct Actor {
 
 /// An admin token, and where it stands among those that made each other.
 #[derive(Debug, Clone)]
-pub(super) struct Token {
+pub(super) struct AdminTokenRef {
     pub(super) id: String,
     /// When it ends, or one that it was made by.
     pub(super) ends_at: Option<UnixMillis>,
@@ -73,9 +73,9 @@ impl Actor {
     }
 
     /// Who sent a request.
-    pub(super) async fn of(call: &Call, store: &Store, config: &Rc<Config>) -> Result<Self, Refusal> {
+    pub(super) async fn of(call: &Call, store: &Store, config: &Rc<Config>) -> Result<Self, AdminError> {
         let from = origin(call);
-        let Some(shown) = call.bearer() else { return Err(Refusal::UNAUTHENTICATED) };
+        let Some(shown) = call.bearer() else { return Err(AdminError::UNAUTHENTICATED) };
         if config.is_operator(Some(shown)) {
             return Ok(Self::of_kind("operator", String::new(), from));
         }
@@ -89,7 +89,7 @@ impl Actor {
                 Caller::Known(bearer) => {
                     let allowed = bearer.credential.scopes.iter().any(|scope| scope.as_str() == ADMIN_SCOPE);
                     if !allowed {
-                        return Err(Refusal::FORBIDDEN);
+                        return Err(AdminError::FORBIDDEN);
                     }
                     let id = bearer.credential.subject.clone().unwrap_or_default();
                     let scopes = bearer.credential.scopes.clone();
@@ -97,31 +97,31 @@ impl Actor {
                     let tenant = Some(bearer.tenant);
                     return Ok(Self { issuer, tenant, scopes, ..Self::of_kind("tenant", id, from) });
                 }
-                Caller::Refused => return Err(Refusal::UNAUTHENTICATED),
+                Caller::Refused => return Err(AdminError::UNAUTHENTICATED),
                 Caller::Fetch(need) => {
                     if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
-                        return Err(Refusal::UNAVAILABLE);
+                        return Err(AdminError::UNAVAILABLE);
                     }
                 }
             }
         }
     }
 
-    async fn of_token(shown: &str, store: &Store, call: &Call, from: Value) -> Result<Self, Refusal> {
+    async fn of_token(shown: &str, store: &Store, call: &Call, from: Value) -> Result<Self, AdminError> {
         let Some(secret) = SecretText::parse(shown, TOKEN_PREFIX).filter(SecretText::is_whole) else {
-            return Err(Refusal::UNAUTHENTICATED);
+            return Err(AdminError::UNAUTHENTICATED);
         };
         let hash = secret.hash();
-        let visit = doors::enter(Door::AdminTokens, &call.request, &hash).ok_or(Refusal::TOO_FAST)?;
+        let visit = doors::enter(Door::AdminTokens, &call.request, &hash).ok_or(AdminError::TOO_FAST)?;
         let line = token_line(store, secret.id().as_str()).await?;
         let good = line.rows.first().filter(|row| line.works && secret.has_hash(text(row, "hash")));
         visit.judged(&hash, good.is_some());
-        let row = good.ok_or(Refusal::UNAUTHENTICATED)?;
+        let row = good.ok_or(AdminError::UNAUTHENTICATED)?;
         let permissions = document(row, "permissions");
         let permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from);
         let permissions = Some(permissions.collect());
         let id = secret.id().to_string();
-        let token = Token { id: id.clone(), ends_at: line.ends_at, generation: line.rows.len() };
+        let token = AdminTokenRef { id: id.clone(), ends_at: line.ends_at, generation: line.rows.len() };
         Ok(Self { permissions, token: Some(token), ..Self::of_kind("token", id, from) })
     }
 
@@ -145,10 +145,10 @@ impl Actor {
     }
 
     /// INVARIANT (no more than one has): whether it may set these members of a tenant's record.
-    pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), Refusal> {
+    pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), AdminError> {
         let more = GUARDED_MEMBERS.iter().find(|(name, needed)| members.contains_key(*name) && !self.permits(*needed));
         more.map_or(Ok(()), |(name, needed)| {
-            Err(Refusal::FORBIDDEN.with(json!({ "member": name, "permission": needed })))
+            Err(AdminError::FORBIDDEN.with(json!({ "member": name, "permission": needed })))
         })
     }
 
@@ -189,7 +189,7 @@ pub(super) struct TokenLine {
 }
 
 /// INVARIANT (children end with their makers): a token works as long as all that it was made by do.
-pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, Refusal> {
+pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, AdminError> {
     let rows = store.rows(sql!(LINE, id, MAX_TOKEN_GENERATIONS)).await?;
     let now = clock::now();
     let time = |row: &Row, column: &str| row.get(column).and_then(Value::as_u64).map(UnixMillis::new);

@@ -3,23 +3,23 @@
 
 use serde_json::json;
 
-use super::desk::Desk;
-use super::refusal::Refusal;
+use super::error::AdminError;
+use super::request::AdminRequest;
 use crate::control::Operation;
-use crate::ledger::{Charge, Meter, Op, Order, Rate};
+use crate::ledger::{Charge, CounterOp, LedgerRequest, Meter, Rate};
 use crate::model::bounds::{
     ADMIN_BURST_BYTES, ADMIN_BURST_CHANGES, ADMIN_DAY_BYTES, ADMIN_DAY_CHANGES, ADMIN_ROW_BYTES, ADMIN_SHARES,
     MAX_WINDOW_MS,
 };
 
-impl Desk<'_> {
+impl AdminRequest<'_> {
     /// Takes a change from the budget of the tenant whose admin asks. Operators have no budget.
     ///
     /// INVARIANT (nobody is locked out from below): a root's budget is its own. All tenants below it share one more, of which each may
     /// use a quarter.
-    pub(super) async fn spend(&self, operation: &Operation) -> Result<(), Refusal> {
+    pub(super) async fn spend(&self, operation: &Operation) -> Result<(), AdminError> {
         let Some(own) = self.actor.tenant.as_ref().filter(|_| operation.method != "GET") else { return Ok(()) };
-        let root = self.store.record(own.as_str()).await?.ok_or(Refusal::NOT_FOUND)?.root;
+        let root = self.store.record(own.as_str()).await?.ok_or(AdminError::NOT_FOUND)?.root;
         // A body stands in the record and in the trail, before and after.
         let bytes =
             u64::try_from(self.body.len()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(ADMIN_ROW_BYTES);
@@ -40,10 +40,11 @@ impl Desk<'_> {
         let charges = counters.iter().map(|(counter, meter, units)| Charge {
             counter,
             meter: *meter,
-            op: Op::Take(*units),
+            op: CounterOp::Chargeable(*units),
             shadow: false,
         });
-        let order = Order { tenant: Some(own.as_str()), charges: charges.collect(), ..Order::default() };
+        let order =
+            LedgerRequest { tenant: Some(own.as_str()), charges: charges.collect(), ..LedgerRequest::default() };
         let outcome = self.order(&root, &order).await?;
         if outcome.allowed {
             return Ok(());
@@ -53,6 +54,6 @@ impl Desk<'_> {
             "changes_per_day": changes_a_day, "changes_at_once": changes_at_once,
             "bytes_per_day": bytes_a_day, "retry_after_ms": wait_ms,
         });
-        Err(Refusal::BUDGET.with(most))
+        Err(AdminError::BUDGET.with(most))
     }
 }

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::desk::{Answer, Desk, checked, paged};
-use super::page::{Page, Read};
-use super::records::Published;
-use super::refusal::Refusal;
-use super::store::{Change, Row, document, number, sql, text};
+use super::error::AdminError;
+use super::page::{ListPage, ListQuery};
+use super::records::PublishedCatalog;
+use super::request::{AdminRequest, AdminResponse, checked, paged};
+use super::store::{Row, Transaction, document, number, sql, text};
 use super::{publish, tenants};
 use crate::control::{
     IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, breaks, changes, compare, merge,
     metrics, replay,
 };
-use crate::gate::{Ask, Budget, LocalGate, Plans};
-use crate::ledger::{Charge, Op, Order, Verdict};
+use crate::gate::{Ask, Budget, CompiledCatalog, LocalGate};
+use crate::ledger::{Charge, CounterOp, LedgerRequest, Verdict};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
 use crate::model::{Catalog, Key, Problem, Problems, Slug, Tenant, TenantId};
 use crate::resolve::Request;
@@ -24,43 +24,44 @@ use crate::wire::DecideBody;
 /// The trail of the catalog.
 pub(super) const CHAIN: &str = "catalog";
 
-pub(super) async fn get(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    desk.only(&["version"])?;
-    let published = desk.catalog().await?;
-    desk.expect(published.version)?;
-    let Some(asked) = desk.query.get("version") else {
-        return Ok(Answer::text(200, published.text.to_string()).with_version(published.version));
+pub(super) async fn get(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&["version"])?;
+    let published = request.catalog().await?;
+    request.expect(published.version)?;
+    let Some(asked) = request.query.get("version") else {
+        return Ok(AdminResponse::text(200, published.text.to_string()).with_version(published.version));
     };
-    let version = asked.parse().map_err(|_| Refusal::problem("version", asked.as_str(), "a version of the catalog"))?;
-    let text = desk.store.catalog_text(version).await?;
-    if text.is_empty() { Err(Refusal::NOT_FOUND) } else { Ok(Answer::text(200, text).with_version(version)) }
+    let version =
+        asked.parse().map_err(|_| AdminError::problem("version", asked.as_str(), "a version of the catalog"))?;
+    let text = request.store.catalog_text(version).await?;
+    if text.is_empty() { Err(AdminError::NOT_FOUND) } else { Ok(AdminResponse::text(200, text).with_version(version)) }
 }
 
-pub(super) async fn versions(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let (limit, cursor) = desk.page(&[])?;
+pub(super) async fn versions(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    let (limit, cursor) = request.page(&[])?;
     let before = cursor.parse::<u64>().unwrap_or(u64::from(u32::MAX));
     let statement = sql!(
         "SELECT version, created_at, sum(length(text)) AS bytes FROM catalogs WHERE version < ? GROUP BY version ORDER BY version DESC LIMIT ?",
         before,
         limit.saturating_add(1)
     );
-    let entries = desk.store.rows(statement).await?.into_iter().map(tenants::timed).collect();
-    Ok(Answer::json(200, &paged(limit, entries, "/version")))
+    let entries = request.store.rows(statement).await?.into_iter().map(tenants::timed).collect();
+    Ok(AdminResponse::json(200, &paged(limit, entries, "/version")))
 }
 
 /// `PUT /catalog`: the document with whatever `version`; it gets the next one. With `?change_terms=true` what limits are may change under
 /// plan versions that tenants have.
-pub(super) async fn put(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    desk.only(&["change_terms"])?;
-    desk.flag("change_terms")?;
-    let value: Value = desk.read()?;
-    let before = desk.store.catalog().await?;
-    desk.expect(before.as_ref().map_or(0, |before| before.version))?;
-    replace_with(desk, before.as_ref(), still_killed(before.as_ref(), value), ("catalog.put", None)).await
+pub(super) async fn put(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&["change_terms"])?;
+    request.flag("change_terms")?;
+    let value: Value = request.read()?;
+    let before = request.store.catalog().await?;
+    request.expect(before.as_ref().map_or(0, |before| before.version))?;
+    replace_with(request, before.as_ref(), still_killed(before.as_ref(), value), ("catalog.put", None)).await
 }
 
 /// A kill is ended by whoever ends it, not by a catalog that was written before and says nothing of it.
-fn still_killed(before: Option<&Published>, mut value: Value) -> Value {
+fn still_killed(before: Option<&PublishedCatalog>, mut value: Value) -> Value {
     let killed = before.iter().flat_map(|before| &before.catalog.features).filter(|(_, feature)| feature.kill);
     for (key, _) in killed {
         if let Some(Value::Object(feature)) = value.pointer_mut(&format!("/features/{key}")) {
@@ -72,11 +73,11 @@ fn still_killed(before: Option<&Published>, mut value: Value) -> Value {
 
 /// Puts a document in the place of the catalog that is, as its next version.
 pub(super) async fn replace_with(
-    desk: &Desk<'_>,
-    before: Option<&Published>,
+    request: &AdminRequest<'_>,
+    before: Option<&PublishedCatalog>,
     mut value: Value,
     said: (&str, Option<&str>),
-) -> Result<Answer, Refusal> {
+) -> Result<AdminResponse, AdminError> {
     let version = before.map_or(0, |before| before.version);
     if let Value::Object(members) = &mut value {
         // A catalog that an earlier life has published goes on with its numbers.
@@ -84,8 +85,8 @@ pub(super) async fn replace_with(
         members.insert(String::from("version"), version.saturating_add(1).max(written).into());
     }
     // What cannot be compiled cannot be published.
-    checked(Plans::parse(&value.to_string()))?;
-    replace(desk, before, value, said).await
+    checked(CompiledCatalog::parse(&value.to_string()))?;
+    replace(request, before, value, said).await
 }
 
 /// The identity settings of a catalog: who may speak for tenants.
@@ -144,13 +145,13 @@ const BROKEN_SHOWN: usize = 20;
 const RECORDS_READ: usize = 50;
 
 /// INVARIANT (no record is broken): a catalog has what tenants' records name.
-async fn has_all(desk: &Desk<'_>, names: &[String], old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
+async fn has_all(request: &AdminRequest<'_>, names: &[String], old: &Catalog, new: &Catalog) -> Result<(), AdminError> {
     let (mut broken, mut last) = (Vec::new(), String::new());
     while !names.is_empty() && broken.len() < BROKEN_SHOWN {
         let page = format!("SELECT id, record FROM tenants WHERE {NAMING} AND id > ?2 ORDER BY id LIMIT ?3");
-        let rows = desk.store.rows(sql!(page, json!(names).to_string(), last, RECORDS_READ)).await?;
+        let rows = request.store.rows(sql!(page, json!(names).to_string(), last, RECORDS_READ)).await?;
         for row in &rows {
-            let problems = breaks(&document(row, "record"), old, new, desk.now);
+            let problems = breaks(&document(row, "record"), old, new, request.now);
             if !problems.is_empty() {
                 broken.push(json!({ "tenant": text(row, "id"), "problems": problems }));
             }
@@ -160,11 +161,16 @@ async fn has_all(desk: &Desk<'_>, names: &[String], old: &Catalog, new: &Catalog
         }
         last = rows.last().map(|row| text(row, "id").to_owned()).unwrap_or_default();
     }
-    if broken.is_empty() { Ok(()) } else { Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": broken }))) }
+    if broken.is_empty() { Ok(()) } else { Err(AdminError::CATALOG_IN_USE.with(json!({ "tenants": broken }))) }
 }
 
 /// Refuses a catalog in which the slug of a tenant would no longer lead to it.
-async fn leads_to_all(desk: &Desk<'_>, change: &mut Change<'_>, old: &Catalog, new: &Catalog) -> Result<(), Refusal> {
+async fn leads_to_all(
+    request: &AdminRequest<'_>,
+    change: &mut Transaction<'_>,
+    old: &Catalog,
+    new: &Catalog,
+) -> Result<(), AdminError> {
     let kept = new.own_segments().chain(new.resolution.reserved()).filter_map(Slug::parse);
     let names: Vec<Slug> = kept.filter(|slug| new.is_reserved(slug) && !old.is_reserved(slug)).collect();
     if names.is_empty() {
@@ -172,17 +178,17 @@ async fn leads_to_all(desk: &Desk<'_>, change: &mut Change<'_>, old: &Catalog, n
     }
     let names = json!(names).to_string();
     let taken = "SELECT id, slug FROM tenants WHERE status <> 'deleted' AND slug IN (SELECT value FROM json_each(?))";
-    let rows = desk.store.rows(sql!(format!("{taken} LIMIT ?"), names, BROKEN_SHOWN)).await?;
+    let rows = request.store.rows(sql!(format!("{taken} LIMIT ?"), names, BROKEN_SHOWN)).await?;
     let problem = |row: &Row| {
         let found = format!("`{}`, which the catalog would reserve", text(row, "slug"));
         json!({ "tenant": text(row, "id"), "problems": [{ "path": "$.slug", "found": found, "expected": "a label that is not reserved" }] })
     };
     if rows.is_empty() {
         // Nor does anybody get one of them just now.
-        change.require(&format!("NOT EXISTS ({taken})"), &[names.into()]);
+        change.precondition(&format!("NOT EXISTS ({taken})"), &[names.into()]);
         return Ok(());
     }
-    Err(Refusal::CATALOG_IN_USE.with(json!({ "tenants": rows.iter().map(problem).collect::<Vec<_>>() })))
+    Err(AdminError::CATALOG_IN_USE.with(json!({ "tenants": rows.iter().map(problem).collect::<Vec<_>>() })))
 }
 
 /// Plan versions of a list that some tenant has, or has on trial.
@@ -191,8 +197,8 @@ const USED: &str = "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tena
      WHERE plan IN (SELECT value FROM json_each(?)) GROUP BY plan";
 
 /// INVARIANT (plan versions are immutable): one that a tenant has, or has on trial, says what it said, and is there.
-async fn stays(desk: &Desk<'_>, altered: &[String]) -> Result<(), Refusal> {
-    let used = desk.store.rows(sql!(USED, json!(altered).to_string())).await?;
+async fn stays(request: &AdminRequest<'_>, altered: &[String]) -> Result<(), AdminError> {
+    let used = request.store.rows(sql!(USED, json!(altered).to_string())).await?;
     let problem = |row: &Row| {
         let (plan, tenants) = (text(row, "plan"), number(row, "tenants"));
         json!({
@@ -203,49 +209,49 @@ async fn stays(desk: &Desk<'_>, altered: &[String]) -> Result<(), Refusal> {
     if used.is_empty() {
         return Ok(());
     }
-    Err(Refusal::PLAN_IN_USE.with(json!({ "problems": used.iter().map(problem).collect::<Vec<_>>() })))
+    Err(AdminError::PLAN_IN_USE.with(json!({ "problems": used.iter().map(problem).collect::<Vec<_>>() })))
 }
 
 /// Writes the next version of the catalog.
 async fn replace(
-    desk: &Desk<'_>,
-    before: Option<&Published>,
+    request: &AdminRequest<'_>,
+    before: Option<&PublishedCatalog>,
     after: Value,
     said: (&str, Option<&str>),
-) -> Result<Answer, Refusal> {
+) -> Result<AdminResponse, AdminError> {
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
     // INVARIANT (no escalation): `catalog:write` alone does not change who may speak for tenants.
-    if identity(&old) != identity(&after) && !desk.actor.permits(Permission::Identity) {
-        return Err(Refusal::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
+    if identity(&old) != identity(&after) && !request.actor.permits(Permission::Identity) {
+        return Err(AdminError::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
     }
     let text = after.to_string();
-    let altered = altered(&old, &after, !desk.flag("change_terms")?);
-    stays(desk, &altered).await?;
+    let altered = altered(&old, &after, !request.flag("change_terms")?);
+    stays(request, &altered).await?;
     let new = checked(Catalog::parse(&text))?;
     let dropped = dropped(&old, &after);
-    let mut change = desk.change();
+    let mut change = request.transaction();
     if let Some(before) = before {
-        leads_to_all(desk, &mut change, &before.catalog, &new).await?;
+        leads_to_all(request, &mut change, &before.catalog, &new).await?;
     }
     if let Some(before) = before.filter(|_| !dropped.is_empty()) {
-        has_all(desk, &dropped, &before.catalog, &new).await?;
+        has_all(request, &dropped, &before.catalog, &new).await?;
         // Nor does anybody begin to name them just now.
         let names = json!(dropped).to_string();
-        change.require(
+        change.precondition(
             &format!("NOT EXISTS (SELECT 1 FROM tenants WHERE {NAMING} AND changed_at >= ?2)"),
-            &[names.into(), desk.now.get().into()],
+            &[names.into(), request.now.get().into()],
         );
     }
     // Also where somebody gets one of them just now.
-    change.require(&format!("NOT EXISTS ({USED})"), &[json!(altered).to_string().into()]);
-    pieces(&mut change, version, &text, desk.now.get());
-    change.note(CHAIN, said.0, said.1, &summary(&old, &after)).await?;
+    change.precondition(&format!("NOT EXISTS ({USED})"), &[json!(altered).to_string().into()]);
+    pieces(&mut change, version, &text, request.now.get());
+    change.audit(CHAIN, said.0, said.1, &summary(&old, &after)).await?;
     change.publish("catalog", version, None);
-    desk.remember(&mut change, 200, &text);
+    request.remember(&mut change, 200, &text);
     change.commit().await?;
-    publish::after(desk).await;
-    Ok(Answer::text(200, text).with_version(version))
+    publish::after(request).await;
+    Ok(AdminResponse::text(200, text).with_version(version))
 }
 
 /// A catalog is large: the trail names the parts that changed, and the document of every version is kept.
@@ -269,7 +275,7 @@ fn summary(old: &Value, new: &Value) -> Value {
 }
 
 /// A text in pieces that D1 takes, cut between characters.
-fn pieces(change: &mut Change<'_>, version: u64, text: &str, now_ms: u64) {
+fn pieces(change: &mut Transaction<'_>, version: u64, text: &str, now_ms: u64) {
     let mut rest = text;
     let mut part = 0_u32;
     while !rest.is_empty() {
@@ -291,13 +297,13 @@ fn pieces(change: &mut Change<'_>, version: u64, text: &str, now_ms: u64) {
 }
 
 /// Switches a feature off for everybody, or ends that.
-pub(super) async fn kill(desk: &Desk<'_>, feature: &str, kill: bool) -> Result<Answer, Refusal> {
-    let asked: crate::control::Reasoned = desk.read()?;
-    let published = desk.catalog().await?;
-    desk.expect(published.version)?;
+pub(super) async fn kill(request: &AdminRequest<'_>, feature: &str, kill: bool) -> Result<AdminResponse, AdminError> {
+    let asked: crate::control::Reasoned = request.read()?;
+    let published = request.catalog().await?;
+    request.expect(published.version)?;
     let known = Key::parse(feature).is_some_and(|key| published.catalog.features.contains_key(&key));
     if !known {
-        return Err(Refusal::NOT_FOUND);
+        return Err(AdminError::NOT_FOUND);
     }
     let mut after: Value = serde_json::from_str(&published.text).unwrap_or_default();
     merge(
@@ -306,13 +312,13 @@ pub(super) async fn kill(desk: &Desk<'_>, feature: &str, kill: bool) -> Result<A
     );
     checked(Catalog::parse(&after.to_string()))?;
     let action = if kill { "feature.kill" } else { "feature.revive" };
-    replace(desk, Some(&published), after, (action, asked.reason.as_deref())).await
+    replace(request, Some(&published), after, (action, asked.reason.as_deref())).await
 }
 
 /// `POST /catalog/impact`: what a catalog, moves between plans, or changes of records would mean, a page of tenants at a time.
-pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let asked: ImpactQuestion = desk.read()?;
-    let published = desk.catalog().await?;
+pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    let asked: ImpactQuestion = request.read()?;
+    let published = request.catalog().await?;
     let proposed = match &asked.catalog {
         None => published.text.to_string(),
         Some(catalog) => {
@@ -322,26 +328,26 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
     };
     let (mut before, mut after) =
-        (LocalGate::with(published.plans()?), LocalGate::with(checked(Plans::parse(&proposed))?));
+        (LocalGate::with(published.plans()?), LocalGate::with(checked(CompiledCatalog::parse(&proposed))?));
     if let Some((from, to)) =
         asked.plans.iter().find(|(_, to)| !after.plans().is_some_and(|plans| plans.catalog().plans.contains_key(*to)))
     {
-        return Err(Refusal::problem(
+        return Err(AdminError::problem(
             &format!("$.plans[\"{from}\"]"),
             format!("`{to}`"),
             "a plan version of the catalog",
         ));
     }
-    let page = Page::of(
+    let page = ListQuery::of(
         "SELECT id, root, record FROM tenants WHERE id > ? AND status <> 'deleted' ORDER BY id LIMIT ?",
         ("id", "record"),
         vec![asked.cursor.clone().unwrap_or_default().into()],
         asked.limit.0,
     );
-    let Read { rows, next: next_cursor } = page.read(&desk.store).await?;
+    let ListPage { rows, next: next_cursor } = page.read(&request.store).await?;
     // Those above a tenant may stand on another page.
     let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
-    let above = desk
+    let above = request
         .store
         .rows(sql!(
             "WITH RECURSIVE line (id) AS (SELECT parent FROM tenants WHERE id IN (SELECT value FROM json_each(?1)) AND parent IS NOT NULL \
@@ -372,16 +378,16 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         }
     }
     if !problems.is_empty() {
-        return Err(Refusal::Invalid(Problems(problems)));
+        return Err(AdminError::Invalid(Problems(problems)));
     }
     let (old, new) = (&published.catalog, checked(Catalog::parse(&proposed))?);
     let mut tenants = Vec::new();
     for row in &rows {
         let Some(id) = TenantId::parse(text(row, "id")) else { continue };
-        let mut impact = compare(&mut before, &mut after, &id, desk.now);
-        impact.problems = breaks(&document(row, "record"), old, &new, desk.now);
+        let mut impact = compare(&mut before, &mut after, &id, request.now);
+        impact.problems = breaks(&document(row, "record"), old, &new, request.now);
         if impact.limits.values().any(|shift| shift.effect == "loss") {
-            impact.over = over(desk, &mut after, &id, text(row, "root")).await?;
+            impact.over = over(request, &mut after, &id, text(row, "root")).await?;
         }
         if !impact.is_empty() {
             tenants.push(impact);
@@ -403,26 +409,29 @@ pub(super) async fn impact(desk: &Desk<'_>) -> Result<Answer, Refusal> {
         Some(replay(&mut before, &mut after, &log))
     };
     let impacts = Impacts { compared: rows.len(), tenants, next_cursor, metrics: metrics(old, &new), replayed };
-    Ok(Answer::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
+    Ok(AdminResponse::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
 }
 
 /// Limits of which a tenant uses more now than it would be allowed, as its ledger has them.
 async fn over(
-    desk: &Desk<'_>,
+    request: &AdminRequest<'_>,
     after: &mut LocalGate,
     id: &TenantId,
     root: &str,
-) -> Result<BTreeMap<String, u64>, Refusal> {
-    let decision =
-        after.decide(&Request::default(), &Ask { tenant: Some(id.as_str()), look: true, ..Ask::default() }, desk.now);
+) -> Result<BTreeMap<String, u64>, AdminError> {
+    let decision = after.decide(
+        &Request::default(),
+        &Ask { tenant: Some(id.as_str()), dry_run: true, ..Ask::default() },
+        request.now,
+    );
     let Some(tenant) = &decision.tenant else { return Ok(BTreeMap::new()) };
     let budgets: Vec<&Budget> = tenant.nearest().collect();
     let charges = budgets.iter().map(|budget| {
         let counter = budget.counter.as_str();
-        Charge { counter, meter: budget.meter, op: Op::Take(0), shadow: true }
+        Charge { counter, meter: budget.meter, op: CounterOp::Chargeable(0), shadow: true }
     });
-    let order = Order { look: true, charges: charges.collect(), ..Order::default() };
-    let outcome = desk.order(root, &order).await?;
+    let order = LedgerRequest { dry_run: true, charges: charges.collect(), ..LedgerRequest::default() };
+    let outcome = request.order(root, &order).await?;
     let over = |(budget, verdict): (&&Budget, &Verdict)| {
         (verdict.limit? < verdict.used).then(|| (budget.limit.to_string(), verdict.used))
     };

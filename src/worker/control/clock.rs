@@ -5,11 +5,11 @@ use std::rc::Rc;
 use js_sys::Date;
 use serde_json::Value;
 
-use super::desk::Desk;
+use super::error::AdminError;
 use super::records::next_end;
-use super::refusal::Refusal;
+use super::request::AdminRequest;
 use super::store::{Row, Store, sql, text};
-use super::{course, jobs, keys, licences, moves, publish, reconcile, tenants, tickets};
+use super::{jobs, keys, licences, moves, publish, reconcile, saga, tenants, tickets};
 use crate::model::bounds::{ADMIN_ONCE_MS, CATALOG_KEPT_MS, CATALOGS_KEPT, DENIALS_KEPT_DAYS, FEED_KEPT_MS};
 use crate::model::{Tenant, UnixMillis};
 use crate::worker::config::Config;
@@ -24,24 +24,24 @@ const JOB_TURNS: u64 = 4;
 const DATED: u64 = 100;
 
 /// One turn.
-pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::Context) {
+pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::ExecutionContext) {
     if config.control.is_undefined() {
         return;
     }
     let now = UnixMillis::from_js(Date::now());
-    let desk = Desk::of_clock(config, context.clone(), now);
-    turn(&desk).await;
+    let request = AdminRequest::of_clock(config, context.clone(), now);
+    turn(&request).await;
 }
 
-async fn turn(desk: &Desk<'_>) {
+async fn turn(request: &AdminRequest<'_>) {
     // None of them keeps the others from their turn.
-    let note = |what: &str, done: Result<(), Refusal>| {
+    let note = |what: &str, done: Result<(), AdminError>| {
         if let Err(refusal) = done {
             web_sys::console::error_1(&format!("control: {what}: {}", refusal.code()).into());
         }
     };
     for _ in 0..TURNS {
-        match publish::flush(desk).await {
+        match publish::flush(request).await {
             Ok(flushed) if flushed.done > 0 => {}
             done => {
                 note("publication", done.map(drop));
@@ -49,30 +49,35 @@ async fn turn(desk: &Desk<'_>) {
             }
         }
     }
-    note("setting up", course::resume(desk).await.map(drop));
-    note("moves", moves::resume(desk, JOB_TURNS).await);
-    note("long runs", jobs::resume(desk, JOB_TURNS).await);
-    note("purging", tenants::purge(desk).await.map(drop));
-    note("purging keys", keys::purge(desk).await);
-    note("dates", dates(desk).await);
-    note("sweeping", sweep(&desk.store, desk.now).await);
-    note("reconciling", reconcile::slice(desk).await.map(drop));
+    note("setting up", saga::resume(request).await.map(drop));
+    note("moves", moves::resume(request, JOB_TURNS).await);
+    note("long runs", jobs::resume(request, JOB_TURNS).await);
+    note("purging", tenants::purge(request).await.map(drop));
+    note("purging keys", keys::purge(request).await);
+    note("dates", dates(request).await);
+    note("sweeping", sweep(&request.store, request.now).await);
+    note("reconciling", reconcile::slice(request).await.map(drop));
 }
 
 /// Looks again when the next thing of a tenant ends, where the last has ended.
-async fn dates(desk: &Desk<'_>) -> Result<(), Refusal> {
-    let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", desk.now.get(), DATED);
-    let rows = desk.store.rows(ended).await?;
-    let next = |row: &Row| Tenant::parse(text(row, "record")).ok().and_then(|tenant| next_end(&tenant, desk.now));
+async fn dates(request: &AdminRequest<'_>) -> Result<(), AdminError> {
+    let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", request.now.get(), DATED);
+    let rows = request.store.rows(ended).await?;
+    let next = |row: &Row| Tenant::parse(text(row, "record")).ok().and_then(|tenant| next_end(&tenant, request.now));
     let updates = rows.iter().map(|row| {
-        sql!("UPDATE tenants SET ends_at = ? WHERE id = ? AND ends_at <= ?", next(row), text(row, "id"), desk.now.get())
+        sql!(
+            "UPDATE tenants SET ends_at = ? WHERE id = ? AND ends_at <= ?",
+            next(row),
+            text(row, "id"),
+            request.now.get()
+        )
     });
     let updates: Vec<Value> = updates.collect();
-    if updates.is_empty() { Ok(()) } else { Ok(desk.store.run(&updates).await.map(drop)?) }
+    if updates.is_empty() { Ok(()) } else { Ok(request.store.run(&updates).await.map(drop)?) }
 }
 
 /// Forgets what nobody asks for any more.
-async fn sweep(store: &Store, now: UnixMillis) -> Result<(), Refusal> {
+async fn sweep(store: &Store, now: UnixMillis) -> Result<(), AdminError> {
     let before = |ms: u64| now.get().saturating_sub(ms);
     store
         .run(&[

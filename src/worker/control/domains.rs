@@ -5,12 +5,12 @@
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
-use super::desk::{Answer, Desk};
+use super::error::AdminError;
 use super::publish;
-use super::records::Record;
-use super::refusal::Refusal;
+use super::records::TenantRow;
+use super::request::{AdminRequest, AdminResponse};
 use super::store::{number, sql, text};
-use crate::control::{Claim, merge};
+use crate::control::{NewDomain, merge};
 use crate::model::bounds::MAX_PENDING_DOMAINS;
 use crate::worker::edge;
 
@@ -42,92 +42,92 @@ fn with(record: &Value, host: &str, state: Option<&str>) -> Value {
     after
 }
 
-pub(super) async fn claim(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let asked: Claim = desk.read()?;
-    let record = desk.tenant(id).await?;
-    desk.expect(record.epoch)?;
-    let published = desk.catalog().await?;
+pub(super) async fn claim(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
+    let asked: NewDomain = request.read()?;
+    let record = request.tenant(id).await?;
+    request.expect(record.epoch)?;
+    let published = request.catalog().await?;
     let host = &plain(&asked.host);
     // Another tenant may hold it: the domain passes to the tenant that proves it once the old proof is gone.
     let own = sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id);
-    if let Some(row) = &desk.store.row(own).await? {
+    if let Some(row) = &request.store.row(own).await? {
         let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
         let body = json!({ "host": host, "state": state, "proof": proof_of(host, text(row, "proof")) });
-        return Ok(Answer::json(201, &body).with_version(record.epoch));
+        return Ok(AdminResponse::json(201, &body).with_version(record.epoch));
     }
-    let count = desk
+    let count = request
         .store
         .row(sql!("SELECT count(*) AS open FROM domains WHERE tenant = ? AND verified_at IS NULL", record.id))
         .await?;
     if number(&count.unwrap_or_default(), "open") >= MAX_PENDING_DOMAINS {
-        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_PENDING_DOMAINS })));
+        return Err(AdminError::TOO_MANY.with(json!({ "limit": MAX_PENDING_DOMAINS })));
     }
     let proof = edge::random(16);
-    let mut change = desk.change();
+    let mut change = request.transaction();
     let after = with(&record.value, host, Some("pending"));
     // Hosts at or under a base domain, and what is no host at all, are refused with the record.
-    desk.save(&mut change, &record, after, &published, ("domain.claim", None)).await?;
+    request.save(&mut change, &record, after, &published, ("domain.claim", None)).await?;
     change.run(sql!(
         "INSERT INTO domains (host, tenant, proof, claimed_at) VALUES (?, ?, ?, ?)",
         host,
         record.id,
         proof,
-        desk.now.get()
+        request.now.get()
     ));
     let body = json!({ "host": host, "state": "pending", "proof": proof_of(host, &proof) });
-    desk.remember(&mut change, 201, &body.to_string());
+    request.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
-    publish::after(desk).await;
-    Ok(Answer::json(201, &body).with_version(record.epoch.saturating_add(1)))
+    publish::after(request).await;
+    Ok(AdminResponse::json(201, &body).with_version(record.epoch.saturating_add(1)))
 }
 
-pub(super) async fn verify(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+pub(super) async fn verify(request: &AdminRequest<'_>, id: &str, host: &str) -> Result<AdminResponse, AdminError> {
     let host = &plain(host);
-    let record = desk.tenant(id).await?;
-    let row = desk
+    let record = request.tenant(id).await?;
+    let row = request
         .store
         .row(sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id))
         .await?;
-    let row = row.ok_or(Refusal::NOT_FOUND)?;
+    let row = row.ok_or(AdminError::NOT_FOUND)?;
     let body = json!({ "host": host, "state": "verified" });
     if row.get("verified_at").is_some_and(Value::is_u64) {
-        return Ok(Answer::json(200, &body).with_version(record.epoch));
+        return Ok(AdminResponse::json(200, &body).with_version(record.epoch));
     }
     let asked = format!("{LABEL}.{host}");
-    let found = match JsFuture::from(edge::txt_records(&desk.config.dns_url, &asked, DNS_MS)).await {
+    let found = match JsFuture::from(edge::txt_records(&request.config.dns_url, &asked, DNS_MS)).await {
         Ok(found) => found.as_string().unwrap_or_default(),
         Err(error) => {
             web_sys::console::error_2(&"control: the DNS resolver failed".into(), &error);
-            return Err(Refusal::UNAVAILABLE);
+            return Err(AdminError::UNAVAILABLE);
         }
     };
     let expected = format!("tenantgate-proof={}", text(&row, "proof"));
     if !found.lines().any(|line| line == expected) {
-        return Err(Refusal::DOMAIN_UNPROVEN.with(json!({ "proof": proof_of(host, text(&row, "proof")) })));
+        return Err(AdminError::DOMAIN_UNPROVEN.with(json!({ "proof": proof_of(host, text(&row, "proof")) })));
     }
-    release(desk, &record, host, &found).await?;
-    serve(desk, &record, host).await?;
-    Ok(Answer::json(200, &body).with_version(record.epoch.saturating_add(1)))
+    release(request, &record, host, &found).await?;
+    serve(request, &record, host).await?;
+    Ok(AdminResponse::json(200, &body).with_version(record.epoch.saturating_add(1)))
 }
 
 /// Takes a domain from the tenant that holds it if that tenant's proof is no longer published: domains are sold. If both proofs are
 /// published, the present holder keeps it.
-async fn release(desk: &Desk<'_>, winner: &Record, host: &str, found: &str) -> Result<(), Refusal> {
+async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, found: &str) -> Result<(), AdminError> {
     let statement = sql!(
         "SELECT tenant, proof FROM domains WHERE host = ? AND tenant <> ? AND verified_at IS NOT NULL",
         host,
         winner.id
     );
-    let Some(row) = desk.store.row(statement).await? else { return Ok(()) };
+    let Some(row) = request.store.row(statement).await? else { return Ok(()) };
     let expected = format!("tenantgate-proof={}", text(&row, "proof"));
     if found.lines().any(|line| line == expected) {
-        return Err(Refusal::DOMAIN_TAKEN);
+        return Err(AdminError::DOMAIN_TAKEN);
     }
     // The gate itself does it: neither trail shows who the other is.
-    let gate = Desk::of_clock(desk.config, desk.context.clone(), desk.now);
-    let record = gate.store.record(text(&row, "tenant")).await?.ok_or(Refusal::BUSY)?;
+    let gate = AdminRequest::of_clock(request.config, request.context.clone(), request.now);
+    let record = gate.store.record(text(&row, "tenant")).await?.ok_or(AdminError::BUSY)?;
     let published = gate.catalog().await?;
-    let mut change = gate.change();
+    let mut change = gate.transaction();
     change.run(sql!("UPDATE domains SET verified_at = NULL WHERE host = ? AND tenant = ?", host, record.id));
     let after = with(&record.value, host, Some("pending"));
     gate.save(&mut change, &record, after, &published, ("domain.lost", None)).await?;
@@ -138,38 +138,39 @@ async fn release(desk: &Desk<'_>, winner: &Record, host: &str, found: &str) -> R
 }
 
 /// Has a proven domain served. Where two have proven it, the index lets one through.
-async fn serve(desk: &Desk<'_>, record: &Record, host: &str) -> Result<(), Refusal> {
-    let published = desk.catalog().await?;
-    let mut change = desk.change();
+async fn serve(request: &AdminRequest<'_>, record: &TenantRow, host: &str) -> Result<(), AdminError> {
+    let published = request.catalog().await?;
+    let mut change = request.transaction();
     change.run(sql!(
         "UPDATE domains SET verified_at = ? WHERE host = ? AND tenant = ?",
-        desk.now.get(),
+        request.now.get(),
         host,
         record.id
     ));
     let after = with(&record.value, host, Some("verified"));
-    desk.save(&mut change, record, after, &published, ("domain.verify", None)).await?;
+    request.save(&mut change, record, after, &published, ("domain.verify", None)).await?;
     change.publish(&format!("domain:{host}"), record.epoch.saturating_add(1), None);
     change.commit().await?;
-    publish::after(desk).await;
+    publish::after(request).await;
     Ok(())
 }
 
-pub(super) async fn remove(desk: &Desk<'_>, id: &str, host: &str) -> Result<Answer, Refusal> {
+pub(super) async fn remove(request: &AdminRequest<'_>, id: &str, host: &str) -> Result<AdminResponse, AdminError> {
     let host = &plain(host);
-    let record = desk.tenant(id).await?;
-    desk.expect(record.epoch)?;
-    let known = desk.store.row(sql!("SELECT host FROM domains WHERE host = ? AND tenant = ?", host, record.id)).await?;
-    known.ok_or(Refusal::NOT_FOUND)?;
-    let published = desk.catalog().await?;
-    let mut change = desk.change();
+    let record = request.tenant(id).await?;
+    request.expect(record.epoch)?;
+    let known =
+        request.store.row(sql!("SELECT host FROM domains WHERE host = ? AND tenant = ?", host, record.id)).await?;
+    known.ok_or(AdminError::NOT_FOUND)?;
+    let published = request.catalog().await?;
+    let mut change = request.transaction();
     change.run(sql!("DELETE FROM domains WHERE host = ? AND tenant = ?", host, record.id));
     let after = with(&record.value, host, None);
-    let after = desk.save(&mut change, &record, after, &published, ("domain.remove", None)).await?;
+    let after = request.save(&mut change, &record, after, &published, ("domain.remove", None)).await?;
     change.publish(&format!("domain:{host}"), record.epoch.saturating_add(1), None);
     let body = after.to_string();
-    desk.remember(&mut change, 200, &body);
+    request.remember(&mut change, 200, &body);
     change.commit().await?;
-    publish::after(desk).await;
-    Ok(Answer::text(200, body).with_version(record.epoch.saturating_add(1)))
+    publish::after(request).await;
+    Ok(AdminResponse::text(200, body).with_version(record.epoch.saturating_add(1)))
 }

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::desk::{Answer, Desk, checked};
-use super::records::Record;
-use super::refusal::Refusal;
+use super::error::AdminError;
+use super::records::TenantRow;
+use super::request::{AdminRequest, AdminResponse, checked};
 use crate::control::Refund;
 use crate::control::audit::hash;
-use crate::gate::{Ask, Budget, Decision, Entitlements, Gauged, LocalGate, Plans};
-use crate::ledger::{Charge, Meter, Once, Op, Order, Seen};
+use crate::gate::{Ask, Budget, CompiledCatalog, Decision, Entitlements, LimitCheck, LocalGate};
+use crate::ledger::{Charge, CounterOp, IdempotencyKey, LedgerRequest, Meter, Seen};
 use crate::model::{Kind, Mode, Tenant};
 use crate::resolve::Request;
 use crate::wire::EntitlementsView;
 
 /// `GET /tenants/{tenant}/entitlements`
-pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    desk.only(&[])?;
-    let record = desk.tenant(id).await?;
-    let (plans, tenant, mut decision) = compiled(desk, &record).await?;
+pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
+    request.only(&[])?;
+    let record = request.tenant(id).await?;
+    let (plans, tenant, mut decision) = compiled(request, &record).await?;
     let slots = plans.features().slots(&[]);
-    decision.features = plans.features().evaluate_all(tenant.facts(&slots, desk.now));
+    decision.features = plans.features().evaluate_all(tenant.facts(&slots, request.now));
     // A tenant's own admin sees no trace of those above it: of a budget that it shares with them, only that there is one.
-    let own = desk.actor.tenant.as_ref();
+    let own = request.actor.tenant.as_ref();
     let seen =
         tenant.line().iter().position(|one| Some(&one.id) == own).map_or(usize::MAX, |place| place.saturating_add(1));
     let is_seen = |budget: &Budget| tenant.line().iter().take(seen).any(|one| one.id == budget.tenant);
@@ -32,11 +32,14 @@ pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
         let nearest = last.replace(budget.id) != Some(budget.id);
         budget.mode != Mode::Local && (nearest || is_seen(budget))
     });
-    let gauged = |budget: &Arc<Budget>| Gauged { budget: Arc::clone(budget), op: Op::Take(0), verdict: None };
+    let gauged =
+        |budget: &Arc<Budget>| LimitCheck { budget: Arc::clone(budget), op: CounterOp::Chargeable(0), verdict: None };
     decision.limits = counted.map(gauged).collect();
-    let charges = decision.limits.iter().map(|one| charge(&one.budget, Op::Take(0))).collect();
+    let charges = decision.limits.iter().map(|one| charge(&one.budget, CounterOp::Chargeable(0))).collect();
     // Without its ledger nobody knows what is used; everything else is known all the same.
-    let outcome = desk.order(tenant.root().as_str(), &Order { look: true, charges, ..Order::default() }).await;
+    let outcome = request
+        .order(tenant.root().as_str(), &LedgerRequest { dry_run: true, charges, ..LedgerRequest::default() })
+        .await;
     let verdicts = outcome.map(|outcome| outcome.verdicts).unwrap_or_default();
     for (gauged, verdict) in decision.limits.iter_mut().zip(verdicts) {
         gauged.verdict = Some(verdict);
@@ -46,44 +49,44 @@ pub(super) async fn get(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
     for (limit, _) in view.limits.iter_mut().zip(hidden).filter(|(_, hidden)| *hidden) {
         limit.tenant = &record.id;
     }
-    Ok(Answer::text(200, serde_json::to_string(&view).unwrap_or_default()).with_version(record.epoch))
+    Ok(AdminResponse::text(200, serde_json::to_string(&view).unwrap_or_default()).with_version(record.epoch))
 }
 
 /// `POST /tenants/{tenant}/refunds`: the ledger first, then the trail. A request that is sent again, as its key demands, refunds
 /// nothing twice and completes the trail.
-pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let asked: Refund = desk.read()?;
-    let record = desk.tenant(id).await?;
-    let Some(once) = &desk.once else {
-        return Err(Refusal::problem("Idempotency-Key", "nothing", "a key, so that a retry does not refund twice"));
+pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
+    let asked: Refund = request.read()?;
+    let record = request.tenant(id).await?;
+    let Some(once) = &request.once else {
+        return Err(AdminError::problem("Idempotency-Key", "nothing", "a key, so that a retry does not refund twice"));
     };
-    let (plans, tenant, _) = compiled(desk, &record).await?;
+    let (plans, tenant, _) = compiled(request, &record).await?;
     let number = plans.limit_id(asked.limit.as_str());
     let budgets: Vec<_> = tenant.budgets().filter(|budget| Some(budget.id) == number).collect();
     let is_counted = |budget: &&Arc<Budget>| budget.kind == Kind::Quota && budget.mode != Mode::Local;
     let Some(own) = budgets.first().copied().filter(is_counted) else {
-        return Err(Refusal::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
+        return Err(AdminError::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
     };
     // Ancestors have counted the same units. Their current period has, if it began no later than the tenant's.
     let began = |budget: &Budget| if let Meter::Quota { starts_ms, .. } = budget.meter { starts_ms } else { u64::MAX };
     let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
-    let charges =
-        std::iter::once(charge(own, Op::Release(asked.units.0))).chain(above.map(|budget| charge(budget, Op::Follow)));
-    let name = format!("{id}/refund {}", hash(&json!([desk.actor.name(), once.key]).to_string()));
-    let order = Order {
+    let charges = std::iter::once(charge(own, CounterOp::Release(asked.units.0)))
+        .chain(above.map(|budget| charge(budget, CounterOp::Follow)));
+    let name = format!("{id}/refund {}", hash(&json!([request.actor.name(), once.key]).to_string()));
+    let order = LedgerRequest {
         tenant: Some(id),
         charges: charges.collect(),
-        once: Some(Once { id: &name, print: &once.print, event: false }),
-        ..Order::default()
+        once: Some(IdempotencyKey { id: &name, fingerprint: &once.fingerprint, event: false }),
+        ..LedgerRequest::default()
     };
-    let outcome = desk.order(tenant.root().as_str(), &order).await?;
+    let outcome = request.order(tenant.root().as_str(), &order).await?;
     let verdict = outcome.verdicts.first().copied();
     match (outcome.seen, verdict) {
-        _ if outcome.gone => return Err(Refusal::UNAVAILABLE),
-        (Some(Seen::Reused), _) => return Err(Refusal::KEY_REUSED),
+        _ if outcome.gone => return Err(AdminError::UNAVAILABLE),
+        (Some(Seen::Reused), _) => return Err(AdminError::KEY_REUSED),
         (None, Some(verdict)) if !outcome.allowed => {
             let expected = format!("at most {}, which are used in this period", verdict.used);
-            return Err(Refusal::problem("$.units", asked.units.0.to_string(), &expected));
+            return Err(AdminError::problem("$.units", asked.units.0.to_string(), &expected));
         }
         _ => {}
     }
@@ -92,27 +95,30 @@ pub(super) async fn refund(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal>
         "limit": asked.limit, "tenant": own.tenant, "units": asked.units.0, "used": verdict.map(|verdict| verdict.used),
         "remaining": verdict.filter(|verdict| verdict.limit.is_some()).map(|verdict| verdict.remaining),
     });
-    let mut change = desk.change();
-    change.note(&record.id, "usage.refund", Some(&asked.reason), &said).await?;
-    desk.remember(&mut change, 200, &body.to_string());
+    let mut change = request.transaction();
+    change.audit(&record.id, "usage.refund", Some(&asked.reason), &said).await?;
+    request.remember(&mut change, 200, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(200, &body))
+    Ok(AdminResponse::json(200, &body))
 }
 
 /// A tenant as the system of record has it, compiled.
-async fn compiled(desk: &Desk<'_>, record: &Record) -> Result<(Arc<Plans>, Arc<Entitlements>, Box<Decision>), Refusal> {
-    let plans = desk.catalog().await?.plans()?;
+async fn compiled(
+    request: &AdminRequest<'_>,
+    record: &TenantRow,
+) -> Result<(Arc<CompiledCatalog>, Arc<Entitlements>, Box<Decision>), AdminError> {
+    let plans = request.catalog().await?.plans()?;
     let mut gate = LocalGate::with(Arc::clone(&plans));
-    for one in desk.store.line(&record.id).await? {
+    for one in request.store.line(&record.id).await? {
         let _ = gate.put(checked(Tenant::parse(&one.value.to_string()))?);
     }
     // Even a denial carries the tenant, whatever its status.
-    let ask = Ask { tenant: Some(&record.id), look: true, ..Ask::default() };
-    let decision = gate.decide(&Request::default(), &ask, desk.now);
-    let tenant = decision.tenant.clone().ok_or(Refusal::NOT_FOUND)?;
+    let ask = Ask { tenant: Some(&record.id), dry_run: true, ..Ask::default() };
+    let decision = gate.decide(&Request::default(), &ask, request.now);
+    let tenant = decision.tenant.clone().ok_or(AdminError::NOT_FOUND)?;
     Ok((plans, tenant, decision.clone()))
 }
 
-fn charge(budget: &Budget, op: Op) -> Charge<'_> {
+fn charge(budget: &Budget, op: CounterOp) -> Charge<'_> {
     Charge { counter: &budget.counter, meter: budget.meter, op, shadow: false }
 }

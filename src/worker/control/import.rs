@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::desk::{Answer, Desk, checked};
+use super::error::AdminError;
 use super::keys::shown;
 use super::records::{next_end, take_data_route, take_slug};
-use super::refusal::Refusal;
-use super::store::{Change, at, document, number, sql, text};
+use super::request::{AdminRequest, AdminResponse, checked};
+use super::store::{Transaction, at, document, number, sql, text};
 use super::{catalog, publish};
 use crate::control::merge;
 use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
@@ -18,32 +18,32 @@ use crate::worker::edge;
 /// Documents that one transaction takes over.
 const TOGETHER: usize = 50;
 
-pub(super) async fn import(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    desk.only(&["overwrite"])?;
+pub(super) async fn import(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&["overwrite"])?;
     // Whoever takes over everything may do everything: keys, records and the catalog are all in it.
-    if !desk.actor.is_operator() {
-        return Err(Refusal::FORBIDDEN);
+    if !request.actor.is_operator() {
+        return Err(AdminError::FORBIDDEN);
     }
-    let overwrite = desk.query.get("overwrite").is_some_and(|text| text == "true");
-    let seed = checked(parse_seed(&desk.body))?;
+    let overwrite = request.query.get("overwrite").is_some_and(|text| text == "true");
+    let seed = checked(parse_seed(&request.body))?;
     if let Some(index) = seed.tenants.iter().position(|tenant| tenant.id.as_str() == catalog::CHAIN) {
-        return Err(Refusal::problem(
+        return Err(AdminError::problem(
             &format!("$.tenants[{index}].id"),
             "`catalog`",
             "an id that is not the catalog's",
         ));
     }
-    let written: Value = serde_json::from_str(&desk.body).unwrap_or_default();
+    let written: Value = serde_json::from_str(&request.body).unwrap_or_default();
     let parents: BTreeMap<&str, Option<&str>> =
         seed.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant.parent.as_ref().map(TenantId::as_str))).collect();
-    let changed_catalog = take_catalog(desk, at(&written, "/catalog"), overwrite).await?;
+    let changed_catalog = take_catalog(request, at(&written, "/catalog"), overwrite).await?;
     let (mut tenants, mut api_keys) = (0_usize, 0_usize);
     let numbered: Vec<_> = seed.tenants.iter().enumerate().collect();
     for group in numbered.chunks(TOGETHER) {
-        let mut change = desk.change();
+        let mut change = request.transaction();
         for (index, tenant) in group {
             let value = at(&written, &format!("/tenants/{index}"));
-            if take_tenant(desk, &mut change, tenant, value, &parents, overwrite).await? {
+            if take_tenant(request, &mut change, tenant, value, &parents, overwrite).await? {
                 tenants = tenants.saturating_add(1);
             }
         }
@@ -51,16 +51,16 @@ pub(super) async fn import(desk: &Desk<'_>) -> Result<Answer, Refusal> {
     }
     let numbered: Vec<_> = seed.api_keys.iter().enumerate().collect();
     for group in numbered.chunks(TOGETHER) {
-        let mut change = desk.change();
+        let mut change = request.transaction();
         for (index, key) in group {
-            if take_key(desk, &mut change, key, at(&written, &format!("/api_keys/{index}"))).await? {
+            if take_key(request, &mut change, key, at(&written, &format!("/api_keys/{index}"))).await? {
                 api_keys = api_keys.saturating_add(1);
             }
         }
         change.commit().await?;
     }
-    publish::after(desk).await;
-    Ok(Answer::json(200, &json!({ "catalog": changed_catalog, "tenants": tenants, "api_keys": api_keys })))
+    publish::after(request).await;
+    Ok(AdminResponse::json(200, &json!({ "catalog": changed_catalog, "tenants": tenants, "api_keys": api_keys })))
 }
 
 /// The same documents, whatever number they have.
@@ -73,40 +73,40 @@ fn same(one: &Value, other: &Value, number: &str) -> bool {
     without(one) == without(other)
 }
 
-async fn take_catalog(desk: &Desk<'_>, written: &Value, overwrite: bool) -> Result<bool, Refusal> {
-    let before = desk.store.catalog().await?;
+async fn take_catalog(request: &AdminRequest<'_>, written: &Value, overwrite: bool) -> Result<bool, AdminError> {
+    let before = request.store.catalog().await?;
     let old: Value = before.as_ref().and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
     if before.is_some() && (!overwrite || same(&old, written, "version")) {
         return Ok(false);
     }
-    catalog::replace_with(desk, before.as_ref(), written.clone(), ("catalog.import", None)).await?;
+    catalog::replace_with(request, before.as_ref(), written.clone(), ("catalog.import", None)).await?;
     Ok(true)
 }
 
 async fn take_tenant(
-    desk: &Desk<'_>,
-    change: &mut Change<'_>,
+    request: &AdminRequest<'_>,
+    change: &mut Transaction<'_>,
     tenant: &Tenant,
     written: &Value,
     parents: &BTreeMap<&str, Option<&str>>,
     overwrite: bool,
-) -> Result<bool, Refusal> {
+) -> Result<bool, AdminError> {
     let id = tenant.id.as_str();
-    if let Some(record) = desk.store.record(id).await? {
+    if let Some(record) = request.store.record(id).await? {
         // What is there is later than what stands elsewhere, unless somebody says otherwise; what is gone stays so.
         if !overwrite || record.status() == "deleted" || same(&record.value, written, "epoch") {
             return Ok(false);
         }
         if at(&record.value, "/parent") != at(written, "/parent") {
             let found = at(written, "/parent").to_string();
-            return Err(Refusal::problem(
+            return Err(AdminError::problem(
                 &format!("$.tenants: `{id}`.parent"),
                 found,
                 "its parent: moves have an operation",
             ));
         }
-        let published = desk.catalog().await?;
-        desk.save(change, &record, written.clone(), &published, ("tenant.import", None)).await?;
+        let published = request.catalog().await?;
+        request.save(change, &record, written.clone(), &published, ("tenant.import", None)).await?;
         let hosts: Vec<&str> = tenant.domains.iter().map(|domain| domain.host.as_str()).collect();
         change.run(sql!(
             "DELETE FROM domains WHERE tenant = ? AND host NOT IN (SELECT value FROM json_each(?))",
@@ -119,7 +119,7 @@ async fn take_tenant(
         while let Some(Some(parent)) = parents.get(root) {
             root = parent;
         }
-        let now = desk.now.get();
+        let now = request.now.get();
         change.run(sql!(
             "INSERT INTO tenants (id, slug, name, status, plan, parent, root, epoch, record, created_at, changed_at, ends_at) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -134,23 +134,23 @@ async fn take_tenant(
             written.to_string(),
             now,
             now,
-            next_end(tenant, desk.now)
+            next_end(tenant, request.now)
         ));
-        take_slug(change, tenant.slug.as_str(), id, desk.now);
+        take_slug(change, tenant.slug.as_str(), id, request.now);
         take_data_route(change, written, id);
-        change.note(id, "tenant.import", None, &crate::control::changes(&Value::Null, written)).await?;
+        change.audit(id, "tenant.import", None, &crate::control::changes(&Value::Null, written)).await?;
         change.publish(&format!("tenant:{id}"), tenant.epoch.0, Some(root));
         change.publish(&format!("slug:{}", tenant.slug), tenant.epoch.0, None);
     }
     for domain in &tenant.domains {
-        let verified_at = (domain.state == DomainState::Verified).then_some(desk.now.get());
+        let verified_at = (domain.state == DomainState::Verified).then_some(request.now.get());
         change.run(sql!(
             "INSERT INTO domains (host, tenant, proof, claimed_at, verified_at) VALUES (?, ?, ?, ?, ?) \
              ON CONFLICT (host, tenant) DO UPDATE SET verified_at = excluded.verified_at",
             domain.host,
             id,
             edge::random(16),
-            desk.now.get(),
+            request.now.get(),
             verified_at
         ));
         change.publish(&format!("domain:{}", domain.host), tenant.epoch.0, None);
@@ -158,12 +158,17 @@ async fn take_tenant(
     Ok(true)
 }
 
-async fn take_key(desk: &Desk<'_>, change: &mut Change<'_>, key: &ApiKey, written: &Value) -> Result<bool, Refusal> {
+async fn take_key(
+    request: &AdminRequest<'_>,
+    change: &mut Transaction<'_>,
+    key: &ApiKey,
+    written: &Value,
+) -> Result<bool, AdminError> {
     let known =
-        desk.store.row(sql!("SELECT tenant, epoch, record FROM api_keys WHERE id = ?", key.id.as_str())).await?;
+        request.store.row(sql!("SELECT tenant, epoch, record FROM api_keys WHERE id = ?", key.id.as_str())).await?;
     if let Some(row) = &known {
         if text(row, "tenant") != key.tenant.as_str() {
-            return Err(Refusal::BUSY);
+            return Err(AdminError::BUSY);
         }
         // Keys only end: an earlier state of one never comes back.
         if number(row, "epoch") >= key.epoch.0 || same(&document(row, "record"), written, "epoch") {
@@ -177,9 +182,9 @@ async fn take_key(desk: &Desk<'_>, change: &mut Change<'_>, key: &ApiKey, writte
         key.tenant.as_str(),
         key.epoch.0,
         written.to_string(),
-        desk.now.get()
+        request.now.get()
     ));
-    change.note(key.tenant.as_str(), "key.import", None, &json!({ "api_key": { "after": shown(written) } })).await?;
+    change.audit(key.tenant.as_str(), "key.import", None, &json!({ "api_key": { "after": shown(written) } })).await?;
     change.publish(&format!("key:{}", key.id), key.epoch.0, None);
     Ok(true)
 }

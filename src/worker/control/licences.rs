@@ -5,10 +5,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 use web_sys::Response;
 
-use super::desk::{Answer, Desk, checked, small_body};
+use super::error::AdminError;
 use super::keys::{entropy, once_shown};
-use super::page::Page;
-use super::refusal::Refusal;
+use super::page::ListQuery;
+use super::request::{AdminRequest, AdminResponse, checked, small_body};
 use super::store::{Row, Store, at, document, number, sql, text};
 use super::tenants::timed;
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
@@ -27,85 +27,85 @@ use crate::worker::{feed, isolate};
 /// How a licence key begins.
 const PREFIX: &str = "tg_lice_";
 
-fn terms(value: &Value) -> Result<LicenceTerms, Refusal> {
+fn terms(value: &Value) -> Result<LicenceTerms, AdminError> {
     checked(Reader::run(|r| LicenceTerms::read(value, r)))
 }
 
-pub(super) async fn issue(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let record = desk.tenant(id).await?;
-    let asked: Value = desk.read()?;
-    desk.require_future("$.expires_at", terms(&asked)?.expires_at)?;
+pub(super) async fn issue(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
+    let record = request.tenant(id).await?;
+    let asked: Value = request.read()?;
+    request.require_future("$.expires_at", terms(&asked)?.expires_at)?;
     // Those that are over take nobody's place.
     let count = sql!(
         "SELECT count(*) AS licences FROM licences WHERE tenant = ? AND coalesce(json_extract(terms, '$.status'), '') <> 'revoked' \
          AND coalesce(unixepoch(json_extract(terms, '$.expires_at')) * 1000 > ?, 1)",
         record.id,
-        desk.now.get()
+        request.now.get()
     );
-    let count = desk.store.row(count).await?;
+    let count = request.store.row(count).await?;
     if number(&count.unwrap_or_default(), "licences") >= MAX_ISSUED {
-        return Err(Refusal::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
+        return Err(AdminError::TOO_MANY.with(json!({ "limit": MAX_ISSUED })));
     }
-    let secret = SecretText::make(PREFIX, &entropy()).ok_or(Refusal::UNAVAILABLE)?;
+    let secret = SecretText::make(PREFIX, &entropy()).ok_or(AdminError::UNAVAILABLE)?;
     let (licence, hash) = (secret.id().to_string(), secret.hash());
-    let mut change = desk.change();
-    change.follow(&record.id, &record.head);
+    let mut change = request.transaction();
+    change.expect_head(&record.id, &record.head);
     change.run(sql!(
         "INSERT INTO licences (id, tenant, hash, terms, created_at) VALUES (?, ?, ?, ?, ?)",
         licence,
         record.id,
         hash,
         asked.to_string(),
-        desk.now.get()
+        request.now.get()
     ));
     let said = json!({ "licence": { "after": { "id": licence, "terms": asked } } });
-    change.note(&record.id, "licence.issue", None, &said).await?;
+    change.audit(&record.id, "licence.issue", None, &said).await?;
     let body = json!({ "key": null, "id": licence, "tenant": record.id, "terms": asked });
-    desk.remember(&mut change, 201, &body.to_string());
+    request.remember(&mut change, 201, &body.to_string());
     change.commit().await?;
     Ok(once_shown(body, "key", secret.into_text()))
 }
 
-pub(super) async fn list(desk: &Desk<'_>, id: &str) -> Result<Answer, Refusal> {
-    let (limit, cursor) = desk.page(&[])?;
-    let record = desk.tenant(id).await?;
-    page(&record.id, &cursor, limit).answer(&desk.store, shown).await
+pub(super) async fn list(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
+    let (limit, cursor) = request.page(&[])?;
+    let record = request.tenant(id).await?;
+    page(&record.id, &cursor, limit).answer(&request.store, shown).await
 }
 
-pub(super) async fn change(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
-    let record = desk.tenant(id).await?;
+pub(super) async fn change(request: &AdminRequest<'_>, id: &str, licence: &str) -> Result<AdminResponse, AdminError> {
+    let record = request.tenant(id).await?;
     if KeyId::parse(licence).is_none() {
-        return Err(Refusal::NOT_FOUND);
+        return Err(AdminError::NOT_FOUND);
     }
     let row =
-        desk.store.row(sql!("SELECT terms FROM licences WHERE id = ? AND tenant = ?", licence, record.id)).await?;
-    let before = document(&row.ok_or(Refusal::NOT_FOUND)?, "terms");
+        request.store.row(sql!("SELECT terms FROM licences WHERE id = ? AND tenant = ?", licence, record.id)).await?;
+    let before = document(&row.ok_or(AdminError::NOT_FOUND)?, "terms");
     let mut after = before.clone();
-    merge(&mut after, &desk.read::<Value>()?);
+    merge(&mut after, &request.read::<Value>()?);
     terms(&after)?;
     if at(&before, "/status") == "revoked" && at(&after, "/status") != "revoked" {
-        return Err(Refusal::WRONG_STATUS.with(json!({ "status": "revoked" })));
+        return Err(AdminError::WRONG_STATUS.with(json!({ "status": "revoked" })));
     }
-    let mut change = desk.change();
-    change.follow(&record.id, &record.head);
+    let mut change = request.transaction();
+    change.expect_head(&record.id, &record.head);
     change.run(sql!("UPDATE licences SET terms = ? WHERE id = ?", after.to_string(), licence));
     let said = json!({ "licence": { "before": { "id": licence }, "after": changes(&before, &after) } });
-    change.note(&record.id, "licence.change", None, &said).await?;
+    change.audit(&record.id, "licence.change", None, &said).await?;
     let body = json!({ "id": licence, "tenant": record.id, "terms": after });
-    desk.remember(&mut change, 200, &body.to_string());
+    request.remember(&mut change, 200, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(200, &body))
+    Ok(AdminResponse::json(200, &body))
 }
 
 /// `POST /_gate/v1/licences/validate` and `/deactivate`: whoever has the key asks.
 pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
     let asked = ask(call, config).await;
-    asked.map_or_else(|refusal| refusal.respond(call), Answer::respond)
+    asked.map_or_else(|refusal| refusal.respond(call), AdminResponse::respond)
 }
 
-async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
+async fn ask(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminError> {
     if config.control.is_undefined() {
-        return Err(Refusal::ABSENT);
+        return Err(AdminError::ABSENT);
     }
     if call.path().ends_with("/deactivate") {
         let asked: Deactivate = small_body(call).await?;
@@ -122,10 +122,10 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
 }
 
 /// The licence of a key. What nobody issued is not worth a look-up, and looks like what somebody else was issued.
-async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, Refusal> {
+async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, AdminError> {
     let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
     let hash = secret.hash();
-    let visit = doors::enter(Door::Licences, &call.request, &hash).ok_or(Refusal::TOO_FAST)?;
+    let visit = doors::enter(Door::Licences, &call.request, &hash).ok_or(AdminError::TOO_FAST)?;
     let store = Store::new(&config.control);
     let row =
         store.row(sql!("SELECT id, tenant, hash, terms FROM licences WHERE id = ?", secret.id().as_str())).await?;
@@ -134,8 +134,8 @@ async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, 
     Ok(row.map(|row| (store, row)))
 }
 
-fn refused(code: LicenceCode) -> Answer {
-    Answer::json(200, &json!({ "valid": false, "code": code }))
+fn refused(code: LicenceCode) -> AdminResponse {
+    AdminResponse::json(200, &json!({ "valid": false, "code": code }))
 }
 
 /// `validate(key, domain)`.
@@ -145,25 +145,25 @@ async fn validate(
     store: &Store,
     row: &Row,
     asked: &LicenceQuestion,
-) -> Result<Answer, Refusal> {
+) -> Result<AdminResponse, AdminError> {
     let (domain, instance) = (asked.domain.as_deref(), asked.instance.as_deref());
     let terms = terms(&document(row, "terms"))?;
     if let Some(code) = terms.refusal(domain, clock::now()) {
         return Ok(refused(code));
     }
     let tenant = text(row, "tenant");
-    let look = Ask { tenant: Some(tenant), all_features: true, look: true, ..Ask::default() };
+    let dry_run = Ask { tenant: Some(tenant), all_features: true, dry_run: true, ..Ask::default() };
     let patience = Patience::new();
     feed::catch_up_if_due(config, &call.context, patience).await;
     let decision = loop {
         match isolate::with_gate(|gate| {
-            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &look, clock::now())
+            gate.decide(&Request { place: config.region.as_deref(), ..Request::default() }, &dry_run, clock::now())
         }) {
             Step::Done(decision) => break decision,
-            Step::Charge(_) => return Err(Refusal::UNAVAILABLE),
+            Step::Charge(_) => return Err(AdminError::UNAVAILABLE),
             Step::Fetch(need) => {
                 if isolate::fetch(need, config, &call.context, patience).await != Had::Yes {
-                    return Err(Refusal::UNAVAILABLE);
+                    return Err(AdminError::UNAVAILABLE);
                 }
             }
         }
@@ -179,13 +179,17 @@ async fn validate(
         decision.plans.iter().filter_map(|plans| next_rule(plans.catalog(), clock::now())).fold(until, UnixMillis::min);
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
-        let place = Place { max: max.0, idle_ms: terms.activation_ms.map(|idle| idle.0), until: signer.map(|_| until) };
+        let place = ActivationTerms {
+            max: max.0,
+            idle_ms: terms.activation_ms.map(|idle| idle.0),
+            until: signer.map(|_| until),
+        };
         match activate(store, (text(row, "id"), instance, domain), &place).await? {
             Some(count) => used = Some(count),
             None => return Ok(refused(LicenceCode::ActivationsExceeded)),
         }
     } else if terms.max_activations.is_some() {
-        return Err(Refusal::problem(
+        return Err(AdminError::problem(
             "$.instance",
             "nothing",
             "the name of the instance: activations of this licence are counted",
@@ -196,7 +200,7 @@ async fn validate(
     let said =
         Licensed { licence: text(row, "id"), tenant, plan, features: &features, domains: &terms.domains, instance };
     let token = signer.map(|signer| signer.sign(&said, clock::now(), until));
-    Ok(Answer::json(
+    Ok(AdminResponse::json(
         200,
         &json!({
             "valid": true, "code": LicenceCode::Valid, "licence": text(row, "id"), "tenant": tenant, "plan": plan, "features": features,
@@ -221,7 +225,7 @@ const BEFORE: &str = "SELECT count(*) FROM activations AS other WHERE licence = 
      (activated_at, instance) < (SELECT activated_at, instance FROM activations WHERE licence = ?1 AND instance = ?2 AND {holding}), 1)";
 
 /// What an instance may hold.
-struct Place {
+struct ActivationTerms {
     /// How many may.
     max: u64,
     /// Milliseconds without a question after which an activation ends by itself.
@@ -237,8 +241,8 @@ struct Place {
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
-    place: &Place,
-) -> Result<Option<u64>, Refusal> {
+    place: &ActivationTerms,
+) -> Result<Option<u64>, AdminError> {
     let now = clock::now().get();
     let before = BEFORE.replace("{holding}", HOLDING);
     let results = store
@@ -271,66 +275,71 @@ async fn activate(
             ),
         ])
         .await?;
-    let counted = results.last().and_then(|rows| rows.first()).ok_or(Refusal::UNAVAILABLE)?;
+    let counted = results.last().and_then(|rows| rows.first()).ok_or(AdminError::UNAVAILABLE)?;
     Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
 }
 
 /// `GET …/licences/{licence}/activations`: the instances that use it, and those that hold a place still.
-pub(super) async fn activations(desk: &Desk<'_>, id: &str, licence: &str) -> Result<Answer, Refusal> {
-    let (limit, cursor) = desk.page(&[])?;
-    let record = desk.tenant(id).await?;
-    own(desk, &record.id, licence).await?;
-    let page = Page::of(
+pub(super) async fn activations(
+    request: &AdminRequest<'_>,
+    id: &str,
+    licence: &str,
+) -> Result<AdminResponse, AdminError> {
+    let (limit, cursor) = request.page(&[])?;
+    let record = request.tenant(id).await?;
+    own(request, &record.id, licence).await?;
+    let page = ListQuery::of(
         "SELECT instance, domain, activated_at, seen_at, ended_at, until AS holds_until_at FROM activations \
          WHERE licence = ? AND instance > ? ORDER BY instance LIMIT ?",
         ("instance", "instance"),
         vec![licence.into(), cursor.into()],
         limit,
     );
-    page.answer(&desk.store, timed).await
+    page.answer(&request.store, timed).await
 }
 
 /// `DELETE …/licences/{licence}/activations/{instance}`: ends one in the operator's name, on the record.
 pub(super) async fn end_activation(
-    desk: &Desk<'_>,
+    request: &AdminRequest<'_>,
     id: &str,
     licence: &str,
     instance: &str,
-) -> Result<Answer, Refusal> {
-    let record = desk.tenant(id).await?;
-    own(desk, &record.id, licence).await?;
+) -> Result<AdminResponse, AdminError> {
+    let record = request.tenant(id).await?;
+    own(request, &record.id, licence).await?;
     let known = sql!(
         "SELECT until FROM activations WHERE licence = ? AND instance = ? AND ended_at IS NULL",
         licence,
         instance
     );
-    let row = desk.store.row(known).await?.ok_or(Refusal::NOT_FOUND)?;
-    let free_at = row.get("until").and_then(Value::as_u64).filter(|until| *until > desk.now.get()).map(UnixMillis::new);
-    let mut change = desk.change();
-    change.follow(&record.id, &record.head);
+    let row = request.store.row(known).await?.ok_or(AdminError::NOT_FOUND)?;
+    let free_at =
+        row.get("until").and_then(Value::as_u64).filter(|until| *until > request.now.get()).map(UnixMillis::new);
+    let mut change = request.transaction();
+    change.expect_head(&record.id, &record.head);
     change.run(sql!(
         "UPDATE activations SET ended_at = ? WHERE licence = ? AND instance = ? AND ended_at IS NULL",
-        desk.now.get(),
+        request.now.get(),
         licence,
         instance
     ));
     let said = json!({ "activation": { "before": { "licence": licence, "instance": instance } } });
-    change.note(&record.id, "licence.deactivate", None, &said).await?;
+    change.audit(&record.id, "licence.deactivate", None, &said).await?;
     let body = json!({ "instance": instance, "deactivated": true, "free_at": free_at });
-    desk.remember(&mut change, 200, &body.to_string());
+    request.remember(&mut change, 200, &body.to_string());
     change.commit().await?;
-    Ok(Answer::json(200, &body))
+    Ok(AdminResponse::json(200, &body))
 }
 
 /// Refuses a licence that is another tenant's.
-async fn own(desk: &Desk<'_>, tenant: &str, licence: &str) -> Result<(), Refusal> {
-    let row = desk.store.row(sql!("SELECT id FROM licences WHERE id = ? AND tenant = ?", licence, tenant)).await?;
-    row.map(drop).ok_or(Refusal::NOT_FOUND)
+async fn own(request: &AdminRequest<'_>, tenant: &str, licence: &str) -> Result<(), AdminError> {
+    let row = request.store.row(sql!("SELECT id FROM licences WHERE id = ? AND tenant = ?", licence, tenant)).await?;
+    row.map(drop).ok_or(AdminError::NOT_FOUND)
 }
 
 /// Licences of a tenant, as they are shown.
-pub(super) fn page(tenant: &str, cursor: &str, limit: u64) -> Page {
-    Page::of(
+pub(super) fn page(tenant: &str, cursor: &str, limit: u64) -> ListQuery {
+    ListQuery::of(
         "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations, \
          (SELECT json_group_array(instance) FROM (SELECT instance FROM activations WHERE licence = licences.id AND ended_at IS NULL \
           ORDER BY activated_at, instance LIMIT 20)) AS instances FROM licences WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
@@ -351,7 +360,7 @@ pub(super) fn shown(mut row: Map<String, Value>) -> Value {
 
 /// Ends the activation of an instance. Another one takes its place when the last token has ended that was signed for it: until then
 /// both would work.
-async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<Answer, Refusal> {
+async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<AdminResponse, AdminError> {
     let now = clock::now().get();
     let results = store
         .run(&[
@@ -366,7 +375,7 @@ async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<Answ
         .await?;
     let ended = results.first().and_then(|rows| rows.first());
     let free_at = ended.and_then(|row| row.get("until")).and_then(Value::as_u64).filter(|until| *until > now);
-    Ok(Answer::json(200, &json!({ "deactivated": ended.is_some(), "free_at": free_at.map(UnixMillis::new) })))
+    Ok(AdminResponse::json(200, &json!({ "deactivated": ended.is_some(), "free_at": free_at.map(UnixMillis::new) })))
 }
 
 /// Activations that have ended and hold no place any more.

@@ -8,10 +8,9 @@ mod audit;
 mod budget;
 mod catalog;
 mod clock;
-mod course;
-mod desk;
 mod domains;
 mod entitlements;
+mod error;
 mod import;
 mod jobs;
 mod keys;
@@ -23,7 +22,8 @@ mod provision;
 mod publish;
 mod reconcile;
 mod records;
-mod refusal;
+mod request;
+mod saga;
 mod store;
 mod tenants;
 mod tickets;
@@ -35,14 +35,14 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use self::desk::{Answer, Desk};
-use self::refusal::Refusal;
+use self::error::AdminError;
+use self::request::{AdminRequest, AdminResponse};
 use super::call::Call;
 use super::config::Config;
 use super::edge;
 use super::reply::Failure;
 use crate::control::audit::hash;
-use crate::control::{Operation, Route, route};
+use crate::control::{Operation, OperationId, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
 
 pub(super) use actor::Actor;
@@ -65,107 +65,111 @@ pub(super) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
     }
 }
 
-async fn serve(call: &Call, config: &Rc<Config>) -> Result<Answer, Refusal> {
+async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminError> {
     if config.control.is_undefined() {
         // Who may not ask does not learn what there is.
-        return Err(if config.is_operator(call.bearer()) { Refusal::ABSENT } else { Refusal::UNAUTHENTICATED });
+        return Err(if config.is_operator(call.bearer()) { AdminError::ABSENT } else { AdminError::UNAUTHENTICATED });
     }
     let store = Store::new(&config.control);
     let actor = Actor::of(call, &store, config).await?;
     let path = call.path().strip_prefix(ADMIN).unwrap_or_default();
     let (operation, segments) = match route(call.method(), path) {
         Ok(found) => found,
-        Err(methods) if methods.is_empty() => return Err(Refusal::Failed(Failure::NOT_FOUND, Value::Null)),
-        Err(methods) => return Err(Refusal::METHOD.with(json!({ "methods": methods }))),
+        Err(methods) if methods.is_empty() => return Err(AdminError::Failed(Failure::NOT_FOUND, Value::Null)),
+        Err(methods) => return Err(AdminError::METHOD.with(json!({ "methods": methods }))),
     };
     if !actor.may(operation) {
-        return Err(Refusal::FORBIDDEN);
+        return Err(AdminError::FORBIDDEN);
     }
-    let segments = segments.into_iter().map(decoded).collect::<Option<Vec<String>>>().ok_or(Refusal::NOT_FOUND)?;
-    let body = desk::body(call, operation).await?;
+    let segments = segments.into_iter().map(decoded).collect::<Option<Vec<String>>>().ok_or(AdminError::NOT_FOUND)?;
+    let body = request::body(call, operation).await?;
     let once = once(call, operation, &actor, &segments, &body)?;
-    let desk = Desk::new(call, config, store, actor, body, once)?;
-    if desk.if_match.is_some() && !operation.versioned {
-        return Err(Refusal::STALE.with(json!({ "version": null })));
+    let request = AdminRequest::new(call, config, store, actor, body, once)?;
+    if request.if_match.is_some() && !operation.versioned {
+        return Err(AdminError::STALE.with(json!({ "version": null })));
     }
-    if let Some(answer) = repeated(&desk).await? {
+    if let Some(answer) = repeated(&request).await? {
         return Ok(answer);
     }
-    desk.spend(operation).await?;
+    request.spend(operation).await?;
     for _ in 1..TRIES {
-        match dispatch(&desk, operation, &segments).await {
+        match dispatch(&request, operation, &segments).await {
             // Somebody else's change came first: what it means for this one is judged anew.
             Err(refusal) if refusal.is_busy() => {
-                if let Some(answer) = repeated(&desk).await? {
+                if let Some(answer) = repeated(&request).await? {
                     return Ok(answer);
                 }
             }
             done => return done,
         }
     }
-    dispatch(&desk, operation, &segments).await
+    dispatch(&request, operation, &segments).await
 }
 
-async fn dispatch(desk: &Desk<'_>, operation: &Operation, segments: &[String]) -> Result<Answer, Refusal> {
+async fn dispatch(
+    request: &AdminRequest<'_>,
+    operation: &Operation,
+    segments: &[String],
+) -> Result<AdminResponse, AdminError> {
     let segment = |index: usize| segments.get(index).map(String::as_str).unwrap_or_default();
     let (first, second) = (segment(0), segment(1));
     match operation.route {
-        Route::CreateTenant => provision::create(desk).await,
-        Route::ListTenants => tenants::list(desk).await,
-        Route::GetTenant => tenants::get(desk, first).await,
-        Route::ChangeTenant => tenants::change(desk, first).await,
-        Route::DeleteTenant => tenants::delete(desk, first).await,
-        Route::SuspendTenant
-        | Route::ReactivateTenant
-        | Route::DeactivateTenant
-        | Route::MaintainTenant
-        | Route::OffboardTenant => tenants::pass(desk, first, operation.route).await,
-        Route::MoveTenant => moves::move_to(desk, first).await,
-        Route::GetEntitlements => entitlements::get(desk, first).await,
-        Route::RefundUsage => entitlements::refund(desk, first).await,
-        Route::ExportTenant => tenants::export(desk, first).await,
-        Route::PutOverride => overrides::put(desk, first).await,
-        Route::RemoveOverride => overrides::remove(desk, first, second).await,
-        Route::ListExpiring => overrides::expiring(desk).await,
-        Route::ClaimDomain => domains::claim(desk, first).await,
-        Route::VerifyDomain => domains::verify(desk, first, second).await,
-        Route::RemoveDomain => domains::remove(desk, first, second).await,
-        Route::IssueApiKey => keys::issue(desk, first).await,
-        Route::ListApiKeys => keys::list(desk, first).await,
-        Route::RotateApiKey => keys::rotate(desk, first, second).await,
-        Route::RevokeApiKey => keys::revoke(desk, first, second).await,
-        Route::IssueLicence => licences::issue(desk, first).await,
-        Route::ListLicences => licences::list(desk, first).await,
-        Route::ChangeLicence => licences::change(desk, first, second).await,
-        Route::ListActivations => licences::activations(desk, first, second).await,
-        Route::EndActivation => licences::end_activation(desk, first, second, segment(2)).await,
-        Route::ImpersonateTenant => tickets::impersonate(desk, first).await,
-        Route::GetCatalog => catalog::get(desk).await,
-        Route::PutCatalog => catalog::put(desk).await,
-        Route::ListCatalogs => catalog::versions(desk).await,
-        Route::CompareCatalog => catalog::impact(desk).await,
-        Route::KillFeature => catalog::kill(desk, first, true).await,
-        Route::ReviveFeature => catalog::kill(desk, first, false).await,
-        Route::Import => import::import(desk).await,
-        Route::MovePlan => jobs::move_plan(desk, first).await,
-        Route::ListJobs => jobs::list(desk).await,
-        Route::GetJob => jobs::get(desk, first).await,
-        Route::RunJob => jobs::run(desk, first).await,
-        Route::GetPublication => publish::state(desk).await,
-        Route::Publish => publish::now(desk).await,
-        Route::GetAudit => audit::trail(desk, Some(first)).await,
-        Route::ListDenials => audit::denials(desk, first).await,
-        Route::GetCatalogAudit => audit::trail(desk, None).await,
-        Route::IssueToken => tokens::issue(desk).await,
-        Route::ListTokens => tokens::list(desk).await,
-        Route::RevokeToken => tokens::revoke(desk, first).await,
+        OperationId::CreateTenant => provision::create(request).await,
+        OperationId::ListTenants => tenants::list(request).await,
+        OperationId::GetTenant => tenants::get(request, first).await,
+        OperationId::ChangeTenant => tenants::change(request, first).await,
+        OperationId::DeleteTenant => tenants::delete(request, first).await,
+        OperationId::SuspendTenant
+        | OperationId::ReactivateTenant
+        | OperationId::DeactivateTenant
+        | OperationId::MaintainTenant
+        | OperationId::OffboardTenant => tenants::pass(request, first, operation.route).await,
+        OperationId::MoveTenant => moves::move_to(request, first).await,
+        OperationId::GetEntitlements => entitlements::get(request, first).await,
+        OperationId::RefundUsage => entitlements::refund(request, first).await,
+        OperationId::ExportTenant => tenants::export(request, first).await,
+        OperationId::PutOverride => overrides::put(request, first).await,
+        OperationId::RemoveOverride => overrides::remove(request, first, second).await,
+        OperationId::ListExpiring => overrides::expiring(request).await,
+        OperationId::ClaimDomain => domains::claim(request, first).await,
+        OperationId::VerifyDomain => domains::verify(request, first, second).await,
+        OperationId::RemoveDomain => domains::remove(request, first, second).await,
+        OperationId::IssueApiKey => keys::issue(request, first).await,
+        OperationId::ListApiKeys => keys::list(request, first).await,
+        OperationId::RotateApiKey => keys::rotate(request, first, second).await,
+        OperationId::RevokeApiKey => keys::revoke(request, first, second).await,
+        OperationId::IssueLicence => licences::issue(request, first).await,
+        OperationId::ListLicences => licences::list(request, first).await,
+        OperationId::ChangeLicence => licences::change(request, first, second).await,
+        OperationId::ListActivations => licences::activations(request, first, second).await,
+        OperationId::EndActivation => licences::end_activation(request, first, second, segment(2)).await,
+        OperationId::ImpersonateTenant => tickets::impersonate(request, first).await,
+        OperationId::GetCatalog => catalog::get(request).await,
+        OperationId::PutCatalog => catalog::put(request).await,
+        OperationId::ListCatalogs => catalog::versions(request).await,
+        OperationId::CompareCatalog => catalog::impact(request).await,
+        OperationId::KillFeature => catalog::kill(request, first, true).await,
+        OperationId::ReviveFeature => catalog::kill(request, first, false).await,
+        OperationId::Import => import::import(request).await,
+        OperationId::MovePlan => jobs::move_plan(request, first).await,
+        OperationId::ListJobs => jobs::list(request).await,
+        OperationId::GetJob => jobs::get(request, first).await,
+        OperationId::RunJob => jobs::run(request, first).await,
+        OperationId::GetPublication => publish::state(request).await,
+        OperationId::Publish => publish::now(request).await,
+        OperationId::GetAudit => audit::trail(request, Some(first)).await,
+        OperationId::ListDenials => audit::denials(request, first).await,
+        OperationId::GetCatalogAudit => audit::trail(request, None).await,
+        OperationId::IssueToken => tokens::issue(request).await,
+        OperationId::ListTokens => tokens::list(request).await,
+        OperationId::RevokeToken => tokens::revoke(request, first).await,
     }
 }
 
 /// A request that is done once, however often it is sent.
-pub(super) struct Once {
+pub(super) struct RequestKey {
     key: String,
-    print: String,
+    fingerprint: String,
 }
 
 fn once(
@@ -174,33 +178,35 @@ fn once(
     actor: &Actor,
     segments: &[String],
     body: &str,
-) -> Result<Option<Once>, Refusal> {
+) -> Result<Option<RequestKey>, AdminError> {
     let Some(key) = edge::header(&call.request, "idempotency-key") else { return Ok(None) };
     // What only reads may be asked again.
     if operation.method == "GET" {
         return Ok(None);
     }
     if !operation.once {
-        return Err(Refusal::problem("Idempotency-Key", key, "no such header: what this does may be done again"));
+        return Err(AdminError::problem("Idempotency-Key", key, "no such header: what this does may be done again"));
     }
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         let found = format!("{} bytes", key.len());
-        return Err(Refusal::problem("Idempotency-Key", found, "1 to 255 visible ASCII characters"));
+        return Err(AdminError::problem("Idempotency-Key", found, "1 to 255 visible ASCII characters"));
     }
-    let print = hash(&json!([actor.name(), operation.route.as_str(), segments, body]).to_string());
-    Ok(Some(Once { key, print }))
+    let fingerprint = hash(&json!([actor.name(), operation.route.as_str(), segments, body]).to_string());
+    Ok(Some(RequestKey { key, fingerprint }))
 }
 
 /// The answer that was given before under the same idempotency key.
-async fn repeated(desk: &Desk<'_>) -> Result<Option<Answer>, Refusal> {
-    let Some(once) = &desk.once else { return Ok(None) };
-    let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", desk.actor.name(), once.key);
-    let Some(row) = desk.store.row(statement).await? else { return Ok(None) };
-    if text(&row, "print") != once.print {
-        return Err(Refusal::KEY_REUSED);
+async fn repeated(request: &AdminRequest<'_>) -> Result<Option<AdminResponse>, AdminError> {
+    let Some(once) = &request.once else { return Ok(None) };
+    let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", request.actor.name(), once.key);
+    let Some(row) = request.store.row(statement).await? else { return Ok(None) };
+    if text(&row, "print") != once.fingerprint {
+        return Err(AdminError::KEY_REUSED);
     }
     let status = u16::try_from(number(&row, "status")).unwrap_or(200);
-    Ok(Some(Answer::text(status, text(&row, "body").to_owned()).with_header("idempotency-replayed: true".into())))
+    Ok(Some(
+        AdminResponse::text(status, text(&row, "body").to_owned()).with_header("idempotency-replayed: true".into()),
+    ))
 }
 
 /// A path's segment, without its escapes.

@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::desk::Answer;
-use super::refusal::Refusal;
+use super::error::AdminError;
+use super::request::AdminResponse;
 use super::store::{Row, Store, number};
 use crate::model::bounds::MAX_PAGE_BYTES;
 
 /// A page, as it is asked for.
-pub(super) struct Page {
+pub(super) struct ListQuery {
     statement: Value,
     /// The column that the next page goes on from.
     order: &'static str,
 }
 
 /// A page, as it was read.
-pub(super) struct Read {
+pub(super) struct ListPage {
     pub(super) rows: Vec<Row>,
     /// Where the next one begins.
     pub(super) next: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Read {
 /// Columns that only serve to cut the page.
 const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
 
-impl Page {
+impl ListQuery {
     /// `query`: ends with `ORDER BY … LIMIT ?`; `values`: what stands for its marks but the last; `order`, `weighed`: the column that
     /// the list is ordered by, and the one that is large.
     pub(super) fn of(
@@ -45,7 +45,7 @@ impl Page {
         Self { statement: statement.into(), order }
     }
 
-    pub(super) async fn read(self, store: &Store) -> Result<Read, Refusal> {
+    pub(super) async fn read(self, store: &Store) -> Result<ListPage, AdminError> {
         let mut rows = store.rows(self.statement).await?;
         let more = rows.last().filter(|last| number(last, "found") > number(last, "place"));
         let next = more.and_then(|last| last.get(self.order)).map(|value| match value {
@@ -57,13 +57,13 @@ impl Page {
                 row.remove(column);
             }
         }
-        Ok(Read { rows, next })
+        Ok(ListPage { rows, next })
     }
 
     /// The usual answer.
-    pub(super) async fn answer(self, store: &Store, view: impl Fn(Row) -> Value) -> Result<Answer, Refusal> {
-        let Read { rows, next } = self.read(store).await?;
+    pub(super) async fn answer(self, store: &Store, view: impl Fn(Row) -> Value) -> Result<AdminResponse, AdminError> {
+        let ListPage { rows, next } = self.read(store).await?;
         let items: Vec<Value> = rows.into_iter().map(view).collect();
-        Ok(Answer::json(200, &json!({ "items": items, "next_cursor": next })))
+        Ok(AdminResponse::json(200, &json!({ "items": items, "next_cursor": next })))
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::course::{Course, advance};
-use super::desk::{Answer, Desk, checked};
-use super::records::{Place, Published, next_end, take_data_route, take_slug};
-use super::refusal::Refusal;
+use super::error::AdminError;
+use super::records::{PublishedCatalog, TreePosition, next_end, take_data_route, take_slug};
+use super::request::{AdminRequest, AdminResponse, checked};
+use super::saga::{ProvisioningSaga, advance};
 use super::store::{sql, text};
 use crate::control::{NewTenant, merge, slug_of};
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
@@ -18,53 +18,53 @@ const OWN_MEMBERS: [&str; 6] = ["name", "slug", "parent", "branding", "metadata"
 const NAMES: u32 = 20;
 
 /// `POST /tenants`
-pub(super) async fn create(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    let mut course = match begun(desk).await? {
-        Some(course) => course,
-        None => begin(desk).await?,
+pub(super) async fn create(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    let mut saga = match begun(request).await? {
+        Some(saga) => saga,
+        None => begin(request).await?,
     };
-    advance(desk, &mut course).await
+    advance(request, &mut saga).await
 }
 
 /// What was begun under the same idempotency key.
-async fn begun(desk: &Desk<'_>) -> Result<Option<Course>, Refusal> {
-    let Some(once) = &desk.once else { return Ok(None) };
-    let statement = sql!("SELECT * FROM provisionings WHERE actor = ? AND key = ?", desk.actor.name(), once.key());
-    let Some(row) = desk.store.row(statement).await? else { return Ok(None) };
-    if text(&row, "print") != once.print() {
-        return Err(Refusal::KEY_REUSED);
+async fn begun(request: &AdminRequest<'_>) -> Result<Option<ProvisioningSaga>, AdminError> {
+    let Some(once) = &request.once else { return Ok(None) };
+    let statement = sql!("SELECT * FROM provisionings WHERE actor = ? AND key = ?", request.actor.name(), once.key());
+    let Some(row) = request.store.row(statement).await? else { return Ok(None) };
+    if text(&row, "print") != once.fingerprint() {
+        return Err(AdminError::KEY_REUSED);
     }
     if text(&row, "state") == "failed" {
-        return Err(Refusal::PROVISIONING_FAILED.with(json!({ "problem": text(&row, "problem") })));
+        return Err(AdminError::PROVISIONING_FAILED.with(json!({ "problem": text(&row, "problem") })));
     }
-    Course::of(&row).map(Some)
+    ProvisioningSaga::of(&row).map(Some)
 }
 
 /// The first step: the record, its name, and that it is on its way.
-async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
-    let asked: NewTenant = desk.read()?;
-    let question: Value = desk.read()?;
-    let published = desk.catalog().await?;
-    may_ask(desk, &asked, &question).await?;
-    let id = new_id(desk, &asked)?;
+async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminError> {
+    let asked: NewTenant = request.read()?;
+    let question: Value = request.read()?;
+    let published = request.catalog().await?;
+    may_ask(request, &asked, &question).await?;
+    let id = new_id(request, &asked)?;
     let place = match &asked.parent {
-        None => Place { root: id.clone(), above: Vec::new(), owner: None },
-        Some(parent) => desk.place_below(parent, &published, true).await?,
+        None => TreePosition { root: id.clone(), above: Vec::new(), owner: None },
+        Some(parent) => request.place_below(parent, &published, true).await?,
     };
     if place.above.len() >= MAX_HIERARCHY_DEPTH {
-        return Err(Refusal::problem("$.parent", "a tenant with 7 above it", "a line of at most 8 generations"));
+        return Err(AdminError::problem("$.parent", "a tenant with 7 above it", "a line of at most 8 generations"));
     }
     let root = place.root.clone();
     let derived = asked.name.as_deref().and_then(slug_of);
-    let first = asked.slug.clone().or_else(|| derived.clone()).ok_or(Refusal::SLUG_TAKEN)?;
+    let first = asked.slug.clone().or_else(|| derived.clone()).ok_or(AdminError::SLUG_TAKEN)?;
     for attempt in 1..=NAMES {
         let slug = match attempt {
             1 => Some(first.clone()),
             2..=5 => Slug::parse(&format!("{first}-{attempt}")),
             _ => Slug::parse(&format!("{first}-{}", edge::random(3))),
         };
-        let slug = slug.ok_or(Refusal::SLUG_TAKEN)?;
-        let record = record(desk, &asked, &question, &id, &slug);
+        let slug = slug.ok_or(AdminError::SLUG_TAKEN)?;
+        let record = record(request, &asked, &question, &id, &slug);
         let tenant = match Tenant::parse_against(&record.to_string(), &published.catalog) {
             // A name that makes a reserved slug makes another one.
             Err(problems) if asked.slug.is_none() && problems.0.iter().all(|problem| problem.path == "$.slug") => {
@@ -75,9 +75,9 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
         let trial = tenant.trial.as_ref().map(|trial| &trial.plan);
         let mut plans = tenant.plan.iter().chain(trial).filter_map(|plan| published.catalog.plans.get(plan));
         if plans.any(|plan| plan.retired) {
-            return Err(Refusal::problem("$.plan", "a plan version that is retired", "one that is sold"));
+            return Err(AdminError::problem("$.plan", "a plan version that is retired", "one that is sold"));
         }
-        let mut change = desk.change();
+        let mut change = request.transaction();
         change.run(sql!(
             "INSERT INTO tenants (id, slug, name, status, plan, parent, root, epoch, record, created_at, changed_at, ends_at) \
              VALUES (?, ?, ?, 'provisioning', ?, ?, ?, 1, ?, ?, ?, ?)",
@@ -88,59 +88,59 @@ async fn begin(desk: &Desk<'_>) -> Result<Course, Refusal> {
             tenant.parent.as_ref().map(TenantId::as_str),
             root,
             record.to_string(),
-            desk.now.get(),
-            desk.now.get(),
-            next_end(&tenant, desk.now)
+            request.now.get(),
+            request.now.get(),
+            next_end(&tenant, request.now)
         ));
-        take_slug(&mut change, slug.as_str(), &id, desk.now);
+        take_slug(&mut change, slug.as_str(), &id, request.now);
         if let Some(route) = place_of_data(&asked, &tenant, &published) {
             take_data_route(&mut change, &json!({ "data_route": route }), &id);
         }
-        let (key, print) = match &desk.once {
-            Some(once) => (once.key().to_owned(), once.print().to_owned()),
+        let (key, fingerprint) = match &request.once {
+            Some(once) => (once.key().to_owned(), once.fingerprint().to_owned()),
             None => (format!(" {id}"), String::new()),
         };
         change.run(sql!(
             "INSERT INTO provisionings (tenant, actor, key, print, step, question, state, changed_at) VALUES (?, ?, ?, ?, 0, ?, 'running', ?)",
             id,
-            desk.actor.name(),
+            request.actor.name(),
             key,
-            print,
+            fingerprint,
             question.to_string(),
-            desk.now.get()
+            request.now.get()
         ));
         let said = crate::control::changes(&Value::Null, &record);
-        change.note(&id, "tenant.create", None, &said).await?;
-        change.require("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
+        change.audit(&id, "tenant.create", None, &said).await?;
+        change.precondition("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
         if let Some(parent) = &asked.parent {
-            change.require(
+            change.precondition(
                 "(SELECT root FROM tenants WHERE id = ?1 AND status <> 'deleted') = ?2 AND NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?1)",
                 &[parent.as_str().into(), root.as_str().into()],
             );
         }
-        place.note(&mut change, &id).await?;
+        place.audit(&mut change, &id).await?;
         change.publish(&format!("tenant:{id}"), 1, Some(&root));
         change.publish(&format!("slug:{slug}"), 1, None);
-        match change.commit().await.map_err(Refusal::from) {
+        match change.commit().await.map_err(AdminError::from) {
             Ok(()) => {
-                return Ok(Course::new(id, asked));
+                return Ok(ProvisioningSaga::new(id, asked));
             }
             Err(refusal) if refusal.code() == "SLUG_TAKEN" && asked.slug.is_none() => {}
             Err(refusal) => return Err(refusal),
         }
     }
-    Err(Refusal::SLUG_TAKEN)
+    Err(AdminError::SLUG_TAKEN)
 }
 
 /// The data route that the request names. It is taken at once, so that only one of two requests for the same place succeeds.
-fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &Published) -> Option<SettledRoute> {
+fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &PublishedCatalog) -> Option<SettledRoute> {
     let route = asked.data_route.as_ref().filter(|route| route.name.is_some())?;
     DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
 }
 
 /// INVARIANT (no escalation): refuses members that the actor may not set.
-async fn may_ask(desk: &Desk<'_>, asked: &NewTenant, question: &Value) -> Result<(), Refusal> {
-    if desk.actor.tenant.is_none() {
+async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value) -> Result<(), AdminError> {
+    if request.actor.tenant.is_none() {
         let members = question.as_object().into_iter().flatten();
         // A place that the gate chooses is nobody else's; neither is a key that allows nothing.
         let chosen = members.filter(|(name, value)| match name.as_str() {
@@ -148,38 +148,38 @@ async fn may_ask(desk: &Desk<'_>, asked: &NewTenant, question: &Value) -> Result
             "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
             _ => true,
         });
-        desk.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+        request.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
     }
     // INVARIANT (own tenant): a tenant's admin makes tenants below its own only, as its plan allows.
-    if let Some(own) = &desk.actor.tenant {
-        let parent = asked.parent.as_ref().ok_or(Refusal::FORBIDDEN)?;
-        desk.tenant(parent.as_str()).await?;
+    if let Some(own) = &request.actor.tenant {
+        let parent = asked.parent.as_ref().ok_or(AdminError::FORBIDDEN)?;
+        request.tenant(parent.as_str()).await?;
         let members = question.as_object().into_iter().flat_map(|question| question.keys());
         let more: Vec<&String> = members.filter(|member| !OWN_MEMBERS.contains(&member.as_str())).collect();
-        if !more.is_empty() || !desk.actor.may_give(asked.api_key_scopes.iter().flatten()) {
-            return Err(Refusal::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
+        if !more.is_empty() || !request.actor.may_give(asked.api_key_scopes.iter().flatten()) {
+            return Err(AdminError::FORBIDDEN.with(json!({ "tenant": own.as_str(), "members": more })));
         }
     }
     Ok(())
 }
 
 /// An id that nobody has had. It begins as those of its jurisdiction do, and of no other.
-fn new_id(desk: &Desk<'_>, asked: &NewTenant) -> Result<String, Refusal> {
-    let known = &desk.config.jurisdictions;
+fn new_id(request: &AdminRequest<'_>, asked: &NewTenant) -> Result<String, AdminError> {
+    let known = &request.config.jurisdictions;
     let Some(jurisdiction) = &asked.jurisdiction else {
         let mut ids = (0..NAMES).map(|_| format!("t_{}", edge::random(10)));
-        return ids.find(|id| !known.iter().any(|(prefix, _)| id.starts_with(prefix))).ok_or(Refusal::UNAVAILABLE);
+        return ids.find(|id| !known.iter().any(|(prefix, _)| id.starts_with(prefix))).ok_or(AdminError::UNAVAILABLE);
     };
     match known.iter().find(|(_, known)| known == jurisdiction) {
         Some((prefix, _)) => Ok(format!("{prefix}{}", edge::random(10))),
-        None => Err(Refusal::problem("$.jurisdiction", jurisdiction.as_str(), "one of `LEDGER_JURISDICTIONS`")),
+        None => Err(AdminError::problem("$.jurisdiction", jurisdiction.as_str(), "one of `LEDGER_JURISDICTIONS`")),
     }
 }
 
 /// The record that was asked for.
-fn record(desk: &Desk<'_>, asked: &NewTenant, question: &Value, id: &str, slug: &Slug) -> Value {
+fn record(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value, id: &str, slug: &Slug) -> Value {
     let mut record = question.clone();
-    let anchor = asked.billing_anchor.unwrap_or(desk.now).to_string();
+    let anchor = asked.billing_anchor.unwrap_or(request.now).to_string();
     merge(
         &mut record,
         &json!({

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
-use super::desk::{Answer, Desk};
+use super::error::AdminError;
 use super::reconcile;
-use super::refusal::Refusal;
+use super::request::{AdminRequest, AdminResponse};
 use super::store::{Row, number, sql, text};
 use crate::gate::Need;
-use crate::ledger::{Move, Order};
+use crate::ledger::{LedgerRequest, Migration};
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::{charge, edge, feed};
@@ -32,10 +32,10 @@ pub(super) struct Flushed {
 }
 
 /// Publishes what a change has left, behind its commit. What fails waits for the clock.
-pub(super) async fn after(desk: &Desk<'_>) {
+pub(super) async fn after(request: &AdminRequest<'_>) {
     // A test kills us here: what was committed is published all the same, later.
-    crate::worker::fault(desk.fault.as_deref(), "publish");
-    if let Err(refusal) = flush(desk).await {
+    crate::worker::fault(request.fault.as_deref(), "publish");
+    if let Err(refusal) = flush(request).await {
         web_sys::console::error_1(&format!("control: not published yet: {}", refusal.code()).into());
     }
 }
@@ -70,8 +70,8 @@ fn sealed(key: &str, value: &str, config: &Config) -> String {
 }
 
 /// Publishes a slice of what waits.
-pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
-    let store = &desk.store;
+pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminError> {
+    let store = &request.store;
     let rows = store
         .rows(sql!(
             "SELECT number, key, epoch, ledger FROM publications WHERE done_at IS NULL ORDER BY anew, failures, number LIMIT ?",
@@ -81,7 +81,7 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     if rows.is_empty() {
         return Ok(Flushed::default());
     }
-    let unheard = tell(desk, &rows).await?;
+    let unheard = tell(request, &rows).await?;
     let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
     for row in rows.iter().filter(|row| !unheard.contains(text(row, "ledger"))) {
         let latest = epochs.entry(text(row, "key")).or_default();
@@ -91,7 +91,7 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
     // This isolate need not wait for the feed.
     for (key, epoch) in &epochs {
         if let Some(need) = Need::under(key) {
-            feed::changed(&need, *epoch, desk.now);
+            feed::changed(&need, *epoch, request.now);
         }
     }
     let mut failed = BTreeSet::new();
@@ -99,10 +99,10 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
         let statements: Vec<Value> = group.iter().map(|(_, statement)| statement.clone()).collect();
         let found = store.run(&statements).await?;
         let sealed = |((key, _), rows): (&(&str, Value), &Vec<Row>)| {
-            ((*key).to_owned(), joined(rows).map(|value| sealed(key, &value, desk.config)))
+            ((*key).to_owned(), joined(rows).map(|value| sealed(key, &value, request.config)))
         };
         let entries: Vec<(String, Option<String>)> = group.iter().zip(&found).map(sealed).collect();
-        failed.extend(put(&desk.config.snapshots_binding, &entries).await?);
+        failed.extend(put(&request.config.snapshots_binding, &entries).await?);
     }
     let (mut done, mut open) = (Vec::new(), Vec::new());
     for row in &rows {
@@ -131,21 +131,21 @@ pub(super) async fn flush(desk: &Desk<'_>) -> Result<Flushed, Refusal> {
 }
 
 /// Writes entries to KV; the keys that failed.
-async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTreeSet<String>, Refusal> {
+async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTreeSet<String>, AdminError> {
     let written = JsFuture::from(edge::put_entries(kv, &json!(entries).to_string())).await;
     match written {
         Ok(failed) => Ok(failed.as_string().unwrap_or_default().lines().map(String::from).collect()),
         Err(error) => {
             web_sys::console::error_2(&"control: KV failed".into(), &error);
-            Err(Refusal::UNAVAILABLE)
+            Err(AdminError::UNAVAILABLE)
         }
     }
 }
 
 /// Tells ledgers which snapshots are new; those that did not hear it.
-async fn tell(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal> {
+async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
-    if desk.config.ledger.is_undefined() {
+    if request.config.ledger.is_undefined() {
         return Ok(BTreeSet::new());
     }
     for row in rows.iter().filter(|row| !text(row, "ledger").is_empty()) {
@@ -156,12 +156,12 @@ async fn tell(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal
         .into_iter()
         .map(|(root, epochs)| {
             let epochs = epochs.into_iter().map(|(tenant, epoch)| (tenant.into(), epoch)).collect();
-            let order = Order { epochs, ..Order::default() };
+            let order = LedgerRequest { epochs, ..LedgerRequest::default() };
             let asked = TenantId::parse(root).ok_or_else(|| String::from("no tenant"));
-            (root, asked.and_then(|root| charge::ask(&root, &order, desk.config, &desk.context)))
+            (root, asked.and_then(|root| charge::ask(&root, &order, request.config, &request.context)))
         })
         .collect();
-    let mut unheard = end_levels(desk, rows).await?;
+    let mut unheard = end_levels(request, rows).await?;
     for (root, asked) in asked {
         if charge::outcome(asked).await.is_err() {
             unheard.insert(root.to_owned());
@@ -172,7 +172,7 @@ async fn tell(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal
 
 /// Tenants that were deleted leave their families: what they had of levels, such as seats, is there again for those above. The
 /// ledgers that did not hear it: no other family waits for them.
-async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, Refusal> {
+async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let told = rows.iter().filter(|row| !text(row, "ledger").is_empty());
     let ids: Vec<&str> = told.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
     let mut unheard = BTreeSet::new();
@@ -180,11 +180,11 @@ async fn end_levels(desk: &Desk<'_>, rows: &[Row]) -> Result<BTreeSet<String>, R
         "SELECT id, root FROM tenants WHERE id IN (SELECT value FROM json_each(?)) AND status = 'deleted' AND parent IS NOT NULL",
         json!(ids).to_string()
     );
-    for row in desk.store.rows(deleted).await? {
-        let line = desk.store.line(text(&row, "id")).await?;
+    for row in request.store.rows(deleted).await? {
+        let line = request.store.line(text(&row, "id")).await?;
         let above = line.iter().skip(1).map(|above| above.id.clone()).collect();
-        let leave = Some(Move { tenants: [(text(&row, "id").to_owned(), None)].into(), above });
-        if desk.order(text(&row, "root"), &Order { leave, ..Order::default() }).await.is_err() {
+        let leave = Some(Migration { tenants: [(text(&row, "id").to_owned(), None)].into(), above });
+        if request.order(text(&row, "root"), &LedgerRequest { leave, ..LedgerRequest::default() }).await.is_err() {
             unheard.insert(text(&row, "root").to_owned());
         }
     }
@@ -197,16 +197,16 @@ fn now_ms() -> u64 {
 }
 
 /// `GET /publications`
-pub(super) async fn state(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    desk.only(&[])?;
-    let row = desk
+pub(super) async fn state(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&[])?;
+    let row = request
         .store
         .row(sql!("SELECT count(*) AS waiting, min(at) AS oldest_at, max(failures) AS failures FROM publications WHERE done_at IS NULL"))
         .await?
         .unwrap_or_default();
     let oldest = row.get("oldest_at").and_then(Value::as_u64).map(UnixMillis::new);
-    let key = desk.config.sealer.as_ref().map(crate::identity::Sealer::jwk);
-    Ok(Answer::json(
+    let key = request.config.sealer.as_ref().map(crate::identity::Sealer::jwk);
+    Ok(AdminResponse::json(
         200,
         &json!({ "waiting": number(&row, "waiting"), "oldest_at": oldest, "failures": number(&row, "failures"), "key": key }),
     ))
@@ -214,11 +214,11 @@ pub(super) async fn state(desk: &Desk<'_>) -> Result<Answer, Refusal> {
 
 /// `POST /publications`: what waits, and a slice of the reconciliation; `?all=true` has everything published anew, as after
 /// another key was put in.
-pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
-    desk.only(&["all"])?;
-    if desk.flag("all")? {
-        let at = desk.now.get();
-        desk.store
+pub(super) async fn now(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&["all"])?;
+    if request.flag("all")? {
+        let at = request.now.get();
+        request.store
             .run(&[
                 sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'tenant:' || id, epoch, ? FROM tenants", at),
                 sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'slug:' || slug, 0, ? FROM slugs", at),
@@ -228,11 +228,11 @@ pub(super) async fn now(desk: &Desk<'_>) -> Result<Answer, Refusal> {
             ])
             .await?;
     }
-    let flushed = flush(desk).await?;
-    let mended = reconcile::slice(desk).await?;
-    let waiting = desk.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
+    let flushed = flush(request).await?;
+    let mended = reconcile::slice(request).await?;
+    let waiting = request.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
     let waiting = number(&waiting.unwrap_or_default(), "waiting");
-    Ok(Answer::json(
+    Ok(AdminResponse::json(
         200,
         &json!({ "published": flushed.done, "failed": flushed.failed, "mended": mended, "waiting": waiting }),
     ))

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 
-use super::desk::Desk;
+use super::error::AdminError;
 use super::publish;
-use super::refusal::Refusal;
+use super::request::AdminRequest;
 use super::store::{number, sql, text};
 use crate::identity::Seals;
 use crate::worker::edge;
@@ -15,8 +15,8 @@ const COMPARED: u64 = 100;
 const MAX_KEYS: u64 = 300;
 
 /// Compares a slice of what is with what stands in KV, and has what differs published anew. How many.
-pub(super) async fn slice(desk: &Desk<'_>) -> Result<usize, Refusal> {
-    let store = &desk.store;
+pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminError> {
+    let store = &request.store;
     let cursor = store.row(sql!("SELECT value FROM cursors WHERE name = 'reconcile'")).await?.unwrap_or_default();
     let rows = store
         .rows(sql!(
@@ -49,14 +49,14 @@ pub(super) async fn slice(desk: &Desk<'_>) -> Result<usize, Refusal> {
     names.extend(
         rows.iter().filter(|row| text(row, "status") != "deleted").map(|row| format!("slug:{}", text(row, "slug"))),
     );
-    let found = JsFuture::from(edge::get_entries(&desk.config.snapshots_binding, &json!(names).to_string())).await;
-    let found = found.ok().and_then(|found| found.as_string()).ok_or(Refusal::UNAVAILABLE)?;
-    let found: Vec<Option<String>> = serde_json::from_str(&found).map_err(|_| Refusal::UNAVAILABLE)?;
-    let mut change = desk.change();
+    let found = JsFuture::from(edge::get_entries(&request.config.snapshots_binding, &json!(names).to_string())).await;
+    let found = found.ok().and_then(|found| found.as_string()).ok_or(AdminError::UNAVAILABLE)?;
+    let found: Vec<Option<String>> = serde_json::from_str(&found).map_err(|_| AdminError::UNAVAILABLE)?;
+    let mut change = request.transaction();
     let mut mended = 0_usize;
     for ((key, epoch, ledger), found) in expected.iter().zip(&found) {
         let good = found.as_deref().is_some_and(|found| {
-            let trusted = match &desk.config.seals {
+            let trusted = match &request.config.seals {
                 Some(seals) => seals.open(key, found).ok(),
                 None => Some(Seals::believe(found)),
             };
@@ -81,7 +81,7 @@ pub(super) async fn slice(desk: &Desk<'_>) -> Result<usize, Refusal> {
     change.run(sql!("INSERT INTO cursors (name, value) VALUES ('reconcile', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", next));
     change.commit().await?;
     if mended > 0 {
-        publish::flush(desk).await?;
+        publish::flush(request).await?;
     }
     Ok(mended)
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::desk::{Desk, checked};
-use super::refusal::Refusal;
-use super::store::{Change, Row, Store, at, number, sql, text};
+use super::error::AdminError;
+use super::request::{AdminRequest, checked};
+use super::store::{Row, Store, Transaction, at, number, sql, text};
 use crate::control::audit::Head;
 use crate::control::changes;
-use crate::gate::{Ask, LocalGate, Plans};
+use crate::gate::{Ask, CompiledCatalog, LocalGate};
 use crate::ledger::Meter;
 use crate::model::bounds::{MAX_CHILDREN, MAX_HIERARCHY_DEPTH, SLUG_QUARANTINE_MS};
 use crate::model::{Catalog, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// A tenant's record.
-pub(super) struct Record {
+pub(super) struct TenantRow {
     pub(super) id: String,
     pub(super) epoch: u64,
     pub(super) root: String,
@@ -37,33 +37,33 @@ pub(super) const COLUMNS: &str = "tenants.id, epoch, root, record, purge_at, sta
 
 /// The catalog that is in force.
 #[derive(Clone)]
-pub(super) struct Published {
+pub(super) struct PublishedCatalog {
     pub(super) version: u64,
     pub(super) text: Rc<str>,
     pub(super) catalog: Rc<Catalog>,
     /// Compiled when it is first needed.
-    plans: Rc<OnceCell<Arc<Plans>>>,
+    plans: Rc<OnceCell<Arc<CompiledCatalog>>>,
 }
 
-impl Published {
+impl PublishedCatalog {
     /// Compiling takes as long as a catalog is large: once a version.
-    pub(super) fn plans(&self) -> Result<Arc<Plans>, Refusal> {
+    pub(super) fn plans(&self) -> Result<Arc<CompiledCatalog>, AdminError> {
         if let Some(plans) = self.plans.get() {
             return Ok(Arc::clone(plans));
         }
-        let plans = Arc::new(checked(Plans::parse(&self.text))?);
+        let plans = Arc::new(checked(CompiledCatalog::parse(&self.text))?);
         Ok(Arc::clone(self.plans.get_or_init(|| plans)))
     }
 }
 
 thread_local! {
     /// The catalog that was read last: versions never change.
-    static LATEST: RefCell<Option<Published>> = const { RefCell::new(None) };
+    static LATEST: RefCell<Option<PublishedCatalog>> = const { RefCell::new(None) };
 }
 
 impl Store {
     /// The catalog that is in force; `None`: there is none yet.
-    pub(super) async fn catalog(&self) -> Result<Option<Published>, Refusal> {
+    pub(super) async fn catalog(&self) -> Result<Option<PublishedCatalog>, AdminError> {
         let row = self.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
         let version = number(&row, "version");
         if version == 0 {
@@ -74,25 +74,25 @@ impl Store {
         }
         let text: Rc<str> = self.catalog_text(version).await?.into();
         let catalog = Rc::new(checked(Catalog::parse(&text))?);
-        let published = Published { version, text, catalog, plans: Rc::default() };
+        let published = PublishedCatalog { version, text, catalog, plans: Rc::default() };
         LATEST.with_borrow_mut(|known| *known = Some(published.clone()));
         Ok(Some(published))
     }
 
     /// A version of the catalog as it was put; empty: there is no such version.
-    pub(super) async fn catalog_text(&self, version: u64) -> Result<String, Refusal> {
+    pub(super) async fn catalog_text(&self, version: u64) -> Result<String, AdminError> {
         let parts = self.rows(sql!("SELECT text FROM catalogs WHERE version = ? ORDER BY part", version)).await?;
         Ok(parts.iter().map(|row| text(row, "text")).collect())
     }
 
     /// A tenant's record, also that of one that was deleted.
-    pub(super) async fn record(&self, id: &str) -> Result<Option<Record>, Refusal> {
+    pub(super) async fn record(&self, id: &str) -> Result<Option<TenantRow>, AdminError> {
         let row = self.row(sql!(format!("SELECT {COLUMNS} FROM tenants WHERE id = ?"), id)).await?;
-        Ok(row.as_ref().map(Record::of))
+        Ok(row.as_ref().map(TenantRow::of))
     }
 
     /// The ids of a tenant and those above it, nearest first.
-    pub(super) async fn line(&self, id: &str) -> Result<Vec<Record>, Refusal> {
+    pub(super) async fn line(&self, id: &str) -> Result<Vec<TenantRow>, AdminError> {
         let rows = self
             .rows(sql!(
                 format!(
@@ -104,11 +104,11 @@ impl Store {
                 MAX_HIERARCHY_DEPTH
             ))
             .await?;
-        Ok(rows.iter().map(Record::of).collect())
+        Ok(rows.iter().map(TenantRow::of).collect())
     }
 
     /// The ids of those below a tenant, each with its parent, nearest first.
-    pub(super) async fn below(&self, id: &str) -> Result<Vec<(String, String)>, Refusal> {
+    pub(super) async fn below(&self, id: &str) -> Result<Vec<(String, String)>, AdminError> {
         let rows = self
             .rows(sql!(
                 "WITH RECURSIVE below (id, parent, depth) AS (SELECT id, parent, 1 FROM tenants WHERE parent = ? AND status <> 'deleted' \
@@ -123,7 +123,7 @@ impl Store {
     }
 }
 
-impl Record {
+impl TenantRow {
     pub(super) fn of(row: &Row) -> Self {
         Self {
             id: text(row, "id").to_owned(),
@@ -152,41 +152,41 @@ impl Record {
     }
 }
 
-impl Desk<'_> {
+impl AdminRequest<'_> {
     /// A tenant that whoever asks may see: not deleted, and where a tenant's admin asks its own, or one below.
-    pub(super) async fn tenant(&self, id: &str) -> Result<Record, Refusal> {
+    pub(super) async fn tenant(&self, id: &str) -> Result<TenantRow, AdminError> {
         if TenantId::parse(id).is_none() {
-            return Err(Refusal::NOT_FOUND);
+            return Err(AdminError::NOT_FOUND);
         }
         if let Some(own) = &self.actor.tenant {
             let line = self.store.line(id).await?;
             // INVARIANT (own tenant): a tenant's admin sees its own tenant and those below it, and no trace of others.
             if !line.iter().any(|record| record.id == own.as_str()) {
-                return Err(Refusal::NOT_FOUND);
+                return Err(AdminError::NOT_FOUND);
             }
         }
-        let record = self.store.record(id).await?.ok_or(Refusal::NOT_FOUND)?;
-        if record.status() == "deleted" { Err(Refusal::NOT_FOUND) } else { Ok(record) }
+        let record = self.store.record(id).await?.ok_or(AdminError::NOT_FOUND)?;
+        if record.status() == "deleted" { Err(AdminError::NOT_FOUND) } else { Ok(record) }
     }
 
     /// The catalog that is in force.
-    pub(super) async fn catalog(&self) -> Result<Published, Refusal> {
-        self.store.catalog().await?.ok_or(Refusal::NO_CATALOG)
+    pub(super) async fn catalog(&self) -> Result<PublishedCatalog, AdminError> {
+        self.store.catalog().await?.ok_or(AdminError::NO_CATALOG)
     }
 
     /// Writes a record's next epoch: the row, the names that lead to it, the audit trail, what is to be published.
     pub(super) async fn save(
         &self,
-        change: &mut Change<'_>,
-        record: &Record,
+        change: &mut Transaction<'_>,
+        record: &TenantRow,
         mut after: Value,
-        published: &Published,
+        published: &PublishedCatalog,
         (action, reason): (&str, Option<&str>),
-    ) -> Result<Value, Refusal> {
-        change.follow(&record.id, &record.head);
+    ) -> Result<Value, AdminError> {
+        change.expect_head(&record.id, &record.head);
         // The catalog that it was judged by is the one in force, and nobody is moving it.
-        change.require("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
-        change.require("NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?)", &[record.id.as_str().into()]);
+        change.precondition("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
+        change.precondition("NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?)", &[record.id.as_str().into()]);
         let epoch = record.epoch.saturating_add(1);
         if let Value::Object(members) = &mut after {
             members.insert(String::from("epoch"), epoch.into());
@@ -199,7 +199,7 @@ impl Desk<'_> {
             plan.as_str() == record.member("plan") || Some(plan.as_str()) == at(&record.value, "/trial/plan").as_str()
         };
         if let Some(plan) = tenant.plan.iter().chain(trial).find(|plan| !had(plan) && !sold(plan)) {
-            return Err(Refusal::problem(
+            return Err(AdminError::problem(
                 "$.plan",
                 format!("`{plan}`, which is retired"),
                 "a plan version that is sold",
@@ -235,7 +235,7 @@ impl Desk<'_> {
                 change.publish(&format!("slug:{slug}"), epoch, None);
             }
         }
-        change.note(&record.id, action, reason, &changes(&record.value, &after)).await?;
+        change.audit(&record.id, action, reason, &changes(&record.value, &after)).await?;
         change.publish(&record.key(), epoch, Some(&record.root));
         Ok(after)
     }
@@ -244,15 +244,15 @@ impl Desk<'_> {
     pub(super) async fn place_below(
         &self,
         parent: &TenantId,
-        published: &Published,
+        published: &PublishedCatalog,
         joins: bool,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<TreePosition, AdminError> {
         let line = self.store.line(parent.as_str()).await?;
         let Some(own) = line.first().filter(|own| own.status() != "deleted") else {
-            return Err(Refusal::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
+            return Err(AdminError::problem("$.parent", format!("`{parent}`"), "the id of a tenant"));
         };
         let owner = if joins { Some(self.owner_of_room(parent.as_str(), &line, published).await?) } else { None };
-        Ok(Place { root: own.root.clone(), owner, above: line.iter().map(|above| above.id.clone()).collect() })
+        Ok(TreePosition { root: own.root.clone(), owner, above: line.iter().map(|above| above.id.clone()).collect() })
     }
 
     /// Whose allowance it is that one more tenant below `parent` takes of, and the end of its trail at that moment. INVARIANT (one
@@ -260,9 +260,9 @@ impl Desk<'_> {
     async fn owner_of_room(
         &self,
         parent: &str,
-        line: &[Record],
-        published: &Published,
-    ) -> Result<(String, Head), Refusal> {
+        line: &[TenantRow],
+        published: &PublishedCatalog,
+    ) -> Result<(String, Head), AdminError> {
         let mut owner = parent.to_owned();
         // INVARIANT (what nobody allowed is blocked): without `sub_tenants` only those who operate make tenants below others.
         let mut most = if self.actor.tenant.is_some() { 0 } else { MAX_CHILDREN };
@@ -271,7 +271,7 @@ impl Desk<'_> {
             for record in line {
                 let _ = gate.put(checked(Tenant::parse(&record.value.to_string()))?);
             }
-            let ask = Ask { tenant: Some(parent), look: true, ..Ask::default() };
+            let ask = Ask { tenant: Some(parent), dry_run: true, ..Ask::default() };
             let decision = gate.decide(&Request::default(), &ask, self.now);
             let mut budgets = decision.tenant.iter().flat_map(|tenant| tenant.nearest());
             if let Some(budget) = budgets.find(|budget| budget.limit == *key) {
@@ -289,15 +289,15 @@ impl Desk<'_> {
             let place = |id: &str| line.iter().position(|record| record.id == id);
             let seen = self.actor.tenant.as_ref().is_none_or(|own| place(&owner) <= place(own.as_str()));
             let details = if seen { json!({ "limit": most, "used": used }) } else { Value::Null };
-            return Err(Refusal::TOO_MANY.with(details));
+            return Err(AdminError::TOO_MANY.with(details));
         }
         let head = line.iter().find(|record| record.id == owner).map(|record| record.head.clone());
-        Ok((owner, head.ok_or(Refusal::BUSY)?))
+        Ok((owner, head.ok_or(AdminError::BUSY)?))
     }
 }
 
 /// A place in the tree.
-pub(super) struct Place {
+pub(super) struct TreePosition {
     /// Whose ledger counts there.
     pub(super) root: String,
     /// Those above, nearest first.
@@ -306,19 +306,19 @@ pub(super) struct Place {
     pub(super) owner: Option<(String, Head)>,
 }
 
-impl Place {
+impl TreePosition {
     /// Notes that somebody joins: one after the other, so that of two none exceeds what there may be.
-    pub(super) async fn note(&self, change: &mut Change<'_>, joined: &str) -> Result<(), Refusal> {
+    pub(super) async fn audit(&self, change: &mut Transaction<'_>, joined: &str) -> Result<(), AdminError> {
         if let Some((owner, head)) = &self.owner {
-            change.follow(owner, head);
-            change.note(owner, "tenant.child", None, &json!({ "child": { "after": joined } })).await?;
+            change.expect_head(owner, head);
+            change.audit(owner, "tenant.child", None, &json!({ "child": { "after": joined } })).await?;
         }
         Ok(())
     }
 }
 
 /// Takes a slug for a tenant: one that is free, or was its own.
-pub(super) fn take_slug(change: &mut Change<'_>, slug: &str, tenant: &str, now: UnixMillis) {
+pub(super) fn take_slug(change: &mut Transaction<'_>, slug: &str, tenant: &str, now: UnixMillis) {
     change.run(sql!(
         "DELETE FROM slugs WHERE slug = ? AND free_at IS NOT NULL AND (free_at <= ? OR tenant = ?)",
         slug,
@@ -330,7 +330,7 @@ pub(super) fn take_slug(change: &mut Change<'_>, slug: &str, tenant: &str, now: 
 
 /// Reserves a data route for a tenant. INVARIANT (data routes are unique): a route that was one tenant's is never another tenant's,
 /// even after the first was deleted.
-pub(super) fn take_data_route(change: &mut Change<'_>, record: &Value, tenant: &str) {
+pub(super) fn take_data_route(change: &mut Transaction<'_>, record: &Value, tenant: &str) {
     let member = |name: &str| at(record, &format!("/data_route/{name}")).as_str().unwrap_or_default().to_owned();
     if !member("name").is_empty() {
         change.run(sql!(

@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::actor::Actor;
-use crate::control::audit::{Entry, Head, hash};
+use crate::control::audit::{AuditEntry, Head, hash};
 use crate::model::UnixMillis;
 use crate::worker::edge;
 
@@ -26,7 +26,7 @@ pub(crate) use sql;
 
 /// Why something was not done.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum StoreError {
     /// A constraint refuses it; which, such as `slugs.slug`.
     Taken(String),
     /// The database failed; why stands in the log.
@@ -43,32 +43,32 @@ impl Store {
     }
 
     /// Runs statements in one transaction; the rows of each.
-    pub(crate) async fn run(&self, statements: &[Value]) -> Result<Vec<Vec<Row>>, Trouble> {
+    pub(crate) async fn run(&self, statements: &[Value]) -> Result<Vec<Vec<Row>>, StoreError> {
         self.run_within(PATIENCE_MS, statements).await
     }
 
     /// The same, given up after so many milliseconds: for reading.
-    pub(crate) async fn run_within(&self, ms: u32, statements: &[Value]) -> Result<Vec<Vec<Row>>, Trouble> {
+    pub(crate) async fn run_within(&self, ms: u32, statements: &[Value]) -> Result<Vec<Vec<Row>>, StoreError> {
         let text = match JsFuture::from(edge::transact(&self.0, &json!(statements).to_string(), ms)).await {
             Ok(text) => text.as_string().unwrap_or_default(),
             Err(error) => {
                 web_sys::console::error_2(&"control: the database failed".into(), &error);
-                return Err(Trouble::Failed);
+                return Err(StoreError::Failed);
             }
         };
         match text.strip_prefix('!') {
-            Some(constraint) => Err(Trouble::Taken(constraint.to_owned())),
-            None => serde_json::from_str(&text).map_err(|_| Trouble::Failed),
+            Some(constraint) => Err(StoreError::Taken(constraint.to_owned())),
+            None => serde_json::from_str(&text).map_err(|_| StoreError::Failed),
         }
     }
 
     /// The rows of one statement.
-    pub(crate) async fn rows(&self, statement: Value) -> Result<Vec<Row>, Trouble> {
+    pub(crate) async fn rows(&self, statement: Value) -> Result<Vec<Row>, StoreError> {
         Ok(self.run(&[statement]).await?.pop().unwrap_or_default())
     }
 
     /// The first row of one statement.
-    pub(super) async fn row(&self, statement: Value) -> Result<Option<Row>, Trouble> {
+    pub(super) async fn row(&self, statement: Value) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn at<'v>(document: &'v Value, pointer: &str) -> &'v Value {
 }
 
 /// A change in the making.
-pub(crate) struct Change<'a> {
+pub(crate) struct Transaction<'a> {
     store: Store,
     actor: &'a Actor,
     now: UnixMillis,
@@ -102,13 +102,13 @@ pub(crate) struct Change<'a> {
     heads: BTreeMap<String, Head>,
 }
 
-impl<'a> Change<'a> {
+impl<'a> Transaction<'a> {
     pub(crate) fn new(store: &Store, actor: &'a Actor, now: UnixMillis) -> Self {
         Self { store: store.clone(), actor, now, statements: Vec::new(), heads: BTreeMap::new() }
     }
 
     /// Goes on from what an audit trail was when something was read: whoever changed it since lets this one fail.
-    pub(super) fn follow(&mut self, chain: &str, head: &Head) {
+    pub(super) fn expect_head(&mut self, chain: &str, head: &Head) {
         self.heads.entry(chain.to_owned()).or_insert_with(|| head.clone());
     }
 
@@ -118,7 +118,7 @@ impl<'a> Change<'a> {
     }
 
     /// Lets the change happen only where this holds at its very moment; otherwise somebody else's came first.
-    pub(super) fn require(&mut self, condition: &str, values: &[Value]) {
+    pub(super) fn precondition(&mut self, condition: &str, values: &[Value]) {
         // What is no JSON is an error, and an error undoes the whole transaction: see `transact`.
         let text = format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held");
         let statement: Value = std::iter::once(Value::from(text)).chain(values.iter().cloned()).collect();
@@ -140,19 +140,19 @@ impl<'a> Change<'a> {
 
     /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
     /// primary key lets one through. What a change depends on is read with, or after, the entry that it goes on from.
-    pub(crate) async fn note(
+    pub(crate) async fn audit(
         &mut self,
         chain: &str,
         action: &str,
         reason: Option<&str>,
         changes: &Value,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StoreError> {
         let head = match self.heads.remove(chain) {
             Some(head) => head,
             None => self.store.head(chain).await?,
         };
         let number = head.number.saturating_add(1);
-        let entry = Entry {
+        let entry = AuditEntry {
             chain,
             number,
             previous: &head.hash,
@@ -171,7 +171,7 @@ impl<'a> Change<'a> {
     }
 
     /// Does it, all or nothing.
-    pub(crate) async fn commit(self) -> Result<(), Trouble> {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
         if self.statements.is_empty() {
             return Ok(());
         }
@@ -181,7 +181,7 @@ impl<'a> Change<'a> {
 
 impl Store {
     /// The end of an audit trail.
-    pub(super) async fn head(&self, chain: &str) -> Result<Head, Trouble> {
+    pub(super) async fn head(&self, chain: &str) -> Result<Head, StoreError> {
         let statement = sql!("SELECT number, hash FROM audit WHERE chain = ? ORDER BY number DESC LIMIT 1", chain);
         let row = self.row(statement).await?.unwrap_or_default();
         Ok(Head { number: number(&row, "number"), hash: text(&row, "hash").to_owned() })

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    Claim, Entry, Grant, Hold, Inquiry, Luggage, Meter, Move, Op, Question, QuotaInquiry, QuotaPeriod, Reply, Stretch,
-    Verdict, Word,
+    BreakerReport, BreakerStatus, CounterOp, Hold, Inquiry, LeaseClaim, LeaseGrant, Meter, Migration, Question,
+    QuotaInquiry, QuotaPeriod, TransferSnapshot, UsageEntry, UsagePeriod, Verdict,
 };
 
 /// One thing that a request takes.
@@ -19,14 +19,14 @@ pub struct Charge<'a> {
     /// The allowance.
     pub meter: Meter,
     /// What happens to the counter.
-    pub op: Op,
+    pub op: CounterOp,
     /// Counts and reports, never denies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
 }
 
 /// Something that a book can take: it says what, and is told how it stands.
-pub trait Take {
+pub trait Chargeable {
     /// What is taken.
     fn charge(&self) -> Charge<'_>;
     /// How it stands then.
@@ -39,7 +39,7 @@ pub trait Take {
 
 /// What is asked of a ledger.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order<'a> {
+pub struct LedgerRequest<'a> {
     /// The tenant that it is about.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<&'a str>,
@@ -48,31 +48,31 @@ pub struct Order<'a> {
     pub charges: SmallVec<[Charge<'a>; 4]>,
     /// What is said of leases, and wanted of them: with the charges, all or nothing.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
-    pub claims: SmallVec<[Claim<'a>; 2]>,
+    pub claims: SmallVec<[LeaseClaim<'a>; 2]>,
     /// What is said of circuit breakers, and asked of them: with the charges, all or nothing.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
-    pub breakers: SmallVec<[Word<'a>; 1]>,
+    pub breakers: SmallVec<[BreakerReport<'a>; 1]>,
     /// Snapshots that it was made from, with their epochs.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub epochs: SmallVec<[(Cow<'a, str>, u64); 2]>,
-    /// Up to which change of a snapshot whoever asks has been told; see [`Outcome::told`].
+    /// Up to which change of a snapshot whoever asks has been told; see [`LedgerResponse::told`].
     #[serde(default, skip_serializing_if = "super::counter::is_zero")]
     pub heard: u64,
     /// Judge only, take nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub look: bool,
+    #[serde(rename = "look", default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// Take it once only.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub once: Option<Once<'a>>,
-    /// Under which name charges with [`Op::Hold`] are set aside.
+    pub once: Option<IdempotencyKey<'a>>,
+    /// Under which name charges with [`CounterOp::Hold`] are set aside.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold<'a>>,
-    /// The hold that ends with this order; its charges say [`Op::Settle`].
+    /// The hold that ends with this order; its charges say [`CounterOp::Settle`].
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<&'a str>,
-    /// What an event of usage adds up to; its charges say [`Op::Settle`].
+    /// What an event of usage adds up to; its charges say [`CounterOp::Settle`].
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub usage: Vec<Entry<'a>>,
+    pub usage: Vec<UsageEntry<'a>>,
     /// The event itself, for whoever is told of all of them.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Cow<'a, str>>,
@@ -84,13 +84,13 @@ pub struct Order<'a> {
     pub quotas: Option<QuotaInquiry<'a>>,
     /// Tenants that leave for another family; may be said again until what they take along has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leave: Option<Move>,
-    /// Tenants that arrive from another family, with what they bring; with an [`Once`].
+    pub leave: Option<Migration>,
+    /// Tenants that arrive from another family, with what they bring; with an [`IdempotencyKey`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arrive: Option<(Move, Luggage)>,
+    pub arrive: Option<(Migration, TransferSnapshot)>,
 }
 
-impl Order<'_> {
+impl LedgerRequest<'_> {
     /// Whether it tells of what has happened already, and is to be counted whatever limits say.
     pub const fn has_happened(&self) -> bool {
         self.settle.is_some() || !self.usage.is_empty()
@@ -99,17 +99,18 @@ impl Order<'_> {
 
 /// An event that must count once, however often it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Once<'a> {
+pub struct IdempotencyKey<'a> {
     /// Its name, for ever: tenant and key.
     pub id: &'a str,
     /// A digest of what it takes, so that another event under the same name is found out.
-    pub print: &'a str,
+    #[serde(rename = "print")]
+    pub fingerprint: &'a str,
     /// Whether it is remembered as long as an event of usage may be late, instead of a day.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub event: bool,
 }
 
-/// What became of an [`Once`] that was told before.
+/// What became of an [`IdempotencyKey`] that was told before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {
@@ -121,7 +122,7 @@ pub enum Seen {
 
 /// Why an order has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
+pub enum LedgerFailure {
     /// The ledger, or the line to it, has too much to do: refused whatever `on_error` says, so that a flood lifts no limit.
     Overloaded,
     /// The message itself failed: `on_error` decides.
@@ -130,27 +131,27 @@ pub enum Unanswered {
 
 /// Why the answer to another request's question does not serve a request that waited for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Awaited {
+pub enum WaitFailure {
     /// The ledger granted all it had for this question, and that is not enough: the request is refused by the limit that was asked for.
     Short(Question),
     /// There is no answer.
-    Unanswered(Unanswered),
+    LedgerFailure(LedgerFailure),
 }
 
 /// The answer to an order.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct LedgerResponse {
     /// Whether all was taken. If not, nothing was.
     pub allowed: bool,
     /// One verdict for each charge, in their order.
     pub verdicts: SmallVec<[Verdict; 4]>,
     /// One grant for each claim.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
-    pub grants: SmallVec<[Grant; 2]>,
+    pub grants: SmallVec<[LeaseGrant; 2]>,
     /// One answer for each word to a breaker.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
-    pub breakers: SmallVec<[Reply; 1]>,
-    /// Snapshots that have changed since [`Order::heard`], with the latest epochs that anybody has told of.
+    pub breakers: SmallVec<[BreakerStatus; 1]>,
+    /// Snapshots that have changed since [`LedgerRequest::heard`], with the latest epochs that anybody has told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<(String, u64)>,
     /// Up to which change that is.
@@ -171,18 +172,18 @@ pub struct Outcome {
     pub gone: bool,
     /// What those that leave take along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub luggage: Option<Luggage>,
+    pub luggage: Option<TransferSnapshot>,
     /// The buckets that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub report: Vec<Stretch>,
+    pub report: Vec<UsagePeriod>,
     /// The periods of quotas that were asked for, by counter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<(String, QuotaPeriod)>,
 }
 
-impl Outcome {
-    /// Whether the order's [`Once`] is to be remembered: it was done, just now.
-    pub fn is_news(&self, order: &Order<'_>) -> bool {
-        self.allowed && !order.look && self.seen.is_none()
+impl LedgerResponse {
+    /// Whether the order's [`IdempotencyKey`] is to be remembered: it was done, just now.
+    pub fn is_news(&self, order: &LedgerRequest<'_>) -> bool {
+        self.allowed && !order.dry_run && self.seen.is_none()
     }
 }

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::Once;
+use super::RequestKey;
 use super::actor::Actor;
-use super::refusal::Refusal;
-use super::store::{Change, Store, at, sql};
-use crate::control::{Operation, Route};
-use crate::ledger::{Order, Outcome};
+use super::error::AdminError;
+use super::store::{Store, Transaction, at, sql};
+use crate::control::{Operation, OperationId};
+use crate::ledger::{LedgerRequest, LedgerResponse};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_PART_BYTES, MAX_PAGE, MAX_RECORD_BYTES};
 use crate::model::{Problems, Read, Reader, TenantId, UnixMillis};
 use crate::worker::call::Call;
@@ -19,9 +19,9 @@ use crate::worker::config::Config;
 use crate::worker::{charge, clock, edge, reply};
 
 /// One request to the admin API.
-pub(super) struct Desk<'a> {
+pub(super) struct AdminRequest<'a> {
     pub(super) config: &'a Rc<Config>,
-    pub(super) context: edge::Context,
+    pub(super) context: edge::ExecutionContext,
     /// A fault that a test asks for.
     pub(super) fault: Option<String>,
     pub(super) store: Store,
@@ -30,13 +30,13 @@ pub(super) struct Desk<'a> {
     pub(super) now: UnixMillis,
     pub(super) body: String,
     pub(super) query: BTreeMap<String, String>,
-    pub(super) once: Option<Once>,
+    pub(super) once: Option<RequestKey>,
     /// The version that the change is for, where the client says so.
     pub(super) if_match: Option<u64>,
 }
 
 /// What is answered.
-pub(super) struct Answer {
+pub(super) struct AdminResponse {
     status: u16,
     kind: &'static str,
     header: String,
@@ -44,38 +44,40 @@ pub(super) struct Answer {
 }
 
 /// Reads a body, with all its problems.
-pub(super) fn read<T: Read>(body: &str) -> Result<T, Refusal> {
+pub(super) fn read<T: Read>(body: &str) -> Result<T, AdminError> {
     let read = Reader::run(|r| {
         // Who says nothing takes every default.
         let value = r.json(if body.trim().is_empty() { "{}" } else { body }, usize::MAX)?;
         T::read(&value, r)
     });
-    read.map_err(Refusal::Invalid)
+    read.map_err(AdminError::Invalid)
 }
 
 /// A small body of whoever asks without a token.
-pub(super) async fn small_body<T: Read>(call: &Call) -> Result<T, Refusal> {
+pub(super) async fn small_body<T: Read>(call: &Call) -> Result<T, AdminError> {
     read(&reply::body(call, MAX_BODY_BYTES).await?)
 }
 
 /// The body, as long as it may be.
-pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, Refusal> {
+pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, AdminError> {
     if call.method() == "GET" {
         return Ok(String::new());
     }
     let max = match operation.route {
-        Route::PutCatalog | Route::CompareCatalog | Route::Import => MAX_CATALOG_BYTES.saturating_mul(2),
-        Route::ChangeTenant => MAX_RECORD_BYTES,
+        OperationId::PutCatalog | OperationId::CompareCatalog | OperationId::Import => {
+            MAX_CATALOG_BYTES.saturating_mul(2)
+        }
+        OperationId::ChangeTenant => MAX_RECORD_BYTES,
         _ => MAX_BODY_BYTES,
     };
     Ok(reply::body(call, max).await?)
 }
 
-impl<'a> Desk<'a> {
+impl<'a> AdminRequest<'a> {
     /// Refuses an end that has passed: a credential with such an end would never work.
-    pub(super) fn require_future(&self, path: &str, end: Option<UnixMillis>) -> Result<(), Refusal> {
+    pub(super) fn require_future(&self, path: &str, end: Option<UnixMillis>) -> Result<(), AdminError> {
         match end.filter(|end| *end <= self.now) {
-            Some(end) => Err(Refusal::problem(path, end.to_string(), "a time to come")),
+            Some(end) => Err(AdminError::problem(path, end.to_string(), "a time to come")),
             None => Ok(()),
         }
     }
@@ -86,8 +88,8 @@ impl<'a> Desk<'a> {
         store: Store,
         actor: Actor,
         body: String,
-        once: Option<Once>,
-    ) -> Result<Self, Refusal> {
+        once: Option<RequestKey>,
+    ) -> Result<Self, AdminError> {
         let query = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
         let if_match = match edge::header(&call.request, "if-match") {
             None => None,
@@ -97,7 +99,7 @@ impl<'a> Desk<'a> {
                 text.strip_prefix('"')
                     .and_then(|text| text.strip_suffix('"'))
                     .and_then(|text| text.parse().ok())
-                    .ok_or_else(|| Refusal::problem("If-Match", text.as_str(), "an `ETag` that was read"))?,
+                    .ok_or_else(|| AdminError::problem("If-Match", text.as_str(), "an `ETag` that was read"))?,
             ),
         };
         let (context, fault) = (call.context.clone(), call.fault().map(String::from));
@@ -105,39 +107,39 @@ impl<'a> Desk<'a> {
     }
 
     /// What the gate does by itself, at the clock's word.
-    pub(super) fn of_clock(config: &'a Rc<Config>, context: edge::Context, now: UnixMillis) -> Self {
+    pub(super) fn of_clock(config: &'a Rc<Config>, context: edge::ExecutionContext, now: UnixMillis) -> Self {
         let (store, actor) = (Store::new(&config.control), Actor::gate());
         let (body, query) = (String::new(), BTreeMap::new());
         Self { config, context, fault: None, store, actor, now, body, query, once: None, if_match: None }
     }
 
     /// The body, read.
-    pub(super) fn read<T: Read>(&self) -> Result<T, Refusal> {
+    pub(super) fn read<T: Read>(&self) -> Result<T, AdminError> {
         read(&self.body)
     }
 
     /// What a family's ledger answers.
-    pub(super) async fn order(&self, root: &str, order: &Order<'_>) -> Result<Outcome, Refusal> {
-        let root = TenantId::parse(root).ok_or(Refusal::UNAVAILABLE)?;
+    pub(super) async fn order(&self, root: &str, order: &LedgerRequest<'_>) -> Result<LedgerResponse, AdminError> {
+        let root = TenantId::parse(root).ok_or(AdminError::UNAVAILABLE)?;
         let asked = charge::ask(&root, order, self.config, &self.context);
-        charge::outcome(asked).await.map_err(|_| Refusal::UNAVAILABLE)
+        charge::outcome(asked).await.map_err(|_| AdminError::UNAVAILABLE)
     }
 
     /// A change in the making.
-    pub(super) fn change(&self) -> Change<'_> {
-        Change::new(&self.store, &self.actor, self.now)
+    pub(super) fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(&self.store, &self.actor, self.now)
     }
 
     /// Refuses where the client has decided by another version.
-    pub(super) fn expect(&self, version: u64) -> Result<(), Refusal> {
+    pub(super) fn expect(&self, version: u64) -> Result<(), AdminError> {
         match self.if_match {
-            Some(expected) if expected != version => Err(Refusal::STALE.with(json!({ "version": version }))),
+            Some(expected) if expected != version => Err(AdminError::STALE.with(json!({ "version": version }))),
             _ => Ok(()),
         }
     }
 
     /// Has the answer remembered under the request's idempotency key, with the change.
-    pub(super) fn remember(&self, change: &mut Change<'_>, status: u16, body: &str) {
+    pub(super) fn remember(&self, change: &mut Transaction<'_>, status: u16, body: &str) {
         let Some(once) = &self.once else { return };
         // D1 takes values of 2 MB. Who asks again for more than a record learns that it was done, and reads the rest.
         let body = if body.len() > MAX_CATALOG_PART_BYTES { r#"{"done":true}"# } else { body };
@@ -145,7 +147,7 @@ impl<'a> Desk<'a> {
             "INSERT INTO answers (actor, key, print, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
             self.actor.name(),
             once.key,
-            once.print,
+            once.fingerprint,
             status,
             body,
             self.now.get()
@@ -153,47 +155,49 @@ impl<'a> Desk<'a> {
     }
 
     /// Which page of a list is asked for: how many entries, and from where on. `known`: what else the query may say.
-    pub(super) fn page(&self, known: &[&str]) -> Result<(u64, String), Refusal> {
+    pub(super) fn page(&self, known: &[&str]) -> Result<(u64, String), AdminError> {
         self.only(&[known, &["limit", "cursor"]].concat())?;
         let limit = match self.query.get("limit") {
             None => 100,
             Some(text) => match text.parse() {
                 Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
-                _ => return Err(Refusal::problem("limit", text.as_str(), "1 to 1000")),
+                _ => return Err(AdminError::problem("limit", text.as_str(), "1 to 1000")),
             },
         };
         Ok((limit, self.query.get("cursor").cloned().unwrap_or_default()))
     }
 
     /// A parameter of the query that is `true` or `false`, which is what it is where it is absent.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, AdminError> {
         match self.query.get(name).map_or("false", String::as_str) {
             "true" => Ok(true),
             "false" => Ok(false),
-            other => Err(Refusal::problem(name, other, "`true` or `false`")),
+            other => Err(AdminError::problem(name, other, "`true` or `false`")),
         }
     }
 
     /// Refuses parameters of the query that mean nothing.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), AdminError> {
         match self.query.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(Refusal::problem(name, "an unknown parameter", &format!("one of: {}", known.join(", ")))),
+            Some(name) => {
+                Err(AdminError::problem(name, "an unknown parameter", &format!("one of: {}", known.join(", "))))
+            }
             None => Ok(()),
         }
     }
 }
 
-impl Once {
+impl RequestKey {
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    pub(super) fn print(&self) -> &str {
-        &self.print
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 }
 
-impl Answer {
+impl AdminResponse {
     pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::text(status, body.to_string())
     }
@@ -237,6 +241,6 @@ pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor: &str) -> Value 
 }
 
 /// What a document is, checked.
-pub(super) fn checked<T>(read: Result<T, Problems>) -> Result<T, Refusal> {
-    read.map_err(Refusal::Invalid)
+pub(super) fn checked<T>(read: Result<T, Problems>) -> Result<T, AdminError> {
+    read.map_err(AdminError::Invalid)
 }

@@ -6,19 +6,19 @@ use rustc_hash::FxHashMap;
 
 /// Things by name, with the time of their end in milliseconds since 1970.
 #[derive(Debug)]
-pub(super) struct Timed<T> {
+pub(super) struct ExpiringMap<T> {
     things: FxHashMap<Arc<str>, (u64, T)>,
     /// When the next one ends, or earlier.
     next_end_ms: u64,
 }
 
-impl<T> Default for Timed<T> {
+impl<T> Default for ExpiringMap<T> {
     fn default() -> Self {
         Self { things: FxHashMap::default(), next_end_ms: u64::MAX }
     }
 }
 
-impl<T> Timed<T> {
+impl<T> ExpiringMap<T> {
     pub(super) fn get(&self, name: &str) -> Option<&T> {
         self.things.get(name).map(|(_, thing)| thing)
     }

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::store::Trouble;
+use super::store::StoreError;
 use crate::model::Problems;
 use crate::worker::call::Call;
 use crate::worker::reply::{self, Failure};
 
 /// A refusal.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum AdminError {
     /// What was sent has problems.
     Invalid(Problems),
     /// Anything else, with details.
@@ -19,7 +19,7 @@ pub(super) enum Refusal {
 
 macro_rules! refusals {
     ($($(#[doc = $doc:literal])* $NAME:ident $status:literal $code:literal $message:literal;)*) => {
-        impl Refusal {
+        impl AdminError {
             $(
                 $(#[doc = $doc])*
                 pub(super) const $NAME: Self = Self::Failed(
@@ -54,7 +54,7 @@ refusals! {
     NO_CATALOG 409 "NO_CATALOG" "there is no catalog yet: put one first";
 }
 
-impl Refusal {
+impl AdminError {
     /// Too many ask from the same place.
     pub(super) const TOO_FAST: Self = Self::Failed(
         Failure {
@@ -114,23 +114,23 @@ impl Refusal {
     }
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for AdminError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure, Value::Null)
     }
 }
 
-impl From<Problems> for Refusal {
+impl From<Problems> for AdminError {
     fn from(problems: Problems) -> Self {
         Self::Invalid(problems)
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
+impl From<StoreError> for AdminError {
+    fn from(trouble: StoreError) -> Self {
         match trouble {
-            Trouble::Failed => Self::UNAVAILABLE,
-            Trouble::Taken(constraint) => match constraint.split('.').next() {
+            StoreError::Failed => Self::UNAVAILABLE,
+            StoreError::Taken(constraint) => match constraint.split('.').next() {
                 Some("slugs") => Self::SLUG_TAKEN,
                 Some("domains") => Self::DOMAIN_TAKEN,
                 Some("data_routes") => Self::DATA_ROUTE_TAKEN,

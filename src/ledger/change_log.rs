@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Book, Order};
+use super::{LedgerRequest, LedgerState};
 use crate::model::bounds::MAX_NEWS;
 
 /// The latest epochs of snapshots, in the order in which they became known.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct ChangeLog {
     known: FxHashMap<Arc<str>, (u64, u64)>,
     /// Names by the number of their last change.
     log: BTreeMap<u64, Arc<str>>,
     last: u64,
 }
 
-impl News {
+impl ChangeLog {
     /// Learns of an epoch; the snapshot's name, if it is a later one than was known.
     pub(super) fn learn(&mut self, name: &str, epoch: u64) -> Option<Arc<str>> {
         if self.known.get(name).is_some_and(|(known, _)| *known >= epoch) {
@@ -65,9 +65,9 @@ impl News {
     }
 }
 
-impl Book {
+impl LedgerState {
     /// Notes what an order says of snapshots.
-    pub(super) fn learn(&mut self, order: &Order<'_>) {
+    pub(super) fn learn(&mut self, order: &LedgerRequest<'_>) {
         for (name, epoch) in &order.epochs {
             if let (Some(name), Some(changes)) = (self.news.learn(name, *epoch), &mut self.changes) {
                 changes.epochs.insert(name);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn everybody_hears_of_every_change_once() {
-        let mut news = News::default();
+        let mut news = ChangeLog::default();
         assert!(news.learn("t_a", 3).is_some() && news.learn("t_b", 1).is_some());
         assert!(news.learn("t_a", 2).is_none() && news.learn("t_a", 3).is_none());
         let (first, told) = news.since(0);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn many_changes_are_told_one_answer_after_the_other() {
-        let mut news = News::default();
+        let mut news = ChangeLog::default();
         for index in 0..MAX_NEWS + 10 {
             news.learn(&format!("t_{index}"), 1);
         }
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((first.len(), second.len()), (MAX_NEWS, 10));
         assert_eq!(news.since(told).0.len(), 0);
         // A ledger that is built anew goes on where it was, and tells what came after.
-        let mut anew = News::default();
+        let mut anew = ChangeLog::default();
         for index in (0..MAX_NEWS + 10).rev() {
             let (epoch, change) = news.get(&format!("t_{index}")).unwrap();
             anew.put(&format!("t_{index}"), epoch, change);

@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Awaited, Claim, Grant, Level, Meter, Unanswered, Verdict};
+use super::{LeaseClaim, LeaseGrant, LedgerFailure, Level, Meter, Verdict, WaitFailure};
 use crate::model::bounds::{
     LEASE_ANSWER_MS, LEASE_DRY_MS, LEASE_GRACE_MS, MAX_HELD_LEASES, MAX_LEASE_DRY_MS, MAX_LEASE_UNITS,
 };
@@ -22,9 +22,9 @@ pub enum Spend {
         /// Whether little is left, as demand goes.
         low: bool,
     },
-    /// The ledger has to be asked: [`Purse::begin`].
+    /// The ledger has to be asked: [`LeaseCache::begin`].
     Ask,
-    /// Another request has asked already: refuse, or [`Purse::wait`].
+    /// Another request has asked already: refuse, or [`LeaseCache::wait`].
     Wait,
     /// The ledger has just refused as much.
     Refused,
@@ -41,23 +41,23 @@ pub struct Question {
 
 /// How far a question has come that another request asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub enum LeaseProgress {
     /// It is under way, and should be answered at this time, as past questions went.
     Due(UnixMillis),
     /// It is answered, or was given up: try again.
     Again,
     /// It does not serve the requests that waited for it.
-    Over(Awaited),
+    Over(WaitFailure),
 }
 
 /// The leases of one isolate, by the first counter that they debit.
 #[derive(Debug)]
-pub struct Purse {
+pub struct LeaseCache {
     /// The isolate's name: no other one has it.
     name: String,
-    held: FxHashMap<String, Held>,
+    held: FxHashMap<String, CachedLease>,
     /// Leases that have ended here, and of which the ledger has not heard yet.
-    leaving: Vec<Held>,
+    leaving: Vec<CachedLease>,
     born: u64,
     /// How many questions were asked.
     questions: u64,
@@ -68,7 +68,7 @@ pub struct Purse {
 }
 
 #[derive(Debug)]
-struct Held {
+struct CachedLease {
     number: u64,
     /// The isolate's name and the number.
     name: String,
@@ -92,7 +92,7 @@ struct Held {
     /// The last question that was answered with less than what was waited for.
     short: u64,
     /// The last question that found no answer.
-    unanswered: Option<(u64, Unanswered)>,
+    unanswered: Option<(u64, LedgerFailure)>,
     /// Milliseconds that the last question and its answer took.
     trip_ms: u64,
     /// Units that callers wait for.
@@ -159,7 +159,7 @@ impl Demand {
     }
 }
 
-impl Held {
+impl CachedLease {
     fn new((number, name): (u64, String), ledger: &str, levels: &[Level<'_>]) -> Self {
         Self {
             number,
@@ -195,9 +195,9 @@ impl Held {
             && self.levels.iter().zip(levels).all(|(own, level)| own.1 == level.meter && own.0 == level.counter)
     }
 
-    fn claim(&self) -> Claim<'_> {
+    fn claim(&self) -> LeaseClaim<'_> {
         let (need, waiting, want) = self.asks.map_or((0, 0, 0), |asks| (asks.need, asks.waiting, asks.want));
-        Claim {
+        LeaseClaim {
             lease: &self.name,
             levels: self.levels.iter().map(|(counter, meter)| Level { counter, meter: *meter }).collect(),
             spent: self.spent.saturating_sub(self.unsure),
@@ -210,7 +210,7 @@ impl Held {
     }
 }
 
-impl Purse {
+impl LeaseCache {
     /// An empty purse. `name`: of the isolate, never that of another one.
     pub fn new(name: String) -> Self {
         Self {
@@ -236,7 +236,7 @@ impl Purse {
                 }
             }
             let name = self.next_name();
-            self.held.insert(first.counter.to_owned(), Held::new(name, ledger, levels));
+            self.held.insert(first.counter.to_owned(), CachedLease::new(name, ledger, levels));
             let leases = self.ledgers.entry(ledger.to_owned()).or_default();
             *leases = leases.saturating_add(1);
             return Spend::Ask;
@@ -314,36 +314,36 @@ impl Purse {
     }
 
     /// How far a question has come. Looking costs one search by name.
-    pub fn progress(&self, question: &Question, now: UnixMillis) -> Progress {
-        let Some(held) = self.held.get(&question.counter) else { return Progress::Again };
+    pub fn progress(&self, question: &Question, now: UnixMillis) -> LeaseProgress {
+        let Some(held) = self.held.get(&question.counter) else { return LeaseProgress::Again };
         match held.asks {
             Some(asks) if held.question == question.number && !asks.at.is_older(LEASE_ANSWER_MS, now) => {
-                Progress::Due(asks.at.plus(held.trip_ms))
+                LeaseProgress::Due(asks.at.plus(held.trip_ms))
             }
             _ => match held.unanswered {
-                Some((of, why)) if of == question.number => Progress::Over(Awaited::Unanswered(why)),
+                Some((of, why)) if of == question.number => LeaseProgress::Over(WaitFailure::LedgerFailure(why)),
                 // A later question that was answered so says the same of an earlier one.
-                _ if question.number <= held.short => Progress::Over(Awaited::Short(question.clone())),
-                _ => Progress::Again,
+                _ if question.number <= held.short => LeaseProgress::Over(WaitFailure::Short(question.clone())),
+                _ => LeaseProgress::Again,
             },
         }
     }
 
     /// What is to be said of the lease on `counter`.
-    pub fn claim(&self, counter: &str) -> Option<Claim<'_>> {
-        self.held.get(counter).map(Held::claim)
+    pub fn claim(&self, counter: &str) -> Option<LeaseClaim<'_>> {
+        self.held.get(counter).map(CachedLease::claim)
     }
 
     /// What is to be said of leases that have ended here, to the ledger that counts them.
-    pub fn farewells(&self, ledger: &str) -> impl Iterator<Item = Claim<'_>> {
-        self.leaving.iter().filter(move |held| held.ledger == ledger).map(Held::claim)
+    pub fn farewells(&self, ledger: &str) -> impl Iterator<Item = LeaseClaim<'_>> {
+        self.leaving.iter().filter(move |held| held.ledger == ledger).map(CachedLease::claim)
     }
 
     /// Takes the answer to a `question`: whether the order as a whole was `allowed`, and how `lease` stands.
     ///
     /// INVARIANT (answers belong to questions): an answer that was given up says how the lease stands. It says nothing to requests
     /// that wait for a later question.
-    pub fn hear(&mut self, question: &Question, lease: &str, grant: &Grant, allowed: bool, heard: HeardAt) {
+    pub fn hear(&mut self, question: &Question, lease: &str, grant: &LeaseGrant, allowed: bool, heard: HeardAt) {
         if let Some(left) = self.leaving.iter_mut().find(|held| held.name == lease) {
             // It has ended here meanwhile: what was granted goes back too.
             left.granted = left.granted.max(grant.granted.unwrap_or(0));
@@ -410,7 +410,7 @@ impl Purse {
     }
 
     /// Notes that a question found no answer, for all requests that waited for it.
-    pub fn unanswered(&mut self, question: &Question, why: Unanswered) {
+    pub fn unanswered(&mut self, question: &Question, why: LedgerFailure) {
         if let Some(held) = self.asking(question) {
             held.asks = None;
             held.unanswered = Some((question.number, why));
@@ -419,7 +419,7 @@ impl Purse {
     }
 
     /// The lease that a question asks for, unless a later one does.
-    fn asking(&mut self, question: &Question) -> Option<&mut Held> {
+    fn asking(&mut self, question: &Question) -> Option<&mut CachedLease> {
         self.held.get_mut(&question.counter).filter(|held| held.question == question.number)
     }
 
@@ -443,8 +443,8 @@ impl Purse {
 
     /// Counters of leases that end within `within_ms`, on which the ledger of `ledger` should hear what became of them.
     pub fn ending(&self, ledger: &str, within_ms: u64, now: UnixMillis) -> Vec<String> {
-        let soon = |held: &Held| held.ledger == ledger && held.asks.is_none() && held.left() > 0;
-        let ends = |held: &Held| held.ends_ms <= now.get().saturating_add(within_ms);
+        let soon = |held: &CachedLease| held.ledger == ledger && held.asks.is_none() && held.left() > 0;
+        let ends = |held: &CachedLease| held.ends_ms <= now.get().saturating_add(within_ms);
         self.held.iter().filter(|(_, held)| soon(held) && ends(held)).map(|(counter, _)| counter.clone()).collect()
     }
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Breaker, Counter, Order, Outcome, QuotaPeriod, Series, Tally};
+use super::{CircuitBreaker, Counter, LedgerRequest, LedgerResponse, LedgerState, QuotaPeriod, Series, Tally};
 use crate::model::{UnixMillis, map_of};
 
 /// Who leaves, or arrives, and under whom.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Move {
+pub struct Migration {
     /// The tenant and all that are below it, each with its parent among them: the tenant itself has none.
     pub tenants: BTreeMap<String, Option<String>>,
     /// Those that it leaves, or that it will be under.
@@ -22,12 +22,12 @@ pub struct Move {
 
 /// What tenants take along.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Luggage {
+pub struct TransferSnapshot {
     /// Counters by name.
     pub counters: BTreeMap<String, Counter>,
     /// Breakers by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub breakers: BTreeMap<String, Breaker>,
+    pub breakers: BTreeMap<String, CircuitBreaker>,
     /// Buckets of usage by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tallies: BTreeMap<String, Tally>,
@@ -42,13 +42,13 @@ pub struct Luggage {
     pub distinct: Vec<String>,
 }
 
-impl Move {
+impl Migration {
     fn has(&self, name: &str) -> bool {
         self.tenants.keys().any(|tenant| belongs(name, tenant))
     }
 
     /// Whether nobody else who moves, and stands above, has a level of this limit: theirs holds it.
-    fn is_topmost(&self, tenant: &str, limit: &str, luggage: &Luggage) -> bool {
+    fn is_topmost(&self, tenant: &str, limit: &str, luggage: &TransferSnapshot) -> bool {
         let parent_of = |tenant: &str| self.tenants.get(tenant).and_then(Option::as_deref);
         // No line is longer than there are tenants.
         let above = std::iter::successors(parent_of(tenant), |tenant| parent_of(tenant)).take(self.tenants.len());
@@ -61,13 +61,13 @@ fn belongs(name: &str, tenant: &str) -> bool {
     name.strip_prefix(tenant).is_some_and(|rest| rest.starts_with('/'))
 }
 
-impl Book {
+impl LedgerState {
     /// Freezes tenants; what they take along.
-    pub(super) fn leave(&mut self, leaving: &Move, now: UnixMillis) -> Luggage {
+    pub(super) fn leave(&mut self, leaving: &Migration, now: UnixMillis) -> TransferSnapshot {
         let first_time = leaving.tenants.keys().any(|tenant| !self.gone.contains(tenant.as_str()));
         self.end_leases_on(&|counter| leaving.has(counter), now);
         self.end_holds_on(&|counter| leaving.has(counter), now);
-        let luggage = Luggage {
+        let luggage = TransferSnapshot {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
             tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
@@ -85,7 +85,7 @@ impl Book {
     }
 
     /// Takes tenants in, with what they bring.
-    pub(super) fn arrive(&mut self, arriving: &Move, luggage: &Luggage) {
+    pub(super) fn arrive(&mut self, arriving: &Migration, luggage: &TransferSnapshot) {
         for tenant in arriving.tenants.keys() {
             self.note_gone(tenant, false);
         }
@@ -117,7 +117,7 @@ impl Book {
     }
 
     /// Levels of those above rise, or fall, with those of the tenants that move.
-    fn shift_levels(&mut self, moving: &Move, luggage: &Luggage, shift: fn(u64, u64) -> u64) {
+    fn shift_levels(&mut self, moving: &Migration, luggage: &TransferSnapshot, shift: fn(u64, u64) -> u64) {
         for (name, counter) in luggage.counters.iter().filter(|(name, _)| moving.has(name)) {
             let tenant = name.split('/').next().unwrap_or_default();
             let limit = name.strip_prefix(tenant).unwrap_or_default();
@@ -140,7 +140,7 @@ impl Book {
     }
 
     /// The refusal of an order that concerns a tenant that has left.
-    pub(super) fn refuse_gone(&self, order: &Order<'_>) -> Option<Outcome> {
+    pub(super) fn refuse_gone(&self, order: &LedgerRequest<'_>) -> Option<LedgerResponse> {
         if self.gone.is_empty() {
             return None;
         }
@@ -153,7 +153,7 @@ impl Book {
                 .filter(|claim| claim.need > 0 || claim.want > 0)
                 .flat_map(|claim| &claim.levels)
                 .any(|level| is_gone(level.counter));
-        gone.then(|| Outcome { gone, ..Outcome::default() })
+        gone.then(|| LedgerResponse { gone, ..LedgerResponse::default() })
     }
 
     fn note_gone(&mut self, tenant: &str, gone: bool) {
@@ -178,7 +178,7 @@ impl Book {
         map_of(named.map(|(name, counter)| (name.to_string(), counter.clone())))
     }
 
-    fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Breaker> {
+    fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, CircuitBreaker> {
         let named = self.breakers.iter().filter(|(name, _)| wanted(name));
         map_of(named.map(|(name, breaker)| (name.to_string(), breaker.clone())))
     }
@@ -187,28 +187,36 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Charge, Hold, Meter, Op};
+    use crate::ledger::{Charge, CounterOp, Hold, Meter};
 
     const NOW: UnixMillis = UnixMillis::new(1_000);
     const QUOTA: Meter = Meter::Quota { limit: Some(100), starts_ms: 0, ends_ms: u64::MAX, over: false };
     const SEATS: Meter = Meter::Gauge { limit: Some(10), over: false };
 
-    fn take<'a>(tenant: &'a str, charges: &[(&'a str, Meter, Op)]) -> Order<'a> {
-        let charge =
-            |(counter, meter, op): &(&'a str, Meter, Op)| Charge { counter, meter: *meter, op: *op, shadow: false };
-        Order { tenant: Some(tenant), charges: charges.iter().map(charge).collect(), ..Order::default() }
+    fn take<'a>(tenant: &'a str, charges: &[(&'a str, Meter, CounterOp)]) -> LedgerRequest<'a> {
+        let charge = |(counter, meter, op): &(&'a str, Meter, CounterOp)| Charge {
+            counter,
+            meter: *meter,
+            op: *op,
+            shadow: false,
+        };
+        LedgerRequest {
+            tenant: Some(tenant),
+            charges: charges.iter().map(charge).collect(),
+            ..LedgerRequest::default()
+        }
     }
 
     #[test]
     fn counts_go_along_once_and_the_ledger_that_was_left_refuses() {
-        let (mut old, mut new) = (Book::journaled(), Book::journaled());
-        let child = [("kid/calls", QUOTA, Op::Take(30)), ("mum/calls", QUOTA, Op::Take(30))];
-        let seats = [("kid/seats", SEATS, Op::Take(4)), ("mum/seats", SEATS, Op::Take(4))];
+        let (mut old, mut new) = (LedgerState::journaled(), LedgerState::journaled());
+        let child = [("kid/calls", QUOTA, CounterOp::Chargeable(30)), ("mum/calls", QUOTA, CounterOp::Chargeable(30))];
+        let seats = [("kid/seats", SEATS, CounterOp::Chargeable(4)), ("mum/seats", SEATS, CounterOp::Chargeable(4))];
         assert!(old.answer(&take("kid", &child), NOW).allowed && old.answer(&take("kid", &seats), NOW).allowed);
-        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, Op::Take(2))]), NOW).allowed);
-        let held = [("kid/calls", QUOTA, Op::Hold(20)), ("mum/calls", QUOTA, Op::Hold(20))];
+        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, CounterOp::Chargeable(2))]), NOW).allowed);
+        let held = [("kid/calls", QUOTA, CounterOp::Hold(20)), ("mum/calls", QUOTA, CounterOp::Hold(20))];
         let hold = Some(Hold { name: "kid job", for_ms: 60_000 });
-        assert!(old.answer(&Order { hold, ..take("kid", &held) }, NOW).allowed);
+        assert!(old.answer(&LedgerRequest { hold, ..take("kid", &held) }, NOW).allowed);
 
         // Its own child has seats too, which are among its own.
         old.put("grandkid/seats", Counter::Gauge { level: 1, leased: 0 });
@@ -218,12 +226,12 @@ mod tests {
         let family = [("kid", None), ("grandkid", Some("kid")), ("baby", Some("kid"))];
         let family: BTreeMap<_, _> =
             family.map(|(tenant, parent)| (tenant.to_owned(), parent.map(str::to_owned))).into();
-        let under = |above: &str| Move { tenants: family.clone(), above: vec![above.to_owned()] };
+        let under = |above: &str| Migration { tenants: family.clone(), above: vec![above.to_owned()] };
         let leaving = under("mum");
-        let leave = Order { leave: Some(leaving), ..Order::default() };
+        let leave = LedgerRequest { leave: Some(leaving), ..LedgerRequest::default() };
         let luggage = old.answer(&leave, NOW).luggage.unwrap();
         assert_eq!(old.answer(&leave, NOW).luggage.as_ref(), Some(&luggage), "asked again, it says the same");
-        let used = |book: &Book, counter: &str| match book.get(counter) {
+        let used = |book: &LedgerState, counter: &str| match book.get(counter) {
             Some(Counter::Quota(quota)) => quota.total(),
             Some(Counter::Gauge { level, .. }) => *level,
             _ => 0,
@@ -232,18 +240,22 @@ mod tests {
         assert_eq!((used(&old, "mum/calls"), used(&old, "mum/seats")), (30, 2));
         let refused = old.answer(&take("kid", &child), NOW);
         assert!(refused.gone && !refused.allowed);
-        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, Op::Take(1))]), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, CounterOp::Chargeable(1))]), NOW).allowed);
 
         assert_eq!(used(&old, "mum/desks"), 3);
 
-        let arrive = Order { arrive: Some((under("aunt"), luggage)), ..Order::default() };
+        let arrive = LedgerRequest { arrive: Some((under("aunt"), luggage)), ..LedgerRequest::default() };
         assert!(new.answer(&arrive, NOW).allowed);
         assert_eq!(["kid/calls", "kid/seats", "aunt/seats", "aunt/calls"].map(|name| used(&new, name)), [30, 4, 4, 0]);
-        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, Op::Take(71))]), NOW).allowed);
+        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, CounterOp::Chargeable(71))]), NOW).allowed);
         // And back again.
         assert_eq!(used(&new, "aunt/desks"), 2);
-        let luggage = new.answer(&Order { leave: Some(under("aunt")), ..Order::default() }, NOW).luggage.unwrap();
-        assert!(old.answer(&Order { arrive: Some((under("mum"), luggage)), ..Order::default() }, NOW).allowed);
+        let luggage =
+            new.answer(&LedgerRequest { leave: Some(under("aunt")), ..LedgerRequest::default() }, NOW).luggage.unwrap();
+        assert!(
+            old.answer(&LedgerRequest { arrive: Some((under("mum"), luggage)), ..LedgerRequest::default() }, NOW)
+                .allowed
+        );
         assert_eq!([used(&new, "aunt/seats"), used(&old, "mum/seats"), used(&old, "kid/calls")], [0, 6, 30]);
         assert!(old.answer(&take("kid", &child), NOW).allowed);
     }

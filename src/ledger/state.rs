@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use super::change_log::ChangeLog;
+use super::expiring_map::ExpiringMap;
 use super::lease::Leases;
-use super::news::News;
-use super::timed::Timed;
 use super::usage::Tallies;
 use super::{
-    Breaker, Charge, Claim, Counter, Grant, Held, Lease, Once, Op, Order, Outcome, QuotaPeriod, Reply, Seen, Take,
-    Verdict,
+    BreakerStatus, Charge, Chargeable, CircuitBreaker, Counter, CounterOp, HeldUnits, IdempotencyKey, Lease,
+    LeaseClaim, LeaseGrant, LedgerRequest, LedgerResponse, QuotaPeriod, Seen, Verdict,
 };
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
@@ -39,7 +39,7 @@ pub struct Changes {
     pub closed: BTreeMap<String, QuotaPeriod>,
     /// Recorded periods of metrics, by tenant and metric.
     pub series: BTreeSet<Arc<str>>,
-    /// Distinct values of buckets, by [`super::Entry::distinct_name`].
+    /// Distinct values of buckets, by [`super::UsageEntry::distinct_name`].
     pub distinct: Vec<String>,
     /// Events of usage, in their order.
     pub events: Vec<String>,
@@ -58,16 +58,16 @@ pub struct Changes {
 /// assert_eq!(book.answer(&order(1), now).verdicts[0].retry_after_ms, Some(500));
 /// ```
 #[derive(Debug)]
-pub struct Book {
+pub struct LedgerState {
     /// Where each counter stands in `counters`: found once, a charge needs no second look.
     places: FxHashMap<Arc<str>, usize>,
     pub(super) names: Vec<Arc<str>>,
     pub(super) counters: Vec<Counter>,
     max_counters: usize,
     pub(super) leases: Leases,
-    pub(super) holds: Timed<Held>,
-    pub(super) breakers: FxHashMap<Arc<str>, Breaker>,
-    pub(super) news: News,
+    pub(super) holds: ExpiringMap<HeldUnits>,
+    pub(super) breakers: FxHashMap<Arc<str>, CircuitBreaker>,
+    pub(super) news: ChangeLog,
     /// Tenants that have left for another family.
     pub(super) gone: FxHashSet<String>,
     pub(super) tallies: Tallies,
@@ -77,13 +77,13 @@ pub struct Book {
     pub(super) changes: Option<Changes>,
 }
 
-impl Default for Book {
+impl Default for LedgerState {
     fn default() -> Self {
         Self::bounded(usize::MAX)
     }
 }
 
-impl Book {
+impl LedgerState {
     /// A book that starts anew when it would hold more than `max_counters`: for counts that may be lost.
     pub fn bounded(max_counters: usize) -> Self {
         Self {
@@ -92,9 +92,9 @@ impl Book {
             counters: Vec::new(),
             max_counters,
             leases: Leases::default(),
-            holds: Timed::default(),
+            holds: ExpiringMap::default(),
             breakers: FxHashMap::default(),
-            news: News::default(),
+            news: ChangeLog::default(),
             gone: FxHashSet::default(),
             tallies: Tallies::default(),
             closed: BTreeMap::new(),
@@ -131,13 +131,13 @@ impl Book {
     }
 
     /// Does what is asked.
-    pub fn answer(&mut self, order: &Order<'_>, now: UnixMillis) -> Outcome {
+    pub fn answer(&mut self, order: &LedgerRequest<'_>, now: UnixMillis) -> LedgerResponse {
         self.answer_once(order, None, now)
     }
 
     /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name. What is said of
     /// leases and calls is heard in any case; everything else happens together or not at all.
-    pub fn answer_once(&mut self, order: &Order<'_>, known: Option<&str>, now: UnixMillis) -> Outcome {
+    pub fn answer_once(&mut self, order: &LedgerRequest<'_>, known: Option<&str>, now: UnixMillis) -> LedgerResponse {
         self.end_what_is_over(now);
         for claim in &order.claims {
             self.hear(claim, now);
@@ -145,24 +145,25 @@ impl Book {
         for word in &order.breakers {
             self.hear_of_calls(word, now);
         }
-        let breakers: SmallVec<[Reply; 1]> = order.breakers.iter().map(|word| self.circuit(word, now)).collect();
+        let breakers: SmallVec<[BreakerStatus; 1]> =
+            order.breakers.iter().map(|word| self.circuit(word, now)).collect();
         let outcome = if let (Some(once), Some(known)) = (order.once, known) {
             self.repeat(order, once, known, now)
         } else if let Some(leaving) = &order.leave {
             let luggage = Some(self.leave(leaving, now));
-            Outcome { allowed: true, luggage, ..Outcome::default() }
+            LedgerResponse { allowed: true, luggage, ..LedgerResponse::default() }
         } else if let Some((arriving, luggage)) = &order.arrive {
             self.arrive(arriving, luggage);
-            Outcome { allowed: true, ..Outcome::default() }
+            LedgerResponse { allowed: true, ..LedgerResponse::default() }
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
         } else if order.quotas.is_some() || !order.report.is_empty() {
             let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
             let quotas = order.quotas.as_ref().map(|inquiry| self.quota_periods(inquiry)).unwrap_or_default();
-            Outcome { allowed: true, report, quotas, ..Outcome::default() }
+            LedgerResponse { allowed: true, report, quotas, ..LedgerResponse::default() }
         } else if order.has_happened() {
             let outcome = self.settle(order, now);
-            if !order.look {
+            if !order.dry_run {
                 self.add_up(order, now);
             }
             outcome
@@ -171,61 +172,67 @@ impl Book {
         } else {
             self.decide(order, &breakers, now)
         };
-        let begins = outcome.allowed && outcome.seen.is_none() && !order.look;
+        let begins = outcome.allowed && outcome.seen.is_none() && !order.dry_run;
         let breakers = order.breakers.iter().zip(breakers).map(|(word, answer)| {
             let trial = answer.trial && begins;
             if trial {
                 self.begin_trial(word.breaker, now);
             }
-            Reply { trial, ..answer }
+            BreakerStatus { trial, ..answer }
         });
         let breakers = breakers.collect();
         self.learn(order);
         let (newer, told) = self.news.since(order.heard);
-        Outcome { breakers, newer, told, ..outcome }
+        LedgerResponse { breakers, newer, told, ..outcome }
     }
 
     /// What was done before under the same name, or another thing was.
-    fn repeat(&self, order: &Order<'_>, once: Once<'_>, known: &str, now: UnixMillis) -> Outcome {
-        let same = once.print == known;
+    fn repeat(
+        &self,
+        order: &LedgerRequest<'_>,
+        once: IdempotencyKey<'_>,
+        known: &str,
+        now: UnixMillis,
+    ) -> LedgerResponse {
+        let same = once.fingerprint == known;
         let held = order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name));
         // How things stand now; what was taken then is among it.
-        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.look(charge.counter, charge.meter, now) };
-        Outcome {
+        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.dry_run(charge.counter, charge.meter, now) };
+        LedgerResponse {
             allowed: same,
             verdicts: order.charges.iter().map(stands).collect(),
             seen: Some(if same { Seen::Repeated } else { Seen::Reused }),
-            ends_ms: held.map(Held::ends_ms),
+            ends_ms: held.map(HeldUnits::ends_ms),
             lapsed: same && order.hold.is_some() && held.is_none(),
-            ..Outcome::default()
+            ..LedgerResponse::default()
         }
     }
 
-    fn decide(&mut self, order: &Order<'_>, breakers: &[Reply], now: UnixMillis) -> Outcome {
+    fn decide(&mut self, order: &LedgerRequest<'_>, breakers: &[BreakerStatus], now: UnixMillis) -> LedgerResponse {
         let judged: SmallVec<[_; 2]> = order.claims.iter().map(|claim| self.judge(claim, now)).collect();
-        let fits = |((_, good, _), claim): (&(u64, bool, _), &Claim<'_>)| *good || claim.need == 0;
+        let fits = |((_, good, _), claim): (&(u64, bool, _), &LeaseClaim<'_>)| *good || claim.need == 0;
         let room = order.hold.is_none() || self.holds.len() < MAX_HOLDS;
         let passes = !breakers.iter().any(|answer| answer.refused);
         let granted = passes && judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
         let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
-        let allowed = self.take(&mut slips, order.look || !granted, now) && granted;
-        if !granted && !order.look {
+        let allowed = self.take(&mut slips, order.dry_run || !granted, now) && granted;
+        if !granted && !order.dry_run {
             let passed: SmallVec<[bool; 4]> =
                 slips.iter().map(|slip| slip.1.is_some_and(|verdict| verdict.allowed)).collect();
             self.look_again(&mut slips, &passed, now);
         }
         let grants = order.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
-            if allowed && good && !order.look && (claim.need > 0 || claim.want > 0) {
+            if allowed && good && !order.dry_run && (claim.need > 0 || claim.want > 0) {
                 return self.grant(claim, lack, now);
             }
             let standing = self.standing(claim, now);
             // A refusal says what there was no room for.
-            if good { standing } else { Grant { verdicts, ..standing } }
+            if good { standing } else { LeaseGrant { verdicts, ..standing } }
         });
         let grants = grants.collect();
         let verdicts = slips.into_iter().filter_map(|slip| slip.1).collect();
-        let ends_ms = order.hold.filter(|_| allowed && !order.look).map(|hold| self.keep_hold(hold, order, now));
-        Outcome { allowed, verdicts, grants, ends_ms, ..Outcome::default() }
+        let ends_ms = order.hold.filter(|_| allowed && !order.dry_run).map(|hold| self.keep_hold(hold, order, now));
+        LedgerResponse { allowed, verdicts, grants, ends_ms, ..LedgerResponse::default() }
     }
 
     fn end_what_is_over(&mut self, now: UnixMillis) {
@@ -233,11 +240,11 @@ impl Book {
         self.end_holds(now);
     }
 
-    /// Takes all of `items` at `now`, or none; whether it could. With `look` it judges as ever, and takes nothing.
+    /// Takes all of `items` at `now`, or none; whether it could. With `dry_run` it judges as ever, and takes nothing.
     ///
     /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been judged.
     /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
-    pub fn take(&mut self, items: &mut [impl Take], look: bool, now: UnixMillis) -> bool {
+    pub fn take(&mut self, items: &mut [impl Chargeable], dry_run: bool, now: UnixMillis) -> bool {
         self.end_what_is_over(now);
         if self.counters.len().saturating_add(items.len()) > self.max_counters {
             self.forget();
@@ -251,8 +258,8 @@ impl Book {
             let current = self.at(place);
             // The level under the meter that is asked for: what was counted by another kind, or in another period, is no part of it.
             let level = match charge.op {
-                Op::Follow | Op::Release(_) | Op::Set(_) => {
-                    Counter::step(current, charge.meter, Op::Take(0), now).1.level()
+                CounterOp::Follow | CounterOp::Release(_) | CounterOp::Set(_) => {
+                    Counter::step(current, charge.meter, CounterOp::Chargeable(0), now).1.level()
                 }
                 _ => 0,
             };
@@ -262,14 +269,14 @@ impl Book {
                 let counted = Counter::step(current, charge.meter.unlimited(), op, now);
                 (verdict.used, counter) = (counted.0.used, counted.1);
             }
-            if matches!(charge.op, Op::Release(_) | Op::Set(_)) {
+            if matches!(charge.op, CounterOp::Release(_) | CounterOp::Set(_)) {
                 moved = (level, counter.level());
             }
             allowed &= verdict.allowed || charge.shadow;
             judged.push((place, counter, verdict.allowed));
             item.settle(verdict);
         }
-        if look {
+        if dry_run {
             return allowed;
         }
         if !allowed {
@@ -280,7 +287,7 @@ impl Book {
         for (item, (place, counter, _)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
             // Who looks changes nothing.
-            if charge.op == Op::Take(0) {
+            if charge.op == CounterOp::Chargeable(0) {
                 continue;
             }
             self.note_closed(charge.counter, &counter);
@@ -297,23 +304,23 @@ impl Book {
     }
 
     /// After a denial: what would have been left is not what is left, so those that would have passed are looked at again.
-    fn look_again(&self, items: &mut [impl Take], passed: &[bool], now: UnixMillis) {
+    fn look_again(&self, items: &mut [impl Chargeable], passed: &[bool], now: UnixMillis) {
         for (item, &allowed) in items.iter_mut().zip(passed) {
             let charge = item.charge();
             if allowed || charge.shadow {
-                item.settle(Verdict { allowed, ..self.look(charge.counter, charge.meter, now) });
+                item.settle(Verdict { allowed, ..self.dry_run(charge.counter, charge.meter, now) });
             }
         }
     }
 
     /// Gives back what [`Self::take`] took of `items`, because somebody else refused.
-    pub fn give_back(&mut self, items: &mut [impl Take], now: UnixMillis) {
+    pub fn give_back(&mut self, items: &mut [impl Chargeable], now: UnixMillis) {
         for item in items {
             let charge = item.charge();
             if let Some(counter) = self.get(charge.counter).cloned() {
                 self.put(charge.counter, counter.without(charge.op.cost()));
             }
-            item.settle(self.look(charge.counter, charge.meter, now));
+            item.settle(self.dry_run(charge.counter, charge.meter, now));
         }
     }
 
@@ -328,12 +335,12 @@ impl Book {
     }
 
     /// A hold, if it is open.
-    pub fn hold(&self, name: &str) -> Option<&Held> {
+    pub fn hold(&self, name: &str) -> Option<&HeldUnits> {
         self.holds.get(name)
     }
 
     /// Writes a hold as it was stored.
-    pub fn put_hold(&mut self, name: &str, held: Held) {
+    pub fn put_hold(&mut self, name: &str, held: HeldUnits) {
         self.holds.put(name, held.ends_ms(), held);
     }
 
@@ -397,7 +404,7 @@ impl Book {
 }
 
 /// Whether what an order takes, it takes of different counters: what is judged one by one could exceed one together.
-fn each_once(order: &Order<'_>) -> bool {
+fn each_once(order: &LedgerRequest<'_>) -> bool {
     let claimed = order.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.levels);
     let mut counters: SmallVec<[&str; 8]> = claimed.map(|level| level.counter).collect();
     let claimed = counters.len();
@@ -414,7 +421,7 @@ fn each_once(order: &Order<'_>) -> bool {
 /// A charge of an order, and its verdict.
 struct Slip<'a>(Charge<'a>, Option<Verdict>);
 
-impl Take for Slip<'_> {
+impl Chargeable for Slip<'_> {
     fn charge(&self) -> Charge<'_> {
         self.0
     }
@@ -434,21 +441,24 @@ mod tests {
         let now = UnixMillis::new(1_000);
         let quota = Meter::Quota { limit: None, starts_ms: 0, ends_ms: 2_000, over: false };
         let gauge = Meter::Gauge { limit: None, over: false };
-        let mut book = Book::default();
-        let mut take = |charges: [(&str, Meter, Op); 2]| {
+        let mut book = LedgerState::default();
+        let mut take = |charges: [(&str, Meter, CounterOp); 2]| {
             let charges = charges.map(|(counter, meter, op)| Charge { counter, meter, op, shadow: false });
-            let order = Order { charges: charges.into_iter().collect(), ..Order::default() };
+            let order = LedgerRequest { charges: charges.into_iter().collect(), ..LedgerRequest::default() };
             book.answer(&order, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
         };
-        take([("team/seats", quota, Op::Take(50)), ("firm/seats", quota, Op::Take(50))]);
+        take([("team/seats", quota, CounterOp::Chargeable(50)), ("firm/seats", quota, CounterOp::Chargeable(50))]);
         // The limit becomes a level, which starts at 0.
-        assert_eq!(take([("team/seats", gauge, Op::Set(5)), ("firm/seats", gauge, Op::Follow)]), [5, 5]);
-        assert_eq!(take([("team/seats", gauge, Op::Release(2)), ("firm/seats", gauge, Op::Follow)]), [3, 3]);
+        assert_eq!(take([("team/seats", gauge, CounterOp::Set(5)), ("firm/seats", gauge, CounterOp::Follow)]), [5, 5]);
+        assert_eq!(
+            take([("team/seats", gauge, CounterOp::Release(2)), ("firm/seats", gauge, CounterOp::Follow)]),
+            [3, 3]
+        );
     }
 
     #[test]
     fn a_bounded_book_stays_within_its_bound() {
-        let mut book = Book::bounded(10);
+        let mut book = LedgerState::bounded(10);
         for index in 0..100 {
             book.put(&format!("c{index}"), Counter::Gauge { level: index, leased: 0 });
             assert!(
