@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Rejected, Step};
+use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Progress, Rejected, SnapshotKey, Step};
 use tenantgate::model::bounds::*;
 use tenantgate::model::{ApiKey, Environment, IssuedKey, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -111,22 +111,22 @@ impl World {
 
     fn answer(&mut self, need: &Need, now: UnixMillis) {
         let text = match need {
-            Need::Catalog => Some(self.catalog.to_string()),
-            Need::Tenant(id) => {
+            SnapshotKey::Catalog => Some(self.catalog.to_string()),
+            SnapshotKey::Tenant(id) => {
                 Some(json!({ "id": id.as_str(), "slug": id.as_str().replace("t_", ""), "plan": "p@1" }).to_string())
             }
-            Need::Keys(_) => self.published.clone(),
+            SnapshotKey::IssuerKeys(_) => self.published.clone(),
             Need::Secret(_) => self.secret.map(String::from),
-            Need::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
+            SnapshotKey::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
             _ => None,
         };
-        self.gate.snapshots.put_answer(need, text.as_deref(), now).unwrap();
+        self.gate.put_trusted(need, text.as_deref(), now).unwrap();
     }
 
     /// Decides as an adapter does; what had to be waited for is noted, what is asked for behind the request is fetched.
     fn decide(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Box<Decision> {
         let decision = self.decide_alone(shown, now);
-        for need in &decision.refresh {
+        for need in &decision.extras().refresh {
             self.answer(need, now);
         }
         decision
@@ -145,12 +145,12 @@ impl World {
         self.fetched.clear();
         loop {
             match self.gate.decide(&request, &Ask::default(), now) {
-                Step::Done(decision) => return decision,
-                Step::Fetch(need) => {
+                Progress::Ready(Step::Decided(decision)) => return decision,
+                Progress::Need(need) => {
                     self.answer(&need, now);
                     self.fetched.push(need);
                 }
-                Step::Charge(_) => panic!("the catalog has no limits"),
+                Progress::Ready(Step::Charge(_)) => panic!("the catalog has no limits"),
             }
         }
     }
@@ -160,7 +160,7 @@ impl World {
     }
 
     fn fetched_keys(&self) -> bool {
-        self.fetched.iter().any(|need| matches!(need, Need::Keys(_)))
+        self.fetched.iter().any(|need| matches!(need, SnapshotKey::IssuerKeys(_)))
     }
 }
 
@@ -181,7 +181,7 @@ fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
     assert_eq!(idle.code(&good, START.plus(JWKS_FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1)), Code::Unauthenticated);
     let late = world.decide_alone(&good, START.plus(JWKS_SOFT_AGE_MS + 1));
     assert!(world.fetched.is_empty(), "nobody waits");
-    assert_eq!(late.refresh.iter().filter(|need| matches!(need, Need::Keys(_))).count(), 1);
+    assert_eq!(late.refresh.iter().filter(|need| matches!(need, SnapshotKey::IssuerKeys(_))).count(), 1);
 }
 
 #[test]
@@ -234,13 +234,13 @@ fn a_verified_token_is_believed_as_long_as_the_keys_that_did_it() {
     let good = PresentedCredential::Token(&good);
     world.decide(&good, START);
     // The same keys in another order change nothing for it; without its key, it is nobody's.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
     assert_eq!(world.code(&good, START.plus(2)), Code::Allowed);
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
     world.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(world.code(&good, START.plus(4)), Code::Unauthenticated);
     // Nor does another key under the same name do.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
     assert_eq!(world.code(&good, START.plus(6)), Code::Unauthenticated);
 }
 
@@ -279,7 +279,7 @@ fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
         ),
         Code::Unauthenticated
     );
-    world.gate.snapshots.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
+    world.gate.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
     world.gate.snapshots.put_catalog(&catalog(2).to_string(), START).unwrap();
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 
@@ -306,7 +306,7 @@ fn a_revoked_key_works_no_longer_than_its_record_is_believed() {
     assert_eq!(world.code(&key, START.plus(KEY_SOFT_AGE_MS)), Code::Allowed);
     assert_eq!(world.decide_alone(&key, START.plus(KEY_HARD_AGE_MS)).code, Code::Allowed);
     assert_eq!(world.code(&key, START.plus(KEY_HARD_AGE_MS + 1)), Code::Unauthenticated);
-    assert_eq!(world.fetched, [Need::ApiKey(issued.record.id.clone())]);
+    assert_eq!(world.fetched, [SnapshotKey::ApiKey(issued.record.id.clone())]);
     // What was revoked does not come back with an older record.
     let older = world.gate.snapshots.put_api_key(&issued.record.id, Some(&record(&issued).to_string()), START);
     assert_eq!(older, Err(Rejected::Older { found: 1, held: 2 }));
@@ -515,7 +515,7 @@ fn what_is_good_opens_the_doors_that_it_should() {
         let headers = [(exhibit.header, exhibit.text.as_str())];
         let request = Request { host: "api.example", path: "/any", headers: &headers, ..Request::default() };
         let decision = gate.decide(&request, &Ask::default(), START);
-        assert_eq!(decision.code, Code::Allowed, "{exhibit:?}: {:?}", decision.reason);
+        assert_eq!(decision.code, Code::Allowed, "{exhibit:?}: {:?}", decision.extras().reason);
         assert_eq!(decision.tenant.as_ref().unwrap().tenant().id.as_str(), "t_acme");
     }
 }

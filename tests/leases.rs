@@ -2,7 +2,7 @@
 
 #![cfg(not(target_family = "wasm"))]
 
-use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Pending, Step};
+use tenantgate::gate::{Ask, Code, Decision, Gate, Need, Pending, Progress, SnapshotKey, Step};
 use tenantgate::ledger::{CounterOp, LeaseProgress, LedgerFailure, LedgerResponse, LedgerState, Question, WaitFailure};
 use tenantgate::model::bounds::LEASE_ANSWER_MS;
 use tenantgate::model::{HeardAt, TenantId, UnixMillis};
@@ -51,12 +51,13 @@ impl World {
         let ask = Ask { tenant: Some("t1"), limits: &limits, awaited, ..Ask::default() };
         loop {
             match self.gate.decide(&Request::default(), &ask, self.now) {
-                Step::Done(decision) => return State::Done(decision),
-                Step::Charge(pending) => return State::Asks(pending),
-                Step::Fetch(Need::Answer(question)) => return State::Waits(question),
-                Step::Fetch(need) => {
-                    let answer = if need == Need::Catalog { CATALOG } else { RECORD };
-                    self.gate.snapshots.put_answer(&need, Some(answer), self.now).unwrap();
+                Progress::Ready(Step::Decided(decision)) => return State::Done(decision),
+                Progress::Ready(Step::Charge(pending)) => return State::Asks(pending),
+                Progress::Need(Need::LedgerAnswer(question)) => return State::Waits(question),
+                Progress::Need(need) => {
+                    let Need::Snapshot(key) = need else { panic!("{need:?}") };
+                    let answer = if key == SnapshotKey::Catalog { CATALOG } else { RECORD };
+                    self.gate.put_trusted(&key, Some(answer), self.now).unwrap();
                 }
             }
         }
@@ -64,7 +65,7 @@ impl World {
 
     /// The ledger's answer, which the isolate has not heard yet.
     fn answer(&mut self, pending: &Pending) -> LedgerResponse {
-        self.book.answer(&self.gate.order(pending), self.now)
+        self.book.answer(&self.gate.request(pending), self.now)
     }
 
     fn finish(&mut self, pending: Pending, answer: Result<&LedgerResponse, LedgerFailure>) -> Code {
@@ -86,7 +87,7 @@ impl World {
 fn a_limit_that_is_short_does_not_refuse_another_one() {
     let both = ["few", "many"];
     let mut world = World::new();
-    let mut asking = vec![world.request(&["few"], None).order()];
+    let mut asking = vec![world.request(&["few"], None).request()];
     let mut waiting: Vec<_> = (0..9).map(|_| world.request(&both, None).question()).collect();
     let mut codes = Vec::new();
     while let Some(pending) = asking.pop() {
@@ -110,15 +111,15 @@ fn a_limit_that_is_short_does_not_refuse_another_one() {
 #[test]
 fn a_late_failure_says_nothing_to_requests_that_wait_for_a_later_question() {
     let mut world = World::new();
-    let first = world.request(&["many"], None).order();
+    let first = world.request(&["many"], None).request();
     world.now = world.now.plus(LEASE_ANSWER_MS);
-    let second = world.request(&["many"], None).order();
+    let second = world.request(&["many"], None).request();
     let waits = world.request(&["many"], None).question();
     assert_eq!(world.finish(first, Err(LedgerFailure::Failed)), Code::LedgerUnavailable);
     assert!(matches!(world.gate.progress(&waits, world.now), LeaseProgress::Due(_)));
     let answer = world.answer(&second);
     assert_eq!(world.finish(second, Ok(&answer)), Code::Allowed);
-    let third = world.go_on(&["many"], &waits).order();
+    let third = world.go_on(&["many"], &waits).request();
     let answer = world.answer(&third);
     assert_eq!(world.finish(third, Ok(&answer)), Code::Allowed);
 }
@@ -126,14 +127,14 @@ fn a_late_failure_says_nothing_to_requests_that_wait_for_a_later_question() {
 #[test]
 fn units_of_requests_that_were_served_are_not_asked_for_again() {
     let mut world = World::new();
-    let first = world.request(&["many"], None).order();
+    let first = world.request(&["many"], None).request();
     let mut waiting: Vec<_> = (0..100).map(|_| world.request(&["many"], None).question()).collect();
     let answer = world.answer(&first);
     assert_eq!(world.finish(first, Ok(&answer)), Code::Allowed);
     // One of them asks, and the units of the others travel with its question.
-    let second = world.go_on(&["many"], &waiting.remove(0)).order();
-    let counter = world.gate.order(&second).claims[0].levels[0].counter.to_owned();
-    assert_eq!(world.gate.order(&second).claims[0].waiting, 99);
+    let second = world.go_on(&["many"], &waiting.remove(0)).request();
+    let counter = world.gate.request(&second).claims[0].levels[0].counter.to_owned();
+    assert_eq!(world.gate.request(&second).claims[0].waiting, 99);
     let waiting: Vec<_> = waiting.iter().map(|question| world.go_on(&["many"], question).question()).collect();
     let answer = world.answer(&second);
     assert_eq!(world.finish(second, Ok(&answer)), Code::Allowed);
@@ -142,14 +143,14 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
     }
     let root = TenantId::parse("t1").unwrap();
     let contact = world.gate.refill(&root, &counter, world.now);
-    assert_eq!(world.gate.words(&root, &contact).claims[0].waiting, 0);
+    assert_eq!(world.gate.exchange_request(&root, &contact).claims[0].waiting, 0);
 }
 
 #[test]
 fn one_question_at_a_time_is_asked_for_a_lease() {
     let mut world = World::new();
-    let first = world.request(&["many"], None).order();
-    let counter = world.gate.order(&first).claims[0].levels[0].counter.to_owned();
+    let first = world.request(&["many"], None).request();
+    let counter = world.gate.request(&first).claims[0].levels[0].counter.to_owned();
     let waits = world.request(&["many"], None).question();
     let root = TenantId::parse("t1").unwrap();
     assert!(world.gate.refill(&root, &counter, world.now).is_empty());

@@ -205,7 +205,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         | OperationId::RemoveDomain => generator.subschema_for::<Tenant>().into(),
         OperationId::CreateTenant => json!({
             "type": "object", "required": ["tenant", "api_key", "features"],
-            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "PresentedCredential once." }, "features": { "type": "array", "items": { "type": "string" } } },
+            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "Shown once." }, "features": { "type": "array", "items": { "type": "string" } } },
         }),
         OperationId::GetCatalog | OperationId::PutCatalog | OperationId::KillFeature | OperationId::ReviveFeature => {
             generator.subschema_for::<Catalog>().into()

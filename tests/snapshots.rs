@@ -2,7 +2,7 @@
 
 #![cfg(not(target_family = "wasm"))]
 
-use tenantgate::gate::{Ask, Code, Decision, Exchange, Gate, Need, Rejected, Step};
+use tenantgate::gate::{Ask, Code, Decision, Exchange, Gate, Need, Progress, Rejected, SnapshotKey, Step};
 use tenantgate::ledger::{LedgerFailure, LedgerResponse};
 use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
 use tenantgate::model::{HeardAt, TenantId, UnixMillis};
@@ -24,9 +24,9 @@ impl World {
 
     fn read(need: &Need) -> Option<&'static str> {
         match need {
-            Need::Catalog => Some(CATALOG),
-            Need::Slug(slug) if slug.as_str() == "acme" => Some("t1"),
-            Need::Tenant(id) if id.as_str() == "t1" => Some(RECORD),
+            SnapshotKey::Catalog => Some(CATALOG),
+            SnapshotKey::Slug(slug) if slug.as_str() == "acme" => Some("t1"),
+            SnapshotKey::Tenant(id) if id.as_str() == "t1" => Some(RECORD),
             _ => None,
         }
     }
@@ -37,12 +37,12 @@ impl World {
         let request = Request { host, path: "/", custom: Custom::Nobody, ..Request::default() };
         loop {
             match self.gate.decide(&request, &Ask::default(), now) {
-                Step::Done(decision) => return decision,
-                Step::Fetch(need) => {
-                    self.gate.snapshots.put_answer(&need, Self::read(&need), now).unwrap();
+                Progress::Ready(Step::Decided(decision)) => return decision,
+                Progress::Need(need) => {
+                    self.gate.put_trusted(&need, Self::read(&need), now).unwrap();
                     self.fetched.push(need);
                 }
-                Step::Charge(_) => panic!("the catalog has no limits"),
+                Progress::Ready(Step::Charge(_)) => panic!("the catalog has no limits"),
             }
         }
     }
@@ -75,7 +75,7 @@ fn soft_age_refreshes_behind_the_request_and_not_too_often() {
     );
     assert_eq!(world.decide("acme.a.example", late.plus(REFRESH_INTERVAL_MS + 1)).refresh.len(), 3);
     for need in &old.refresh {
-        world.gate.snapshots.put_answer(need, World::read(need), late).unwrap();
+        world.gate.put_trusted(need, World::read(need), late).unwrap();
     }
     let fresh = world.decide("acme.a.example", late.plus(1));
     assert!(fresh.refresh.is_empty());
@@ -97,8 +97,8 @@ fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
     let mut decide = |world: &mut World, now| loop {
         let request = Request { host: "acme.a.example", path: "/", ..Request::default() };
         match world.gate.decide(&request, &Ask::default(), now) {
-            Step::Done(decision) => return Some(decision),
-            Step::Fetch(need) if world.gate.snapshots.put_failure(&need, now) => asked += 1,
+            Progress::Ready(Step::Decided(decision)) => return Some(decision),
+            Progress::Need(need) if world.gate.put_failure(&need, now) => asked += 1,
             _ => return None,
         }
     };
@@ -138,7 +138,7 @@ fn publications_never_go_back() {
     assert_eq!(snapshots.put_catalog(&changed, START), Err(Rejected::Changed(5)));
     assert!(matches!(snapshots.put_catalog("{", START), Err(Rejected::Problems(_))));
     assert_eq!(snapshots.put_tenant(&id, Some(&RECORD.replace("t1", "t2")), START), Err(Rejected::Foreign));
-    assert_eq!(snapshots.put_answer(&Need::Catalog, None, START), Err(Rejected::Absent));
+    assert_eq!(snapshots.put_answer(&SnapshotKey::Catalog, None, START), Err(Rejected::Absent));
     assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
 
     let suspended = RECORD.replace("\"epoch\": 5", "\"epoch\": 6, \"status\": \"suspended\"");
@@ -170,7 +170,7 @@ fn a_name_that_was_given_up_leads_nowhere() {
     let mut refreshed = |after_ms| {
         let decision = world.decide("acme.a.example", START.plus(after_ms));
         assert_eq!(decision.code, Code::TenantNotFound);
-        decision.refresh.iter().map(Need::key).collect::<Vec<_>>()
+        decision.extras().refresh.iter().map(Need::key).collect::<Vec<_>>()
     };
     // The entry that led astray is fetched again, and not at every request: a flood of them must cost nothing.
     assert!(refreshed(REFRESH_INTERVAL_MS).is_empty());
@@ -184,7 +184,7 @@ fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
     world.decide("acme.a.example", START);
     let late = START.plus(SOFT_AGE_MS + 1);
     let decision = world.decide("nobody.a.example", late);
-    assert_eq!(decision.refresh, [Need::Catalog]);
+    assert_eq!(decision.extras().refresh, [SnapshotKey::Catalog]);
 }
 
 /// Two requests of one isolate, interleaved: what one took while it waited for the ledger goes back if that refuses.
@@ -203,20 +203,20 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let mut ledger = LedgerState::default();
     let (ask, later) = (Ask::default(), START.plus(1_000));
 
-    let Step::Charge(first) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
-    let Step::Done(second) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
+    let Progress::Ready(Step::Charge(first)) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
+    let Progress::Ready(Step::Decided(second)) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
     assert_eq!(second.code, Code::RateLimited);
     let outcome = ledger.answer(&gate.order(&first), START);
     assert!(gate.finish(first, Ok(&outcome), HeardAt::now(START)).allowed());
 
-    let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
+    let Progress::Ready(Step::Charge(third)) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
     let outcome = ledger.answer(&gate.order(&third), later);
     assert_eq!(gate.finish(third, Ok(&outcome), HeardAt::now(later)).code, Code::QuotaExceeded);
-    let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
+    let Progress::Ready(Step::Charge(fourth)) = gate.decide(&request, &ask, later) else {
         panic!("the refusal gave the local unit back")
     };
     assert_eq!(gate.finish(fourth, Err(LedgerFailure::Overloaded), HeardAt::now(later)).code, Code::LedgerUnavailable);
-    assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
+    assert!(matches!(gate.decide(&request, &ask, later), Progress::Ready(Step::Charge(_))), "so did the overload");
 }
 
 /// What a ledger tells of a record is believed, and looked for, and what is not there is not looked for without end.
@@ -226,13 +226,13 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     let root = TenantId::parse("t1").unwrap();
     assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
     let news = LedgerResponse { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..LedgerResponse::default() };
-    world.gate.heard(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
+    world.gate.receive(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
     // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
     assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {
         let now = START.plus(round * (REFRESH_INTERVAL_MS + 1) + 1);
         assert_eq!(world.decide("acme.a.example", now).code, Code::Allowed);
-        assert_eq!(world.fetched, [Need::Tenant(root.clone())], "round {round}");
+        assert_eq!(world.fetched, [SnapshotKey::Tenant(root.clone())], "round {round}");
         assert_eq!((world.decide("acme.a.example", now.plus(1)).code, world.fetched.len()), (Code::Allowed, 0));
     }
     // `t2` is not there, whatever anybody has seen.
@@ -240,13 +240,13 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     let mut fetches = 0;
     let code = loop {
         match world.gate.decide(&Request::default(), &ask, START.plus(60_000)) {
-            Step::Done(decision) => break decision.code,
-            Step::Fetch(need) => {
+            Progress::Ready(Step::Decided(decision)) => break decision.code,
+            Progress::Need(need) => {
                 fetches += 1;
                 assert!(fetches < 5, "{need:?} is fetched without end");
-                world.gate.snapshots.put_answer(&need, World::read(&need), START.plus(60_000)).unwrap();
+                world.gate.put_trusted(&need, World::read(&need), START.plus(60_000)).unwrap();
             }
-            Step::Charge(_) => panic!("nothing is taken"),
+            Progress::Ready(Step::Charge(_)) => panic!("nothing is taken"),
         }
     };
     assert_eq!(code, Code::TenantNotFound);
@@ -278,12 +278,12 @@ fn happen(gate: &mut Gate, event: Event, epoch: u64, now: &mut UnixMillis) {
             gate.snapshots.put_catalog(&text, *now).unwrap();
         }
         Event::Changed => {
-            gate.snapshots.changed(&Need::Tenant(t1), epoch, *now);
+            gate.changed(&SnapshotKey::Tenant(t1), epoch, *now);
         }
         Event::ChangedSlug => {
-            gate.snapshots.changed(&Need::Slug(acme), epoch, *now);
+            gate.changed(&SnapshotKey::Slug(acme), epoch, *now);
         }
-        Event::DoubtAll => gate.snapshots.doubt_all(*now),
+        Event::DoubtAll => gate.invalidate_all(*now),
         Event::Later(ms) => *now = now.plus(ms),
     }
 }
@@ -292,12 +292,12 @@ fn happen(gate: &mut Gate, event: Event, epoch: u64, now: &mut UnixMillis) {
 fn outcome(gate: &mut Gate, now: UnixMillis) -> String {
     let request = Request { host: "acme.a.example", path: "/", custom: Custom::Nobody, ..Request::default() };
     match gate.decide(&request, &Ask::default(), now) {
-        Step::Done(decision) => {
+        Progress::Ready(Step::Decided(decision)) => {
             let epoch = decision.tenant.as_ref().map(|tenant| tenant.tenant().epoch.0);
             format!("{:?} {epoch:?} {}", decision.code, decision.age_ms)
         }
-        Step::Fetch(need) => format!("fetch {}", need.key()),
-        Step::Charge(_) => panic!("the catalog has no limits"),
+        Progress::Need(need) => format!("fetch {}", need.key()),
+        Progress::Ready(Step::Charge(_)) => panic!("the catalog has no limits"),
     }
 }
 

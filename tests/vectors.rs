@@ -22,7 +22,7 @@ fn run(name: &str, text: &str) {
             gate.put_secret(name, value.as_str().unwrap());
         }
         for (url, keys) in members(&file["keys"]) {
-            gate.put_keys(url, &keys.to_string()).unwrap();
+            gate.put_issuer_keys(url, &keys.to_string()).unwrap();
         }
         for record in file["api_keys"].as_array().into_iter().flatten() {
             gate.put_api_key(

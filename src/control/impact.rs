@@ -217,8 +217,8 @@ fn limits(decision: &Decision) -> BTreeMap<String, Value> {
 }
 
 fn terms(decision: &Decision) -> BTreeMap<String, Value> {
-    let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.plans.as_ref()) else { return BTreeMap::new() };
-    let limits = &plans.catalog().limits;
+    let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.catalog.as_ref()) else { return BTreeMap::new() };
+    let limits = &plans.document().limits;
     tenant
         .nearest()
         .filter_map(|budget| Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage))))

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::breakers::CallEnd;
+use super::answer::Decision;
+use super::ask::Ask;
+use super::cache::{Found, Rejected, Snapshots};
 use super::code::Code;
-use super::decision::Decision;
-use super::entitlements::Entitlements;
-use super::need::Need;
-use super::pending::Pending;
-use super::pipeline::{Ask, Gate, Step};
-use super::plans::CompiledCatalog;
-use super::snapshots::{Found, Rejected, Snapshots};
+use super::compiled::{CompiledCatalog, Entitlements};
+use super::gate::Gate;
+use super::need::{Need, Progress};
+use super::spend::{CallEnd, Pending, Step};
 use crate::ledger::LedgerState;
 use crate::model::bounds::MAX_LOCAL_KEYS;
 use crate::model::{ApiKey, Cache, Environment, HeardAt, Problems, Tenant, TenantId, UnixMillis};
@@ -63,10 +62,10 @@ impl LocalGate {
     }
 
     /// A gate for a compiled catalog.
-    pub fn with(plans: impl Into<Arc<CompiledCatalog>>) -> Self {
+    pub fn with(catalog: impl Into<Arc<CompiledCatalog>>) -> Self {
         let mut gate = Self::default();
         // Nothing is held yet, so nothing can be older.
-        let _ = gate.put_plans(plans);
+        let _ = gate.put_catalog(catalog);
         gate
     }
 
@@ -74,8 +73,8 @@ impl LocalGate {
     ///
     /// # Errors
     /// [`Rejected::Older`]: a newer one is held, which stays.
-    pub fn put_plans(&mut self, plans: impl Into<Arc<CompiledCatalog>>) -> Result<(), Rejected> {
-        self.gate.snapshots.put_plans(plans.into(), FRESH)
+    pub fn put_catalog(&mut self, catalog: impl Into<Arc<CompiledCatalog>>) -> Result<(), Rejected> {
+        self.gate.snapshots.put_compiled(catalog.into(), FRESH)
     }
 
     /// Adds or replaces a tenant.
@@ -93,14 +92,14 @@ impl LocalGate {
     ///
     /// # Errors
     /// [`Rejected::Problems`]; what is held stays.
-    pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), Rejected> {
-        self.gate.snapshots.put_keys(url, jwks, FRESH)
+    pub fn put_issuer_keys(&mut self, url: &str, jwks: &str) -> Result<(), Rejected> {
+        self.gate.snapshots.put_issuer_keys(url, jwks, FRESH)
     }
 
     /// Takes the value of a secret that issuers refer to.
     pub fn put_secret(&mut self, name: &str, value: &str) {
         self.gate.snapshots.put_secret(name, Some(value));
-        self.gate.verified.forget();
+        self.gate.verifier.forget_tokens();
     }
 
     /// Adds or replaces an API key.
@@ -112,9 +111,9 @@ impl LocalGate {
         self.gate.snapshots.keys.put_api_key(&id, Some(record), FRESH)
     }
 
-    /// Says where the gate runs; see [`Gate::serve`].
-    pub fn serve(&mut self, environment: Environment) {
-        self.gate.serve(environment);
+    /// Sets the environment whose API keys are accepted; see [`Gate::set_environment`].
+    pub fn set_environment(&mut self, environment: Environment) {
+        self.gate.set_environment(environment);
     }
 
     /// Takes back a decision that is no longer needed; see [`Gate::reuse`].
@@ -129,8 +128,8 @@ impl LocalGate {
     }
 
     /// The catalog.
-    pub fn plans(&self) -> Option<&Arc<CompiledCatalog>> {
-        self.gate.snapshots.current_plans()
+    pub fn catalog(&self) -> Option<&Arc<CompiledCatalog>> {
+        self.gate.snapshots.current_catalog()
     }
 
     /// A tenant by its id, as it is served at `now`.
@@ -139,8 +138,8 @@ impl LocalGate {
     /// Why it is not served.
     pub fn tenant(&mut self, id: &TenantId, now: UnixMillis) -> Result<Arc<Entitlements>, Code> {
         let mut refresh = Vec::new();
-        let plans = self.gate.snapshots.plans(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
-        let found = self.gate.snapshots.tenant(id, &plans, now, &mut refresh);
+        let catalog = self.gate.snapshots.catalog(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
+        let found = self.gate.snapshots.tenant(id, &catalog, now, &mut refresh);
         let Found { tenant, .. } = found.ok().flatten().ok_or(Code::TenantNotFound)?;
         tenant.barrier().map_or(Ok(tenant), Err)
     }
@@ -148,18 +147,18 @@ impl LocalGate {
     /// Decides, and takes what the decision takes.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
         match self.gate.decide(request, ask, now) {
-            Step::Done(decision) => decision,
-            Step::Charge(pending) if !pending.is_plain() => self.charge_in_full(pending, now),
-            Step::Charge(mut pending) => {
+            Progress::Ready(Step::Decided(decision)) => decision,
+            Progress::Ready(Step::Charge(pending)) if !pending.has_charges_only() => self.charge_in_full(pending, now),
+            Progress::Ready(Step::Charge(mut pending)) => {
                 pending.take_from(&mut self.ledger, now);
-                self.gate.settled(pending, now)
+                self.gate.finish_taken(pending, now)
             }
-            Step::Fetch(Need::Custom) => {
+            Progress::Need(Need::CustomResolver) => {
                 let reason = "the caller gave no answer of a custom resolver";
                 Box::new(Decision::refused(Code::ResolverFailed, reason, now))
             }
             // Nothing is fetched: what was not put in does not exist. Only without a catalog can nothing be said.
-            Step::Fetch(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
+            Progress::Need(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
         }
     }
 
@@ -191,9 +190,9 @@ impl LocalGate {
     pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) {
         let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root()) else { return };
         if self.gate.ended(decision, end, now) {
-            let contact = self.gate.urgent(root, now);
-            let outcome = self.ledger.answer(&self.gate.words(root, &contact), now);
-            self.gate.heard(root, &contact, Ok(&outcome), HeardAt::now(now));
+            let exchange = self.gate.urgent(root, now);
+            let response = self.ledger.answer(&self.gate.exchange_request(root, &exchange), now);
+            self.gate.receive(root, &exchange, Ok(&response), HeardAt::now(now));
         }
     }
 
@@ -201,14 +200,14 @@ impl LocalGate {
     #[cold]
     #[inline(never)]
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let order = self.gate.order(&pending);
-        let id = pending.once().unwrap_or_default().to_owned();
-        let outcome =
-            self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
-        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
+        let request = self.gate.request(&pending);
+        let id = pending.idempotency_id().unwrap_or_default().to_owned();
+        let response =
+            self.ledger.answer_once(&request, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
+        if let (Some(once), true) = (request.once, response.is_news(&request)) {
             self.known.insert(id, once.fingerprint.to_owned());
         }
-        drop(order);
-        self.gate.finish(pending, Ok(&outcome), HeardAt::now(now))
+        drop(request);
+        self.gate.finish(pending, Ok(&response), HeardAt::now(now))
     }
 }

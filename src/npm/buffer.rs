@@ -223,9 +223,9 @@ impl Results {
             }
         };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
-        write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
+        write(decision.extras().retry_after_ms.map_or(-1.0, |millis| millis as f64));
         write(caller);
-        write(f64::from(u8::from(decision.hold.is_some())));
+        write(f64::from(u8::from(decision.extras().hold.is_some())));
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
             write(f64::from(answer.outcome.get()));

@@ -118,8 +118,8 @@ impl JsGate {
         }
         let plans = self.local.plans().ok_or("no catalog")?;
         let keys = Keys {
-            features: plans.catalog().features.keys().map(Key::as_str).collect(),
-            limits: plans.catalog().limits.keys().map(Key::as_str).collect(),
+            features: plans.document().features.keys().map(Key::as_str).collect(),
+            limits: plans.document().limits.keys().map(Key::as_str).collect(),
             codes: Code::ALL.map(Code::as_str).to_vec(),
             headers: &self.names.headers,
             attributes: plans.features().attributes(),
@@ -150,7 +150,7 @@ impl JsGate {
             self.local.reuse(done);
         }
         let decision = self.input.decide(length, &mut self.local, &self.names, now);
-        let caller = decision.credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
+        let caller = decision.extras().credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
         let packed = self.results.write(&decision, caller);
         self.last = Some(decision);
         packed
@@ -167,13 +167,13 @@ impl JsGate {
 
     /// The credential of the last decision, as JSON text.
     pub fn credential(&self) -> String {
-        let bearer = self.last.as_ref().and_then(|decision| decision.credential.as_ref());
+        let bearer = self.last.as_ref().and_then(|decision| decision.extras().credential.as_ref());
         json(&bearer.map(CredentialView::from))
     }
 
     /// What the last decision has set aside, as `{id, ends_at}` in JSON text.
     pub fn hold(&self) -> String {
-        json(&self.last.as_ref().and_then(|decision| decision.hold.as_ref()).map(HoldView::from))
+        json(&self.last.as_ref().and_then(|decision| decision.extras().hold.as_ref()).map(HoldView::from))
     }
 
     /// A feature of the last decision, as JSON text.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::gate::Ask;
+use crate::gate::{Ask, Intent};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
@@ -174,6 +174,18 @@ impl DecideBody {
         }
     }
 
+    fn intent(&self) -> Intent<'_> {
+        if let Some(reserve) = &self.reserve {
+            let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
+            return Intent::Reserve { id: &reserve.id, for_ms };
+        }
+        match (&self.settle, &self.idempotency_key) {
+            (Some(id), _) => Intent::Settle { id },
+            (None, Some(key)) => Intent::Once { key },
+            (None, None) => Intent::Decide,
+        }
+    }
+
     /// What is asked beyond the route.
     pub fn ask<'a>(&'a self, borrowed: &'a Borrowed<'a>) -> Ask<'a> {
         Ask {
@@ -182,13 +194,7 @@ impl DecideBody {
             all_features: self.all_features,
             limits: &borrowed.limits,
             dry_run: self.look,
-            identify: false,
-            once: self.idempotency_key.as_deref(),
-            reserve: self.reserve.as_ref().map(|reserve| {
-                let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
-                (reserve.id.as_str(), for_ms)
-            }),
-            settle: self.settle.as_deref(),
+            intent: self.intent(),
             awaited: None,
         }
     }

@@ -9,7 +9,7 @@ use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted};
 /// The snapshot as JSON text.
 pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String {
     let tenant = visible.tenant.tenant();
-    let settled = visible.settled.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
+    let settled = visible.constant.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
     let features = visible.features.iter().map(|(key, feature)| (key.to_string(), feature_json(feature)));
     let told = object([
         ("id", Some(json!(tenant.id))),

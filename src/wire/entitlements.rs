@@ -31,7 +31,7 @@ impl<'a> From<&'a Decision> for EntitlementsView<'a> {
         }
         Self {
             tenant: decision.tenant.as_deref().map(TenantView::from),
-            catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
+            catalog: decision.catalog.as_ref().map_or(0, |plans| plans.document().version.0),
             at: decision.decided_at.to_string(),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),

@@ -9,13 +9,13 @@ use crate::model::{Scope, UnixMillis};
 
 /// Seconds for `Retry-After`: rounded up, at least 1, never earlier than the refusing limit's `t`.
 pub fn retry_after_s(decision: &Decision) -> Option<u64> {
-    decision.retry_after_ms.map(whole_seconds)
+    decision.extras().retry_after_ms.map(whole_seconds)
 }
 
 /// The value of `WWW-Authenticate`: what a caller could show. What was wrong with a token is not said beyond RFC 6750's
 /// codes.
 pub fn www_authenticate(decision: &Decision) -> Option<String> {
-    let challenge = decision.challenge.as_ref()?;
+    let challenge = decision.extras().challenge.as_ref()?;
     let mut schemes = Vec::new();
     if challenge.token || challenge.invalid_token {
         let mut bearer = format!("Bearer {REALM}");

@@ -223,25 +223,25 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             allowed: decision.allowed(),
             code: decision.code.as_str(),
             tenant: tenant.map(TenantView::from),
-            credential: decision.credential.as_ref().map(CredentialView::from),
+            credential: decision.extras().credential.as_ref().map(CredentialView::from),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
             snapshot: SnapshotView {
-                catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
-                epoch: decision.epoch.map(|epoch| epoch.0),
+                catalog: decision.catalog.as_ref().map_or(0, |plans| plans.document().version.0),
+                epoch: decision.epoch().map(|epoch| epoch.0),
                 age_ms: decision.age_ms,
             },
-            fallback: &decision.fallback,
-            repeated: decision.repeated,
-            breaker: decision.guard.as_ref().zip(decision.breaker).map(|(guard, state)| BreakerView {
-                group: guard.group.as_str(),
-                state: state.as_str(),
-                trial: decision.trial.is_some(),
+            fallback: &decision.extras().fallback,
+            repeated: decision.extras().is_repeated,
+            breaker: decision.extras().breaker.as_ref().map(|used| BreakerView {
+                group: used.breaker.group.as_str(),
+                state: used.state.as_str(),
+                trial: used.trial.is_some(),
             }),
-            hold: decision.hold.as_ref().map(HoldView::from),
-            lapsed: decision.lapsed,
+            hold: decision.extras().hold.as_ref().map(HoldView::from),
+            lapsed: decision.extras().has_lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
-            trace: decision.trace.as_deref(),
+            trace: decision.extras().trace.as_deref(),
         }
     }
 }
@@ -322,13 +322,13 @@ impl<'a> LimitView<'a> {
 
 impl From<&Decision> for ErrorView {
     fn from(decision: &Decision) -> Self {
-        let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
+        let upgrade_url = decision.catalog.as_ref().map(|plans| plans.document().upgrade_url.as_str());
         let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(PlanRef::as_str);
-        let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
-        let requested = decision.denied().map(|gauged| requested(gauged, decision));
+        let denied = decision.denied_limit().map(|gauged| LimitView::new(gauged, decision));
+        let requested = decision.denied_limit().map(|gauged| requested(gauged, decision));
         let details = match (decision.code, denied) {
             (Code::FeatureNotAvailable, _) => json!({
-                "feature": decision.denied_feature,
+                "feature": decision.extras().denied_feature,
                 "upgrade_url": upgrade_url,
                 "current_plan": plan,
             }),
@@ -346,18 +346,18 @@ impl From<&Decision> for ErrorView {
                 "limit": limit.limit,
                 "remaining": limit.remaining,
                 "requested": requested,
-                "retry_after_ms": decision.retry_after_ms,
+                "retry_after_ms": decision.extras().retry_after_ms,
             }),
-            (Code::BadRequest, _) if decision.problem.is_some() => json!({ "problems": [decision.problem] }),
+            (Code::BadRequest, _) if decision.extras().problem.is_some() => json!({ "problems": [decision.extras().problem] }),
             (Code::InsufficientScope, _) => json!({
-                "scopes": decision.challenge.as_ref().map(|challenge| &challenge.scopes),
+                "scopes": decision.extras().challenge.as_ref().map(|challenge| &challenge.scopes),
             }),
-            _ => match decision.retry_after_ms {
+            _ => match decision.extras().retry_after_ms {
                 Some(retry_after_ms) => json!({ "retry_after_ms": retry_after_ms }),
                 None => json!({}),
             },
         };
-        let message = match &decision.problem {
+        let message = match &decision.extras().problem {
             Some(_) => PROBLEMS,
             None => decision.code.message(),
         };
@@ -400,7 +400,7 @@ pub fn transcript(decision: &Decision) -> Value {
     if let Some(challenge) = super::www_authenticate(decision) {
         headers.insert("www-authenticate", challenge);
     }
-    json!({ "status": decision.code.status(), "headers": headers, "path": decision.behind.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
+    json!({ "status": decision.code.status(), "headers": headers, "path": decision.extras().path.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
 }
 
 /// An API key's record as it is published.

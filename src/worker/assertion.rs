@@ -12,7 +12,7 @@ use crate::model::{Cache, PlanRef, UnixMillis};
 use crate::wire::CredentialView;
 
 /// Signs assertions, and remembers them for half their life.
-pub(super) struct Assertions {
+pub(crate) struct Assertions {
     signer: Signer,
     audience: String,
     /// By the digest of all that they say but the time.
@@ -21,7 +21,7 @@ pub(super) struct Assertions {
 
 impl Assertions {
     /// `None`: the key is none, which stands in the log. An origin that insists on assertions then refuses everything.
-    pub(super) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
+    pub(crate) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
         let Some(signer) = Signer::from_pem(pem) else {
             console::error_1(
                 &"ASSERTION_KEY is no Ed25519 key in PEM (`BEGIN PRIVATE KEY`): nothing is asserted".into(),
@@ -33,12 +33,12 @@ impl Assertions {
     }
 
     /// The public key, for origins.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         self.signer.jwk()
     }
 
     /// The assertion for a tenant and who acts in its name.
-    pub(super) fn of(&self, tenant: &Entitlements, bearer: Option<&Bearer>, now: UnixMillis) -> String {
+    pub(crate) fn of(&self, tenant: &Entitlements, bearer: Option<&Bearer>, now: UnixMillis) -> String {
         let credential = bearer.and_then(|bearer| serde_json::to_value(CredentialView::from(bearer)).ok());
         let credential = credential.unwrap_or_default();
         let own = tenant.tenant();

@@ -9,44 +9,43 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 use worker::kv::KvStore;
 
-use super::assertion::Assertions;
-use super::edge;
-use super::isolate::with_gate;
+use crate::worker::assertion::Assertions;
+use crate::worker::runtime::edge;
 use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet, TenantId};
 
 /// Bindings and variables, by the names in `wrangler.toml`.
-pub(super) struct Config {
+pub(crate) struct Config {
     /// `SNAPSHOTS`: catalog, tenant records and index.
-    pub(super) snapshots: Option<KvStore>,
+    pub(crate) snapshots: Option<KvStore>,
     /// The same, for what is written there.
-    pub(super) snapshots_binding: JsValue,
+    pub(crate) snapshots_binding: JsValue,
     /// `CONTROL_DB`: the system of record; without it there is no admin API.
-    pub(super) control: JsValue,
+    pub(crate) control: JsValue,
     /// `EVENTS_QUEUE`: is told of tenants that are ready.
-    pub(super) events: JsValue,
+    pub(crate) events: JsValue,
     /// `PROVISIONER`: sets up what tenants' data needs.
-    pub(super) provisioner: JsValue,
+    pub(crate) provisioner: JsValue,
     /// `DNS_URL`: where TXT records are looked up.
-    pub(super) dns_url: String,
+    pub(crate) dns_url: String,
     /// `SNAPSHOT_KEY`: seals what is published.
-    pub(super) sealer: Option<Sealer>,
+    pub(crate) sealer: Option<Sealer>,
     /// `LICENCE_KEY`: signs licences for use without asking.
-    pub(super) licences: Option<LicenceSigner>,
+    pub(crate) licences: Option<LicenceSigner>,
     /// Whether only what is sealed is taken from KV.
-    pub(super) seals: Option<Seals>,
+    pub(crate) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
-    pub(super) ledger: JsValue,
+    pub(crate) ledger: JsValue,
     /// `LEDGER_JURISDICTIONS`: how ids of tenants begin, and in which jurisdiction their ledgers are kept then.
-    pub(super) jurisdictions: Vec<(String, String)>,
+    pub(crate) jurisdictions: Vec<(String, String)>,
     /// `UPSTREAM`: the service that allowed requests go to.
-    pub(super) upstream: JsValue,
+    pub(crate) upstream: JsValue,
     /// `UPSTREAM_URL`: the origin that allowed requests go to, where there is no service binding.
-    pub(super) upstream_url: Option<String>,
+    pub(crate) upstream_url: Option<String>,
     /// `RESOLVER`: the service that the `custom` strategy asks.
-    pub(super) resolver: JsValue,
+    pub(crate) resolver: JsValue,
     /// `ASSETS`: the playground.
-    pub(super) assets: JsValue,
+    pub(crate) assets: JsValue,
     /// `UI_HOST`: the host that it is served on, beside this machine's own.
     ui_host: Option<String>,
     /// `OPERATOR_TOKEN`: opens the decision API and traces. Without it both are closed.
@@ -54,13 +53,13 @@ pub(super) struct Config {
     /// `PROXY_SECRET`: who sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
     proxy_secret: Option<String>,
     /// `REGION`: where this deployment runs, for residency.
-    pub(super) region: Option<String>,
+    pub(crate) region: Option<String>,
     /// `ENVIRONMENT`: `test` where test keys work instead of live ones.
-    pub(super) environment: Environment,
+    pub(crate) environment: Environment,
     /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs what the origin is told.
-    pub(super) assertions: Option<Assertions>,
+    pub(crate) assertions: Option<Assertions>,
     /// Whether `USAGE_QUEUE` or `USAGE_DB` is told of every event of usage.
-    pub(super) tells_usage: bool,
+    pub(crate) tells_usage: bool,
     /// All of it, for secrets that the catalog refers to by name.
     env: JsValue,
 }
@@ -69,9 +68,12 @@ thread_local! {
     static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
 }
 
-/// The configuration of this isolate.
-pub(super) fn load(env: &JsValue) -> Rc<Config> {
-    CONFIG.with_borrow_mut(|config| Rc::clone(config.get_or_insert_with(|| Rc::new(Config::read(env)))))
+/// The configuration of this isolate, and whether it was read just now.
+pub(crate) fn load(env: &JsValue) -> (Rc<Config>, bool) {
+    CONFIG.with_borrow_mut(|config| {
+        let is_first = config.is_none();
+        (Rc::clone(config.get_or_insert_with(|| Rc::new(Config::read(env)))), is_first)
+    })
 }
 
 impl Config {
@@ -90,11 +92,6 @@ impl Config {
         };
         let jurisdictions = jurisdictions(text("LEDGER_JURISDICTIONS").as_deref().unwrap_or_default());
         let (sealer, seals) = seals(text("SNAPSHOT_KEY").as_deref(), text("SNAPSHOT_TRUST").as_deref());
-        if let Some(seals) = seals.clone() {
-            with_gate(|gate| gate.snapshots.trust(seals));
-        }
-        // Names that isolates spend leases under; there is randomness only while a request is served.
-        with_gate(|gate| gate.lease_as(edge::unique()));
         let assertions = text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience));
         let licences = text("LICENCE_KEY").and_then(|pem| {
             let signer = LicenceSigner::from_pem(&pem);
@@ -141,26 +138,26 @@ impl Config {
     }
 
     /// A secret or variable that the catalog refers to. The gate's own are none of its business.
-    pub(super) fn secret(&self, name: &str) -> Option<String> {
+    pub(crate) fn secret(&self, name: &str) -> Option<String> {
         let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY", "SNAPSHOT_KEY", "LICENCE_KEY"].contains(&name);
         Reflect::get(&self.env, &name.into()).ok()?.as_string().filter(|_| !own)
     }
 
     /// The public halves of what signs for others: origins, and software that runs elsewhere.
-    pub(super) fn public_keys(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn public_keys(&self) -> Vec<serde_json::Value> {
         let assertions = self.assertions.as_ref().map(Assertions::jwk);
         assertions.into_iter().chain(self.licences.as_ref().map(LicenceSigner::jwk)).collect()
     }
 
     /// The jurisdiction that a tenant's ledger is kept in; `None`: none in particular.
-    pub(super) fn jurisdiction(&self, root: &str) -> Option<&str> {
+    pub(crate) fn jurisdiction(&self, root: &str) -> Option<&str> {
         let found = self.jurisdictions.iter().find(|(prefix, _)| root.starts_with(prefix.as_str()));
         found.map(|(_, jurisdiction)| jurisdiction.as_str())
     }
 
     /// Whether the playground is served on a host. On a tenant's, a page of the tenant's could stand in its place, by a service worker,
     /// and be given the operator's token.
-    pub(super) fn serves_ui_on(&self, host: &str) -> bool {
+    pub(crate) fn serves_ui_on(&self, host: &str) -> bool {
         let name = host
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
@@ -170,17 +167,17 @@ impl Config {
     }
 
     /// Whether allowed requests go anywhere.
-    pub(super) fn has_upstream(&self) -> bool {
+    pub(crate) fn has_upstream(&self) -> bool {
         !self.upstream.is_undefined() || self.upstream_url.is_some()
     }
 
     /// Whether `token` is the operator's.
-    pub(super) fn is_operator(&self, token: Option<&str>) -> bool {
+    pub(crate) fn is_operator(&self, token: Option<&str>) -> bool {
         matches(self.operator_token.as_deref(), token)
     }
 
     /// Whether `secret` is the trusted proxy's.
-    pub(super) fn is_proxy(&self, secret: Option<&str>) -> bool {
+    pub(crate) fn is_proxy(&self, secret: Option<&str>) -> bool {
         matches(self.proxy_secret.as_deref(), secret)
     }
 }

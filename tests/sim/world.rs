@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use serde_json::{Value, json};
-use tenantgate::gate::{Ask, Exchange, Gate, Metered, Metering, Need, Pending, Step, UsageEvent};
+use tenantgate::gate::{Ask, Exchange, Gate, Metered, Need, Pending, Progress, SnapshotKey, Step, UsageEvent};
 use tenantgate::ledger::{
     Counter, CounterOp, HeldUnits, Lease, LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, LedgerState,
     Question, Seen, Series, Tally, WaitFailure,
@@ -575,7 +575,7 @@ impl World {
             Event::Keep { isolate, life } if self.isolates[isolate].life == life => {
                 let now = self.at(isolate);
                 for family in 0..self.nature.families {
-                    let contact = self.isolates[isolate].gate.returns(&root(family), 2_000, now);
+                    let contact = self.isolates[isolate].gate.renewals(&root(family), 2_000, now);
                     self.say(family, isolate, contact);
                 }
                 self.after(1_000, Event::Keep { isolate, life });
@@ -644,13 +644,13 @@ impl World {
         let epoch = |index: usize| loop {
             let now = self.at(index);
             match self.isolates[index].gate.decide(&Request::default(), &ask, now) {
-                Step::Done(decision) => break decision.epoch.unwrap().0,
-                Step::Fetch(_) => {
+                Progress::Ready(Step::Decided(decision)) => break decision.epoch().unwrap().0,
+                Progress::Need(_) => {
                     let mut gate = std::mem::take(&mut self.isolates[index].gate);
                     self.read(&mut gate, 0);
                     self.isolates[index].gate = gate;
                 }
-                Step::Charge(_) => panic!("nothing is taken"),
+                Progress::Ready(Step::Charge(_)) => panic!("nothing is taken"),
             }
         };
         (0..isolates).map(epoch).collect()
@@ -658,7 +658,7 @@ impl World {
 
     fn say(&mut self, family: u64, isolate: usize, contact: Exchange) {
         if !contact.is_empty() {
-            let text = serde_json::to_string(&self.isolates[isolate].gate.words(&root(family), &contact)).unwrap();
+            let text = serde_json::to_string(&self.isolates[isolate].gate.exchange_request(&root(family), &contact)).unwrap();
             self.talk(family, isolate, Talk::Leases(contact), text);
         }
     }
@@ -755,8 +755,8 @@ impl World {
         loop {
             let step = self.isolates[isolate].gate.decide(request, ask, now);
             match step {
-                Step::Done(decision) => {
-                    for need in &decision.refresh {
+                Progress::Ready(Step::Decided(decision)) => {
+                    for need in &decision.extras().refresh {
                         if let Need::Refill(_, counter) = need {
                             let contact = self.isolates[isolate].gate.refill(&root(asked.family), counter, now);
                             self.say(asked.family, isolate, contact);
@@ -769,22 +769,22 @@ impl World {
                         self.answered(&asked);
                     }
                 }
-                Step::Fetch(Need::Answer(question)) => {
+                Progress::Need(Need::LedgerAnswer(question)) => {
                     // Whoever waits looks again now and then, though nobody answers.
                     let life = self.isolates[isolate].life;
                     self.after(LEASE_ANSWER_MS, Event::Look { isolate, life });
                     self.isolates[isolate].waiting.push((asked, question));
                 }
                 // It is old, or somebody else has seen a later one.
-                Step::Fetch(Need::Tenant(_) | Need::Catalog | Need::Slug(_)) => {
+                Progress::Need(SnapshotKey::Tenant(_) | SnapshotKey::Catalog | SnapshotKey::Slug(_)) => {
                     let mut gate = std::mem::take(&mut self.isolates[isolate].gate);
                     self.read(&mut gate, asked.family);
                     self.isolates[isolate].gate = gate;
                     continue;
                 }
-                Step::Fetch(need) => panic!("nobody reads {need:?}"),
-                Step::Charge(pending) => {
-                    let text = serde_json::to_string(&self.isolates[isolate].gate.order(&pending)).unwrap();
+                Progress::Need(need) => panic!("nobody reads {need:?}"),
+                Progress::Ready(Step::Charge(pending)) => {
+                    let text = serde_json::to_string(&self.isolates[isolate].gate.request(&pending)).unwrap();
                     self.talk(asked.family, isolate, Talk::Request(pending, asked), text);
                 }
             }
@@ -851,12 +851,12 @@ impl World {
         let heard = HeardAt::now(self.at(isolate));
         let gate = &mut self.isolates[isolate].gate;
         match talk {
-            Talk::Leases(contact) => gate.heard(&root(family), &contact, outcome.as_ref().ok_or(FAILED), heard),
+            Talk::Leases(contact) => gate.receive(&root(family), &contact, outcome.as_ref().ok_or(FAILED), heard),
             Talk::Request(pending, asked) => {
                 let decision = gate.finish(pending, outcome.as_ref().ok_or(FAILED), heard);
                 self.answered(&asked);
                 // Where the ledger does not answer, `on_error: open` lets requests through uncounted, and says so.
-                if decision.fallback.is_empty() {
+                if decision.extras().fallback.is_empty() {
                     let hold = decision.hold_name().map(|(_, name)| name);
                     let allowed = decision.allowed();
                     if allowed || decision.code.as_str() != "LEDGER_UNAVAILABLE" {

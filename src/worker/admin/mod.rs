@@ -1,0 +1,215 @@
+//! `/_gate/v1/admin`: tenants are set up, plans change, and every edge knows.
+//!
+//! D1 is the system of record. A change is one transaction: the documents, their entry in the audit trail, and what is to be
+//! published because of it. Publication comes after: the ledger is told first, then KV; what fails is tried again.
+
+mod actor;
+mod audit;
+mod budget;
+mod catalog;
+mod clock;
+mod domains;
+mod entitlements;
+mod error;
+mod import;
+mod jobs;
+mod keys;
+mod licences;
+mod moves;
+mod overrides;
+mod page;
+mod provision;
+mod publish;
+mod reconcile;
+mod records;
+mod request;
+mod saga;
+mod transaction;
+mod tenants;
+mod tickets;
+mod tokens;
+
+use std::rc::Rc;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use web_sys::Response;
+
+use self::error::AdminError;
+use self::request::{AdminRequest, AdminResponse};
+use crate::worker::http::call::Call;
+use crate::worker::config::Config;
+use crate::worker::runtime::edge;
+use crate::worker::http::reply::Failure;
+use crate::control::audit::hash;
+use crate::control::{Operation, OperationId, route};
+use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
+
+use crate::worker::sources::d1::{Store, number, sql, text};
+
+pub(super) use actor::Actor;
+pub(super) use clock::scheduled;
+pub(super) use licences::answer as answer_licence;
+pub(super) use tickets::redeem;
+
+/// Where the admin API is.
+pub(super) const ADMIN: &str = "/_gate/v1/admin";
+/// So often a change is tried again that somebody else's has overtaken.
+const TRIES: usize = 4;
+
+/// Answers a request to the admin API.
+pub(super) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
+    match serve(call, config).await {
+        Ok(answer) => answer.respond(),
+        Err(refusal) => refusal.respond(call),
+    }
+}
+
+async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminError> {
+    if config.control.is_undefined() {
+        // Who may not ask does not learn what there is.
+        return Err(if config.is_operator(call.bearer()) { AdminError::ABSENT } else { AdminError::UNAUTHENTICATED });
+    }
+    let store = Store::new(&config.control);
+    let actor = Actor::of(call, &store, config).await?;
+    let path = call.path().strip_prefix(ADMIN).unwrap_or_default();
+    let (operation, segments) = match route(call.method(), path) {
+        Ok(found) => found,
+        Err(methods) if methods.is_empty() => return Err(AdminError::Failed(Failure::NOT_FOUND, Value::Null)),
+        Err(methods) => return Err(AdminError::METHOD.with(json!({ "methods": methods }))),
+    };
+    if !actor.may(operation) {
+        return Err(AdminError::FORBIDDEN);
+    }
+    let segments = segments.into_iter().map(decoded).collect::<Option<Vec<String>>>().ok_or(AdminError::NOT_FOUND)?;
+    let body = request::body(call, operation).await?;
+    let once = once(call, operation, &actor, &segments, &body)?;
+    let request = AdminRequest::new(call, config, store, actor, body, once)?;
+    if request.if_match.is_some() && !operation.versioned {
+        return Err(AdminError::STALE.with(json!({ "version": null })));
+    }
+    if let Some(answer) = repeated(&request).await? {
+        return Ok(answer);
+    }
+    request.spend(operation).await?;
+    for _ in 1..TRIES {
+        match dispatch(&request, operation, &segments).await {
+            // Somebody else's change came first: what it means for this one is judged anew.
+            Err(refusal) if refusal.is_busy() => {
+                if let Some(answer) = repeated(&request).await? {
+                    return Ok(answer);
+                }
+            }
+            done => return done,
+        }
+    }
+    dispatch(&request, operation, &segments).await
+}
+
+async fn dispatch(
+    request: &AdminRequest<'_>,
+    operation: &Operation,
+    segments: &[String],
+) -> Result<AdminResponse, AdminError> {
+    let segment = |index: usize| segments.get(index).map(String::as_str).unwrap_or_default();
+    let (first, second) = (segment(0), segment(1));
+    match operation.route {
+        OperationId::CreateTenant => provision::create(request).await,
+        OperationId::ListTenants => tenants::list(request).await,
+        OperationId::GetTenant => tenants::get(request, first).await,
+        OperationId::ChangeTenant => tenants::change(request, first).await,
+        OperationId::DeleteTenant => tenants::delete(request, first).await,
+        OperationId::SuspendTenant
+        | OperationId::ReactivateTenant
+        | OperationId::DeactivateTenant
+        | OperationId::MaintainTenant
+        | OperationId::OffboardTenant => tenants::pass(request, first, operation.route).await,
+        OperationId::MoveTenant => moves::move_to(request, first).await,
+        OperationId::GetEntitlements => entitlements::get(request, first).await,
+        OperationId::RefundUsage => entitlements::refund(request, first).await,
+        OperationId::ExportTenant => tenants::export(request, first).await,
+        OperationId::PutOverride => overrides::put(request, first).await,
+        OperationId::RemoveOverride => overrides::remove(request, first, second).await,
+        OperationId::ListExpiring => overrides::expiring(request).await,
+        OperationId::ClaimDomain => domains::claim(request, first).await,
+        OperationId::VerifyDomain => domains::verify(request, first, second).await,
+        OperationId::RemoveDomain => domains::remove(request, first, second).await,
+        OperationId::IssueApiKey => keys::issue(request, first).await,
+        OperationId::ListApiKeys => keys::list(request, first).await,
+        OperationId::RotateApiKey => keys::rotate(request, first, second).await,
+        OperationId::RevokeApiKey => keys::revoke(request, first, second).await,
+        OperationId::IssueLicence => licences::issue(request, first).await,
+        OperationId::ListLicences => licences::list(request, first).await,
+        OperationId::ChangeLicence => licences::change(request, first, second).await,
+        OperationId::ListActivations => licences::activations(request, first, second).await,
+        OperationId::EndActivation => licences::end_activation(request, first, second, segment(2)).await,
+        OperationId::ImpersonateTenant => tickets::impersonate(request, first).await,
+        OperationId::GetCatalog => catalog::get(request).await,
+        OperationId::PutCatalog => catalog::put(request).await,
+        OperationId::ListCatalogs => catalog::versions(request).await,
+        OperationId::CompareCatalog => catalog::impact(request).await,
+        OperationId::KillFeature => catalog::kill(request, first, true).await,
+        OperationId::ReviveFeature => catalog::kill(request, first, false).await,
+        OperationId::Import => import::import(request).await,
+        OperationId::MovePlan => jobs::move_plan(request, first).await,
+        OperationId::ListJobs => jobs::list(request).await,
+        OperationId::GetJob => jobs::get(request, first).await,
+        OperationId::RunJob => jobs::run(request, first).await,
+        OperationId::GetPublication => publish::state(request).await,
+        OperationId::Publish => publish::now(request).await,
+        OperationId::GetAudit => audit::trail(request, Some(first)).await,
+        OperationId::ListDenials => audit::denials(request, first).await,
+        OperationId::GetCatalogAudit => audit::trail(request, None).await,
+        OperationId::IssueToken => tokens::issue(request).await,
+        OperationId::ListTokens => tokens::list(request).await,
+        OperationId::RevokeToken => tokens::revoke(request, first).await,
+    }
+}
+
+/// A request that is done once, however often it is sent.
+pub(super) struct RequestKey {
+    key: String,
+    fingerprint: String,
+}
+
+fn once(
+    call: &Call,
+    operation: &Operation,
+    actor: &Actor,
+    segments: &[String],
+    body: &str,
+) -> Result<Option<RequestKey>, AdminError> {
+    let Some(key) = edge::header(&call.request, "idempotency-key") else { return Ok(None) };
+    // What only reads may be asked again.
+    if operation.method == "GET" {
+        return Ok(None);
+    }
+    if !operation.once {
+        return Err(AdminError::problem("Idempotency-Key", key, "no such header: what this does may be done again"));
+    }
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let found = format!("{} bytes", key.len());
+        return Err(AdminError::problem("Idempotency-Key", found, "1 to 255 visible ASCII characters"));
+    }
+    let fingerprint = hash(&json!([actor.name(), operation.route.as_str(), segments, body]).to_string());
+    Ok(Some(RequestKey { key, fingerprint }))
+}
+
+/// The answer that was given before under the same idempotency key.
+async fn repeated(request: &AdminRequest<'_>) -> Result<Option<AdminResponse>, AdminError> {
+    let Some(once) = &request.once else { return Ok(None) };
+    let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", request.actor.name(), once.key);
+    let Some(row) = request.store.row(statement).await? else { return Ok(None) };
+    if text(&row, "print") != once.fingerprint {
+        return Err(AdminError::KEY_REUSED);
+    }
+    let status = u16::try_from(number(&row, "status")).unwrap_or(200);
+    Ok(Some(
+        AdminResponse::text(status, text(&row, "body").to_owned()).with_header("idempotency-replayed: true".into()),
+    ))
+}
+
+/// A path's segment, without its escapes.
+fn decoded(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}

@@ -1,0 +1,69 @@
+//! A page of a list: it ends at a number of entries or at a number of bytes, whichever comes first.
+
+use serde_json::{Value, json};
+
+use super::error::AdminError;
+use super::request::AdminResponse;
+use crate::worker::sources::d1::{Row, Store, number};
+use crate::model::bounds::MAX_PAGE_BYTES;
+
+/// A page, as it is asked for.
+pub(super) struct ListQuery {
+    statement: Value,
+    /// The column that the next page goes on from.
+    order: &'static str,
+}
+
+/// A page, as it was read.
+pub(super) struct ListPage {
+    pub(super) rows: Vec<Row>,
+    /// Where the next one begins.
+    pub(super) next: Option<String>,
+}
+
+/// Columns that only serve to cut the page.
+const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
+
+impl ListQuery {
+    /// `query`: ends with `ORDER BY … LIMIT ?`; `values`: what stands for its marks but the last; `order`, `weighed`: the column that
+    /// the list is ordered by, and the one that is large.
+    pub(super) fn of(
+        query: &str,
+        (order, weighed): (&'static str, &'static str),
+        values: Vec<Value>,
+        limit: u64,
+    ) -> Self {
+        // Entries beyond the page do not leave the database. The first entry is shown however large it is.
+        let sql = format!(
+            "SELECT * FROM (SELECT *, sum(length(CAST({weighed} AS BLOB))) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length(CAST({weighed} AS BLOB)) AS bytes_before, \
+             row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \
+             WHERE bytes_before < {MAX_PAGE_BYTES} AND place <= {limit} ORDER BY place"
+        );
+        let mut statement = vec![Value::from(sql)];
+        statement.extend(values);
+        statement.push(limit.saturating_add(1).into());
+        Self { statement: statement.into(), order }
+    }
+
+    pub(super) async fn read(self, store: &Store) -> Result<ListPage, AdminError> {
+        let mut rows = store.rows(self.statement).await?;
+        let more = rows.last().filter(|last| number(last, "found") > number(last, "place"));
+        let next = more.and_then(|last| last.get(self.order)).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        for row in &mut rows {
+            for column in OWN_COLUMNS {
+                row.remove(column);
+            }
+        }
+        Ok(ListPage { rows, next })
+    }
+
+    /// The usual answer.
+    pub(super) async fn answer(self, store: &Store, view: impl Fn(Row) -> Value) -> Result<AdminResponse, AdminError> {
+        let ListPage { rows, next } = self.read(store).await?;
+        let items: Vec<Value> = rows.into_iter().map(view).collect();
+        Ok(AdminResponse::json(200, &json!({ "items": items, "next_cursor": next })))
+    }
+}

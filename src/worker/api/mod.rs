@@ -1,0 +1,5 @@
+//! The gate's own endpoints for the operator's code, for pages and for SDKs.
+
+pub(crate) mod decide;
+pub(crate) mod features;
+pub(crate) mod usage;

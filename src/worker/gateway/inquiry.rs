@@ -1,0 +1,82 @@
+//! Questions about one request to the gateway.
+
+use std::rc::Rc;
+
+use crate::gate::{Ask, Code, Gate, Intent, Progress, Step};
+use crate::ledger::WaitFailure;
+use crate::model::UnixMillis;
+use crate::worker::config::Config;
+use crate::worker::http::call::Call;
+use crate::worker::sources::custom_resolver;
+use crate::worker::sources::drive::Inquiry;
+
+/// May the request pass, and what does it take?
+pub(super) struct CallInquiry<'c> {
+    pub(super) call: &'c mut Call,
+    pub(super) config: &'c Rc<Config>,
+}
+
+/// Which tenant is the request of, and may it pass?
+pub(super) struct Identification<'c> {
+    pub(super) call: &'c mut Call,
+    pub(super) config: &'c Rc<Config>,
+    pub(super) ask: &'c Ask<'c>,
+}
+
+/// Asks the gate about a request.
+pub(super) fn ask(
+    call: &Call,
+    config: &Config,
+    gate: &mut Gate,
+    awaited: Option<&WaitFailure>,
+    now: UnixMillis,
+) -> Progress<Step> {
+    let headers = call.headers();
+    // An explanation shows what would happen. It takes nothing.
+    let ask = Ask { dry_run: call.explain, awaited, ..Ask::default() };
+    gate.decide(&call.request(&headers, config), &ask, now)
+}
+
+/// Whether the decision says that the tenant is unknown.
+pub(crate) fn is_unknown(step: &Step) -> bool {
+    matches!(step, Step::Decided(decision) if decision.code == Code::TenantNotFound)
+}
+
+impl Inquiry for CallInquiry<'_> {
+    type Answer = Step;
+
+    fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
+        // The catalog that arrived meanwhile may read other headers.
+        self.call.read_again(self.config);
+        ask(self.call, self.config, gate, awaited, now)
+    }
+
+    fn is_unknown(answer: &Step) -> bool {
+        is_unknown(answer)
+    }
+
+    async fn ask_resolver(&mut self) -> bool {
+        self.call.custom = custom_resolver::resolve(self.call, self.config).await;
+        true
+    }
+}
+
+impl Inquiry for Identification<'_> {
+    type Answer = Step;
+
+    fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
+        self.call.read_again(self.config);
+        let headers = self.call.headers();
+        let ask = Ask { intent: Intent::Identify, awaited, ..*self.ask };
+        gate.decide(&self.call.request(&headers, self.config), &ask, now)
+    }
+
+    fn is_unknown(answer: &Step) -> bool {
+        is_unknown(answer)
+    }
+
+    async fn ask_resolver(&mut self) -> bool {
+        self.call.custom = custom_resolver::resolve(self.call, self.config).await;
+        true
+    }
+}

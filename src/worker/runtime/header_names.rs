@@ -1,0 +1,37 @@
+//! The names of the request headers that are read, kept on the JavaScript side so that they cross the
+//! boundary once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::Array;
+use wasm_bindgen::JsValue;
+
+thread_local! {
+    static NAMES: RefCell<(Rc<[String]>, JsValue)> = RefCell::new(names(&[]));
+}
+
+/// The headers that the Worker itself reads.
+pub(crate) const OWN_HEADERS: [&str; 6] =
+    ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "x-fault"];
+
+fn names(catalog: &[String]) -> (Rc<[String]>, JsValue) {
+    let names: Vec<String> = OWN_HEADERS.iter().map(ToString::to_string).chain(catalog.iter().cloned()).collect();
+    let array: Array = names.iter().map(|name| JsValue::from(name.as_str())).collect();
+    (names.into(), array.into())
+}
+
+/// The names, here and in JavaScript.
+pub(crate) fn current() -> (Rc<[String]>, JsValue) {
+    NAMES.with_borrow(|(names, array)| (Rc::clone(names), array.clone()))
+}
+
+/// From now on, reads the headers that the catalog needs too.
+pub(crate) fn read_also(catalog: &[String]) {
+    NAMES.with_borrow_mut(|current| {
+        let unchanged = current.0.get(OWN_HEADERS.len()..).is_some_and(|known| known == catalog);
+        if !unchanged {
+            *current = names(catalog);
+        }
+    });
+}

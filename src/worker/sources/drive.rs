@@ -1,0 +1,80 @@
+//! The loop of every question to the gate.
+//!
+//! 1. If the feed has not been read for too long, it is read first.
+//! 2. The gate is asked. If it lacks data, the data is fetched and the gate is asked again.
+//! 3. If it answers that a tenant is unknown, the tenant may have been created a moment ago: the
+//!    feed is read once more, at a bounded rate, and the gate is asked again.
+
+use std::rc::Rc;
+
+use super::coalesce::Unavailable;
+use super::feed;
+use super::fetch::{Fetched, fetch};
+use crate::gate::{Gate, Need, Progress};
+use crate::ledger::WaitFailure;
+use crate::model::UnixMillis;
+use crate::worker::config::Config;
+use crate::worker::runtime::cell::with_gate;
+use crate::worker::runtime::clock::{self, Patience};
+use crate::worker::runtime::edge;
+
+/// A question to the gate.
+pub(crate) trait Inquiry {
+    /// The answer.
+    type Answer;
+
+    /// Asks. `awaited`: why the ledger's answer to another request does not serve this one.
+    fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer>;
+
+    /// Whether the answer says that a tenant is unknown.
+    fn is_unknown(answer: &Self::Answer) -> bool;
+
+    /// Asks the custom resolver about the request. Returns false if there is no request to ask about.
+    async fn ask_resolver(&mut self) -> bool {
+        false
+    }
+}
+
+/// Asks until the gate answers.
+pub(crate) async fn drive<I: Inquiry>(
+    inquiry: I,
+    config: &Rc<Config>,
+    context: &edge::ExecutionContext,
+    patience: Patience,
+) -> Result<I::Answer, Unavailable> {
+    drive_on(inquiry, None, config, context, patience).await
+}
+
+/// As [`drive`], where the gate has been asked once already.
+pub(crate) async fn drive_on<I: Inquiry>(
+    mut inquiry: I,
+    mut progress: Option<Progress<I::Answer>>,
+    config: &Rc<Config>,
+    context: &edge::ExecutionContext,
+    patience: Patience,
+) -> Result<I::Answer, Unavailable> {
+    if progress.is_none() && feed::is_due(config, context, clock::now()) {
+        feed::read(config, patience).await?;
+    }
+    let mut awaited = None;
+    loop {
+        let now = clock::now();
+        let asked = progress.take().unwrap_or_else(|| with_gate(|gate| inquiry.ask(gate, awaited.as_ref(), now)));
+        match asked {
+            Progress::Ready(answer) if I::is_unknown(&answer) && feed::may_know_more(config, now) => {
+                feed::read(config, patience).await?;
+            }
+            Progress::Ready(answer) => return Ok(answer),
+            Progress::Need(Need::CustomResolver) => {
+                if !inquiry.ask_resolver().await {
+                    return Err(Unavailable);
+                }
+            }
+            Progress::Need(need) => match fetch(need, config, patience).await {
+                Fetched::Yes => {}
+                Fetched::Awaited(why) => awaited = Some(why),
+                Fetched::No => return Err(Unavailable),
+            },
+        }
+    }
+}
