@@ -99,7 +99,8 @@ pub fn verify_licence(token: &str, keys: &KeySet, host: Option<&str>, now: UnixM
     if time("iat").is_none_or(|at| at > now.plus(DEFAULT_LEEWAY_MS)) {
         return Err("the licence is not valid yet: check the clock");
     }
-    let patterns = token.claims.get("domains").and_then(Value::as_array).ok_or("the licence's `domains` are missing")?;
+    let patterns =
+        token.claims.get("domains").and_then(Value::as_array).ok_or("the licence's `domains` are missing")?;
     let patterns: Option<Vec<_>> = patterns.iter().map(|text| text.as_str().and_then(DomainPattern::parse)).collect();
     let patterns = patterns.ok_or("the licence's `domains` are invalid")?;
     let covered = |host: &str| patterns.iter().any(|pattern| pattern.covers(host));

@@ -39,10 +39,10 @@ impl<'a> Jwt<'a> {
         if decode(signature)?.is_empty() {
             return Err("the token is not signed");
         }
-        let header =
-            strict_json::object(&decode(header)?).ok_or("the token's header is not a JSON object, or has repeated members")?;
-        let claims =
-            strict_json::object(&decode(claims)?).ok_or("the token's claims are not a JSON object, or have repeated members")?;
+        let header = strict_json::object(&decode(header)?)
+            .ok_or("the token's header is not a JSON object, or has repeated members")?;
+        let claims = strict_json::object(&decode(claims)?)
+            .ok_or("the token's claims are not a JSON object, or have repeated members")?;
         if header.contains_key("crit") {
             return Err("the token's header has critical extensions");
         }
