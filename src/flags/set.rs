@@ -94,7 +94,7 @@ impl FeatureSet {
             let requires = match required {
                 Required::These(places) => places,
                 // The parser has already rejected such catalogs.
-                Required::TooMany | Required::Circle(_) => Vec::new(),
+                Required::TooMany | Required::Cycle(_) => Vec::new(),
             };
             let mut first = requires.len();
             let rules = feature.rules.iter().map(|rule| {

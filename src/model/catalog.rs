@@ -344,7 +344,7 @@ impl Catalog {
             for (index, key) in feature.requires.iter().enumerate() {
                 let found = match self.features.get(key) {
                     None => "an unknown feature",
-                    Some(_) if *required == Required::Circle(index) => "a cycle",
+                    Some(_) if *required == Required::Cycle(index) => "a cycle",
                     Some(other) if feature.client && !other.client => "not a `client` feature",
                     Some(_) => continue,
                 };

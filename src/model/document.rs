@@ -50,7 +50,7 @@ impl Problems {
     }
 }
 
-/// Collects problems while a document is read.
+/// Collects problems while a document is parsed.
 pub(crate) struct Reader {
     problems: Vec<Problem>,
     path: String,

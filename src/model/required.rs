@@ -13,7 +13,7 @@ pub(crate) enum Required {
     /// More than [`MAX_REQUIRED`] prerequisites.
     TooMany,
     /// The direct prerequisite at this index leads back to the feature.
-    Circle(usize),
+    Cycle(usize),
 }
 
 /// Computes the prerequisites of each feature, in the order of their keys. Unknown names are
@@ -51,7 +51,7 @@ pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
             }
             match *next {
                 Some(next) if on_path.get(next) == Some(&true) => {
-                    set(&mut found, feature, Some(Required::Circle(visited)));
+                    set(&mut found, feature, Some(Required::Cycle(visited)));
                     set(&mut on_path, feature, false);
                 }
                 Some(next) => path.push((next, 0)),

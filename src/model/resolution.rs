@@ -253,7 +253,7 @@ impl Strategy {
             None => {}
         }
         if kind == CustomDomain && self.domain_lookup.is_none() {
-            missing("domain_lookup", "`index`", r);
+            missing("domain_lookup", "`index`, because custom domains need a lookup", r);
         }
         let texts = [
             (

@@ -1,9 +1,9 @@
-//! Tenant resolution: finds the signals of a request, the places that name a tenant. All of them
-//! must name the same tenant.
+//! Tenant resolution: finds the signals of a request, the places that name a tenant. By default,
+//! all of them must name the same tenant.
 //!
 //! This module looks nothing up. It returns the slug, id or domain that each signal names, and
-//! [`crate::gate`] finds the tenants. A signal with an unusable value is a result too: resolution
-//! never falls through to the next strategy.
+//! [`crate::gate`] finds the tenants. A signal with an unusable value is an error or names no
+//! tenant. Resolution never ignores it and falls through to the next strategy.
 //!
 //! [`Resolver`] compiles the catalog's strategies. `host` and `path` bring hosts and paths into the
 //! form in which they are compared, and `credential` finds tokens and API keys, which
