@@ -74,11 +74,11 @@ document! {
 choice! {
     /// Which requests a route accepts.
     pub enum Access {
-        /// Only requests of a tenant, with a full decision.
+        /// Only requests of a tenant. All checks apply.
         Tenant = "tenant",
-        /// Also requests that name no tenant. Requests that name one get a full decision.
+        /// Also requests that name no tenant. All checks apply to requests that name one.
         Central = "central",
-        /// All requests, without a decision.
+        /// All requests, without any check of tenant, credential or limits.
         Public = "public",
     }
 }

@@ -1,7 +1,8 @@
 //! Licences: the terms under which software that runs outside the gate may be used.
 //!
-//! A licence has a status, a validity period, hosts and a number of activations.
-//! [`LicenceTerms::refusal`] checks everything except the activations, which the ledger counts.
+//! A licence has a status, a validity period, hosts and a maximum number of activations.
+//! [`LicenceTerms::refusal`] checks everything except the activations, which the admin API counts
+//! in D1.
 
 use serde_json::Value;
 
