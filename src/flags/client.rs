@@ -13,7 +13,9 @@ use crate::resolve::Attribute;
 /// use tenantgate::{flags::ClientFlags, model::UnixMillis, resolve::Attribute};
 /// let flags = ClientFlags::parse(r#"{
 ///     "tenant": {"id": "t_acme", "slug": "acme", "plan": "pro@1"}, "catalog": 1, "epoch": 1,
-///     "features": {"beta": {"rules": [{"name": "nl", "when": [{"attribute": "country", "op": "eq", "value": "NL"}], "value": true}]}}
+///     "features": {"beta": {"rules": [
+///         {"name": "nl", "when": [{"attribute": "country", "op": "eq", "value": "NL"}], "value": true}
+///     ]}}
 /// }"#).unwrap();
 /// let context = flags.set().slots(&[("country", Attribute::Text("NL"))]);
 /// let id = flags.set().id("beta").unwrap();

@@ -12,7 +12,8 @@ pub fn bucket(hash: u32, total: u32) -> u32 {
 /// # Examples
 /// ```
 /// use tenantgate::flags::Murmur3;
-/// assert_eq!(Murmur3::default().and(b"hello, ").and(b"world").finish(), Murmur3::default().and(b"hello, world").finish());
+/// let whole = Murmur3::default().and(b"hello, world").finish();
+/// assert_eq!(Murmur3::default().and(b"hello, ").and(b"world").finish(), whole);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Murmur3 {

@@ -109,12 +109,16 @@ impl Assertion {
     ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     ///     -----END PRIVATE KEY-----";
     /// let signer = Signer::from_pem(pem).unwrap();
-    /// let content = Asserted { tenant: "t_acme", slug: "acme", plan: None, ancestors: &[], credential: &serde_json::Value::Null };
+    /// let credential = serde_json::Value::Null;
+    /// let (tenant, slug) = ("t_acme", "acme");
+    /// let content = Asserted { tenant, slug, plan: None, ancestors: &[], credential: &credential };
     /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
-    /// let token = signer.sign(&content, "https://origin.example.com", now);
+    /// let origin = "https://origin.example.com";
+    /// let token = signer.sign(&content, origin, now);
     ///
-    /// let keys = KeySet::parse(&serde_json::json!({ "keys": [signer.jwk()] }).to_string()).unwrap();
-    /// let assertion = Assertion::verify(&token, &keys, "https://origin.example.com", now).unwrap();
+    /// let keys = serde_json::json!({ "keys": [signer.jwk()] }).to_string();
+    /// let keys = KeySet::parse(&keys).unwrap();
+    /// let assertion = Assertion::verify(&token, &keys, origin, now).unwrap();
     /// assert_eq!(assertion.tenant, "t_acme");
     /// assert!(Assertion::verify(&token, &keys, "https://other.example.com", now).is_err());
     /// ```

@@ -73,13 +73,22 @@ impl LicenceSigner {
 ///     -----END PRIVATE KEY-----";
 /// let signer = LicenceSigner::from_pem(pem).unwrap();
 /// let domains = [DomainPattern::parse("*.example.com").unwrap()];
-/// let licence = Licensed { licence: "l1", tenant: "t_acme", plan: None, features: &["sso"], domains: &domains, instance: None };
+/// let licence = Licensed {
+///     licence: "l1",
+///     tenant: "t_acme",
+///     plan: None,
+///     features: &["sso"],
+///     domains: &domains,
+///     instance: None,
+/// };
 /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
 /// let token = signer.sign(&licence, now, now.plus(604_800_000));
 /// let keys = KeySet::parse(&serde_json::json!({ "keys": [signer.jwk()] }).to_string()).unwrap();
-/// assert_eq!(verify_licence(&token, &keys, Some("shop.example.com"), now).unwrap()["features"][0], "sso");
+/// let claims = verify_licence(&token, &keys, Some("shop.example.com"), now).unwrap();
+/// assert_eq!(claims["features"][0], "sso");
 /// assert!(verify_licence(&token, &keys, Some("example.com.evil.net"), now).is_err());
-/// assert!(verify_licence(&token, &keys, Some("shop.example.com"), now.plus(604_800_000)).is_err());
+/// let later = now.plus(604_800_000);
+/// assert!(verify_licence(&token, &keys, Some("shop.example.com"), later).is_err());
 /// ```
 pub fn verify_licence(token: &str, keys: &KeySet, host: Option<&str>, now: UnixMillis) -> Result<Value, RefusalReason> {
     let token = Jwt::parse(token)?;

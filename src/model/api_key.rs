@@ -124,7 +124,8 @@ impl ApiKey {
     /// use tenantgate::model::{ApiKey, Environment, PresentedKey, TenantId, UnixMillis};
     /// let entropy = [7; 96]; // from the platform's generator, never this
     /// let tenant = TenantId::parse("t_acme").unwrap();
-    /// let issued = ApiKey::issue(tenant, Environment::Live, &entropy, UnixMillis::new(0)).unwrap();
+    /// let now = UnixMillis::new(0);
+    /// let issued = ApiKey::issue(tenant, Environment::Live, &entropy, now).unwrap();
     /// assert!(issued.text.starts_with("tg_live_"));
     /// assert!(issued.record.is(&PresentedKey::parse(&issued.text).unwrap()));
     /// ```

@@ -144,8 +144,11 @@ impl Catalog {
     /// # Examples
     /// ```
     /// use tenantgate::model::Catalog;
-    /// let problems = Catalog::parse(r#"{"version": 1, "resolution": {"strategies": [{"strategy": "telepathy"}]}}"#).unwrap_err();
-    /// assert!(problems.to_string().starts_with("$.resolution.strategies[0].strategy: found \"telepathy\", expected one of"));
+    /// let resolution = r#"{"strategies": [{"strategy": "telepathy"}]}"#;
+    /// let catalog = format!(r#"{{"version": 1, "resolution": {resolution}}}"#);
+    /// let problems = Catalog::parse(&catalog).unwrap_err();
+    /// assert_eq!(problems.0[0].path, "$.resolution.strategies[0].strategy");
+    /// assert_eq!(problems.0[0].found, "\"telepathy\"");
     /// ```
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {

@@ -68,7 +68,8 @@ impl DataRoute {
     /// # Examples
     /// ```
     /// use tenantgate::model::{DataRoute, TenantId};
-    /// let route = DataRoute::settle(None, &TenantId::parse("t_acme").unwrap(), None, &Default::default()).unwrap();
+    /// let tenant = TenantId::parse("t_acme").unwrap();
+    /// let route = DataRoute::settle(None, &tenant, None, &Default::default()).unwrap();
     /// assert_eq!(serde_json::to_string(&route).unwrap(), r#"{"strategy":"shared"}"#);
     /// ```
     pub fn settle(

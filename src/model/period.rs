@@ -41,7 +41,8 @@ impl<'de> Deserialize<'de> for Period {
 /// ```
 /// use tenantgate::model::{UnixMillis, period::{Period, bounds}};
 /// let at = |text| UnixMillis::parse(text).unwrap();
-/// let (start, end) = bounds(Period::Month, at("2026-01-31T00:00:00Z"), at("2026-03-01T12:00:00Z"));
+/// let anchor = at("2026-01-31T00:00:00Z");
+/// let (start, end) = bounds(Period::Month, anchor, at("2026-03-01T12:00:00Z"));
 /// assert_eq!((start, end), (at("2026-02-28T00:00:00Z"), at("2026-03-31T00:00:00Z")));
 /// ```
 pub fn bounds(period: Period, anchor: UnixMillis, now: UnixMillis) -> (UnixMillis, UnixMillis) {
