@@ -1,5 +1,7 @@
-//! What features are worth: tiers, prerequisites, rules, rollouts. Knows nothing of requests, callers or limits, so that it
-//! also works alone, in a page, on what a page may know.
+//! Feature evaluation: tiers, prerequisites, rules and rollouts.
+//!
+//! The module does not depend on requests, callers or limits, so that it also works alone: in a
+//! page, on the features that the page may know.
 
 #![forbid(unsafe_code)]
 

@@ -163,7 +163,7 @@ describe("what a caller is told, and what the operator is", () => {
     assert.equal(new Set(bodies).size, 1, "all refusals look the same");
     const denied = gate.log.filter((line) => line.includes('"denied"')).map((line) => JSON.parse(line));
     assert(denied.some(({ code, reason, path }) => code === "UNAUTHENTICATED" && reason === "the token has expired" && path === "/"));
-    assert(denied.some(({ reason }) => reason === "the token has no three parts"));
+    assert(denied.some(({ reason }) => reason === "the token does not have three parts"));
     for (const part of token.split(".")) assert(!gate.log.some((line) => line.includes(part)));
     assert(!gate.log.some((line) => line.includes("do-not-log")));
   });
