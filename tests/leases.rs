@@ -47,7 +47,7 @@ impl World {
 
     /// A request that takes one unit of each of `limits`.
     fn request(&mut self, limits: &[&str], awaited: Option<&WaitFailure>) -> State {
-        let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Chargeable(1))).collect();
+        let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Take(1))).collect();
         let ask = Ask { tenant: Some("t1"), limits: &limits, awaited, ..Ask::default() };
         loop {
             match self.gate.decide(&Request::default(), &ask, self.now) {
@@ -132,7 +132,7 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
     assert_eq!(world.finish(first, Ok(&answer)), Code::Allowed);
     // One of them asks, and the units of the others travel with its question.
     let second = world.go_on(&["many"], &waiting.remove(0)).order();
-    let counter = world.gate.order(&second).claims[0].levels[0].counter.to_owned();
+    let counter = world.gate.order(&second).claims[0].budgets[0].counter.to_owned();
     assert_eq!(world.gate.order(&second).claims[0].waiting, 99);
     let waiting: Vec<_> = waiting.iter().map(|question| world.go_on(&["many"], question).question()).collect();
     let answer = world.answer(&second);
@@ -149,7 +149,7 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
 fn one_question_at_a_time_is_asked_for_a_lease() {
     let mut world = World::new();
     let first = world.request(&["many"], None).order();
-    let counter = world.gate.order(&first).claims[0].levels[0].counter.to_owned();
+    let counter = world.gate.order(&first).claims[0].budgets[0].counter.to_owned();
     let waits = world.request(&["many"], None).question();
     let root = TenantId::parse("t1").unwrap();
     assert!(world.gate.refill(&root, &counter, world.now).is_empty());

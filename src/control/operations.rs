@@ -135,7 +135,7 @@ operations! {
     DeactivateTenant "POST" "/tenants/{tenant}/deactivate" TenantsWrite, tenant_admin, once, versioned => 200 "Stop a tenant at its own wish.";
     MaintainTenant "POST" "/tenants/{tenant}/maintenance" TenantsWrite, once, versioned => 200 "Ask a tenant's callers to come back later.";
     OffboardTenant "POST" "/tenants/{tenant}/offboard" TenantsWrite, once, versioned => 200 "Stop a tenant and have it deleted when its data has been kept long enough.";
-    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once, versioned => 200 "Migration a tenant, and those below it, under another one.";
+    MoveTenant "POST" "/tenants/{tenant}/move" TenantsWrite + Identity, once, versioned => 200 "Move a tenant, and those below it, under another one.";
     GetEntitlements "GET" "/tenants/{tenant}/entitlements" TenantsRead, tenant_admin => 200 "What a tenant has and how much is left: features with their reasons, limits with what is used.";
     RefundUsage "POST" "/tenants/{tenant}/refunds" TenantsWrite, once => 200 "Give back units of a quota that were charged by mistake in its current period; needs an `Idempotency-Key`.";
     ExportTenant "GET" "/tenants/{tenant}/export" TenantsRead, tenant_admin => 200 "All that is kept of a tenant, without secrets.";
@@ -161,8 +161,8 @@ operations! {
     CompareCatalog "POST" "/catalog/impact" CatalogRead + TenantsRead => 200 "Dry run: who would gain or lose what, a page of tenants, and how recorded questions would be answered.";
     KillFeature "POST" "/features/{feature}/kill" CatalogWrite, once, versioned => 200 "Switch a feature off for everybody.";
     ReviveFeature "POST" "/features/{feature}/revive" CatalogWrite, once, versioned => 200 "End a kill.";
-    Import "POST" "/import" CatalogWrite => 200 "Chargeable over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
-    MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Migration all tenants of a plan version to another.";
+    Import "POST" "/import" CatalogWrite => 200 "Take over a catalog with its tenants and API keys, as they stand elsewhere; for `OPERATOR_TOKEN` alone.";
+    MovePlan "POST" "/plans/{plan}/move" CatalogWrite, once => 202 "Move all tenants of a plan version to another.";
     ListJobs "GET" "/jobs" CatalogRead => 200 "Long runs, the latest first.";
     GetJob "GET" "/jobs/{job}" CatalogRead => 200 "How far a long run has come, and which tenants it has left as they were, with the problems.";
     RunJob "POST" "/jobs/{job}/run" CatalogWrite => 200 "Let a long run go on now, for a slice.";

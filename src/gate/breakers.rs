@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::decision::Decision;
 use super::pipeline::Gate;
-use crate::ledger::{BreakerConfig, BreakerReport, BreakerStatus, Calls, Circuit};
+use crate::ledger::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circuit};
 use crate::model::bounds::MAX_KNOWN_BREAKERS;
 use crate::model::{Breaker, BreakerMode, HeardAt, Key, TenantId, UnixMillis};
 
@@ -64,9 +64,9 @@ pub enum CallEnd {
 struct Known {
     fuse: BreakerConfig,
     circuit: Circuit,
-    unsaid: Calls,
+    unsaid: CallCounts,
     /// Trials that have ended, by the number of their half-open state.
-    trials: Vec<(u64, Calls)>,
+    trials: Vec<(u64, CallCounts)>,
     said_at: UnixMillis,
 }
 
@@ -89,8 +89,8 @@ struct OfLedger {
 pub(super) struct Said {
     name: String,
     fuse: BreakerConfig,
-    calls: Calls,
-    trials: Vec<(u64, Calls)>,
+    calls: CallCounts,
+    trials: Vec<(u64, CallCounts)>,
     pub(super) asks: bool,
 }
 
@@ -145,7 +145,7 @@ impl Said {
     pub(super) fn word(&self) -> BreakerReport<'_> {
         BreakerReport {
             breaker: &self.name,
-            fuse: self.fuse,
+            config: self.fuse,
             calls: self.calls,
             trials: self.trials.clone(),
             asks: self.asks,
@@ -171,7 +171,7 @@ impl Breakers {
         }
         let known = self.ledgers.entry(ledger.clone()).or_default().known.entry(name.to_owned()).or_insert_with(|| {
             self.count = self.count.saturating_add(1);
-            Known { fuse, circuit: Circuit::Closed, unsaid: Calls::default(), trials: Vec::new(), said_at: now }
+            Known { fuse, circuit: Circuit::Closed, unsaid: CallCounts::default(), trials: Vec::new(), said_at: now }
         });
         known.fuse = fuse;
         known
@@ -199,7 +199,7 @@ impl Breakers {
             }
         }
         if let Some(guard) = asks.filter(|guard| !said.iter().any(|said| said.name == guard.name)) {
-            let (calls, trials) = (Calls::default(), Vec::new());
+            let (calls, trials) = (CallCounts::default(), Vec::new());
             said.push(Said { name: guard.name.clone(), fuse: guard.fuse, calls, trials, asks: true });
         }
         said
@@ -250,15 +250,15 @@ impl Gate {
     pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) -> bool {
         let Some((guard, tenant)) = decision.guard.as_ref().zip(decision.tenant.as_ref()) else { return false };
         let calls = match end {
-            CallEnd::Answered { failed, elapsed_ms } => Calls {
+            CallEnd::Answered { failed, elapsed_ms } => CallCounts {
                 ended: 1,
                 failed: u64::from(failed),
                 slow: u64::from(guard.slow_ms.is_some_and(|slow_ms| elapsed_ms >= slow_ms)),
             },
             // A trial is judged once.
             CallEnd::FailedSince if decision.trial.is_some() => return false,
-            CallEnd::FailedSince => Calls { failed: 1, ..Calls::default() },
-            CallEnd::Unknown => Calls::default(),
+            CallEnd::FailedSince => CallCounts { failed: 1, ..CallCounts::default() },
+            CallEnd::Unknown => CallCounts::default(),
         };
         if guard.mode != BreakerMode::Auto || decision.trial.is_none() && calls.is_empty() {
             return false;

@@ -113,7 +113,7 @@ impl Gate {
     fn paid(&mut self, pending: &mut Pending, index: usize) {
         let Some(group) = pending.groups.get(index).copied() else { return };
         let counter = pending.of(group).first().map(|gauged| gauged.budget.counter.as_str());
-        let lease = self.leases.as_mut().zip(counter).map(|(leases, counter)| leases.hold(counter, group.cost));
+        let lease = self.leases.as_mut().zip(counter).map(|(leases, counter)| leases.reserve(counter, group.cost));
         if let Some(group) = pending.groups.get_mut(index) {
             (group.paid, group.lease) = (true, lease.unwrap_or(0));
         }
@@ -128,7 +128,7 @@ impl Gate {
             claims: pending.ledger().map(|root| self.claims(root, &pending.contact)).unwrap_or_default(),
             breakers: pending.contact.said.iter().map(Said::word).collect(),
             epochs: pending.epochs(),
-            heard: pending.ledger().and_then(|root| self.heard.get(root)).copied().unwrap_or(0),
+            cursor: pending.ledger().and_then(|root| self.heard.get(root)).copied().unwrap_or(0),
             dry_run: pending.dry_run,
             once: special.and_then(|special| special.once.as_ref()).map(|(id, fingerprint)| IdempotencyKey {
                 id,
@@ -191,7 +191,7 @@ impl Gate {
             pending.open_for_ms = reply.refused.then_some(reply.retry_after_ms);
         }
         for (gauged, verdict) in pending.remote_mut().iter_mut().zip(&outcome.verdicts) {
-            gauged.settle(*verdict);
+            gauged.record(*verdict);
         }
         // What was granted for this request is its own: nobody else has had a turn since.
         let mut served = outcome.allowed;
@@ -209,7 +209,7 @@ impl Gate {
             } else {
                 let gauged = pending.decision.limits.get_mut(group.start..group.end).unwrap_or_default();
                 for (gauged, verdict) in gauged.iter_mut().zip(&grant.verdicts) {
-                    gauged.settle(*verdict);
+                    gauged.record(*verdict);
                 }
             }
         }
@@ -274,7 +274,7 @@ impl Gate {
         let Some(leases) = &mut self.leases else { return };
         for group in pending.groups.iter().filter(|group| group.lease > 0) {
             if let Some(first) = pending.of(*group).first() {
-                leases.settle(&first.budget.counter, group.lease, group.cost, spent);
+                leases.conclude(&first.budget.counter, group.lease, group.cost, spent);
             }
         }
     }
@@ -290,7 +290,7 @@ impl Gate {
             let mut verdicts = leases.verdicts(&first.budget.counter, now);
             verdicts.extend(gauged.iter().skip(verdicts.len()).map(unknown));
             for (gauged, verdict) in gauged.iter_mut().zip(verdicts) {
-                gauged.settle(if group.paid {
+                gauged.record(if group.paid {
                     Verdict { allowed: true, retry_after_ms: None, ..verdict }
                 } else {
                     // The ledger has granted what it had: units may come back, as leases of others end.

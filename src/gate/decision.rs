@@ -149,7 +149,7 @@ impl Chargeable for LimitCheck {
         Charge { counter: &self.budget.counter, meter: self.budget.meter, op: self.op, shadow: self.budget.shadow }
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn record(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
     }
 

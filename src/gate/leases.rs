@@ -10,7 +10,7 @@ use super::decision::LimitCheck;
 use super::pipeline::Gate;
 use super::snapshots::CATALOG;
 use crate::ledger::{
-    CounterOp, LeaseCache, LeaseClaim, LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, Level, Question,
+    BudgetRef, CounterOp, LeaseCache, LeaseClaim, LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, Question,
 };
 use crate::model::bounds::{MAX_CACHED_TENANTS, MAX_CLAIMS};
 use crate::model::{HeardAt, Kind, Mode, TenantId, UnixMillis};
@@ -65,14 +65,14 @@ impl Gate {
     ) -> Exchange {
         let mut contact = Exchange { said: self.breakers.say(tenant, asks, now), ..Exchange::default() };
         let Some(leases) = &mut self.leases else { return contact };
-        leases.forget(now);
+        leases.forget_expired(now);
         for (counter, need) in counters.take(MAX_CLAIMS) {
             if let Some((question, claim)) = leases.begin(counter, need, now).zip(leases.claim(counter)) {
                 contact.asked.push((question, claim.lease.to_owned()));
             }
         }
         // Those that find no room are said next time.
-        let farewells = leases.farewells(tenant.as_str()).take(MAX_CLAIMS);
+        let farewells = leases.released(tenant.as_str()).take(MAX_CLAIMS);
         contact.farewells = farewells.map(|claim| claim.lease.to_owned()).collect();
         contact
     }
@@ -82,7 +82,7 @@ impl Gate {
         let Some(leases) = &self.leases else { return SmallVec::new() };
         let asked = contact.asked.iter().filter_map(|(question, _)| leases.claim(&question.counter));
         let said = |claim: &LeaseClaim<'_>| contact.farewells.iter().any(|lease| lease == claim.lease);
-        asked.chain(leases.farewells(tenant.as_str()).filter(said)).collect()
+        asked.chain(leases.released(tenant.as_str()).filter(said)).collect()
     }
 
     /// Takes the answer of the ledger of `tenant` to a contact.
@@ -102,7 +102,7 @@ impl Gate {
             Ok(outcome) => outcome,
             Err(why) => {
                 for (question, _) in &contact.asked {
-                    leases.unanswered(question, why);
+                    leases.receive_failure(question, why);
                 }
                 return;
             }
@@ -110,13 +110,13 @@ impl Gate {
         let mut grants = outcome.grants.iter();
         for (question, lease) in &contact.asked {
             match grants.next() {
-                Some(grant) => leases.hear(question, lease, grant, outcome.allowed, heard),
+                Some(grant) => leases.receive(question, lease, grant, outcome.allowed, heard),
                 // A ledger that refuses the order as a whole says nothing of leases.
-                None => leases.ignored(question),
+                None => leases.receive_no_grant(question),
             }
         }
         for lease in &contact.farewells {
-            leases.gone(lease);
+            leases.confirm_release(lease);
         }
     }
 
@@ -125,11 +125,11 @@ impl Gate {
         for (name, epoch) in &outcome.newer {
             self.snapshots.observe_epoch(name, *epoch, now);
         }
-        if outcome.told > 0 && self.heard.get(tenant) != Some(&outcome.told) {
+        if outcome.cursor > 0 && self.heard.get(tenant) != Some(&outcome.cursor) {
             if self.heard.len() >= MAX_CACHED_TENANTS {
                 self.heard.clear();
             }
-            self.heard.insert(tenant.clone(), outcome.told);
+            self.heard.insert(tenant.clone(), outcome.cursor);
         }
     }
 
@@ -161,7 +161,7 @@ impl Gate {
             .into_iter()
             .partition(|counter| leases.is_busy(counter, within_ms, now));
         for counter in &idle {
-            leases.leave(counter);
+            leases.release(counter);
         }
         self.contact(tenant, busy.iter().map(|counter| (counter.as_str(), 0)), None, now)
     }
@@ -173,7 +173,7 @@ impl Gate {
             claims: self.claims(tenant, contact),
             breakers: contact.said.iter().map(Said::word).collect(),
             epochs: catalog.map(|version| (Cow::Borrowed(CATALOG), version)).into_iter().collect(),
-            heard: self.heard.get(tenant).copied().unwrap_or(0),
+            cursor: self.heard.get(tenant).copied().unwrap_or(0),
             ..LedgerRequest::default()
         }
     }
@@ -189,10 +189,10 @@ pub(super) fn is_leasable(gauged: &LimitCheck) -> bool {
     gauged.budget.mode == Mode::Leased
         && !matches!(gauged.budget.kind, Kind::Gauge | Kind::Concurrency)
         && !gauged.budget.shadow
-        && matches!(gauged.op, CounterOp::Chargeable(1..))
+        && matches!(gauged.op, CounterOp::Take(1..))
 }
 
 /// The counters that a limit debits.
-pub(super) fn levels(limits: &[LimitCheck]) -> SmallVec<[Level<'_>; 2]> {
-    limits.iter().map(|gauged| Level { counter: &gauged.budget.counter, meter: gauged.budget.meter }).collect()
+pub(super) fn levels(limits: &[LimitCheck]) -> SmallVec<[BudgetRef<'_>; 2]> {
+    limits.iter().map(|gauged| BudgetRef { counter: &gauged.budget.counter, meter: gauged.budget.meter }).collect()
 }

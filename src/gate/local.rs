@@ -205,7 +205,7 @@ impl LocalGate {
         let id = pending.once().unwrap_or_default().to_owned();
         let outcome =
             self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
-        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
+        if let (Some(once), true) = (order.once, outcome.stores_key(&order)) {
             self.known.insert(id, once.fingerprint.to_owned());
         }
         drop(order);

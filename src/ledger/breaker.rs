@@ -33,7 +33,7 @@ pub struct BreakerConfig {
 
 /// What became of calls.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calls {
+pub struct CallCounts {
     /// Calls that have ended.
     pub ended: u64,
     /// Those of them that failed.
@@ -61,13 +61,14 @@ pub struct BreakerReport<'a> {
     /// The breaker: tenant and group.
     pub breaker: &'a str,
     /// Its rules now.
-    pub fuse: BreakerConfig,
+    #[serde(rename = "fuse")]
+    pub config: BreakerConfig,
     /// Calls that have ended since this was said last.
-    #[serde(default, skip_serializing_if = "Calls::is_empty")]
-    pub calls: Calls,
+    #[serde(default, skip_serializing_if = "CallCounts::is_empty")]
+    pub calls: CallCounts,
     /// Trials that have ended, by the number of their half-open state. One that came to nothing has no call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trials: Vec<(u64, Calls)>,
+    pub trials: Vec<(u64, CallCounts)>,
     /// Whether a call wants to pass: with the rest of the order, all or nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks: bool,
@@ -79,7 +80,7 @@ pub struct BreakerStatus {
     /// How it stands.
     pub circuit: Circuit,
     /// What its window holds; of a half-open one, its trials that have ended.
-    pub calls: Calls,
+    pub calls: CallCounts,
     /// Whether the call that asked may not pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -112,11 +113,11 @@ enum State {
     HalfOpen {
         /// Until when the end of each trial that is under way is waited for.
         under_way: Vec<u64>,
-        ended: Calls,
+        ended: CallCounts,
     },
 }
 
-impl Calls {
+impl CallCounts {
     /// Nothing.
     pub const fn is_empty(&self) -> bool {
         self.ended == 0 && self.failed == 0
@@ -133,9 +134,9 @@ impl Calls {
     }
 
     /// Whether so many of `calls` are too many.
-    fn are_bad(self, fuse: &BreakerConfig, calls: u64) -> bool {
+    fn are_bad(self, config: &BreakerConfig, calls: u64) -> bool {
         let over = |bad: u64, percent: u64| bad > 0 && bad.saturating_mul(100) >= percent.saturating_mul(calls);
-        over(self.failed, fuse.failed_percent) || over(self.slow, fuse.slow_percent)
+        over(self.failed, config.failed_percent) || over(self.slow, config.slow_percent)
     }
 }
 
@@ -151,29 +152,29 @@ impl CircuitBreaker {
     }
 
     /// Takes what is said; whether the state has changed.
-    pub fn hear(&mut self, word: &BreakerReport<'_>, now: UnixMillis) -> bool {
+    pub fn record(&mut self, report: &BreakerReport<'_>, now: UnixMillis) -> bool {
         let mut changed = false;
-        for (turn, calls) in &word.trials {
+        for (turn, calls) in &report.trials {
             changed |= self.end_trial(*turn, *calls);
         }
-        changed |= self.conclude(&word.fuse, now);
+        changed |= self.conclude(&report.config, now);
         // What began before it opened says nothing of how things are now.
-        if self.state == State::Closed && !word.calls.is_empty() {
-            let window = self.recent.add(word.calls, word.fuse.window_ms, now);
-            if window.ended >= word.fuse.min_calls && window.are_bad(&word.fuse, window.ended) {
-                self.open(&word.fuse, now);
+        if self.state == State::Closed && !report.calls.is_empty() {
+            let window = self.recent.add(report.calls, report.config.window_ms, now);
+            if window.ended >= report.config.min_calls && window.are_bad(&report.config, window.ended) {
+                self.open(&report.config, now);
                 changed = true;
             }
         }
         changed
     }
 
-    fn open(&mut self, fuse: &BreakerConfig, now: UnixMillis) {
-        self.state = State::Open { until_ms: now.get().saturating_add(fuse.open_ms) };
+    fn open(&mut self, config: &BreakerConfig, now: UnixMillis) {
+        self.state = State::Open { until_ms: now.get().saturating_add(config.open_ms) };
         self.recent = Recent::default();
     }
 
-    fn end_trial(&mut self, turn: u64, calls: Calls) -> bool {
+    fn end_trial(&mut self, turn: u64, calls: CallCounts) -> bool {
         let current = turn == self.turn;
         let State::HalfOpen { under_way, ended } = &mut self.state else { return false };
         if !current || under_way.is_empty() {
@@ -185,11 +186,11 @@ impl CircuitBreaker {
     }
 
     /// Opens or closes where trials have shown enough; how many are enough may have changed.
-    fn conclude(&mut self, fuse: &BreakerConfig, now: UnixMillis) -> bool {
+    fn conclude(&mut self, config: &BreakerConfig, now: UnixMillis) -> bool {
         let State::HalfOpen { ended, .. } = &self.state else { return false };
-        if ended.are_bad(fuse, fuse.trials) {
-            self.open(fuse, now);
-        } else if ended.ended >= fuse.trials {
+        if ended.are_bad(config, config.trials) {
+            self.open(config, now);
+        } else if ended.ended >= config.trials {
             self.state = State::Closed;
         } else {
             return false;
@@ -198,23 +199,23 @@ impl CircuitBreaker {
     }
 
     /// Answers a word; nothing is taken yet.
-    pub fn judge(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
+    pub fn judge(&self, report: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
         let circuit = self.circuit(now);
         let calls = match &self.state {
             State::HalfOpen { ended, .. } => *ended,
-            _ => self.recent.sum(word.fuse.window_ms, now),
+            _ => self.recent.sum(report.config.window_ms, now),
         };
         let wait = match (&self.state, circuit) {
             (_, Circuit::Open(until_ms)) => until_ms.saturating_sub(now.get()).max(1),
             (State::HalfOpen { under_way, ended }, _) => {
                 let waits = under_way.iter().filter(|until| **until > now.get()).count();
                 let tried = u64::try_from(waits).unwrap_or(u64::MAX).saturating_add(ended.ended);
-                if tried < word.fuse.trials { 0 } else { BREAKER_RETRY_MS }
+                if tried < report.config.trials { 0 } else { BREAKER_RETRY_MS }
             }
             _ => 0,
         };
-        let refused = word.asks && wait > 0;
-        let trial = word.asks && !refused && circuit != Circuit::Closed;
+        let refused = report.asks && wait > 0;
+        let trial = report.asks && !refused && circuit != Circuit::Closed;
         BreakerStatus { circuit, calls, refused, trial, retry_after_ms: if refused { wait } else { 0 } }
     }
 
@@ -226,30 +227,30 @@ impl CircuitBreaker {
             under_way.push(until);
         } else {
             self.turn = self.turn.saturating_add(1);
-            self.state = State::HalfOpen { under_way: vec![until], ended: Calls::default() };
+            self.state = State::HalfOpen { under_way: vec![until], ended: CallCounts::default() };
         }
     }
 }
 
 impl LedgerState {
-    pub(super) fn hear_of_calls(&mut self, word: &BreakerReport<'_>, now: UnixMillis) {
+    pub(super) fn record_calls(&mut self, report: &BreakerReport<'_>, now: UnixMillis) {
         // Of who is closed and has nothing to say nothing is kept.
-        if !self.breakers.contains_key(word.breaker) {
-            if word.calls.is_empty() && word.trials.is_empty() {
+        if !self.breakers.contains_key(report.breaker) {
+            if report.calls.is_empty() && report.trials.is_empty() {
                 return;
             }
-            self.put_breaker(word.breaker, CircuitBreaker::default());
+            self.put_breaker(report.breaker, CircuitBreaker::default());
         }
-        let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
+        let changed = self.breakers.get_mut(report.breaker).is_some_and(|breaker| breaker.record(report, now));
         if changed {
-            self.note_breaker(word.breaker);
+            self.note_breaker(report.breaker);
         }
     }
 
-    pub(super) fn circuit(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
+    pub(super) fn circuit(&self, report: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
         self.breakers
-            .get(word.breaker)
-            .map_or_else(|| CircuitBreaker::default().judge(word, now), |known| known.judge(word, now))
+            .get(report.breaker)
+            .map_or_else(|| CircuitBreaker::default().judge(report, now), |known| known.judge(report, now))
     }
 
     pub(super) fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
@@ -281,11 +282,11 @@ const PARTS: u64 = 10;
 
 /// Calls of the last while, by part of the window; oldest first.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Recent(Vec<(u64, Calls)>);
+struct Recent(Vec<(u64, CallCounts)>);
 
 impl Recent {
     /// Adds calls; what the window holds then.
-    fn add(&mut self, calls: Calls, window_ms: u64, now: UnixMillis) -> Calls {
+    fn add(&mut self, calls: CallCounts, window_ms: u64, now: UnixMillis) -> CallCounts {
         let part = part(now, window_ms);
         self.0.retain(|(other, _)| other.saturating_add(PARTS) > part);
         match self.0.last_mut() {
@@ -295,10 +296,10 @@ impl Recent {
         self.sum(window_ms, now)
     }
 
-    fn sum(&self, window_ms: u64, now: UnixMillis) -> Calls {
+    fn sum(&self, window_ms: u64, now: UnixMillis) -> CallCounts {
         let part = part(now, window_ms);
         let young = self.0.iter().filter(|(other, _)| other.saturating_add(PARTS) > part);
-        young.fold(Calls::default(), |sum, (_, calls)| sum.plus(*calls))
+        young.fold(CallCounts::default(), |sum, (_, calls)| sum.plus(*calls))
     }
 }
 
@@ -318,21 +319,21 @@ mod tests {
         open_ms: 5_000,
         trials: 3,
     };
-    const GOOD: Calls = Calls { ended: 1, failed: 0, slow: 0 };
-    const FAILED: Calls = Calls { ended: 1, failed: 1, slow: 0 };
+    const GOOD: CallCounts = CallCounts { ended: 1, failed: 0, slow: 0 };
+    const FAILED: CallCounts = CallCounts { ended: 1, failed: 1, slow: 0 };
 
-    fn word(calls: Calls, trials: &[(u64, Calls)], asks: bool) -> BreakerReport<'static> {
-        BreakerReport { breaker: "t/api", fuse: FUSE, calls, trials: trials.to_vec(), asks }
+    fn report(calls: CallCounts, trials: &[(u64, CallCounts)], asks: bool) -> BreakerReport<'static> {
+        BreakerReport { breaker: "t/api", config: FUSE, calls, trials: trials.to_vec(), asks }
     }
 
-    fn say(breaker: &mut CircuitBreaker, calls: Calls, at: u64) {
-        breaker.hear(&word(calls, &[], false), UnixMillis::new(at));
+    fn say(breaker: &mut CircuitBreaker, calls: CallCounts, at: u64) {
+        breaker.record(&report(calls, &[], false), UnixMillis::new(at));
     }
 
     /// Asks to pass, and passes if it may: whether it did, and whether as a trial.
     fn ask(breaker: &mut CircuitBreaker, at: u64) -> (bool, bool) {
         let now = UnixMillis::new(at);
-        let answer = breaker.judge(&word(Calls::default(), &[], true), now);
+        let answer = breaker.judge(&report(CallCounts::default(), &[], true), now);
         if answer.trial {
             breaker.begin_trial(now);
         }
@@ -341,7 +342,7 @@ mod tests {
 
     fn open() -> CircuitBreaker {
         let mut breaker = CircuitBreaker::default();
-        say(&mut breaker, Calls { ended: 20, failed: 10, slow: 0 }, 1_000);
+        say(&mut breaker, CallCounts { ended: 20, failed: 10, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Open(6_000));
         breaker
     }
@@ -349,12 +350,12 @@ mod tests {
     #[test]
     fn it_opens_at_its_share_of_enough_calls_in_its_window() {
         let mut breaker = CircuitBreaker::default();
-        say(&mut breaker, Calls { ended: 9, failed: 9, slow: 0 }, 1_000);
+        say(&mut breaker, CallCounts { ended: 9, failed: 9, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Closed, "too few to conclude anything");
         // Those nine have left the window.
-        say(&mut breaker, Calls { ended: 10, failed: 4, slow: 7 }, 12_000);
+        say(&mut breaker, CallCounts { ended: 10, failed: 4, slow: 7 }, 12_000);
         assert_eq!(breaker.circuit(UnixMillis::new(12_000)), Circuit::Closed);
-        say(&mut breaker, Calls { ended: 5, failed: 0, slow: 5 }, 12_500);
+        say(&mut breaker, CallCounts { ended: 5, failed: 0, slow: 5 }, 12_500);
         assert_eq!(breaker.circuit(UnixMillis::new(12_500)), Circuit::Open(17_500), "twelve of fifteen were slow");
     }
 
@@ -367,9 +368,9 @@ mod tests {
         }
         assert_eq!(ask(&mut breaker, 6_000), (false, false));
         // Calls from before it opened end now: they say nothing of how things are.
-        say(&mut breaker, Calls { ended: 50, failed: 50, slow: 50 }, 6_500);
+        say(&mut breaker, CallCounts { ended: 50, failed: 50, slow: 50 }, 6_500);
         let good = [(1, GOOD), (1, GOOD), (1, GOOD)];
-        assert!(breaker.hear(&word(Calls::default(), &good, false), UnixMillis::new(7_000)));
+        assert!(breaker.record(&report(CallCounts::default(), &good, false), UnixMillis::new(7_000)));
         assert_eq!(ask(&mut breaker, 7_000), (true, false));
     }
 
@@ -378,13 +379,13 @@ mod tests {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
-        breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(6_100));
+        breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(6_100));
         assert_eq!(ask(&mut breaker, 6_100), (true, true), "one of three may fail");
-        breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(6_200));
+        breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(6_200));
         assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Open(11_200));
         // The third of them ends when it counts no more, not even as one of the next.
         assert_eq!(ask(&mut breaker, 11_200), (true, true));
-        assert!(!breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(11_300)));
+        assert!(!breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(11_300)));
         assert_eq!(breaker.circuit(UnixMillis::new(11_300)), Circuit::HalfOpen(2));
     }
 
@@ -393,13 +394,13 @@ mod tests {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
-        breaker.hear(&word(Calls::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
+        breaker.record(&report(CallCounts::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
         let fewer = BreakerReport {
-            fuse: BreakerConfig { trials: 2, ..FUSE },
+            config: BreakerConfig { trials: 2, ..FUSE },
             asks: true,
-            ..word(Calls::default(), &[], true)
+            ..report(CallCounts::default(), &[], true)
         };
-        assert!(breaker.hear(&fewer, UnixMillis::new(6_200)));
+        assert!(breaker.record(&fewer, UnixMillis::new(6_200)));
         assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Closed);
     }
 
@@ -412,7 +413,7 @@ mod tests {
         assert_eq!(ask(&mut breaker, 6_000 + BREAKER_TRIAL_MS - 1), (false, false));
         assert_eq!(ask(&mut breaker, 6_000 + BREAKER_TRIAL_MS), (true, true));
         // One that came to nothing leaves its place at once.
-        breaker.hear(&word(Calls::default(), &[(1, Calls::default())], false), UnixMillis::new(70_000));
+        breaker.record(&report(CallCounts::default(), &[(1, CallCounts::default())], false), UnixMillis::new(70_000));
         assert_eq!(ask(&mut breaker, 70_000), (true, true));
     }
 }

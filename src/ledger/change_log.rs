@@ -23,7 +23,7 @@ pub(super) struct ChangeLog {
 
 impl ChangeLog {
     /// Learns of an epoch; the snapshot's name, if it is a later one than was known.
-    pub(super) fn learn(&mut self, name: &str, epoch: u64) -> Option<Arc<str>> {
+    pub(super) fn record(&mut self, name: &str, epoch: u64) -> Option<Arc<str>> {
         if self.known.get(name).is_some_and(|(known, _)| *known >= epoch) {
             return None;
         }
@@ -47,16 +47,16 @@ impl ChangeLog {
     }
 
     /// What has changed since, and up to which change that is. A number that was never told is not believed.
-    pub(super) fn since(&self, heard: u64) -> (Vec<(String, u64)>, u64) {
-        let heard = if heard > self.last { 0 } else { heard };
-        if heard == self.last {
-            return (Vec::new(), heard);
+    pub(super) fn since(&self, cursor: u64) -> (Vec<(String, u64)>, u64) {
+        let cursor = if cursor > self.last { 0 } else { cursor };
+        if cursor == self.last {
+            return (Vec::new(), cursor);
         }
-        let changes = self.log.range(heard.saturating_add(1)..).take(MAX_NEWS);
-        let told: Vec<_> =
+        let changes = self.log.range(cursor.saturating_add(1)..).take(MAX_NEWS);
+        let published: Vec<_> =
             changes.filter_map(|(change, name)| Some((*change, name.to_string(), self.known.get(name)?.0))).collect();
-        let up_to = told.last().map_or(self.last, |(change, _, _)| *change);
-        (told.into_iter().map(|(_, name, epoch)| (name, epoch)).collect(), up_to)
+        let up_to = published.last().map_or(self.last, |(change, _, _)| *change);
+        (published.into_iter().map(|(_, name, epoch)| (name, epoch)).collect(), up_to)
     }
 
     /// The latest epoch of a snapshot that is known, and the number of that change.
@@ -67,9 +67,9 @@ impl ChangeLog {
 
 impl LedgerState {
     /// Notes what an order says of snapshots.
-    pub(super) fn learn(&mut self, order: &LedgerRequest<'_>) {
+    pub(super) fn learn_epochs(&mut self, order: &LedgerRequest<'_>) {
         for (name, epoch) in &order.epochs {
-            if let (Some(name), Some(changes)) = (self.news.learn(name, *epoch), &mut self.changes) {
+            if let (Some(name), Some(changes)) = (self.change_log.record(name, *epoch), &mut self.changes) {
                 changes.epochs.insert(name);
             }
         }
@@ -77,12 +77,12 @@ impl LedgerState {
 
     /// The latest epoch of a snapshot that is known, and the number of that change.
     pub fn epoch(&self, name: &str) -> Option<(u64, u64)> {
-        self.news.get(name)
+        self.change_log.get(name)
     }
 
     /// Writes an epoch as it was stored.
     pub fn put_epoch(&mut self, name: &str, (epoch, change): (u64, u64)) {
-        self.news.put(name, epoch, change);
+        self.change_log.put(name, epoch, change);
     }
 }
 
@@ -92,33 +92,33 @@ mod tests {
 
     #[test]
     fn everybody_hears_of_every_change_once() {
-        let mut news = ChangeLog::default();
-        assert!(news.learn("t_a", 3).is_some() && news.learn("t_b", 1).is_some());
-        assert!(news.learn("t_a", 2).is_none() && news.learn("t_a", 3).is_none());
-        let (first, told) = news.since(0);
+        let mut log = ChangeLog::default();
+        assert!(log.record("t_a", 3).is_some() && log.record("t_b", 1).is_some());
+        assert!(log.record("t_a", 2).is_none() && log.record("t_a", 3).is_none());
+        let (first, published) = log.since(0);
         assert_eq!(first, [("t_a".to_owned(), 3), ("t_b".to_owned(), 1)]);
-        assert_eq!(news.since(told), (Vec::new(), told));
-        news.learn("t_a", 4);
-        assert_eq!(news.since(told), (vec![("t_a".to_owned(), 4)], told + 1));
+        assert_eq!(log.since(published), (Vec::new(), published));
+        log.record("t_a", 4);
+        assert_eq!(log.since(published), (vec![("t_a".to_owned(), 4)], published + 1));
     }
 
     #[test]
     fn many_changes_are_told_one_answer_after_the_other() {
-        let mut news = ChangeLog::default();
+        let mut log = ChangeLog::default();
         for index in 0..MAX_NEWS + 10 {
-            news.learn(&format!("t_{index}"), 1);
+            log.record(&format!("t_{index}"), 1);
         }
-        let (first, told) = news.since(0);
-        let (second, told) = news.since(told);
+        let (first, published) = log.since(0);
+        let (second, published) = log.since(published);
         assert_eq!((first.len(), second.len()), (MAX_NEWS, 10));
-        assert_eq!(news.since(told).0.len(), 0);
+        assert_eq!(log.since(published).0.len(), 0);
         // A ledger that is built anew goes on where it was, and tells what came after.
         let mut anew = ChangeLog::default();
         for index in (0..MAX_NEWS + 10).rev() {
-            let (epoch, change) = news.get(&format!("t_{index}")).unwrap();
+            let (epoch, change) = log.get(&format!("t_{index}")).unwrap();
             anew.put(&format!("t_{index}"), epoch, change);
         }
-        anew.learn("t_0", 2);
-        assert_eq!(anew.since(told).0, [("t_0".to_owned(), 2)]);
+        anew.record("t_0", 2);
+        assert_eq!(anew.since(published).0, [("t_0".to_owned(), 2)]);
     }
 }

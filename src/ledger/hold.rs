@@ -76,9 +76,9 @@ impl LedgerState {
     }
 
     /// Whether a hold of this name is open: then whoever asks for it asks twice.
-    pub(super) fn holds_already(&self, order: &LedgerRequest<'_>, now: UnixMillis) -> Option<LedgerResponse> {
+    pub(super) fn open_hold(&self, order: &LedgerRequest<'_>, now: UnixMillis) -> Option<LedgerResponse> {
         let held = self.holds.get(order.hold?.name)?;
-        let verdicts = order.charges.iter().map(|charge| self.dry_run(charge.counter, charge.meter, now)).collect();
+        let verdicts = order.charges.iter().map(|charge| self.inspect(charge.counter, charge.meter, now)).collect();
         let ends_ms = Some(held.ends_ms);
         Some(LedgerResponse {
             allowed: true,
@@ -97,7 +97,7 @@ impl LedgerState {
             let lapsed = order.settle.is_some_and(|name| self.holds.get(name).is_none());
             return LedgerResponse {
                 allowed: true,
-                verdicts: self.looks(order, now),
+                verdicts: self.standings(order, now),
                 lapsed,
                 ..LedgerResponse::default()
             };
@@ -111,7 +111,7 @@ impl LedgerState {
         for charge in &order.charges {
             let counter = self.name_of(charge.counter);
             // An event that is late counts in its own period, which no quota remembers.
-            let fresh = Counter::step(self.get(&counter), charge.meter, CounterOp::Chargeable(0), now).1;
+            let fresh = Counter::step(self.get(&counter), charge.meter, CounterOp::Take(0), now).1;
             if at_ms.is_some_and(|at_ms| fresh.began_after(at_ms)) {
                 continue;
             }
@@ -119,17 +119,17 @@ impl LedgerState {
             let meter = self.dated(&counter, charge.meter);
             self.account(&counter, meter, LeaseStep::Spent(charge.op.settled()), now);
         }
-        LedgerResponse { allowed: true, verdicts: self.looks(order, now), lapsed, ..LedgerResponse::default() }
+        LedgerResponse { allowed: true, verdicts: self.standings(order, now), lapsed, ..LedgerResponse::default() }
     }
 
     /// How the counters of an order stand.
-    fn looks(&self, order: &LedgerRequest<'_>, now: UnixMillis) -> SmallVec<[Verdict; 4]> {
-        order.charges.iter().map(|charge| self.dry_run(charge.counter, charge.meter, now)).collect()
+    fn standings(&self, order: &LedgerRequest<'_>, now: UnixMillis) -> SmallVec<[Verdict; 4]> {
+        order.charges.iter().map(|charge| self.inspect(charge.counter, charge.meter, now)).collect()
     }
 
     /// How a counter stands; nothing is asked of it.
-    pub(super) fn dry_run(&self, counter: &str, meter: Meter, now: UnixMillis) -> Verdict {
-        let verdict = Counter::step(self.get(counter), meter, CounterOp::Chargeable(0), now).0;
+    pub(super) fn inspect(&self, counter: &str, meter: Meter, now: UnixMillis) -> Verdict {
+        let verdict = Counter::step(self.get(counter), meter, CounterOp::Take(0), now).0;
         Verdict { allowed: true, retry_after_ms: None, ..verdict }
     }
 
@@ -143,7 +143,7 @@ impl LedgerState {
             Some(counter) if !matches!(units, LeaseStep::Granted(_)) => (counter.clone(), meter),
             // What is granted, or was never written, begins as it would be judged.
             _ => {
-                let fresh = Counter::step(current, meter, CounterOp::Chargeable(0), now).1;
+                let fresh = Counter::step(current, meter, CounterOp::Take(0), now).1;
                 let meter = fresh.dated(meter);
                 (fresh, meter)
             }

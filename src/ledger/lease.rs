@@ -22,7 +22,7 @@ use crate::model::bounds::{LEASE_GRACE_MS, LEASE_MS, MAX_LEASES};
 
 /// A counter that a lease debits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level<'a> {
+pub struct BudgetRef<'a> {
     /// The counter: tenant and limit.
     pub counter: &'a str,
     /// The allowance.
@@ -35,8 +35,8 @@ pub struct LeaseClaim<'a> {
     /// The lease, by a name that its isolate has never used before.
     pub lease: &'a str,
     /// The counters that it debits: the tenant's own first, then its ancestors'.
-    #[serde(borrow)]
-    pub levels: SmallVec<[Level<'a>; 2]>,
+    #[serde(borrow, rename = "levels")]
+    pub budgets: SmallVec<[BudgetRef<'a>; 2]>,
     /// Units spent since it began.
     pub spent: u64,
     /// Units returned since it began.
@@ -64,7 +64,8 @@ pub struct LeaseGrant {
 /// A lease, as its ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    levels: Vec<(Arc<str>, Meter)>,
+    #[serde(rename = "levels")]
+    budgets: Vec<(Arc<str>, Meter)>,
     granted: u64,
     spent: u64,
     returned: u64,
@@ -92,7 +93,7 @@ impl Leases {
     }
 
     pub(super) fn put(&mut self, name: &str, lease: Lease) {
-        for (counter, _) in &lease.levels {
+        for (counter, _) in &lease.budgets {
             let holders = self.holders.entry(Arc::clone(counter)).or_default();
             *holders = holders.saturating_add(1);
         }
@@ -101,12 +102,12 @@ impl Leases {
 
     fn remove(&mut self, name: &str) -> Option<Lease> {
         let lease = self.leases.remove(name)?;
-        self.released(&lease);
+        self.drop_holders(&lease);
         Some(lease)
     }
 
-    fn released(&mut self, lease: &Lease) {
-        for (counter, _) in &lease.levels {
+    fn drop_holders(&mut self, lease: &Lease) {
+        for (counter, _) in &lease.budgets {
             if let Some(holders) = self.holders.get_mut(counter) {
                 *holders = holders.saturating_sub(1);
                 if *holders == 0 {
@@ -118,9 +119,9 @@ impl Leases {
 
     /// Takes out leases on some counters.
     fn take_where(&mut self, concerns: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Lease)> {
-        let taken = self.leases.take_where(|lease| lease.levels.iter().any(|(counter, _)| concerns(counter)));
+        let taken = self.leases.take_where(|lease| lease.budgets.iter().any(|(counter, _)| concerns(counter)));
         for (_, lease) in &taken {
-            self.released(lease);
+            self.drop_holders(lease);
         }
         taken
     }
@@ -129,7 +130,7 @@ impl Leases {
     fn over(&mut self, now: UnixMillis) -> Vec<(Arc<str>, Lease)> {
         let over = self.leases.over(now.get());
         for (_, lease) in &over {
-            self.released(lease);
+            self.drop_holders(lease);
         }
         over
     }
@@ -152,14 +153,14 @@ impl LedgerState {
 
     /// Counts what is open of a lease as spent, that is there no more.
     fn close(&mut self, name: &str, lease: &Lease, now: UnixMillis) {
-        self.account_all(&lease.levels, LeaseStep::Spent(lease.open()), now);
+        self.account_all(&lease.budgets, LeaseStep::Spent(lease.open()), now);
         self.note_lease(name);
     }
 
     /// Takes what an isolate says of a lease: facts, whatever becomes of the order.
-    pub(super) fn hear(&mut self, claim: &LeaseClaim<'_>, now: UnixMillis) {
+    pub(super) fn apply_totals(&mut self, claim: &LeaseClaim<'_>, now: UnixMillis) {
         let Some(lease) = self.leases.get(claim.lease) else { return };
-        let (known, open) = (lease.levels.clone(), lease.open());
+        let (known, open) = (lease.budgets.clone(), lease.open());
         // Totals only grow, and never beyond what was granted: a late or foolish message changes nothing.
         let spent = claim.spent.saturating_sub(lease.spent).min(open);
         let returned = claim.returned.saturating_sub(lease.returned).min(open.saturating_sub(spent));
@@ -183,12 +184,12 @@ impl LedgerState {
         let lease = self.leases.get(claim.lease);
         let lack = claim.need.saturating_sub(lease.map_or(0, Lease::open));
         let verdicts: SmallVec<[Verdict; 2]> = claim
-            .levels
+            .budgets
             .iter()
-            .map(|level| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(lack), now).0)
+            .map(|budget| Counter::step(self.get(budget.counter), budget.meter, CounterOp::Take(lack), now).0)
             .collect();
         let same = lease.is_none_or(|lease| {
-            lease.levels.iter().map(|(counter, _)| &**counter).eq(claim.levels.iter().map(|level| level.counter))
+            lease.budgets.iter().map(|(counter, _)| &**counter).eq(claim.budgets.iter().map(|budget| budget.counter))
         });
         let room = lease.is_some() || self.leases.leases.len() < MAX_LEASES;
         (lack, same && room && verdicts.iter().all(|verdict| verdict.allowed), verdicts)
@@ -197,36 +198,36 @@ impl LedgerState {
     /// Grants what a claim lacks, which was judged to be there, and of what it wants as much as is fair.
     pub(super) fn grant(&mut self, claim: &LeaseClaim<'_>, lack: u64, now: UnixMillis) -> LeaseGrant {
         let known = self.leases.get(claim.lease).cloned();
-        let mut levels: Vec<(Arc<str>, Meter)> =
-            claim.levels.iter().map(|level| (self.name_of(level.counter), level.meter)).collect();
-        self.account_all(&levels, LeaseStep::Granted(lack), now);
+        let mut budgets: Vec<(Arc<str>, Meter)> =
+            claim.budgets.iter().map(|budget| (self.name_of(budget.counter), budget.meter)).collect();
+        self.account_all(&budgets, LeaseStep::Granted(lack), now);
         let open = known.as_ref().map_or(0, Lease::open).saturating_add(lack);
         let missing = claim.need.saturating_add(claim.waiting).saturating_sub(open);
-        let waiting = self.available(&levels, missing, now);
-        self.account_all(&levels, LeaseStep::Granted(waiting), now);
+        let waiting = self.available(&budgets, missing, now);
+        self.account_all(&budgets, LeaseStep::Granted(waiting), now);
         let (lack, open) = (lack.saturating_add(waiting), open.saturating_add(waiting));
-        let more = self.fair(claim, &levels, known.is_some(), now).min(claim.want.saturating_sub(open));
-        self.account_all(&levels, LeaseStep::Granted(more), now);
+        let more = self.fair(claim, &budgets, known.is_some(), now).min(claim.want.saturating_sub(open));
+        self.account_all(&budgets, LeaseStep::Granted(more), now);
         let ends =
-            levels.iter().filter_map(|(_, meter)| meter.ends_ms()).fold(now.get().saturating_add(LEASE_MS), u64::min);
-        for (level, (counter, meter)) in levels.iter_mut().enumerate() {
+            budgets.iter().filter_map(|(_, meter)| meter.ends_ms()).fold(now.get().saturating_add(LEASE_MS), u64::min);
+        for (budget, (counter, meter)) in budgets.iter_mut().enumerate() {
             *meter = self.dated(counter, *meter);
-            let before = known.as_ref().and_then(|lease| Some((lease.open(), lease.levels.get(level)?.1)));
+            let before = known.as_ref().and_then(|lease| Some((lease.open(), lease.budgets.get(budget)?.1)));
             // Units that are open from another period will be accounted for in this one: they are set aside in both.
             if let Some((open, _)) = before.filter(|(_, before)| !before.counts_as(*meter)) {
                 self.account(counter, *meter, LeaseStep::Granted(open), now);
             }
         }
-        let before = known.unwrap_or(Lease { levels: Vec::new(), granted: 0, spent: 0, returned: 0, ends_ms: 0 });
+        let before = known.unwrap_or(Lease { budgets: Vec::new(), granted: 0, spent: 0, returned: 0, ends_ms: 0 });
         let granted = before.granted.saturating_add(lack).saturating_add(more);
         self.leases.remove(claim.lease);
-        self.leases.put(claim.lease, Lease { levels, granted, ends_ms: ends, ..before });
+        self.leases.put(claim.lease, Lease { budgets, granted, ends_ms: ends, ..before });
         self.note_lease(claim.lease);
         let mut standing = self.standing(claim, now);
         if waiting < missing {
             // Those who are left over want to know when one more would pass.
-            for (verdict, level) in standing.verdicts.iter_mut().zip(&claim.levels) {
-                let one_more = Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(1), now).0;
+            for (verdict, budget) in standing.verdicts.iter_mut().zip(&claim.budgets) {
+                let one_more = Counter::step(self.get(budget.counter), budget.meter, CounterOp::Take(1), now).0;
                 verdict.retry_after_ms = one_more.retry_after_ms;
             }
         }
@@ -234,32 +235,32 @@ impl LedgerState {
     }
 
     /// Of `units`, as many as all counters have.
-    fn available(&self, levels: &[(Arc<str>, Meter)], units: u64, now: UnixMillis) -> u64 {
+    fn available(&self, budgets: &[(Arc<str>, Meter)], units: u64, now: UnixMillis) -> u64 {
         let of = |(name, meter): &(Arc<str>, Meter)| {
-            let step = |units| Counter::step(self.get(name), *meter, CounterOp::Chargeable(units), now).0;
+            let step = |units| Counter::step(self.get(name), *meter, CounterOp::Take(units), now).0;
             if step(units).allowed { units } else { step(0).remaining.min(units) }
         };
-        levels.iter().map(of).min().unwrap_or(0)
+        budgets.iter().map(of).min().unwrap_or(0)
     }
 
     /// How a claim's lease stands.
     pub(super) fn standing(&self, claim: &LeaseClaim<'_>, now: UnixMillis) -> LeaseGrant {
         let lease = self.leases.get(claim.lease);
-        let dry_run =
-            |level: &Level<'_>| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(0), now).0;
+        let inspect =
+            |budget: &BudgetRef<'_>| Counter::step(self.get(budget.counter), budget.meter, CounterOp::Take(0), now).0;
         LeaseGrant {
             granted: lease.map(|lease| lease.granted),
             ends_ms: lease.map_or(0, |lease| lease.ends_ms),
-            verdicts: claim.levels.iter().map(dry_run).collect(),
+            verdicts: claim.budgets.iter().map(inspect).collect(),
         }
     }
 
     /// Units beyond need that a lease may have: an equal share of what is left, so that leases shrink to single units as it
     /// runs out; of a rate at most what leaves half of its burst to drain, so that no capacity lies idle.
-    fn fair(&self, claim: &LeaseClaim<'_>, levels: &[(Arc<str>, Meter)], holds: bool, now: UnixMillis) -> u64 {
-        let share = |(level, (name, meter)): (&Level<'_>, &(Arc<str>, Meter))| {
-            let counter = self.get(level.counter);
-            let left = Counter::step(counter, *meter, CounterOp::Chargeable(0), now).0.remaining;
+    fn fair(&self, claim: &LeaseClaim<'_>, budgets: &[(Arc<str>, Meter)], holds: bool, now: UnixMillis) -> u64 {
+        let share = |(budget, (name, meter)): (&BudgetRef<'_>, &(Arc<str>, Meter))| {
+            let counter = self.get(budget.counter);
+            let left = Counter::step(counter, *meter, CounterOp::Take(0), now).0.remaining;
             let others = self.leases.holders.get(name).copied().unwrap_or(0).saturating_sub(u64::from(holds));
             let share = left.checked_div(others.saturating_add(2)).unwrap_or(0);
             match meter {
@@ -271,11 +272,11 @@ impl LedgerState {
                 _ => share,
             }
         };
-        claim.levels.iter().zip(levels).map(share).min().unwrap_or(0)
+        claim.budgets.iter().zip(budgets).map(share).min().unwrap_or(0)
     }
 
-    fn account_all(&mut self, levels: &[(Arc<str>, Meter)], units: LeaseStep, now: UnixMillis) {
-        for (name, meter) in levels {
+    fn account_all(&mut self, budgets: &[(Arc<str>, Meter)], units: LeaseStep, now: UnixMillis) {
+        for (name, meter) in budgets {
             self.account(name, *meter, units, now);
         }
     }

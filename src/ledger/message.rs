@@ -30,7 +30,7 @@ pub trait Chargeable {
     /// What is taken.
     fn charge(&self) -> Charge<'_>;
     /// How it stands then.
-    fn settle(&mut self, verdict: Verdict);
+    fn record(&mut self, verdict: Verdict);
     /// Where the counter was found last: a hint that saves looking it up again.
     fn hint(&self) -> Option<&AtomicUsize> {
         None
@@ -55,9 +55,9 @@ pub struct LedgerRequest<'a> {
     /// Snapshots that it was made from, with their epochs.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub epochs: SmallVec<[(Cow<'a, str>, u64); 2]>,
-    /// Up to which change of a snapshot whoever asks has been told; see [`LedgerResponse::told`].
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
-    pub heard: u64,
+    /// Up to which change of a snapshot whoever asks has been told; see [`LedgerResponse::cursor`].
+    #[serde(rename = "heard", default, skip_serializing_if = "super::counter::is_zero")]
+    pub cursor: u64,
     /// Judge only, take nothing.
     #[serde(rename = "look", default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -151,12 +151,12 @@ pub struct LedgerResponse {
     /// One answer for each word to a breaker.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
     pub breakers: SmallVec<[BreakerStatus; 1]>,
-    /// Snapshots that have changed since [`LedgerRequest::heard`], with the latest epochs that anybody has told of.
+    /// Snapshots that have changed since [`LedgerRequest::cursor`], with the latest epochs that anybody has told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<(String, u64)>,
     /// Up to which change that is.
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
-    pub told: u64,
+    #[serde(rename = "told", default, skip_serializing_if = "super::counter::is_zero")]
+    pub cursor: u64,
     /// Whether it was told before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
@@ -171,8 +171,8 @@ pub struct LedgerResponse {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
     /// What those that leave take along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub luggage: Option<TransferSnapshot>,
+    #[serde(rename = "luggage", default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferSnapshot>,
     /// The buckets that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<UsagePeriod>,
@@ -183,7 +183,7 @@ pub struct LedgerResponse {
 
 impl LedgerResponse {
     /// Whether the order's [`IdempotencyKey`] is to be remembered: it was done, just now.
-    pub fn is_news(&self, order: &LedgerRequest<'_>) -> bool {
+    pub fn stores_key(&self, order: &LedgerRequest<'_>) -> bool {
         self.allowed && !order.dry_run && self.seen.is_none()
     }
 }

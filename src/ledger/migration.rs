@@ -17,7 +17,8 @@ pub struct Migration {
     /// The tenant and all that are below it, each with its parent among them: the tenant itself has none.
     pub tenants: BTreeMap<String, Option<String>>,
     /// Those that it leaves, or that it will be under.
-    pub above: Vec<String>,
+    #[serde(rename = "above")]
+    pub ancestors: Vec<String>,
 }
 
 /// What tenants take along.
@@ -48,11 +49,11 @@ impl Migration {
     }
 
     /// Whether nobody else who moves, and stands above, has a level of this limit: theirs holds it.
-    fn is_topmost(&self, tenant: &str, limit: &str, luggage: &TransferSnapshot) -> bool {
+    fn is_topmost(&self, tenant: &str, limit: &str, transfer: &TransferSnapshot) -> bool {
         let parent_of = |tenant: &str| self.tenants.get(tenant).and_then(Option::as_deref);
         // No line is longer than there are tenants.
         let above = std::iter::successors(parent_of(tenant), |tenant| parent_of(tenant)).take(self.tenants.len());
-        !above.into_iter().any(|above| luggage.counters.contains_key(&format!("{above}{limit}")))
+        !above.into_iter().any(|above| transfer.counters.contains_key(&format!("{above}{limit}")))
     }
 }
 
@@ -67,7 +68,7 @@ impl LedgerState {
         let first_time = leaving.tenants.keys().any(|tenant| !self.gone.contains(tenant.as_str()));
         self.end_leases_on(&|counter| leaving.has(counter), now);
         self.end_holds_on(&|counter| leaving.has(counter), now);
-        let luggage = TransferSnapshot {
+        let transfer = TransferSnapshot {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
             tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
@@ -76,56 +77,56 @@ impl LedgerState {
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
         if first_time {
-            self.shift_levels(leaving, &luggage, u64::saturating_sub);
+            self.shift_levels(leaving, &transfer, u64::saturating_sub);
         }
         for tenant in leaving.tenants.keys() {
             self.note_gone(tenant, true);
         }
-        luggage
+        transfer
     }
 
     /// Takes tenants in, with what they bring.
-    pub(super) fn arrive(&mut self, arriving: &Migration, luggage: &TransferSnapshot) {
+    pub(super) fn arrive(&mut self, arriving: &Migration, transfer: &TransferSnapshot) {
         for tenant in arriving.tenants.keys() {
             self.note_gone(tenant, false);
         }
-        for (name, counter) in luggage.counters.iter().filter(|(name, _)| arriving.has(name)) {
+        for (name, counter) in transfer.counters.iter().filter(|(name, _)| arriving.has(name)) {
             self.put(name, counter.clone());
             let name = self.name_of(name);
             self.note_counter(&name);
         }
-        for (name, breaker) in luggage.breakers.iter().filter(|(name, _)| arriving.has(name)) {
+        for (name, breaker) in transfer.breakers.iter().filter(|(name, _)| arriving.has(name)) {
             self.put_breaker(name, breaker.clone());
             self.note_breaker(name);
         }
-        for (name, tally) in luggage.tallies.iter().filter(|(name, _)| arriving.has(name)) {
+        for (name, tally) in transfer.tallies.iter().filter(|(name, _)| arriving.has(name)) {
             self.put_tally(name, tally.clone());
             self.note_tally(name);
         }
-        for (name, series) in luggage.series.iter().filter(|(name, _)| arriving.has(name)) {
+        for (name, series) in transfer.series.iter().filter(|(name, _)| arriving.has(name)) {
             self.put_series(name, series.clone());
             self.note_series(name);
         }
-        for (name, period) in luggage.closed.iter().filter(|(name, _)| arriving.has(name)) {
+        for (name, period) in transfer.closed.iter().filter(|(name, _)| arriving.has(name)) {
             self.write_closed(name.clone(), *period);
         }
-        for name in luggage.distinct.iter().filter(|name| arriving.has(name)) {
+        for name in transfer.distinct.iter().filter(|name| arriving.has(name)) {
             self.put_distinct(name.clone());
             self.note_distinct(name.clone());
         }
-        self.shift_levels(arriving, luggage, u64::saturating_add);
+        self.shift_levels(arriving, transfer, u64::saturating_add);
     }
 
     /// Levels of those above rise, or fall, with those of the tenants that move.
-    fn shift_levels(&mut self, moving: &Migration, luggage: &TransferSnapshot, shift: fn(u64, u64) -> u64) {
-        for (name, counter) in luggage.counters.iter().filter(|(name, _)| moving.has(name)) {
+    fn shift_levels(&mut self, moving: &Migration, transfer: &TransferSnapshot, shift: fn(u64, u64) -> u64) {
+        for (name, counter) in transfer.counters.iter().filter(|(name, _)| moving.has(name)) {
             let tenant = name.split('/').next().unwrap_or_default();
             let limit = name.strip_prefix(tenant).unwrap_or_default();
             let Counter::Gauge { level: units, .. } = counter else { continue };
-            if !moving.is_topmost(tenant, limit, luggage) {
+            if !moving.is_topmost(tenant, limit, transfer) {
                 continue;
             }
-            for above in &moving.above {
+            for above in &moving.ancestors {
                 let name = format!("{above}{limit}");
                 let (level, leased) = match self.get(&name) {
                     Some(Counter::Gauge { level, leased }) => (*level, *leased),
@@ -151,8 +152,8 @@ impl LedgerState {
                 .claims
                 .iter()
                 .filter(|claim| claim.need > 0 || claim.want > 0)
-                .flat_map(|claim| &claim.levels)
-                .any(|level| is_gone(level.counter));
+                .flat_map(|claim| &claim.budgets)
+                .any(|budget| is_gone(budget.counter));
         gone.then(|| LedgerResponse { gone, ..LedgerResponse::default() })
     }
 
@@ -210,10 +211,10 @@ mod tests {
     #[test]
     fn counts_go_along_once_and_the_ledger_that_was_left_refuses() {
         let (mut old, mut new) = (LedgerState::journaled(), LedgerState::journaled());
-        let child = [("kid/calls", QUOTA, CounterOp::Chargeable(30)), ("mum/calls", QUOTA, CounterOp::Chargeable(30))];
-        let seats = [("kid/seats", SEATS, CounterOp::Chargeable(4)), ("mum/seats", SEATS, CounterOp::Chargeable(4))];
+        let child = [("kid/calls", QUOTA, CounterOp::Take(30)), ("mum/calls", QUOTA, CounterOp::Take(30))];
+        let seats = [("kid/seats", SEATS, CounterOp::Take(4)), ("mum/seats", SEATS, CounterOp::Take(4))];
         assert!(old.answer(&take("kid", &child), NOW).allowed && old.answer(&take("kid", &seats), NOW).allowed);
-        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, CounterOp::Chargeable(2))]), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, CounterOp::Take(2))]), NOW).allowed);
         let held = [("kid/calls", QUOTA, CounterOp::Hold(20)), ("mum/calls", QUOTA, CounterOp::Hold(20))];
         let hold = Some(Hold { name: "kid job", for_ms: 60_000 });
         assert!(old.answer(&LedgerRequest { hold, ..take("kid", &held) }, NOW).allowed);
@@ -226,11 +227,11 @@ mod tests {
         let family = [("kid", None), ("grandkid", Some("kid")), ("baby", Some("kid"))];
         let family: BTreeMap<_, _> =
             family.map(|(tenant, parent)| (tenant.to_owned(), parent.map(str::to_owned))).into();
-        let under = |above: &str| Migration { tenants: family.clone(), above: vec![above.to_owned()] };
+        let under = |above: &str| Migration { tenants: family.clone(), ancestors: vec![above.to_owned()] };
         let leaving = under("mum");
         let leave = LedgerRequest { leave: Some(leaving), ..LedgerRequest::default() };
-        let luggage = old.answer(&leave, NOW).luggage.unwrap();
-        assert_eq!(old.answer(&leave, NOW).luggage.as_ref(), Some(&luggage), "asked again, it says the same");
+        let transfer = old.answer(&leave, NOW).transfer.unwrap();
+        assert_eq!(old.answer(&leave, NOW).transfer.as_ref(), Some(&transfer), "asked again, it says the same");
         let used = |book: &LedgerState, counter: &str| match book.get(counter) {
             Some(Counter::Quota(quota)) => quota.total(),
             Some(Counter::Gauge { level, .. }) => *level,
@@ -240,20 +241,22 @@ mod tests {
         assert_eq!((used(&old, "mum/calls"), used(&old, "mum/seats")), (30, 2));
         let refused = old.answer(&take("kid", &child), NOW);
         assert!(refused.gone && !refused.allowed);
-        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, CounterOp::Chargeable(1))]), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, CounterOp::Take(1))]), NOW).allowed);
 
         assert_eq!(used(&old, "mum/desks"), 3);
 
-        let arrive = LedgerRequest { arrive: Some((under("aunt"), luggage)), ..LedgerRequest::default() };
+        let arrive = LedgerRequest { arrive: Some((under("aunt"), transfer)), ..LedgerRequest::default() };
         assert!(new.answer(&arrive, NOW).allowed);
         assert_eq!(["kid/calls", "kid/seats", "aunt/seats", "aunt/calls"].map(|name| used(&new, name)), [30, 4, 4, 0]);
-        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, CounterOp::Chargeable(71))]), NOW).allowed);
+        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, CounterOp::Take(71))]), NOW).allowed);
         // And back again.
         assert_eq!(used(&new, "aunt/desks"), 2);
-        let luggage =
-            new.answer(&LedgerRequest { leave: Some(under("aunt")), ..LedgerRequest::default() }, NOW).luggage.unwrap();
+        let transfer = new
+            .answer(&LedgerRequest { leave: Some(under("aunt")), ..LedgerRequest::default() }, NOW)
+            .transfer
+            .unwrap();
         assert!(
-            old.answer(&LedgerRequest { arrive: Some((under("mum"), luggage)), ..LedgerRequest::default() }, NOW)
+            old.answer(&LedgerRequest { arrive: Some((under("mum"), transfer)), ..LedgerRequest::default() }, NOW)
                 .allowed
         );
         assert_eq!([used(&new, "aunt/seats"), used(&old, "mum/seats"), used(&old, "kid/calls")], [0, 6, 30]);

@@ -22,12 +22,12 @@ mod state;
 mod usage;
 mod window;
 
-pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, Calls, Circuit, CircuitBreaker};
+pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circuit, CircuitBreaker};
 pub use closed::{QuotaInquiry, QuotaPeriod};
 pub use counter::{Counter, CounterOp, Meter, Verdict};
 pub use gcra::{Bucket, Rate};
 pub use hold::{HeldUnits, Hold};
-pub use lease::{Lease, LeaseClaim, LeaseGrant, Level};
+pub use lease::{BudgetRef, Lease, LeaseClaim, LeaseGrant};
 pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend};
 pub use message::{
     Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen, WaitFailure,

@@ -67,7 +67,7 @@ pub struct LedgerState {
     pub(super) leases: Leases,
     pub(super) holds: ExpiringMap<HeldUnits>,
     pub(super) breakers: FxHashMap<Arc<str>, CircuitBreaker>,
-    pub(super) news: ChangeLog,
+    pub(super) change_log: ChangeLog,
     /// Tenants that have left for another family.
     pub(super) gone: FxHashSet<String>,
     pub(super) tallies: Tallies,
@@ -94,7 +94,7 @@ impl LedgerState {
             leases: Leases::default(),
             holds: ExpiringMap::default(),
             breakers: FxHashMap::default(),
-            news: ChangeLog::default(),
+            change_log: ChangeLog::default(),
             gone: FxHashSet::default(),
             tallies: Tallies::default(),
             closed: BTreeMap::new(),
@@ -140,25 +140,25 @@ impl LedgerState {
     pub fn answer_once(&mut self, order: &LedgerRequest<'_>, known: Option<&str>, now: UnixMillis) -> LedgerResponse {
         self.end_what_is_over(now);
         for claim in &order.claims {
-            self.hear(claim, now);
+            self.apply_totals(claim, now);
         }
-        for word in &order.breakers {
-            self.hear_of_calls(word, now);
+        for report in &order.breakers {
+            self.record_calls(report, now);
         }
         let breakers: SmallVec<[BreakerStatus; 1]> =
-            order.breakers.iter().map(|word| self.circuit(word, now)).collect();
+            order.breakers.iter().map(|report| self.circuit(report, now)).collect();
         let outcome = if let (Some(once), Some(known)) = (order.once, known) {
             self.repeat(order, once, known, now)
         } else if let Some(leaving) = &order.leave {
-            let luggage = Some(self.leave(leaving, now));
-            LedgerResponse { allowed: true, luggage, ..LedgerResponse::default() }
-        } else if let Some((arriving, luggage)) = &order.arrive {
-            self.arrive(arriving, luggage);
+            let transfer = Some(self.leave(leaving, now));
+            LedgerResponse { allowed: true, transfer, ..LedgerResponse::default() }
+        } else if let Some((arriving, transfer)) = &order.arrive {
+            self.arrive(arriving, transfer);
             LedgerResponse { allowed: true, ..LedgerResponse::default() }
         } else if let Some(refused) = self.refuse_gone(order) {
             refused
         } else if order.quotas.is_some() || !order.report.is_empty() {
-            let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
+            let report = order.report.iter().map(|inquiry| self.usage_period(inquiry, now)).collect();
             let quotas = order.quotas.as_ref().map(|inquiry| self.quota_periods(inquiry)).unwrap_or_default();
             LedgerResponse { allowed: true, report, quotas, ..LedgerResponse::default() }
         } else if order.has_happened() {
@@ -167,23 +167,23 @@ impl LedgerState {
                 self.add_up(order, now);
             }
             outcome
-        } else if let Some(repeated) = self.holds_already(order, now) {
+        } else if let Some(repeated) = self.open_hold(order, now) {
             repeated
         } else {
             self.decide(order, &breakers, now)
         };
         let begins = outcome.allowed && outcome.seen.is_none() && !order.dry_run;
-        let breakers = order.breakers.iter().zip(breakers).map(|(word, answer)| {
+        let breakers = order.breakers.iter().zip(breakers).map(|(report, answer)| {
             let trial = answer.trial && begins;
             if trial {
-                self.begin_trial(word.breaker, now);
+                self.begin_trial(report.breaker, now);
             }
             BreakerStatus { trial, ..answer }
         });
         let breakers = breakers.collect();
-        self.learn(order);
-        let (newer, told) = self.news.since(order.heard);
-        LedgerResponse { breakers, newer, told, ..outcome }
+        self.learn_epochs(order);
+        let (newer, cursor) = self.change_log.since(order.cursor);
+        LedgerResponse { breakers, newer, cursor, ..outcome }
     }
 
     /// What was done before under the same name, or another thing was.
@@ -197,7 +197,7 @@ impl LedgerState {
         let same = once.fingerprint == known;
         let held = order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name));
         // How things stand now; what was taken then is among it.
-        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.dry_run(charge.counter, charge.meter, now) };
+        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.inspect(charge.counter, charge.meter, now) };
         LedgerResponse {
             allowed: same,
             verdicts: order.charges.iter().map(stands).collect(),
@@ -214,12 +214,13 @@ impl LedgerState {
         let room = order.hold.is_none() || self.holds.len() < MAX_HOLDS;
         let passes = !breakers.iter().any(|answer| answer.refused);
         let granted = passes && judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
-        let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
-        let allowed = self.take(&mut slips, order.dry_run || !granted, now) && granted;
+        let mut checks: SmallVec<[JudgedCharge<'_>; 4]> =
+            order.charges.iter().map(|charge| JudgedCharge(*charge, None)).collect();
+        let allowed = self.take(&mut checks, order.dry_run || !granted, now) && granted;
         if !granted && !order.dry_run {
             let passed: SmallVec<[bool; 4]> =
-                slips.iter().map(|slip| slip.1.is_some_and(|verdict| verdict.allowed)).collect();
-            self.look_again(&mut slips, &passed, now);
+                checks.iter().map(|check| check.1.is_some_and(|verdict| verdict.allowed)).collect();
+            self.refresh_verdicts(&mut checks, &passed, now);
         }
         let grants = order.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
             if allowed && good && !order.dry_run && (claim.need > 0 || claim.want > 0) {
@@ -230,7 +231,7 @@ impl LedgerState {
             if good { standing } else { LeaseGrant { verdicts, ..standing } }
         });
         let grants = grants.collect();
-        let verdicts = slips.into_iter().filter_map(|slip| slip.1).collect();
+        let verdicts = checks.into_iter().filter_map(|check| check.1).collect();
         let ends_ms = order.hold.filter(|_| allowed && !order.dry_run).map(|hold| self.keep_hold(hold, order, now));
         LedgerResponse { allowed, verdicts, grants, ends_ms, ..LedgerResponse::default() }
     }
@@ -259,7 +260,7 @@ impl LedgerState {
             // The level under the meter that is asked for: what was counted by another kind, or in another period, is no part of it.
             let level = match charge.op {
                 CounterOp::Follow | CounterOp::Release(_) | CounterOp::Set(_) => {
-                    Counter::step(current, charge.meter, CounterOp::Chargeable(0), now).1.level()
+                    Counter::step(current, charge.meter, CounterOp::Take(0), now).1.level()
                 }
                 _ => 0,
             };
@@ -274,20 +275,20 @@ impl LedgerState {
             }
             allowed &= verdict.allowed || charge.shadow;
             judged.push((place, counter, verdict.allowed));
-            item.settle(verdict);
+            item.record(verdict);
         }
         if dry_run {
             return allowed;
         }
         if !allowed {
             let passed: SmallVec<[bool; 4]> = judged.iter().map(|(_, _, passed)| *passed).collect();
-            self.look_again(items, &passed, now);
+            self.refresh_verdicts(items, &passed, now);
             return false;
         }
         for (item, (place, counter, _)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
             // Who looks changes nothing.
-            if charge.op == CounterOp::Chargeable(0) {
+            if charge.op == CounterOp::Take(0) {
                 continue;
             }
             self.note_closed(charge.counter, &counter);
@@ -304,11 +305,11 @@ impl LedgerState {
     }
 
     /// After a denial: what would have been left is not what is left, so those that would have passed are looked at again.
-    fn look_again(&self, items: &mut [impl Chargeable], passed: &[bool], now: UnixMillis) {
+    fn refresh_verdicts(&self, items: &mut [impl Chargeable], passed: &[bool], now: UnixMillis) {
         for (item, &allowed) in items.iter_mut().zip(passed) {
             let charge = item.charge();
             if allowed || charge.shadow {
-                item.settle(Verdict { allowed, ..self.dry_run(charge.counter, charge.meter, now) });
+                item.record(Verdict { allowed, ..self.inspect(charge.counter, charge.meter, now) });
             }
         }
     }
@@ -320,7 +321,7 @@ impl LedgerState {
             if let Some(counter) = self.get(charge.counter).cloned() {
                 self.put(charge.counter, counter.without(charge.op.cost()));
             }
-            item.settle(self.dry_run(charge.counter, charge.meter, now));
+            item.record(self.inspect(charge.counter, charge.meter, now));
         }
     }
 
@@ -405,8 +406,8 @@ impl LedgerState {
 
 /// Whether what an order takes, it takes of different counters: what is judged one by one could exceed one together.
 fn each_once(order: &LedgerRequest<'_>) -> bool {
-    let claimed = order.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.levels);
-    let mut counters: SmallVec<[&str; 8]> = claimed.map(|level| level.counter).collect();
+    let claimed = order.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.budgets);
+    let mut counters: SmallVec<[&str; 8]> = claimed.map(|budget| budget.counter).collect();
     let claimed = counters.len();
     if claimed > 0 {
         counters.extend(order.charges.iter().map(|charge| charge.counter));
@@ -419,14 +420,14 @@ fn each_once(order: &LedgerRequest<'_>) -> bool {
 }
 
 /// A charge of an order, and its verdict.
-struct Slip<'a>(Charge<'a>, Option<Verdict>);
+struct JudgedCharge<'a>(Charge<'a>, Option<Verdict>);
 
-impl Chargeable for Slip<'_> {
+impl Chargeable for JudgedCharge<'_> {
     fn charge(&self) -> Charge<'_> {
         self.0
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn record(&mut self, verdict: Verdict) {
         self.1 = Some(verdict);
     }
 }
@@ -447,7 +448,7 @@ mod tests {
             let order = LedgerRequest { charges: charges.into_iter().collect(), ..LedgerRequest::default() };
             book.answer(&order, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
         };
-        take([("team/seats", quota, CounterOp::Chargeable(50)), ("firm/seats", quota, CounterOp::Chargeable(50))]);
+        take([("team/seats", quota, CounterOp::Take(50)), ("firm/seats", quota, CounterOp::Take(50))]);
         // The limit becomes a level, which starts at 0.
         assert_eq!(take([("team/seats", gauge, CounterOp::Set(5)), ("firm/seats", gauge, CounterOp::Follow)]), [5, 5]);
         assert_eq!(

@@ -210,7 +210,7 @@ impl LedgerState {
     }
 
     /// What a metric has come to.
-    pub(super) fn stretch(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> UsagePeriod {
+    pub(super) fn usage_period(&self, inquiry: &Inquiry<'_>, now: UnixMillis) -> UsagePeriod {
         let (starts_ms, ends_ms, bucket) = self.period_of(inquiry, now);
         let mut days = self.tallies.below(&bucket);
         let tally = days.remove(&bucket).unwrap_or_default();

@@ -710,7 +710,7 @@ impl World {
             }
         };
         let headers = [("x-tenant-id", slug.as_str())];
-        let cost = CounterOp::Chargeable(asked.cost);
+        let cost = CounterOp::Take(asked.cost);
         let name;
         let (request, ask) = match &asked.what {
             What::Path(path) => {
@@ -720,8 +720,8 @@ impl World {
                     "/both" => &[("month", cost), ("speed", cost)],
                     "/window" => &[("recent", cost)],
                     "/flight" => &[],
-                    "/taxed" => &[("speed", cost), ("taxes", CounterOp::Chargeable(1))],
-                    _ => &[("month", cost), ("exact", CounterOp::Chargeable(1))],
+                    "/taxed" => &[("speed", cost), ("taxes", CounterOp::Take(1))],
+                    _ => &[("month", cost), ("exact", CounterOp::Take(1))],
                 };
                 let request = Request { path, headers: &headers, ..Request::default() };
                 return self.ask(isolate, asked.clone(), &request, &Ask { limits, ..Ask::default() });
@@ -832,7 +832,7 @@ impl World {
             ledger.restart();
             return;
         }
-        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
+        if let (Some(once), true) = (order.once, outcome.stores_key(&order)) {
             ledger.disk.keys.insert(once.id.to_owned(), once.fingerprint.to_owned());
         }
         ledger.write();
