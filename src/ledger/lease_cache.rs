@@ -8,9 +8,9 @@
 //! The order of calls: [`LeaseCache::spend`] pays a request from the lease or says why it cannot.
 //! [`LeaseCache::begin`] starts a question to the ledger, [`LeaseCache::claim`] returns the claim
 //! to send, and exactly one of [`LeaseCache::receive`], [`LeaseCache::receive_no_grant`] and
-//! [`LeaseCache::receive_failure`] ends the question. Requests that arrive in the meantime wait for
-//! the response. A refusal is repeated for as long as the round trip took, so that a flood does not
-//! reach the ledger, near or far.
+//! [`LeaseCache::receive_failure`] ends the question; it times out after [`LEASE_ANSWER_MS`].
+//! Requests that arrive in the meantime wait for the response. A refusal is repeated for as long as
+//! the round trip took, so that a flood does not reach the ledger, near or far.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -34,7 +34,7 @@ pub enum Spend {
     Ask,
     /// A question is already in flight: refuse the request, or [`LeaseCache::wait`].
     Wait,
-    /// The ledger has just refused the same number of units.
+    /// A moment ago the ledger refused this number of units, or fewer.
     Refused,
 }
 
@@ -54,7 +54,7 @@ pub enum LeaseProgress {
     Due(UnixMillis),
     /// Ended or timed out: try to spend again.
     Again,
-    /// Ended without enough units for the requests that waited.
+    /// Ended without a response, or without enough units for the requests that waited.
     Over(WaitFailure),
 }
 
@@ -66,7 +66,8 @@ pub struct LeaseCache {
     held: FxHashMap<String, CachedLease>,
     /// Leases that have ended here, until the ledger has confirmed it.
     released: Vec<CachedLease>,
-    leases_begun: u64,
+    /// The number of the last lease.
+    last_lease: u64,
     /// The number of the last question.
     questions: u64,
     /// The number of leases in `held` by ledger.
@@ -95,7 +96,7 @@ struct CachedLease {
     used_ms: u64,
     demand: Demand,
     pending: Option<PendingClaim>,
-    /// The number of the latest question.
+    /// The number of this lease's last question.
     last_question: u64,
     /// The latest question that was answered with fewer units than were waited for.
     short: u64,
@@ -228,7 +229,7 @@ impl LeaseCache {
             name,
             held: FxHashMap::default(),
             released: Vec::new(),
-            leases_begun: 0,
+            last_lease: 0,
             questions: 0,
             ledgers: FxHashMap::default(),
             swept_ms: 0,
@@ -279,8 +280,8 @@ impl LeaseCache {
 
     /// Returns a number and a name that no other lease has had.
     fn next_name(&mut self) -> (u64, String) {
-        self.leases_begun = self.leases_begun.saturating_add(1);
-        (self.leases_begun, format!("{}/{}", self.name, self.leases_begun))
+        self.last_lease = self.last_lease.saturating_add(1);
+        (self.last_lease, format!("{}/{}", self.name, self.last_lease))
     }
 
     /// Marks `cost` units that [`Self::spend`] has spent as provisional. Returns the number of the
@@ -385,8 +386,8 @@ impl LeaseCache {
         } else {
             // The ledger does not know the lease, so its units are void. The next lease needs a new
             // name.
-            self.leases_begun = self.leases_begun.saturating_add(1);
-            (held.number, held.name) = (self.leases_begun, format!("{}/{}", self.name, self.leases_begun));
+            self.last_lease = self.last_lease.saturating_add(1);
+            (held.number, held.name) = (self.last_lease, format!("{}/{}", self.name, self.last_lease));
             (held.granted, held.spent, held.returned, held.provisional) = (0, 0, 0, 0);
             held.demand.spent_before = 0;
             held.pending = None;

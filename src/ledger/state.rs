@@ -153,7 +153,7 @@ impl LedgerState {
     /// under the key. Lease totals and breaker reports are facts and are applied in any case.
     /// Everything else happens together or not at all.
     pub fn answer_once(&mut self, request: &LedgerRequest<'_>, known: Option<&str>, now: UnixMillis) -> LedgerResponse {
-        self.end_what_is_over(now);
+        self.end_expired(now);
         for claim in &request.claims {
             self.apply_totals(claim, now);
         }
@@ -253,7 +253,7 @@ impl LedgerState {
         LedgerResponse { allowed, verdicts, grants, ends_ms, ..LedgerResponse::default() }
     }
 
-    fn end_what_is_over(&mut self, now: UnixMillis) {
+    fn end_expired(&mut self, now: UnixMillis) {
         self.end_leases(now);
         self.end_holds(now);
     }
@@ -265,7 +265,7 @@ impl LedgerState {
     /// judged. A shadow charge never denies. A shadow quota or gauge keeps counting beyond its
     /// limit; a shadow rate counts only what would pass.
     pub fn take(&mut self, items: &mut [impl Chargeable], dry_run: bool, now: UnixMillis) -> bool {
-        self.end_what_is_over(now);
+        self.end_expired(now);
         if self.counters.len().saturating_add(items.len()) > self.max_counters {
             self.forget();
         }
