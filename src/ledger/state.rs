@@ -61,9 +61,13 @@ pub struct Changes {
 /// let mut ledger = LedgerState::default();
 /// let meter = Meter::rate(2, 2, 1_000);
 /// let request = |cost| LedgerRequest {
-///     charges: [Charge { counter: "t_acme/requests", meter, op: CounterOp::Take(cost), shadow: false }]
-///         .into_iter()
-///         .collect(),
+///     charges: std::iter::once(Charge {
+///         counter: "t_acme/requests",
+///         meter,
+///         op: CounterOp::Take(cost),
+///         shadow: false,
+///     })
+///     .collect(),
 ///     ..LedgerRequest::default()
 /// };
 /// let now = UnixMillis::new(1_000_000);
