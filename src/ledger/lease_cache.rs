@@ -341,7 +341,7 @@ impl LeaseCache {
                 LeaseProgress::Due(pending.at.plus(held.round_trip_ms))
             }
             _ => match held.unanswered {
-                Some((of, why)) if of == question.number => LeaseProgress::Over(WaitFailure::LedgerFailure(why)),
+                Some((of, why)) if of == question.number => LeaseProgress::Over(WaitFailure::Unanswered(why)),
                 // If a later question came up short, so would this one.
                 _ if question.number <= held.short => LeaseProgress::Over(WaitFailure::Short(question.clone())),
                 _ => LeaseProgress::Again,

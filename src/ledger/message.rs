@@ -147,7 +147,7 @@ pub enum WaitFailure {
     /// lease refuses the waiting request.
     Short(Question),
     /// The ledger did not respond.
-    LedgerFailure(LedgerFailure),
+    Unanswered(LedgerFailure),
 }
 
 /// The response to a ledger request.

@@ -30,12 +30,12 @@ impl Client {
     /// number in calls and results.
     pub fn keys(&self) -> String {
         #[derive(Serialize)]
-        struct Keys<'a> {
+        struct Names<'a> {
             features: Vec<&'a str>,
             attributes: &'a [String],
         }
         let set = self.flags.set();
-        json(&Keys { features: set.keys().collect(), attributes: set.attributes() })
+        json(&Names { features: set.keys().collect(), attributes: set.attributes() })
     }
 
     /// Returns the addresses and lengths of the words, the text and the outcomes.
