@@ -132,9 +132,9 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
     let answer = world.answer(&first);
     assert_eq!(world.finish(first, Ok(&answer)), Code::Allowed);
     // One of them asks, and the units of the others travel with its question.
-    let second = world.go_on(&["many"], &waiting.remove(0)).request();
-    let counter = world.gate.request(&second).claims[0].levels[0].counter.to_owned();
-    assert_eq!(world.gate.request(&second).claims[0].waiting, 99);
+    let second = world.go_on(&["many"], &waiting.remove(0)).order();
+    let counter = world.gate.order(&second).claims[0].budgets[0].counter.to_owned();
+    assert_eq!(world.gate.order(&second).claims[0].waiting, 99);
     let waiting: Vec<_> = waiting.iter().map(|question| world.go_on(&["many"], question).question()).collect();
     let answer = world.answer(&second);
     assert_eq!(world.finish(second, Ok(&answer)), Code::Allowed);
@@ -149,8 +149,8 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
 #[test]
 fn one_question_at_a_time_is_asked_for_a_lease() {
     let mut world = World::new();
-    let first = world.request(&["many"], None).request();
-    let counter = world.gate.request(&first).claims[0].levels[0].counter.to_owned();
+    let first = world.request(&["many"], None).order();
+    let counter = world.gate.order(&first).claims[0].budgets[0].counter.to_owned();
     let waits = world.request(&["many"], None).question();
     let root = TenantId::parse("t1").unwrap();
     assert!(world.gate.refill(&root, &counter, world.now).is_empty());

@@ -225,8 +225,9 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
     let mut world = World::new();
     let root = TenantId::parse("t1").unwrap();
     assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
-    let news = LedgerResponse { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..LedgerResponse::default() };
-    world.gate.receive(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
+    let news =
+        LedgerResponse { newer: vec![("t1".into(), 6), ("t2".into(), 1)], cursor: 2, ..LedgerResponse::default() };
+    world.gate.heard(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
     // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
     assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {

@@ -47,9 +47,9 @@ export class Trail {
   }
 
   #against(entry, number) {
-    if (entry === null || typeof entry !== "object") return "it is no JSON";
-    if (entry.number !== number) return "it has another number";
-    if (entry.previous !== this.head.hash) return "it follows another entry than the one before it";
+    if (entry === null || typeof entry !== "object") return "it is not JSON";
+    if (entry.number !== number) return "its number is not the next one";
+    if (entry.previous !== this.head.hash) return "its `previous` is not the hash of the entry before it";
     this.#chain ??= entry.chain;
     return entry.chain === this.#chain ? undefined : "it is of another trail";
   }

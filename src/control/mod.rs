@@ -1,6 +1,8 @@
-//! How what is known changes: documents and their changes, the audit trail, what a change would mean for whom.
+//! The control plane's rules: the operations of the admin API and their bodies, changes of
+//! documents, the audit trail, and the impact of a change.
 //!
-//! Nothing here stores anything: the adapter reads what is, asks what it would become, and writes that in one transaction.
+//! Nothing here stores anything. The adapter reads the current documents, computes the new ones
+//! with this module, and writes them in one transaction.
 
 #![forbid(unsafe_code)]
 

@@ -200,11 +200,11 @@ impl LocalGate {
     #[cold]
     #[inline(never)]
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let request = self.gate.request(&pending);
-        let id = pending.idempotency_id().unwrap_or_default().to_owned();
-        let response =
-            self.ledger.answer_once(&request, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
-        if let (Some(once), true) = (request.once, response.is_news(&request)) {
+        let order = self.gate.order(&pending);
+        let id = pending.once().unwrap_or_default().to_owned();
+        let outcome =
+            self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
+        if let (Some(once), true) = (order.once, outcome.stores_key(&order)) {
             self.known.insert(id, once.fingerprint.to_owned());
         }
         drop(request);

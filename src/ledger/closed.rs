@@ -1,7 +1,7 @@
-//! Periods of quotas that are over: what each came to, under the allowance that it ended with.
+//! Quota periods that have ended: the total of each, under the allowance that it ended with.
 //!
-//! A counter remembers one period. When it begins the next one, what the last came to is written down for good, so that what was
-//! used beyond the plan can be charged for later, whatever the settings are then.
+//! A counter holds one period. When the next one begins, the total of the last is stored for good,
+//! so that overage can be billed later whatever the settings are then.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,24 +9,24 @@ use super::quota::Quota;
 use super::{Counter, LedgerState};
 use crate::model::bounds::MAX_MOVED_PERIODS;
 
-/// A period of a quota, and what it came to.
+/// A quota period and its total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaPeriod {
     /// Start of the period, in milliseconds since 1970.
     pub starts_ms: u64,
-    /// The end of the period, exclusive.
+    /// End of the period, exclusive.
     pub ends_ms: u64,
-    /// Units used. What was leased when the period ended counts as used.
+    /// Units used. Units that were leased when the period ended count as used.
     pub used: u64,
-    /// Units that were allowed when it was judged last; `None`: without bound.
+    /// The limit when the quota was last judged. `None` if unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// Whether what is beyond the limit was let through.
+    /// Whether the quota may exceed its limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub over: bool,
 }
 
-/// A question about the periods of a tenant's quotas.
+/// A query for the periods of a tenant's quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaInquiry<'a> {
     /// The tenant.
@@ -52,7 +52,7 @@ impl From<Quota> for QuotaPeriod {
 }
 
 impl LedgerState {
-    /// Notes what a counter's period has come to, where `new` begins another one.
+    /// Stores the total of a counter's period if `new` begins another one.
     pub(super) fn note_closed(&mut self, name: &str, new: &Counter) {
         if self.changes.is_none() {
             return;
@@ -65,7 +65,7 @@ impl LedgerState {
         self.write_closed(format!("{name}/{}", period.starts_ms), period);
     }
 
-    /// Writes a period that is over, by the name under which it is stored.
+    /// Stores a period that has ended, by its storage name.
     pub(super) fn write_closed(&mut self, name: String, period: QuotaPeriod) {
         if let Some(changes) = &mut self.changes {
             changes.closed.insert(name.clone(), period);
@@ -73,12 +73,12 @@ impl LedgerState {
         self.closed.insert(name, period);
     }
 
-    /// Puts in a period that is over, by the name under which it was stored.
+    /// Restores a stored period that has ended, by its storage name.
     pub fn put_closed(&mut self, name: String, period: QuotaPeriod) {
         self.closed.insert(name, period);
     }
 
-    /// The periods of a tenant's quotas, by counter; the one that is counted now last.
+    /// Returns the periods of a tenant's quotas by counter, the current one last.
     pub(super) fn quota_periods(&self, inquiry: &QuotaInquiry<'_>) -> Vec<(String, QuotaPeriod)> {
         let of_tenant = |name: &str| name.strip_prefix(inquiry.tenant).is_some_and(|rest| rest.starts_with('/'));
         let over = self.closed.iter().filter_map(|(name, period)| Some((name.rsplit_once('/')?.0, *period)));
@@ -92,7 +92,8 @@ impl LedgerState {
         found
     }
 
-    /// The closed periods of tenants that leave. Only the latest [`MAX_MOVED_PERIODS`] travel, so that a message can hold them.
+    /// Returns the ended periods of tenants that leave. Only the latest [`MAX_MOVED_PERIODS`]
+    /// travel, so that they fit into one message.
     pub(super) fn closed_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, QuotaPeriod)> {
         let all = self.closed.iter().filter(|(name, _)| is_wanted(name));
         let mut all: Vec<_> = all.map(|(name, period)| (name.clone(), *period)).collect();
@@ -110,32 +111,33 @@ mod tests {
 
     const DAY: u64 = 86_400_000;
 
-    fn used(book: &mut LedgerState, day: u64, units: u64, limit: Option<u64>, over: bool) {
+    fn used(ledger: &mut LedgerState, day: u64, units: u64, limit: Option<u64>, over: bool) {
         let meter = Meter::Quota { limit, starts_ms: day * DAY, ends_ms: (day + 1) * DAY, over };
         let charge = Charge { counter: "t_acme/calls", meter, op: CounterOp::Take(units), shadow: false };
-        let order = LedgerRequest { charges: [charge].into_iter().collect(), ..LedgerRequest::default() };
-        assert!(book.answer(&order, UnixMillis::new(day * DAY)).allowed);
+        let request = LedgerRequest { charges: [charge].into_iter().collect(), ..LedgerRequest::default() };
+        assert!(ledger.answer(&request, UnixMillis::new(day * DAY)).allowed);
     }
 
     #[test]
-    fn what_a_period_came_to_stays_known() {
-        let mut book = LedgerState::journaled();
-        used(&mut book, 1, 3, Some(5), false);
-        used(&mut book, 1, 4, Some(5), true);
-        assert!(book.take_changes().closed.is_empty());
-        // The plan has changed since, and nothing was used in between.
-        used(&mut book, 3, 1, None, false);
-        used(&mut book, 4, 1, None, false);
-        let closed = book.take_changes().closed;
+    fn the_total_of_an_ended_period_stays_known() {
+        let mut ledger = LedgerState::journaled();
+        used(&mut ledger, 1, 3, Some(5), false);
+        used(&mut ledger, 1, 4, Some(5), true);
+        assert!(ledger.take_changes().closed.is_empty());
+        // The plan has changed in the meantime, and a period was skipped.
+        used(&mut ledger, 3, 1, None, false);
+        used(&mut ledger, 4, 1, None, false);
+        let closed = ledger.take_changes().closed;
         let first = QuotaPeriod { starts_ms: DAY, ends_ms: 2 * DAY, used: 7, limit: Some(5), over: true };
         assert_eq!(closed.len(), 2);
         assert_eq!(closed.get(&format!("t_acme/calls/{DAY}")), Some(&first));
 
-        book.forget_usage();
-        closed.into_iter().for_each(|(name, period)| book.put_closed(name, period));
+        ledger.forget_usage();
+        closed.into_iter().for_each(|(name, period)| ledger.put_closed(name, period));
         let mut starts = |tenant, from_ms, to_ms| {
             let quotas = Some(QuotaInquiry { tenant, from_ms, to_ms });
-            let outcome = book.answer(&LedgerRequest { quotas, ..LedgerRequest::default() }, UnixMillis::new(4 * DAY));
+            let outcome =
+                ledger.answer(&LedgerRequest { quotas, ..LedgerRequest::default() }, UnixMillis::new(4 * DAY));
             outcome.quotas.iter().map(|(_, period)| period.starts_ms / DAY).collect::<Vec<_>>()
         };
         assert_eq!(starts("t_acme", 0, u64::MAX), [1, 3, 4]);

@@ -1,4 +1,10 @@
-//! Many counters, taken together or not at all.
+//! All counters of one ledger. A request is executed all or nothing.
+//!
+//! [`LedgerState::answer_once`] is the entry point for a whole [`LedgerRequest`];
+//! [`LedgerState::take`] executes only charges. Each call first ends whatever has expired.
+//!
+//! An adapter that stores the state creates it with [`LedgerState::journaled`], restores it with
+//! the `put_…` methods, and writes what [`LedgerState::take_changes`] returns after each request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,48 +24,59 @@ use super::{
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_HOLDS;
 
-/// What has changed since it was last asked: what an adapter has to write.
+/// The changes since the last call of [`LedgerState::take_changes`], which the adapter must store.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// Names of counters.
     pub counters: BTreeSet<Arc<str>>,
-    /// Names of leases; one that is not there any more is to be deleted.
+    /// Names of leases. A lease that no longer exists must be deleted from storage.
     pub leases: BTreeSet<Arc<str>>,
-    /// Names of holds; one that is not there any more is to be deleted.
+    /// Names of holds. A hold that no longer exists must be deleted from storage.
     pub holds: BTreeSet<Arc<str>>,
     /// Names of breakers.
     pub breakers: BTreeSet<Arc<str>>,
-    /// Names of snapshots of which a later epoch is known.
+    /// Names of snapshots with a newer epoch.
     pub epochs: BTreeSet<Arc<str>>,
-    /// Tenants that have left for another family, or come back.
+    /// Tenants that have left for another family, or have come back.
     pub gone: BTreeSet<String>,
-    /// Names of buckets of usage.
+    /// Names of usage buckets.
     pub tallies: BTreeSet<Arc<str>>,
-    /// Periods of quotas that are over.
+    /// Quota periods that have ended, by storage name.
     pub closed: BTreeMap<String, QuotaPeriod>,
-    /// Recorded periods of metrics, by tenant and metric.
+    /// Names of metric series, each a tenant and a metric.
     pub series: BTreeSet<Arc<str>>,
     /// Distinct values of buckets, by [`super::UsageEntry::distinct_name`].
     pub distinct: Vec<String>,
-    /// Events of usage, in their order.
+    /// Usage events, in order of arrival.
     pub events: Vec<String>,
 }
 
-/// Counters by name.
+/// The state of one ledger.
 ///
 /// # Examples
 /// ```
-/// use tenantgate::{ledger::{Charge, CounterOp, LedgerRequest, LedgerState, Meter}, model::UnixMillis};
+/// use tenantgate::ledger::{Charge, CounterOp, LedgerRequest, LedgerState, Meter};
+/// use tenantgate::model::UnixMillis;
+///
 /// let mut ledger = LedgerState::default();
 /// let meter = Meter::rate(2, 2, 1_000);
-/// let request = |cost| LedgerRequest { charges: [Charge { counter: "t_acme/requests", meter, op: CounterOp::Take(cost), shadow: false }].into_iter().collect(), ..LedgerRequest::default() };
+/// let request = |cost| LedgerRequest {
+///     charges: std::iter::once(Charge {
+///         counter: "t_acme/requests",
+///         meter,
+///         op: CounterOp::Take(cost),
+///         shadow: false,
+///     })
+///     .collect(),
+///     ..LedgerRequest::default()
+/// };
 /// let now = UnixMillis::new(1_000_000);
 /// assert!(ledger.answer(&request(2), now).allowed);
 /// assert_eq!(ledger.answer(&request(1), now).verdicts[0].retry_after_ms, Some(500));
 /// ```
 #[derive(Debug)]
 pub struct LedgerState {
-    /// Where each counter stands in `counters`: found once, a charge needs no second look.
+    /// The index of each counter in `names` and `counters`.
     places: FxHashMap<Arc<str>, usize>,
     pub(super) names: Vec<Arc<str>>,
     pub(super) counters: Vec<Counter>,
@@ -67,13 +84,13 @@ pub struct LedgerState {
     pub(super) leases: Leases,
     pub(super) holds: ExpiringMap<HeldUnits>,
     pub(super) breakers: FxHashMap<Arc<str>, CircuitBreaker>,
-    pub(super) news: ChangeLog,
+    pub(super) change_log: ChangeLog,
     /// Tenants that have left for another family.
     pub(super) gone: FxHashSet<String>,
     pub(super) tallies: Tallies,
-    /// Periods of quotas that are over, where somebody asks for them.
+    /// Quota periods that have ended, by storage name. The adapter loads them before a query.
     pub(super) closed: BTreeMap<String, QuotaPeriod>,
-    /// Kept where somebody writes them down.
+    /// `None` unless the state is journaled.
     pub(super) changes: Option<Changes>,
 }
 
@@ -84,7 +101,8 @@ impl Default for LedgerState {
 }
 
 impl LedgerState {
-    /// A book that starts anew when it would hold more than `max_counters`: for counts that may be lost.
+    /// Creates a state that drops all counters when it would exceed `max_counters`, for counts that
+    /// may be lost.
     pub fn bounded(max_counters: usize) -> Self {
         Self {
             places: FxHashMap::default(),
@@ -94,7 +112,7 @@ impl LedgerState {
             leases: Leases::default(),
             holds: ExpiringMap::default(),
             breakers: FxHashMap::default(),
-            news: ChangeLog::default(),
+            change_log: ChangeLog::default(),
             gone: FxHashSet::default(),
             tallies: Tallies::default(),
             closed: BTreeMap::new(),
@@ -102,12 +120,12 @@ impl LedgerState {
         }
     }
 
-    /// A book that notes its changes, for [`Self::take_changes`].
+    /// Creates a state that records its changes for [`Self::take_changes`].
     pub fn journaled() -> Self {
         Self { changes: Some(Changes::default()), ..Self::default() }
     }
 
-    /// What has changed since this was last asked.
+    /// Returns the changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -130,122 +148,128 @@ impl LedgerState {
         }
     }
 
-    /// Does what is asked.
-    pub fn answer(&mut self, order: &LedgerRequest<'_>, now: UnixMillis) -> LedgerResponse {
-        self.answer_once(order, None, now)
+    /// Executes a request.
+    pub fn answer(&mut self, request: &LedgerRequest<'_>, now: UnixMillis) -> LedgerResponse {
+        self.answer_once(request, None, now)
     }
 
-    /// Does what is asked, unless it was done before: `known` is the digest of what was done under its name. What is said of
-    /// leases and calls is heard in any case; everything else happens together or not at all.
-    pub fn answer_once(&mut self, order: &LedgerRequest<'_>, known: Option<&str>, now: UnixMillis) -> LedgerResponse {
-        self.end_what_is_over(now);
-        for claim in &order.claims {
-            self.hear(claim, now);
+    /// Executes a request unless its idempotency key is known: `known` is the fingerprint stored
+    /// under the key. Lease totals and breaker reports are facts and are applied in any case.
+    /// Everything else happens together or not at all.
+    pub fn answer_once(&mut self, request: &LedgerRequest<'_>, known: Option<&str>, now: UnixMillis) -> LedgerResponse {
+        self.end_expired(now);
+        for claim in &request.claims {
+            self.apply_totals(claim, now);
         }
-        for word in &order.breakers {
-            self.hear_of_calls(word, now);
+        for report in &request.breakers {
+            self.record_calls(report, now);
         }
         let breakers: SmallVec<[BreakerStatus; 1]> =
-            order.breakers.iter().map(|word| self.circuit(word, now)).collect();
-        let outcome = if let (Some(once), Some(known)) = (order.once, known) {
-            self.repeat(order, once, known, now)
-        } else if let Some(leaving) = &order.leave {
-            let luggage = Some(self.leave(leaving, now));
-            LedgerResponse { allowed: true, luggage, ..LedgerResponse::default() }
-        } else if let Some((arriving, luggage)) = &order.arrive {
-            self.arrive(arriving, luggage);
+            request.breakers.iter().map(|report| self.circuit(report, now)).collect();
+        let outcome = if let (Some(once), Some(known)) = (request.once, known) {
+            self.repeat(request, once, known, now)
+        } else if let Some(leaving) = &request.leave {
+            let transfer = Some(self.leave(leaving, now));
+            LedgerResponse { allowed: true, transfer, ..LedgerResponse::default() }
+        } else if let Some((arriving, transfer)) = &request.arrive {
+            self.arrive(arriving, transfer);
             LedgerResponse { allowed: true, ..LedgerResponse::default() }
-        } else if let Some(refused) = self.refuse_gone(order) {
+        } else if let Some(refused) = self.refuse_gone(request) {
             refused
-        } else if order.quotas.is_some() || !order.report.is_empty() {
-            let report = order.report.iter().map(|inquiry| self.stretch(inquiry, now)).collect();
-            let quotas = order.quotas.as_ref().map(|inquiry| self.quota_periods(inquiry)).unwrap_or_default();
+        } else if request.quotas.is_some() || !request.report.is_empty() {
+            let report = request.report.iter().map(|inquiry| self.usage_period(inquiry, now)).collect();
+            let quotas = request.quotas.as_ref().map(|inquiry| self.quota_periods(inquiry)).unwrap_or_default();
             LedgerResponse { allowed: true, report, quotas, ..LedgerResponse::default() }
-        } else if order.has_happened() {
-            let outcome = self.settle(order, now);
-            if !order.dry_run {
-                self.add_up(order, now);
+        } else if request.has_happened() {
+            let outcome = self.settle(request, now);
+            if !request.dry_run {
+                self.add_up(request, now);
             }
             outcome
-        } else if let Some(repeated) = self.holds_already(order, now) {
+        } else if let Some(repeated) = self.open_hold(request, now) {
             repeated
         } else {
-            self.decide(order, &breakers, now)
+            self.decide(request, &breakers, now)
         };
-        let begins = outcome.allowed && outcome.seen.is_none() && !order.dry_run;
-        let breakers = order.breakers.iter().zip(breakers).map(|(word, answer)| {
+        let begins = outcome.allowed && outcome.seen.is_none() && !request.dry_run;
+        let breakers = request.breakers.iter().zip(breakers).map(|(report, answer)| {
             let trial = answer.trial && begins;
             if trial {
-                self.begin_trial(word.breaker, now);
+                self.begin_trial(report.breaker, now);
             }
             BreakerStatus { trial, ..answer }
         });
         let breakers = breakers.collect();
-        self.learn(order);
-        let (newer, told) = self.news.since(order.heard);
-        LedgerResponse { breakers, newer, told, ..outcome }
+        self.learn_epochs(request);
+        let (newer, cursor) = self.change_log.since(request.cursor);
+        LedgerResponse { breakers, newer, cursor, ..outcome }
     }
 
-    /// What was done before under the same name, or another thing was.
+    /// Answers a request whose idempotency key is known, either as a repetition or as a reuse of
+    /// the key.
     fn repeat(
         &self,
-        order: &LedgerRequest<'_>,
+        request: &LedgerRequest<'_>,
         once: IdempotencyKey<'_>,
         known: &str,
         now: UnixMillis,
     ) -> LedgerResponse {
         let same = once.fingerprint == known;
-        let held = order.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name));
-        // How things stand now; what was taken then is among it.
-        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.dry_run(charge.counter, charge.meter, now) };
+        let held = request.hold.filter(|_| same).and_then(|hold| self.holds.get(hold.name));
+        // The current state, which includes what the first request took.
+        let stands = |charge: &Charge<'_>| Verdict { allowed: same, ..self.inspect(charge.counter, charge.meter, now) };
         LedgerResponse {
             allowed: same,
-            verdicts: order.charges.iter().map(stands).collect(),
+            verdicts: request.charges.iter().map(stands).collect(),
             seen: Some(if same { Seen::Repeated } else { Seen::Reused }),
             ends_ms: held.map(HeldUnits::ends_ms),
-            lapsed: same && order.hold.is_some() && held.is_none(),
+            lapsed: same && request.hold.is_some() && held.is_none(),
             ..LedgerResponse::default()
         }
     }
 
-    fn decide(&mut self, order: &LedgerRequest<'_>, breakers: &[BreakerStatus], now: UnixMillis) -> LedgerResponse {
-        let judged: SmallVec<[_; 2]> = order.claims.iter().map(|claim| self.judge(claim, now)).collect();
+    fn decide(&mut self, request: &LedgerRequest<'_>, breakers: &[BreakerStatus], now: UnixMillis) -> LedgerResponse {
+        let judged: SmallVec<[_; 2]> = request.claims.iter().map(|claim| self.judge(claim, now)).collect();
         let fits = |((_, good, _), claim): (&(u64, bool, _), &LeaseClaim<'_>)| *good || claim.need == 0;
-        let room = order.hold.is_none() || self.holds.len() < MAX_HOLDS;
+        let room = request.hold.is_none() || self.holds.len() < MAX_HOLDS;
         let passes = !breakers.iter().any(|answer| answer.refused);
-        let granted = passes && judged.iter().zip(&order.claims).all(fits) && each_once(order) && room;
-        let mut slips: SmallVec<[Slip<'_>; 4]> = order.charges.iter().map(|charge| Slip(*charge, None)).collect();
-        let allowed = self.take(&mut slips, order.dry_run || !granted, now) && granted;
-        if !granted && !order.dry_run {
+        let granted = passes && judged.iter().zip(&request.claims).all(fits) && each_once(request) && room;
+        let mut checks: SmallVec<[JudgedCharge<'_>; 4]> =
+            request.charges.iter().map(|charge| JudgedCharge(*charge, None)).collect();
+        let allowed = self.take(&mut checks, request.dry_run || !granted, now) && granted;
+        if !granted && !request.dry_run {
             let passed: SmallVec<[bool; 4]> =
-                slips.iter().map(|slip| slip.1.is_some_and(|verdict| verdict.allowed)).collect();
-            self.look_again(&mut slips, &passed, now);
+                checks.iter().map(|check| check.1.is_some_and(|verdict| verdict.allowed)).collect();
+            self.refresh_verdicts(&mut checks, &passed, now);
         }
-        let grants = order.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
-            if allowed && good && !order.dry_run && (claim.need > 0 || claim.want > 0) {
+        let grants = request.claims.iter().zip(judged).map(|(claim, (lack, good, verdicts))| {
+            if allowed && good && !request.dry_run && (claim.need > 0 || claim.want > 0) {
                 return self.grant(claim, lack, now);
             }
             let standing = self.standing(claim, now);
-            // A refusal says what there was no room for.
+            // A refused grant reports the verdicts that refused it.
             if good { standing } else { LeaseGrant { verdicts, ..standing } }
         });
         let grants = grants.collect();
-        let verdicts = slips.into_iter().filter_map(|slip| slip.1).collect();
-        let ends_ms = order.hold.filter(|_| allowed && !order.dry_run).map(|hold| self.keep_hold(hold, order, now));
+        let verdicts = checks.into_iter().filter_map(|check| check.1).collect();
+        let ends_ms =
+            request.hold.filter(|_| allowed && !request.dry_run).map(|hold| self.keep_hold(hold, request, now));
         LedgerResponse { allowed, verdicts, grants, ends_ms, ..LedgerResponse::default() }
     }
 
-    fn end_what_is_over(&mut self, now: UnixMillis) {
+    fn end_expired(&mut self, now: UnixMillis) {
         self.end_leases(now);
         self.end_holds(now);
     }
 
-    /// Takes all of `items` at `now`, or none; whether it could. With `dry_run` it judges as ever, and takes nothing.
+    /// Takes all of `items` at `now` or none of them. Returns whether it could. With `dry_run` it
+    /// judges in the same way and takes nothing.
     ///
-    /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been judged.
-    /// A charge in shadow never denies. Its quota or gauge counts on beyond the limit; its rate counts what would pass.
+    /// INVARIANT (a denial consumes nothing): counters are written only after every charge has been
+    /// judged. A shadow charge never denies. A shadow quota or gauge keeps counting beyond its
+    /// limit; a shadow rate counts only what would pass.
     pub fn take(&mut self, items: &mut [impl Chargeable], dry_run: bool, now: UnixMillis) -> bool {
-        self.end_what_is_over(now);
+        self.end_expired(now);
         if self.counters.len().saturating_add(items.len()) > self.max_counters {
             self.forget();
         }
@@ -256,7 +280,8 @@ impl LedgerState {
             let charge = item.charge();
             let place = self.place(charge.counter, item.hint());
             let current = self.at(place);
-            // The level under the meter that is asked for: what was counted by another kind, or in another period, is no part of it.
+            // The level under the requested meter. Units counted by another kind or in another
+            // period are not part of it.
             let level = match charge.op {
                 CounterOp::Follow | CounterOp::Release(_) | CounterOp::Set(_) => {
                     Counter::step(current, charge.meter, CounterOp::Take(0), now).1.level()
@@ -274,19 +299,19 @@ impl LedgerState {
             }
             allowed &= verdict.allowed || charge.shadow;
             judged.push((place, counter, verdict.allowed));
-            item.settle(verdict);
+            item.record(verdict);
         }
         if dry_run {
             return allowed;
         }
         if !allowed {
             let passed: SmallVec<[bool; 4]> = judged.iter().map(|(_, _, passed)| *passed).collect();
-            self.look_again(items, &passed, now);
+            self.refresh_verdicts(items, &passed, now);
             return false;
         }
         for (item, (place, counter, _)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
-            // Who looks changes nothing.
+            // A charge of 0 units only reads, so nothing is written.
             if charge.op == CounterOp::Take(0) {
                 continue;
             }
@@ -303,59 +328,61 @@ impl LedgerState {
         true
     }
 
-    /// After a denial: what would have been left is not what is left, so those that would have passed are looked at again.
-    fn look_again(&self, items: &mut [impl Chargeable], passed: &[bool], now: UnixMillis) {
+    /// After a denial, verdicts must state what remains without the charges. Only those of charges
+    /// that would have passed are judged again.
+    fn refresh_verdicts(&self, items: &mut [impl Chargeable], passed: &[bool], now: UnixMillis) {
         for (item, &allowed) in items.iter_mut().zip(passed) {
             let charge = item.charge();
             if allowed || charge.shadow {
-                item.settle(Verdict { allowed, ..self.dry_run(charge.counter, charge.meter, now) });
+                item.record(Verdict { allowed, ..self.inspect(charge.counter, charge.meter, now) });
             }
         }
     }
 
-    /// Gives back what [`Self::take`] took of `items`, because somebody else refused.
+    /// Returns the units of `items` that [`Self::take`] took, because the request was denied
+    /// elsewhere.
     pub fn give_back(&mut self, items: &mut [impl Chargeable], now: UnixMillis) {
         for item in items {
             let charge = item.charge();
             if let Some(counter) = self.get(charge.counter).cloned() {
                 self.put(charge.counter, counter.without(charge.op.cost()));
             }
-            item.settle(self.dry_run(charge.counter, charge.meter, now));
+            item.record(self.inspect(charge.counter, charge.meter, now));
         }
     }
 
-    /// A lease, if it is not over.
+    /// Returns a lease that has not ended.
     pub fn lease(&self, name: &str) -> Option<&Lease> {
         self.leases.get(name)
     }
 
-    /// Writes a lease as it was stored.
+    /// Restores a stored lease.
     pub fn put_lease(&mut self, name: &str, lease: Lease) {
         self.leases.put(name, lease);
     }
 
-    /// A hold, if it is open.
+    /// Returns an open hold.
     pub fn hold(&self, name: &str) -> Option<&HeldUnits> {
         self.holds.get(name)
     }
 
-    /// Writes a hold as it was stored.
+    /// Restores a stored hold.
     pub fn put_hold(&mut self, name: &str, held: HeldUnits) {
         self.holds.put(name, held.ends_ms(), held);
     }
 
-    /// The name of a counter, shared where it is known.
+    /// Returns a counter's name, shared if the counter exists.
     pub(super) fn name_of(&self, counter: &str) -> Arc<str> {
         let known = self.places.get(counter).and_then(|place| self.names.get(*place));
         known.map_or_else(|| counter.into(), Arc::clone)
     }
 
-    /// A counter, if it was ever written.
+    /// Returns a counter, if it was ever written.
     pub fn get(&self, counter: &str) -> Option<&Counter> {
         self.at(self.places.get(counter).copied())
     }
 
-    /// Where a counter stands: at its hint, or wherever it is found.
+    /// Returns the index of a counter, and stores it in `hint`.
     fn place(&self, counter: &str, hint: Option<&AtomicUsize>) -> Option<usize> {
         let Some(hint) = hint else { return self.places.get(counter).copied() };
         let hinted = hint.load(Ordering::Relaxed);
@@ -377,7 +404,7 @@ impl LedgerState {
         self.counters.get(place?)
     }
 
-    /// Writes a counter as it was stored.
+    /// Restores or overwrites a counter.
     pub fn put(&mut self, name: &str, counter: Counter) {
         if let Some(slot) = self.places.get(name).and_then(|place| self.counters.get_mut(*place)) {
             *slot = counter;
@@ -392,24 +419,26 @@ impl LedgerState {
         self.counters.push(counter);
     }
 
-    /// How many counters there are.
+    /// Returns the number of counters.
     pub fn len(&self) -> usize {
         self.counters.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no counters.
     pub fn is_empty(&self) -> bool {
         self.counters.is_empty()
     }
 }
 
-/// Whether what an order takes, it takes of different counters: what is judged one by one could exceed one together.
-fn each_once(order: &LedgerRequest<'_>) -> bool {
-    let claimed = order.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.levels);
-    let mut counters: SmallVec<[&str; 8]> = claimed.map(|level| level.counter).collect();
+/// Whether the claims of a request debit each counter at most once, and no counter that a charge
+/// debits too. Claims and charges are judged one by one, so two of them could exceed one counter
+/// together.
+fn each_once(request: &LedgerRequest<'_>) -> bool {
+    let claimed = request.claims.iter().filter(|claim| claim.need > 0).flat_map(|claim| &claim.budgets);
+    let mut counters: SmallVec<[&str; 8]> = claimed.map(|budget| budget.counter).collect();
     let claimed = counters.len();
     if claimed > 0 {
-        counters.extend(order.charges.iter().map(|charge| charge.counter));
+        counters.extend(request.charges.iter().map(|charge| charge.counter));
     }
     counters
         .iter()
@@ -418,15 +447,15 @@ fn each_once(order: &LedgerRequest<'_>) -> bool {
         .all(|(index, one)| !counters.iter().skip(index.saturating_add(1)).any(|other| other == one))
 }
 
-/// A charge of an order, and its verdict.
-struct Slip<'a>(Charge<'a>, Option<Verdict>);
+/// A charge and its verdict.
+struct JudgedCharge<'a>(Charge<'a>, Option<Verdict>);
 
-impl Chargeable for Slip<'_> {
+impl Chargeable for JudgedCharge<'_> {
     fn charge(&self) -> Charge<'_> {
         self.0
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn record(&mut self, verdict: Verdict) {
         self.1 = Some(verdict);
     }
 }
@@ -437,18 +466,18 @@ mod tests {
     use crate::ledger::Meter;
 
     #[test]
-    fn those_above_follow_a_level_and_nothing_that_was_counted_before_it() {
+    fn ancestors_follow_a_level_but_not_units_of_another_kind() {
         let now = UnixMillis::new(1_000);
         let quota = Meter::Quota { limit: None, starts_ms: 0, ends_ms: 2_000, over: false };
         let gauge = Meter::Gauge { limit: None, over: false };
-        let mut book = LedgerState::default();
+        let mut ledger = LedgerState::default();
         let mut take = |charges: [(&str, Meter, CounterOp); 2]| {
             let charges = charges.map(|(counter, meter, op)| Charge { counter, meter, op, shadow: false });
-            let order = LedgerRequest { charges: charges.into_iter().collect(), ..LedgerRequest::default() };
-            book.answer(&order, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
+            let request = LedgerRequest { charges: charges.into_iter().collect(), ..LedgerRequest::default() };
+            ledger.answer(&request, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
         };
         take([("team/seats", quota, CounterOp::Take(50)), ("firm/seats", quota, CounterOp::Take(50))]);
-        // The limit becomes a level, which starts at 0.
+        // The limit becomes a gauge, whose level starts at 0.
         assert_eq!(take([("team/seats", gauge, CounterOp::Set(5)), ("firm/seats", gauge, CounterOp::Follow)]), [5, 5]);
         assert_eq!(
             take([("team/seats", gauge, CounterOp::Release(2)), ("firm/seats", gauge, CounterOp::Follow)]),
@@ -457,12 +486,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_book_stays_within_its_bound() {
-        let mut book = LedgerState::bounded(10);
+    fn a_bounded_state_stays_within_its_bound() {
+        let mut ledger = LedgerState::bounded(10);
         for index in 0..100 {
-            book.put(&format!("c{index}"), Counter::Gauge { level: index, leased: 0 });
+            ledger.put(&format!("c{index}"), Counter::Gauge { level: index, leased: 0 });
             assert!(
-                book.len() <= 10 && book.get(&format!("c{index}")) == Some(&Counter::Gauge { level: index, leased: 0 })
+                ledger.len() <= 10
+                    && ledger.get(&format!("c{index}")) == Some(&Counter::Gauge { level: index, leased: 0 })
             );
         }
     }

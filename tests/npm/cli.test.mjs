@@ -672,16 +672,16 @@ describe("audit trails", () => {
     assert.match(said, /^The trail of t_long verifies\.\n/);
     assert(said.includes(hash(lines.at(-1))) && said.includes(String(LONG)));
     const changed = (i, edit) => lines.map((line, at) => (at === i ? edit(line) : line)).join("\n");
-    assert.deepEqual(await verdict(changed(7, (line) => line.replace("=é 7", "=é 8"))), { code: 1, head: 8, at: 9, why: "it follows another entry than the one before it" });
-    assert.deepEqual(await verdict(lines.filter((_, i) => i !== 3).join("\n")), { code: 1, head: 3, at: 4, why: "it has another number" });
-    assert.deepEqual(await verdict(changed(4, (line) => line.slice(1))), { code: 1, head: 4, at: 5, why: "it is no JSON" });
-    assert.deepEqual(await verdict(lines.slice(1).join("\n")), { code: 1, head: 0, at: 1, why: "it has another number" });
+    assert.deepEqual(await verdict(changed(7, (line) => line.replace("=é 7", "=é 8"))), { code: 1, head: 8, at: 9, why: "its `previous` is not the hash of the entry before it" });
+    assert.deepEqual(await verdict(lines.filter((_, i) => i !== 3).join("\n")), { code: 1, head: 3, at: 4, why: "its number is not the next one" });
+    assert.deepEqual(await verdict(changed(4, (line) => line.slice(1))), { code: 1, head: 4, at: 5, why: "it is not JSON" });
+    assert.deepEqual(await verdict(lines.slice(1).join("\n")), { code: 1, head: 0, at: 1, why: "its number is not the next one" });
     assert.equal((await verdict(all.replaceAll("\n", "\r\n"))).at, 2);
-    assert.deepEqual([(await verdict("")).code, (await verdict("\n")).why], [1, "it is no JSON"]);
+    assert.deepEqual([(await verdict("")).code, (await verdict("\n")).why], [1, "it is not JSON"]);
     const forged = lines[1].replace('"t_long"', '"t_acme"');
     assert.equal((await verdict([lines[0], forged].join("\n"))).why, "it is of another trail");
     assert.deepEqual(await verdict(all, "--tenant", acme.id), { code: 1, head: 0, at: 1, why: "it is of another trail" });
-    assert.match((await run(["audit", "verify", file("checked.ndjson", lines.slice(1).join("\n"))])).stdout, /^Entry 1 does not fit: it has another number\.\n/);
+    assert.match((await run(["audit", "verify", file("checked.ndjson", lines.slice(1).join("\n"))])).stdout, /^Entry 1 does not fit: its number is not the next one\.\n/);
     assert.match(await bad(2, "audit", "verify", join(folder, "nothing.ndjson")), /cannot be read/);
   });
 

@@ -832,7 +832,7 @@ impl World {
             ledger.restart();
             return;
         }
-        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
+        if let (Some(once), true) = (order.once, outcome.stores_key(&order)) {
             ledger.disk.keys.insert(once.id.to_owned(), once.fingerprint.to_owned());
         }
         ledger.write();

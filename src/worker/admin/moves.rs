@@ -172,14 +172,14 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
         below.into_iter().map(|(id, parent)| (id, Some(parent))).collect();
     tenants.insert(tenant.to_owned(), None);
     let leave = LedgerRequest {
-        leave: Some(Migration { tenants: tenants.clone(), above: list("/old_above") }),
+        leave: Some(Migration { tenants: tenants.clone(), ancestors: list("/old_above") }),
         epochs: [(tenant.into(), epoch)].into_iter().collect(),
         ..LedgerRequest::default()
     };
-    let luggage = request.order(&old_root, &leave).await?.luggage.ok_or(AdminError::UNAVAILABLE)?;
-    fault::fault(request.fault.as_deref(), "move-left");
+    let transfer = request.order(&old_root, &leave).await?.transfer.ok_or(AdminError::UNAVAILABLE)?;
+    crate::worker::fault(request.fault.as_deref(), "move-left");
     let arrive = LedgerRequest {
-        arrive: Some((Migration { tenants, above: list("/above") }, luggage)),
+        arrive: Some((Migration { tenants, ancestors: list("/above") }, transfer)),
         once: Some(IdempotencyKey { id, fingerprint: &root, event: false }),
         ..LedgerRequest::default()
     };

@@ -165,7 +165,7 @@ async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet
     for row in request.store.rows(deleted).await? {
         let line = request.store.line(text(&row, "id")).await?;
         let above = line.iter().skip(1).map(|above| above.id.clone()).collect();
-        let leave = Some(Migration { tenants: [(text(&row, "id").to_owned(), None)].into(), above });
+        let leave = Some(Migration { tenants: [(text(&row, "id").to_owned(), None)].into(), ancestors: above });
         if request.order(text(&row, "root"), &LedgerRequest { leave, ..LedgerRequest::default() }).await.is_err() {
             unheard.insert(text(&row, "root").to_owned());
         }

@@ -88,7 +88,7 @@ fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Resul
         let memory = if order.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
         let before = order.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
         let outcome = book.answer_once(order, before, now);
-        if let (Some(once), true) = (order.once, outcome.is_news(order)) {
+        if let (Some(once), true) = (order.once, outcome.stores_key(order)) {
             memory.note(once.id, once.fingerprint);
         }
         // An outcome holds numbers and booleans: it always has a JSON form.
