@@ -56,6 +56,7 @@ impl Store {
                 return Err(StoreError::Failed);
             }
         };
+        // `!` and the violated constraint, or `!premise`: see `transact` in `control.js`.
         match text.strip_prefix('!') {
             Some(constraint) => Err(StoreError::Taken(constraint.to_owned())),
             None => serde_json::from_str(&text).map_err(|_| StoreError::Failed),
@@ -71,6 +72,13 @@ impl Store {
     pub(super) async fn row(&self, statement: Value) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
+}
+
+/// SQL that aborts the transaction unless a condition holds. SQLite can raise an error only in a
+/// trigger, so this parses malformed JSON instead; `transact` in `control.js` reports that error as
+/// `!premise`.
+fn fail_unless(condition: &str) -> String {
+    format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held")
 }
 
 /// What stands in a column.
@@ -119,9 +127,8 @@ impl<'a> Transaction<'a> {
 
     /// Lets the change happen only where this holds at its very moment; otherwise somebody else's came first.
     pub(super) fn precondition(&mut self, condition: &str, values: &[Value]) {
-        // What is no JSON is an error, and an error undoes the whole transaction: see `transact`.
-        let text = format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held");
-        let statement: Value = std::iter::once(Value::from(text)).chain(values.iter().cloned()).collect();
+        let statement: Value =
+            std::iter::once(Value::from(fail_unless(condition))).chain(values.iter().cloned()).collect();
         if !self.statements.contains(&statement) {
             self.run(statement);
         }
