@@ -146,8 +146,8 @@ export async function fetchKeys(url, maxBytes, timeoutMs) {
 // may run, identified by their digests, and no site may embed the page in a frame.
 const PAGE_POLICY = [
   "default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'",
-  "script-src 'sha256-YRLxEUpNFrHi05pcuVQiNvaJUJHtixnaKxCuVWNZs94='",
-  "style-src 'sha256-8NpRZyxERqNHX/14+iffK7iPlGD/gDzjwbO4OCNumOA='",
+  "script-src 'sha256-y8u0uHkMSrvLSHBP1DoG8UeBZ8R9c3cDvwMesjzJkmA='",
+  "style-src 'sha256-dGx95C2TpnflCMU8Aq/qTeadxOpO8kK91BLB7QVKAsE='",
 ].join("; ");
 
 /** Serves one of the gate's own pages. */
