@@ -141,7 +141,7 @@ describe("what has failed within is one line in the log, with the reason", () =>
     "a gate that refuses the token": [() => [{ gate: refusing() }], 503, "GATE_FAILED", /GATE_FAILED: the gate rejected the application: UNAUTHENTICATED.*this request needs a valid token/],
     "something else that answers": [() => [{ gate: rebuffed() }], 503, "GATE_FAILED", /GATE_FAILED: the gate's response is not JSON: its status is 502/],
     "a feature's gate that refuses the token": [() => [byHeader, [feature(refusing())]], 503, "GATE_FAILED", /the gate rejected the application: UNAUTHENTICATED/],
-    "a feature without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: there is no gate/],
+    "a feature without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: a gate is missing/],
     "a resolver of the application's own": [() => [resolver], 503, "RESOLVER_FAILED", /RESOLVER_FAILED: .*Error: postgres:/],
   };
   for (const [framework, ask] of Object.entries(frameworks)) {
