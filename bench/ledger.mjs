@@ -154,7 +154,7 @@ export async function ledger() {
           if (round) rates[name].push(rate);
         }
       }
-      for (const [peer, title, target] of [["write", "one write a request", null], ["group", "group commit", 1.5]]) {
+      for (const [peer, title, target] of [["write", "one write per request", null], ["group", "group commit", 1.5]]) {
         const ratio = median(rates.own.map((rate, i) => rate / rates[peer][i]));
         rows.push({
           name: `durable consume, ${connections} connection${connections > 1 ? "s" : ""}, compared with JS: ${title}`,

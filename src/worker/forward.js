@@ -64,7 +64,7 @@ export async function forward(
   }).finally(() => timers.forEach(clearTimeout));
   if (flight) flight.originMs = Date.now() - flight.since;
   if (flight && aborted(request) && !response.webSocket) {
-    // Nobody reads the response any more: the call ends here.
+    // The client no longer reads the response, so the call ends here.
     await response.body?.cancel().catch(() => {});
     flight.done();
     return new Response(null, response);
@@ -92,8 +92,8 @@ export async function forward(
  */
 function restoreUrls(headers, asked, known, host, prefix) {
   for (const name of ["location", "content-location"]) {
-    const said = headers.get(name);
-    if (said !== null) headers.set(name, clientUrl(said, new URL(asked), new URL(known), host, prefix));
+    const value = headers.get(name);
+    if (value !== null) headers.set(name, clientUrl(value, new URL(asked), new URL(known), host, prefix));
   }
   if (!prefix) return;
   const cookies = headers.getSetCookie();
@@ -112,18 +112,18 @@ const PATH_OF_COOKIE = /^([^;]*;(?:[^;]*;)*?\s*path\s*=\s*)(\/[^;]*)/i;
 const below = (prefix, path) => (path === "/" ? prefix : prefix + path);
 
 /** A URL of the origin as the client knows it. URLs of other hosts stay unchanged. */
-function clientUrl(said, asked, known, host, prefix) {
+function clientUrl(value, asked, known, host, prefix) {
   // A path stays a path. A text that begins with two slashes names a host.
-  if (/^\/(?![/\\])/.test(said)) return prefix ? below(prefix, said) : said;
-  if (!/^(?:https?:)?\/\//i.test(said)) return said;
+  if (/^\/(?![/\\])/.test(value)) return prefix ? below(prefix, value) : value;
+  if (!/^(?:https?:)?\/\//i.test(value)) return value;
   let url;
   try {
-    url = new URL(said, asked);
+    url = new URL(value, asked);
   } catch {
-    return said;
+    return value;
   }
   const isOwn = url.host === asked.host || url.host === known.host || url.host === host;
-  if (!isOwn) return said;
+  if (!isOwn) return value;
   const path = `${url.pathname}${url.search}${url.hash}`;
   // If the origin has the same host as the gate, it may still redirect to another scheme.
   const isInner = url.host === asked.host && asked.host !== known.host;
