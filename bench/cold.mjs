@@ -1,5 +1,5 @@
-// (h) Cold start: from the import of the package to the first decision, in fresh Node processes and in fresh pages of
-// Chromium, which fetch the package from this machine and have nothing in their caches.
+// (h) Cold start: from importing the package to the first decision, in new Node processes and in
+// new Chromium pages, which fetch the package from the local machine with empty caches.
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const root = resolve(import.meta.dirname, "..");
 const PROCESSES = 15;
 const PAGES = 10;
 const TARGET_MS = 15;
-// With an icon, for which Chromium would ask otherwise.
+// Includes an icon, which Chromium would request otherwise.
 const PAGE = '<!doctype html><link rel="icon" href="data:,">';
 const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm" };
 
@@ -25,7 +25,10 @@ const seed = {
   request: { host: "acme.app.example.com", path: "/" },
 };
 
-/** When each step was done. Runs, as text, where nothing of the package has been seen before. */
+/**
+ * The times at which each step was done. Is passed on as text, and runs where the package has not
+ * been loaded before.
+ */
 async function start({ entry, seed }) {
   const at = [performance.now()];
   const { Gate, init } = await import(entry);
@@ -42,12 +45,13 @@ async function start({ entry, seed }) {
 function inNode() {
   const facts = JSON.stringify({ entry: pathToFileURL(join(root, "pkg/node.js")).href, seed });
   const script = `console.log(JSON.stringify(await (${start})(${facts})));`;
-  return Array.from({ length: PROCESSES }, () => JSON.parse(execFileSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" })));
+  const args = ["--input-type=module", "--eval", script];
+  return Array.from({ length: PROCESSES }, () => JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })));
 }
 
 async function inChromium() {
   const server = createServer(({ url }, response) => {
-    // Isolated pages have clocks of 5 microseconds, others of 100.
+    // The clock of isolated pages has a resolution of 5 microseconds; that of other pages, 100.
     const isolated = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
     response.writeHead(200, { "content-type": TYPES[extname(url)] ?? "text/html", "cache-control": "no-store", ...isolated });
     response.end(url === "/" ? PAGE : readFileSync(join(root, "pkg", url)));
@@ -72,7 +76,8 @@ async function inChromium() {
 function rows(place, runs) {
   const row = (step, from, to, target = null) => {
     const value = median(runs.map((at) => at[to] - at[from]));
-    return { name: `cold start in ${place}: ${step}`, value, unit: "ms", peer: null, ratio: null, target, ok: target === null ? null : value <= target };
+    const ok = target === null ? null : value <= target;
+    return { name: `cold start in ${place}: ${step}`, value, unit: "ms", peer: null, ratio: null, target, ok };
   };
   return [row("from import to first decision", 0, 3, TARGET_MS), row("import", 0, 1), row("new Gate", 1, 2), row("first decision", 2, 3)];
 }

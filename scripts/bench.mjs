@@ -1,4 +1,5 @@
-// Builds what is measured, as it is released, and measures it on Node 22. Usage: npm run bench [-- --json FILE]
+// Builds the release artifacts and runs the benchmarks on Node 22.
+// Usage: npm run bench [-- --json FILE]
 
 import { buildNpm, buildWorker } from "./build.mjs";
 import { run, setup } from "./setup.mjs";

@@ -1,5 +1,5 @@
-// The Worker's entry: a plain handler, which the runtime calls without building an object for every request.
-// The generated entry stays behind it, with its recovery from traps.
+// The Worker's entry point: a plain handler, so that the runtime builds no object for every
+// request. It calls the generated entry point, which recovers from traps.
 
 import Entrypoint, { TenantLedger } from "./index.js";
 

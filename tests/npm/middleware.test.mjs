@@ -724,7 +724,7 @@ describe("the body of a request", () => {
   test("that is not JSON is 400, and nothing of it is said", async () => {
     for (const body of ["{", "secret", "{}{}", "\u{feff}{}x", "NaN"]) {
       const { status, headers, body: said } = await post(body);
-      assert.deepEqual([status, headers["content-type"], JSON.parse(said)], [400, "application/json", { error: { code: "BAD_REQUEST", message: "the body is not JSON", details: {} } }], body);
+      assert.deepEqual([status, headers["content-type"], JSON.parse(said)], [400, "application/json", { error: { code: "BAD_REQUEST", message: "the body is not valid JSON", details: {} } }], body);
     }
   });
 

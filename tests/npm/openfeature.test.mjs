@@ -90,7 +90,7 @@ describe("the provider for servers", () => {
       test("gives the default where there is no answer, and says why", async () => {
         const flags = await connect(where, await gate());
         for (const [key, context, code, message] of [
-          ["absent", { tenant }, "FLAG_NOT_FOUND", /no such feature/], ["theme", { tenant }, "TYPE_MISMATCH", /no number/], ["layout", { tenant }, "TYPE_MISMATCH", /no number/],
+          ["absent", { tenant }, "FLAG_NOT_FOUND", /no such feature/], ["theme", { tenant }, "TYPE_MISMATCH", /not of type number/], ["layout", { tenant }, "TYPE_MISMATCH", /not of type number/],
           ["plan", {}, "INVALID_CONTEXT", /`tenant`/],
           ["plan", { tenant: 7 }, "INVALID_CONTEXT", /`tenant`/], ["plan", { tenant: "t_off" }, "GENERAL", /^TENANT_SUSPENDED: /], ["plan", { tenant: "t_nobody" }, "GENERAL", /^TENANT_NOT_FOUND: /], ["plan", { tenant: "../x" }, "GENERAL", /^BAD_REQUEST: /],
         ]) {

@@ -279,18 +279,18 @@ describe("keys of issuers", () => {
   test("that come packed are refused, and not unpacked", async () => {
     for (const name of ["gzip", "br"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until("why stands in the log", () => logged(name).includes("the answer is packed"));
+      await until("why stands in the log", () => logged(name).includes("the response is compressed"));
     }
     const since = performance.now();
     assert.equal(await call("bomb"), "ISSUER_UNAVAILABLE");
     assert(performance.now() - since < 2_000, `${performance.now() - since} ms`);
-    await until("why stands in the log", () => logged("bomb").includes("the answer is packed"));
+    await until("why stands in the log", () => logged("bomb").includes("the response is compressed"));
   });
 
   test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
     for (const name of ["long", "long-chunked"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until("why stands in the log", () => logged(name).includes("the answer is too large"));
+      await until("why stands in the log", () => logged(name).includes("the response is too large"));
     }
   });
 

@@ -1,4 +1,21 @@
-//! Bindings to `edge.js`, and to what the runtime hands over.
+//! Bindings to the JavaScript side of the Worker, and to objects of the runtime.
+//!
+//! Each crossing of the boundary between WebAssembly and JavaScript costs time, so one crossing
+//! carries one text with everything. The formats of these texts, which both sides must keep:
+//!
+//! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
+//!   records, ledger requests and their answers) go one a line.
+//! - [`facts`] returns the one-character text NUL for an absent header, which no header value can
+//!   be.
+//! - [`forward`] takes headers as names and values in turn, one a line.
+//! - [`respond`] takes five lines and the body; [`save_book`] takes slices of three lines. The
+//!   comments in JavaScript describe them.
+//! - [`transact`] returns JSON, or `!` and the reason why the database refused: the columns of the
+//!   violated constraint, or `premise` for a failed precondition.
+//! - Everything else is JSON.
+//!
+//! A module that one of these modules imports must be declared here too: wasm-bindgen copies only
+//! declared modules into the build, which keep their relative paths.
 
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -8,6 +25,23 @@ extern "C" {
     pub fn facts(request: &JsValue, names: &JsValue) -> String;
     pub fn respond(status: u16, text: &str) -> web_sys::Response;
     pub fn text(request: &JsValue, max_bytes: u32, timeout_ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = fetchKeys)]
+    pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
+    pub fn page(assets: &JsValue, url: &str) -> Promise;
+    #[wasm_bindgen(js_name = resolveCustom)]
+    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
+    pub fn sleep(ms: u32) -> Promise;
+    pub fn unique() -> String;
+    /// Whether the client of a request has disconnected.
+    pub fn aborted(request: &JsValue) -> bool;
+    /// The client's address, if the platform reports it.
+    pub fn address(request: &JsValue) -> Option<String>;
+    /// One header of a request.
+    pub fn header(request: &JsValue, name: &str) -> Option<String>;
+}
+
+#[wasm_bindgen(module = "/src/worker/forward.js")]
+extern "C" {
     pub fn forward(
         request: &JsValue,
         upstream: &JsValue,
@@ -23,26 +57,20 @@ extern "C" {
         flight: &JsValue,
     ) -> Promise;
     pub fn flight(watches: bool, slow_ms: u32) -> Flight;
-    #[wasm_bindgen(js_name = fetchKeys)]
-    pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
-    pub fn page(assets: &JsValue, url: &str) -> Promise;
-    #[wasm_bindgen(js_name = resolveCustom)]
-    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
+}
+
+#[wasm_bindgen(module = "/src/worker/ledger_client.js")]
+extern "C" {
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
-    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, line_ms: u32) -> Promise;
-    pub fn sleep(ms: u32) -> Promise;
-    pub fn unique() -> String;
-    /// Whether the client of a request has gone.
-    pub fn aborted(request: &JsValue) -> bool;
-    /// The address that a request comes from, as the platform says.
-    pub fn address(request: &JsValue) -> Option<String>;
-    /// A header of a request.
-    pub fn header(request: &JsValue, name: &str) -> Option<String>;
+    /// Sends one ledger request. Resolves to the answer, or to null if the ledger is overloaded.
+    #[wasm_bindgen(js_name = askLedger)]
+    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
 }
 
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]
 extern "C" {
-    /// Whether a header is passed on to the origin, by a policy of [`crate::gate::CompiledCatalog::origin_policy`].
+    /// Returns a function that reports whether the origin receives a header, by a policy of
+    /// [`crate::gate::CompiledCatalog::origin_policy`].
     pub fn filter(policy: &str) -> Function;
 }
 
@@ -85,25 +113,25 @@ extern "C" {
 
 #[wasm_bindgen]
 extern "C" {
-    /// A call to the origin.
+    /// The state of a call to the origin.
     pub type Flight;
-    /// Settled when the call has ended: its response is through, or it has failed.
+    /// Resolves when the call has ended: its response has been sent, or the call has failed.
     #[wasm_bindgen(method, getter)]
     pub fn ended(this: &Flight) -> Promise;
-    /// Settled once the origin has taken too long without an answer, if it does.
+    /// Resolves once the origin has taken too long without a response.
     #[wasm_bindgen(method, getter)]
     pub fn slow(this: &Flight) -> Promise;
-    /// Whether it has.
+    /// Whether the origin has taken too long without a response.
     #[wasm_bindgen(method, getter, js_name = isSlow)]
     pub fn is_slow(this: &Flight) -> bool;
-    /// Whether the client broke it off while it was sending its body.
+    /// Whether the client disconnected while it was sending its body.
     #[wasm_bindgen(method, getter)]
     pub fn broken(this: &Flight) -> bool;
-    /// Milliseconds that the origin took for the head of its response, once it had the whole request.
+    /// Milliseconds from the end of the request to the head of the origin's response.
     #[wasm_bindgen(method, getter, js_name = originMs)]
     pub fn origin_ms(this: &Flight) -> f64;
 
-    /// The context of one invocation.
+    /// The context of one invocation of the Worker.
     #[derive(Clone)]
     pub type ExecutionContext;
     #[wasm_bindgen(method, js_name = waitUntil)]
