@@ -288,7 +288,11 @@ fn a_token_ends_with_the_secret_that_signed_it() {
     for unusable in [None, Some("too short")] {
         let mut world = World { secret: unusable, ..World::new() };
         let by_nothing = by_secret(unusable.unwrap_or_default(), &claims("own", "t_acme"));
-        assert_eq!(world.code(&PresentedCredential::Token(&by_nothing), START), Code::IssuerUnavailable, "{unusable:?}");
+        assert_eq!(
+            world.code(&PresentedCredential::Token(&by_nothing), START),
+            Code::IssuerUnavailable,
+            "{unusable:?}"
+        );
     }
 }
 

@@ -203,13 +203,19 @@ fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let mut ledger = LedgerState::default();
     let (ask, later) = (Ask::default(), START.plus(1_000));
 
-    let Progress::Ready(Step::Charge(first)) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
-    let Progress::Ready(Step::Decided(second)) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
+    let Progress::Ready(Step::Charge(first)) = gate.decide(&request, &ask, START) else {
+        panic!("the ledger is needed")
+    };
+    let Progress::Ready(Step::Decided(second)) = gate.decide(&request, &ask, START) else {
+        panic!("the local limit is used up")
+    };
     assert_eq!(second.code, Code::RateLimited);
     let outcome = ledger.answer(&gate.order(&first), START);
     assert!(gate.finish(first, Ok(&outcome), HeardAt::now(START)).allowed());
 
-    let Progress::Ready(Step::Charge(third)) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
+    let Progress::Ready(Step::Charge(third)) = gate.decide(&request, &ask, later) else {
+        panic!("the local limit is whole again")
+    };
     let outcome = ledger.answer(&gate.order(&third), later);
     assert_eq!(gate.finish(third, Ok(&outcome), HeardAt::now(later)).code, Code::QuotaExceeded);
     let Progress::Ready(Step::Charge(fourth)) = gate.decide(&request, &ask, later) else {

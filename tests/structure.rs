@@ -60,7 +60,8 @@ impl Sources {
         }
         assert!(files.len() > 100, "too few sources: {}", files.len());
         let mut sources = Self { files };
-        let names: Vec<_> = sources.files.iter().map(|(module, file)| (module.clone(), imports(module, file))).collect();
+        let names: Vec<_> =
+            sources.files.iter().map(|(module, file)| (module.clone(), imports(module, file))).collect();
         for (module, names) in names {
             sources.files.get_mut(&module).unwrap().names = names;
         }
@@ -332,7 +333,9 @@ impl<'ast> Visit<'ast> for Types {
         // `document! { pub struct X { … } }` and its like.
         let tokens: Vec<_> = item.tokens.clone().into_iter().map(|token| token.to_string()).collect();
         for pair in tokens.windows(2) {
-            if ["struct", "enum", "trait", "type"].contains(&pair[0].as_str()) && pair[1].starts_with(char::is_uppercase) {
+            if ["struct", "enum", "trait", "type"].contains(&pair[0].as_str())
+                && pair[1].starts_with(char::is_uppercase)
+            {
                 self.0.push(pair[1].clone());
             }
         }
@@ -357,8 +360,20 @@ fn no_type_name_stands_twice() {
 #[test]
 fn the_core_knows_no_clock_no_io_no_randomness_no_javascript() {
     const FOREIGN: [&str; 14] = [
-        "worker::", "js_sys", "web_sys", "wasm_bindgen", "SystemTime", "Instant", "Utc::now", "Local::now", "std::fs",
-        "std::net::Tcp", "std::net::Udp", "std::env", "std::thread", "getrandom",
+        "worker::",
+        "js_sys",
+        "web_sys",
+        "wasm_bindgen",
+        "SystemTime",
+        "Instant",
+        "Utc::now",
+        "Local::now",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::env",
+        "std::thread",
+        "getrandom",
     ];
     for (module, file) in &Sources::read().files {
         if !CORE.contains(&module.split("::").next().unwrap()) {

@@ -90,12 +90,7 @@ impl Gate {
         Cx { now, trace: Trace::new(explain), decision, refresh: std::mem::take(&mut self.background) }
     }
 
-    fn judge(
-        &mut self,
-        cx: &mut Cx,
-        request: &Request<'_>,
-        ask: &Ask<'_>,
-    ) -> Result<Option<PlanShape>, Exit> {
+    fn judge(&mut self, cx: &mut Cx, request: &Request<'_>, ask: &Ask<'_>) -> Result<Option<PlanShape>, Exit> {
         let catalog = self.snapshots.catalog(cx.now, &mut cx.refresh)?;
         cx.decision.catalog = Some(Arc::clone(&catalog));
         judge(&mut self.parts(), cx, &catalog, request, ask)

@@ -200,11 +200,11 @@ impl LocalGate {
     #[cold]
     #[inline(never)]
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let order = self.gate.order(&pending);
-        let id = pending.once().unwrap_or_default().to_owned();
-        let outcome =
-            self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
-        if let (Some(once), true) = (order.once, outcome.stores_key(&order)) {
+        let request = self.gate.request(&pending);
+        let id = pending.idempotency_id().unwrap_or_default().to_owned();
+        let known = self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str());
+        let response = self.ledger.answer_once(&request, known, now);
+        if let (Some(once), true) = (request.once, response.stores_key(&request)) {
             self.known.insert(id, once.fingerprint.to_owned());
         }
         drop(request);

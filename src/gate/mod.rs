@@ -50,9 +50,7 @@ pub use answer::{
 pub use ask::{Ask, Intent};
 pub use cache::{Rejected, Snapshots};
 pub use code::Code;
-pub use compiled::{
-    BreakerRef, BreakerState, Budget, ClientView, CompiledCatalog, Entitlements, LimitCheck, RouteId,
-};
+pub use compiled::{BreakerRef, BreakerState, Budget, ClientView, CompiledCatalog, Entitlements, LimitCheck, RouteId};
 pub use gate::Gate;
 pub use local::LocalGate;
 pub use metering::{Metered, UsageEvent, UsageInquiry};

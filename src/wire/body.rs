@@ -184,6 +184,18 @@ impl DecideBody {
         }
     }
 
+    fn intent(&self) -> Intent<'_> {
+        if let Some(reserve) = &self.reserve {
+            let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
+            return Intent::Reserve { id: &reserve.id, for_ms };
+        }
+        match (&self.settle, &self.idempotency_key) {
+            (Some(id), _) => Intent::Settle { id },
+            (None, Some(key)) => Intent::Once { key },
+            (None, None) => Intent::Decide,
+        }
+    }
+
     /// Returns what the caller asks for in addition to the route.
     pub fn ask<'a>(&'a self, borrowed: &'a Borrowed<'a>) -> Ask<'a> {
         Ask {

@@ -357,7 +357,9 @@ impl From<&Decision> for ErrorView {
                 "requested": requested,
                 "retry_after_ms": decision.extras().retry_after_ms,
             }),
-            (Code::BadRequest, _) if decision.extras().problem.is_some() => json!({ "problems": [decision.extras().problem] }),
+            (Code::BadRequest, _) if decision.extras().problem.is_some() => {
+                json!({ "problems": [decision.extras().problem] })
+            }
             (Code::InsufficientScope, _) => json!({
                 "scopes": decision.extras().challenge.as_ref().map(|challenge| &challenge.scopes),
             }),

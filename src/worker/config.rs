@@ -9,10 +9,10 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 use worker::kv::KvStore;
 
-use crate::worker::assertion::Assertions;
-use crate::worker::runtime::edge;
 use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet, TenantId};
+use crate::worker::assertion::Assertions;
+use crate::worker::runtime::edge;
 
 /// Bindings and variables, by the names in `wrangler.toml`.
 pub(crate) struct Config {

@@ -658,7 +658,8 @@ impl World {
 
     fn say(&mut self, family: u64, isolate: usize, contact: Exchange) {
         if !contact.is_empty() {
-            let text = serde_json::to_string(&self.isolates[isolate].gate.exchange_request(&root(family), &contact)).unwrap();
+            let text =
+                serde_json::to_string(&self.isolates[isolate].gate.exchange_request(&root(family), &contact)).unwrap();
             self.talk(family, isolate, Talk::Leases(contact), text);
         }
     }

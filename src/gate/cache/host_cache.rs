@@ -70,7 +70,12 @@ impl KnownTenant {
     }
 
     /// The tenant, if nothing has changed and nothing has to be fetched again.
-    pub(in crate::gate) fn found(&self, snapshots: &Snapshots, catalog: &CompiledCatalog, now: UnixMillis) -> Option<Found> {
+    pub(in crate::gate) fn found(
+        &self,
+        snapshots: &Snapshots,
+        catalog: &CompiledCatalog,
+        now: UnixMillis,
+    ) -> Option<Found> {
         let young = self.changes == snapshots.changes() && now.since(self.since) <= SOFT_AGE_MS;
         let tenant = self.tenant.upgrade().filter(|tenant| young && tenant.holds(catalog, now))?;
         Some(Found { tenant, age_ms: now.since(self.read_at) })

@@ -91,12 +91,16 @@ impl KeyStore {
             return if self.complete { Ok(None) } else { Err(Need::Snapshot(SnapshotKey::IssuerKeys(url.into()))) };
         };
         let held = published.held.as_mut();
-        if let Some((_, ring)) =
-            held.and_then(|held| held.get(Freshness::PUBLISHED_KEYS, now, || SnapshotKey::IssuerKeys(url.into()), refresh))
+        if let Some((_, ring)) = held
+            .and_then(|held| held.get(Freshness::PUBLISHED_KEYS, now, || SnapshotKey::IssuerKeys(url.into()), refresh))
         {
             return Ok(Some(Arc::clone(ring)));
         }
-        if published.may_ask(now) && !self.complete { Err(Need::Snapshot(SnapshotKey::IssuerKeys(url.into()))) } else { Ok(None) }
+        if published.may_ask(now) && !self.complete {
+            Err(Need::Snapshot(SnapshotKey::IssuerKeys(url.into())))
+        } else {
+            Ok(None)
+        }
     }
 
     /// The key set to fetch again because it lacks a key. Not too often, whatever key ids tokens invent.
@@ -118,7 +122,12 @@ impl KeyStore {
         }
     }
 
-    pub(in crate::gate) fn put_api_key(&mut self, id: &KeyId, record: Option<ApiKey>, now: UnixMillis) -> Result<(), Rejected> {
+    pub(in crate::gate) fn put_api_key(
+        &mut self,
+        id: &KeyId,
+        record: Option<ApiKey>,
+        now: UnixMillis,
+    ) -> Result<(), Rejected> {
         if let (Some(new), Some(held)) = (&record, self.api_keys.get_mut(id))
             && let Some(known) = &held.value
         {

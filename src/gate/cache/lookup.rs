@@ -13,7 +13,11 @@ use crate::resolve::Name;
 
 impl Snapshots {
     /// The catalog, while it can be used.
-    pub(in crate::gate) fn catalog(&mut self, now: UnixMillis, refresh: &mut Vec<Refresh>) -> Result<Arc<CompiledCatalog>, Need> {
+    pub(in crate::gate) fn catalog(
+        &mut self,
+        now: UnixMillis,
+        refresh: &mut Vec<Refresh>,
+    ) -> Result<Arc<CompiledCatalog>, Need> {
         let held = self.catalog.as_mut().ok_or(SnapshotKey::Catalog)?;
         let value = held.get(Freshness::SNAPSHOT, now, || SnapshotKey::Catalog, refresh);
         value.cloned().ok_or(SnapshotKey::Catalog.into())
@@ -54,9 +58,9 @@ impl Snapshots {
         let (held, key): (_, &dyn Fn() -> SnapshotKey) = match name {
             Name::Nobody | Name::Credential => return Ok(None),
             Name::Id(id) => return Ok(TenantId::parse(id)),
-            Name::Slug(slug) => {
-                (self.slugs.get_mut(slug.as_ref()), &|| Slug::parse(slug).map_or(SnapshotKey::Catalog, SnapshotKey::Slug))
-            }
+            Name::Slug(slug) => (self.slugs.get_mut(slug.as_ref()), &|| {
+                Slug::parse(slug).map_or(SnapshotKey::Catalog, SnapshotKey::Slug)
+            }),
             Name::Domain(host) => (self.domains.get_mut(host.as_ref()), &|| SnapshotKey::Domain(host.to_string())),
         };
         let Some(held) = held else {

@@ -6,9 +6,7 @@ use super::route::{CompiledRoute, RouteId};
 use crate::flags::{FeatureSet, Grant, Tier, is_on};
 use crate::identity::Issuers;
 use crate::model::bounds::ORIGIN_MS;
-use crate::model::{
-    Access, Auth, Catalog, Cors, HeaderMode, Key, Limit, Origin, Plan, PlanRef, Problems, Route,
-};
+use crate::model::{Access, Auth, Catalog, Cors, HeaderMode, Key, Limit, Origin, Plan, PlanRef, Problems, Route};
 use crate::resolve::{Request, Resolver, Signals, without_extension};
 
 /// The page's origin.
@@ -231,9 +229,8 @@ fn routes(
     let mut routes: Vec<_> = document.routes.iter().map(&mut compile).enumerate().collect();
     // Longest path first. Of equal paths, those that name methods come before the one that takes
     // all methods; otherwise the catalog's order decides.
-    routes.sort_unstable_by_key(|(place, route)| {
-        (std::cmp::Reverse(route.path.len()), route.methods.is_empty(), *place)
-    });
+    routes
+        .sort_unstable_by_key(|(place, route)| (std::cmp::Reverse(route.path.len()), route.methods.is_empty(), *place));
     let routes: Vec<_> =
         routes.into_iter().zip(0..).map(|((_, route), id)| CompiledRoute { id: RouteId(id), ..route }).collect();
     let fallback = CompiledRoute {

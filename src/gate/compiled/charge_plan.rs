@@ -125,7 +125,7 @@ impl Chargeable for LimitCheck {
         Charge { counter, meter: *meter, op: self.op, shadow: *shadow }
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn record(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
     }
 

@@ -77,7 +77,8 @@ impl Entitlements {
         // Quota periods end too, but nothing that was agreed changes then.
         let agreed_until = dates.valid.1;
         let budgets = budgets(catalog, &line, &plans_of, &mut dates);
-        let planned = catalog.cost_lists().iter().flatten().filter_map(|(limit, _)| budgets.get(usize::try_from(*limit).ok()?));
+        let planned =
+            catalog.cost_lists().iter().flatten().filter_map(|(limit, _)| budgets.get(usize::try_from(*limit).ok()?));
         let planned_checks = planned.map(Vec::len).fold(0_usize, usize::saturating_add);
         let breakers = document.breakers.iter().map(|(group, breaker)| {
             let mode = line.iter().find_map(|tenant| tenant.breakers.get(group).copied());
@@ -244,7 +245,10 @@ impl Entitlements {
         // As if all charge plans were compiled.
         let checks = self.planned_checks.saturating_mul(2 * size_of::<LimitCheck>());
         let plans = self.charge_plans.len().saturating_mul(size_of::<[OnceLock<ChargePlan>; 2]>());
-        [values, slots, lists, breakers, plans, checks].into_iter().chain(budgets).fold(size_of::<Self>(), usize::saturating_add)
+        [values, slots, lists, breakers, plans, checks]
+            .into_iter()
+            .chain(budgets)
+            .fold(size_of::<Self>(), usize::saturating_add)
     }
 }
 

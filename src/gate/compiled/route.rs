@@ -46,9 +46,8 @@ impl CompiledRoute {
 
     fn takes(&self, method: &str) -> bool {
         // HEAD asks for what GET would answer: what guards one guards the other.
-        let is_named = |own: &String| {
-            own.eq_ignore_ascii_case(method) || own == "GET" && method.eq_ignore_ascii_case("HEAD")
-        };
+        let is_named =
+            |own: &String| own.eq_ignore_ascii_case(method) || own == "GET" && method.eq_ignore_ascii_case("HEAD");
         self.methods.is_empty() || self.methods.iter().any(is_named)
     }
 }

@@ -139,9 +139,7 @@ pub(in crate::gate) fn lookup(
 ) -> Result<Found, Exit> {
     match snapshots.tenant(id, catalog, cx.now, &mut cx.refresh)? {
         Some(found) => Ok(found),
-        None => {
-            Err(cx.deny(Stage::Tenant, Code::TenantNotFound, "the named tenant, or an ancestor, does not exist"))
-        }
+        None => Err(cx.deny(Stage::Tenant, Code::TenantNotFound, "the named tenant, or an ancestor, does not exist")),
     }
 }
 

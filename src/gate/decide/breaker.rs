@@ -25,9 +25,7 @@ pub(super) fn check(
             let circuit = breakers.circuit(tenant.root(), breaker, cx.now);
             (circuit, circuit.into())
         }
-        BreakerMode::ForcedOpen => {
-            (Circuit::Open(cx.now.plus(RETRY_AFTER_MS).get()), BreakerState::ForcedOpen)
-        }
+        BreakerMode::ForcedOpen => (Circuit::Open(cx.now.plus(RETRY_AFTER_MS).get()), BreakerState::ForcedOpen),
         BreakerMode::Disabled => (Circuit::Closed, BreakerState::Disabled),
     };
     let used = BreakerUse { breaker: Arc::clone(breaker), state, trial: None };

@@ -30,11 +30,9 @@ pub(super) fn tenant<'c>(
     let route = catalog.route(request.method, &signals.route_path());
     note_route(cx, route);
     require_one_route(cx, catalog, route, request, &signals)?;
-    cx.trace.pass(Stage::Request, || {
-        format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str())
-    });
-    let stripped =
-        signals.prefix.take().map(|prefix| StrippedPath { path: signals.path.clone().into_owned(), prefix });
+    cx.trace
+        .pass(Stage::Request, || format!("host `{}`, route `{}` ({})", host.text, route.path(), route.access.as_str()));
+    let stripped = signals.prefix.take().map(|prefix| StrippedPath { path: signals.path.clone().into_owned(), prefix });
     let found = match route.access {
         Access::Public => None,
         Access::Central if signals.found.is_empty() => None,
@@ -112,9 +110,7 @@ fn deny(cx: &mut Cx, error: ResolveError) -> Exit {
     match error {
         ResolveError::AskCustom => Exit::Need(Need::CustomResolver),
         ResolveError::Unreadable(reason) => cx.deny(Stage::Request, Code::BadRequest, reason),
-        ResolveError::Repeated(_) => {
-            cx.deny(Stage::Request, Code::TenantAmbiguous, "a signal occurs more than once")
-        }
+        ResolveError::Repeated(_) => cx.deny(Stage::Request, Code::TenantAmbiguous, "a signal occurs more than once"),
         ResolveError::CustomFailed => cx.deny(Stage::Tenant, Code::ResolverFailed, "the custom resolver failed"),
     }
 }

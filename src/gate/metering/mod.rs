@@ -59,7 +59,12 @@ impl Gate {
     /// Returns what the ledger has to count for an event, or why it cannot be counted. `tell`: whether
     /// the ledger passes every single event on. A tenant's status does not matter: it has used what it
     /// has used.
-    pub fn meter(&mut self, event: &UsageEvent, tell: bool, now: UnixMillis) -> Progress<Result<Metered, Vec<Problem>>> {
+    pub fn meter(
+        &mut self,
+        event: &UsageEvent,
+        tell: bool,
+        now: UnixMillis,
+    ) -> Progress<Result<Metered, Vec<Problem>>> {
         let mut cx = Cx::silent(now);
         let found = self.snapshots.catalog(now, &mut cx.refresh).map_err(Exit::from).and_then(|catalog| {
             let found = lookup(&mut self.snapshots, &mut cx, &catalog, &event.tenant)?;

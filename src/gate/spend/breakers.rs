@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::gate::answer::Decision;
 use crate::gate::compiled::BreakerRef;
-use crate::ledger::{BreakerConfig, BreakerReport, BreakerStatus, Calls, Circuit};
+use crate::ledger::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circuit};
 use crate::model::bounds::MAX_KNOWN_BREAKERS;
 use crate::model::{BreakerMode, HeardAt, TenantId, UnixMillis};
 
@@ -36,10 +36,10 @@ pub enum CallEnd {
 struct Known {
     config: BreakerConfig,
     circuit: Circuit,
-    /// Calls that are not reported yet.
-    pending: Calls,
+    /// CallCounts that are not reported yet.
+    pending: CallCounts,
     /// Trials that have ended, by the number of their half-open state.
-    trials: Vec<(u64, Calls)>,
+    trials: Vec<(u64, CallCounts)>,
     reported_at: UnixMillis,
 }
 
@@ -62,8 +62,8 @@ struct LedgerBreakers {
 pub struct SentReport {
     name: String,
     config: BreakerConfig,
-    calls: Calls,
-    trials: Vec<(u64, Calls)>,
+    calls: CallCounts,
+    trials: Vec<(u64, CallCounts)>,
     pub(super) asks: bool,
 }
 
@@ -71,7 +71,7 @@ impl SentReport {
     pub(super) fn message(&self) -> BreakerReport<'_> {
         BreakerReport {
             breaker: &self.name,
-            fuse: self.config,
+            config: self.config,
             calls: self.calls,
             trials: self.trials.clone(),
             asks: self.asks,
@@ -97,7 +97,13 @@ impl Breakers {
         }
         let known = self.ledgers.entry(ledger.clone()).or_default().known.entry(name.to_owned()).or_insert_with(|| {
             self.count = self.count.saturating_add(1);
-            Known { config, circuit: Circuit::Closed, pending: Calls::default(), trials: Vec::new(), reported_at: now }
+            Known {
+                config,
+                circuit: Circuit::Closed,
+                pending: CallCounts::default(),
+                trials: Vec::new(),
+                reported_at: now,
+            }
         });
         known.config = config;
         known
@@ -110,7 +116,12 @@ impl Breakers {
 
     /// Takes what is to be reported to the breakers of a ledger. `asks`: the breaker that is asked
     /// for a trial.
-    pub(super) fn take_reports(&mut self, ledger: &TenantId, asks: Option<&BreakerRef>, now: UnixMillis) -> Vec<SentReport> {
+    pub(super) fn take_reports(
+        &mut self,
+        ledger: &TenantId,
+        asks: Option<&BreakerRef>,
+        now: UnixMillis,
+    ) -> Vec<SentReport> {
         let mut reports = Vec::new();
         if let Some(of) = self.ledgers.get_mut(ledger) {
             for name in std::mem::take(&mut of.to_report) {
@@ -126,7 +137,7 @@ impl Breakers {
             }
         }
         if let Some(breaker) = asks.filter(|breaker| !reports.iter().any(|report| report.name == breaker.name)) {
-            let (calls, trials) = (Calls::default(), Vec::new());
+            let (calls, trials) = (CallCounts::default(), Vec::new());
             reports.push(SentReport { name: breaker.name.clone(), config: breaker.config, calls, trials, asks: true });
         }
         reports
@@ -139,7 +150,13 @@ impl Breakers {
     }
 
     /// Receives the reply to reports.
-    pub(super) fn receive(&mut self, ledger: &TenantId, sent: &[SentReport], replies: &[BreakerStatus], heard: HeardAt) {
+    pub(super) fn receive(
+        &mut self,
+        ledger: &TenantId,
+        sent: &[SentReport],
+        replies: &[BreakerStatus],
+        heard: HeardAt,
+    ) {
         let now = heard.get();
         for (sent, reply) in sent.iter().zip(replies) {
             let known = self.known(ledger, &sent.name, sent.config, now);
@@ -180,15 +197,15 @@ impl Breakers {
         };
         let breaker = &used.breaker;
         let calls = match end {
-            CallEnd::Answered { failed, elapsed_ms } => Calls {
+            CallEnd::Answered { failed, elapsed_ms } => CallCounts {
                 ended: 1,
                 failed: u64::from(failed),
                 slow: u64::from(breaker.slow_ms().is_some_and(|slow_ms| elapsed_ms >= slow_ms)),
             },
             // A trial is judged once.
             CallEnd::FailedSince if used.trial.is_some() => return false,
-            CallEnd::FailedSince => Calls { failed: 1, ..Calls::default() },
-            CallEnd::Unknown => Calls::default(),
+            CallEnd::FailedSince => CallCounts { failed: 1, ..CallCounts::default() },
+            CallEnd::Unknown => CallCounts::default(),
         };
         if breaker.mode != BreakerMode::Auto || used.trial.is_none() && calls.is_empty() {
             return false;

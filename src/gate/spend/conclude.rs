@@ -55,7 +55,7 @@ impl Spender {
         pending.refused |= !response.allowed;
         note_breaker(&mut pending, response);
         for (check, verdict) in pending.remote_mut().iter_mut().zip(&response.verdicts) {
-            check.settle(*verdict);
+            check.record(*verdict);
         }
         let served = self.pay_from_grants(&mut pending, response, now);
         pending.refused |= !served;
@@ -79,7 +79,7 @@ impl Spender {
                 }
             } else {
                 for (check, verdict) in pending.checks_of_mut(leased).iter_mut().zip(&grant.verdicts) {
-                    check.settle(*verdict);
+                    check.record(*verdict);
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Spender {
         let Some(leases) = &mut self.leases else { return };
         for leased in pending.leased.iter().filter(|leased| leased.lease > 0) {
             if let Some(first) = pending.checks_of(*leased).first() {
-                leases.settle(&first.budget.counter, leased.lease, leased.range.cost, spent);
+                leases.conclude(&first.budget.counter, leased.lease, leased.range.cost, spent);
             }
         }
     }
@@ -165,7 +165,7 @@ impl Spender {
             let mut verdicts = leases.verdicts(&first.budget.counter, now);
             verdicts.extend(checks.iter().skip(verdicts.len()).map(unknown));
             for (check, verdict) in checks.iter_mut().zip(verdicts) {
-                check.settle(if leased.paid {
+                check.record(if leased.paid {
                     Verdict { allowed: true, retry_after_ms: None, ..verdict }
                 } else {
                     // The ledger has granted what it had. Units may return as other leases end.

@@ -57,14 +57,14 @@ impl Spender {
     ) -> Exchange {
         let mut exchange = Exchange { reports: self.breakers.take_reports(root, trial, now), ..Exchange::default() };
         let Some(leases) = &mut self.leases else { return exchange };
-        leases.forget(now);
+        leases.forget_expired(now);
         for (counter, need) in counters.take(MAX_CLAIMS) {
             if let Some((question, claim)) = leases.begin(counter, need, now).zip(leases.claim(counter)) {
                 exchange.asked.push((question, claim.lease.to_owned()));
             }
         }
         // Those that do not fit travel next time.
-        let released = leases.farewells(root.as_str()).take(MAX_CLAIMS);
+        let released = leases.released(root.as_str()).take(MAX_CLAIMS);
         exchange.released = released.map(|claim| claim.lease.to_owned()).collect();
         exchange
     }
@@ -74,7 +74,7 @@ impl Spender {
         let Some(leases) = &self.leases else { return SmallVec::new() };
         let asked = exchange.asked.iter().filter_map(|(question, _)| leases.claim(&question.counter));
         let is_released = |claim: &LeaseClaim<'_>| exchange.released.iter().any(|lease| lease == claim.lease);
-        asked.chain(leases.farewells(root.as_str()).filter(is_released)).collect()
+        asked.chain(leases.released(root.as_str()).filter(is_released)).collect()
     }
 
     /// Receives the response of the ledger of `root` to an exchange.
@@ -91,14 +91,14 @@ impl Spender {
             for (name, epoch) in &response.newer {
                 snapshots.observe_epoch(name, *epoch, heard.get());
             }
-            self.advance_cursor(root, response.told);
+            self.advance_cursor(root, response.cursor);
         }
         let Some(leases) = &mut self.leases else { return };
         let response = match response {
             Ok(response) => response,
             Err(why) => {
                 for (question, _) in &exchange.asked {
-                    leases.unanswered(question, why);
+                    leases.receive_failure(question, why);
                 }
                 return;
             }
@@ -106,23 +106,23 @@ impl Spender {
         let mut grants = response.grants.iter();
         for (question, lease) in &exchange.asked {
             match grants.next() {
-                Some(grant) => leases.hear(question, lease, grant, response.allowed, heard),
+                Some(grant) => leases.receive(question, lease, grant, response.allowed, heard),
                 // A ledger that refuses the request as a whole says nothing about leases.
-                None => leases.ignored(question),
+                None => leases.receive_no_grant(question),
             }
         }
         for lease in &exchange.released {
-            leases.gone(lease);
+            leases.confirm_release(lease);
         }
     }
 
     /// Records how far this isolate has read the ledger's log of published epochs.
-    fn advance_cursor(&mut self, root: &TenantId, told: u64) {
-        if told > 0 && self.cursors.get(root) != Some(&told) {
+    fn advance_cursor(&mut self, root: &TenantId, cursor: u64) {
+        if cursor > 0 && self.cursors.get(root) != Some(&cursor) {
             if self.cursors.len() >= MAX_CACHED_TENANTS {
                 self.cursors.clear();
             }
-            self.cursors.insert(root.clone(), told);
+            self.cursors.insert(root.clone(), cursor);
         }
     }
 
@@ -137,7 +137,7 @@ impl Spender {
             claims: self.claims(root, exchange),
             breakers: exchange.breaker_reports(),
             epochs: catalog_version.map(|version| (Cow::Borrowed(CATALOG), version)).into_iter().collect(),
-            heard: self.cursors.get(root).copied().unwrap_or(0),
+            cursor: self.cursors.get(root).copied().unwrap_or(0),
             ..LedgerRequest::default()
         }
     }
@@ -175,7 +175,7 @@ impl Spender {
             .into_iter()
             .partition(|counter| leases.is_busy(counter, within_ms, now));
         for counter in &idle {
-            leases.leave(counter);
+            leases.release(counter);
         }
         self.exchange(root, busy.iter().map(|counter| (counter.as_str(), 0)), None, now)
     }

@@ -23,7 +23,7 @@ use super::compiled::{LimitCheck, PlanShape};
 use super::cx::Cx;
 use super::need::{Need, Progress, Refresh};
 use crate::ledger::{
-    Chargeable, Hold, IdempotencyKey, LeaseCache, LedgerRequest, LedgerState, Level, Spend, WaitFailure,
+    BudgetRef, Chargeable, Hold, IdempotencyKey, LeaseCache, LedgerRequest, LedgerState, Spend, WaitFailure,
 };
 use crate::model::bounds::MAX_LOCAL_COUNTERS;
 use crate::model::{HeardAt, TenantId};
@@ -148,7 +148,8 @@ impl Spender {
     fn note_paid(&mut self, pending: &mut Pending, index: usize) {
         let Some(leased) = pending.leased.get(index).copied() else { return };
         let counter = pending.checks_of(leased).first().map(|check| check.budget.counter.as_str());
-        let lease = self.leases.as_mut().zip(counter).map(|(leases, counter)| leases.hold(counter, leased.range.cost));
+        let lease =
+            self.leases.as_mut().zip(counter).map(|(leases, counter)| leases.reserve(counter, leased.range.cost));
         if let Some(leased) = pending.leased.get_mut(index) {
             (leased.paid, leased.lease) = (true, lease.unwrap_or(0));
         }
@@ -161,9 +162,7 @@ impl Spender {
         let Some(root) = pending.ledger().filter(|_| !silent).cloned() else { return };
         let unpaid = pending.leased.iter().filter(|leased| !leased.paid);
         let lacking: SmallVec<[(String, u64); 2]> = unpaid
-            .filter_map(|leased| {
-                Some((pending.checks_of(*leased).first()?.budget.counter.clone(), leased.range.cost))
-            })
+            .filter_map(|leased| Some((pending.checks_of(*leased).first()?.budget.counter.clone(), leased.range.cost)))
             .collect();
         let breaker = pending.cx.decision.extras().breaker.as_ref().filter(|_| pending.is_trial());
         let breaker = breaker.map(|used| std::sync::Arc::clone(&used.breaker));
@@ -181,11 +180,13 @@ impl Spender {
             claims: root.map(|root| self.claims(root, &pending.exchange)).unwrap_or_default(),
             breakers: pending.exchange.breaker_reports(),
             epochs: pending.epochs(),
-            heard: root.and_then(|root| self.cursors.get(root)).copied().unwrap_or(0),
+            cursor: root.and_then(|root| self.cursors.get(root)).copied().unwrap_or(0),
             dry_run: pending.dry_run,
-            once: special
-                .and_then(|special| special.idempotency.as_ref())
-                .map(|(id, fingerprint)| IdempotencyKey { id, fingerprint, event: false }),
+            once: special.and_then(|special| special.idempotency.as_ref()).map(|(id, fingerprint)| IdempotencyKey {
+                id,
+                fingerprint,
+                event: false,
+            }),
             hold: special
                 .and_then(|special| special.hold.as_ref())
                 .map(|hold| Hold { name: &hold.name, for_ms: hold.for_ms }),
@@ -196,6 +197,6 @@ impl Spender {
 }
 
 /// The counters that a leased limit debits.
-fn levels(checks: &[LimitCheck]) -> SmallVec<[Level<'_>; 2]> {
-    checks.iter().map(|check| Level { counter: &check.budget.counter, meter: check.budget.meter }).collect()
+fn levels(checks: &[LimitCheck]) -> SmallVec<[BudgetRef<'_>; 2]> {
+    checks.iter().map(|check| BudgetRef { counter: &check.budget.counter, meter: check.budget.meter }).collect()
 }

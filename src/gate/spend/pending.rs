@@ -113,9 +113,12 @@ impl Pending {
         let checks = &cx.decision.limits;
         let holds = !ask.dry_run && checks.iter().any(|check| matches!(check.op, CounterOp::Hold(1..)));
         let is_special = holds || !matches!(ask.intent, Intent::Decide | Intent::Identify);
-        let special = cx.decision.tenant.as_ref().filter(|_| is_special).map(|tenant| {
-            Box::new(Special::new(&tenant.tenant().id, checks, ask, holds.then_some(hold_id)))
-        });
+        let special = cx
+            .decision
+            .tenant
+            .as_ref()
+            .filter(|_| is_special)
+            .map(|tenant| Box::new(Special::new(&tenant.tenant().id, checks, ask, holds.then_some(hold_id))));
         let unpaid = |range| LeasedChecks { range, paid: false, lease: 0, dry: false };
         Self {
             cx,

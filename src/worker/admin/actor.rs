@@ -5,17 +5,17 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::error::AdminError;
-use crate::worker::sources::d1::{Row, Store, document, sql, text};
 use crate::control::{GUARDED_MEMBERS, Operation, Permission};
 use crate::gate::{Bearer, Gate, Progress};
 use crate::ledger::WaitFailure;
 use crate::model::bounds::MAX_TOKEN_GENERATIONS;
 use crate::model::{Scope, SecretText, TenantId, UnixMillis};
+use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::runtime::clock::{self, Patience};
-use crate::worker::config::Config;
 use crate::worker::runtime::doors::{self, Door};
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{Row, Store, document, sql, text};
 use crate::worker::sources::drive::{Inquiry, drive};
 
 /// How an admin token begins.
@@ -102,7 +102,8 @@ impl Actor {
             return Self::of_token(shown, store, call, from).await;
         }
         let question = TokenQuestion { token: shown };
-        let bearer = drive(question, config, &call.context, Patience::new()).await.map_err(|_| AdminError::UNAVAILABLE)?;
+        let bearer =
+            drive(question, config, &call.context, Patience::new()).await.map_err(|_| AdminError::UNAVAILABLE)?;
         let bearer = bearer.ok_or(AdminError::UNAUTHENTICATED)?;
         let credential = &bearer.credential;
         if !credential.scopes.iter().any(|scope| scope.as_str() == ADMIN_SCOPE) {

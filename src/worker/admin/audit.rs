@@ -6,9 +6,9 @@ use super::catalog::CHAIN;
 use super::error::AdminError;
 use super::page::{ListPage, ListQuery};
 use super::request::{AdminRequest, AdminResponse};
-use crate::worker::sources::d1::{Row, at, document, number, text};
 use crate::control::merge;
 use crate::model::{Key, UnixMillis};
+use crate::worker::sources::d1::{Row, at, document, number, text};
 
 /// `GET /tenants/{tenant}/audit`, `GET /audit`; `format`: `json` (default), `lines`, `csv`.
 pub(super) async fn trail(request: &AdminRequest<'_>, tenant: Option<&str>) -> Result<AdminResponse, AdminError> {

@@ -9,7 +9,6 @@ use super::page::{ListPage, ListQuery};
 use super::records::PublishedCatalog;
 use super::request::{AdminRequest, AdminResponse, checked, paged};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{Row, document, number, sql, text};
 use super::{publish, tenants};
 use crate::control::{
     IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, breaks, changes, compare, merge,
@@ -21,6 +20,7 @@ use crate::model::bounds::MAX_CATALOG_PART_BYTES;
 use crate::model::{Catalog, Key, Problem, Problems, Slug, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
+use crate::worker::sources::d1::{Row, document, number, sql, text};
 
 /// The trail of the catalog.
 pub(super) const CHAIN: &str = "catalog";
@@ -330,8 +330,10 @@ pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     };
     let (mut before, mut after) =
         (LocalGate::with(published.plans()?), LocalGate::with(checked(CompiledCatalog::parse(&proposed))?));
-    if let Some((from, to)) =
-        asked.plans.iter().find(|(_, to)| !after.catalog().is_some_and(|catalog| catalog.document().plans.contains_key(*to)))
+    if let Some((from, to)) = asked
+        .plans
+        .iter()
+        .find(|(_, to)| !after.catalog().is_some_and(|catalog| catalog.document().plans.contains_key(*to)))
     {
         return Err(AdminError::problem(
             &format!("$.plans[\"{from}\"]"),

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::error::AdminError;
 use super::records::next_end;
 use super::request::AdminRequest;
-use crate::worker::sources::d1::{Row, Store, sql, text};
 use super::{jobs, keys, licences, moves, publish, reconcile, saga, tenants, tickets};
 use crate::model::bounds::{ADMIN_ONCE_MS, CATALOG_KEPT_MS, CATALOGS_KEPT, DENIALS_KEPT_DAYS, FEED_KEPT_MS};
 use crate::model::{Tenant, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::gateway::denials::today;
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{Row, Store, sql, text};
 
 /// Slices of what waits, and of long runs: a Worker asks at most 1,000 others in one invocation, and each change is told to a ledger
 /// and to KV.

@@ -9,10 +9,10 @@ use super::error::AdminError;
 use super::publish;
 use super::records::TenantRow;
 use super::request::{AdminRequest, AdminResponse};
-use crate::worker::sources::d1::{number, sql, text};
 use crate::control::{NewDomain, merge};
 use crate::model::bounds::MAX_PENDING_DOMAINS;
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{number, sql, text};
 
 /// Where the proof of a domain stands: this label, below the domain.
 const LABEL: &str = "_tenantgate";

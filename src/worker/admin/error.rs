@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use crate::worker::sources::d1::{StoreError};
 use crate::model::Problems;
 use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
+use crate::worker::sources::d1::StoreError;
 
 /// A refusal.
 #[derive(Debug)]

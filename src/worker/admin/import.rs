@@ -10,11 +10,11 @@ use super::keys::shown;
 use super::records::{next_end, take_data_route, take_slug};
 use super::request::{AdminRequest, AdminResponse, checked};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{at, document, number, sql, text};
 use super::{catalog, publish};
 use crate::control::merge;
 use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{at, document, number, sql, text};
 
 /// Documents that one transaction takes over.
 const TOGETHER: usize = 50;

@@ -7,12 +7,12 @@ use super::page::{ListPage, ListQuery};
 use super::publish;
 use super::records::{COLUMNS, TenantRow};
 use super::request::{AdminRequest, AdminResponse};
-use crate::worker::sources::d1::{Row, at, document, number, sql, text};
 use crate::control::{MovePlan, Permission, merge};
 use crate::model::bounds::JOB_SLICE;
 use crate::model::{PlanRef, UnixMillis};
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
+use crate::worker::sources::d1::{Row, at, document, number, sql, text};
 
 /// `POST /plans/{plan}/move`: all tenants of a plan version get another one.
 pub(super) async fn move_plan(request: &AdminRequest<'_>, plan: &str) -> Result<AdminResponse, AdminError> {

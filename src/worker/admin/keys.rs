@@ -7,12 +7,12 @@ use super::page::ListQuery;
 use super::publish;
 use super::request::{AdminRequest, AdminResponse, checked};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{document, number, sql, text};
 use crate::control::{Issue, Rotate};
 use crate::model::bounds::{ENDED_KEY_KEPT_MS, ENDED_KEYS_TOGETHER, MAX_ISSUED, MAX_SCOPES};
 use crate::model::{ApiKey, ENTROPY_BYTES, Environment, KeyId, TenantId, UnixMillis};
 use crate::wire::api_key_record;
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{document, number, sql, text};
 
 /// Randomness for one secret.
 pub(super) fn entropy() -> [u8; ENTROPY_BYTES] {

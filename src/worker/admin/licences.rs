@@ -9,19 +9,19 @@ use super::error::AdminError;
 use super::keys::{entropy, once_shown};
 use super::page::ListQuery;
 use super::request::{AdminRequest, AdminResponse, checked, small_body};
-use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
 use super::tenants::timed;
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Code, Gate, Progress, Step};
-use crate::ledger::WaitFailure;
 use crate::identity::Licensed;
+use crate::ledger::WaitFailure;
 use crate::model::bounds::MAX_ISSUED;
 use crate::model::{Catalog, KeyId, LicenceCode, LicenceTerms, Read, Reader, SecretText, UnixMillis};
 use crate::resolve::Request;
+use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::runtime::clock::{self, Patience};
-use crate::worker::config::Config;
 use crate::worker::runtime::doors::{self, Door};
+use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
 use crate::worker::sources::drive::{Inquiry, drive};
 
 /// How a licence key begins.
@@ -149,8 +149,7 @@ impl Inquiry for LicenceHolder<'_> {
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
         let request = Request { place: self.region, ..Request::default() };
-        let ask =
-            Ask { tenant: Some(self.tenant), all_features: true, dry_run: true, awaited, ..Ask::default() };
+        let ask = Ask { tenant: Some(self.tenant), all_features: true, dry_run: true, awaited, ..Ask::default() };
         gate.decide(&request, &ask, now)
     }
 
@@ -183,8 +182,11 @@ async fn validate(
     let until = clock::now().plus(terms.offline_ms.0);
     // INVARIANT (no longer than it lasts): a token says nothing beyond the next date of what it says.
     let until = terms.expires_at.map_or(until, |at| at.min(until)).min(entitled.agreed_until());
-    let until =
-        decision.catalog.iter().filter_map(|plans| next_rule(plans.document(), clock::now())).fold(until, UnixMillis::min);
+    let until = decision
+        .catalog
+        .iter()
+        .filter_map(|plans| next_rule(plans.document(), clock::now()))
+        .fold(until, UnixMillis::min);
     let mut used = None;
     if let (Some(instance), Some(max)) = (instance, terms.max_activations) {
         let place = ActivationTerms {

@@ -24,10 +24,10 @@ mod reconcile;
 mod records;
 mod request;
 mod saga;
-mod transaction;
 mod tenants;
 mod tickets;
 mod tokens;
+mod transaction;
 
 use std::rc::Rc;
 
@@ -37,13 +37,13 @@ use web_sys::Response;
 
 use self::error::AdminError;
 use self::request::{AdminRequest, AdminResponse};
-use crate::worker::http::call::Call;
-use crate::worker::config::Config;
-use crate::worker::runtime::edge;
-use crate::worker::http::reply::Failure;
 use crate::control::audit::hash;
 use crate::control::{Operation, OperationId, route};
 use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
+use crate::worker::config::Config;
+use crate::worker::http::call::Call;
+use crate::worker::http::reply::Failure;
+use crate::worker::runtime::edge;
 
 use crate::worker::sources::d1::{Store, number, sql, text};
 

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::error::AdminError;
+use super::publish;
 use super::records::{PublishedCatalog, TenantRow, TreePosition};
 use super::request::{AdminRequest, AdminResponse, checked};
-use crate::worker::sources::d1::{Row, at, document, sql, text};
-use super::publish;
 use crate::control::{MoveTenant, merge};
 use crate::ledger::{IdempotencyKey, LedgerRequest, Migration};
 use crate::model::bounds::{MAX_HIERARCHY_DEPTH, MAX_MOVING};
 use crate::model::{Tenant, TenantId};
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
+use crate::worker::sources::d1::{Row, at, document, sql, text};
 
 /// Moves a tenant under another one.
 pub(super) async fn move_to(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::error::AdminError;
 use super::page::{ListPage, ListQuery};
 use super::request::{AdminRequest, AdminResponse};
-use crate::worker::sources::d1::{at, document, text};
 use super::tenants::{DAY_MS, edit};
 use crate::control::merge;
 use crate::model::{Override, UnixMillis};
+use crate::worker::sources::d1::{at, document, text};
 
 /// Sets an override: it takes the place of the one for the same thing that starts at the same time.
 pub(super) async fn put(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {

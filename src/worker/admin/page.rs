@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::error::AdminError;
 use super::request::AdminResponse;
-use crate::worker::sources::d1::{Row, Store, number};
 use crate::model::bounds::MAX_PAGE_BYTES;
+use crate::worker::sources::d1::{Row, Store, number};
 
 /// A page, as it is asked for.
 pub(super) struct ListQuery {

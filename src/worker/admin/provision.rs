@@ -6,11 +6,11 @@ use super::error::AdminError;
 use super::records::{PublishedCatalog, TreePosition, next_end, take_data_route, take_slug};
 use super::request::{AdminRequest, AdminResponse, checked};
 use super::saga::{ProvisioningSaga, advance};
-use crate::worker::sources::d1::{sql, text};
 use crate::control::{NewTenant, merge, slug_of};
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
 use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId};
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{sql, text};
 
 /// What a tenant's own admin may say of a tenant below its own: nothing that is sold, and nothing that says where data is.
 const OWN_MEMBERS: [&str; 6] = ["name", "slug", "parent", "branding", "metadata", "api_key_scopes"];

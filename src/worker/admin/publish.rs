@@ -11,14 +11,14 @@ use wasm_bindgen_futures::JsFuture;
 use super::error::AdminError;
 use super::reconcile;
 use super::request::{AdminRequest, AdminResponse};
-use crate::worker::sources::d1::{Row, number, sql, text};
 use crate::gate::SnapshotKey;
 use crate::ledger::{LedgerRequest, Migration};
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
-use crate::worker::runtime::fault;
 use crate::worker::ledger::client;
 use crate::worker::runtime::edge;
+use crate::worker::runtime::fault;
+use crate::worker::sources::d1::{Row, number, sql, text};
 use crate::worker::sources::{feed, originals};
 
 /// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
@@ -69,7 +69,8 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
         let latest = epochs.entry(text(row, "key")).or_default();
         *latest = (*latest).max(number(row, "epoch"));
     }
-    let wanted: Vec<(&str, Value)> = epochs.keys().filter_map(|key| Some((*key, originals::statement(&SnapshotKey::parse(key)?)?))).collect();
+    let wanted: Vec<(&str, Value)> =
+        epochs.keys().filter_map(|key| Some((*key, originals::statement(&SnapshotKey::parse(key)?)?))).collect();
     // This isolate need not wait for the feed.
     for (key, epoch) in &epochs {
         if let Some(key) = SnapshotKey::parse(key) {

@@ -6,9 +6,9 @@ use wasm_bindgen_futures::JsFuture;
 use super::error::AdminError;
 use super::publish;
 use super::request::AdminRequest;
-use crate::worker::sources::d1::{number, sql, text};
 use crate::identity::Seals;
 use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{number, sql, text};
 
 /// Tenants that one slice compares, and keys of theirs, the latest: a Worker asks KV at most 1,000 times in one invocation.
 const COMPARED: u64 = 100;

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::error::AdminError;
 use super::request::{AdminRequest, checked};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{at, document, number, Row, sql, Store, text};
 use crate::control::audit::Head;
 use crate::control::changes;
 use crate::gate::{Ask, CompiledCatalog, LocalGate};
@@ -17,6 +16,7 @@ use crate::ledger::Meter;
 use crate::model::bounds::{MAX_CHILDREN, MAX_HIERARCHY_DEPTH, SLUG_QUARANTINE_MS};
 use crate::model::{Catalog, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
+use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
 
 /// A tenant's record.
 pub(super) struct TenantRow {

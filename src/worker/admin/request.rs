@@ -10,17 +10,17 @@ use super::RequestKey;
 use super::actor::Actor;
 use super::error::AdminError;
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{Store, at, sql};
 use crate::control::{Operation, OperationId};
 use crate::ledger::{LedgerRequest, LedgerResponse};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_PART_BYTES, MAX_PAGE, MAX_RECORD_BYTES};
 use crate::model::{Problems, Read, Reader, TenantId, UnixMillis};
-use crate::worker::http::call::Call;
 use crate::worker::config::Config;
+use crate::worker::http::call::Call;
+use crate::worker::http::reply;
 use crate::worker::ledger::client;
 use crate::worker::runtime::clock;
 use crate::worker::runtime::edge;
-use crate::worker::http::reply;
+use crate::worker::sources::d1::{Store, at, sql};
 
 /// One request to the admin API.
 pub(super) struct AdminRequest<'a> {

@@ -8,7 +8,6 @@ use super::error::AdminError;
 use super::records::{TenantRow, take_data_route};
 use super::request::{AdminRequest, AdminResponse, checked};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{Row, document, number, sql, text};
 use super::{keys, publish, tenants};
 use crate::control::{NewTenant, merge};
 use crate::gate::{Ask, LocalGate};
@@ -17,6 +16,7 @@ use crate::model::{DataRoute, Read, Reader, SettledRoute, Tenant, TenantId};
 use crate::resolve::Request;
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
+use crate::worker::sources::d1::{Row, document, number, sql, text};
 
 /// Milliseconds that whoever sets data up may take.
 const PROVISIONER_MS: u32 = 20_000;

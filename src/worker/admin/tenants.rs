@@ -6,13 +6,13 @@ use super::error::AdminError;
 use super::records::{COLUMNS, TenantRow};
 use super::request::{AdminRequest, AdminResponse, paged};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{document, sql, text};
 use super::{keys, licences, publish};
 use crate::control::{OperationId, Reasoned, merge};
 use crate::ledger::{LedgerRequest, QuotaInquiry};
 use crate::model::UnixMillis;
 use crate::model::bounds::{MAX_EXPORTED_QUOTAS, MAX_PAGE, SLUG_QUARANTINE_MS};
 use crate::wire::QuotaView;
+use crate::worker::sources::d1::{document, sql, text};
 
 /// Members of a record that have operations of their own.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];

@@ -9,14 +9,14 @@ use super::keys::{entropy, make, once_shown, shown};
 use super::publish;
 use super::request::{AdminRequest, AdminResponse, small_body};
 use super::transaction::Transaction;
-use crate::worker::sources::d1::{Store, at, document, sql, text};
 use crate::control::{Impersonate, Issue, Ticket};
 use crate::model::bounds::{SUPPORT_MS, TICKET_MS};
 use crate::model::{Scope, SecretText};
+use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::runtime::clock;
-use crate::worker::config::Config;
 use crate::worker::runtime::doors::{self, Door};
+use crate::worker::sources::d1::{Store, at, document, sql, text};
 
 /// How a ticket begins.
 const TICKET_PREFIX: &str = "tg_tick_";

@@ -6,11 +6,11 @@ use super::actor::TOKEN_PREFIX;
 use super::error::AdminError;
 use super::keys::{entropy, once_shown};
 use super::request::{AdminRequest, AdminResponse, paged};
-use crate::worker::sources::d1::{document, sql, text};
 use super::{catalog, tenants};
 use crate::control::{NewToken, Permission};
 use crate::model::bounds::MAX_TOKEN_GENERATIONS;
 use crate::model::{KeyId, SecretText};
+use crate::worker::sources::d1::{document, sql, text};
 
 pub(super) async fn issue(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let asked: NewToken = request.read()?;

@@ -14,19 +14,19 @@ use sha2::{Digest as _, Sha256};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use crate::worker::http::call::Call;
-use crate::worker::config::Config;
-use crate::worker::http::reply::{self, Failure};
-use crate::worker::runtime::cell::with_gate;
-use crate::worker::runtime::clock;
-use crate::worker::runtime::edge;
-use crate::worker::gateway;
 use crate::gate::{Ask, ClientView, Code, Decision};
 use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_TOLD_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
 use crate::model::{TenantId, UnixMillis, WeighedCache};
 use crate::wire::{
     ErrorView, OfrepContext, client_snapshot, cors_headers, ofrep_answer, ofrep_failure, www_authenticate,
 };
+use crate::worker::config::Config;
+use crate::worker::gateway;
+use crate::worker::http::call::Call;
+use crate::worker::http::reply::{self, Failure};
+use crate::worker::runtime::cell::with_gate;
+use crate::worker::runtime::clock;
+use crate::worker::runtime::edge;
 
 /// What a page may know of its tenant's features.
 pub(crate) const FEATURES: &str = "/_gate/v1/features";
@@ -97,7 +97,9 @@ pub(crate) async fn answer(mut call: Call, config: &Rc<Config>) -> Response {
     let is_page = call.path() == FEATURES;
     if call.method() == "OPTIONS" {
         let decision = gateway::identify(&mut call, config, &Ask::default()).await;
-        return if decision.cors().is_some() && (decision.extras().is_preflight || decision.code == Code::OriginNotAllowed) {
+        return if decision.cors().is_some()
+            && (decision.extras().is_preflight || decision.code == Code::OriginNotAllowed)
+        {
             reply::decision(&call, &decision)
         } else if is_page {
             Failure::GET_ONLY.respond(&call)

@@ -11,16 +11,16 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::worker::http::call::About;
-use crate::worker::config::Config;
-use crate::worker::sources::d1::{Store, sql};
-use crate::worker::runtime::clock;
-use crate::worker::runtime::edge;
-use crate::worker::runtime::task;
 use crate::gate::{Code, Decision};
 use crate::ledger::{Bucket, Rate};
 use crate::model::bounds::{DENIAL_GATHER_MS, DENIAL_SAMPLE_MS, MAX_COUNTED_DENIALS};
 use crate::model::{KeyId, TenantId, UnixMillis};
+use crate::worker::config::Config;
+use crate::worker::http::call::About;
+use crate::worker::runtime::clock;
+use crate::worker::runtime::edge;
+use crate::worker::runtime::task;
+use crate::worker::sources::d1::{Store, sql};
 
 /// What one family writes, and what one isolate does: one family's denials keep no other's out.
 const FAMILY: Rate = Rate { limit: 1, burst: 3, window_ms: 1_000 };
@@ -110,7 +110,11 @@ impl Counted {
 /// The API key that a caller has shown, and whose it is, where it was one.
 pub(crate) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
     let ended = decision.extras().challenge.as_ref().and_then(|challenge| challenge.refused_key.as_ref());
-    let used = decision.extras().credential.as_ref().and_then(|bearer| Some((bearer.credential.key.as_ref()?, &bearer.tenant)));
+    let used = decision
+        .extras()
+        .credential
+        .as_ref()
+        .and_then(|bearer| Some((bearer.credential.key.as_ref()?, &bearer.tenant)));
     ended.map(|(key, tenant)| (key, tenant)).or(used)
 }
 

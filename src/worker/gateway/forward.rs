@@ -101,4 +101,3 @@ fn without(query: &str, is_left_out: impl Fn(&str) -> bool) -> String {
     let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| is_left_out(&name));
     query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&")
 }
-

@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::worker::config::Config;
-use crate::worker::runtime::header_names;
-use crate::worker::runtime::edge::{self, ExecutionContext};
 use crate::resolve::{Custom, Request};
-
+use crate::worker::config::Config;
+use crate::worker::runtime::edge::{self, ExecutionContext};
+use crate::worker::runtime::header_names;
 
 const ACCEPT: usize = 0;
 const AUTHORIZATION: usize = 1;

@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use crate::worker::http::call::Call;
-use crate::worker::runtime::edge;
 use crate::gate::{Code, Decision};
 use crate::model::bounds::MAX_BODY_MS;
 use crate::model::{Problems, UnixMillis};
@@ -14,6 +12,8 @@ use crate::wire::{
     CORS_ANSWERS, DecisionView, ErrorView, PROBLEMS, cors_headers, error_body, problem_body, rate_limit_headers,
     retry_after_s, www_authenticate,
 };
+use crate::worker::http::call::Call;
+use crate::worker::runtime::edge;
 
 /// The answer to a request that is not forwarded: the decision, or the error.
 pub(crate) fn decision(call: &Call, decision: &Decision) -> Response {

@@ -76,7 +76,13 @@ pub(crate) fn release(
     }
 }
 
-pub(super) fn settle(root: TenantId, name: String, ended: Option<Promise>, config: &Rc<Config>, context: &edge::ExecutionContext) {
+pub(super) fn settle(
+    root: TenantId,
+    name: String,
+    ended: Option<Promise>,
+    config: &Rc<Config>,
+    context: &edge::ExecutionContext,
+) {
     let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         if let Some(ended) = ended {
@@ -93,4 +99,3 @@ pub(super) fn settle(root: TenantId, name: String, ended: Option<Promise>, confi
         JsValue::UNDEFINED
     }));
 }
-

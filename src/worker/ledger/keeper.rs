@@ -114,12 +114,7 @@ fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, 
 }
 
 /// Says to a ledger what a contact has to say. False: the ledger was not reached, or has too much to do.
-async fn talk(
-    root: &TenantId,
-    exchange: Exchange,
-    config: &Config,
-    context: &edge::ExecutionContext,
-) -> bool {
+async fn talk(root: &TenantId, exchange: Exchange, config: &Config, context: &edge::ExecutionContext) -> bool {
     if exchange.is_empty() {
         return true;
     }

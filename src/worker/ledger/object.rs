@@ -12,8 +12,6 @@ use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 use web_sys::console;
 
-use crate::worker::runtime::fault::fault;
-use crate::worker::runtime::edge;
 use crate::ledger::{
     Changes, CircuitBreaker, Counter, HeldUnits, Lease, LedgerRequest, LedgerState, Tally, UsageEntry,
 };
@@ -22,6 +20,8 @@ use crate::model::bounds::{
     EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES,
     ONCE_MS,
 };
+use crate::worker::runtime::edge;
+use crate::worker::runtime::fault::fault;
 
 /// One family's ledger.
 #[wasm_bindgen]

@@ -6,9 +6,9 @@
 use js_sys::Date;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::worker::runtime::edge;
 use crate::model::bounds::PATIENCE_MS;
 use crate::model::{HeardAt, UnixMillis};
+use crate::worker::runtime::edge;
 
 /// The present.
 pub(crate) fn now() -> UnixMillis {

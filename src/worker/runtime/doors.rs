@@ -5,11 +5,11 @@ use std::cell::RefCell;
 
 use wasm_bindgen::JsValue;
 
-use crate::worker::runtime::clock;
-use crate::worker::runtime::edge;
 use crate::ledger::{Bucket, Rate};
 use crate::model::Cache;
 use crate::model::bounds::{MAX_GUESTS, MAX_KNOCKING};
+use crate::worker::runtime::clock;
+use crate::worker::runtime::edge;
 
 /// An endpoint, or what a request makes the isolate ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -52,11 +52,7 @@ thread_local! {
 const MAX_WORK: usize = 4_096;
 
 /// Does `work` unless another request does it already, and waits for the end in either case.
-pub(crate) async fn coalesce(
-    work: Work,
-    patience: Patience,
-    run: impl Future<Output = Result<(), String>>,
-) -> Ended {
+pub(crate) async fn coalesce(work: Work, patience: Patience, run: impl Future<Output = Result<(), String>>) -> Ended {
     let mut waited = false;
     loop {
         match WORK.with_borrow(|all| all.get(&work).copied()) {

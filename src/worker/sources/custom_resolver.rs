@@ -26,4 +26,3 @@ pub(crate) async fn resolve(call: &Call, config: &Config) -> Resolved {
         }
     }
 }
-

@@ -1,4 +1,7 @@
 //! D1: statements, rows and transactions.
+//!
+//! `control.js` runs a list of statements as one transaction. See `runtime::edge` for the text
+//! protocol between the two.
 
 use serde_json::{Map, Value, json};
 use wasm_bindgen::JsValue;
@@ -50,6 +53,7 @@ impl Store {
                 return Err(StoreError::Failed);
             }
         };
+        // `!` and the violated constraint, or `!premise`: see `transact` in `control.js`.
         match text.strip_prefix('!') {
             Some(constraint) => Err(StoreError::Taken(constraint.to_owned())),
             None => serde_json::from_str(&text).map_err(|_| StoreError::Failed),
@@ -65,6 +69,13 @@ impl Store {
     pub(crate) async fn row(&self, statement: Value) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
+}
+
+/// SQL that aborts the transaction unless a condition holds. SQLite can raise an error only in a
+/// trigger, so this parses malformed JSON instead; `transact` in `control.js` reports that error as
+/// `!premise`.
+pub(crate) fn fail_unless(condition: &str) -> String {
+    format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held")
 }
 
 /// What stands in a column.

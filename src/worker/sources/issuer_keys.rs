@@ -5,16 +5,16 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::console;
 use worker::kv::KvStore;
 
-use crate::worker::config::Config;
 use super::kv;
-use crate::worker::runtime::cell::with_gate;
-use crate::worker::runtime::clock;
-use crate::worker::runtime::edge;
 use crate::gate::SnapshotKey;
 use crate::model::bounds::{
     DEFAULT_LEEWAY_MS, JWKS_COOLDOWN_MS, JWKS_HARD_AGE_MS, JWKS_SOFT_AGE_MS, JWKS_TIMEOUT_MS, MAX_JWKS_BYTES,
 };
 use crate::model::{KeySet, UnixMillis};
+use crate::worker::config::Config;
+use crate::worker::runtime::cell::with_gate;
+use crate::worker::runtime::clock;
+use crate::worker::runtime::edge;
 
 /// Published keys, and when they were fetched.
 type Kept = (UnixMillis, String);
