@@ -1,7 +1,7 @@
 // Builds the book: `docs/`, with the pages that are made from sources, into `www/docs/`.
 // Usage: npm run docs [-- --pages]   `--pages`: only makes the pages.
 
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { register } from "node:module";
 import { dirname, join } from "node:path";
 import { CODES } from "../docs/.vitepress/codes.mjs";
@@ -32,6 +32,29 @@ function table(head, rows) {
   if (!rows.length) return [];
   const row = (cells) => `| ${cells.join(" | ")} |`;
   return ["", row(head), row(head.map(() => "---")), ...rows.map(row), ""];
+}
+
+/** Ends with the links that lead nowhere: VitePress looks at pages, not at their sections, and not at other hosts. */
+function links() {
+  const folder = join(root, "www/docs");
+  const names = readdirSync(folder, { recursive: true }).map((name) => name.replaceAll("\\", "/"));
+  const pages = new Map(names.filter((name) => name.endsWith(".html")).map((name) => [name, readFileSync(join(folder, name), "utf8")]));
+  const ids = new Map([...pages].map(([name, html]) => [name, new Set([...html.matchAll(/ id="([^"]*)"/g)].map(([, id]) => decodeURIComponent(id)))]));
+  const wrong = [];
+  for (const [name, html] of pages) {
+    for (const [, kind, link] of html.matchAll(/ (href|src)="([^"]*)"/g)) {
+      const { origin, pathname, hash } = new URL(link, `http://book/_gate/docs/${name}`);
+      if (origin !== "http://book") {
+        if (kind === "src" && !link.startsWith("data:")) wrong.push(`${name}: ${link} is on another host`);
+        continue;
+      }
+      const path = decodeURIComponent(pathname).slice("/_gate/docs/".length);
+      const found = [path, `${path}.html`, `${path}index.html`].find((one) => names.includes(one) && /\.\w+$/.test(one));
+      if (!pathname.startsWith("/_gate/docs/") || !found) wrong.push(`${name}: ${link}`);
+      else if (hash && ids.has(found) && !ids.get(found).has(decodeURIComponent(hash.slice(1)))) wrong.push(`${name}: ${link} is no section`);
+    }
+  }
+  if (wrong.length) fail(`The book has links that lead nowhere:\n  ${[...new Set(wrong)].join("\n  ")}`);
 }
 
 // Codes: what the sources answer with, and what `docs/.vitepress/codes.mjs` says of each.
@@ -231,5 +254,6 @@ documents();
 api();
 if (!process.argv.includes("--pages")) {
   run("vitepress", ["build", "docs"]);
+  links();
   console.log("The book is in www/docs/; the Worker serves it at /_gate/docs/.");
 }

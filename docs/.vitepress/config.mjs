@@ -1,6 +1,6 @@
 // The book that `npm run docs` builds from `docs/` into `www/docs/`. It asks no other host for anything.
 
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineConfig } from "vitepress";
 
@@ -25,24 +25,25 @@ const HOW_TO = {
 const REFERENCE = ["catalog", "tenant", "api-key", "decide", "limits", "credentials", "endpoints", "origin", "configuration", "cli", "npm", "bounds"];
 const EXPLANATION = ["decision", "tenants", "ledger", "snapshots", "control-plane", "security", "adapters", "distance"];
 
-const sidebar = [
-  { text: "Tutorial", items: [{ text: "Your first tenant", link: "/tutorial/" }] },
-  {
-    text: "How-to guides",
-    items: Object.entries(HOW_TO).map(([text, names]) => ({ text, collapsed: false, items: entries("how-to", names) })),
-  },
-  {
-    text: "Reference",
-    items: [
-      ...entries("reference", REFERENCE),
-      { text: "Admin API", collapsed: true, link: "/reference/api/", items: entries("reference/api", folder("reference/api")) },
-      { text: "Codes", collapsed: true, link: "/reference/errors/", items: entries("reference/errors", folder("reference/errors")) },
-    ],
-  },
-  { text: "Explanation", items: entries("explanation", EXPLANATION) },
-  { text: "Decisions", link: "/decisions/", collapsed: true, items: entries("decisions", folder("decisions")) },
-  { text: "Glossary", link: "/glossary" },
-];
+/** The sidebar. The long lists are told only where `open` says so: each page holds the whole of its sidebar. */
+function sidebar(open) {
+  const list = (text, path) => ({ text, link: `/${path}/`, ...(open === path && { items: entries(path, folder(path)) }) });
+  return [
+    { text: "Tutorial", items: [{ text: "Your first tenant", link: "/tutorial/" }] },
+    {
+      text: "How-to guides",
+      items: Object.entries(HOW_TO).map(([text, names]) => ({ text, collapsed: false, items: entries("how-to", names) })),
+    },
+    { text: "Reference", items: [...entries("reference", REFERENCE), list("Admin API", "reference/api"), list("Codes", "reference/errors")] },
+    { text: "Explanation", items: [...entries("explanation", EXPLANATION), list("Decisions", "decisions"), { text: "Glossary", link: "/glossary" }] },
+  ];
+}
+
+const LISTS = ["reference/api", "reference/errors", "decisions"];
+
+// Pages have no scripts of their own, so that a content security policy need not allow any.
+const BOOT = /<script id="check-[^>]*>(.*?)<\/script>\s*/gs;
+let boot = "";
 
 export default defineConfig({
   title: "tenantgate",
@@ -56,12 +57,19 @@ export default defineConfig({
   cleanUrls: true,
   ignoreDeadLinks: false,
   metaChunk: true,
+  // Drawings are files, as scripts are.
+  vite: { build: { assetsInlineLimit: 0 } },
   head: [["link", { rel: "icon", href: "data:," }]],
+  transformHtml(html) {
+    boot ||= [...html.matchAll(BOOT)].map(([, code]) => code).join("\n");
+    return html.replaceAll(BOOT, "").replace("</head>", '  <script src="/_gate/docs/boot.js"></script>\n  </head>');
+  },
+  buildEnd: ({ outDir }) => writeFileSync(join(outDir, "boot.js"), `${boot}\n`),
   // Braces in examples are text, not Vue's.
   markdown: { theme: { light: "github-light", dark: "github-dark" }, config: (md) => verbatim(md) },
   themeConfig: {
     outline: [2, 3],
-    sidebar,
+    sidebar: { ...Object.fromEntries(LISTS.map((path) => [`/${path}/`, sidebar(path)])), "/": sidebar() },
     nav: [
       { text: "Tutorial", link: "/tutorial/" },
       { text: "How-to", link: "/how-to/", activeMatch: "/how-to/" },
