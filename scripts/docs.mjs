@@ -34,7 +34,7 @@ function table(head, rows) {
   return ["", row(head), row(head.map(() => "---")), ...rows.map(row), ""];
 }
 
-/** Ends with the links that lead nowhere: VitePress looks at pages, not at their sections, and not at other hosts. */
+/** Fails on unknown sections, and on scripts and images of other hosts: VitePress checks pages. */
 function links() {
   const folder = join(root, "www/docs");
   const names = readdirSync(folder, { recursive: true }).map((name) => name.replaceAll("\\", "/"));
@@ -207,9 +207,11 @@ function api() {
   const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), ...operation })));
   const links = (from) => (name) => (components.schemas[name] ? `[${name}](${from}#${name.toLowerCase()})` : name);
   const left = new Set(operations);
+  const grouped = new Map();
   for (const [name, title, ...patterns] of GROUPS) {
     const found = operations.filter((one) => left.has(one) && one.path.includes("/admin/") && patterns.every((pattern) => pattern.test(one.path)));
     found.forEach((one) => left.delete(one));
+    grouped.set(name, found);
     if (!found.length) fail(`scripts/docs.mjs finds no operation of the admin API for \`${name}\`.`);
     write(`api/${name}.md`, `# ${title}`, "", found.map((one) => operation(one, links("./types"))));
   }
@@ -217,15 +219,18 @@ function api() {
   if (other.length) fail(`scripts/docs.mjs puts no page around ${other.map(({ path }) => path).join(", ")}.`);
   write("generated/endpoints.md", [...left].map((one) => operation(one, links("./api/types"))));
   write("api/types.md", "# Types", "", "Members with \\* are required.", "", types(components.schemas, 2));
-  const rows = operations.filter((one) => !left.has(one)).map((one) => {
-    const [group] = GROUPS.find(([, , ...patterns]) => patterns.every((pattern) => pattern.test(one.path)));
-    return [`\`${one.method}\``, `[\`${one.path.replace("/_gate/v1/admin", "")}\`](./${group}#${one.operationId.toLowerCase()})`, prose(one.summary)];
-  });
+  const index = GROUPS.map(([name, title]) => [
+    `## ${title}`,
+    table(["Operation", "Request"], grouped.get(name).map((one) => [
+      `[${prose(one.summary).replace(/\.$/, "")}](./${name}#${one.operationId.toLowerCase()})`,
+      `\`${one.method} ${one.path.replace("/_gate/v1/admin", "")}\``,
+    ])),
+  ]);
   write("api/index.md", "# Admin API", "",
-    "The admin API stands under `/_gate/v1/admin`. It needs the database `CONTROL_DB`, and `Authorization: Bearer` with the secret",
+    "The admin API is under `/_gate/v1/admin`. It needs the database `CONTROL_DB`, and `Authorization: Bearer` with the secret",
     "`OPERATOR_TOKEN`, an admin token, or a token of a tenant's admin. This page is made from the description that a deployment serves",
     "at `/_gate/openapi.json`.", "",
-    "[Run the control plane](../../how-to/operate) shows the API in use; [codes](../errors/) lists its errors.", table(["Method", "Path", "What it does"], rows));
+    "[Operate a deployment](../../how-to/operate) shows the API in use; [codes](../errors/) lists its errors.", "", index);
 
   function operation({ path, method, operationId, summary, description, parameters = [], requestBody, responses }, link) {
     const body = requestBody?.content?.["application/json"]?.schema;

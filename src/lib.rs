@@ -1,15 +1,16 @@
-//! Which tenant is this, what may it use, how much is left: one decision per request.
+//! Decides per request which tenant it is, what it may use and how much is left.
 //!
-//! The crate is the core of tenantgate. It has no clock, no IO and no randomness. Facts, snapshots and the time go in; a
-//! [`Decision`](gate::Decision) with its reason comes out. The same inputs give the same decision, byte for byte.
+//! The crate is the core of tenantgate. It has no clock, no IO and no randomness. Facts, snapshots
+//! and the time go in; a [`Decision`](gate::Decision) with its reason comes out. The same inputs give
+//! the same decision, byte for byte.
 //!
-//! [`LocalGate`](gate::LocalGate) holds everything in memory: a catalog, tenants and a ledger. It is for one process, for
-//! tests and for simulation.
+//! [`LocalGate`](gate::LocalGate) holds everything in memory: a catalog, tenants and a ledger. It is
+//! for one process, for tests and for simulation.
 //!
 //! # The loop of an adapter
 //!
-//! Where snapshots and ledgers are elsewhere, an adapter drives [`Gate`](gate::Gate). The gate never waits. It says what it
-//! needs, and the adapter fetches it:
+//! When snapshots and ledgers are elsewhere, an adapter drives [`Gate`](gate::Gate). The gate never
+//! waits. It says what it needs, and the adapter fetches it:
 //!
 //! ```text
 //!              request, ask, now
@@ -26,8 +27,8 @@
 //!  +------------------+  +------------------+
 //! ```
 //!
-//! A fetch starts the decision over, which costs about a microsecond. So the gate keeps no continuation, and an adapter may be
-//! synchronous, asynchronous or a test.
+//! A fetch starts the decision over, which costs about a microsecond. So the gate keeps no
+//! continuation, and an adapter may be synchronous or asynchronous.
 //!
 //! ```
 //! use tenantgate::gate::{Ask, Gate, Need, Step};
@@ -36,7 +37,7 @@
 //!
 //! const CATALOG: &str = r#"{
 //!     "version": 1,
-//!     "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["app.example.com"]}]},
+//!     "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["a.example"]}]},
 //!     "plans": {"pro@1": {}}
 //! }"#;
 //!
@@ -51,7 +52,7 @@
 //! }
 //!
 //! let mut gate = Gate::default();
-//! let request = Request { host: "acme.app.example.com", path: "/", ..Request::default() };
+//! let request = Request { host: "acme.a.example", path: "/", ..Request::default() };
 //! let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
 //! let mut fetched = Vec::new();
 //! let decision = loop {
@@ -61,7 +62,7 @@
 //!             gate.snapshots.put_answer(&need, fetch(&need), now).unwrap();
 //!             fetched.push(need.key());
 //!         }
-//!         // The catalog has no limits. Elsewhere, the ledger of `pending` is asked, and `Gate::finish` ends the decision.
+//!         // This catalog has no limits. Otherwise ask the ledger, and call `Gate::finish`.
 //!         Step::Charge(pending) => unreachable!("{pending:?}"),
 //!     }
 //! };
@@ -71,8 +72,9 @@
 //!
 //! # Modules
 //!
-//! Dependencies point one way: `wire` -> `gate` -> `ledger`, `identity`, `flags` -> `resolve` -> `model`. `control` has the rules of the
-//! admin API. The features `npm`, `client` and `worker` add the adapters for JavaScript, for pages and for Cloudflare Workers.
+//! Dependencies point one way: `wire` -> `gate` -> `ledger`, `identity`, `flags` -> `resolve` ->
+//! `model`. `control` has the rules of the admin API. The features `npm`, `client` and `worker` add
+//! the adapters for JavaScript, for pages and for Cloudflare Workers.
 
 // Panics, indexing and unchecked arithmetic have no place where input is read: one request must never end another's.
 #![deny(

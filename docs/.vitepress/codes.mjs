@@ -1,5 +1,5 @@
-// What each code means and what to do about it, for the pages that `scripts/docs.mjs` makes. Statuses and messages come
-// from the sources; a code that is missing here, or unknown there, fails the build.
+// What each code means and what to do about it, for the pages that `scripts/docs.mjs` makes. Statuses
+// and messages come from the sources; a code that is missing here, or unknown there, fails the build.
 
 export const CODES = {
   ALLOWED: {

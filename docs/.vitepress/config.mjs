@@ -25,14 +25,14 @@ const HOW_TO = {
 const REFERENCE = ["catalog", "tenant", "api-key", "decide", "limits", "credentials", "endpoints", "origin", "configuration", "cli", "npm", "bounds"];
 const EXPLANATION = ["decision", "tenants", "ledger", "snapshots", "control-plane", "security", "adapters", "distance"];
 
-/** The sidebar. The long lists are told only where `open` says so: each page holds the whole of its sidebar. */
+/** The sidebar. It has one long list at most, `open`, since every page holds all of its sidebar. */
 function sidebar(open) {
   const list = (text, path) => ({ text, link: `/${path}/`, ...(open === path && { items: entries(path, folder(path)) }) });
   return [
     { text: "Tutorial", items: [{ text: "Your first tenant", link: "/tutorial/" }] },
     {
       text: "How-to guides",
-      items: Object.entries(HOW_TO).map(([text, names]) => ({ text, collapsed: false, items: entries("how-to", names) })),
+      items: Object.entries(HOW_TO).map(([text, names]) => ({ text, collapsed: true, items: entries("how-to", names) })),
     },
     { text: "Reference", items: [...entries("reference", REFERENCE), list("Admin API", "reference/api"), list("Codes", "reference/errors")] },
     { text: "Explanation", items: [...entries("explanation", EXPLANATION), list("Decisions", "decisions"), { text: "Glossary", link: "/glossary" }] },

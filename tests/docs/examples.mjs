@@ -81,9 +81,9 @@ const TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 const VARIES = new Set(["age_ms", "etag", "valid_until"]);
 
 /**
- * Where an answer differs from the printed one. Times are compared by their kind. A printed text that ends with `…` stands
- * for every text that begins so; `…` between members stands for further members. `kept` gets the texts that were cut off, by
- * the names of their members in upper case.
+ * Where an answer differs from the printed one. Times are compared by their kind. A printed text
+ * that ends with `…` stands for every text that begins so; `…` between members stands for further
+ * members. `kept` gets the texts that were cut off, by the names of their members in upper case.
  */
 export function difference(printed, answer, kept = {}) {
   const partial = /(^|[,{[\s])…/.test(printed);

@@ -1,5 +1,5 @@
-// The JavaScript of the READMEs and of `docs/` runs, and prints what it says it prints. The catalogs and
-// records there are valid. Every other block is run elsewhere, or says why nothing runs it.
+// The JavaScript of the READMEs and of `docs/` runs, and prints what it says it prints. The catalogs
+// and records there are valid. Every other block is run elsewhere, or says why nothing runs it.
 
 import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -45,7 +45,7 @@ const members = (schema) => Object.keys(JSON.parse(read(`pkg/schema/${schema}.js
 const CATALOG = members("catalog");
 const TENANT = members("tenant");
 
-/** A catalog with the members of another one put in: lists and objects grow, the latest member counts. */
+/** A catalog with the members of another one: lists and objects grow, the latest member counts. */
 function merged(base, more) {
   const grown = { ...base };
   for (const [name, value] of Object.entries(more)) {

@@ -1,5 +1,5 @@
-// The commands of the READMEs and of `docs/`, run against the demo that `npm start` serves: answers that a page prints are
-// those that the Worker gives, times apart; other commands succeed.
+// The commands of the READMEs and of `docs/`, run against the demo that `npm start` serves: answers
+// that a page prints are those that the Worker gives, times apart; other commands succeed.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
