@@ -2,7 +2,7 @@
 // and records there are valid. Every other block is run elsewhere, or says why nothing runs it.
 
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -125,5 +125,12 @@ test("every block is run, or says why not", () => {
         }
       } else assert(["js", "json", "console", "text"].includes(language), `${place(block)}: nothing runs \`${language}\``);
     }
+  }
+});
+
+// `npm run docs` checks the links within the book.
+test("links of README.md and ARCHITECTURE.md lead to files", () => {
+  for (const page of ["README.md", "ARCHITECTURE.md"]) {
+    for (const [, path] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) assert(existsSync(join(root, path)), `${page}: ${path}`);
   }
 });
