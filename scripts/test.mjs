@@ -40,6 +40,9 @@ run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "-
   env: { ...env, WASM_BINDGEN_TEST_TIMEOUT: "120" },
 });
 
+head("the book builds, and its links lead somewhere");
+run("node", ["scripts/docs.mjs"]);
+
 head("the npm package in Node, bundled, and in pages; the Worker on workerd");
 buildNpm({ quick: true });
 buildWorker({ quick: true, faults: true, out: "build/test" });

@@ -19,13 +19,19 @@ import { EXIT, Failure, hide, wrongUsage } from "./failure.js";
 import { flag, text } from "./options.js";
 import { Output, report } from "./output.js";
 
-const COMMANDS = [
-  ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage,
-  audit.group, audit.denials, publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group,
-  licence.group, job.group,
+export const COMMANDS = [
+  ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage, audit.group, audit.denials,
+  publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group, job.group,
 ];
 
-const EPILOGUE = "Exit codes: 0 success, 1 a negative answer or problems, 2 wrong usage, 3 the deployment is unreachable.";
+export const EPILOGUE = "Exit codes: 0 it is done, 1 the answer is no or there are problems, 2 wrong usage, 3 nobody can be reached.";
+
+/** Options of every command. */
+export const GENERAL = {
+  url: text("The deployment's address; by default TENANTGATE_URL."),
+  token: text("The operator's token, or an admin token; by default TENANTGATE_TOKEN."),
+  json: flag("Print JSON only."),
+};
 
 /**
  * The environment of a running command: its arguments, its output, and the client of the
@@ -72,11 +78,7 @@ function parser(args, state) {
       "dot-notation": false, "parse-numbers": false, "parse-positional-numbers": false, "boolean-negation": false, "greedy-arrays": false,
     })
     .detectLocale(false)
-    .options({
-      url: text("The deployment's address; default TENANTGATE_URL."),
-      token: text("The operator token or an admin token; default TENANTGATE_TOKEN."),
-      json: flag("Print JSON only."),
-    })
+    .options(GENERAL)
     .command(COMMANDS.map((spec) => module(spec, state)))
     .completion("completion", "Print the completion script for the shell.")
     .demandCommand(1, MISSING_COMMAND)
