@@ -1,0 +1,59 @@
+// What the tests of the examples share: an example as a project of its own, and a program that listens.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { root } from "../../scripts/setup.mjs";
+import { project, quiet } from "../packaging/project.mjs";
+
+/** A copy of an example, with the packed npm package installed. `links`: see `project`. */
+export function example(name, links = []) {
+  const folder = join(root, "examples", name);
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
+  const files = paths.filter((path) => !/^(node_modules|\.wrangler)\//.test(path));
+  return project(name, Object.fromEntries(files.map((path) => [path, readFileSync(join(folder, path))])), links);
+}
+
+/** Starts a program, and waits until it prints its address. */
+export async function listening(place, command, args, env = {}) {
+  const child = spawn(command, args, { cwd: place, env: { ...quiet, PORT: "0", ...env }, stdio: ["ignore", "pipe", "inherit"] });
+  const stop = () => {
+    if (child.exitCode !== null || child.signalCode !== null) return undefined;
+    child.kill();
+    return new Promise((exited) => child.once("exit", exited));
+  };
+  for await (const line of createInterface({ input: child.stdout })) {
+    const origin = /https?:\/\/\S+/.exec(line)?.[0];
+    if (origin) return { origin, stop };
+  }
+  throw new Error(`\`${command} ${args.join(" ")}\` ended without an address`);
+}
+
+/** Asks what every server example answers: both tenants pass, and one of them lacks a feature. */
+export async function asked(get) {
+  const as = (tenant) => ({ headers: { "x-tenant-id": tenant } });
+  for (const tenant of ["acme", "globex"]) {
+    const response = await get("/", as(tenant));
+    assert.deepEqual([response.status, await response.text()], [200, `hello ${tenant}\n`]);
+    assert.match(response.headers.get("ratelimit"), /^"requests";r=\d+/);
+  }
+  const allowed = await get("/webhooks", as("globex"));
+  assert.deepEqual([allowed.status, await allowed.text()], [200, "webhooks\n"]);
+  const denied = await get("/webhooks", as("acme"));
+  assert.equal(denied.status, 403);
+  const unknown = await get("/", as("nobody"));
+  assert.deepEqual([unknown.status, (await unknown.json()).error.code], [404, "TENANT_NOT_FOUND"]);
+  return denied.json();
+}
+
+/** The denial in full, as the gate says it. */
+export const DENIAL = {
+  error: {
+    code: "FEATURE_NOT_AVAILABLE",
+    message: "this feature is not part of the current plan",
+    details: { feature: "webhooks", upgrade_url: "https://example.com/pricing", current_plan: "free@1" },
+  },
+};
