@@ -32,28 +32,24 @@ export async function listening(place, command, args, env = {}) {
   throw new Error(`\`${command} ${args.join(" ")}\` ended without an address`);
 }
 
-/** Asks what every server example answers: both tenants pass, and one of them lacks a feature. */
-export async function asked(get) {
+/** Asks what every server example answers, and what its README prints: one tenant is allowed, the other one is denied. */
+export async function asked(name, get) {
   const as = (tenant) => ({ headers: { "x-tenant-id": tenant } });
   for (const tenant of ["acme", "globex"]) {
     const response = await get("/", as(tenant));
     assert.deepEqual([response.status, await response.text()], [200, `hello ${tenant}\n`]);
     assert.match(response.headers.get("ratelimit"), /^"requests";r=\d+/);
   }
-  const allowed = await get("/webhooks", as("globex"));
-  assert.deepEqual([allowed.status, await allowed.text()], [200, "webhooks\n"]);
-  const denied = await get("/webhooks", as("acme"));
-  assert.equal(denied.status, 403);
   const unknown = await get("/", as("nobody"));
   assert.deepEqual([unknown.status, (await unknown.json()).error.code], [404, "TENANT_NOT_FOUND"]);
-  return denied.json();
-}
 
-/** The denial in full, as the gate says it. */
-export const DENIAL = {
-  error: {
-    code: "FEATURE_NOT_AVAILABLE",
-    message: "this feature is not part of the current plan",
-    details: { feature: "webhooks", upgrade_url: "https://example.com/pricing", current_plan: "free@1" },
-  },
-};
+  const readme = readFileSync(join(root, "examples", name, "README.md"), "utf8");
+  const requests = [...readme.matchAll(/^\$ curl -s -H 'X-Tenant-ID: (\w+)' http:\/\/[\d.:]+(\S+)\n(.*)$/gm)];
+  const statuses = [];
+  for (const [, tenant, path, printed] of requests) {
+    const response = await get(path, as(tenant));
+    statuses.push(response.status);
+    assert.equal((await response.text()).trimEnd(), printed);
+  }
+  assert.deepEqual(statuses, [200, 403]);
+}
