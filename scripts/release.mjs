@@ -1,4 +1,4 @@
-// Prepares a release: one version in every file that has one, and its entry in the changelog.
+// Prepares a release: writes one version to every file that has one, and to the changelog.
 // Usage: npm run release -- 1.2.3      writes the version; needs a clean working tree
 //        npm run release -- --check    verifies that all files have the same version
 
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const LOCK = /(\[\[package\]\]\nname = "tenantgate"\nversion = ")([^"]+)(?=")/;
-/** Where each file has the version: the text before it, and the version. Cargo.toml is the one that the others follow. */
+/** Each file with the text before its version, and the version. The others follow Cargo.toml. */
 const FILES = {
   "Cargo.toml": /(^\[package\]\nname = "tenantgate"\nversion = ")([^"]+)(?=")/m,
   "Cargo.lock": LOCK,
@@ -50,7 +50,7 @@ function release(version) {
   if (changes.trim() === "") fail("The section [Unreleased] of CHANGELOG.md is empty: a release needs at least one change.");
   const today = new Date().toISOString().slice(0, 10);
 
-  // All texts are made before the first one is written: a file without a version leaves nothing half done.
+  // All texts are complete before the first write: a missing version changes no file.
   const texts = Object.entries(FILES).map(([path, pattern]) => {
     versionOf(path);
     return [path, read(path).replace(pattern, `$1${version}`)];

@@ -1,4 +1,4 @@
-// The page shows its tenant's features, follows their changes, and calls a route that not every plan has.
+// Shows the tenant's features, follows their changes, and calls a route that needs a feature.
 
 import { FeatureClient, init } from "tenantgate/client";
 

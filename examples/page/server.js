@@ -1,4 +1,5 @@
-// Serves the page and the package's files. The page asks the gate itself: its origin stands in the catalog's CORS policy.
+// Serves the page and the package's files. The page calls the gate itself: the catalog's CORS policy
+// allows the page's origin.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -8,7 +9,10 @@ import { fileURLToPath } from "node:url";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const PACKAGE = dirname(fileURLToPath(import.meta.resolve("tenantgate/package.json")));
 
-/** The file of a path. `URL` has resolved the dot segments, and nothing is decoded: a path stays in its folder. */
+/**
+ * Returns the file of a path. The path cannot leave its folder: `URL` has resolved dot segments, and
+ * nothing is decoded.
+ */
 function fileOf(pathname) {
   const [, inPackage] = /^\/tenantgate(\/.*)/.exec(pathname) ?? [];
   return inPackage ? join(PACKAGE, inPackage) : join(import.meta.dirname, pathname === "/" ? "index.html" : pathname);

@@ -1,4 +1,5 @@
-// What the tests of the examples share: an example as a project of its own, and a program that listens.
+// Shared by the tests of the examples: copies an example into a project, starts its program, and
+// sends the requests of its README.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,7 +9,7 @@ import { createInterface } from "node:readline";
 import { root } from "../../scripts/setup.mjs";
 import { project, quiet } from "../packaging/project.mjs";
 
-/** A copy of an example, with the packed npm package installed. `links`: see `project`. */
+/** Returns a copy of an example with the packed npm package installed. `links`: see `project`. */
 export function example(name, links = []) {
   const folder = join(root, "examples", name);
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
@@ -32,7 +33,7 @@ export async function listening(place, command, args, env = {}) {
   throw new Error(`\`${command} ${args.join(" ")}\` ended without an address`);
 }
 
-/** Asks what every server example answers, and what its README prints: one tenant is allowed, the other one is denied. */
+/** Checks what every server example answers, and what its README prints for both tenants. */
 export async function asked(name, get) {
   const as = (tenant) => ({ headers: { "x-tenant-id": tenant } });
   for (const tenant of ["acme", "globex"]) {

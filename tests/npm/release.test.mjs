@@ -1,4 +1,4 @@
-// Releases: one version everywhere, and what `npm run release` writes, in a copy of the files that it touches.
+// All files have one version. `npm run release` runs in a copy of the files that it changes.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -28,7 +28,7 @@ describe("npm run release", () => {
   const read = (path) => readFileSync(join(folder, path), "utf8");
   const git = (...args) => execFileSync("git", ["-c", "user.name=test", "-c", "user.email=test@example.com", ...args], { cwd: folder, encoding: "utf8" });
   const commit = () => (git("add", "--all"), git("commit", "--quiet", "--message", "test"));
-  /** Replaces a text that a file has once. */
+  /** Replaces a text that occurs once in a file. */
   const replace = (path, from, to) => {
     assert.equal(read(path).split(from).length, 2, `${path} has \`${from}\` once`);
     writeFileSync(join(folder, path), read(path).replace(from, to));
@@ -53,7 +53,7 @@ describe("npm run release", () => {
   });
   after(() => folders.forEach((one) => rmSync(one, { recursive: true, force: true })));
 
-  /** A file's text with a version in place of the present one. */
+  /** Returns a file's text with its version replaced. */
   const at = (text, version) => {
     const present = JSON.parse(readFileSync(join(root, "pkg/package.json"), "utf8")).version;
     return present === version ? text : text.replaceAll(`"${present}"`, `"${version}"`);
@@ -65,7 +65,7 @@ describe("npm run release", () => {
     for (const command of ['git commit --all --message "Release 0.2.0"', "git tag --annotate v0.2.0", "cargo publish", "npm publish ./pkg"]) assert(stdout.includes(command), command);
     const changed = git("diff", "--name-only").trim().split("\n");
     assert.deepEqual(changed.sort(), [...VERSIONED, "CHANGELOG.md"].sort());
-    // One line in each file, and two of the changelog.
+    // One line in each file; the changelog gains two.
     const lines = git("diff", "--unified=0").split("\n").filter((line) => /^[+-][^+-]/.test(line));
     assert.deepEqual(lines.filter((line) => line.startsWith("-")).length, VERSIONED.length);
     assert.deepEqual(lines.filter((line) => line.startsWith("+") && line.includes("0.2.0")).length, VERSIONED.length + 1);

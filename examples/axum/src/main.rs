@@ -1,4 +1,4 @@
-//! An axum server that a `LocalGate` guards: every request is decided before its handler runs.
+//! An axum server guarded by a `LocalGate`: the gate decides every request before its handler runs.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ async fn main() -> io::Result<()> {
     axum::serve(listener, app).await
 }
 
-/// The catalog and the tenants are part of the program: invalid ones stop it at its start.
+/// Panics if the catalog or a record is invalid: both are part of the program.
 fn gate() -> LocalGate {
     let mut gate = LocalGate::new(CATALOG).expect("a valid catalog");
     for record in TENANTS {
@@ -48,7 +48,7 @@ fn gate() -> LocalGate {
     gate
 }
 
-/// Answers denied requests itself, and hands allowed ones on with their tenant.
+/// Answers denied requests. Passes allowed requests on, with their tenant.
 async fn guard(State(gate): State<Arc<Mutex<LocalGate>>>, mut request: Request, next: Next) -> Response {
     let Some(decision) = decide(&gate, &request) else { return StatusCode::BAD_REQUEST.into_response() };
     if !decision.allowed() {
@@ -83,11 +83,11 @@ fn decide(gate: &Mutex<LocalGate>, request: &Request) -> Option<Box<Decision>> {
     };
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = UnixMillis::new(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-    // A decision takes microseconds and never waits, so that a lock of the standard library is enough.
+    // A decision takes microseconds and never waits, so a lock of the standard library is enough.
     Some(gate.lock().ok()?.decide(&facts, &Ask::default(), now))
 }
 
-/// Tells the client what is left, and when to come back.
+/// Sets the headers that tell the client how much is left and when to retry.
 fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
     let mut set = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
