@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Progress, Rejected, SnapshotKey, Step};
+use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Progress, Refresh, Rejected, SnapshotKey, Step};
 use tenantgate::model::bounds::*;
 use tenantgate::model::{ApiKey, Environment, IssuedKey, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -111,25 +111,31 @@ impl World {
     }
 
     fn answer(&mut self, need: &Need, now: UnixMillis) {
-        let text = match need {
+        let key = match need {
+            Need::Snapshot(key) => key,
+            Need::Secret(name) => return self.gate.put_secret(name, self.secret),
+            _ => return,
+        };
+        let text = match key {
             SnapshotKey::Catalog => Some(self.catalog.to_string()),
             SnapshotKey::Tenant(id) => {
                 Some(json!({ "id": id.as_str(), "slug": id.as_str().replace("t_", ""), "plan": "p@1" }).to_string())
             }
             SnapshotKey::IssuerKeys(_) => self.published.clone(),
-            Need::Secret(_) => self.secret.map(String::from),
             SnapshotKey::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
             _ => None,
         };
-        self.gate.put_trusted(need, text.as_deref(), now).unwrap();
+        self.gate.put_trusted(key, text.as_deref(), now).unwrap();
     }
 
     /// Decides like an adapter. Records the data that the decision waited for, and fetches the data
     /// that it requests in the background.
     fn decide(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Box<Decision> {
         let decision = self.decide_alone(shown, now);
-        for need in &decision.extras().refresh {
-            self.answer(need, now);
+        for refresh in &decision.extras().refresh {
+            if let Refresh::Snapshot(key) = refresh {
+                self.answer(&key.clone().into(), now);
+            }
         }
         decision
     }
@@ -162,7 +168,7 @@ impl World {
     }
 
     fn fetched_keys(&self) -> bool {
-        self.fetched.iter().any(|need| matches!(need, SnapshotKey::IssuerKeys(_)))
+        self.fetched.iter().any(|need| matches!(need, Need::Snapshot(SnapshotKey::IssuerKeys(_))))
     }
 }
 
@@ -183,7 +189,10 @@ fn published_keys_are_fetched_once_and_refreshed_in_the_background() {
     assert_eq!(idle.code(&good, START.plus(JWKS_FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1)), Code::Unauthenticated);
     let late = world.decide_alone(&good, START.plus(JWKS_SOFT_AGE_MS + 1));
     assert!(world.fetched.is_empty(), "no request waits");
-    assert_eq!(late.refresh.iter().filter(|need| matches!(need, Need::Keys(_))).count(), 1);
+    assert_eq!(
+        late.extras().refresh.iter().filter(|one| matches!(one, Refresh::Snapshot(SnapshotKey::IssuerKeys(_)))).count(),
+        1
+    );
 }
 
 #[test]
@@ -236,13 +245,13 @@ fn a_verified_token_is_accepted_as_long_as_its_key() {
     let good = PresentedCredential::Token(&good);
     world.decide(&good, START);
     // The same keys in another order have no effect. Without its key, the token is rejected.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
     assert_eq!(world.code(&good, START.plus(2)), Code::Allowed);
     world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
     world.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(world.code(&good, START.plus(4)), Code::Unauthenticated);
     // Another key with the same `kid` does not help.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
     assert_eq!(world.code(&good, START.plus(6)), Code::Unauthenticated);
 }
 
@@ -263,7 +272,7 @@ fn a_verified_token_ends_with_its_expiry_and_its_issuer() {
     assert_eq!(world.code(&good, START), Code::Allowed);
     let mut without = catalog(2);
     without["issuers"].as_object_mut().unwrap().remove("main");
-    world.gate.snapshots.put_catalog(&without.to_string(), START).unwrap();
+    world.gate.put_trusted(&SnapshotKey::Catalog, Some(&without.to_string()), START).unwrap();
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 }
 
@@ -282,7 +291,7 @@ fn a_token_ends_with_the_secret_that_signed_it() {
         Code::Unauthenticated
     );
     world.gate.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
-    world.gate.snapshots.put_catalog(&catalog(2).to_string(), START).unwrap();
+    world.gate.put_trusted(&SnapshotKey::Catalog, Some(&catalog(2).to_string()), START).unwrap();
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 
     for unusable in [None, Some("too short")] {
@@ -312,9 +321,13 @@ fn a_revoked_key_works_no_longer_than_its_cached_record() {
     assert_eq!(world.code(&key, START.plus(KEY_SOFT_AGE_MS)), Code::Allowed);
     assert_eq!(world.decide_alone(&key, START.plus(KEY_HARD_AGE_MS)).code, Code::Allowed);
     assert_eq!(world.code(&key, START.plus(KEY_HARD_AGE_MS + 1)), Code::Unauthenticated);
-    assert_eq!(world.fetched, [Need::ApiKey(issued.record.id.clone())]);
+    assert_eq!(world.fetched, [Need::Snapshot(SnapshotKey::ApiKey(issued.record.id.clone()))]);
     // An older record does not restore a revoked key.
-    let older = world.gate.snapshots.put_api_key(&issued.record.id, Some(&record(&issued).to_string()), START);
+    let older = world.gate.put_trusted(
+        &SnapshotKey::ApiKey(issued.record.id.clone()),
+        Some(&record(&issued).to_string()),
+        START,
+    );
     assert_eq!(older, Err(Rejected::Older { found: 1, held: 2 }));
 
     // A busy isolate learns of the revocation sooner.
@@ -364,7 +377,7 @@ fn unknown_keys_are_cached_for_a_while_and_evict_no_known_keys() {
     for index in 0..2 * MAX_KEY_CACHE_BYTES / 256 {
         let id = format!("{index:016}");
         let parsed = tenantgate::model::KeyId::parse(&id).unwrap();
-        world.gate.snapshots.put_api_key(&parsed, None, START).unwrap();
+        world.gate.put_trusted(&SnapshotKey::ApiKey(parsed), None, START).unwrap();
         if index % 1_000 == 0 {
             assert_eq!(world.code(&PresentedCredential::Key(&issued.text), START), Code::Allowed);
             assert!(world.fetched.is_empty(), "after {index}");
@@ -398,7 +411,7 @@ fn a_rejected_token_is_verified_once_and_rejections_have_a_budget() {
         by_secret(secret, &claims)
     };
     let (known, other) = (of(SECRET, 0), of("another secret of thirty-two bytes", 0));
-    assert_eq!(world.code(&PresentedCredential::Jwt(&known), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
     // The same invalid token again does not consume budget.
     for _ in 0..1_000 {
         assert_eq!(world.code(&PresentedCredential::Token(&other), START), Code::Unauthenticated);
@@ -409,10 +422,10 @@ fn a_rejected_token_is_verified_once_and_rejections_have_a_budget() {
         .count();
     assert!((100..500).contains(&judged), "{judged} were judged");
     let busy = world.decide(&PresentedCredential::Token(&bad(5_000)), START);
-    assert_eq!((busy.code, busy.retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
+    assert_eq!((busy.code, busy.extras().retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
     // Tokens that were verified before and tokens of other issuers are not delayed.
-    assert_eq!(world.code(&PresentedCredential::Jwt(&known), START), Code::Allowed);
-    assert_eq!(world.code(&PresentedCredential::Jwt(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
     // The budget recovers, and valid tokens do not consume it.
     let later = START.plus(1_000);
     for subject in 10_000..10_500 {
@@ -503,7 +516,7 @@ fn closed_gate(mode: &str) -> LocalGate {
     for (id, slug) in [("t_acme", "acme"), ("t_victim", "victim")] {
         gate.put(Tenant::parse(&json!({ "id": id, "slug": slug, "plan": "p@1" }).to_string()).unwrap()).unwrap();
     }
-    gate.put_keys(URL, &jwks(&[(1, "k1")])).unwrap();
+    gate.put_issuer_keys(URL, &jwks(&[(1, "k1")])).unwrap();
     gate.put_secret("JWT_SECRET", SECRET);
     for (tenant, seed) in [("t_acme", 1), ("t_victim", 2), ("t_victim", 3)] {
         let mut record = issue(tenant, seed).record;
@@ -551,7 +564,7 @@ proptest! {
             let decision = gate.decide(&request, &Ask::default(), START);
             if decision.allowed() {
                 // The route is that of the path that the origin receives.
-                let path = decision.behind.as_ref().map_or(&path, |behind| &behind.path);
+                let path = decision.extras().path.as_ref().map_or(&path, |stripped| &stripped.path);
                 let served = decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str().to_owned());
                 let kind = if path == "/jwt" { Some("jwt") } else if path == "/key" { Some("api_key") } else { None };
                 let opens = shown.iter().any(|exhibit| {
