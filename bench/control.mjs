@@ -1,7 +1,7 @@
 // (g) The control plane with 100,000 tenants in D1: reading, setting up, moving between plans, publishing.
 
 import assert from "node:assert/strict";
-import { worker } from "../tests/worker/harness.mjs";
+import { worker } from "../tests/support/harness.mjs";
 
 const TENANTS = Number(process.env.TENANTS ?? 100_000);
 const catalog = {
