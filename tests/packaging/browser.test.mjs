@@ -9,7 +9,7 @@ import { root } from "../../scripts/setup.mjs";
 import { chrome } from "../support/chrome.mjs";
 import { worker } from "../support/harness.mjs";
 import { serve } from "../support/server.mjs";
-import { modules, project, remove, run, served, sizes } from "./project.mjs";
+import { modules, project, remove, run, served, sizes } from "../support/project.mjs";
 
 after(remove);
 

@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { transformSync } from "esbuild";
 import webpack from "webpack";
 import { chrome } from "../support/chrome.mjs";
-import { fileServer, modules, node, project, remove, run, sizes } from "./project.mjs";
+import { fileServer, modules, node, project, remove, run, sizes } from "../support/project.mjs";
 
 after(remove);
 

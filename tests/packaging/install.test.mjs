@@ -10,7 +10,7 @@ import { transformSync } from "esbuild";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { root } from "../../scripts/setup.mjs";
 import { chrome } from "../support/chrome.mjs";
-import { fileServer, modules, node, project, remove, run, sizes, tarball } from "./project.mjs";
+import { fileServer, modules, node, project, remove, run, sizes, tarball } from "../support/project.mjs";
 
 after(remove);
 

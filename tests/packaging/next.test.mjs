@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { chrome } from "../support/chrome.mjs";
 import { freePort } from "../support/server.mjs";
 import { until } from "../support/wait.mjs";
-import { modules, project, quiet, remove, run } from "./project.mjs";
+import { modules, project, quiet, remove, run } from "../support/project.mjs";
 
 after(remove);
 

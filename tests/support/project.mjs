@@ -7,7 +7,7 @@ import { dirname, extname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { env, root } from "../../scripts/setup.mjs";
-import { serve } from "../support/server.mjs";
+import { serve } from "./server.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "packaging-"));
 /** Removes all projects. */
