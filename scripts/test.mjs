@@ -17,7 +17,7 @@ const BUILD_TOOLS = ["wasm-bindgen", "worker-build"];
 /** Unoptimised, the simulation and the properties would take minutes. */
 const OPTIMISED = { CARGO_PROFILE_TEST_OPT_LEVEL: "1" };
 const WASM = ["--target", "wasm32-unknown-unknown"];
-/** The four builds of the crate: in Rust, for pages and for Node, for pages alone, in the Worker. */
+/** The four builds of the crate: in Rust, for Node and pages, for pages alone, in the Worker. */
 const CRATES = [
   ["--no-default-features"], WASM, [...WASM, "--no-default-features", "--features", "client"],
   [...WASM, "--no-default-features", "--features", "worker"],

@@ -1,6 +1,6 @@
-// The ledger in trouble, in mid-load: its WebAssembly traps, its commits fail, it is cut off and built
-// anew, its alarms come together. What it acknowledged is there, what it refused is not, and it goes
-// on.
+// The ledger in trouble, in mid-load: its WebAssembly traps, its commits fail, it is cut off and
+// built anew, its alarms come together. What it acknowledged is there, what it refused is not, and
+// it goes on.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -24,7 +24,8 @@ test("a trap in one ledger loses and doubles nothing that any ledger has acknowl
   const clients = load(gate, { tenants: ["t_acme", "t_other", "t_trap_ledger"], isolates: 3, each: 6, spends: "leased" });
   for (let trap = 0; trap < 6; trap++) {
     await clients.more(150);
-    // In builds for tests, this tenant's ledger traps whenever it is asked for `few`; with whatever orders came along.
+    // In builds for tests, this tenant's ledger traps whenever it is asked for `few`, together with
+    // all orders of the same message.
     const { length } = gate.log;
     await gate.ask({ tenant: "t_trap_ledger", limits: { few: 1 } }, trap % 3).catch(() => {});
     await until(() => gate.log.slice(length).some((line) => line.includes("a fault was asked for")), "it traps");

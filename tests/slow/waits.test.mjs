@@ -1,5 +1,5 @@
-// What only time shows: leases that end, windows that slide, ledgers that stay silent. The tests wait
-// side by side.
+// What only time shows: leases that end, windows that slide, ledgers that stay silent. The tests
+// wait side by side.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";

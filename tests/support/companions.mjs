@@ -1,5 +1,5 @@
-// Ledgers in trouble. Nothing here plays the ledger: a companion object runs the built one, and does
-// to it what a runtime or a disk may do.
+// Ledgers in trouble. Nothing here plays the ledger: a companion object runs the built one, and
+// does to it what a runtime or a disk may do.
 
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -92,17 +92,20 @@ function inTime(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Ledgers under load answer late, and what is waited for passes soon. */
+/** Checks often: under load the condition may hold for a moment only. */
 export const until = (holds, what) => untilHolds(holds, what, { ms: 20_000, everyMs: 5 });
 
-/** From now on whatever is written to these tables fails, in SQLite itself; returns what repairs it. */
+/** Makes every write to these tables fail, in SQLite itself. Returns what repairs them. */
 export const broken = async (gate, tables) => {
   const all = (statement) => Promise.all(tables.map((table) => gate.sql("t_acme", statement(table))));
   await all((table) => `CREATE TRIGGER broken_${table} BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'broken by a test'); END`);
   return () => all((table) => `DROP TRIGGER broken_${table}`);
 };
 
-/** Clients that each tell their event, with its key, until it is acknowledged, then the next; and others that spend `spends`. */
+/**
+ * Starts clients that each send an event, with its key, until it is acknowledged, then the next
+ * one; and clients that spend the limit `spends`.
+ */
 export function load(gate, { tenants, isolates, each = 4, spends }) {
   const count = () => Object.fromEntries(tenants.map((tenant) => [tenant, 0]));
   const [acknowledged, told, spent] = [count(), count(), count()];
@@ -135,7 +138,7 @@ export function load(gate, { tenants, isolates, each = 4, spends }) {
         assert(used >= before, `${tenant}: ${used} of ${before}`);
       }
     },
-    /** Ends it: every event has counted once, and what was let through on leases is booked, within the limit. */
+    /** Stops the clients: every event has counted once, and what leases let through is booked. */
     async ends() {
       done = true;
       await Promise.all(all);

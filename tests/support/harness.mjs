@@ -108,7 +108,7 @@ function handle({
   const gate = {
     name,
     log,
-    /** Sends a request as a client would: over the real port, with the `Host` header of the tenant. */
+    /** Sends a request as a client would: over the port, with the `Host` header of the tenant. */
     send(path, { host = "app.example.com", headers, ...init } = {}) {
       const sent = new Headers(headers);
       // The port is the first gate's, unless Miniflare's own entry is told otherwise.

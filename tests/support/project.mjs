@@ -1,4 +1,5 @@
-// What the tests of the package share: the tarball that npm makes of it, and projects that install it.
+// What the tests of the package share: the tarball that npm makes of it, and projects that install
+// it.
 
 import { execFile, execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

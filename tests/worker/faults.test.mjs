@@ -1,5 +1,5 @@
-// The ledger in trouble: its commits fail, it has too much to do. What it acknowledged is there, what
-// it refused is not, and it goes on. Traps, cuts and alarms under load are in `tests/slow`.
+// The ledger in trouble: its commits fail, it has too much to do. What it acknowledged is there,
+// what it refused is not, and it goes on. Traps, cuts and alarms under load are in `tests/slow`.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -1,6 +1,6 @@
-// Clients that go away hold up nobody: a request waits for what it asked for itself, and for nothing
-// that another request has begun. With one queue for all futures of an instance, which whichever
-// request came first drives, some of these would hang or fail.
+// A request never waits for another request: clients that disconnect do not affect the others. If
+// one queue drove all futures of an instance, from the request that came first, requests would hang
+// or fail once that request's client is gone.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -48,7 +48,7 @@ function one(more) {
   return ask(gate.url, ["", "/strict", "/leased", "/slots"][number % 4], { ...as(slug), ...more });
 }
 
-test("whoever stays is answered, whoever leaves", async (t) => {
+test("a client that stays is answered, however many others leave", async (t) => {
   const [answers, left] = [[], []];
   let done = false;
   const stays = async () => {

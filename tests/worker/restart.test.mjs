@@ -1,6 +1,6 @@
-// What restarts forget: nothing that was acknowledged. All scenarios share their restarts, because
-// a start takes seconds: each runs until it yields, then workerd is restarted on the same disk, and
-// each goes on.
+// A restart forgets nothing that was acknowledged. A start takes seconds, so all scenarios share
+// their restarts: each runs until it yields, then workerd restarts on the same disk, and each goes
+// on.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -64,7 +64,7 @@ const scenarios = {
       const answers = await many(400, (i) => gate.sendTo(i % 3, "/month", as("leased")));
       admitted += answers.filter(({ status }) => status === 200).length;
       const booked = await used("t_leased", "month");
-      // What was leased when an isolate died counts as used: lost to the tenant, never let through twice.
+      // What was leased when an isolate died counts as used: it is never let through twice.
       assert(admitted <= booked && booked <= 1000, `${admitted} let through, ${booked} booked`);
     }
     assert(admitted >= 500, String(admitted));
