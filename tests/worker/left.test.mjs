@@ -3,6 +3,8 @@
 // or fail once that request's client is gone.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { ask } from "../support/client.mjs";
 import { OPERATOR, as, worker } from "../support/harness.mjs";
@@ -69,4 +71,12 @@ test("a client that stays is answered, however many others leave", async (t) => 
   const bad = answers.filter(({ status, text }) => status !== 200 || !(text === "origin" || JSON.parse(text).allowed));
   assert.deepEqual(bad.slice(0, 3), [], `${bad.length} of ${answers.length}`);
   assert(gone >= 50, `${gone} left`);
+});
+
+test("no future of the Worker runs in the queue of `wasm-bindgen-futures`", () => {
+  const folder = join(import.meta.dirname, "../../src/worker");
+  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".rs"));
+  const found = files.filter((name) => /\b(future_to_promise|spawn_local)\b/.test(readFileSync(join(folder, name), "utf8")));
+  assert(files.includes("task.rs"), "the driver has moved");
+  assert.deepEqual(found, [], "futures are driven by `task::promise`");
 });
