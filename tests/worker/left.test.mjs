@@ -1,6 +1,7 @@
 // A request never waits for another request: clients that disconnect do not affect the others. If
 // one queue drove all futures of an instance, from the request that came first, requests would hang
-// or fail once that request's client is gone.
+// or fail once that request's client is gone. Whether they do depends on the runtime's timing, so
+// the sources are read too.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
