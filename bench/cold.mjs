@@ -3,11 +3,10 @@
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
-import { browser } from "../scripts/setup.mjs";
+import { chrome } from "../tests/support/chrome.mjs";
+import { serve } from "../tests/support/server.mjs";
 import { catalog } from "./decision.mjs";
 import { median } from "./measure.mjs";
 
@@ -50,26 +49,23 @@ function inNode() {
 }
 
 async function inChromium() {
-  const server = createServer(({ url }, response) => {
-    // The clock of isolated pages has a resolution of 5 microseconds; that of other pages, 100.
+  const server = await serve(({ url }, response) => {
+    // Isolated pages have clocks of 5 microseconds, others of 100.
     const isolated = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
     response.writeHead(200, { "content-type": TYPES[extname(url)] ?? "text/html", "cache-control": "no-store", ...isolated });
     response.end(url === "/" ? PAGE : readFileSync(join(root, "pkg", url)));
   });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const origin = `http://127.0.0.1:${server.address().port}`;
-  const { args } = JSON.parse(readFileSync(join(root, "webdriver.json"), "utf8"))["goog:chromeOptions"];
-  const chrome = await chromium.launch({ executablePath: browser().chromium, args });
+  const chromium = await chrome();
   const runs = [];
   for (let i = 0; i < PAGES; i++) {
-    const context = await chrome.newContext();
+    const context = await chromium.newContext();
     const page = await context.newPage();
-    await page.goto(origin);
-    runs.push(await page.evaluate(start, { entry: `${origin}/web.js`, seed }));
+    await page.goto(server.url);
+    runs.push(await page.evaluate(start, { entry: `${server.url}/web.js`, seed }));
     await context.close();
   }
-  await chrome.close();
-  server.close();
+  await chromium.close();
+  await server.stop();
   return runs;
 }
 

@@ -2,7 +2,7 @@
 // publication.
 
 import assert from "node:assert/strict";
-import { worker } from "../tests/worker/harness.mjs";
+import { worker } from "../tests/support/harness.mjs";
 
 const TENANTS = Number(process.env.TENANTS ?? 100_000);
 const catalog = {

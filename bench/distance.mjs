@@ -2,8 +2,8 @@
 // Usage: node bench/distance.mjs [--quick]; `--quick` measures the Worker that tests build.
 
 import assert from "node:assert/strict";
-import { ask } from "../tests/hostile/client.mjs";
-import { world } from "../tests/hostile/world.mjs";
+import { ask } from "../tests/support/client.mjs";
+import { world } from "../tests/support/world.mjs";
 
 const DISTANCES_MS = [1, 50, 150, 500, 1_500];
 const limit = (mode, allowance) => ({ kind: "quota", period: "month", mode, default: allowance });

@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { publish } from "../pkg/node.js";
-import { workerd } from "../tests/worker/workerd.mjs";
+import { workerd } from "../tests/support/workerd.mjs";
 
 const root = join(import.meta.dirname, "..");
 const ROUND_MS = 1200;

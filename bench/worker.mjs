@@ -3,10 +3,11 @@
 
 import { spawn } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, connect } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { publish } from "../pkg/node.js";
+import { freePort } from "../tests/support/server.mjs";
 import { catalog } from "./decision.mjs";
 
 const root = resolve(import.meta.dirname, "..");
@@ -86,13 +87,6 @@ function load(port, ms) {
     }, ms);
   });
 }
-
-const freePort = () => new Promise((done) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address();
-    server.close(() => done(port));
-  });
-});
 
 const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 

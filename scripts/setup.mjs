@@ -69,25 +69,30 @@ function step(what, usually, work) {
   console.log(`set-up: done in ${Math.round((Date.now() - begun) / 1000)} s`);
 }
 
-/** npm packages, the wasm32 target and the pinned tools. */
-export function setup({ wasm = true } = {}) {
+/**
+ * Rust, and where they are asked for the wasm32 target, the npm packages and pinned tools.
+ * `tools`: their names.
+ */
+export function setup({ wasm = true, packages = wasm, tools: wanted = Object.keys(TOOLS) } = {}) {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 11)) fail(`tenantgate needs Node 20.11 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
   if (!output("cargo", ["--version"])) fail("tenantgate needs Rust: install it from https://rustup.rs, then run this again.");
-  if (!wasm) return;
-
-  const wanted = readFileSync(join(root, "package-lock.json"), "utf8");
-  // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
-  const stamp = modules(".package-lock.json");
-  if (!existsSync(stamp) || !sameVersions(wanted, readFileSync(stamp, "utf8"))) {
-    step("npm packages", "20 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
+  if (packages) {
+    const locked = readFileSync(join(root, "package-lock.json"), "utf8");
+    // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
+    const stamp = modules(".package-lock.json");
+    if (!existsSync(stamp) || !sameVersions(locked, readFileSync(stamp, "utf8"))) {
+      step("npm packages", "20 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
+    }
   }
-  if (!existsSync(join(output("rustc", ["--print", "sysroot"]).trim(), "lib/rustlib/wasm32-unknown-unknown"))) {
+  if (wasm && !existsSync(join(output("rustc", ["--print", "sysroot"]).trim(), "lib/rustlib/wasm32-unknown-unknown"))) {
     if (!output("rustup", ["--version"])) fail("tenantgate needs Rust's wasm32 target: install Rust with https://rustup.rs, or `rust-std` for wasm32-unknown-unknown with your package manager.");
     step("Rust's wasm32 target", "10 s", () => run("rustup", ["target", "add", "wasm32-unknown-unknown"]));
   }
+  if (!wasm) return;
   mkdirSync(tools, { recursive: true });
   for (const [name, { crate, version, locked }] of Object.entries(TOOLS)) {
+    if (!wanted.includes(name)) continue;
     if (existsSync(bin(name)) && output(bin(name), ["--version"]).includes(version)) continue;
     step(`${crate} ${version}`, "2 to 5 min", () => {
       const args = ["install", crate, "--version", version, "--root", tools, "--target-dir", join(tools, "target"), "--quiet", "--force"];

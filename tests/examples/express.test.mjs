@@ -1,5 +1,5 @@
 import { after, test } from "node:test";
-import { remove } from "../packaging/project.mjs";
+import { remove } from "../support/project.mjs";
 import { asked, example, listening } from "./program.mjs";
 
 after(remove);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
-import { modules, remove, run } from "../packaging/project.mjs";
+import { modules, remove, run } from "../support/project.mjs";
 import { asked, example } from "./program.mjs";
 
 after(remove);

@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { root } from "../../scripts/setup.mjs";
-import { chrome, remove } from "../packaging/project.mjs";
-import { worker } from "../worker/harness.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { remove } from "../support/project.mjs";
+import { worker } from "../support/harness.mjs";
 import { example, listening } from "./program.mjs";
 
 after(remove);

@@ -7,7 +7,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { root } from "../../scripts/setup.mjs";
-import { project, quiet } from "../packaging/project.mjs";
+import { project, quiet } from "../support/project.mjs";
 
 /** Returns a copy of an example with the packed npm package installed. `links`: see `project`. */
 export function example(name, links = []) {

@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { OPERATOR, worker } from "../worker/harness.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
+import { serve as serveHttp } from "../support/server.mjs";
 
 const root = join(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "tenantgate-cli-"));
@@ -20,11 +20,12 @@ const file = (name, content) => {
 const text = (path) => readFileSync(path, "utf8");
 
 const servers = [];
-/** A server on a free port. */
-const serve = (answer) => new Promise((done) => {
-  const server = createServer(answer).listen(0, "127.0.0.1", () => done({ url: `http://127.0.0.1:${server.address().port}`, server }));
+/** A server that stops with the tests. */
+const serve = async (answer) => {
+  const server = await serveHttp(answer);
   servers.push(server);
-});
+  return server;
+};
 /** The TXT records that DNS has. */
 const records = new Map();
 const dns = await serve((request, response) => {
@@ -34,7 +35,7 @@ const dns = await serve((request, response) => {
 const gate = await worker({ control: true, bindings: { DNS_URL: dns.url } });
 after(async () => {
   await gate.stop();
-  for (const server of servers) server.close();
+  for (const server of servers) await server.stop();
   rmSync(folder, { recursive: true });
 });
 const url = gate.url.origin;
@@ -201,7 +202,7 @@ describe("how it is used", () => {
 
   test("whom it cannot reach, and who is no gate, ends with 3", async () => {
     const gone = await serve(() => {});
-    await new Promise((done) => gone.server.close(done));
+    await gone.stop();
     const pages = await serve((request, response) => response.writeHead(request.url.includes("tokens") ? 302 : 200, { location: "https://example.com/" }).end("<p>Welcome"));
     for (const [there, said] of [[gone.url, /^UNREACHABLE: .* does not answer: ECONNREFUSED\n/], [pages.url, /^NO_GATE: /]]) {
       for (const args of [["tenant", "list"], ["token", "list"], ["status"], ["audit", "verify"], ["usage", "t_acme"], ["plan", "dry-run", "--move", "pro@1=pro@2"]]) {

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { transformSync } from "esbuild";
 import webpack from "webpack";
-import { chrome, fileServer, modules, node, project, remove, run, sizes } from "./project.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { fileServer, modules, node, project, remove, run, sizes } from "../support/project.mjs";
 
 after(remove);
 
@@ -150,7 +151,7 @@ describe("webpack", () => {
     try {
       const opened = await chromium.newPage();
       const failed = new Promise((_, reject) => opened.on("pageerror", reject));
-      await opened.goto(server.origin);
+      await opened.goto(server.url);
       await Promise.race([failed, opened.waitForFunction("document.title")]);
       assert.deepEqual(JSON.parse(await opened.title()), SAID);
     } finally {

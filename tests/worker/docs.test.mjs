@@ -7,7 +7,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { difference, lines, pages, place, read, request, root, runnable, words } from "../docs/examples.mjs";
-import { OPERATOR, worker } from "./harness.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
 
 const secret = () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 

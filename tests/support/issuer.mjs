@@ -1,12 +1,12 @@
 // An issuer of tokens: real keys, real signatures (by `jose`), published over real HTTP.
 
-import { createServer } from "node:http";
 import * as jose from "jose";
+import { serve } from "./server.mjs";
 
 export const AUDIENCE = "https://api.example.com";
 
-/** Starts an issuer. `tenants`: whom it may speak for. */
-export async function issuer({ alg = "ES256", kid = "k1", tenants = "all", claims: usual = {} } = {}) {
+/** Starts an issuer. `tenants`: those it may speak for; `label`: the first label of its name. */
+export async function issuer({ alg = "ES256", kid = "k1", label = kid, tenants = "all", claims: usual = {} } = {}) {
   const keys = new Map();
   const add = async (name) => {
     const pair = await jose.generateKeyPair(alg, { extractable: true });
@@ -14,15 +14,14 @@ export async function issuer({ alg = "ES256", kid = "k1", tenants = "all", claim
   };
   await add(kid);
   const state = { requests: 0, status: 200, headers: {}, body: undefined, wait: undefined };
-  const server = createServer(async (request, response) => {
+  const server = await serve(async (request, response) => {
     state.requests++;
     await state.wait;
     response.writeHead(state.status, { "content-type": "application/json", ...state.headers });
     response.end(state.body ?? JSON.stringify({ keys: [...keys.values()].map(({ jwk }) => jwk) }));
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const url = `http://127.0.0.1:${server.address().port}/keys`;
-  const name = `https://${kid}.id.example.com`;
+  const url = `${server.url}/keys`;
+  const name = `https://${label}.id.example.com`;
   const now = () => Math.floor(Date.now() / 1000);
   return {
     url, state, keys, add, name,
@@ -32,6 +31,6 @@ export async function issuer({ alg = "ES256", kid = "k1", tenants = "all", claim
     sign: (tenant, claims = {}, { key, ...header } = {}) =>
       new jose.SignJWT({ iss: name, aud: AUDIENCE, sub: "user-1", tenant_id: tenant, iat: now(), exp: now() + 600, ...usual, ...claims })
         .setProtectedHeader({ alg, kid, typ: "JWT", ...header }).sign(key ?? keys.get(kid).privateKey),
-    stop: () => new Promise((resolve) => server.close(resolve)),
+    stop: server.stop,
   };
 }

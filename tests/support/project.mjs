@@ -1,14 +1,14 @@
-// What the tests of the package share: the tarball that npm makes of it, projects that install it, and pages in Chromium.
+// What the tests of the package share: the tarball that npm makes of it, and projects that install
+// it.
 
 import { execFile, execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, extname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import { chromium } from "playwright-core";
-import { browser, env, root } from "../../scripts/setup.mjs";
+import { env, root } from "../../scripts/setup.mjs";
+import { serve } from "./server.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "packaging-"));
 /** Removes all projects. */
@@ -68,27 +68,13 @@ export function served(place, path) {
   }
 }
 
-/** A server on this machine. `answer(request, response)` */
-export async function server(answer) {
-  const http = createServer(answer);
-  await new Promise((listening) => http.listen(0, "127.0.0.1", listening));
-  const { port } = http.address();
-  return { port, origin: `http://127.0.0.1:${port}`, stop: () => (http.closeAllConnections(), new Promise((closed) => http.close(closed))) };
-}
-
 /** A server of the files of a folder. */
 export const fileServer = (place) =>
-  server((request, response) => {
+  serve((request, response) => {
     const { pathname } = new URL(request.url, "http://files");
     const file = served(place, pathname.endsWith("/") ? `${pathname}index.html` : pathname);
     response.writeHead(file ? 200 : 404, { "content-type": file?.type ?? "text/plain" }).end(file?.body);
   });
-
-/** Chromium, as for the other tests in a browser. */
-export function chrome() {
-  const { args } = JSON.parse(readFileSync(join(root, "webdriver.json"), "utf8"))["goog:chromeOptions"];
-  return chromium.launch({ executablePath: browser().chromium, args });
-}
 
 /** Sizes for people. */
 export const sizes = (bytes) => `${bytes.length} bytes, ${gzipSync(bytes, { level: 9 }).length} gzipped`;

@@ -2,18 +2,12 @@
 
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { COMPATIBILITY_DATE } from "./harness.mjs";
+import { freePort } from "./server.mjs";
+import { sleep } from "./wait.mjs";
 
 const root = join(import.meta.dirname, "../..");
-const DATE = "2026-11-01";
-
-const freePort = () => new Promise((done) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address();
-    server.close(() => done(port));
-  });
-});
 
 /** KV that holds `entries` and forgets nothing: the runtime speaks HTTP to it. */
 const kv = (entries) => `const entries = new Map(${JSON.stringify(entries)});
@@ -43,15 +37,15 @@ const config :Workerd.Config = (
 );
 const gate :Workerd.Worker = (
   modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
-  compatibilityDate = "${DATE}",
+  compatibilityDate = "${COMPATIBILITY_DATE}",
   compatibilityFlags = ["enable_request_signal"],
   bindings = [(name = "SNAPSHOTS", kvNamespace = "kv"), (name = "LEDGER", durableObjectNamespace = "TenantLedger")${texts}],
   durableObjectNamespaces = [${spaces("gate", ["TenantLedger"])}],
   durableObjectStorage = (localDisk = "disk"),
 );
-const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${DATE}");
+const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${COMPATIBILITY_DATE}");
 ${Object.entries(workers).map(([name, { objects = [] }]) => `const ${name} :Workerd.Worker = (
-  modules = [(name = "${name}.js", esModule = embed "${name}.js")], compatibilityDate = "${DATE}",
+  modules = [(name = "${name}.js", esModule = embed "${name}.js")], compatibilityDate = "${COMPATIBILITY_DATE}",
   bindings = [${own(objects)}], durableObjectNamespaces = [${spaces(name, objects)}], durableObjectStorage = (localDisk = "disk"),
 );`).join("\n")}
 `;
@@ -64,7 +58,7 @@ ${Object.entries(workers).map(([name, { objects = [] }]) => `const ${name} :Work
     for (let attempt = 0; ; attempt++) {
       if (await fetch(`http://127.0.0.1:${ports.gate}/_gate/healthz`).then(({ ok }) => ok, () => false)) break;
       if (attempt > 200 || process.exitCode !== null) throw new Error("workerd did not start");
-      await new Promise((done) => setTimeout(done, 50));
+      await sleep(50);
     }
     return { ports, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
   };

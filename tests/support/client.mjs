@@ -2,6 +2,7 @@
 
 import http from "node:http";
 import net from "node:net";
+import { sleep } from "./wait.mjs";
 
 /** Milliseconds after which a request that has no answer counts as hanging. */
 export const PATIENCE_MS = 12_000;
@@ -45,8 +46,6 @@ export function code({ text }) {
     return undefined;
   }
 }
-
-export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Calls `one` `count` times at once: all answers. */
 export const burst = (count, one) => Promise.all(Array.from({ length: count }, (_, i) => one(i)));

@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { worker } from "../worker/harness.mjs";
+import { worker } from "./harness.mjs";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -42,20 +42,16 @@ export async function world({ distanceMs = 0, isolates = 1, upstream, bindings, 
     isolates,
     folder,
     bindings: { ...bindings, ...(upstream && { UPSTREAM_URL: upstream }) },
-    more: {
-      unsafeDirectSockets: [{ host: "127.0.0.1" }],
-      ...(distanceMs && {
-        modules: modules(join(root, folder), distanceMs),
-        durableObjects: {
-          LEDGER: { className: "TenantLedger", useSQLite: true }, NEAR: { className: "NearLedger", useSQLite: true },
-        },
-      }),
-    },
+    direct: true,
+    more: distanceMs ? {
+      modules: modules(join(root, folder), distanceMs),
+      durableObjects: {
+        LEDGER: { className: "TenantLedger", useSQLite: true }, NEAR: { className: "NearLedger", useSQLite: true },
+      },
+    } : {},
   });
-  const urls = [];
-  for (let i = 0; i < isolates; i++) urls.push(await gate.flare.unsafeGetDirectURL(i ? `gate${i}` : "gate"));
   const pids = descendants().filter((pid) => !before.has(pid));
-  return { ...gate, urls, usage: () => usage(pids) };
+  return { ...gate, usage: () => usage(pids) };
 }
 
 /** Whether processes can be measured here. */

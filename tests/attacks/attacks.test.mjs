@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { attempt } from "../attacks/run.mjs";
-import { attacks } from "../attacks/table.mjs";
-import { target } from "../attacks/target.mjs";
+import { attempt } from "./run.mjs";
+import { attacks } from "./table.mjs";
+import { target } from "./target.mjs";
 
 describe("attacks", () => {
   let own;
