@@ -2,15 +2,18 @@
 
 #![cfg(not(target_family = "wasm"))]
 
+mod common;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::driver::{Driver, Progress};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::{Hmac, Mac as _};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Rejected, Step};
+use tenantgate::gate::{Ask, Code, Decision, LocalGate, Need, Rejected};
 use tenantgate::model::bounds::*;
 use tenantgate::model::{ApiKey, Environment, IssuedKey, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -84,7 +87,7 @@ fn catalog(version: u64) -> Value {
 
 /// An isolate, and what it can fetch.
 struct World {
-    gate: Gate,
+    gate: Driver,
     catalog: Value,
     published: Option<String>,
     secret: Option<&'static str>,
@@ -100,7 +103,7 @@ enum PresentedCredential<'a> {
 impl World {
     fn new() -> Self {
         Self {
-            gate: Gate::default(),
+            gate: Driver::default(),
             catalog: catalog(1),
             published: Some(jwks(&[(1, "k1")])),
             secret: Some(SECRET),
@@ -109,8 +112,8 @@ impl World {
         }
     }
 
-    fn answer(&mut self, need: &Need, now: UnixMillis) {
-        let text = match need {
+    fn read(&self, need: &Need) -> Option<String> {
+        match need {
             Need::Catalog => Some(self.catalog.to_string()),
             Need::Tenant(id) => {
                 Some(json!({ "id": id.as_str(), "slug": id.as_str().replace("t_", ""), "plan": "p@1" }).to_string())
@@ -119,15 +122,23 @@ impl World {
             Need::Secret(_) => self.secret.map(String::from),
             Need::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
             _ => None,
-        };
-        self.gate.snapshots.put_answer(need, text.as_deref(), now).unwrap();
+        }
+    }
+
+    /// The isolate receives what was published under this key.
+    fn receive(&mut self, need: &Need, text: Option<&str>, now: UnixMillis) {
+        self.gate.put(need, text, now).unwrap();
+    }
+
+    fn receive_keys(&mut self, jwks: &str, now: UnixMillis) {
+        self.receive(&Need::Keys(URL.into()), Some(jwks), now);
     }
 
     /// Decides as an adapter does; what had to be waited for is noted, what is asked for behind the request is fetched.
     fn decide(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Box<Decision> {
         let decision = self.decide_alone(shown, now);
         for need in &decision.refresh {
-            self.answer(need, now);
+            self.receive(need, self.read(need).as_deref(), now);
         }
         decision
     }
@@ -142,17 +153,15 @@ impl World {
             PresentedCredential::Key(key) => ("x-api-key", *key),
         }];
         let request = Request { path: "/", headers: &headers, ..Request::default() };
-        self.fetched.clear();
-        loop {
-            match self.gate.decide(&request, &Ask::default(), now) {
-                Step::Done(decision) => return decision,
-                Step::Fetch(need) => {
-                    self.answer(&need, now);
-                    self.fetched.push(need);
-                }
-                Step::Charge(_) => panic!("the catalog has no limits"),
-            }
-        }
+        let mut gate = std::mem::take(&mut self.gate);
+        let mut fetched = Vec::new();
+        let progress = gate.decide(&request, &Ask::default(), now, |gate, need| {
+            gate.put(&need, self.read(&need).as_deref(), now).unwrap();
+            fetched.push(need);
+        });
+        (self.gate, self.fetched) = (gate, fetched);
+        let Progress::Done(decision) = progress else { panic!("the catalog has no limits") };
+        decision
     }
 
     fn code(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Code {
@@ -234,13 +243,13 @@ fn a_verified_token_is_believed_as_long_as_the_keys_that_did_it() {
     let good = PresentedCredential::Jwt(&good);
     world.decide(&good, START);
     // The same keys in another order change nothing for it; without its key, it is nobody's.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
+    world.receive_keys(&jwks(&[(2, "k2"), (1, "k1")]), START.plus(1));
     assert_eq!(world.code(&good, START.plus(2)), Code::Allowed);
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
+    world.receive_keys(&jwks(&[(2, "k2")]), START.plus(3));
     world.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(world.code(&good, START.plus(4)), Code::Unauthenticated);
     // Nor does another key under the same name do.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
+    world.receive_keys(&jwks(&[(2, "k1")]), START.plus(5));
     assert_eq!(world.code(&good, START.plus(6)), Code::Unauthenticated);
 }
 
@@ -261,7 +270,7 @@ fn a_verified_token_ends_when_it_says_and_with_its_issuer() {
     assert_eq!(world.code(&good, START), Code::Allowed);
     let mut without = catalog(2);
     without["issuers"].as_object_mut().unwrap().remove("main");
-    world.gate.snapshots.put_catalog(&without.to_string(), START).unwrap();
+    world.receive(&Need::Catalog, Some(&without.to_string()), START);
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 }
 
@@ -279,8 +288,8 @@ fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
         ),
         Code::Unauthenticated
     );
-    world.gate.snapshots.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
-    world.gate.snapshots.put_catalog(&catalog(2).to_string(), START).unwrap();
+    world.receive(&Need::Secret("JWT_SECRET".into()), Some("another-secret-of-32-bytes-and-more"), START);
+    world.receive(&Need::Catalog, Some(&catalog(2).to_string()), START);
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 
     for unusable in [None, Some("too short")] {
@@ -308,7 +317,7 @@ fn a_revoked_key_works_no_longer_than_its_record_is_believed() {
     assert_eq!(world.code(&key, START.plus(KEY_HARD_AGE_MS + 1)), Code::Unauthenticated);
     assert_eq!(world.fetched, [Need::ApiKey(issued.record.id.clone())]);
     // What was revoked does not come back with an older record.
-    let older = world.gate.snapshots.put_api_key(&issued.record.id, Some(&record(&issued).to_string()), START);
+    let older = world.gate.put(&Need::ApiKey(issued.record.id.clone()), Some(&record(&issued).to_string()), START);
     assert_eq!(older, Err(Rejected::Older { found: 1, held: 2 }));
 
     // A busy one hears of it sooner.
@@ -358,7 +367,7 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
     for index in 0..2 * MAX_KEY_CACHE_BYTES / 256 {
         let id = format!("{index:016}");
         let parsed = tenantgate::model::KeyId::parse(&id).unwrap();
-        world.gate.snapshots.put_api_key(&parsed, None, START).unwrap();
+        world.receive(&Need::ApiKey(parsed), None, START);
         if index % 1_000 == 0 {
             assert_eq!(world.code(&PresentedCredential::Key(&issued.text), START), Code::Allowed);
             assert!(world.fetched.is_empty(), "after {index}");
