@@ -28,7 +28,8 @@ fn a_limit_that_is_short_does_not_refuse_another_one() {
     assert!(ids[1..].iter().all(|id| pair.waits(*id)));
     pair.drive(50);
     let codes: Vec<_> = ids.iter().map(|id| pair.code(*id).expect("all are answered")).collect();
-    // As many as `few` has. `many` has refused nobody, though it was asked for one unit alone.
+    // As many as `few` has. `many` refuses no request, although the first question asked for one
+    // unit only.
     assert_eq!(codes.iter().filter(|code| **code == Code::Allowed).count(), 5, "{codes:?}");
 }
 

@@ -6,8 +6,8 @@
 //! - `options`: everything else about a world, from `SIM_…`.
 //! - `world`: what there is and the order in which it happens. `time`, `random` and `history` make
 //!   that order the same for the same seed.
-//! - `isolate` runs the real gate, `ledger` the real ledger state above its `storage`; `network` is
-//!   between them, and `faults` are all others.
+//! - `isolate` runs the real gate, `ledger` the real ledger state above its `storage`; `network`
+//!   carries their messages, and `faults` crashes them and steps their clocks.
 //! - `workload` is what clients do, with the `documents` of their tenants; `client` is one request.
 //! - `truth` counts what happens, and `checks` compare the ledgers with it.
 //! - `scenarios` are worlds with something special to show, and `plot` draws one.
@@ -36,7 +36,9 @@ mod truth;
 mod workload;
 mod world;
 
+use options::Options;
 use run::{Run, random_runs};
+use scenarios::check;
 use world::World;
 
 #[test]
@@ -46,7 +48,7 @@ fn in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost() {
         let mut world = simulated(run, steps);
         let [offered, admitted] = [world.sum(|truth| truth.offered), world.sum(|truth| truth.admitted)];
         let is_busy = (offered > 100 || steps < 10_000) && admitted > 0;
-        assert!(is_busy, "{offered} offered, {admitted} admitted (step {steps}, seed {})", world.run.seed);
+        check!(world, is_busy, "clients are served", "{offered} offered, {admitted} admitted");
         world.come_to_rest();
         world.report();
     }
@@ -55,14 +57,12 @@ fn in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost() {
 #[test]
 fn the_same_seed_has_the_same_history() {
     for seed in [3, 4] {
-        let run = || {
-            let options = options::Options::random(seed);
-            let run = Run::of_test(the_same_seed_has_the_same_history, seed, options);
-            let mut world = simulated(run, 3_000);
-            world.come_to_rest();
-            world.report()
-        };
-        assert_eq!(run(), run(), "seed {seed}");
+        let run = Run::of_test(the_same_seed_has_the_same_history, seed, Options::random(seed));
+        let [mut first, mut second] = [0, 1].map(|_| simulated(run.clone(), 3_000));
+        first.come_to_rest();
+        second.come_to_rest();
+        let digests = [first.report(), second.report()];
+        check!(second, digests[0] == digests[1], "the same history", "digests {digests:016x?}");
     }
 }
 
