@@ -16,11 +16,11 @@
 //!              request, ask, now
 //!                      |
 //!                      v
-//!   put_answer   +-----------+   Step::Done      decision
+//!   put_*        +-----------+   Step::Decided   decision
 //!    +---------> |  decide   | ------------------------->
 //!    |           +-----------+
 //!    |             |       |
-//!    | Step::Fetch |       | Step::Charge
+//!    |  Need       |       | Step::Charge
 //!    |             v       v
 //!  +------------------+  +------------------+   finish    decision
 //!  | fetch a snapshot |  | ask the ledger   | ------------------->
@@ -31,7 +31,7 @@
 //! continuation, and an adapter may be synchronous or asynchronous.
 //!
 //! ```
-//! use tenantgate::gate::{Ask, Gate, Need, Step};
+//! use tenantgate::gate::{Ask, Gate, Need, Progress, SnapshotKey, Step};
 //! use tenantgate::model::UnixMillis;
 //! use tenantgate::resolve::Request;
 //!
@@ -42,8 +42,8 @@
 //! }"#;
 //!
 //! /// Stands for KV.
-//! fn fetch(need: &Need) -> Option<&'static str> {
-//!     match need.key().as_str() {
+//! fn fetch(key: &SnapshotKey) -> Option<&'static str> {
+//!     match key.in_kv().as_str() {
 //!         "catalog" => Some(CATALOG),
 //!         "slug:acme" => Some("t_acme"),
 //!         "tenant:t_acme" => Some(r#"{"id": "t_acme", "slug": "acme", "plan": "pro@1"}"#),
@@ -57,13 +57,13 @@
 //! let mut fetched = Vec::new();
 //! let decision = loop {
 //!     match gate.decide(&request, &Ask::default(), now) {
-//!         Step::Done(decision) => break decision,
-//!         Step::Fetch(need) => {
-//!             gate.snapshots.put_answer(&need, fetch(&need), now).unwrap();
-//!             fetched.push(need.key());
+//!         Progress::Ready(Step::Decided(decision)) => break decision,
+//!         Progress::Need(Need::Snapshot(key)) => {
+//!             gate.put_trusted(&key, fetch(&key), now).unwrap();
+//!             fetched.push(key.in_kv());
 //!         }
 //!         // This catalog has no limits. Otherwise ask the ledger, and call `Gate::finish`.
-//!         Step::Charge(pending) => unreachable!("{pending:?}"),
+//!         other => unreachable!("{other:?}"),
 //!     }
 //! };
 //! assert!(decision.allowed());

@@ -16,7 +16,7 @@ use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::runtime::doors::{self, Door};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Row, Store, document, sql, text};
-use crate::worker::sources::drive::{Inquiry, drive};
+use crate::worker::sources::drive::{GateQuestion, drive};
 
 /// How an admin token begins.
 pub(super) const TOKEN_PREFIX: &str = "tg_admn_";
@@ -62,7 +62,7 @@ struct TokenQuestion<'t> {
     token: &'t str,
 }
 
-impl Inquiry for TokenQuestion<'_> {
+impl GateQuestion for TokenQuestion<'_> {
     type Answer = Option<Bearer>;
 
     fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Option<Bearer>> {

@@ -22,7 +22,7 @@ use crate::worker::http::call::Call;
 use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::runtime::doors::{self, Door};
 use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
-use crate::worker::sources::drive::{Inquiry, drive};
+use crate::worker::sources::drive::{GateQuestion, drive};
 
 /// How a licence key begins.
 const PREFIX: &str = "tg_lice_";
@@ -144,7 +144,7 @@ struct LicenceHolder<'l> {
     region: Option<&'l str>,
 }
 
-impl Inquiry for LicenceHolder<'_> {
+impl GateQuestion for LicenceHolder<'_> {
     type Answer = Step;
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {

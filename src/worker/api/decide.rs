@@ -15,15 +15,15 @@ use crate::worker::http::call::{About, Call};
 use crate::worker::http::reply;
 use crate::worker::ledger::keeper;
 use crate::worker::runtime::clock::Patience;
-use crate::worker::sources::drive::{Inquiry, drive};
+use crate::worker::sources::drive::{GateQuestion, drive};
 
 /// The question in a body.
-struct Question<'b> {
+struct BodyQuestion<'b> {
     body: &'b DecideBody,
     region: Option<&'b str>,
 }
 
-impl Inquiry for Question<'_> {
+impl GateQuestion for BodyQuestion<'_> {
     type Answer = Step;
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
@@ -48,7 +48,7 @@ pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
         Err(problems) => return reply::invalid(call, &problems),
     };
     let patience = Patience::new();
-    let question = Question { body: &body, region: config.region.as_deref() };
+    let question = BodyQuestion { body: &body, region: config.region.as_deref() };
     let Ok(step) = drive(question, config, &call.context, patience).await else {
         return reply::answer(&gateway::unavailable());
     };

@@ -17,16 +17,16 @@ use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
 use crate::worker::ledger::client;
 use crate::worker::runtime::clock::{self, Patience};
-use crate::worker::sources::drive::{Inquiry, drive};
+use crate::worker::sources::drive::{GateQuestion, drive};
 
 /// How is an event counted?
-struct Meter<'e> {
+struct MeterQuestion<'e> {
     event: &'e UsageEvent,
     /// Whether the ledger passes every single event on.
     tell: bool,
 }
 
-impl Inquiry for Meter<'_> {
+impl GateQuestion for MeterQuestion<'_> {
     type Answer = Result<Metered, Vec<Problem>>;
 
     fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
@@ -39,13 +39,13 @@ impl Inquiry for Meter<'_> {
 }
 
 /// What has a tenant used?
-struct Report<'q> {
+struct ReportQuestion<'q> {
     tenant: &'q TenantId,
     metric: Option<&'q str>,
     at: UnixMillis,
 }
 
-impl Inquiry for Report<'_> {
+impl GateQuestion for ReportQuestion<'_> {
     type Answer = Option<(TenantId, Vec<UsageInquiry>)>;
 
     fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
@@ -72,7 +72,7 @@ pub(crate) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
     let mut problems = Vec::new();
     let mut metered = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
-        let meter = Meter { event, tell: config.tells_usage };
+        let meter = MeterQuestion { event, tell: config.tells_usage };
         match drive(meter, config, &call.context, patience).await {
             Ok(Ok(ready)) => metered.push(ready),
             Ok(Err(found)) => {
@@ -153,7 +153,7 @@ pub(crate) async fn report(call: &Call, config: &Rc<Config>) -> Response {
         return reply::invalid(call, &Problems(problems));
     };
     let metric = query.get("metric").map(AsRef::as_ref);
-    let report = Report { tenant: &tenant, metric, at };
+    let report = ReportQuestion { tenant: &tenant, metric, at };
     let Ok(inquiries) = drive(report, config, &call.context, Patience::new()).await else {
         return reply::unavailable(call, &gateway::unavailable());
     };

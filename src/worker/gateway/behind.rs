@@ -14,7 +14,7 @@ use crate::worker::ledger::keeper;
 use crate::worker::runtime::clock::Patience;
 use crate::worker::runtime::doors::{self, Door};
 use crate::worker::runtime::task;
-use crate::worker::sources::coalesce::{Work, coalesce};
+use crate::worker::sources::coalesce::{SharedWork, coalesce};
 use crate::worker::sources::fetch;
 
 /// Has denials noted, and growing-old snapshots fetched again behind the answer.
@@ -49,7 +49,7 @@ pub(crate) fn after_question(call: &Call, about: &About<'_>, config: &Rc<Config>
                     fetch::snapshot(key, &config, Patience::new()).await;
                 }
                 Refresh::Lease { root, counter } => {
-                    let work = Work::Lease(root.clone(), counter.clone());
+                    let work = SharedWork::Lease(root.clone(), counter.clone());
                     coalesce(work, Patience::new(), keeper::refill(&root, &counter, &config, &context)).await;
                 }
             }

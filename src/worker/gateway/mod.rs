@@ -6,7 +6,7 @@
 pub(crate) mod behind;
 pub(crate) mod denials;
 mod forward;
-mod inquiry;
+mod questions;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Response, console};
 
-use self::inquiry::{CallInquiry, Identification};
+use self::questions::{CallQuestion, Identification};
 use crate::gate::{Ask, CallEnd, Code, Decision, Progress, Step};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
@@ -43,7 +43,7 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         return Now::Waits(None);
     }
     let now = clock::now();
-    match with_gate(|gate| inquiry::ask(call, config, gate, None, now)) {
+    match with_gate(|gate| questions::ask(call, config, gate, None, now)) {
         Progress::Ready(Step::Decided(mut decision))
             if !is_forwarded(call, config, &decision)
                 && !(decision.code == Code::TenantNotFound && feed::may_know_more(config, now)) =>
@@ -61,8 +61,8 @@ pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>
     fault(call.fault(), "trap-late");
     let patience = Patience::new();
     let context = call.context.clone();
-    let inquiry = CallInquiry { call: &mut call, config };
-    let decision = match drive_on(inquiry, progress.map(|progress| *progress), config, &context, patience).await {
+    let question = CallQuestion { call: &mut call, config };
+    let decision = match drive_on(question, progress.map(|progress| *progress), config, &context, patience).await {
         Ok(step) => keeper::conclude(step, config, &context, patience).await,
         Err(_) => unavailable_to(&call, config),
     };

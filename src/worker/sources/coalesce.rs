@@ -14,7 +14,7 @@ use crate::worker::runtime::clock::{self, Patience};
 
 /// What is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Work {
+pub(crate) enum SharedWork {
     /// A snapshot.
     Snapshot(SnapshotKey),
     /// The recent changes.
@@ -24,7 +24,7 @@ pub(crate) enum Work {
 }
 
 #[derive(Clone, Copy)]
-enum State {
+enum WorkState {
     UnderWay(UnixMillis),
     Failed,
 }
@@ -44,32 +44,36 @@ pub(crate) enum Ended {
 pub(crate) struct Unavailable;
 
 thread_local! {
-    /// Work under way, and work that has just failed.
-    static WORK: RefCell<FxHashMap<Work, State>> = RefCell::default();
+    /// SharedWork under way, and work that has just failed.
+    static WORK: RefCell<FxHashMap<SharedWork, WorkState>> = RefCell::default();
 }
 
 /// The maximum number of entries that are kept.
 const MAX_WORK: usize = 4_096;
 
 /// Does `work` unless another request does it already, and waits for the end in either case.
-pub(crate) async fn coalesce(work: Work, patience: Patience, run: impl Future<Output = Result<(), String>>) -> Ended {
+pub(crate) async fn coalesce(
+    work: SharedWork,
+    patience: Patience,
+    run: impl Future<Output = Result<(), String>>,
+) -> Ended {
     let mut waited = false;
     loop {
         match WORK.with_borrow(|all| all.get(&work).copied()) {
-            // Work that takes very long may have died with the request that began it.
-            Some(State::UnderWay(begun)) if clock::now().since(begun) < REFRESH_INTERVAL_MS => {
+            // SharedWork that takes very long may have died with the request that began it.
+            Some(WorkState::UnderWay(begun)) if clock::now().since(begun) < REFRESH_INTERVAL_MS => {
                 if !patience.pause(begun).await {
                     return Ended::TimedOut;
                 }
             }
             // A request that has waited shares the failure. A later one tries again.
-            Some(State::Failed) if waited => return Ended::Failed,
+            Some(WorkState::Failed) if waited => return Ended::Failed,
             None if waited => return Ended::Done,
             _ => break,
         }
         waited = true;
     }
-    note(&work, State::UnderWay(clock::now()));
+    note(&work, WorkState::UnderWay(clock::now()));
     match run.await {
         Ok(()) => {
             WORK.with_borrow_mut(|all| all.remove(&work));
@@ -77,13 +81,13 @@ pub(crate) async fn coalesce(work: Work, patience: Patience, run: impl Future<Ou
         }
         Err(reason) => {
             web_sys::console::error_1(&format!("{}: {reason}", work.name()).into());
-            note(&work, State::Failed);
+            note(&work, WorkState::Failed);
             Ended::Failed
         }
     }
 }
 
-fn note(work: &Work, state: State) {
+fn note(work: &SharedWork, state: WorkState) {
     WORK.with_borrow_mut(|all| {
         if all.len() >= MAX_WORK {
             all.clear();
@@ -92,7 +96,7 @@ fn note(work: &Work, state: State) {
     });
 }
 
-impl Work {
+impl SharedWork {
     fn name(&self) -> String {
         match self {
             Self::Snapshot(key) => format!("snapshot `{}`", key.in_kv()),

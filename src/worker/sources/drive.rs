@@ -19,7 +19,7 @@ use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::runtime::edge;
 
 /// A question to the gate.
-pub(crate) trait Inquiry {
+pub(crate) trait GateQuestion {
     /// The answer.
     type Answer;
 
@@ -36,37 +36,37 @@ pub(crate) trait Inquiry {
 }
 
 /// Asks until the gate answers.
-pub(crate) async fn drive<I: Inquiry>(
-    inquiry: I,
+pub(crate) async fn drive<Q: GateQuestion>(
+    question: Q,
     config: &Rc<Config>,
     context: &edge::ExecutionContext,
     patience: Patience,
-) -> Result<I::Answer, Unavailable> {
-    drive_on(inquiry, None, config, context, patience).await
+) -> Result<Q::Answer, Unavailable> {
+    drive_on(question, None, config, context, patience).await
 }
 
 /// As [`drive`], where the gate has been asked once already.
-pub(crate) async fn drive_on<I: Inquiry>(
-    mut inquiry: I,
-    mut progress: Option<Progress<I::Answer>>,
+pub(crate) async fn drive_on<Q: GateQuestion>(
+    mut question: Q,
+    mut progress: Option<Progress<Q::Answer>>,
     config: &Rc<Config>,
     context: &edge::ExecutionContext,
     patience: Patience,
-) -> Result<I::Answer, Unavailable> {
+) -> Result<Q::Answer, Unavailable> {
     if progress.is_none() && feed::is_due(config, context, clock::now()) {
         feed::read(config, patience).await?;
     }
     let mut awaited = None;
     loop {
         let now = clock::now();
-        let asked = progress.take().unwrap_or_else(|| with_gate(|gate| inquiry.ask(gate, awaited.as_ref(), now)));
+        let asked = progress.take().unwrap_or_else(|| with_gate(|gate| question.ask(gate, awaited.as_ref(), now)));
         match asked {
-            Progress::Ready(answer) if I::is_unknown(&answer) && feed::may_know_more(config, now) => {
+            Progress::Ready(answer) if Q::is_unknown(&answer) && feed::may_know_more(config, now) => {
                 feed::read(config, patience).await?;
             }
             Progress::Ready(answer) => return Ok(answer),
             Progress::Need(Need::CustomResolver) => {
-                if !inquiry.ask_resolver().await {
+                if !question.ask_resolver().await {
                     return Err(Unavailable);
                 }
             }

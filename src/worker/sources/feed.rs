@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use super::coalesce::{Ended, Unavailable, Work, coalesce};
+use super::coalesce::{Ended, SharedWork, Unavailable, coalesce};
 use super::d1::{Row, Store, number, sql, text};
 use super::originals;
 use crate::gate::SnapshotKey;
@@ -92,7 +92,7 @@ pub(crate) async fn read(config: &Rc<Config>, patience: Patience) -> Result<(), 
         read_now(config).await;
         Ok(())
     };
-    match coalesce(Work::Feed, patience, work).await {
+    match coalesce(SharedWork::Feed, patience, work).await {
         Ended::Done | Ended::Failed => Ok(()),
         Ended::TimedOut => Err(Unavailable),
     }

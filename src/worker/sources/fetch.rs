@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use web_sys::console;
 
-use super::coalesce::{Ended, Work, coalesce};
+use super::coalesce::{Ended, SharedWork, coalesce};
 use super::{feed, issuer_keys, kv};
 use crate::gate::{Need, Rejected, SnapshotKey};
 use crate::ledger::{LeaseProgress, LedgerFailure, Question, WaitFailure};
@@ -40,7 +40,7 @@ pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -
 
 /// Fetches a snapshot. If that fails, the held one serves while it can.
 pub(crate) async fn snapshot(key: SnapshotKey, config: &Rc<Config>, patience: Patience) -> Fetched {
-    match coalesce(Work::Snapshot(key.clone()), patience, read(&key, config)).await {
+    match coalesce(SharedWork::Snapshot(key.clone()), patience, read(&key, config)).await {
         Ended::Done => Fetched::Yes,
         Ended::Failed | Ended::TimedOut => {
             let serves = with_gate(|gate| gate.put_failure(&key, clock::now()));

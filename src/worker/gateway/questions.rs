@@ -8,10 +8,10 @@ use crate::model::UnixMillis;
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::sources::custom_resolver;
-use crate::worker::sources::drive::Inquiry;
+use crate::worker::sources::drive::GateQuestion;
 
 /// May the request pass, and what does it take?
-pub(super) struct CallInquiry<'c> {
+pub(super) struct CallQuestion<'c> {
     pub(super) call: &'c mut Call,
     pub(super) config: &'c Rc<Config>,
 }
@@ -42,7 +42,7 @@ pub(crate) fn is_unknown(step: &Step) -> bool {
     matches!(step, Step::Decided(decision) if decision.code == Code::TenantNotFound)
 }
 
-impl Inquiry for CallInquiry<'_> {
+impl GateQuestion for CallQuestion<'_> {
     type Answer = Step;
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
@@ -61,7 +61,7 @@ impl Inquiry for CallInquiry<'_> {
     }
 }
 
-impl Inquiry for Identification<'_> {
+impl GateQuestion for Identification<'_> {
     type Answer = Step;
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
