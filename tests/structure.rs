@@ -211,6 +211,10 @@ impl Paths<'_> {
     }
 
     fn add(&mut self, segments: &[String]) {
+        // `pub(super)` inside a macro names nothing.
+        if segments.iter().all(|name| ["crate", "self", "super"].contains(&name.as_str())) {
+            return;
+        }
         self.found.extend(absolute(self.module, segments));
     }
 }

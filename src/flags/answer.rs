@@ -5,8 +5,37 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::set::AnswerId;
 use crate::model::Key;
+
+/// The number of one of a feature's possible answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AnswerId(pub(super) u32);
+
+impl AnswerId {
+    /// The value that a tier grants: the only answer that comes from the tenant and not from the
+    /// catalog.
+    pub const GRANTED: Self = Self(0);
+    pub(super) const DEFAULT: Self = Self(1);
+    pub(super) const KILLED: Self = Self(2);
+    /// The first number of the prerequisites, in order. The values of the rules follow.
+    pub(super) const OTHERS: u32 = 3;
+
+    pub(super) fn other(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(Self::OTHERS))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<u32> for AnswerId {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// The value of a feature for a tenant, and the reason for it.
 #[derive(Debug, Clone, PartialEq)]

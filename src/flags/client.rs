@@ -1,8 +1,9 @@
 //! Feature evaluation in a page, from a client snapshot.
 
+use super::answer::AnswerId;
 use super::answer::{Answer, Grant, Tier};
 use super::rules::{Facts, Subject};
-use super::set::{AnswerId, FeatureSet};
+use super::set::FeatureSet;
 use crate::model::{ClientSnapshot, ClientTenant, Problems, SettledTier, UnixMillis};
 use crate::resolve::Attribute;
 

@@ -12,8 +12,8 @@ mod rules;
 mod set;
 mod version;
 
-pub use answer::{Answer, Grant, Reason, Tier, is_on};
+pub use answer::{Answer, AnswerId, Grant, Reason, Tier, is_on};
 pub use client::ClientFlags;
 pub use murmur::{Murmur3, bucket};
 pub use rules::{Facts, Slots, Subject, TENANT_ATTRIBUTES, holds_for};
-pub use set::{AnswerId, FeatureSet};
+pub use set::FeatureSet;

@@ -13,40 +13,10 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::answer::{Answer, Reason, Tier, is_on};
+use super::answer::{Answer, AnswerId, Reason, Tier, is_on};
 use super::rules::{CompiledRule, Facts, Served, Slots, Test};
 use crate::model::{Condition, Feature, Key, Required, required};
 use crate::resolve::Attribute;
-
-/// The number of one of a feature's possible answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AnswerId(u32);
-
-impl AnswerId {
-    /// The value that a tier grants: the only answer that comes from the tenant and not from the
-    /// catalog.
-    pub const GRANTED: Self = Self(0);
-    const DEFAULT: Self = Self(1);
-    const KILLED: Self = Self(2);
-    /// The first number of the prerequisites, in order. The values of the rules follow.
-    const OTHERS: u32 = 3;
-
-    fn other(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(Self::OTHERS))
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl From<u32> for AnswerId {
-    fn from(number: u32) -> Self {
-        Self(number)
-    }
-}
 
 /// The compiled features of a catalog. Immutable.
 #[derive(Debug)]

@@ -11,7 +11,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LedgerState;
 use crate::model::UnixMillis;
 use crate::model::bounds::{BREAKER_RETRY_MS, BREAKER_TRIAL_MS};
 
@@ -91,7 +90,7 @@ pub struct BreakerStatus {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trial: bool,
     /// Milliseconds after which a refused call may pass.
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
+    #[serde(default, skip_serializing_if = "super::verdict::is_zero")]
     pub retry_after_ms: u64,
 }
 
@@ -237,51 +236,6 @@ impl CircuitBreaker {
     }
 }
 
-impl LedgerState {
-    pub(super) fn record_calls(&mut self, report: &BreakerReport<'_>, now: UnixMillis) {
-        // Creates no entry for a closed breaker without calls.
-        if !self.breakers.contains_key(report.breaker) {
-            if report.calls.is_empty() && report.trials.is_empty() {
-                return;
-            }
-            self.put_breaker(report.breaker, CircuitBreaker::default());
-        }
-        let changed = self.breakers.get_mut(report.breaker).is_some_and(|breaker| breaker.record(report, now));
-        if changed {
-            self.note_breaker(report.breaker);
-        }
-    }
-
-    pub(super) fn circuit(&self, report: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
-        self.breakers
-            .get(report.breaker)
-            .map_or_else(|| CircuitBreaker::default().judge(report, now), |known| known.judge(report, now))
-    }
-
-    pub(super) fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
-        if let Some(known) = self.breakers.get_mut(breaker) {
-            known.begin_trial(now);
-            self.note_breaker(breaker);
-        }
-    }
-
-    pub(super) fn note_breaker(&mut self, name: &str) {
-        if let Some(changes) = &mut self.changes {
-            changes.breakers.insert(name.into());
-        }
-    }
-
-    /// Returns a breaker, if any calls were ever reported to it.
-    pub fn breaker(&self, name: &str) -> Option<&CircuitBreaker> {
-        self.breakers.get(name)
-    }
-
-    /// Restores a stored breaker.
-    pub fn put_breaker(&mut self, name: &str, breaker: CircuitBreaker) {
-        self.breakers.insert(name.into(), breaker);
-    }
-}
-
 /// The number of parts into which the window is divided.
 const PARTS: u64 = 10;
 
@@ -291,7 +245,7 @@ struct Recent(Vec<(u64, CallCounts)>);
 
 impl Recent {
     /// Adds calls. Returns the calls in the window.
-    fn add(&mut self, calls: CallCounts, window_ms: u64, now: UnixMillis) -> CallCounts {
+    pub(super) fn add(&mut self, calls: CallCounts, window_ms: u64, now: UnixMillis) -> CallCounts {
         let part = part(now, window_ms);
         self.0.retain(|(other, _)| other.saturating_add(PARTS) > part);
         match self.0.last_mut() {

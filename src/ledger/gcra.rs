@@ -7,8 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, Verdict, is_zero};
 use crate::model::UnixMillis;
 
 /// A rate: `limit` cells per `window_ms`, at most `burst` of them at once.

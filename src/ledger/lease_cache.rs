@@ -15,7 +15,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{BudgetRef, LeaseClaim, LeaseGrant, LedgerFailure, Meter, Verdict, WaitFailure};
+use super::{BudgetRef, LeaseClaim, LeaseGrant, LedgerFailure, Meter, Verdict};
 use crate::model::bounds::{
     LEASE_ANSWER_MS, LEASE_DRY_MS, LEASE_GRACE_MS, MAX_HELD_LEASES, MAX_LEASE_DRY_MS, MAX_LEASE_UNITS,
 };
@@ -45,6 +45,16 @@ pub struct Question {
     pub counter: String,
     /// A number that is unique in the isolate.
     pub number: u64,
+}
+
+/// Why the response to another request's question does not help a request that waited for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitFailure {
+    /// The ledger granted all the units that it had, and they were not enough. The limit of that
+    /// lease refuses the waiting request.
+    Short(Question),
+    /// The ledger did not respond.
+    Unanswered(LedgerFailure),
 }
 
 /// The state of a question that another request asked.

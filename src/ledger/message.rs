@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    BreakerReport, BreakerStatus, CounterOp, Hold, Inquiry, LeaseClaim, LeaseGrant, Meter, Migration, Question,
-    QuotaInquiry, QuotaPeriod, TransferSnapshot, UsageEntry, UsagePeriod, Verdict,
+    BreakerReport, BreakerStatus, CounterOp, Hold, Inquiry, LeaseClaim, LeaseGrant, Meter, Migration, QuotaInquiry,
+    QuotaPeriod, TransferSnapshot, UsageEntry, UsagePeriod, Verdict,
 };
 
 /// What one request does to one counter.
@@ -62,7 +62,7 @@ pub struct LedgerRequest<'a> {
     pub epochs: SmallVec<[(Cow<'a, str>, u64); 2]>,
     /// The position of the isolate in the ledger's log of snapshot changes: the last
     /// [`LedgerResponse::cursor`] that it received.
-    #[serde(rename = "heard", default, skip_serializing_if = "super::counter::is_zero")]
+    #[serde(rename = "heard", default, skip_serializing_if = "super::verdict::is_zero")]
     pub cursor: u64,
     /// Whether this is a dry run: the ledger judges the request and takes nothing.
     #[serde(rename = "look", default, skip_serializing_if = "std::ops::Not::not")]
@@ -140,16 +140,6 @@ pub enum LedgerFailure {
     Failed,
 }
 
-/// Why the response to another request's question does not help a request that waited for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitFailure {
-    /// The ledger granted all the units that it had, and they were not enough. The limit of that
-    /// lease refuses the waiting request.
-    Short(Question),
-    /// The ledger did not respond.
-    Unanswered(LedgerFailure),
-}
-
 /// The response to a ledger request.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerResponse {
@@ -168,7 +158,7 @@ pub struct LedgerResponse {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<(String, u64)>,
     /// The position in the log of snapshot changes up to which `newer` reports.
-    #[serde(rename = "told", default, skip_serializing_if = "super::counter::is_zero")]
+    #[serde(rename = "told", default, skip_serializing_if = "super::verdict::is_zero")]
     pub cursor: u64,
     /// Set if the ledger already knew the idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -28,20 +28,20 @@ mod quota;
 mod series;
 mod state;
 mod usage;
+mod verdict;
 mod window;
 
 pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circuit, CircuitBreaker};
 pub use closed::{QuotaInquiry, QuotaPeriod};
-pub use counter::{Counter, CounterOp, Meter, Verdict};
+pub use counter::{Counter, CounterOp, Meter};
 pub use gcra::{Bucket, Rate};
 pub use hold::{HeldUnits, Hold};
 pub use lease::{BudgetRef, Lease, LeaseClaim, LeaseGrant};
-pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend};
-pub use message::{
-    Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen, WaitFailure,
-};
+pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend, WaitFailure};
+pub use message::{Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen};
 pub use migration::{Migration, TransferSnapshot};
 pub use quota::Quota;
 pub use series::{Series, Setting};
 pub use state::{Changes, LedgerState};
 pub use usage::{Inquiry, Tally, UsageEntry, UsagePeriod};
+pub use verdict::Verdict;

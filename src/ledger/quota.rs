@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, is_zero};
 
 /// The units used in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, Verdict, is_zero};
 use crate::model::UnixMillis;
 
 /// The number of parts in a window.

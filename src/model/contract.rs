@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::bounds::{MAX_CONTRACT_TERMS, MAX_KEY_BYTES, MAX_NET_DAYS};
-use super::tenant::{check_dates, check_grace};
+use super::dates::{check_dates, check_grace};
 use super::{Allowance, Grants, Key, Quantity, Read, Reader, UnixMillis, choice, document, json_bytes};
 
 document! {

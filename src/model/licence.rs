@@ -58,7 +58,7 @@ impl LicenceTerms {
             let expected = format!("{MIN_ACTIVATION_MS} to {MAX_ACTIVATION_MS}");
             r.at("activation_ms", |r| r.problem(given.to_string(), expected));
         }
-        super::tenant::check_dates(self.starts_at, self.expires_at, r);
+        super::dates::check_dates(self.starts_at, self.expires_at, r);
     }
 
     /// The reason why the licence is not valid on `host` at `now`, or `None` if it is valid.

@@ -21,6 +21,7 @@ mod client;
 mod contract;
 mod cors;
 mod data_route;
+mod dates;
 mod document;
 mod feature;
 mod ids;

@@ -10,9 +10,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_KEY_BYTES, MAX_OVERRIDES,
-    MAX_RECORD_BYTES,
+    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_RECORD_BYTES,
 };
+use super::dates::{check_dates, check_grace};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
     Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, FeatureValue, Key, PlanRef,
@@ -147,12 +147,6 @@ document! {
 impl Trial {
     fn check(&self, r: &mut Reader) {
         check_dates(self.starts_at, Some(self.ends_at), r);
-    }
-}
-
-pub(super) fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMillis>, r: &mut Reader) {
-    if grace_ms > MAX_GRACE_MS || grace_ms > 0 && ends_at.is_none() {
-        r.at("grace_ms", |r| r.problem(grace_ms.to_string(), format!("0 to {MAX_GRACE_MS}, after an `ends_at`")));
     }
 }
 
@@ -324,14 +318,6 @@ impl Override {
         }
         check_dates(self.starts_at, self.ends_at, r);
         check_grace(self.grace_ms, self.ends_at, r);
-    }
-}
-
-pub(super) fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &mut Reader) {
-    if let (Some(start), Some(end)) = (starts_at, ends_at)
-        && end <= start
-    {
-        r.at("ends_at", |r| r.problem(end.to_string(), format!("a time after {start}")));
     }
 }
 

@@ -8,9 +8,9 @@
 
 use serde::Serialize;
 
+use super::error::ResolveError;
 use super::host;
 use super::request::Request;
-use super::resolver::ResolveError;
 use crate::model::StrategyKind;
 use crate::model::bounds::MAX_COOKIE_BYTES;
 

@@ -12,12 +12,14 @@
 #![forbid(unsafe_code)]
 
 mod credential;
+mod error;
 pub mod host;
 mod path;
 mod request;
 mod resolver;
 
 pub use credential::{Carrier, PresentedCredential};
+pub use error::ResolveError;
 pub use path::{lenient as lenient_path, without_extension};
 pub use request::{Attribute, Custom, EvalContext, Request};
-pub use resolver::{KnownHost, Name, ResolveError, Resolver, Signal, Signals};
+pub use resolver::{KnownHost, Name, Resolver, Signal, Signals};

@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::credential::{self, AUTHORIZATION, COOKIE, Carrier, FETCH_SITE, ORIGIN, PresentedCredential, UPGRADE};
+use super::error::ResolveError;
 use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
@@ -58,19 +59,6 @@ pub struct Signals<'a> {
     /// Whether a token in a cookie was ignored, because the request comes from another origin or
     /// does not state its origin.
     pub withheld: bool,
-}
-
-/// Why the signals of a request cannot be determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResolveError {
-    /// A part of the request is invalid. The text says which, for the operator.
-    Unreadable(&'static str),
-    /// A signal or credential occurs more than once.
-    Repeated(StrategyKind),
-    /// The adapter's own resolver must be called first.
-    AskCustom,
-    /// The adapter's own resolver failed.
-    CustomFailed,
 }
 
 /// The strategies of a catalog, compiled.

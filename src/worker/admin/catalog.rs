@@ -9,7 +9,7 @@ use super::page::{ListPage, ListQuery};
 use super::records::PublishedCatalog;
 use super::request::{AdminRequest, AdminResponse, checked, paged};
 use super::transaction::Transaction;
-use super::{publish, tenants};
+use super::{page, publish};
 use crate::control::{
     IDENTITY_MEMBERS, ImpactQuestion, Impacts, Permission, ROUTE_IDENTITY_MEMBERS, breaks, changes, compare, merge,
     metrics, replay,
@@ -46,7 +46,7 @@ pub(super) async fn versions(request: &AdminRequest<'_>) -> Result<AdminResponse
         before,
         limit.saturating_add(1)
     );
-    let entries = request.store.rows(statement).await?.into_iter().map(tenants::timed).collect();
+    let entries = request.store.rows(statement).await?.into_iter().map(page::timed).collect();
     Ok(AdminResponse::json(200, &paged(limit, entries, "/version")))
 }
 

@@ -72,11 +72,11 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
     let charges = std::iter::once(charge(own, CounterOp::Release(asked.units.0)))
         .chain(above.map(|budget| charge(budget, CounterOp::Follow)));
-    let name = format!("{id}/refund {}", hash(&json!([request.actor.name(), once.key]).to_string()));
+    let name = format!("{id}/refund {}", hash(&json!([request.actor.name(), once.key()]).to_string()));
     let order = LedgerRequest {
         tenant: Some(id),
         charges: charges.collect(),
-        once: Some(IdempotencyKey { id: &name, fingerprint: &once.fingerprint, event: false }),
+        once: Some(IdempotencyKey { id: &name, fingerprint: &once.fingerprint(), event: false }),
         ..LedgerRequest::default()
     };
     let outcome = request.order(tenant.root().as_str(), &order).await?;

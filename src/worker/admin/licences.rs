@@ -7,9 +7,8 @@ use web_sys::Response;
 
 use super::error::AdminError;
 use super::keys::{entropy, once_shown};
-use super::page::ListQuery;
+use super::page::{ListQuery, timed};
 use super::request::{AdminRequest, AdminResponse, checked, small_body};
-use super::tenants::timed;
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
 use crate::gate::{Ask, Code, Gate, Progress, Step};
 use crate::identity::Licensed;

@@ -11,6 +11,7 @@ mod clock;
 mod domains;
 mod entitlements;
 mod error;
+mod idempotency;
 mod import;
 mod jobs;
 mod keys;
@@ -36,15 +37,12 @@ use serde_json::{Value, json};
 use web_sys::Response;
 
 use self::error::AdminError;
+use self::idempotency::RequestKey;
 use self::request::{AdminRequest, AdminResponse};
-use crate::control::audit::hash;
 use crate::control::{Operation, OperationId, route};
-use crate::model::bounds::MAX_IDEMPOTENCY_KEY_BYTES;
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::http::reply::Failure;
-use crate::worker::runtime::edge;
-
 use crate::worker::sources::d1::{Store, number, sql, text};
 
 pub(super) use actor::Actor;
@@ -54,8 +52,6 @@ pub(super) use tickets::redeem;
 
 /// Where the admin API is.
 pub(super) const ADMIN: &str = "/_gate/v1/admin";
-/// So often a change is tried again that somebody else's has overtaken.
-const TRIES: usize = 4;
 
 /// Answers a request to the admin API.
 pub(super) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
@@ -83,7 +79,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminE
     }
     let segments = segments.into_iter().map(decoded).collect::<Option<Vec<String>>>().ok_or(AdminError::NOT_FOUND)?;
     let body = request::body(call, operation).await?;
-    let once = once(call, operation, &actor, &segments, &body)?;
+    let once = RequestKey::of(call, operation, &actor, &segments, &body)?;
     let request = AdminRequest::new(call, config, store, actor, body, once)?;
     if request.if_match.is_some() && !operation.versioned {
         return Err(AdminError::STALE.with(json!({ "version": null })));
@@ -92,7 +88,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminE
         return Ok(answer);
     }
     request.spend(operation).await?;
-    for _ in 1..TRIES {
+    for _ in 1..transaction::TRIES {
         match dispatch(&request, operation, &segments).await {
             // Somebody else's change came first: what it means for this one is judged anew.
             Err(refusal) if refusal.is_busy() => {
@@ -156,7 +152,7 @@ async fn dispatch(
         OperationId::GetJob => jobs::get(request, first).await,
         OperationId::RunJob => jobs::run(request, first).await,
         OperationId::GetPublication => publish::state(request).await,
-        OperationId::Publish => publish::now(request).await,
+        OperationId::Publish => reconcile::now(request).await,
         OperationId::GetAudit => audit::trail(request, Some(first)).await,
         OperationId::ListDenials => audit::denials(request, first).await,
         OperationId::GetCatalogAudit => audit::trail(request, None).await,
@@ -166,41 +162,12 @@ async fn dispatch(
     }
 }
 
-/// A request that is done once, however often it is sent.
-pub(super) struct RequestKey {
-    key: String,
-    fingerprint: String,
-}
-
-fn once(
-    call: &Call,
-    operation: &Operation,
-    actor: &Actor,
-    segments: &[String],
-    body: &str,
-) -> Result<Option<RequestKey>, AdminError> {
-    let Some(key) = edge::header(&call.request, "idempotency-key") else { return Ok(None) };
-    // What only reads may be asked again.
-    if operation.method == "GET" {
-        return Ok(None);
-    }
-    if !operation.once {
-        return Err(AdminError::problem("Idempotency-Key", key, "no such header: what this does may be done again"));
-    }
-    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let found = format!("{} bytes", key.len());
-        return Err(AdminError::problem("Idempotency-Key", found, "1 to 255 visible ASCII characters"));
-    }
-    let fingerprint = hash(&json!([actor.name(), operation.route.as_str(), segments, body]).to_string());
-    Ok(Some(RequestKey { key, fingerprint }))
-}
-
 /// The answer that was given before under the same idempotency key.
 async fn repeated(request: &AdminRequest<'_>) -> Result<Option<AdminResponse>, AdminError> {
     let Some(once) = &request.once else { return Ok(None) };
-    let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", request.actor.name(), once.key);
+    let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", request.actor.name(), once.key());
     let Some(row) = request.store.row(statement).await? else { return Ok(None) };
-    if text(&row, "print") != once.fingerprint {
+    if text(&row, "print") != once.fingerprint() {
         return Err(AdminError::KEY_REUSED);
     }
     let status = u16::try_from(number(&row, "status")).unwrap_or(200);

@@ -1,9 +1,10 @@
 //! A page of a list: it ends at a number of entries or at a number of bytes, whichever comes first.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::AdminError;
 use super::request::AdminResponse;
+use crate::model::UnixMillis;
 use crate::model::bounds::MAX_PAGE_BYTES;
 use crate::worker::sources::d1::{Row, Store, number};
 
@@ -66,4 +67,14 @@ impl ListQuery {
         let items: Vec<Value> = rows.into_iter().map(view).collect();
         Ok(AdminResponse::json(200, &json!({ "items": items, "next_cursor": next })))
     }
+}
+
+/// A row, with its times in RFC 3339 format.
+pub(super) fn timed(mut row: Map<String, Value>) -> Value {
+    for (column, value) in &mut row {
+        if let (true, Some(millis)) = (column.ends_with("_at"), value.as_u64()) {
+            *value = UnixMillis::new(millis).to_string().into();
+        }
+    }
+    row.into()
 }

@@ -9,7 +9,6 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::error::AdminError;
-use super::reconcile;
 use super::request::{AdminRequest, AdminResponse};
 use crate::gate::SnapshotKey;
 use crate::ledger::{LedgerRequest, Migration};
@@ -31,7 +30,7 @@ const TOGETHER: usize = 25;
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
     pub(super) done: usize,
-    failed: usize,
+    pub(super) failed: usize,
 }
 
 /// Publishes what a change has left, behind its commit. What fails waits for the clock.
@@ -192,31 +191,5 @@ pub(super) async fn state(request: &AdminRequest<'_>) -> Result<AdminResponse, A
     Ok(AdminResponse::json(
         200,
         &json!({ "waiting": number(&row, "waiting"), "oldest_at": oldest, "failures": number(&row, "failures"), "key": key }),
-    ))
-}
-
-/// `POST /publications`: what waits, and a slice of the reconciliation; `?all=true` has everything published anew, as after
-/// another key was put in.
-pub(super) async fn now(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
-    request.only(&["all"])?;
-    if request.flag("all")? {
-        let at = request.now.get();
-        request.store
-            .run(&[
-                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'tenant:' || id, epoch, ? FROM tenants", at),
-                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'slug:' || slug, 0, ? FROM slugs", at),
-                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
-                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'key:' || id, epoch, ? FROM api_keys", at),
-                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'catalog', max(version), ? FROM catalogs HAVING max(version) IS NOT NULL", at),
-            ])
-            .await?;
-    }
-    let flushed = flush(request).await?;
-    let mended = reconcile::slice(request).await?;
-    let waiting = request.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
-    let waiting = number(&waiting.unwrap_or_default(), "waiting");
-    Ok(AdminResponse::json(
-        200,
-        &json!({ "published": flushed.done, "failed": flushed.failed, "mended": mended, "waiting": waiting }),
     ))
 }

@@ -5,7 +5,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::error::AdminError;
 use super::publish;
-use super::request::AdminRequest;
+use super::request::{AdminRequest, AdminResponse};
 use crate::identity::Seals;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{number, sql, text};
@@ -84,4 +84,30 @@ pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminErro
         publish::flush(request).await?;
     }
     Ok(mended)
+}
+
+/// `POST /publications`: what waits, and a slice of the reconciliation; `?all=true` has everything published anew, as after
+/// another key was put in.
+pub(super) async fn now(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
+    request.only(&["all"])?;
+    if request.flag("all")? {
+        let at = request.now.get();
+        request.store
+            .run(&[
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'tenant:' || id, epoch, ? FROM tenants", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'slug:' || slug, 0, ? FROM slugs", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'domain:' || host, 0, ? FROM domains WHERE verified_at IS NOT NULL", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'key:' || id, epoch, ? FROM api_keys", at),
+                sql!("INSERT INTO publications (anew, key, epoch, at) SELECT 1, 'catalog', max(version), ? FROM catalogs HAVING max(version) IS NOT NULL", at),
+            ])
+            .await?;
+    }
+    let flushed = publish::flush(request).await?;
+    let mended = slice(request).await?;
+    let waiting = request.store.row(sql!("SELECT count(*) AS waiting FROM publications WHERE done_at IS NULL")).await?;
+    let waiting = number(&waiting.unwrap_or_default(), "waiting");
+    Ok(AdminResponse::json(
+        200,
+        &json!({ "published": flushed.done, "failed": flushed.failed, "mended": mended, "waiting": waiting }),
+    ))
 }

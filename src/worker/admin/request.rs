@@ -6,9 +6,9 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::RequestKey;
 use super::actor::Actor;
 use super::error::AdminError;
+use super::idempotency::RequestKey;
 use super::transaction::Transaction;
 use crate::control::{Operation, OperationId};
 use crate::ledger::{LedgerRequest, LedgerResponse};
@@ -150,8 +150,8 @@ impl<'a> AdminRequest<'a> {
         change.run(sql!(
             "INSERT INTO answers (actor, key, print, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
             self.actor.name(),
-            once.key,
-            once.fingerprint,
+            once.key(),
+            once.fingerprint(),
             status,
             body,
             self.now.get()
@@ -188,16 +188,6 @@ impl<'a> AdminRequest<'a> {
             }
             None => Ok(()),
         }
-    }
-}
-
-impl RequestKey {
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-
-    pub(super) fn fingerprint(&self) -> &str {
-        &self.fingerprint
     }
 }
 

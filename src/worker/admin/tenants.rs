@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::AdminError;
+use super::page::timed;
 use super::records::{COLUMNS, TenantRow};
 use super::request::{AdminRequest, AdminResponse, paged};
 use super::transaction::Transaction;
@@ -57,16 +58,6 @@ pub(super) async fn list(request: &AdminRequest<'_>) -> Result<AdminResponse, Ad
     let rows = request.store.rows(Value::from(statement)).await?;
     let entries = rows.into_iter().map(timed).collect();
     Ok(AdminResponse::json(200, &paged(limit, entries, "/id")))
-}
-
-/// A row with times as people read them.
-pub(super) fn timed(mut row: Map<String, Value>) -> Value {
-    for (column, value) in &mut row {
-        if let (true, Some(millis)) = (column.ends_with("_at"), value.as_u64()) {
-            *value = UnixMillis::new(millis).to_string().into();
-        }
-    }
-    row.into()
 }
 
 pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {

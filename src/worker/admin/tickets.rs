@@ -96,7 +96,7 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<AdminResp
         environment: config.environment,
         expires_at: Some(now.plus(SUPPORT_MS)),
     };
-    for _ in 0..super::TRIES {
+    for _ in 0..super::transaction::TRIES {
         let mut change: Transaction<'_> = request.transaction();
         let (key, value) = make(&request, &mut change, &record.id, &asked).await?;
         change.audit(&record.id, "support.enter", None, &json!({ "api_key": { "after": at(&value, "/id") } })).await?;

@@ -6,7 +6,7 @@ use super::actor::TOKEN_PREFIX;
 use super::error::AdminError;
 use super::keys::{entropy, once_shown};
 use super::request::{AdminRequest, AdminResponse, paged};
-use super::{catalog, tenants};
+use super::{catalog, page};
 use crate::control::{NewToken, Permission};
 use crate::model::bounds::MAX_TOKEN_GENERATIONS;
 use crate::model::{KeyId, SecretText};
@@ -65,7 +65,7 @@ pub(super) async fn list(request: &AdminRequest<'_>) -> Result<AdminResponse, Ad
     let entries = rows.into_iter().map(|mut row| {
         let permissions = document(&row, "permissions");
         row.insert(String::from("permissions"), permissions);
-        tenants::timed(row)
+        page::timed(row)
     });
     Ok(AdminResponse::json(200, &paged(limit, entries.collect(), "/id")))
 }

@@ -10,6 +10,9 @@ use crate::control::audit::{AuditEntry, Head, hash};
 use crate::model::UnixMillis;
 use crate::worker::sources::d1::{Store, StoreError, fail_unless, number, sql, text};
 
+/// How often a change is attempted that another one has overtaken.
+pub(super) const TRIES: usize = 4;
+
 /// A change in the making.
 pub(crate) struct Transaction<'a> {
     store: Store,

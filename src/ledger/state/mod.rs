@@ -6,6 +6,14 @@
 //! An adapter that stores the state creates it with [`LedgerState::journaled`], restores it with
 //! the `put_…` methods, and writes what [`LedgerState::take_changes`] returns after each request.
 
+mod breakers;
+mod epochs;
+mod holds;
+mod leases;
+mod migrations;
+mod quotas;
+mod usage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +21,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::change_log::ChangeLog;
-use super::expiring_map::ExpiringMap;
-use super::lease::Leases;
-use super::usage::Tallies;
-use super::{
+use crate::ledger::change_log::ChangeLog;
+use crate::ledger::expiring_map::ExpiringMap;
+use crate::ledger::lease::Leases;
+use crate::ledger::usage::Tallies;
+use crate::ledger::{
     BreakerStatus, Charge, Chargeable, CircuitBreaker, Counter, CounterOp, HeldUnits, IdempotencyKey, Lease,
     LeaseClaim, LeaseGrant, LedgerRequest, LedgerResponse, QuotaPeriod, Seen, Verdict,
 };
@@ -45,7 +53,7 @@ pub struct Changes {
     pub closed: BTreeMap<String, QuotaPeriod>,
     /// Names of metric series, each a tenant and a metric.
     pub series: BTreeSet<Arc<str>>,
-    /// Distinct values of buckets, by [`super::UsageEntry::distinct_name`].
+    /// Distinct values of buckets, by [`crate::ledger::UsageEntry::distinct_name`].
     pub distinct: Vec<String>,
     /// Usage events, in order of arrival.
     pub events: Vec<String>,
@@ -78,20 +86,20 @@ pub struct Changes {
 pub struct LedgerState {
     /// The index of each counter in `names` and `counters`.
     places: FxHashMap<Arc<str>, usize>,
-    pub(super) names: Vec<Arc<str>>,
-    pub(super) counters: Vec<Counter>,
+    pub(in crate::ledger) names: Vec<Arc<str>>,
+    pub(in crate::ledger) counters: Vec<Counter>,
     max_counters: usize,
-    pub(super) leases: Leases,
-    pub(super) holds: ExpiringMap<HeldUnits>,
-    pub(super) breakers: FxHashMap<Arc<str>, CircuitBreaker>,
-    pub(super) change_log: ChangeLog,
+    pub(in crate::ledger) leases: Leases,
+    pub(in crate::ledger) holds: ExpiringMap<HeldUnits>,
+    pub(in crate::ledger) breakers: FxHashMap<Arc<str>, CircuitBreaker>,
+    pub(in crate::ledger) change_log: ChangeLog,
     /// Tenants that have left for another family.
-    pub(super) gone: FxHashSet<String>,
-    pub(super) tallies: Tallies,
+    pub(in crate::ledger) gone: FxHashSet<String>,
+    pub(in crate::ledger) tallies: Tallies,
     /// Quota periods that have ended, by storage name. The adapter loads them before a query.
-    pub(super) closed: BTreeMap<String, QuotaPeriod>,
+    pub(in crate::ledger) closed: BTreeMap<String, QuotaPeriod>,
     /// `None` unless the state is journaled.
-    pub(super) changes: Option<Changes>,
+    pub(in crate::ledger) changes: Option<Changes>,
 }
 
 impl Default for LedgerState {
@@ -130,19 +138,19 @@ impl LedgerState {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    pub(super) fn note_counter(&mut self, name: &Arc<str>) {
+    pub(in crate::ledger) fn note_counter(&mut self, name: &Arc<str>) {
         if let Some(changes) = &mut self.changes {
             changes.counters.insert(Arc::clone(name));
         }
     }
 
-    pub(super) fn note_lease(&mut self, name: &str) {
+    pub(in crate::ledger) fn note_lease(&mut self, name: &str) {
         if let Some(changes) = &mut self.changes {
             changes.leases.insert(name.into());
         }
     }
 
-    pub(super) fn note_hold(&mut self, name: &str) {
+    pub(in crate::ledger) fn note_hold(&mut self, name: &str) {
         if let Some(changes) = &mut self.changes {
             changes.holds.insert(name.into());
         }
@@ -372,7 +380,7 @@ impl LedgerState {
     }
 
     /// Returns a counter's name, shared if the counter exists.
-    pub(super) fn name_of(&self, counter: &str) -> Arc<str> {
+    pub(in crate::ledger) fn name_of(&self, counter: &str) -> Arc<str> {
         let known = self.places.get(counter).and_then(|place| self.names.get(*place));
         known.map_or_else(|| counter.into(), Arc::clone)
     }
