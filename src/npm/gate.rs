@@ -56,11 +56,11 @@ impl JsGate {
     /// catalog.
     #[wasm_bindgen(js_name = putCatalog)]
     pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
-        let plans = CompiledCatalog::parse(catalog).map_err(problems)?;
-        self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
-        if let Some(plans) = self.local.plans() {
+        let catalog = CompiledCatalog::parse(catalog).map_err(problems)?;
+        self.local.put_catalog(catalog).map_err(|rejected| rejected.to_string())?;
+        if let Some(catalog) = self.local.catalog() {
             self.names =
-                Names { headers: plans.resolver().headers().to_vec(), attributes: plans.features().attributes().len() };
+                Names { headers: catalog.resolver().headers().to_vec(), attributes: catalog.features().attributes().len() };
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl JsGate {
     /// and then keeps the current keys.
     #[wasm_bindgen(js_name = putKeys)]
     pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), JsValue> {
-        self.local.put_keys(url, jwks).map_err(rejected)
+        self.local.put_issuer_keys(url, jwks).map_err(rejected)
     }
 
     /// Sets the value of a secret that issuers refer to.
@@ -108,7 +108,7 @@ impl JsGate {
 
     /// Sets the environment of the gate: `live` or `test`. Throws a sentence.
     pub fn serve(&mut self, environment: &str) -> Result<(), JsValue> {
-        self.local.serve(super::environment(environment)?);
+        self.local.set_environment(super::environment(environment)?);
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl JsGate {
             headers: &'a [String],
             attributes: &'a [String],
         }
-        let plans = self.local.plans().ok_or("there is no catalog")?;
+        let plans = self.local.catalog().ok_or("there is no catalog")?;
         let keys = Keys {
             features: plans.document().features.keys().map(Key::as_str).collect(),
             limits: plans.document().limits.keys().map(Key::as_str).collect(),
@@ -200,7 +200,7 @@ impl JsGate {
     /// Returns the code. If it is not that of success, no outcomes are written.
     pub fn features(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
-        let Some(plans) = self.local.plans().map(Arc::clone) else { return Code::SnapshotUnavailable.index() };
+        let Some(plans) = self.local.catalog().map(Arc::clone) else { return Code::SnapshotUnavailable.index() };
         let (id, context) = self.input.name_and_context(length, plans.features());
         let found = TenantId::parse(id).ok_or(Code::BadRequest).and_then(|id| self.local.tenant(&id, now));
         match found {
