@@ -11,7 +11,7 @@ const USAGE = "Usage: npm run key -- --tenant ID [--scopes A,B] [--environment l
 const { tenant, scopes, environment, "expires-at": expires_at, name } = options();
 if (!tenant) fail(`An API key is a tenant's: name it by its id. ${USAGE}`);
 if (!existsSync(join(root, "pkg/dist"))) {
-  setup();
+  setup({ tools: ["wasm-bindgen"] });
   buildNpm({ quick: true });
 }
 

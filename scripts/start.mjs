@@ -14,8 +14,8 @@ if (!Number.isInteger(port) || port < 1 || port > 65535) fail(`--port takes a nu
 const file = resolve(values.seed);
 if (!existsSync(file)) fail(`There is no file \`${values.seed}\`: --seed takes a JSON document {"catalog": …, "tenants": […]}.`);
 
-setup();
-buildNpm({ quick: true });
+setup({ tools: ["wasm-bindgen"] });
+buildNpm({ quick: true, pages: false });
 const { issueApiKey, publish } = await import("../pkg/node.js");
 const document = readFileSync(file, "utf8");
 published(document);

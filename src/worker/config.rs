@@ -7,7 +7,6 @@ use js_sys::Reflect;
 use subtle::ConstantTimeEq as _;
 use wasm_bindgen::prelude::*;
 use web_sys::console;
-use worker::kv::KvStore;
 
 use super::assertion::Assertions;
 use super::edge;
@@ -18,8 +17,6 @@ use crate::model::{Environment, KeySet, TenantId};
 /// Bindings and variables, by the names in `wrangler.toml`.
 pub(super) struct Config {
     /// `SNAPSHOTS`: catalog, tenant records and index.
-    pub(super) snapshots: Option<KvStore>,
-    /// The same, for what is written there.
     pub(super) snapshots_binding: JsValue,
     /// `CONTROL_DB`: the system of record; without it there is no admin API.
     pub(super) control: JsValue,
@@ -75,6 +72,11 @@ pub(super) fn load(env: &JsValue) -> Rc<Config> {
 }
 
 impl Config {
+    /// The KV namespace of the snapshots, if there is one.
+    pub(super) fn snapshots(&self) -> Option<&JsValue> {
+        Some(&self.snapshots_binding).filter(|kv| !kv.is_undefined() && !kv.is_null())
+    }
+
     fn read(env: &JsValue) -> Self {
         let binding = |name: &str| Reflect::get(env, &name.into()).unwrap_or(JsValue::UNDEFINED);
         let text = |name: &str| binding(name).as_string().filter(|text| !text.is_empty());
@@ -108,7 +110,6 @@ impl Config {
             signer
         });
         Self {
-            snapshots: KvStore::from_this(env, "SNAPSHOTS").ok(),
             snapshots_binding: binding("SNAPSHOTS"),
             control: binding("CONTROL_DB"),
             events: binding("EVENTS_QUEUE"),

@@ -502,6 +502,12 @@ async function atMost(ms, promise) {
   clearTimeout(timer);
 }
 
+/** The text of a KV entry, at most `cacheTtl` seconds old; null if there is no entry. */
+export const getEntry = async (kv, key, cacheTtl) => kv.get(key, { type: "text", cacheTtl });
+
+/** Writes a KV entry that expires after `expirationTtl` seconds. */
+export const putEntry = async (kv, key, text, expirationTtl) => kv.put(key, text, { expirationTtl });
+
 /** Some time. */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -30,6 +30,12 @@ extern "C" {
     pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
     pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, line_ms: u32) -> Promise;
+    /// The text of a KV entry, at most `cache_ttl_s` seconds old; null if there is no entry.
+    #[wasm_bindgen(js_name = getEntry)]
+    pub fn get_entry(kv: &JsValue, key: &str, cache_ttl_s: u32) -> Promise;
+    /// Writes a KV entry that expires after `ttl_s` seconds.
+    #[wasm_bindgen(js_name = putEntry)]
+    pub fn put_entry(kv: &JsValue, key: &str, text: &str, ttl_s: u32) -> Promise;
     pub fn sleep(ms: u32) -> Promise;
     pub fn unique() -> String;
     /// Whether the client of a request has gone.

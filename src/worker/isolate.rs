@@ -43,7 +43,7 @@ enum Fetch {
 const MANY_FETCHES: usize = 4_096;
 
 /// KV keeps what it read for this long; its shortest.
-pub(super) const KV_CACHE_S: u64 = 60;
+pub(super) const KV_CACHE_S: u32 = 60;
 
 /// Runs `f` on this isolate's gate.
 pub(super) fn with_gate<T>(f: impl FnOnce(&mut Gate) -> T) -> T {
@@ -462,8 +462,9 @@ async fn read(need: &Need, config: &Rc<Config>, context: &edge::ExecutionContext
     if let Some(original) = feed::ask(need, config, now).await {
         return taken(with_gate(|gate| gate.snapshots.put_answer(need, original.as_deref(), now)));
     }
-    let kv = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
-    let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.map_err(|error| error.to_string())?;
+    let kv = config.snapshots().ok_or("there is no KV binding `SNAPSHOTS`")?;
+    let entry = edge::get_entry(kv, &need.key(), KV_CACHE_S);
+    let text = JsFuture::from(entry).await.map_err(|error| format!("{error:?}"))?.as_string();
     match with_gate(|gate| gate.snapshots.put_published(need, text.as_deref(), now)) {
         // What stands in KV is not believed: the system of record is, where there is one.
         Err(Rejected::Unsealed(reason)) => match feed::original_of(need, config).await {

@@ -1,9 +1,9 @@
 //! Keys that issuers publish: fetched seldom, shared by all isolates through KV, kept while their issuer is down.
 
 use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::console;
-use worker::kv::KvStore;
 
 use super::config::Config;
 use super::isolate::{KV_CACHE_S, with_gate};
@@ -22,7 +22,7 @@ pub(super) async fn fetch(need: &Need, url: &str, config: &Config) {
     // Keys are as old as the question for them.
     let now = clock::now();
     let held = with_gate(|gate| gate.snapshots.keys_fetched_at(url));
-    let kept = match &config.snapshots {
+    let kept = match config.snapshots() {
         Some(kv) => read(kv, need, config, now).await,
         None => None,
     };
@@ -41,7 +41,7 @@ pub(super) async fn fetch(need: &Need, url: &str, config: &Config) {
                 let sent = serde_json::from_str::<Value>(&text).unwrap_or_default().to_string();
                 let known =
                     newer.as_ref().is_some_and(|(at, kept)| now.since(*at) <= JWKS_SOFT_AGE_MS / 2 && *kept == sent);
-                if let Some(kv) = config.snapshots.as_ref().filter(|_| !known) {
+                if let Some(kv) = config.snapshots().filter(|_| !known) {
                     write(kv, need, &text, config, now).await;
                 }
                 return;
@@ -73,8 +73,8 @@ async fn ask(url: &str) -> Result<String, String> {
 }
 
 /// INVARIANT (seals): whoever writes to KV makes up no keys, and none that are from the future.
-async fn read(kv: &KvStore, need: &Need, config: &Config, now: UnixMillis) -> Option<Kept> {
-    let text = kv.get(&need.key()).cache_ttl(KV_CACHE_S).text().await.ok()??;
+async fn read(kv: &JsValue, need: &Need, config: &Config, now: UnixMillis) -> Option<Kept> {
+    let text = JsFuture::from(edge::get_entry(kv, &need.key(), KV_CACHE_S)).await.ok()?.as_string()?;
     let text = match &config.seals {
         Some(seals) => seals.open(&need.key(), &text).ok()?,
         None => &text,
@@ -84,7 +84,7 @@ async fn read(kv: &KvStore, need: &Need, config: &Config, now: UnixMillis) -> Op
     Some((fetched_at, kept.get("jwks")?.to_string())).filter(|_| fetched_at <= now.plus(DEFAULT_LEEWAY_MS))
 }
 
-async fn write(kv: &KvStore, need: &Need, text: &str, config: &Config, now: UnixMillis) {
+async fn write(kv: &JsValue, need: &Need, text: &str, config: &Config, now: UnixMillis) {
     let keys: Value = serde_json::from_str(text).unwrap_or_default();
     let kept = json!({ "fetched_at": now.get(), "jwks": keys }).to_string();
     let kept = match (&config.sealer, &config.seals) {
@@ -93,12 +93,9 @@ async fn write(kv: &KvStore, need: &Need, text: &str, config: &Config, now: Unix
         (None, Some(_)) => return,
         (None, None) => kept,
     };
-    let written = match kv.put(&need.key(), kept) {
-        Ok(put) => put.expiration_ttl(JWKS_HARD_AGE_MS / 1_000).execute().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = written {
-        console::error_1(&format!("keys could not be kept in KV: {error}").into());
+    let ttl = u32::try_from(JWKS_HARD_AGE_MS / 1_000).unwrap_or(u32::MAX);
+    if let Err(error) = JsFuture::from(edge::put_entry(kv, &need.key(), &kept, ttl)).await {
+        console::error_1(&format!("keys could not be kept in KV: {error:?}").into());
     }
 }
 

@@ -35,6 +35,12 @@ fn fault(asked: Option<&str>, here: &str) {
     assert!(!cfg!(feature = "faults") || asked != Some(here), "a fault was asked for: {here}");
 }
 
+/// Panics are reported with file and line before they trap.
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
 /// The clock's turn: see `triggers` in `wrangler.toml`.
 #[wasm_bindgen]
 pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
