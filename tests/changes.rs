@@ -59,7 +59,7 @@ fn claim<'a>(meter: Meter, (spent, need): (u64, u64)) -> LedgerRequest<'a> {
 }
 
 fn used(book: &mut LedgerState, setting: Setting, now: u64) -> u64 {
-    let dry_run = LedgerRequest { dry_run: true, ..charge(setting.meter(now), CounterOp::Chargeable(0)) };
+    let dry_run = LedgerRequest { dry_run: true, ..charge(setting.meter(now), CounterOp::Take(0)) };
     book.answer(&dry_run, UnixMillis::new(now)).verdicts[0].used
 }
 
@@ -69,7 +69,7 @@ proptest! {
     fn nothing_is_gained_within_a_moment(settings in prop::collection::vec((setting(), 0_u64..5), 1..40)) {
         let (mut book, mut passed) = (LedgerState::default(), 0);
         for (setting, units) in settings {
-            let outcome = book.answer(&charge(setting.meter(START), CounterOp::Chargeable(units)), UnixMillis::new(START));
+            let outcome = book.answer(&charge(setting.meter(START), CounterOp::Take(units)), UnixMillis::new(START));
             passed += if outcome.allowed { units } else { 0 };
             prop_assert!(passed <= LIMIT, "{passed} passed under {setting:?}");
         }
@@ -81,7 +81,7 @@ proptest! {
         let (mut book, mut now, mut passed) = (LedgerState::default(), START, 0);
         for (before_ms, pause_ms) in moves {
             now += pause_ms;
-            while book.answer(&charge(Setting::Quota(Period::Month, before_ms).meter(now), CounterOp::Chargeable(1)), UnixMillis::new(now)).allowed {
+            while book.answer(&charge(Setting::Quota(Period::Month, before_ms).meter(now), CounterOp::Take(1)), UnixMillis::new(now)).allowed {
                 passed += 1;
             }
             let months = (now - START) / (28 * DAY_MS);
@@ -95,7 +95,7 @@ proptest! {
         let (mut book, mut acknowledged, mut spent) = (LedgerState::default(), 0, 0);
         let now = UnixMillis::new(START);
         // A period has begun that no other one here comes after.
-        acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), CounterOp::Chargeable(1)), now).allowed);
+        acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), CounterOp::Take(1)), now).allowed);
         for (index, (setting, what, units, behind_ms)) in steps.into_iter().enumerate() {
             // Some clocks are behind, here across the end of any period.
             let meter = |limit| match setting.meter(START - behind_ms) {
@@ -104,7 +104,7 @@ proptest! {
             };
             let name = format!("t h{index}");
             match what {
-                0 => acknowledged += if book.answer(&charge(meter(Some(300)), CounterOp::Chargeable(units)), now).allowed { units } else { 0 },
+                0 => acknowledged += if book.answer(&charge(meter(Some(300)), CounterOp::Take(units)), now).allowed { units } else { 0 },
                 1 => {
                     let hold = LedgerRequest { hold: Some(Hold { name: &name, for_ms: 60_000 }), ..charge(meter(None), CounterOp::Hold(units)) };
                     prop_assert!(book.answer(&hold, now).allowed);
@@ -135,7 +135,7 @@ proptest! {
 fn a_new_period_begins_when_it_is_asked_for() {
     let month = |before_ms, now| Setting::Quota(Period::Month, before_ms).meter(now);
     let mut book = LedgerState::default();
-    let mut take = |meter, now| book.answer(&charge(meter, CounterOp::Chargeable(LIMIT)), UnixMillis::new(now)).allowed;
+    let mut take = |meter, now| book.answer(&charge(meter, CounterOp::Take(LIMIT)), UnixMillis::new(now)).allowed;
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
     assert!(take(month(0, START), START));
     // Moved back by ten days: the next period that starts after this one is over is the next but one.
@@ -151,7 +151,7 @@ fn a_clock_that_is_behind_counts_in_the_period_that_has_begun() {
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
     let mut book = LedgerState::default();
     for (now, units) in [(START, 4), (next, 1), (next - 1, 2)] {
-        assert!(book.answer(&charge(setting.meter(now), CounterOp::Chargeable(units)), UnixMillis::new(now)).allowed);
+        assert!(book.answer(&charge(setting.meter(now), CounterOp::Take(units)), UnixMillis::new(now)).allowed);
     }
     assert_eq!(used(&mut book, setting, next), 3);
 }

@@ -93,7 +93,7 @@ struct World {
 }
 
 enum PresentedCredential<'a> {
-    Jwt(&'a str),
+    Token(&'a str),
     Key(&'a str),
 }
 
@@ -135,7 +135,7 @@ impl World {
     fn decide_alone(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Box<Decision> {
         let bearer;
         let headers = [match shown {
-            PresentedCredential::Jwt(token) => {
+            PresentedCredential::Token(token) => {
                 bearer = format!("Bearer {token}");
                 ("authorization", bearer.as_str())
             }
@@ -168,7 +168,7 @@ impl World {
 fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
-    let good = PresentedCredential::Jwt(&good);
+    let good = PresentedCredential::Token(&good);
     assert_eq!(world.code(&good, START), Code::Allowed);
     assert!(world.fetched_keys());
     assert_eq!(world.code(&good, START.plus(JWKS_SOFT_AGE_MS)), Code::Allowed);
@@ -187,12 +187,12 @@ fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
 #[test]
 fn whatever_names_tokens_invent_keys_are_fetched_once_a_cooldown() {
     let mut world = World::new();
-    assert_eq!(world.code(&PresentedCredential::Jwt(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
     let mut fetches = 0;
     for step in 0..2_000 {
         let header = json!({ "alg": "EdDSA", "kid": format!("unknown-{step}") });
         let unknown = token(&header, &claims("main", "t_victim"), |_| vec![1; 64]);
-        let decision = world.decide(&PresentedCredential::Jwt(&unknown), START.plus(step * 100));
+        let decision = world.decide(&PresentedCredential::Token(&unknown), START.plus(step * 100));
         assert_eq!(decision.code, Code::Unauthenticated);
         fetches += usize::from(world.fetched_keys());
     }
@@ -203,18 +203,18 @@ fn whatever_names_tokens_invent_keys_are_fetched_once_a_cooldown() {
 #[test]
 fn a_new_key_is_found_by_the_first_token_that_names_it() {
     let mut world = World::new();
-    world.decide(&PresentedCredential::Jwt(&by(1, "k1", &claims("main", "t_acme"))), START);
+    world.decide(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START);
     world.published = Some(jwks(&[(1, "k1"), (2, "k2")]));
     let new = by(2, "k2", &claims("main", "t_acme"));
-    assert_eq!(world.code(&PresentedCredential::Jwt(&new), START.plus(JWKS_COOLDOWN_MS)), Code::Unauthenticated);
-    assert_eq!(world.code(&PresentedCredential::Jwt(&new), START.plus(JWKS_COOLDOWN_MS + 1)), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&new), START.plus(JWKS_COOLDOWN_MS)), Code::Unauthenticated);
+    assert_eq!(world.code(&PresentedCredential::Token(&new), START.plus(JWKS_COOLDOWN_MS + 1)), Code::Allowed);
 }
 
 #[test]
 fn an_issuer_that_is_down_is_believed_for_a_bounded_time() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
-    let good = PresentedCredential::Jwt(&good);
+    let good = PresentedCredential::Token(&good);
     world.decide(&good, START);
     world.published = None;
     assert_eq!(world.code(&good, START.plus(JWKS_HARD_AGE_MS)), Code::Allowed);
@@ -231,7 +231,7 @@ fn an_issuer_that_is_down_is_believed_for_a_bounded_time() {
 fn a_verified_token_is_believed_as_long_as_the_keys_that_did_it() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
-    let good = PresentedCredential::Jwt(&good);
+    let good = PresentedCredential::Token(&good);
     world.decide(&good, START);
     // The same keys in another order change nothing for it; without its key, it is nobody's.
     world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
@@ -250,14 +250,14 @@ fn a_verified_token_ends_when_it_says_and_with_its_issuer() {
     let mut short = claims("main", "t_acme");
     short["exp"] = json!(seconds(START) + 60);
     let short = by(1, "k1", &short);
-    let short = PresentedCredential::Jwt(&short);
+    let short = PresentedCredential::Token(&short);
     assert_eq!(world.code(&short, START), Code::Allowed);
     let end = START.plus(60_000 + DEFAULT_LEEWAY_MS);
     assert_eq!(world.code(&short, UnixMillis::new(end.get() - 1)), Code::Allowed);
     assert_eq!(world.code(&short, end), Code::Unauthenticated);
 
     let good = by(1, "k1", &claims("main", "t_acme"));
-    let good = PresentedCredential::Jwt(&good);
+    let good = PresentedCredential::Token(&good);
     assert_eq!(world.code(&good, START), Code::Allowed);
     let mut without = catalog(2);
     without["issuers"].as_object_mut().unwrap().remove("main");
@@ -269,12 +269,12 @@ fn a_verified_token_ends_when_it_says_and_with_its_issuer() {
 fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
     let mut world = World::new();
     let good = by_secret(SECRET, &claims("own", "t_acme"));
-    let good = PresentedCredential::Jwt(&good);
+    let good = PresentedCredential::Token(&good);
     assert_eq!(world.code(&good, START), Code::Allowed);
     assert!(world.fetched.contains(&Need::Secret("JWT_SECRET".into())));
     assert_eq!(
         world.code(
-            &PresentedCredential::Jwt(&by_secret("another-secret-of-32-bytes-and-more", &claims("own", "t_acme"))),
+            &PresentedCredential::Token(&by_secret("another-secret-of-32-bytes-and-more", &claims("own", "t_acme"))),
             START
         ),
         Code::Unauthenticated
@@ -286,7 +286,7 @@ fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
     for unusable in [None, Some("too short")] {
         let mut world = World { secret: unusable, ..World::new() };
         let by_nothing = by_secret(unusable.unwrap_or_default(), &claims("own", "t_acme"));
-        assert_eq!(world.code(&PresentedCredential::Jwt(&by_nothing), START), Code::IssuerUnavailable, "{unusable:?}");
+        assert_eq!(world.code(&PresentedCredential::Token(&by_nothing), START), Code::IssuerUnavailable, "{unusable:?}");
     }
 }
 
@@ -376,9 +376,9 @@ fn a_flood_of_good_tokens_does_not_push_out_who_is_in_use() {
     };
     // That every one of them is believed, more than are remembered, is what can be seen from here.
     for subject in 0..MAX_CACHED_TOKENS + 100 {
-        assert_eq!(world.code(&PresentedCredential::Jwt(&of(subject)), START), Code::Allowed, "{subject}");
+        assert_eq!(world.code(&PresentedCredential::Token(&of(subject)), START), Code::Allowed, "{subject}");
     }
-    assert_eq!(world.code(&PresentedCredential::Jwt(&of(0)), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&of(0)), START), Code::Allowed);
 }
 
 /// What is refused costs no more than what is allowed: a bad signature is judged once, and bad signatures of one issuer have a budget.
@@ -391,27 +391,27 @@ fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
         by_secret(secret, &claims)
     };
     let (known, other) = (of(SECRET, 0), of("another secret of thirty-two bytes", 0));
-    assert_eq!(world.code(&PresentedCredential::Jwt(&known), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
     // The very same text, however often: it takes nothing of the budget.
     for _ in 0..1_000 {
-        assert_eq!(world.code(&PresentedCredential::Jwt(&other), START), Code::Unauthenticated);
+        assert_eq!(world.code(&PresentedCredential::Token(&other), START), Code::Unauthenticated);
     }
     let bad = |subject| of("another secret of thirty-two bytes", subject);
     let judged = (1..1_000)
-        .take_while(|i| world.code(&PresentedCredential::Jwt(&bad(*i)), START) == Code::Unauthenticated)
+        .take_while(|i| world.code(&PresentedCredential::Token(&bad(*i)), START) == Code::Unauthenticated)
         .count();
     assert!((100..500).contains(&judged), "{judged} were judged");
-    let busy = world.decide(&PresentedCredential::Jwt(&bad(5_000)), START);
+    let busy = world.decide(&PresentedCredential::Token(&bad(5_000)), START);
     assert_eq!((busy.code, busy.retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
     // Whoever was verified before is not kept waiting, nor are tokens of other issuers.
-    assert_eq!(world.code(&PresentedCredential::Jwt(&known), START), Code::Allowed);
-    assert_eq!(world.code(&PresentedCredential::Jwt(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
+    assert_eq!(world.code(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
     // It passes by itself, and good tokens take nothing of it.
     let later = START.plus(1_000);
     for subject in 10_000..10_500 {
-        assert_eq!(world.code(&PresentedCredential::Jwt(&of(SECRET, subject)), later), Code::Allowed);
+        assert_eq!(world.code(&PresentedCredential::Token(&of(SECRET, subject)), later), Code::Allowed);
     }
-    assert_eq!(world.code(&PresentedCredential::Jwt(&bad(6_000)), later), Code::Unauthenticated);
+    assert_eq!(world.code(&PresentedCredential::Token(&bad(6_000)), later), Code::Unauthenticated);
 }
 
 /// What a request may show, and for whom it is good.

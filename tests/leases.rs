@@ -47,7 +47,7 @@ impl World {
 
     /// A request that takes one unit of each of `limits`.
     fn request(&mut self, limits: &[&str], awaited: Option<&WaitFailure>) -> State {
-        let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Chargeable(1))).collect();
+        let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Take(1))).collect();
         let ask = Ask { tenant: Some("t1"), limits: &limits, awaited, ..Ask::default() };
         loop {
             match self.gate.decide(&Request::default(), &ask, self.now) {

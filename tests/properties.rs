@@ -220,13 +220,13 @@ proptest! {
         for gap in gaps {
             now += gap;
             loop {
-                let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now));
+                let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Take(1), UnixMillis::new(now));
                 if !verdict.allowed {
                     // It passes when it said it would, and not a millisecond before.
                     let retry = verdict.retry_after_ms.unwrap();
                     prop_assert!(retry > 0);
-                    prop_assert!(Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now + retry)).0.allowed);
-                    prop_assert!(!Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(1), UnixMillis::new(now + retry - 1)).0.allowed);
+                    prop_assert!(Counter::step(counter.as_ref(), meter, CounterOp::Take(1), UnixMillis::new(now + retry)).0.allowed);
+                    prop_assert!(!Counter::step(counter.as_ref(), meter, CounterOp::Take(1), UnixMillis::new(now + retry - 1)).0.allowed);
                     break;
                 }
                 counter = Some(next);
@@ -252,7 +252,7 @@ proptest! {
                 4 => Meter::Concurrency { limit: Some(limit) },
                 _ => Meter::Quota { limit: Some(limit), starts_ms: span, ends_ms: span.saturating_add(burst), over: true },
             };
-            let op = match cost % 5 { 0 => CounterOp::Release(cost), 1 => CounterOp::Set(cost), 2 => CounterOp::Hold(cost), 3 => CounterOp::Settle(cost), _ => CounterOp::Chargeable(cost) };
+            let op = match cost % 5 { 0 => CounterOp::Release(cost), 1 => CounterOp::Set(cost), 2 => CounterOp::Hold(cost), 3 => CounterOp::Settle(cost), _ => CounterOp::Take(cost) };
             let name = format!("t h{}", burst % 3);
             let outcome = book.answer(&LedgerRequest {
                 hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit }),
@@ -275,7 +275,7 @@ proptest! {
         let part_ms = window_ms.div_ceil(32);
         for (gap, cost) in gaps {
             now += gap;
-            let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Chargeable(cost), UnixMillis::new(now));
+            let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Take(cost), UnixMillis::new(now));
             let within = |span: u64| log.iter().filter(|(at, _)| now - at < span).map(|(_, cost)| cost).sum::<u64>();
             if verdict.allowed {
                 prop_assert!(within(window_ms) + cost <= limit, "{} and {cost} of {limit}", within(window_ms));
@@ -285,8 +285,8 @@ proptest! {
                 match verdict.retry_after_ms {
                     None => prop_assert!(cost > limit),
                     Some(retry) => {
-                        prop_assert!(Counter::step(Some(&next), meter, CounterOp::Chargeable(cost), UnixMillis::new(now + retry)).0.allowed);
-                        prop_assert!(!Counter::step(Some(&next), meter, CounterOp::Chargeable(cost), UnixMillis::new(now + retry - 1)).0.allowed);
+                        prop_assert!(Counter::step(Some(&next), meter, CounterOp::Take(cost), UnixMillis::new(now + retry)).0.allowed);
+                        prop_assert!(!Counter::step(Some(&next), meter, CounterOp::Take(cost), UnixMillis::new(now + retry - 1)).0.allowed);
                     }
                 }
             }
@@ -325,7 +325,7 @@ proptest! {
                 used += units;
             }
             let held: u64 = open.values().map(|(units, _)| units).sum();
-            let dry_run = book.answer(&LedgerRequest { dry_run: true, ..order(&[charge(CounterOp::Chargeable(0)), slot(CounterOp::Chargeable(0))]) }, UnixMillis::new(now));
+            let dry_run = book.answer(&LedgerRequest { dry_run: true, ..order(&[charge(CounterOp::Take(0)), slot(CounterOp::Take(0))]) }, UnixMillis::new(now));
             prop_assert_eq!((dry_run.verdicts[0].used, dry_run.verdicts[1].used), (used + held, open.len() as u64));
         }
     }
@@ -337,7 +337,7 @@ proptest! {
         let names: Vec<String> = (0..limits.len()).map(|index| format!("t/{index}")).collect();
         let charges: Vec<_> = limits.iter().zip(&names).map(|((limit, cost), counter)| {
             let meter = Meter::Quota { limit: Some(*limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
-            Charge { counter, meter, op: CounterOp::Chargeable(*cost), shadow: false }
+            Charge { counter, meter, op: CounterOp::Take(*cost), shadow: false }
         }).collect();
         for _ in 0..rounds {
             let before: Vec<_> = names.iter().map(|name| book.get(name).cloned()).collect();
@@ -689,7 +689,7 @@ fn every_bound_of_questions() {
     let mut gate = LocalGate::new(&catalog.to_string()).unwrap();
     gate.put(Tenant::parse(r#"{"id": "t", "slug": "t", "plan": "p@1"}"#).unwrap()).unwrap();
     let names: Vec<String> = (0..=MAX_CHARGES).map(|i| format!("l{i}")).collect();
-    let charges: Vec<_> = names.iter().map(|name| (name.as_str(), CounterOp::Chargeable(1))).collect();
+    let charges: Vec<_> = names.iter().map(|name| (name.as_str(), CounterOp::Take(1))).collect();
     let mut ask = |ask: Ask<'_>, value: &str| {
         let context = [("a", Attribute::Text(value))];
         gate.decide(

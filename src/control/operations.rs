@@ -183,9 +183,9 @@ operations! {
 ///
 /// # Examples
 /// ```
-/// use tenantgate::control::{Route, route};
+/// use tenantgate::control::{OperationId, route};
 /// let (operation, segments) = route("POST", "/tenants/t_acme/suspend").unwrap();
-/// assert_eq!((operation.route, segments.as_slice()), (Route::SuspendTenant, ["t_acme"].as_slice()));
+/// assert_eq!((operation.route, segments.as_slice()), (OperationId::SuspendTenant, ["t_acme"].as_slice()));
 /// assert_eq!(route("PUT", "/tokens").unwrap_err(), ["POST", "GET"]);
 /// ```
 pub fn route<'p>(method: &str, path: &'p str) -> Result<(&'static Operation, Vec<&'p str>), Vec<&'static str>> {

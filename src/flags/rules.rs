@@ -53,7 +53,7 @@ enum Source {
     TenantPlan,
     TenantRegion,
     /// A place among [`Slots`].
-    EvalContext(usize),
+    Context(usize),
 }
 
 /// Names of attributes that are the tenant's, not the context's.
@@ -73,7 +73,7 @@ enum Comparison {
     Number(f64),
     Bool(bool),
     OneOf { texts: FxHashSet<String>, numbers: Vec<f64>, bools: Vec<bool> },
-    LedgerRequest(Op, f64),
+    Order(Op, f64),
     StartsWith(String),
     EndsWith(String),
     Contains(String),
@@ -229,7 +229,7 @@ impl Source {
             "tenant.region" => Self::TenantRegion,
             // What is not among the names that are read has no place, and is absent.
             other => {
-                Self::EvalContext(attributes.binary_search_by(|known| known.as_str().cmp(other)).unwrap_or(usize::MAX))
+                Self::Context(attributes.binary_search_by(|known| known.as_str().cmp(other)).unwrap_or(usize::MAX))
             }
         }
     }
@@ -237,7 +237,7 @@ impl Source {
     fn read<'a>(self, facts: &Facts<'a>) -> Option<Attribute<'a>> {
         let Subject { id, slug, plan, region } = facts.subject;
         match self {
-            Self::EvalContext(place) => return facts.context.get(place).copied().flatten(),
+            Self::Context(place) => return facts.context.get(place).copied().flatten(),
             Self::TenantId => Some(Attribute::Text(id)),
             Self::TenantSlug => Some(Attribute::Text(slug)),
             Self::TenantPlan => plan.map(Attribute::Text),
@@ -270,7 +270,7 @@ impl Test {
             (Op::Contains, _) => Comparison::Contains(text()),
             // Checked when the catalog was read; a requirement that cannot be parsed matches nothing.
             (Op::Semver, _) => VersionReq::parse(&text()).map_or(Comparison::Number(f64::NAN), Comparison::Semver),
-            (op @ (Op::Lt | Op::Lte | Op::Gt | Op::Gte), _) => Comparison::LedgerRequest(op, number()),
+            (op @ (Op::Lt | Op::Lte | Op::Gt | Op::Gte), _) => Comparison::Order(op, number()),
         };
         Self { source: Source::new(&condition.attribute, attributes), negated: condition.not, test }
     }
@@ -295,7 +295,7 @@ impl Comparison {
             (Self::OneOf { texts, .. }, Attribute::Text(text)) => texts.contains(text),
             (Self::OneOf { numbers, .. }, Attribute::Number(number)) => numbers.contains(&number),
             (Self::OneOf { bools, .. }, Attribute::Bool(value)) => bools.contains(&value),
-            (Self::LedgerRequest(op, bound), Attribute::Number(number)) => match op {
+            (Self::Order(op, bound), Attribute::Number(number)) => match op {
                 Op::Lt => number < *bound,
                 Op::Lte => number <= *bound,
                 Op::Gt => number > *bound,

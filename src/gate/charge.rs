@@ -61,7 +61,7 @@ impl Gate {
         if pending.refused || !asks {
             return Step::Done(self.settled(pending, now));
         }
-        if let Some(WaitFailure::LedgerFailure(why)) = pending.awaited {
+        if let Some(WaitFailure::Unanswered(why)) = pending.awaited {
             return Step::Done(self.finish(pending, Err(why), HeardAt::now(now)));
         }
         // Who leases nothing and has no breakers has nothing to say.
@@ -98,7 +98,7 @@ impl Gate {
                 // The ledger has just granted all that it had of this: asking again would not help.
                 Spend::Ask | Spend::Wait if pending.was_short_of(group) => pending.dry(index),
                 Spend::Ask => {}
-                Spend::Wait if matches!(pending.awaited, Some(WaitFailure::LedgerFailure(_))) => {}
+                Spend::Wait if matches!(pending.awaited, Some(WaitFailure::Unanswered(_))) => {}
                 Spend::Wait => {
                     let counter = pending.of(group).first()?.budget.counter.as_str();
                     return self.leases.as_mut()?.wait(counter, group.cost).map(Need::Answer);

@@ -73,7 +73,7 @@ const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not believed.
 enum Doubt {
-    Exit(Exit),
+    Halt(Exit),
     Refuse(RefusalReason),
     Unavailable(RefusalReason),
     /// Too many were refused; milliseconds after which another one is judged.
@@ -82,7 +82,7 @@ enum Doubt {
 
 impl From<super::need::Need> for Doubt {
     fn from(need: super::need::Need) -> Self {
-        Self::Exit(need.into())
+        Self::Halt(need.into())
     }
 }
 
@@ -202,7 +202,7 @@ impl Gate {
     ) -> Result<Arc<Credential>, Exit> {
         match self.verified.token(&mut self.snapshots.keys, run, plans, text) {
             Ok(credential) => Ok(credential),
-            Err(Doubt::Exit(halt)) => Err(halt),
+            Err(Doubt::Halt(halt)) => Err(halt),
             Err(Doubt::Refuse(reason)) => {
                 Err(run.challenge((Code::Unauthenticated, reason), Challenge::new(plans, route, true)))
             }

@@ -189,7 +189,7 @@ pub(super) fn is_leasable(gauged: &LimitCheck) -> bool {
     gauged.budget.mode == Mode::Leased
         && !matches!(gauged.budget.kind, Kind::Gauge | Kind::Concurrency)
         && !gauged.budget.shadow
-        && matches!(gauged.op, CounterOp::Chargeable(1..))
+        && matches!(gauged.op, CounterOp::Take(1..))
 }
 
 /// The counters that a limit debits.

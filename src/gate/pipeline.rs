@@ -420,7 +420,7 @@ fn limits(
     };
     for (id, cost) in costs {
         if !ask.limits.iter().any(|(key, _)| plans.limit_id(key) == Some(*id)) {
-            take(*id, CounterOp::Chargeable(*cost), &mut decision.limits);
+            take(*id, CounterOp::Take(*cost), &mut decision.limits);
         }
     }
     for (index, (key, op)) in ask.limits.iter().enumerate() {
@@ -428,7 +428,7 @@ fn limits(
         let gauge = id.and_then(|id| plans.limit(id)).is_some_and(|(_, limit)| limit.kind == Kind::Gauge);
         // A level moves at once, and those above follow.
         let moves = gauge && ask.settle.is_none() && ask.reserve.is_none();
-        let fits = matches!(op, CounterOp::Chargeable(_)) || moves;
+        let fits = matches!(op, CounterOp::Take(_)) || moves;
         let first = ask.limits.iter().take(index).all(|(other, _)| other != key);
         if let Some(id) = id.filter(|_| fits && first) {
             take(id, *op, &mut decision.limits);
@@ -467,9 +467,9 @@ fn limits(
 /// What happens to a counter where a caller takes: what is in flight, or reserved, is set aside.
 fn op_on(budget: &Budget, op: CounterOp, ask: &Ask<'_>) -> CounterOp {
     match op {
-        CounterOp::Chargeable(units) if ask.settle.is_some() => CounterOp::Settle(units),
-        CounterOp::Chargeable(units) if budget.kind == Kind::Concurrency => CounterOp::Hold(units),
-        CounterOp::Chargeable(units) if ask.reserve.is_some() && budget.mode != Mode::Local => CounterOp::Hold(units),
+        CounterOp::Take(units) if ask.settle.is_some() => CounterOp::Settle(units),
+        CounterOp::Take(units) if budget.kind == Kind::Concurrency => CounterOp::Hold(units),
+        CounterOp::Take(units) if ask.reserve.is_some() && budget.mode != Mode::Local => CounterOp::Hold(units),
         op => op,
     }
 }

@@ -112,7 +112,7 @@ mod tests {
 
     fn used(book: &mut LedgerState, day: u64, units: u64, limit: Option<u64>, over: bool) {
         let meter = Meter::Quota { limit, starts_ms: day * DAY, ends_ms: (day + 1) * DAY, over };
-        let charge = Charge { counter: "t_acme/calls", meter, op: CounterOp::Chargeable(units), shadow: false };
+        let charge = Charge { counter: "t_acme/calls", meter, op: CounterOp::Take(units), shadow: false };
         let order = LedgerRequest { charges: [charge].into_iter().collect(), ..LedgerRequest::default() };
         assert!(book.answer(&order, UnixMillis::new(day * DAY)).allowed);
     }

@@ -104,7 +104,7 @@ impl Meter {
 #[serde(rename_all = "snake_case")]
 pub enum CounterOp {
     /// Takes units; 0 looks without taking. Of a concurrency limit nothing can be taken for good.
-    Chargeable(u64),
+    Take(u64),
     /// Gives units of a gauge back, never below 0; or of a quota, which refuses more than were used. Other meters refuse it.
     Release(u64),
     /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
@@ -121,7 +121,7 @@ impl CounterOp {
     /// Units that it would take.
     pub const fn cost(self) -> u64 {
         match self {
-            Self::Chargeable(units) | Self::Hold(units) => units,
+            Self::Take(units) | Self::Hold(units) => units,
             Self::Release(_) | Self::Set(_) | Self::Follow | Self::Settle(_) => 0,
         }
     }
@@ -129,7 +129,7 @@ impl CounterOp {
     /// Units that it names.
     pub const fn units(self) -> u64 {
         match self {
-            Self::Chargeable(units)
+            Self::Take(units)
             | Self::Hold(units)
             | Self::Release(units)
             | Self::Set(units)
@@ -141,7 +141,7 @@ impl CounterOp {
     /// What it is, after a charge that moved its level from `before` to `after`, for a counter at `level`.
     pub(super) fn after(self, before: u64, after: u64, level: u64) -> Self {
         match self {
-            Self::Follow if after >= before => Self::Chargeable(after.saturating_sub(before)),
+            Self::Follow if after >= before => Self::Take(after.saturating_sub(before)),
             Self::Follow => Self::Release(before.saturating_sub(after).min(level)),
             op => op,
         }
@@ -219,13 +219,13 @@ impl Counter {
         if let CounterOp::Hold(units) = op
             && !matches!(meter, Meter::Concurrency { .. })
         {
-            let (verdict, _) = Self::step(current, meter, CounterOp::Chargeable(units), now);
-            let before = Self::step(current, meter, CounterOp::Chargeable(0), now).1;
+            let (verdict, _) = Self::step(current, meter, CounterOp::Take(units), now);
+            let before = Self::step(current, meter, CounterOp::Take(0), now).1;
             let units = if verdict.allowed { units } else { 0 };
             let meter = before.dated(meter);
             return (verdict, before.moved(meter, LeaseStep::Granted(units), now));
         }
-        let takes = matches!(op, CounterOp::Chargeable(_));
+        let takes = matches!(op, CounterOp::Take(_));
         match meter {
             Meter::Rate(rate) => {
                 let bucket = match current {
@@ -274,7 +274,7 @@ impl Counter {
                 let (level, leased) =
                     if let Some(Self::Gauge { level, leased }) = current { (*level, *leased) } else { (0, 0) };
                 let wanted = match op {
-                    CounterOp::Chargeable(units) => level.saturating_add(units),
+                    CounterOp::Take(units) => level.saturating_add(units),
                     CounterOp::Release(units) => level.saturating_sub(units),
                     CounterOp::Set(units) => units,
                     CounterOp::Follow | CounterOp::Hold(_) | CounterOp::Settle(_) => level,
@@ -283,7 +283,7 @@ impl Counter {
                 let fits = over || limit.is_none_or(|limit| total <= limit);
                 // After a downgrade the level stays; only growth is refused.
                 let allowed = match op {
-                    CounterOp::Chargeable(0) => fits && (over || limit != Some(0)),
+                    CounterOp::Take(0) => fits && (over || limit != Some(0)),
                     _ => fits || wanted <= level,
                 };
                 let after = if allowed { wanted } else { level };
@@ -297,7 +297,7 @@ impl Counter {
                 let wanted = held.saturating_add(op.cost());
                 // To look is to ask whether one more would pass.
                 let fits = limit.is_none_or(|limit| wanted.max(held.saturating_add(1)) <= limit);
-                let allowed = fits && matches!(op, CounterOp::Hold(_) | CounterOp::Chargeable(0));
+                let allowed = fits && matches!(op, CounterOp::Hold(_) | CounterOp::Take(0));
                 let after = if allowed { wanted } else { held };
                 let verdict = Verdict {
                     retry_after_ms: (!allowed && limit.is_some_and(|limit| op.cost() <= limit && limit > 0))

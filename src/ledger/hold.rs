@@ -111,7 +111,7 @@ impl LedgerState {
         for charge in &order.charges {
             let counter = self.name_of(charge.counter);
             // An event that is late counts in its own period, which no quota remembers.
-            let fresh = Counter::step(self.get(&counter), charge.meter, CounterOp::Chargeable(0), now).1;
+            let fresh = Counter::step(self.get(&counter), charge.meter, CounterOp::Take(0), now).1;
             if at_ms.is_some_and(|at_ms| fresh.began_after(at_ms)) {
                 continue;
             }
@@ -129,7 +129,7 @@ impl LedgerState {
 
     /// How a counter stands; nothing is asked of it.
     pub(super) fn dry_run(&self, counter: &str, meter: Meter, now: UnixMillis) -> Verdict {
-        let verdict = Counter::step(self.get(counter), meter, CounterOp::Chargeable(0), now).0;
+        let verdict = Counter::step(self.get(counter), meter, CounterOp::Take(0), now).0;
         Verdict { allowed: true, retry_after_ms: None, ..verdict }
     }
 
@@ -143,7 +143,7 @@ impl LedgerState {
             Some(counter) if !matches!(units, LeaseStep::Granted(_)) => (counter.clone(), meter),
             // What is granted, or was never written, begins as it would be judged.
             _ => {
-                let fresh = Counter::step(current, meter, CounterOp::Chargeable(0), now).1;
+                let fresh = Counter::step(current, meter, CounterOp::Take(0), now).1;
                 let meter = fresh.dated(meter);
                 (fresh, meter)
             }

@@ -185,7 +185,7 @@ impl LedgerState {
         let verdicts: SmallVec<[Verdict; 2]> = claim
             .levels
             .iter()
-            .map(|level| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(lack), now).0)
+            .map(|level| Counter::step(self.get(level.counter), level.meter, CounterOp::Take(lack), now).0)
             .collect();
         let same = lease.is_none_or(|lease| {
             lease.levels.iter().map(|(counter, _)| &**counter).eq(claim.levels.iter().map(|level| level.counter))
@@ -226,7 +226,7 @@ impl LedgerState {
         if waiting < missing {
             // Those who are left over want to know when one more would pass.
             for (verdict, level) in standing.verdicts.iter_mut().zip(&claim.levels) {
-                let one_more = Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(1), now).0;
+                let one_more = Counter::step(self.get(level.counter), level.meter, CounterOp::Take(1), now).0;
                 verdict.retry_after_ms = one_more.retry_after_ms;
             }
         }
@@ -236,7 +236,7 @@ impl LedgerState {
     /// Of `units`, as many as all counters have.
     fn available(&self, levels: &[(Arc<str>, Meter)], units: u64, now: UnixMillis) -> u64 {
         let of = |(name, meter): &(Arc<str>, Meter)| {
-            let step = |units| Counter::step(self.get(name), *meter, CounterOp::Chargeable(units), now).0;
+            let step = |units| Counter::step(self.get(name), *meter, CounterOp::Take(units), now).0;
             if step(units).allowed { units } else { step(0).remaining.min(units) }
         };
         levels.iter().map(of).min().unwrap_or(0)
@@ -246,7 +246,7 @@ impl LedgerState {
     pub(super) fn standing(&self, claim: &LeaseClaim<'_>, now: UnixMillis) -> LeaseGrant {
         let lease = self.leases.get(claim.lease);
         let dry_run =
-            |level: &Level<'_>| Counter::step(self.get(level.counter), level.meter, CounterOp::Chargeable(0), now).0;
+            |level: &Level<'_>| Counter::step(self.get(level.counter), level.meter, CounterOp::Take(0), now).0;
         LeaseGrant {
             granted: lease.map(|lease| lease.granted),
             ends_ms: lease.map_or(0, |lease| lease.ends_ms),
@@ -259,7 +259,7 @@ impl LedgerState {
     fn fair(&self, claim: &LeaseClaim<'_>, levels: &[(Arc<str>, Meter)], holds: bool, now: UnixMillis) -> u64 {
         let share = |(level, (name, meter)): (&Level<'_>, &(Arc<str>, Meter))| {
             let counter = self.get(level.counter);
-            let left = Counter::step(counter, *meter, CounterOp::Chargeable(0), now).0.remaining;
+            let left = Counter::step(counter, *meter, CounterOp::Take(0), now).0.remaining;
             let others = self.leases.holders.get(name).copied().unwrap_or(0).saturating_sub(u64::from(holds));
             let share = left.checked_div(others.saturating_add(2)).unwrap_or(0);
             match meter {

@@ -321,7 +321,7 @@ impl LeaseCache {
                 LeaseProgress::Due(asks.at.plus(held.trip_ms))
             }
             _ => match held.unanswered {
-                Some((of, why)) if of == question.number => LeaseProgress::Over(WaitFailure::LedgerFailure(why)),
+                Some((of, why)) if of == question.number => LeaseProgress::Over(WaitFailure::Unanswered(why)),
                 // A later question that was answered so says the same of an earlier one.
                 _ if question.number <= held.short => LeaseProgress::Over(WaitFailure::Short(question.clone())),
                 _ => LeaseProgress::Again,

@@ -135,7 +135,7 @@ pub enum WaitFailure {
     /// The ledger granted all it had for this question, and that is not enough: the request is refused by the limit that was asked for.
     Short(Question),
     /// There is no answer.
-    LedgerFailure(LedgerFailure),
+    Unanswered(LedgerFailure),
 }
 
 /// The answer to an order.

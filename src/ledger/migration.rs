@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn counts_go_along_once_and_the_ledger_that_was_left_refuses() {
         let (mut old, mut new) = (LedgerState::journaled(), LedgerState::journaled());
-        let child = [("kid/calls", QUOTA, CounterOp::Chargeable(30)), ("mum/calls", QUOTA, CounterOp::Chargeable(30))];
-        let seats = [("kid/seats", SEATS, CounterOp::Chargeable(4)), ("mum/seats", SEATS, CounterOp::Chargeable(4))];
+        let child = [("kid/calls", QUOTA, CounterOp::Take(30)), ("mum/calls", QUOTA, CounterOp::Take(30))];
+        let seats = [("kid/seats", SEATS, CounterOp::Take(4)), ("mum/seats", SEATS, CounterOp::Take(4))];
         assert!(old.answer(&take("kid", &child), NOW).allowed && old.answer(&take("kid", &seats), NOW).allowed);
-        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, CounterOp::Chargeable(2))]), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/seats", SEATS, CounterOp::Take(2))]), NOW).allowed);
         let held = [("kid/calls", QUOTA, CounterOp::Hold(20)), ("mum/calls", QUOTA, CounterOp::Hold(20))];
         let hold = Some(Hold { name: "kid job", for_ms: 60_000 });
         assert!(old.answer(&LedgerRequest { hold, ..take("kid", &held) }, NOW).allowed);
@@ -240,14 +240,14 @@ mod tests {
         assert_eq!((used(&old, "mum/calls"), used(&old, "mum/seats")), (30, 2));
         let refused = old.answer(&take("kid", &child), NOW);
         assert!(refused.gone && !refused.allowed);
-        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, CounterOp::Chargeable(1))]), NOW).allowed);
+        assert!(old.answer(&take("mum", &[("mum/calls", QUOTA, CounterOp::Take(1))]), NOW).allowed);
 
         assert_eq!(used(&old, "mum/desks"), 3);
 
         let arrive = LedgerRequest { arrive: Some((under("aunt"), luggage)), ..LedgerRequest::default() };
         assert!(new.answer(&arrive, NOW).allowed);
         assert_eq!(["kid/calls", "kid/seats", "aunt/seats", "aunt/calls"].map(|name| used(&new, name)), [30, 4, 4, 0]);
-        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, CounterOp::Chargeable(71))]), NOW).allowed);
+        assert!(!new.answer(&take("kid", &[("kid/calls", QUOTA, CounterOp::Take(71))]), NOW).allowed);
         // And back again.
         assert_eq!(used(&new, "aunt/desks"), 2);
         let luggage =

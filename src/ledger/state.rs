@@ -49,13 +49,13 @@ pub struct Changes {
 ///
 /// # Examples
 /// ```
-/// use tenantgate::{ledger::{Book, Charge, Meter, Op, Order}, model::UnixMillis};
-/// let mut book = Book::default();
+/// use tenantgate::{ledger::{Charge, CounterOp, LedgerRequest, LedgerState, Meter}, model::UnixMillis};
+/// let mut ledger = LedgerState::default();
 /// let meter = Meter::rate(2, 2, 1_000);
-/// let order = |cost| Order { charges: [Charge { counter: "t_acme/requests", meter, op: Op::Take(cost), shadow: false }].into_iter().collect(), ..Order::default() };
+/// let request = |cost| LedgerRequest { charges: [Charge { counter: "t_acme/requests", meter, op: CounterOp::Take(cost), shadow: false }].into_iter().collect(), ..LedgerRequest::default() };
 /// let now = UnixMillis::new(1_000_000);
-/// assert!(book.answer(&order(2), now).allowed);
-/// assert_eq!(book.answer(&order(1), now).verdicts[0].retry_after_ms, Some(500));
+/// assert!(ledger.answer(&request(2), now).allowed);
+/// assert_eq!(ledger.answer(&request(1), now).verdicts[0].retry_after_ms, Some(500));
 /// ```
 #[derive(Debug)]
 pub struct LedgerState {
@@ -259,7 +259,7 @@ impl LedgerState {
             // The level under the meter that is asked for: what was counted by another kind, or in another period, is no part of it.
             let level = match charge.op {
                 CounterOp::Follow | CounterOp::Release(_) | CounterOp::Set(_) => {
-                    Counter::step(current, charge.meter, CounterOp::Chargeable(0), now).1.level()
+                    Counter::step(current, charge.meter, CounterOp::Take(0), now).1.level()
                 }
                 _ => 0,
             };
@@ -287,7 +287,7 @@ impl LedgerState {
         for (item, (place, counter, _)) in items.iter_mut().zip(judged) {
             let charge = item.charge();
             // Who looks changes nothing.
-            if charge.op == CounterOp::Chargeable(0) {
+            if charge.op == CounterOp::Take(0) {
                 continue;
             }
             self.note_closed(charge.counter, &counter);
@@ -447,7 +447,7 @@ mod tests {
             let order = LedgerRequest { charges: charges.into_iter().collect(), ..LedgerRequest::default() };
             book.answer(&order, now).verdicts.iter().map(|verdict| verdict.used).collect::<Vec<_>>()
         };
-        take([("team/seats", quota, CounterOp::Chargeable(50)), ("firm/seats", quota, CounterOp::Chargeable(50))]);
+        take([("team/seats", quota, CounterOp::Take(50)), ("firm/seats", quota, CounterOp::Take(50))]);
         // The limit becomes a level, which starts at 0.
         assert_eq!(take([("team/seats", gauge, CounterOp::Set(5)), ("firm/seats", gauge, CounterOp::Follow)]), [5, 5]);
         assert_eq!(

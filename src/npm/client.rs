@@ -29,12 +29,12 @@ impl Client {
     /// Names as `{features, attributes}` in JSON text: their places are the numbers that are spoken in.
     pub fn keys(&self) -> String {
         #[derive(Serialize)]
-        struct Keys<'a> {
+        struct Names<'a> {
             features: Vec<&'a str>,
             attributes: &'a [String],
         }
         let set = self.flags.set();
-        json(&Keys { features: set.keys().collect(), attributes: set.attributes() })
+        json(&Names { features: set.keys().collect(), attributes: set.attributes() })
     }
 
     /// Where the buffer is: addresses and lengths of its words, its text, and its outcomes.

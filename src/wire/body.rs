@@ -81,7 +81,7 @@ impl Read for LimitOp {
             Some((name, value)) if name == "release" => parse_quantity(value).map(CounterOp::Release),
             Some((name, value)) if name == "set" => parse_quantity(value).map(CounterOp::Set),
             Some(_) => None,
-            None => parse_quantity(value).map(CounterOp::Chargeable),
+            None => parse_quantity(value).map(CounterOp::Take),
         };
         op.map(Self).or_else(|| reader.unexpected(value, "a whole number, {\"release\": n} or {\"set\": n}"))
     }
@@ -133,7 +133,7 @@ impl DecideBody {
             if names.into_iter().filter(|given| *given).count() > 1 {
                 r.problem("two of them", "one of `idempotency_key`, `reserve` and `settle`: each is a key by itself");
             }
-            if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, CounterOp::Chargeable(_))) {
+            if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, CounterOp::Take(_))) {
                 r.at("limits", |r| r.problem("`release` or `set`", "whole numbers: what was used"));
             }
             r.at("context", |r| {

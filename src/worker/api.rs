@@ -142,7 +142,7 @@ async fn decide(call: &Call, config: &Rc<Config>) -> Response {
             }
             Step::Fetch(need) => match isolate::fetch(need, config, &call.context, patience).await {
                 Had::Yes => {}
-                Had::WaitFailure(what) => awaited = Some(what),
+                Had::Awaited(what) => awaited = Some(what),
                 Had::No => return reply::answer(&isolate::unavailable()),
             },
         }

@@ -97,7 +97,7 @@ pub(super) async fn decide(mut call: Call, mut next: Step, config: &Rc<Config>) 
                 } else {
                     match fetch(need, config, &call.context, patience).await {
                         Had::Yes => {}
-                        Had::WaitFailure(what) => awaited = Some(what),
+                        Had::Awaited(what) => awaited = Some(what),
                         Had::No => return conclude(&call, config, unavailable_to(&call, config)).await,
                     }
                 }
@@ -351,7 +351,7 @@ pub(super) enum Had {
     /// It could not be had; why stands in the log.
     No,
     /// What became of the question that another request asked, and this one waited for.
-    WaitFailure(WaitFailure),
+    Awaited(WaitFailure),
 }
 
 /// Fetches what is needed and puts it in, or waits where another request does.
@@ -409,11 +409,11 @@ async fn answer(question: &Question, patience: Patience) -> Had {
     loop {
         match with_gate(|gate| gate.progress(question, clock::now())) {
             LeaseProgress::Again => return Had::Yes,
-            LeaseProgress::Over(what) => return Had::WaitFailure(what),
+            LeaseProgress::Over(what) => return Had::Awaited(what),
             LeaseProgress::Due(due) => {
                 if !patience.pause(due).await {
                     // Others were served meanwhile: that is overload, not absence.
-                    return Had::WaitFailure(WaitFailure::LedgerFailure(LedgerFailure::Overloaded));
+                    return Had::Awaited(WaitFailure::Unanswered(LedgerFailure::Overloaded));
                 }
             }
         }

@@ -229,7 +229,7 @@ enum What {
 #[derive(Debug, Clone)]
 enum Job {
     /// Units under an idempotency key.
-    LedgerRequest,
+    Order,
     /// A reservation; when it is there, its settlement follows.
     Reserve,
     /// What a reservation was used for.
@@ -250,7 +250,7 @@ enum Event {
         isolate: usize,
     },
     /// A message reaches a ledger.
-    LedgerRequest {
+    Order {
         family: u64,
         isolate: usize,
         life: u64,
@@ -556,7 +556,7 @@ impl World {
         let (id, life) = (self.serial, self.isolates[isolate].life);
         self.talks.insert(id, talk);
         self.ledgers[index(family)].truth.orders += 1;
-        self.send(self.nature.delay_ms, || Event::LedgerRequest { family, isolate, life, id, text: text.clone() });
+        self.send(self.nature.delay_ms, || Event::Order { family, isolate, life, id, text: text.clone() });
         self.after(self.nature.patience_ms(), Event::TimedOut { family, isolate, life, id });
     }
 
@@ -569,7 +569,7 @@ impl World {
                 let pause = self.chance.within(self.nature.pause_ms);
                 self.after(pause, Event::Arrive { isolate });
             }
-            Event::LedgerRequest { family, isolate, life, id, text } => self.serve(family, isolate, life, id, &text),
+            Event::Order { family, isolate, life, id, text } => self.serve(family, isolate, life, id, &text),
             Event::Answer { family, isolate, life, id, text } => self.hear(family, isolate, life, id, Some(&text)),
             Event::TimedOut { family, isolate, life, id } => self.hear(family, isolate, life, id, None),
             Event::Keep { isolate, life } if self.isolates[isolate].life == life => {
@@ -670,7 +670,7 @@ impl World {
         let cost = self.chance.within(self.nature.costs);
         self.ledgers[index(family)].truth.offered += 1;
         let job = match path {
-            "order" => Job::LedgerRequest,
+            "order" => Job::Order,
             "reserve" => Job::Reserve,
             "event" => Job::Event,
             _ => {
@@ -710,7 +710,7 @@ impl World {
             }
         };
         let headers = [("x-tenant-id", slug.as_str())];
-        let cost = CounterOp::Chargeable(asked.cost);
+        let cost = CounterOp::Take(asked.cost);
         let name;
         let (request, ask) = match &asked.what {
             What::Path(path) => {
@@ -720,15 +720,15 @@ impl World {
                     "/both" => &[("month", cost), ("speed", cost)],
                     "/window" => &[("recent", cost)],
                     "/flight" => &[],
-                    "/taxed" => &[("speed", cost), ("taxes", CounterOp::Chargeable(1))],
-                    _ => &[("month", cost), ("exact", CounterOp::Chargeable(1))],
+                    "/taxed" => &[("speed", cost), ("taxes", CounterOp::Take(1))],
+                    _ => &[("month", cost), ("exact", CounterOp::Take(1))],
                 };
                 let request = Request { path, headers: &headers, ..Request::default() };
                 return self.ask(isolate, asked.clone(), &request, &Ask { limits, ..Ask::default() });
             }
             What::Job(job) => match self.jobs.get(job).cloned() {
                 Some(Job::Event) => return self.meter(isolate, asked.clone(), *job, &id),
-                Some(Job::LedgerRequest) => {
+                Some(Job::Order) => {
                     name = format!("order-{job}");
                     (Request::default(), Ask { limits: &[("orders", cost)], once: Some(&name), ..Ask::default() })
                 }
@@ -763,7 +763,7 @@ impl World {
                         }
                     }
                     // Without the ledger's answer nothing is counted, and nothing acknowledged.
-                    if !matches!(asked.awaited, Some(WaitFailure::LedgerFailure(_))) {
+                    if !matches!(asked.awaited, Some(WaitFailure::Unanswered(_))) {
                         self.decided(isolate, &asked, decision.allowed(), None);
                     } else {
                         self.answered(&asked);
@@ -892,7 +892,7 @@ impl World {
                 LeaseProgress::Due(_) => self.isolates[isolate].waiting.push((asked, question)),
                 LeaseProgress::Over(what) => self.decide(isolate, Asked { awaited: Some(what), ..asked }),
                 LeaseProgress::Again => {
-                    let late = (waited >= PATIENCE_MS).then_some(WaitFailure::LedgerFailure(LedgerFailure::Overloaded));
+                    let late = (waited >= PATIENCE_MS).then_some(WaitFailure::Unanswered(LedgerFailure::Overloaded));
                     self.decide(isolate, Asked { awaited: late.or_else(|| asked.awaited.clone()), ..asked });
                 }
             }
@@ -1060,7 +1060,7 @@ impl World {
 
 const fn what(job: &Job) -> &'static str {
     match job {
-        Job::LedgerRequest => "orders",
+        Job::Order => "orders",
         Job::Reserve | Job::Settle(_) => "jobs",
         Job::Event => "tokens",
     }

@@ -40,7 +40,7 @@ impl AdminRequest<'_> {
         let charges = counters.iter().map(|(counter, meter, units)| Charge {
             counter,
             meter: *meter,
-            op: CounterOp::Chargeable(*units),
+            op: CounterOp::Take(*units),
             shadow: false,
         });
         let order =

@@ -428,7 +428,7 @@ async fn over(
     let budgets: Vec<&Budget> = tenant.nearest().collect();
     let charges = budgets.iter().map(|budget| {
         let counter = budget.counter.as_str();
-        Charge { counter, meter: budget.meter, op: CounterOp::Chargeable(0), shadow: true }
+        Charge { counter, meter: budget.meter, op: CounterOp::Take(0), shadow: true }
     });
     let order = LedgerRequest { dry_run: true, charges: charges.collect(), ..LedgerRequest::default() };
     let outcome = request.order(root, &order).await?;

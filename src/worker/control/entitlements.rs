@@ -33,9 +33,9 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
         budget.mode != Mode::Local && (nearest || is_seen(budget))
     });
     let gauged =
-        |budget: &Arc<Budget>| LimitCheck { budget: Arc::clone(budget), op: CounterOp::Chargeable(0), verdict: None };
+        |budget: &Arc<Budget>| LimitCheck { budget: Arc::clone(budget), op: CounterOp::Take(0), verdict: None };
     decision.limits = counted.map(gauged).collect();
-    let charges = decision.limits.iter().map(|one| charge(&one.budget, CounterOp::Chargeable(0))).collect();
+    let charges = decision.limits.iter().map(|one| charge(&one.budget, CounterOp::Take(0))).collect();
     // Without its ledger nobody knows what is used; everything else is known all the same.
     let outcome = request
         .order(tenant.root().as_str(), &LedgerRequest { dry_run: true, charges, ..LedgerRequest::default() })
