@@ -16,8 +16,8 @@ if (!existsSync(file)) {
   fail(`The file \`${values.seed}\` does not exist: --seed must name a JSON document {"catalog": …, "tenants": […]}.`);
 }
 
-setup();
-buildNpm({ quick: true });
+setup({ tools: ["wasm-bindgen"] });
+buildNpm({ quick: true, pages: false });
 const { issueApiKey, publish } = await import("../pkg/node.js");
 const document = readFileSync(file, "utf8");
 published(document);

@@ -13,7 +13,7 @@ const BUILDS = {
   npm: () => buildNpm({ quick: true }),
   worker: () => buildWorker({ quick: true, faults: true, out: "build/test" }),
 };
-const BUILD_TOOLS = ["wasm-bindgen", "worker-build"];
+const BUILD_TOOLS = ["wasm-bindgen"];
 /** Unoptimised, the simulation and the properties would take minutes. */
 const OPTIMISED = { CARGO_PROFILE_TEST_OPT_LEVEL: "1" };
 const WASM = ["--target", "wasm32-unknown-unknown"];

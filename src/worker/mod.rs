@@ -58,6 +58,12 @@ fn load(env: &JsValue) -> Rc<Config> {
     config
 }
 
+/// Reports a panic with file and line before it traps.
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
 /// The scheduled event; see `triggers` in `wrangler.toml`.
 #[wasm_bindgen]
 pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
