@@ -30,12 +30,12 @@ impl Client {
     /// number in calls and results.
     pub fn keys(&self) -> String {
         #[derive(Serialize)]
-        struct Names<'a> {
+        struct ClientNames<'a> {
             features: Vec<&'a str>,
             attributes: &'a [String],
         }
         let set = self.flags.set();
-        json(&Names { features: set.keys().collect(), attributes: set.attributes() })
+        json(&ClientNames { features: set.keys().collect(), attributes: set.attributes() })
     }
 
     /// Returns the addresses and lengths of the words, the text and the outcomes.
