@@ -8,6 +8,7 @@
 
 mod admin;
 pub mod audit;
+mod endpoints;
 mod impact;
 mod operations;
 mod patch;
@@ -16,6 +17,7 @@ pub use admin::{
     Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewDomain, NewTenant,
     NewToken, Reasoned, Refund, Replayed, Rotate, Ticket, slug_of,
 };
+pub use endpoints::{Caller, ENDPOINTS, Endpoint, EndpointId, endpoint};
 pub use impact::{Impact, Impacts, Replay, Shift, breaks, compare, metrics, replay};
 pub use operations::{
     GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, OperationId, Permission, ROUTE_IDENTITY_MEMBERS, route,

@@ -59,8 +59,10 @@ impl JsGate {
         let catalog = CompiledCatalog::parse(catalog).map_err(problems)?;
         self.local.put_catalog(catalog).map_err(|rejected| rejected.to_string())?;
         if let Some(catalog) = self.local.catalog() {
-            self.names =
-                Names { headers: catalog.resolver().headers().to_vec(), attributes: catalog.features().attributes().len() };
+            self.names = Names {
+                headers: catalog.resolver().headers().to_vec(),
+                attributes: catalog.features().attributes().len(),
+            };
         }
         Ok(())
     }

@@ -7,11 +7,11 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
+use crate::control::{Caller, EndpointId, endpoint};
 use crate::gate::SnapshotKey;
 use crate::model::Mode;
-use crate::worker::admin::{self, ADMIN};
-use crate::worker::api::features::{self, FEATURES, OFREP};
-use crate::worker::api::{decide, usage};
+use crate::worker::admin;
+use crate::worker::api::{decide, features, usage};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
@@ -24,68 +24,65 @@ use crate::worker::sources::fetch;
 /// The description of all endpoints, generated from the types and checked by a test.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Answers what needs no waiting.
+/// Answers a request for one of the gate's own endpoints, if nothing has to be waited for.
 pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
-    let reads = matches!(call.method(), "GET" | "HEAD");
-    match call.path() {
-        "/_gate/openapi.json" if reads => Some(reply::document(200, OPENAPI)),
-        KEYS if reads => Some(reply::document(200, &json!({ "keys": config.public_keys() }).to_string())),
-        "/_gate/healthz" if reads => None,
-        UI if reads && config.serves_ui_on(call.host()) => None,
-        KEYS | "/_gate/openapi.json" | "/_gate/healthz" => Some(Failure::GET_ONLY.respond(call)),
-        DECIDE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
-        USAGE if !matches!(call.method(), "GET" | "POST") => Some(Failure::GET_AND_POST.respond(call)),
-        DECIDE | USAGE if !config.is_operator(call.bearer()) => Some(Failure::UNAUTHENTICATED.respond(call)),
-        DECIDE | USAGE => None,
-        TICKETS | VALIDATE | DEACTIVATE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
-        TICKETS | VALIDATE | DEACTIVATE => None,
-        // A page asks first whether it may.
-        path if (path == FEATURES || is_ofrep(path)) && call.method() == "OPTIONS" => None,
-        FEATURES if reads => None,
-        FEATURES => Some(Failure::GET_ONLY.respond(call)),
-        path if is_ofrep(path) => (call.method() != "POST").then(|| Failure::POST_ONLY.respond(call)),
-        path if path.starts_with(ADMIN) => None,
-        _ => Some(Failure::NOT_FOUND.respond(call)),
+    let endpoint = match endpoint(call.method(), call.path()) {
+        Ok(endpoint) => endpoint,
+        Err(methods) => return Some(refusal(&methods).respond(call)),
+    };
+    if endpoint.caller == Caller::Operator && !config.is_operator(call.bearer()) {
+        return Some(Failure::UNAUTHENTICATED.respond(call));
+    }
+    match endpoint.id {
+        EndpointId::OpenApi => Some(reply::document(200, OPENAPI)),
+        EndpointId::Jwks => Some(reply::document(200, &json!({ "keys": config.public_keys() }).to_string())),
+        EndpointId::Playground | EndpointId::Docs if !config.serves_ui_on(call.host()) => {
+            Some(Failure::NOT_FOUND.respond(call))
+        }
+        _ => None,
     }
 }
 
 /// Answers the rest.
 pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
-    match call.path() {
-        "/_gate/healthz" => health(&call, config).await,
-        UI => page(&call, config).await,
-        USAGE if call.method() == "GET" => usage::report(&call, config).await,
-        USAGE => usage::receive(&call, config).await,
-        TICKETS => admin::redeem(&call, config).await,
-        VALIDATE | DEACTIVATE => admin::answer_licence(&call, config).await,
-        path if path == FEATURES || is_ofrep(path) => features::answer(call, config).await,
-        path if path.starts_with(ADMIN) => admin::answer(&call, config).await,
-        _ => decide::answer(&call, config).await,
+    // `answer_now` has refused unknown endpoints.
+    let Ok(endpoint) = endpoint(call.method(), call.path()) else { return Failure::NOT_FOUND.respond(&call) };
+    match endpoint.id {
+        EndpointId::Health => health(&call, config).await,
+        EndpointId::Playground => page(&call, config, "/").await,
+        EndpointId::Docs => docs(&call, config).await,
+        EndpointId::Decide => decide::answer(&call, config).await,
+        EndpointId::ReportUsage => usage::report(&call, config).await,
+        EndpointId::ReceiveUsage => usage::receive(&call, config).await,
+        EndpointId::RedeemTicket => admin::redeem(&call, config).await,
+        EndpointId::ValidateLicence | EndpointId::DeactivateLicence => admin::answer_licence(&call, config).await,
+        EndpointId::Features | EndpointId::Ofrep => features::answer(call, config).await,
+        EndpointId::Admin => admin::answer(&call, config).await,
+        EndpointId::OpenApi | EndpointId::Jwks => Failure::NOT_FOUND.respond(&call),
     }
 }
 
-/// All flags, or one of them.
-fn is_ofrep(path: &str) -> bool {
-    // No key has a slash; one that does is answered like any other that does not exist.
-    path.strip_prefix(OFREP).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// The answer to a request whose path takes only these methods.
+fn refusal(methods: &[&str]) -> Failure {
+    match methods {
+        [] => Failure::NOT_FOUND,
+        ["GET", "POST"] => Failure::GET_AND_POST,
+        _ if methods.contains(&"GET") => Failure::GET_ONLY,
+        _ => Failure::POST_ONLY,
+    }
 }
 
-/// Questions.
-const DECIDE: &str = "/_gate/v1/decide";
-/// Events of usage, and reports.
-const USAGE: &str = "/_gate/v1/usage";
-/// Whether a licence is good; the end of an activation.
-const VALIDATE: &str = "/_gate/v1/licences/validate";
-const DEACTIVATE: &str = "/_gate/v1/licences/deactivate";
-/// Tickets of support, for API keys.
-const TICKETS: &str = "/_gate/v1/tickets";
-/// The public key of assertions, for origins.
-const KEYS: &str = "/_gate/jwks.json";
-/// The playground, where there is one.
-const UI: &str = "/_gate/ui";
+/// A page of the book. Its links are relative to `/_gate/docs/`, so the path needs the slash.
+async fn docs(call: &Call, config: &Config) -> Response {
+    match call.path().strip_prefix("/_gate") {
+        Some("/docs") => reply::redirect("/_gate/docs/"),
+        Some(path) => page(call, config, path).await,
+        None => Failure::NOT_FOUND.respond(call),
+    }
+}
 
-async fn page(call: &Call, config: &Config) -> Response {
-    let page = JsFuture::from(edge::page(&config.assets, &format!("{}/", call.origin()))).await;
+async fn page(call: &Call, config: &Config, path: &str) -> Response {
+    let page = JsFuture::from(edge::page(&config.assets, &format!("{}{path}", call.origin()))).await;
     page.ok().and_then(|page| page.dyn_into().ok()).unwrap_or_else(|| Failure::NOT_FOUND.respond(call))
 }
 

@@ -206,6 +206,11 @@ pub(crate) fn document(status: u16, body: &str) -> Response {
     respond(status, JSON, None, "", body)
 }
 
+/// A redirect within the gate's own pages.
+pub(crate) fn redirect(location: &str) -> Response {
+    raw(308, "text/plain; charset=utf-8", &format!("location: {location}"), "")
+}
+
 /// A request whose URL cannot be taken apart.
 pub(crate) fn unreadable() -> Response {
     let decision = Decision::refused(Code::BadRequest, "no URL", UnixMillis::default());
