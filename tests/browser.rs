@@ -11,7 +11,7 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
-impl VectorGate for Gate {
+impl VectorGate for JsGate {
     fn new(catalog: &str) -> Self {
         Self::new(catalog).unwrap()
     }
@@ -38,11 +38,11 @@ impl VectorGate for Gate {
     }
 }
 
-vector_tests!(wasm_bindgen_test, Gate);
+vector_tests!(wasm_bindgen_test, JsGate);
 
 #[wasm_bindgen_test]
 fn a_bad_catalog_throws_all_its_problems() {
-    let Err(problems) = Gate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
+    let Err(problems) = JsGate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
         panic!("accepted");
     };
     assert_eq!(js_sys::Array::from(&problems).length(), 3);
