@@ -126,7 +126,7 @@ pub(super) fn page(tenant: &str, after: &str, limit: u64) -> ListQuery {
     )
 }
 
-/// Reads a tenant's key and its stored document. The change then fails on a concurrent one.
+/// Reads a tenant's key and its stored document. The change fails if another one comes first.
 async fn find(
     request: &AdminRequest<'_>,
     change: &mut Transaction<'_>,
