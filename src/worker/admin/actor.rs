@@ -1,8 +1,9 @@
 //! The actor of an admin request, and its permissions.
 //!
 //! There are three kinds of callers: the operator, who may do everything; an admin token, which has
-//! permissions; and a tenant admin, whose credential has the scope [`ADMIN_SCOPE`] and whose operations
-//! are confined to its tenant and the tenants below it. The gate itself and support are actors too.
+//! permissions; and a tenant admin, whose credential has the scope [`ADMIN_SCOPE`] and whose
+//! operations are confined to its tenant and the tenants below it. The gate itself and support are
+//! actors too.
 
 use std::rc::Rc;
 
@@ -152,14 +153,14 @@ impl Actor {
         self.permissions.is_none() && self.tenant.is_none()
     }
 
-    /// Whether the actor may give these scopes to an API key. INVARIANT (no more than one has): a tenant
-    /// admin gives only scopes that it has, and never [`ADMIN_SCOPE`].
+    /// Whether the actor may give these scopes to an API key. INVARIANT (no more than one has): a
+    /// tenant admin gives only scopes that it has, and never [`ADMIN_SCOPE`].
     pub(super) fn may_give<'s>(&self, mut scopes: impl Iterator<Item = &'s Scope>) -> bool {
         self.tenant.is_none() || scopes.all(|scope| scope.as_str() != ADMIN_SCOPE && self.scopes.contains(scope))
     }
 
-    /// Checks whether the actor may set these members of a tenant's record. INVARIANT (no more than one
-    /// has): a guarded member needs its own permission.
+    /// Checks whether the actor may set these members of a tenant's record. INVARIANT (no more than
+    /// one has): a guarded member needs its own permission.
     pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), AdminError> {
         let more = GUARDED_MEMBERS.iter().find(|(name, needed)| members.contains_key(*name) && !self.permits(*needed));
         more.map_or(Ok(()), |(name, needed)| {
@@ -203,8 +204,8 @@ pub(super) struct TokenLine {
     ends_at: Option<UnixMillis>,
 }
 
-/// Reads the line of a token. INVARIANT (children end with their makers): a token is valid only while
-/// all tokens above it in the line are.
+/// Reads the line of a token. INVARIANT (children end with their makers): a token is valid only
+/// while all tokens above it in the line are.
 pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, AdminError> {
     let rows = store.rows(sql!(LINE, id, MAX_TOKEN_GENERATIONS)).await?;
     let now = clock::now();

@@ -1,7 +1,7 @@
 //! Reads the audit trail and the recorded denials.
 //!
-//! The trail has three formats: pages of JSON, the original lines (their hash chain can be verified), and
-//! CSV.
+//! The trail has three formats: pages of JSON, the original lines (their hash chain can be
+//! verified), and CSV.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The budget of changes of tenant admins. The ledger of the tenant's family counts it.
 //!
-//! Each change writes rows to a database that all tenants share, and the audit trail only grows. Without
-//! a budget, one tenant could fill the database.
+//! Each change writes rows to a database that all tenants share, and the audit trail only grows.
+//! Without a budget, one tenant could fill the database.
 
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use crate::model::bounds::{
 impl AdminRequest<'_> {
     /// Debits a change from the budget of the tenant admin's tenant. Operators have no budget.
     ///
-    /// INVARIANT (nobody is locked out from below): a root has a budget of its own. All tenants below it
-    /// share a second one, of which each tenant may use a quarter.
+    /// INVARIANT (nobody is locked out from below): a root has a budget of its own. All tenants
+    /// below it share a second one, of which each tenant may use a quarter.
     pub(super) async fn spend(&self, operation: &Operation) -> Result<(), AdminError> {
         let Some(own) = self.actor.tenant.as_ref().filter(|_| operation.method != "GET") else { return Ok(()) };
         let root = self.store.record(own.as_str()).await?.ok_or(AdminError::NOT_FOUND)?.root;

@@ -1,8 +1,9 @@
 //! The catalog: reads and replaces it, reports the impact of a change, and kills features.
 //!
-//! Every replacement gets the next version. Before it is written, three checks protect tenants: their
-//! plan versions are unchanged, everything that their records name still exists, and their slugs still
-//! lead to them. Preconditions of the transaction repeat these checks at the moment of the commit.
+//! Every replacement gets the next version. Before it is written, three checks protect tenants:
+//! their plan versions are unchanged, everything that their records name still exists, and their
+//! slugs still lead to them. Preconditions of the transaction repeat these checks at the moment of
+//! the commit.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +66,8 @@ pub(super) async fn put(request: &AdminRequest<'_>) -> Result<AdminResponse, Adm
     replace_with(request, before.as_ref(), still_killed(before.as_ref(), value), ("catalog.put", None)).await
 }
 
-/// Keeps features killed if the new document does not mention `kill`: a catalog that was written before
-/// the kill must not end it by accident.
+/// Keeps features killed if the new document does not mention `kill`: a catalog that was written
+/// before the kill must not end it by accident.
 fn still_killed(before: Option<&PublishedCatalog>, mut value: Value) -> Value {
     let killed = before.iter().flat_map(|before| &before.catalog.features).filter(|(_, feature)| feature.kill);
     for (key, _) in killed {
@@ -105,8 +106,8 @@ fn identity(catalog: &Value) -> Value {
     json!({ "members": part(catalog, &IDENTITY_MEMBERS), "routes": routes })
 }
 
-/// Plan versions of the old catalog that the new one drops or changes. With `deep`, also those whose
-/// limits the new catalog defines differently.
+/// Plan versions of the old catalog that the new one drops or changes. With `deep`, also those
+/// whose limits the new catalog defines differently.
 fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
     let members =
         |document: &Value, name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
@@ -120,7 +121,8 @@ fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
             if named {
                 merge(limit, &json!({ "default": null }));
             }
-            // A new limit, and an unnamed limit whose default is unlimited, are no terms of the plan.
+            // A new limit, and an unnamed limit whose default is unlimited, are no terms of the
+            // plan.
             let was_there = old.get("limits").and_then(|limits| limits.get(key)).is_some();
             was_there && (named || limit.get("default").is_some_and(|allowance| allowance != "unlimited"))
         });
@@ -150,8 +152,8 @@ const BROKEN_SHOWN: usize = 20;
 /// Maximum number of records read at once.
 const RECORDS_READ: usize = 50;
 
-/// Refuses a catalog that breaks a record. INVARIANT (no record is broken): the catalog has everything
-/// that tenants' records name.
+/// Refuses a catalog that breaks a record. INVARIANT (no record is broken): the catalog has
+/// everything that tenants' records name.
 async fn has_all(request: &AdminRequest<'_>, names: &[String], old: &Catalog, new: &Catalog) -> Result<(), AdminError> {
     let (mut broken, mut last) = (Vec::new(), String::new());
     while !names.is_empty() && broken.len() < BROKEN_SHOWN {
@@ -203,8 +205,8 @@ const USED: &str = "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tena
      SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND status <> 'deleted') \
      WHERE plan IN (SELECT value FROM json_each(?)) GROUP BY plan";
 
-/// Refuses changes to plan versions in use. INVARIANT (plan versions are immutable): a plan version that
-/// a tenant has, trials included, stays in the catalog unchanged.
+/// Refuses changes to plan versions in use. INVARIANT (plan versions are immutable): a plan version
+/// that a tenant has, trials included, stays in the catalog unchanged.
 async fn stays(request: &AdminRequest<'_>, altered: &[String]) -> Result<(), AdminError> {
     let used = request.store.rows(sql!(USED, json!(altered).to_string())).await?;
     let problem = |row: &Row| {
@@ -262,8 +264,8 @@ async fn replace(
     Ok(AdminResponse::text(200, text).with_version(version))
 }
 
-/// The changes for the audit trail. A catalog is large, so an entry only names the members that changed.
-/// The documents of the versions have the details.
+/// The changes for the audit trail. A catalog is large, so an entry only names the members that
+/// changed. The documents of the versions have the details.
 fn summary(old: &Value, new: &Value) -> Value {
     let mut changed = changes(old, new);
     if let Value::Object(members) = &mut changed {
@@ -324,8 +326,8 @@ pub(super) async fn kill(request: &AdminRequest<'_>, feature: &str, kill: bool) 
     replace(request, Some(&published), after, (action, asked.reason.as_deref())).await
 }
 
-/// `POST /catalog/impact`: the impact of a catalog, of moves between plans, or of changes to records, for
-/// one page of tenants.
+/// `POST /catalog/impact`: the impact of a catalog, of moves between plans, or of changes to
+/// records, for one page of tenants.
 pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let asked: ImpactQuestion = request.read()?;
     let published = request.catalog().await?;
@@ -424,8 +426,8 @@ pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     Ok(AdminResponse::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
 }
 
-/// The limits of which the tenant already uses more than the proposal allows, with the used units. Reads
-/// the counters in the tenant's ledger.
+/// The limits of which the tenant already uses more than the proposal allows, with the used units.
+/// Reads the counters in the tenant's ledger.
 async fn over(
     request: &AdminRequest<'_>,
     after: &mut LocalGate,

@@ -1,8 +1,8 @@
 //! The scheduled run of the control plane, every minute.
 //!
-//! It publishes what waits, resumes interrupted provisionings, moves and jobs, purges offboarded tenants,
-//! deletes expired rows, and reconciles a slice of KV. Each task is independent: a failure is logged,
-//! and the other tasks still run.
+//! It publishes what waits, resumes interrupted provisionings, moves and jobs, purges offboarded
+//! tenants, deletes expired rows, and reconciles a slice of KV. Each task is independent: a failure
+//! is logged, and the other tasks still run.
 
 use std::rc::Rc;
 
@@ -20,8 +20,8 @@ use crate::worker::gateway::denials::today;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Row, Store, sql, text};
 
-/// Maximum slices of publications and of jobs in one run. A Worker may send at most 1,000 subrequests
-/// per invocation, and each publication needs one to a ledger and one to KV.
+/// Maximum slices of publications and of jobs in one run. A Worker may send at most 1,000
+/// subrequests per invocation, and each publication needs one to a ledger and one to KV.
 const TURNS: usize = 2;
 const JOB_TURNS: u64 = 4;
 /// Maximum number of tenants whose end dates one run updates.
@@ -63,8 +63,8 @@ async fn turn(request: &AdminRequest<'_>) {
     note("reconciling", reconcile::slice(request).await.map(drop));
 }
 
-/// Updates `ends_at` of tenants for which it has passed: it holds the next end of an override, contract
-/// or trial.
+/// Updates `ends_at` of tenants for which it has passed: it holds the next end of an override,
+/// contract or trial.
 async fn dates(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", request.now.get(), DATED);
     let rows = request.store.rows(ended).await?;

@@ -1,7 +1,7 @@
 //! Domains of tenants: claim, verification by a TXT record, removal.
 //!
-//! Several tenants may claim a domain; it belongs to the one that proves it. Each claim has a proof of its
-//! own, so a domain that was removed and claimed again needs a new TXT record.
+//! Several tenants may claim a domain; it belongs to the one that proves it. Each claim has a proof
+//! of its own, so a domain that was removed and claimed again needs a new TXT record.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -67,7 +67,8 @@ pub(super) async fn claim(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     let proof = edge::random(16);
     let mut change = request.transaction();
     let after = with(&record.value, host, Some("pending"));
-    // `save` checks the record, so it also refuses invalid hosts and hosts at or below a base domain.
+    // `save` checks the record, so it also refuses invalid hosts and hosts at or below a base
+    // domain.
     request.save(&mut change, &record, after, &published, ("domain.claim", None)).await?;
     change.run(sql!(
         "INSERT INTO domains (host, tenant, proof, claimed_at) VALUES (?, ?, ?, ?)",
@@ -112,8 +113,8 @@ pub(super) async fn verify(request: &AdminRequest<'_>, id: &str, host: &str) -> 
     Ok(AdminResponse::json(200, &body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// Takes a domain from its present tenant if that tenant's proof is no longer published, since domains
-/// change owners. If both proofs are published, the present tenant keeps the domain.
+/// Takes a domain from its present tenant if that tenant's proof is no longer published, since
+/// domains change owners. If both proofs are published, the present tenant keeps the domain.
 async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, found: &str) -> Result<(), AdminError> {
     let statement = sql!(
         "SELECT tenant, proof FROM domains WHERE host = ? AND tenant <> ? AND verified_at IS NOT NULL",
@@ -139,8 +140,8 @@ async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, fou
     Ok(())
 }
 
-/// Marks a proven domain as verified and publishes it. If two tenants have proven it, the unique index
-/// admits one.
+/// Marks a proven domain as verified and publishes it. If two tenants have proven it, the unique
+/// index admits one.
 async fn serve(request: &AdminRequest<'_>, record: &TenantRow, host: &str) -> Result<(), AdminError> {
     let published = request.catalog().await?;
     let mut change = request.transaction();

@@ -1,5 +1,5 @@
-//! Entitlements of a tenant with the current use of its limits, and refunds of units that were charged by
-//! mistake.
+//! Entitlements of a tenant with the current use of its limits, and refunds of units that were
+//! charged by mistake.
 
 use std::sync::Arc;
 
@@ -54,14 +54,18 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     Ok(AdminResponse::text(200, serde_json::to_string(&view).unwrap_or_default()).with_version(record.epoch))
 }
 
-/// `POST /tenants/{tenant}/refunds`: releases the units in the ledger, then writes the audit entry. If it
-/// is interrupted in between, a retry with the same idempotency key refunds nothing twice and completes
-/// the trail.
+/// `POST /tenants/{tenant}/refunds`: releases the units in the ledger, then writes the audit entry.
+/// If it is interrupted in between, a retry with the same idempotency key refunds nothing twice and
+/// completes the trail.
 pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let asked: Refund = request.read()?;
     let record = request.tenant(id).await?;
     let Some(once) = &request.once else {
-        return Err(AdminError::problem("Idempotency-Key", "nothing", "an idempotency key, so that a retry does not refund twice"));
+        return Err(AdminError::problem(
+            "Idempotency-Key",
+            "nothing",
+            "an idempotency key, so that a retry does not refund twice",
+        ));
     };
     let (plans, tenant, _) = compiled(request, &record).await?;
     let number = plans.limit_id(asked.limit.as_str());
@@ -70,8 +74,8 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let Some(own) = budgets.first().copied().filter(is_counted) else {
         return Err(AdminError::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
     };
-    // The budgets of ancestors counted the same units. Their current period contains them if it began
-    // no later than the tenant's.
+    // The budgets of ancestors counted the same units. Their current period contains them if it
+    // began no later than the tenant's.
     let began = |budget: &Budget| if let Meter::Quota { starts_ms, .. } = budget.meter { starts_ms } else { u64::MAX };
     let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
     let charges = std::iter::once(charge(own, CounterOp::Release(asked.units.0)))

@@ -1,6 +1,6 @@
 //! The errors of the admin API: each has a stable code, an HTTP status and a message.
 //!
-//! `scripts/docs.mjs` reads the table in [`refusals`] for the reference of codes.
+//! `scripts/docs.mjs` reads the table in `refusals!` for the reference of codes.
 
 use serde_json::{Value, json};
 use web_sys::Response;

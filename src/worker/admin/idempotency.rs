@@ -1,6 +1,8 @@
-//! Idempotency keys of admin requests: a request under a key takes effect once, however often it is sent.
+//! Idempotency keys of admin requests: a request under a key takes effect once, however often it is
+//! sent.
 //!
-//! The response is stored with the change, in the same transaction. A repetition gets the stored response.
+//! The response is stored with the change, in the same transaction. A repetition gets the stored
+//! response.
 
 use serde_json::json;
 

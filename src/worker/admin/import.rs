@@ -1,8 +1,8 @@
 //! `POST /import`: imports a catalog with its tenants and API keys.
 //!
-//! It adds what the control plane lacks. `?overwrite=true` also replaces the catalog and tenants' records
-//! that differ. The import runs in several transactions; sending the document again completes an
-//! interrupted one.
+//! It adds what the control plane lacks. `?overwrite=true` also replaces the catalog and tenants'
+//! records that differ. The import runs in several transactions; sending the document again
+//! completes an interrupted one.
 
 use std::collections::BTreeMap;
 
@@ -97,7 +97,8 @@ async fn take_tenant(
 ) -> Result<bool, AdminError> {
     let id = tenant.id.as_str();
     if let Some(record) = request.store.record(id).await? {
-        // The present record counts as newer unless `overwrite` is set. A deleted tenant stays deleted.
+        // The present record counts as newer unless `overwrite` is set. A deleted tenant stays
+        // deleted.
         if !overwrite || record.status() == "deleted" || same(&record.value, written, "epoch") {
             return Ok(false);
         }
@@ -119,7 +120,8 @@ async fn take_tenant(
         ));
     } else {
         let mut root = id;
-        // `parse_seed` has checked that all parents are in the document and that no line is a circle.
+        // `parse_seed` has checked that all parents are in the document and that no line is a
+        // circle.
         while let Some(Some(parent)) = parents.get(root) {
             root = parent;
         }

@@ -1,8 +1,8 @@
 //! Jobs: long changes, such as moving all tenants of a plan version to another one.
 //!
 //! A job runs in slices. Each slice is one transaction that also stores the job's cursor, so an
-//! interrupted job continues after the last complete slice. A tenant whose record does not fit the change
-//! stays as it is, and is listed in the job's failures.
+//! interrupted job continues after the last complete slice. A tenant whose record does not fit the
+//! change stays as it is, and is listed in the job's failures.
 
 use serde_json::{Value, json};
 
@@ -172,7 +172,8 @@ async fn slice(request: &AdminRequest<'_>, row: &Row) -> Result<(), AdminError> 
             .await
         {
             Ok(_) => done = done.saturating_add(1),
-            // The record does not fit the new plan, for example its contract: it stays, and is listed.
+            // The record does not fit the new plan, for example its contract: it stays, and is
+            // listed.
             Err(AdminError::Invalid(problems)) => {
                 change.run(sql!(
                     "INSERT INTO job_failures (job, tenant, problems) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

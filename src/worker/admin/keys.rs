@@ -1,6 +1,7 @@
 //! API keys of tenants: issue, rotation, revocation, deletion.
 //!
-//! Only the hash of a key is stored. The response that creates a key is the only one that contains it.
+//! Only the hash of a key is stored. The response that creates a key is the only one that contains
+//! it.
 
 use serde_json::{Value, json};
 
@@ -59,8 +60,8 @@ pub(super) async fn make(
     Ok((issued.text, value))
 }
 
-/// A response with a secret. INVARIANT (shown once): the response that is stored under an idempotency key
-/// has `null` in place of the secret.
+/// A response with a secret. INVARIANT (shown once): the response that is stored under an
+/// idempotency key has `null` in place of the secret.
 pub(super) fn once_shown(mut body: Value, name: &str, secret: String) -> AdminResponse {
     if let Value::Object(members) = &mut body {
         members.insert(name.to_owned(), secret.into());
@@ -97,8 +98,8 @@ pub(super) async fn issue(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     Ok(once_shown(body, "key", key))
 }
 
-/// Refuses a further key. INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] valid keys, whether
-/// issued or rotated.
+/// Refuses a further key. INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] valid keys,
+/// whether issued or rotated.
 async fn has_room(request: &AdminRequest<'_>, tenant: &str) -> Result<(), AdminError> {
     let working = sql!(
         "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL \
@@ -213,8 +214,8 @@ pub(super) async fn revoke(request: &AdminRequest<'_>, tenant: &str, id: &str) -
 
 /// Revokes all keys of a tenant that is deleted, as a part of that change.
 ///
-/// Isolates learn only about the tenant's change, since keys of a deleted tenant are invalid anyway. The
-/// keys themselves are published to KV with the lowest priority.
+/// Isolates learn only about the tenant's change, since keys of a deleted tenant are invalid
+/// anyway. The keys themselves are published to KV with the lowest priority.
 pub(super) fn end_all(request: &AdminRequest<'_>, change: &mut Transaction<'_>, tenant: &str) {
     change.run(sql!(
         "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) \
@@ -231,7 +232,8 @@ pub(super) fn end_all(request: &AdminRequest<'_>, change: &mut Transaction<'_>, 
     ));
 }
 
-/// Deletes keys that ended more than [`ENDED_KEY_KEPT_MS`] milliseconds ago, and their entries in KV.
+/// Deletes keys that ended more than [`ENDED_KEY_KEPT_MS`] milliseconds ago, and their entries in
+/// KV.
 pub(super) async fn purge(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     let before = UnixMillis::new(request.now.get().saturating_sub(ENDED_KEY_KEPT_MS)).to_string();
     let ended = sql!(

@@ -1,8 +1,9 @@
 //! Licences: the operator issues them to a tenant; software that runs elsewhere validates them.
 //!
-//! `POST /_gate/v1/licences/validate` and `/deactivate` take the licence key as their only credential. A
-//! licence may bound its activations, and it may allow offline use: then a validation returns a signed
-//! token. While such a token is valid, its activation keeps its place even after it has ended.
+//! `POST /_gate/v1/licences/validate` and `/deactivate` take the licence key as their only
+//! credential. A licence may bound its activations, and it may allow offline use: then a validation
+//! returns a signed token. While such a token is valid, its activation keeps its place even after
+//! it has ended.
 
 use std::rc::Rc;
 
@@ -124,8 +125,8 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminErr
     }
 }
 
-/// Finds the licence of a key. A malformed key costs no query. Malformed and unknown keys get the same
-/// answer.
+/// Finds the licence of a key. A malformed key costs no query. Malformed and unknown keys get the
+/// same answer.
 async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, AdminError> {
     let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
     let hash = secret.hash();
@@ -230,13 +231,13 @@ fn next_rule(catalog: &Catalog, now: UnixMillis) -> Option<UnixMillis> {
     rules.flat_map(|rule| [rule.starts_at, rule.ends_at]).flatten().filter(|date| *date > now).min()
 }
 
-/// SQL condition: the activation holds a place at the time `?3`. It does while it is in use, and while
-/// an offline token that was signed for it is valid. With `?4`, an activation that was not validated for
-/// that number of milliseconds is no longer in use.
+/// SQL condition: the activation holds a place at the time `?3`. It does while it is in use, and
+/// while an offline token that was signed for it is valid. With `?4`, an activation that was not
+/// validated for that number of milliseconds is no longer in use.
 const HOLDING: &str =
     "(ended_at IS NULL AND coalesce(coalesce(seen_at, activated_at) + ?4 > ?3, 1) OR coalesce(until > ?3, 0))";
-/// SQL: counts the places that are held by other instances and come before instance `?2`: those that
-/// were activated earlier, or all of them if `?2` is not active.
+/// SQL: counts the places that are held by other instances and come before instance `?2`: those
+/// that were activated earlier, or all of them if `?2` is not active.
 const BEFORE: &str = "SELECT count(*) FROM activations AS other WHERE licence = ?1 AND instance <> ?2 AND {holding} AND coalesce( \
      (activated_at, instance) < (SELECT activated_at, instance FROM activations WHERE licence = ?1 AND instance = ?2 AND {holding}), 1)";
 
@@ -250,12 +251,12 @@ struct ActivationTerms {
     until: Option<UnixMillis>,
 }
 
-/// Activates an instance; repeating it changes nothing but the dates. Returns the number of activations,
-/// or `None` if all places are held.
+/// Activates an instance. A repetition keeps its place. Returns the number of held places, or
+/// `None` if the instance got none.
 ///
-/// INVARIANT (no more than may be): one statement counts and writes, so concurrent activations never
-/// exceed the maximum. A caller that loses the connection is either activated or not. If the maximum was
-/// lowered, the instances that were activated first keep their places.
+/// INVARIANT (no more than may be): one statement counts and writes, so concurrent activations
+/// never exceed the maximum. A caller that loses the connection is either activated or not. If the
+/// maximum was lowered, the instances that were activated first keep their places.
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
@@ -297,7 +298,8 @@ async fn activate(
     Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
 }
 
-/// `GET …/licences/{licence}/activations`: the instances that use the licence or still hold a place.
+/// `GET …/licences/{licence}/activations`: the instances that use the licence or still hold a
+/// place.
 pub(super) async fn activations(
     request: &AdminRequest<'_>,
     id: &str,
@@ -376,8 +378,8 @@ pub(super) fn shown(mut row: Map<String, Value>) -> Value {
     timed(row)
 }
 
-/// Ends the activation of an instance. Its place becomes free when the last offline token that was signed
-/// for it ends, since the instance keeps working until then.
+/// Ends the activation of an instance. Its place becomes free when the last offline token that was
+/// signed for it ends, since the instance keeps working until then.
 async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<AdminResponse, AdminError> {
     let now = clock::now().get();
     let results = store

@@ -1,12 +1,13 @@
 //! The admin API, `/_gate/v1/admin`: manages tenants, the catalog, keys, licences and jobs.
 //!
-//! D1 is the system of record. A change is one transaction: the documents, their entries in the audit
-//! trail, and the publications that follow from it. Publication comes after the commit: first to the
-//! ledger, then to KV. A publication that fails is retried by the scheduled run in [`clock`].
+//! D1 is the system of record. A change is one transaction: the documents, their entries in the
+//! audit trail, and the publications that follow from it. Publication comes after the commit: first
+//! to the ledger, then to KV. A publication that fails is retried by the scheduled run in
+//! [`clock`].
 //!
-//! An admin request passes these steps in order: actor, operation, permission, body, idempotency key,
-//! budget of changes, then the operation itself. An operation that loses to a concurrent change is
-//! repeated at most [`transaction::TRIES`] times.
+//! An admin request passes these steps in order: actor, operation, permission, body, idempotency
+//! key, budget of changes, then the operation itself. An operation that loses to a concurrent
+//! change is repeated at most [`transaction::TRIES`] times.
 
 mod actor;
 mod audit;

@@ -1,14 +1,16 @@
 //! Moves of a tenant, with its descendants, to another parent.
 //!
-//! A move within a family changes one record. A move to another family also transfers the counts from one
-//! ledger to the other:
+//! A move within a family changes one record. A move to another family also transfers the counts
+//! from one ledger to the other:
 //!
-//! 1. [`begin`] stores the plan of the move in `moves` and locks the tenants involved in `moving`: the
-//!    tenant, its descendants and the new parent.
-//! 2. [`finish`] takes the counts from the old ledger, gives them to the new one, and commits the records.
+//! 1. [`begin`] stores the plan of the move in `moves` and locks the tenants involved in `moving`:
+//!    the tenant, its descendants and the new parent.
+//! 2. [`finish`] takes the counts from the old ledger, gives them to the new one, and commits the
+//!    records.
 //!
-//! Every step of [`finish`] is idempotent. If the move is interrupted, the same request or the scheduled
-//! run finishes it as it was stored. Until then, no other change to the locked tenants commits.
+//! Every step of [`finish`] is idempotent. If the move is interrupted, the same request or the
+//! scheduled run finishes it as it was stored. Until then, no other change to the locked tenants
+//! commits.
 
 use std::collections::BTreeMap;
 

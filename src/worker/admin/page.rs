@@ -1,5 +1,5 @@
-//! Pages of lists. A page ends at a number of entries or at [`MAX_PAGE_BYTES`] bytes, whichever comes
-//! first.
+//! Pages of lists. A page ends at a number of entries or at [`MAX_PAGE_BYTES`] bytes, whichever
+//! comes first.
 
 use serde_json::{Map, Value, json};
 
@@ -27,17 +27,17 @@ pub(super) struct ListPage {
 const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
 
 impl ListQuery {
-    /// A page of `query`, which ends with `ORDER BY … LIMIT ?`. `values` are its parameters without the
-    /// limit. `order` is the column by which the list is sorted, `weighed` the large column whose bytes
-    /// count.
+    /// A page of `query`, which ends with `ORDER BY … LIMIT ?`. `values` are its parameters without
+    /// the limit. `order` is the column by which the list is sorted, `weighed` the large column
+    /// whose bytes count.
     pub(super) fn of(
         query: &str,
         (order, weighed): (&'static str, &'static str),
         values: Vec<Value>,
         limit: u64,
     ) -> Self {
-        // Entries after the end of the page do not leave the database. The first entry is always on the
-        // page, whatever its size, so that a list never gets stuck.
+        // Entries after the end of the page do not leave the database. The first entry is always on
+        // the page, whatever its size, so that a list never gets stuck.
         let sql = format!(
             "SELECT * FROM (SELECT *, sum(length(CAST({weighed} AS BLOB))) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length(CAST({weighed} AS BLOB)) AS bytes_before, \
              row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \

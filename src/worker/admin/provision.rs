@@ -1,7 +1,7 @@
 //! The beginning of provisioning: permissions, the record, its id and its slug.
 //!
-//! One transaction writes the record with the status `provisioning` and a row in `provisionings`. The
-//! steps that follow are in [`super::saga`].
+//! One transaction writes the record with the status `provisioning` and a row in `provisionings`.
+//! The steps that follow are in [`super::saga`].
 
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{sql, text};
 
-/// The members that a tenant admin may set on a new sub-tenant: nothing that is sold, and nothing that
-/// decides where data lives.
+/// The members that a tenant admin may set on a new sub-tenant: nothing that is sold, and nothing
+/// that decides where data lives.
 const OWN_MEMBERS: [&str; 6] = ["name", "slug", "parent", "branding", "metadata", "api_key_scopes"];
 /// Maximum number of slugs or ids that are tried if the first are taken.
 const NAMES: u32 = 20;
@@ -56,7 +56,11 @@ async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminErro
         Some(parent) => request.place_below(parent, &published, true).await?,
     };
     if place.above.len() >= MAX_HIERARCHY_DEPTH {
-        return Err(AdminError::problem("$.parent", "a tenant that has 7 ancestors", "at most 6 ancestors, since a line has at most 8 generations"));
+        return Err(AdminError::problem(
+            "$.parent",
+            "a tenant that has 7 ancestors",
+            "at most 6 ancestors, since a line has at most 8 generations",
+        ));
     }
     let root = place.root.clone();
     let derived = asked.name.as_deref().and_then(slug_of);
@@ -143,12 +147,13 @@ fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &PublishedCatalo
     DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
 }
 
-/// Refuses members that the actor may not set. INVARIANT (no escalation): provisioning needs the same
-/// permissions as setting the members later.
+/// Refuses members that the actor may not set. INVARIANT (no escalation): provisioning needs the
+/// same permissions as setting the members later.
 async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value) -> Result<(), AdminError> {
     if request.actor.tenant.is_none() {
         let members = question.as_object().into_iter().flatten();
-        // A data route whose name the gate chooses, and an API key without scopes, need no permission.
+        // A data route whose name the gate chooses, and an API key without scopes, need no
+        // permission.
         let chosen = members.filter(|(name, value)| match name.as_str() {
             "data_route" => value.get("name").is_some_and(|name| !name.is_null()),
             "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
@@ -156,7 +161,8 @@ async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value
         });
         request.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
     }
-    // INVARIANT (own tenant): a tenant admin creates tenants only below its own, as its plan allows.
+    // INVARIANT (own tenant): a tenant admin creates tenants only below its own, as its plan
+    // allows.
     if let Some(own) = &request.actor.tenant {
         let parent = asked.parent.as_ref().ok_or(AdminError::FORBIDDEN)?;
         request.tenant(parent.as_str()).await?;

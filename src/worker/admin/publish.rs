@@ -1,8 +1,8 @@
 //! Publication: announces a change to the ledger, then writes the snapshot to KV.
 //!
-//! A change leaves rows in `publications`, in its own transaction. A publication that fails stays open and
-//! is retried by the scheduled run. The value for KV is read from the system of record at the time of
-//! writing, so a late publication never brings an old state back.
+//! A change leaves rows in `publications`, in its own transaction. A publication that fails stays
+//! open and is retried by the scheduled run. The value for KV is read from the system of record at
+//! the time of writing, so a late publication never brings an old state back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,8 +95,8 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
         let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
         if late { &mut open } else { &mut done }.push(number(row, "number"));
     }
-    // INVARIANT (the last word): a snapshot that changed while it was written is written again, since the
-    // order in which the two writes reached KV is unknown.
+    // INVARIANT (the last word): a snapshot that changed while it was written is written again,
+    // since the order in which the two writes reached KV is unknown.
     let last = rows.iter().map(|row| number(row, "number")).max().unwrap_or(0);
     let again = "EXISTS (SELECT 1 FROM publications AS later WHERE later.key = publications.key AND later.number > ?2 AND later.anew = 0)";
     store
@@ -156,9 +156,9 @@ async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<Strin
     Ok(unheard)
 }
 
-/// Removes deleted tenants from their families' ledgers, so that the gauges that they used, such as seats,
-/// are free again for their ancestors. Returns the roots whose ledger did not answer; other families do
-/// not wait for them.
+/// Removes deleted tenants from their families' ledgers, so that the gauges that they used, such as
+/// seats, are free again for their ancestors. Returns the roots whose ledger did not answer; other
+/// families do not wait for them.
 async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let told = rows.iter().filter(|row| !text(row, "ledger").is_empty());
     let ids: Vec<&str> = told.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();

@@ -1,5 +1,5 @@
-//! Reconciliation: compares KV with the system of record, one slice of tenants at a time, and publishes
-//! again what differs.
+//! Reconciliation: compares KV with the system of record, one slice of tenants at a time, and
+//! publishes again what differs.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -11,8 +11,8 @@ use crate::identity::Seals;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{number, sql, text};
 
-/// Maximum number of tenants in a slice, and of their latest API keys. A Worker may send at most 1,000
-/// requests to KV per invocation.
+/// Maximum number of tenants in a slice, and of their latest API keys. A Worker may send at most
+/// 1,000 requests to KV per invocation.
 const COMPARED: u64 = 100;
 const MAX_KEYS: u64 = 300;
 
@@ -88,8 +88,8 @@ pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminErro
     Ok(mended)
 }
 
-/// `POST /publications`: publishes a slice of what waits and reconciles a slice. `?all=true` first marks
-/// everything for publication, for example after `SNAPSHOT_KEY` has changed.
+/// `POST /publications`: publishes a slice of what waits and reconciles a slice. `?all=true` first
+/// marks everything for publication, for example after `SNAPSHOT_KEY` has changed.
 pub(super) async fn now(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     request.only(&["all"])?;
     if request.flag("all")? {

@@ -1,7 +1,8 @@
 //! One incoming request to the Worker: the parts that the gate reads.
 //!
-//! [`Call::read`] fetches the method, the URL and the headers that the gate needs as one string from
-//! JavaScript, since each crossing of the boundary costs time. The accessors return slices of it.
+//! [`Call::read`] fetches the method, the URL and the headers that the gate needs as one string
+//! from JavaScript, since each crossing of the boundary costs time. The accessors return slices of
+//! it.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -109,8 +110,8 @@ impl Call {
         Some(call)
     }
 
-    /// Reads the request again: while it waited, a catalog that needs other headers may have arrived.
-    /// Keeps the answer of the custom resolver.
+    /// Reads the request again: while it waited, a catalog that needs other headers may have
+    /// arrived. Keeps the answer of the custom resolver.
     pub(crate) fn read_again(&mut self, config: &Config) {
         if let Some(again) = Self::read(self.request.clone(), self.context.clone().into(), config) {
             let custom = std::mem::take(&mut self.custom);
@@ -143,7 +144,8 @@ impl Call {
         self.slice(&(self.url.start..self.path.start))
     }
 
-    /// The host that the gate decides by: the forwarded host from a trusted proxy, otherwise the URL's.
+    /// The host that the gate decides by: the forwarded host from a trusted proxy, otherwise the
+    /// URL's.
     pub(crate) fn host(&self) -> &str {
         let forwarded = self.forwarded.then(|| self.own_header(FORWARDED_HOST)).flatten();
         forwarded.unwrap_or_else(|| self.slice(&self.host))

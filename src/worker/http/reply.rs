@@ -19,8 +19,8 @@ use crate::wire::{
 use crate::worker::http::call::Call;
 use crate::worker::runtime::edge;
 
-/// The response to a request that is not forwarded: the decision if the request is allowed or asks for
-/// an explanation, otherwise an error.
+/// The response to a request that is not forwarded: the decision if the request is allowed or asks
+/// for an explanation, otherwise an error.
 pub(crate) fn decision(call: &Call, decision: &Decision) -> Response {
     let mut headers = cors_lines(call, decision);
     if decision.extras().is_preflight && !call.explain {
@@ -74,8 +74,8 @@ fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, b
     edge::respond(status, &text)
 }
 
-/// Headers to set on the origin's response: names and values alternate, one per line. An empty value
-/// removes the header.
+/// Headers to set on the origin's response: names and values alternate, one per line. An empty
+/// value removes the header.
 pub(crate) fn marks(call: &Call, decision: &Decision) -> String {
     let mut headers = String::new();
     if let Some(policy) = decision.cors() {
