@@ -33,7 +33,7 @@ pub(super) const ADMIN_SCOPE: &str = "tenantgate:admin";
 pub(crate) struct Actor {
     kind: &'static str,
     id: String,
-    /// The permissions of its admin token, or `None` without this restriction.
+    /// The permissions of its admin token. Actors without an admin token have `None`.
     permissions: Option<Vec<String>>,
     /// Its admin token, if it has one.
     pub(super) token: Option<AdminTokenRef>,
@@ -53,7 +53,7 @@ pub(super) struct AdminTokenRef {
     pub(super) id: String,
     /// The earliest end of the token and of the tokens above it in the line.
     pub(super) ends_at: Option<UnixMillis>,
-    /// Number of tokens in the line, itself included. The operator issued the first.
+    /// Number of tokens from the operator to this one, itself included.
     pub(super) generation: usize,
 }
 
@@ -74,7 +74,7 @@ impl GateQuestion for TokenQuestion<'_> {
         gate.bearer(self.token, now)
     }
 
-    // An invalid token is no sign of an outdated snapshot, so nothing is fetched again.
+    // An invalid token is no sign of a new tenant, so the gate does not look for one.
     fn is_unknown(_: &Option<Bearer>) -> bool {
         false
     }

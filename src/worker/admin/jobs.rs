@@ -172,8 +172,7 @@ async fn slice(request: &AdminRequest<'_>, row: &Row) -> Result<(), AdminError> 
             .await
         {
             Ok(_) => done = done.saturating_add(1),
-            // The record does not fit the new plan, for example its contract: it stays, and is
-            // listed.
+            // The record, for example its contract, does not fit the new plan: lists the tenant.
             Err(AdminError::Invalid(problems)) => {
                 change.run(sql!(
                     "INSERT INTO job_failures (job, tenant, problems) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

@@ -185,7 +185,8 @@ async fn validate(
     };
     let signer = config.licences.as_ref().filter(|_| terms.offline_ms.0 > 0);
     let until = clock::now().plus(terms.offline_ms.0);
-    // INVARIANT (no longer than it lasts): a token ends before anything that it states may change.
+    // INVARIANT (no longer than it lasts): a token ends no later than the next date at which
+    // something that it states may change.
     let until = terms.expires_at.map_or(until, |at| at.min(until)).min(entitled.agreed_until());
     let until = decision
         .catalog

@@ -6,8 +6,8 @@
 //! [`clock`].
 //!
 //! An admin request passes these steps in order: actor, operation, permission, body, idempotency
-//! key, budget of changes, then the operation itself. An operation that loses to a concurrent
-//! change is repeated at most [`transaction::TRIES`] times.
+//! key, budget of changes, then the operation itself. An operation that loses to concurrent
+//! changes is attempted at most [`transaction::TRIES`] times.
 
 mod actor;
 mod audit;
@@ -96,7 +96,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminE
     request.spend(operation).await?;
     for _ in 1..transaction::TRIES {
         match dispatch(&request, operation, &segments).await {
-            // A concurrent change came first: repeats the operation on what that change left.
+            // A concurrent change came first: tries again, unless it was this same request.
             Err(refusal) if refusal.is_busy() => {
                 if let Some(answer) = repeated(&request).await? {
                     return Ok(answer);

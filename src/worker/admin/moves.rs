@@ -3,8 +3,8 @@
 //! A move within a family changes one record. A move to another family also transfers the counts
 //! from one ledger to the other:
 //!
-//! 1. [`begin`] stores the plan of the move in `moves` and locks the tenants involved in `moving`:
-//!    the tenant, its descendants and the new parent.
+//! 1. [`begin`] stores the move in the table `moves`. In the table `moving` it locks the tenant, its
+//!    descendants and the new parent.
 //! 2. [`finish`] takes the counts from the old ledger, gives them to the new one, and commits the
 //!    records.
 //!
@@ -116,7 +116,7 @@ async fn within(
     Ok(AdminResponse::text(200, body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// Stores the plan of a move to another family, then executes it.
+/// Stores a move to another family, then executes it.
 async fn begin(
     request: &AdminRequest<'_>,
     record: &TenantRow,
@@ -141,7 +141,7 @@ async fn begin(
     if let Some(parent) = parent {
         still(&mut change, parent, &place.root, &record.id);
     }
-    // The descendants are still the same in number: none has joined, left or moved since.
+    // Fails if a descendant was added, deleted or moved away since they were read.
     change.precondition(
         "(WITH RECURSIVE below (id, depth) AS (SELECT id, 1 FROM tenants WHERE parent = ?1 AND status <> 'deleted' UNION ALL \
          SELECT tenants.id, depth + 1 FROM below JOIN tenants ON tenants.parent = below.id WHERE tenants.status <> 'deleted' AND depth < 16) \

@@ -1,5 +1,5 @@
-//! Pages of lists. A page ends at a number of entries or at [`MAX_PAGE_BYTES`] bytes, whichever
-//! comes first.
+//! Pages of lists. A page ends at its maximum number of entries or at [`MAX_PAGE_BYTES`] bytes,
+//! whichever comes first.
 
 use serde_json::{Map, Value, json};
 

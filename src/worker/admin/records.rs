@@ -2,8 +2,8 @@
 //! writes them.
 //!
 //! Every change to a record goes through [`AdminRequest::save`], which writes the next epoch with
-//! its audit entry and publications. Its preconditions make it fail if the record, the catalog or
-//! an open move changed concurrently.
+//! its audit entry and publications. Its preconditions make the commit fail if the record or the
+//! catalog has changed since it was read, or if the tenant is part of an open move.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -30,7 +30,7 @@ pub(super) struct TenantRow {
     pub(super) root: String,
     pub(super) value: Value,
     pub(super) purge_at: Option<u64>,
-    /// The status that a reactivation restores, if offboarding changed a suspended tenant.
+    /// The status that a reactivation restores: set if the tenant was suspended before offboarding.
     pub(super) status_before: Option<String>,
     /// The end of its audit trail, read together with the record.
     pub(super) head: Head,
