@@ -159,8 +159,9 @@ impl Actor {
         self.tenant.is_none() || scopes.all(|scope| scope.as_str() != ADMIN_SCOPE && self.scopes.contains(scope))
     }
 
-    /// Checks whether the actor may set these members of a tenant's record. INVARIANT (no more than
-    /// one has): a guarded member needs its own permission.
+    /// Checks whether the actor may set these members of a tenant's record.
+    ///
+    /// INVARIANT (no more than one has): a guarded member needs its own permission.
     pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), AdminError> {
         let more = GUARDED_MEMBERS.iter().find(|(name, needed)| members.contains_key(*name) && !self.permits(*needed));
         more.map_or(Ok(()), |(name, needed)| {

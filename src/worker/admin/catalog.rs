@@ -231,7 +231,7 @@ async fn replace(
 ) -> Result<AdminResponse, AdminError> {
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
-    // INVARIANT (no escalation): `catalog:write` alone does not permit changes to identity settings.
+    // INVARIANT (no escalation): `catalog:write` alone does not permit new identity settings.
     if identity(&old) != identity(&after) && !request.actor.permits(Permission::Identity) {
         return Err(AdminError::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
     }

@@ -23,8 +23,8 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     let (plans, tenant, mut decision) = compiled(request, &record).await?;
     let slots = plans.features().slots(&[]);
     decision.features = plans.features().evaluate_all(tenant.facts(&slots, request.now));
-    // A tenant admin must not learn about ancestors of its tenant. Of their budgets it sees only the
-    // nearest one per limit, under the id of the requested tenant.
+    // A tenant admin must not learn about ancestors of its tenant. Of their budgets it sees only
+    // the nearest one per limit, under the id of the requested tenant.
     let own = request.actor.tenant.as_ref();
     let seen =
         tenant.line().iter().position(|one| Some(&one.id) == own).map_or(usize::MAX, |place| place.saturating_add(1));

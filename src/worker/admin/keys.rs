@@ -145,8 +145,8 @@ async fn find(
     Ok((checked(ApiKey::parse(&value.to_string()))?, value))
 }
 
-/// Writes the next epoch of a key. `end` is the member to set, `expires_at` or `revoked_at`, with its
-/// time. Returns the new record.
+/// Writes the next epoch of a key. `end` is the member to set, `expires_at` or `revoked_at`, with
+/// its time. Returns the new record.
 async fn replace(
     change: &mut Transaction<'_>,
     key: &ApiKey,

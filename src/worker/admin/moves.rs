@@ -3,8 +3,8 @@
 //! A move within a family changes one record. A move to another family also transfers the counts
 //! from one ledger to the other:
 //!
-//! 1. [`begin`] stores the move in the table `moves`. In the table `moving` it locks the tenant, its
-//!    descendants and the new parent.
+//! 1. [`begin`] stores the move in the table `moves`. In the table `moving` it locks the tenant,
+//!    its descendants and the new parent.
 //! 2. [`finish`] takes the counts from the old ledger, gives them to the new one, and commits the
 //!    records.
 //!
