@@ -449,7 +449,7 @@ fn openapi() {
         "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
         "401": failure("`UNAUTHENTICATED`: no token, or one that is not good."),
         "403": failure("`FORBIDDEN`: the token does not allow it."),
-        "404": failure("`NOT_FOUND`: there is no such thing, or it is not yours."),
+        "404": failure("`NOT_FOUND`: the resource is unknown, or belongs to another tenant."),
         "409": failure("What is stands against it: `code` says what."),
         "408": failure("`REQUEST_TIMEOUT`: the body took longer than 30 seconds."),
         "412": failure("`PRECONDITION_FAILED`: it is no longer what `If-Match` names."),

@@ -188,7 +188,7 @@ export const CODES = {
     action: ["Add a new version, such as `pro@3`, and [move the tenants](../../how-to/change-plans).", "When a change of limits is intended: `PUT /catalog?change_terms=true`."],
   },
   CATALOG_IN_USE: {
-    meaning: "The catalog drops something that records name. `details.tenants` lists the records.",
+    meaning: "The catalog drops something that records name, or reserves the slug of a tenant. `details.tenants` lists the records.",
     action: ["Change those records first, or keep what they name."],
   },
   PROVISIONING_FAILED: {

@@ -130,7 +130,7 @@ test("what cannot succeed is undone, and what may yet is not", async () => {
   assert.equal((await admin("POST", "/tenants", { name: "cursed", ...there })).body.error.code, "PROVISIONING_FAILED");
   assert.equal((await admin("POST", "/tenants", { name: "blessed", ...there })).status, 201);
   const nowhere = await admin("POST", "/tenants", { name: "nowhere", plan: "pro@1", region: "moon" });
-  assert.equal(nowhere.body.error.details.problem, "no open shard stands in the tenant's region");
+  assert.equal(nowhere.body.error.details.problem, "no open shard is in the tenant's region");
   const told = await gate.flare.getKVNamespace("STATE", "provisioner");
   await told.put("away", "1");
   const ask = () => admin("POST", "/tenants", { name: "later", slug: "cursed", plan: "pro@1" }, { "idempotency-key": "later" });

@@ -1,4 +1,9 @@
-//! Who asks the admin API, and what it may do.
+//! The actor of an admin request, and its permissions.
+//!
+//! There are three kinds of callers: the operator, who may do everything; an admin token, which has
+//! permissions; and a tenant admin, whose credential has the scope [`ADMIN_SCOPE`] and whose
+//! operations are confined to its tenant and the tenants below it. The gate itself and support are
+//! actors too.
 
 use std::rc::Rc;
 
@@ -18,46 +23,46 @@ use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Row, Store, document, sql, text};
 use crate::worker::sources::drive::{GateQuestion, drive};
 
-/// How an admin token begins.
+/// Prefix of an admin token.
 pub(super) const TOKEN_PREFIX: &str = "tg_admn_";
-/// What a tenant's own admin must be allowed by its token.
+/// The scope that makes a credential that of a tenant admin.
 pub(super) const ADMIN_SCOPE: &str = "tenantgate:admin";
 
-/// Who asks.
+/// The actor of an admin request.
 #[derive(Debug)]
 pub(crate) struct Actor {
     kind: &'static str,
     id: String,
-    /// What its token allows; `None`: everything.
+    /// The permissions of its admin token. Actors without an admin token have `None`.
     permissions: Option<Vec<String>>,
-    /// Its token, where it has one that was issued here.
+    /// Its admin token, if it has one.
     pub(super) token: Option<AdminTokenRef>,
-    /// Who issued its token, by name in the catalog, where it is a tenant's admin.
+    /// The issuer of a tenant admin's token, by its name in the catalog.
     issuer: Option<String>,
-    /// The tenant whose admin it is.
+    /// The tenant of a tenant admin.
     pub(super) tenant: Option<TenantId>,
-    /// What its token allows, where it is a tenant's.
+    /// The scopes of a tenant admin's credential.
     scopes: Vec<Scope>,
-    /// From where.
+    /// Address and user agent of the request, for the audit trail.
     pub(super) from: Value,
 }
 
-/// An admin token, and where it stands among those that made each other.
+/// An admin token, and its place in the line of tokens that issued each other.
 #[derive(Debug, Clone)]
 pub(super) struct AdminTokenRef {
     pub(super) id: String,
-    /// When it ends, or one that it was made by.
+    /// The earliest end of the token and of the tokens above it in the line.
     pub(super) ends_at: Option<UnixMillis>,
-    /// How many there are from the operator to it.
+    /// Number of tokens from the operator to this one, itself included.
     pub(super) generation: usize,
 }
 
-/// A token, and those it was made by, nearest first.
+/// Selects a token and the tokens that issued it, nearest first.
 const LINE: &str = "WITH RECURSIVE line (maker, generation) AS (SELECT ?1, 0 UNION ALL \
      SELECT admin_tokens.maker, generation + 1 FROM line JOIN admin_tokens ON id = line.maker WHERE generation < ?2) \
      SELECT admin_tokens.* FROM line JOIN admin_tokens ON id = line.maker ORDER BY generation";
 
-/// Does the token of a tenant's admin hold?
+/// Asks the gate to verify the credential of a tenant admin.
 struct TokenQuestion<'t> {
     token: &'t str,
 }
@@ -69,29 +74,29 @@ impl GateQuestion for TokenQuestion<'_> {
         gate.bearer(self.token, now)
     }
 
-    // An invalid token is no reason to look for new tenants.
+    // An invalid token is no sign of a new tenant, so the gate does not look for one.
     fn is_unknown(_: &Option<Bearer>) -> bool {
         false
     }
 }
 
 impl Actor {
-    /// The gate itself, where it goes on with what somebody else began.
+    /// The gate itself, for changes that no request is waiting for.
     pub(crate) fn gate() -> Self {
         Self::of_kind("gate", String::new(), json!({}))
     }
 
-    /// One that may do everything.
+    /// An actor without any restriction.
     const fn of_kind(kind: &'static str, id: String, from: Value) -> Self {
         Self { kind, id, permissions: None, token: None, issuer: None, tenant: None, scopes: Vec::new(), from }
     }
 
-    /// Whoever redeems a ticket that somebody was given.
+    /// The holder of a ticket; `given_to` is the actor that the ticket was issued to.
     pub(super) fn support(given_to: &str, call: &Call) -> Self {
         Self::of_kind("support", given_to.to_owned(), origin(call))
     }
 
-    /// Who sent a request.
+    /// Authenticates the sender of a request.
     pub(super) async fn of(call: &Call, store: &Store, config: &Rc<Config>) -> Result<Self, AdminError> {
         let from = origin(call);
         let Some(shown) = call.bearer() else { return Err(AdminError::UNAUTHENTICATED) };
@@ -135,7 +140,7 @@ impl Actor {
         Ok(Self { permissions, token: Some(token), ..Self::of_kind("token", id, from) })
     }
 
-    /// Whether it may ask for an operation at all; whose tenant it is about is judged there.
+    /// Whether the actor may use an operation at all. The operation itself checks the tenant.
     pub(super) fn may(&self, operation: &Operation) -> bool {
         if self.tenant.is_some() {
             return operation.tenant_admin;
@@ -143,18 +148,20 @@ impl Actor {
         operation.permissions.iter().all(|permission| self.permits(*permission))
     }
 
-    /// Whether it may do everything: the operator.
+    /// Whether the actor may do everything, as the operator does.
     pub(super) const fn is_operator(&self) -> bool {
         self.permissions.is_none() && self.tenant.is_none()
     }
 
-    /// INVARIANT (no more than one has): whether it may give these scopes to a key. A tenant's admin gives what it has, and nobody
-    /// the power to administrate.
+    /// Whether the actor may give these scopes to an API key. INVARIANT (no more than one has): a
+    /// tenant admin gives only scopes that it has, and never [`ADMIN_SCOPE`].
     pub(super) fn may_give<'s>(&self, mut scopes: impl Iterator<Item = &'s Scope>) -> bool {
         self.tenant.is_none() || scopes.all(|scope| scope.as_str() != ADMIN_SCOPE && self.scopes.contains(scope))
     }
 
-    /// INVARIANT (no more than one has): whether it may set these members of a tenant's record.
+    /// Checks whether the actor may set these members of a tenant's record.
+    ///
+    /// INVARIANT (no more than one has): a guarded member needs its own permission.
     pub(super) fn may_set(&self, members: &Map<String, Value>) -> Result<(), AdminError> {
         let more = GUARDED_MEMBERS.iter().find(|(name, needed)| members.contains_key(*name) && !self.permits(*needed));
         more.map_or(Ok(()), |(name, needed)| {
@@ -166,18 +173,18 @@ impl Actor {
         self.permissions.as_ref().is_none_or(|own| own.iter().any(|own| own == permission.as_str()))
     }
 
-    /// As it stands in the audit trail.
+    /// The actor as the audit trail records it.
     pub(super) fn said(&self) -> Value {
         let mut said =
             json!({ "kind": self.kind, "id": self.id, "tenant": self.tenant.as_ref().map(TenantId::as_str) });
-        // An issuer says whatever it likes of `id`: who it was stands beside it.
+        // The issuer chooses `id` freely, so only both together identify the actor.
         if let (Some(issuer), Value::Object(members)) = (&self.issuer, &mut said) {
             members.insert(String::from("issuer"), issuer.as_str().into());
         }
         said
     }
 
-    /// Whose idempotency keys are its own.
+    /// The namespace of the actor's idempotency keys.
     pub(super) fn name(&self) -> String {
         match &self.tenant {
             Some(tenant) => {
@@ -188,30 +195,32 @@ impl Actor {
     }
 }
 
-/// A token and those it was made by.
+/// A token and the tokens that issued it.
 pub(super) struct TokenLine {
     /// Nearest first.
     pub(super) rows: Vec<Row>,
-    /// Whether none of them has ended.
+    /// Whether the line is complete and none of its tokens has ended.
     pub(super) works: bool,
-    /// When the first of them ends.
+    /// The earliest end of any of them.
     ends_at: Option<UnixMillis>,
 }
 
-/// INVARIANT (children end with their makers): a token works as long as all that it was made by do.
+/// Reads the line of a token. INVARIANT (children end with their makers): a token is valid only
+/// while all tokens above it in the line are.
 pub(super) async fn token_line(store: &Store, id: &str) -> Result<TokenLine, AdminError> {
     let rows = store.rows(sql!(LINE, id, MAX_TOKEN_GENERATIONS)).await?;
     let now = clock::now();
     let time = |row: &Row, column: &str| row.get(column).and_then(Value::as_u64).map(UnixMillis::new);
     let ended =
         |row: &Row| ["expires_at", "revoked_at"].iter().filter_map(|column| time(row, column)).any(|at| at <= now);
-    // The operator made the last of the line: where a maker's row is missing, the tokens it made are invalid.
+    // The operator issued the last token of a complete line. If the row of a maker is missing, the
+    // tokens below it are invalid.
     let whole = rows.last().is_some_and(|row| row.get("maker").is_none_or(Value::is_null));
     let ends_at = rows.iter().filter_map(|row| time(row, "expires_at")).min();
     Ok(TokenLine { works: whole && !rows.iter().any(ended), ends_at, rows })
 }
 
-/// From where a request comes.
+/// Address and user agent of a request, shortened.
 fn origin(call: &Call) -> Value {
     const MAX_CHARS: usize = 200;
     let shorten = |text: Option<String>| text.map(|text| text.chars().take(MAX_CHARS).collect::<String>());

@@ -1,4 +1,7 @@
-//! The audit trail, read: as JSON by pages, as lines that verify, as CSV.
+//! Reads the audit trail and the recorded denials.
+//!
+//! The trail has three formats: pages of JSON, the original lines (their hash chain can be
+//! verified), and CSV.
 
 use serde_json::{Value, json};
 
@@ -15,7 +18,7 @@ pub(super) async fn trail(request: &AdminRequest<'_>, tenant: Option<&str>) -> R
     let (limit, cursor) = request.page(&["format", "action"])?;
     let chain = match tenant {
         None => CHAIN.to_owned(),
-        // The trail of a tenant outlives it, for whoever operates.
+        // Operators can read the trail of a deleted tenant, too.
         Some(id) if request.actor.tenant.is_none() => request.store.record(id).await?.ok_or(AdminError::NOT_FOUND)?.id,
         Some(id) => request.tenant(id).await?.id,
     };
@@ -74,7 +77,7 @@ pub(super) async fn trail(request: &AdminRequest<'_>, tenant: Option<&str>) -> R
 pub(super) async fn denials(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let (limit, cursor) = request.page(&[])?;
     let record = request.tenant(id).await?;
-    // Days and codes of one text, so that a page goes on where the last ended.
+    // The cursor combines day and code in one sortable text, the latest day first.
     let page = ListQuery::of(
         "SELECT day, code, count, said, first_at, last_at, printf('%08d %s', 99999999 - day, code) AS cursor FROM denials \
          WHERE tenant = ? AND printf('%08d %s', 99999999 - day, code) > ? ORDER BY cursor LIMIT ?",
@@ -96,7 +99,7 @@ pub(super) async fn denials(request: &AdminRequest<'_>, id: &str) -> Result<Admi
     page.answer(&request.store, view).await
 }
 
-/// A cell of CSV (RFC 4180). What a spreadsheet would take for a formula is text.
+/// A cell of CSV (RFC 4180). A leading `'` keeps spreadsheets from reading the text as a formula.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),

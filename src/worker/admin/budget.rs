@@ -1,5 +1,7 @@
-//! The budget of changes of a tenant's own admins: each change writes rows to a database that all tenants share, and the audit trail
-//! cannot be shortened. The tenant's own ledger counts them.
+//! The budget of changes of tenant admins. The ledger of the tenant's family counts it.
+//!
+//! Each change writes rows to a database that all tenants share, and the audit trail only grows.
+//! Without a budget, one tenant could fill the database.
 
 use serde_json::json;
 
@@ -13,14 +15,14 @@ use crate::model::bounds::{
 };
 
 impl AdminRequest<'_> {
-    /// Takes a change from the budget of the tenant whose admin asks. Operators have no budget.
+    /// Debits a change from the budget of the tenant admin's tenant. Operators have no budget.
     ///
-    /// INVARIANT (nobody is locked out from below): a root's budget is its own. All tenants below it share one more, of which each may
-    /// use a quarter.
+    /// INVARIANT (nobody is locked out from below): a root has a budget of its own. All tenants
+    /// below it share a second one, of which each tenant may use a quarter.
     pub(super) async fn spend(&self, operation: &Operation) -> Result<(), AdminError> {
         let Some(own) = self.actor.tenant.as_ref().filter(|_| operation.method != "GET") else { return Ok(()) };
         let root = self.store.record(own.as_str()).await?.ok_or(AdminError::NOT_FOUND)?.root;
-        // A body stands in the record and in the trail, before and after.
+        // A change stores its body about four times: the record and the trail, before and after.
         let bytes =
             u64::try_from(self.body.len()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(ADMIN_ROW_BYTES);
         let is_root = root == own.as_str();
@@ -28,7 +30,7 @@ impl AdminRequest<'_> {
         let [changes_a_day, changes_at_once] = [share(ADMIN_DAY_CHANGES), share(ADMIN_BURST_CHANGES)];
         let [bytes_a_day, bytes_at_once] = [share(ADMIN_DAY_BYTES), share(ADMIN_BURST_BYTES)];
         let rate = |limit, burst| Meter::Rate(Rate { limit, burst, window_ms: MAX_WINDOW_MS });
-        // `#` is in no key of a limit.
+        // Keys of limits never contain `#`, so these counters do not collide with theirs.
         let mut counters = vec![
             (format!("{own}/#changes"), rate(changes_a_day, changes_at_once), 1),
             (format!("{own}/#bytes"), rate(bytes_a_day, bytes_at_once), bytes),

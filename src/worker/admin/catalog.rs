@@ -1,4 +1,9 @@
-//! The catalog: put, read, tried before it is put, and switched by hand in an incident.
+//! The catalog: reads and replaces it, reports the impact of a change, and kills features.
+//!
+//! Every replacement gets the next version. Before it is written, three checks protect tenants:
+//! their plan versions are unchanged, everything that their records name still exists, and their
+//! slugs still lead to them. Preconditions of the transaction repeat these checks at the moment of
+//! the commit.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +27,7 @@ use crate::resolve::Request;
 use crate::wire::DecideBody;
 use crate::worker::sources::d1::{Row, document, number, sql, text};
 
-/// The trail of the catalog.
+/// The audit trail of the catalog.
 pub(super) const CHAIN: &str = "catalog";
 
 pub(super) async fn get(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
@@ -50,8 +55,8 @@ pub(super) async fn versions(request: &AdminRequest<'_>) -> Result<AdminResponse
     Ok(AdminResponse::json(200, &paged(limit, entries, "/version")))
 }
 
-/// `PUT /catalog`: the document with whatever `version`; it gets the next one. With `?change_terms=true` what limits are may change under
-/// plan versions that tenants have.
+/// `PUT /catalog`: replaces the catalog. The document gets the next `version`, whatever it says.
+/// `?change_terms=true` allows changes to limits that plan versions in use refer to.
 pub(super) async fn put(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     request.only(&["change_terms"])?;
     request.flag("change_terms")?;
@@ -61,7 +66,8 @@ pub(super) async fn put(request: &AdminRequest<'_>) -> Result<AdminResponse, Adm
     replace_with(request, before.as_ref(), still_killed(before.as_ref(), value), ("catalog.put", None)).await
 }
 
-/// A kill is ended by whoever ends it, not by a catalog that was written before and says nothing of it.
+/// Keeps features killed if the new document does not mention `kill`: a catalog that was written
+/// before the kill must not end it by accident.
 fn still_killed(before: Option<&PublishedCatalog>, mut value: Value) -> Value {
     let killed = before.iter().flat_map(|before| &before.catalog.features).filter(|(_, feature)| feature.kill);
     for (key, _) in killed {
@@ -72,7 +78,7 @@ fn still_killed(before: Option<&PublishedCatalog>, mut value: Value) -> Value {
     value
 }
 
-/// Puts a document in the place of the catalog that is, as its next version.
+/// Replaces the catalog with a document, as the next version.
 pub(super) async fn replace_with(
     request: &AdminRequest<'_>,
     before: Option<&PublishedCatalog>,
@@ -81,16 +87,16 @@ pub(super) async fn replace_with(
 ) -> Result<AdminResponse, AdminError> {
     let version = before.map_or(0, |before| before.version);
     if let Value::Object(members) = &mut value {
-        // A catalog that an earlier life has published goes on with its numbers.
+        // The first catalog may come from another deployment: its version numbers continue.
         let written = members.get("version").and_then(Value::as_u64).filter(|_| version == 0).unwrap_or(0);
         members.insert(String::from("version"), version.saturating_add(1).max(written).into());
     }
-    // What cannot be compiled cannot be published.
+    // Only a catalog that compiles may be published.
     checked(CompiledCatalog::parse(&value.to_string()))?;
     replace(request, before, value, said).await
 }
 
-/// The identity settings of a catalog: who may speak for tenants.
+/// The identity settings of a catalog, which say which credentials act for tenants.
 fn identity(catalog: &Value) -> Value {
     let part = |document: &Value, names: &[&str]| -> Map<String, Value> {
         names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone()))).collect()
@@ -100,8 +106,8 @@ fn identity(catalog: &Value) -> Value {
     json!({ "members": part(catalog, &IDENTITY_MEMBERS), "routes": routes })
 }
 
-/// The plan versions of a catalog that another one does not have, or has with other features or limits. `deep`: or of whose limits it says
-/// something else.
+/// Plan versions of the old catalog that the new one drops or changes. With `deep`, also those
+/// whose limits the new catalog defines differently.
 fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
     let members =
         |document: &Value, name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
@@ -115,7 +121,8 @@ fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
             if named {
                 merge(limit, &json!({ "default": null }));
             }
-            // No terms of it: a limit that it does not name and whose default allows everything, and one that was not there before.
+            // A new limit, and an unnamed limit whose default is unlimited, are no terms of the
+            // plan.
             let was_there = old.get("limits").and_then(|limits| limits.get(key)).is_some();
             was_there && (named || limit.get("default").is_some_and(|allowance| allowance != "unlimited"))
         });
@@ -124,7 +131,7 @@ fn altered(old: &Value, new: &Value, deep: bool) -> Vec<String> {
     members(old, "plans").keys().filter(|plan| terms(old, plan) != terms(new, plan)).cloned().collect()
 }
 
-/// Names of features, limits and add-ons that a catalog has dropped, or means something else by.
+/// Names of features, limits and add-ons that the new catalog drops or redefines.
 fn dropped(old: &Value, new: &Value) -> Vec<String> {
     let meaning = |document: &Value, part: &str, name: &str| {
         let entry = document.get(part).and_then(|part| part.get(name))?;
@@ -137,15 +144,16 @@ fn dropped(old: &Value, new: &Value) -> Vec<String> {
     ["features", "limits", "addons"].into_iter().flat_map(names).collect()
 }
 
-/// Records that name any of a list of names.
+/// SQL condition: the record mentions one of the names in `?1`.
 const NAMING: &str = "status <> 'deleted' AND EXISTS (SELECT 1 FROM json_tree(record) AS entry \
      WHERE entry.key IN (SELECT value FROM json_each(?1)) OR entry.atom IN (SELECT value FROM json_each(?1)))";
-/// Of tenants that a catalog would break, as many are named.
+/// Maximum number of tenants that a refusal lists.
 const BROKEN_SHOWN: usize = 20;
-/// Records that are read at a time.
+/// Maximum number of records read at once.
 const RECORDS_READ: usize = 50;
 
-/// INVARIANT (no record is broken): a catalog has what tenants' records name.
+/// Refuses a catalog that breaks a record. INVARIANT (no record is broken): the catalog has
+/// everything that tenants' records name.
 async fn has_all(request: &AdminRequest<'_>, names: &[String], old: &Catalog, new: &Catalog) -> Result<(), AdminError> {
     let (mut broken, mut last) = (Vec::new(), String::new());
     while !names.is_empty() && broken.len() < BROKEN_SHOWN {
@@ -165,7 +173,7 @@ async fn has_all(request: &AdminRequest<'_>, names: &[String], old: &Catalog, ne
     if broken.is_empty() { Ok(()) } else { Err(AdminError::CATALOG_IN_USE.with(json!({ "tenants": broken }))) }
 }
 
-/// Refuses a catalog in which the slug of a tenant would no longer lead to it.
+/// Refuses a catalog that reserves the slug of a tenant, since the slug would stop leading to it.
 async fn leads_to_all(
     request: &AdminRequest<'_>,
     change: &mut Transaction<'_>,
@@ -181,30 +189,31 @@ async fn leads_to_all(
     let taken = "SELECT id, slug FROM tenants WHERE status <> 'deleted' AND slug IN (SELECT value FROM json_each(?))";
     let rows = request.store.rows(sql!(format!("{taken} LIMIT ?"), names, BROKEN_SHOWN)).await?;
     let problem = |row: &Row| {
-        let found = format!("`{}`, which the catalog would reserve", text(row, "slug"));
+        let found = format!("`{}`, which the catalog reserves", text(row, "slug"));
         json!({ "tenant": text(row, "id"), "problems": [{ "path": "$.slug", "found": found, "expected": "a label that is not reserved" }] })
     };
     if rows.is_empty() {
-        // Nor does anybody get one of them just now.
+        // A tenant may take one of these slugs concurrently.
         change.precondition(&format!("NOT EXISTS ({taken})"), &[names.into()]);
         return Ok(());
     }
     Err(AdminError::CATALOG_IN_USE.with(json!({ "tenants": rows.iter().map(problem).collect::<Vec<_>>() })))
 }
 
-/// Plan versions of a list that some tenant has, or has on trial.
+/// Selects the plan versions of a list that tenants have, trials included.
 const USED: &str = "SELECT plan, count(*) AS tenants FROM (SELECT plan FROM tenants WHERE status <> 'deleted' UNION ALL \
      SELECT json_extract(record, '$.trial.plan') FROM tenants WHERE ends_at IS NOT NULL AND status <> 'deleted') \
      WHERE plan IN (SELECT value FROM json_each(?)) GROUP BY plan";
 
-/// INVARIANT (plan versions are immutable): one that a tenant has, or has on trial, says what it said, and is there.
+/// Refuses changes to plan versions in use. INVARIANT (plan versions are immutable): a plan version
+/// that a tenant has, trials included, stays in the catalog unchanged.
 async fn stays(request: &AdminRequest<'_>, altered: &[String]) -> Result<(), AdminError> {
     let used = request.store.rows(sql!(USED, json!(altered).to_string())).await?;
     let problem = |row: &Row| {
         let (plan, tenants) = (text(row, "plan"), number(row, "tenants"));
         json!({
-            "path": format!("$.plans[\"{plan}\"]"), "found": "nothing, other features or limits, or limits that are something else",
-            "expected": format!("what it was: {tenants} tenants have it"),
+            "path": format!("$.plans[\"{plan}\"]"), "found": "a missing or changed plan version, or changed terms of its limits",
+            "expected": format!("the unchanged plan version: {tenants} tenants have it"),
         })
     };
     if used.is_empty() {
@@ -222,7 +231,7 @@ async fn replace(
 ) -> Result<AdminResponse, AdminError> {
     let version = after.get("version").and_then(Value::as_u64).unwrap_or(1);
     let old: Value = before.and_then(|before| serde_json::from_str(&before.text).ok()).unwrap_or_default();
-    // INVARIANT (no escalation): `catalog:write` alone does not change who may speak for tenants.
+    // INVARIANT (no escalation): `catalog:write` alone does not permit new identity settings.
     if identity(&old) != identity(&after) && !request.actor.permits(Permission::Identity) {
         return Err(AdminError::FORBIDDEN.with(json!({ "permission": Permission::Identity })));
     }
@@ -237,14 +246,14 @@ async fn replace(
     }
     if let Some(before) = before.filter(|_| !dropped.is_empty()) {
         has_all(request, &dropped, &before.catalog, &new).await?;
-        // Nor does anybody begin to name them just now.
+        // A record may begin to name one of them concurrently.
         let names = json!(dropped).to_string();
         change.precondition(
             &format!("NOT EXISTS (SELECT 1 FROM tenants WHERE {NAMING} AND changed_at >= ?2)"),
             &[names.into(), request.now.get().into()],
         );
     }
-    // Also where somebody gets one of them just now.
+    // A tenant may get one of these plan versions concurrently.
     change.precondition(&format!("NOT EXISTS ({USED})"), &[json!(altered).to_string().into()]);
     pieces(&mut change, version, &text, request.now.get());
     change.audit(CHAIN, said.0, said.1, &summary(&old, &after)).await?;
@@ -255,7 +264,8 @@ async fn replace(
     Ok(AdminResponse::text(200, text).with_version(version))
 }
 
-/// A catalog is large: the trail names the parts that changed, and the document of every version is kept.
+/// The changes for the audit trail. A catalog is large, so an entry only names the members that
+/// changed. The documents of the versions have the details.
 fn summary(old: &Value, new: &Value) -> Value {
     let mut changed = changes(old, new);
     if let Value::Object(members) = &mut changed {
@@ -275,7 +285,7 @@ fn summary(old: &Value, new: &Value) -> Value {
     changed
 }
 
-/// A text in pieces that D1 takes, cut between characters.
+/// Stores a catalog in parts within the size limit of D1, split between characters.
 fn pieces(change: &mut Transaction<'_>, version: u64, text: &str, now_ms: u64) {
     let mut rest = text;
     let mut part = 0_u32;
@@ -297,7 +307,7 @@ fn pieces(change: &mut Transaction<'_>, version: u64, text: &str, now_ms: u64) {
     }
 }
 
-/// Switches a feature off for everybody, or ends that.
+/// Kills a feature for all tenants, or ends its kill.
 pub(super) async fn kill(request: &AdminRequest<'_>, feature: &str, kill: bool) -> Result<AdminResponse, AdminError> {
     let asked: crate::control::Reasoned = request.read()?;
     let published = request.catalog().await?;
@@ -316,7 +326,8 @@ pub(super) async fn kill(request: &AdminRequest<'_>, feature: &str, kill: bool) 
     replace(request, Some(&published), after, (action, asked.reason.as_deref())).await
 }
 
-/// `POST /catalog/impact`: what a catalog, moves between plans, or changes of records would mean, a page of tenants at a time.
+/// `POST /catalog/impact`: the impact of a catalog, of moves between plans, or of changes to
+/// records, for one page of tenants.
 pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let asked: ImpactQuestion = request.read()?;
     let published = request.catalog().await?;
@@ -348,7 +359,7 @@ pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, 
         asked.limit.0,
     );
     let ListPage { rows, next: next_cursor } = page.read(&request.store).await?;
-    // Those above a tenant may stand on another page.
+    // The ancestors of a tenant may be on another page, and the comparison needs them.
     let ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
     let above = request
         .store
@@ -415,7 +426,8 @@ pub(super) async fn impact(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     Ok(AdminResponse::text(200, serde_json::to_string(&impacts).unwrap_or_default()))
 }
 
-/// Limits of which a tenant uses more now than it would be allowed, as its ledger has them.
+/// The limits of which the tenant already uses more than the proposal allows, with the used units.
+/// Reads the counters in the tenant's ledger.
 async fn over(
     request: &AdminRequest<'_>,
     after: &mut LocalGate,

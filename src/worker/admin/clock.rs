@@ -1,4 +1,8 @@
-//! The clock's turn, every minute: what waits is published, what was left is gone on with, what is over is forgotten.
+//! The scheduled run of the control plane, every minute.
+//!
+//! It retries open publications, resumes interrupted provisionings, moves and jobs, purges
+//! offboarded tenants, deletes expired rows, and reconciles a slice of KV. Each task is independent:
+//! a failure is logged, and the other tasks still run.
 
 use std::rc::Rc;
 
@@ -16,14 +20,14 @@ use crate::worker::gateway::denials::today;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Row, Store, sql, text};
 
-/// Slices of what waits, and of long runs: a Worker asks at most 1,000 others in one invocation, and each change is told to a ledger
-/// and to KV.
+/// Maximum slices of publications and of jobs in one run. A Worker may send at most 1,000
+/// subrequests per invocation, and each publication needs one to a ledger and one to KV.
 const TURNS: usize = 2;
 const JOB_TURNS: u64 = 4;
-/// Tenants whose dates one turn looks at.
+/// Maximum number of tenants whose end dates one run updates.
 const DATED: u64 = 100;
 
-/// One turn.
+/// Runs all tasks once.
 pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::ExecutionContext) {
     if config.control.is_undefined() {
         return;
@@ -34,7 +38,7 @@ pub(in crate::worker) async fn scheduled(config: &Rc<Config>, context: &edge::Ex
 }
 
 async fn turn(request: &AdminRequest<'_>) {
-    // None of them keeps the others from their turn.
+    // A failed task does not keep the others from running.
     let note = |what: &str, done: Result<(), AdminError>| {
         if let Err(refusal) = done {
             web_sys::console::error_1(&format!("control: {what}: {}", refusal.code()).into());
@@ -49,9 +53,9 @@ async fn turn(request: &AdminRequest<'_>) {
             }
         }
     }
-    note("setting up", saga::resume(request).await.map(drop));
+    note("provisioning", saga::resume(request).await.map(drop));
     note("moves", moves::resume(request, JOB_TURNS).await);
-    note("long runs", jobs::resume(request, JOB_TURNS).await);
+    note("jobs", jobs::resume(request, JOB_TURNS).await);
     note("purging", tenants::purge(request).await.map(drop));
     note("purging keys", keys::purge(request).await);
     note("dates", dates(request).await);
@@ -59,7 +63,8 @@ async fn turn(request: &AdminRequest<'_>) {
     note("reconciling", reconcile::slice(request).await.map(drop));
 }
 
-/// Looks again when the next thing of a tenant ends, where the last has ended.
+/// Updates `ends_at` of tenants for which it has passed: it holds the next end of an override,
+/// contract or trial.
 async fn dates(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     let ended = sql!("SELECT id, record FROM tenants WHERE ends_at <= ? LIMIT ?", request.now.get(), DATED);
     let rows = request.store.rows(ended).await?;
@@ -76,7 +81,7 @@ async fn dates(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     if updates.is_empty() { Ok(()) } else { Ok(request.store.run(&updates).await.map(drop)?) }
 }
 
-/// Forgets what nobody asks for any more.
+/// Deletes rows whose retention time is over.
 async fn sweep(store: &Store, now: UnixMillis) -> Result<(), AdminError> {
     let before = |ms: u64| now.get().saturating_sub(ms);
     store

@@ -1,6 +1,7 @@
-//! Domains of tenants: claimed, proven by a TXT record, served, given up.
+//! Domains of tenants: claim, verification by a TXT record, removal.
 //!
-//! Many may claim a domain, one may have it: who proves it. Given up and claimed anew it needs a new proof.
+//! Several tenants may claim a domain; it belongs to the one that proves it. Each claim has a proof
+//! of its own, so a domain that was removed and claimed again needs a new TXT record.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -14,23 +15,23 @@ use crate::model::bounds::MAX_PENDING_DOMAINS;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{number, sql, text};
 
-/// Where the proof of a domain stands: this label, below the domain.
+/// The label below a domain at which its TXT record is published.
 const LABEL: &str = "_tenantgate";
-/// Milliseconds that the resolver may take.
+/// Timeout of the DNS resolver, in milliseconds.
 const DNS_MS: u32 = 5_000;
 
-/// The record that proves a domain.
-/// A host as it is kept: in lower case, without the dot of the root.
+/// A host in the form in which it is stored: lower case, without the trailing dot.
 fn plain(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     host.strip_suffix('.').map_or(host.clone(), String::from)
 }
 
+/// The DNS record that proves a domain, as responses show it.
 fn proof_of(host: &str, proof: &str) -> Value {
     json!({ "type": "TXT", "name": format!("{LABEL}.{host}"), "value": format!("tenantgate-proof={proof}") })
 }
 
-/// The record's domains with one more, changed or gone.
+/// The record with one domain set to `state`, or removed if `state` is `None`.
 fn with(record: &Value, host: &str, state: Option<&str>) -> Value {
     let mut domains = record.get("domains").and_then(Value::as_array).cloned().unwrap_or_default();
     domains.retain(|domain| domain.get("host").and_then(Value::as_str) != Some(host));
@@ -48,7 +49,8 @@ pub(super) async fn claim(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     request.expect(record.epoch)?;
     let published = request.catalog().await?;
     let host = &plain(&asked.host);
-    // Another tenant may hold it: the domain passes to the tenant that proves it once the old proof is gone.
+    // Another tenant may have the domain. `release` moves it once that tenant's proof is no longer
+    // published.
     let own = sql!("SELECT proof, verified_at FROM domains WHERE host = ? AND tenant = ?", host, record.id);
     if let Some(row) = &request.store.row(own).await? {
         let state = if row.get("verified_at").is_some_and(Value::is_u64) { "verified" } else { "pending" };
@@ -65,7 +67,8 @@ pub(super) async fn claim(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     let proof = edge::random(16);
     let mut change = request.transaction();
     let after = with(&record.value, host, Some("pending"));
-    // Hosts at or under a base domain, and what is no host at all, are refused with the record.
+    // `save` checks the record, so it also refuses invalid hosts and hosts at or below a base
+    // domain.
     request.save(&mut change, &record, after, &published, ("domain.claim", None)).await?;
     change.run(sql!(
         "INSERT INTO domains (host, tenant, proof, claimed_at) VALUES (?, ?, ?, ?)",
@@ -110,8 +113,8 @@ pub(super) async fn verify(request: &AdminRequest<'_>, id: &str, host: &str) -> 
     Ok(AdminResponse::json(200, &body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// Takes a domain from the tenant that holds it if that tenant's proof is no longer published: domains are sold. If both proofs are
-/// published, the present holder keeps it.
+/// Takes a domain from its present tenant if that tenant's proof is no longer published, since
+/// domains change owners. If both proofs are published, the present tenant keeps the domain.
 async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, found: &str) -> Result<(), AdminError> {
     let statement = sql!(
         "SELECT tenant, proof FROM domains WHERE host = ? AND tenant <> ? AND verified_at IS NOT NULL",
@@ -123,7 +126,7 @@ async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, fou
     if found.lines().any(|line| line == expected) {
         return Err(AdminError::DOMAIN_TAKEN);
     }
-    // The gate itself does it: neither trail shows who the other is.
+    // The gate is the actor, so that neither audit trail reveals the other tenant.
     let gate = AdminRequest::of_clock(request.config, request.context.clone(), request.now);
     let record = gate.store.record(text(&row, "tenant")).await?.ok_or(AdminError::BUSY)?;
     let published = gate.catalog().await?;
@@ -137,7 +140,8 @@ async fn release(request: &AdminRequest<'_>, winner: &TenantRow, host: &str, fou
     Ok(())
 }
 
-/// Has a proven domain served. Where two have proven it, the index lets one through.
+/// Marks a proven domain as verified and publishes it. If two tenants have proven it, the unique
+/// index admits one.
 async fn serve(request: &AdminRequest<'_>, record: &TenantRow, host: &str) -> Result<(), AdminError> {
     let published = request.catalog().await?;
     let mut change = request.transaction();

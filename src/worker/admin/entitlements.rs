@@ -1,4 +1,5 @@
-//! Entitlements: what a tenant has and how much is left. Refunds of units that were charged by mistake.
+//! Entitlements of a tenant with the current use of its limits, and refunds of units that were
+//! charged by mistake.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     let (plans, tenant, mut decision) = compiled(request, &record).await?;
     let slots = plans.features().slots(&[]);
     decision.features = plans.features().evaluate_all(tenant.facts(&slots, request.now));
-    // A tenant's own admin sees no trace of those above it: of a budget that it shares with them, only that there is one.
+    // A tenant admin must not learn about ancestors of its tenant. Of their budgets it sees only
+    // the nearest one per limit, under the id of the requested tenant.
     let own = request.actor.tenant.as_ref();
     let seen =
         tenant.line().iter().position(|one| Some(&one.id) == own).map_or(usize::MAX, |place| place.saturating_add(1));
@@ -36,7 +38,7 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
         |budget: &Arc<Budget>| LimitCheck { budget: Arc::clone(budget), op: CounterOp::Take(0), verdict: None };
     decision.limits = counted.map(gauged).collect();
     let charges = decision.limits.iter().map(|one| charge(&one.budget, CounterOp::Take(0))).collect();
-    // Without its ledger nobody knows what is used; everything else is known all the same.
+    // If the ledger is unavailable, the response has everything but the used units.
     let outcome = request
         .order(tenant.root().as_str(), &LedgerRequest { dry_run: true, charges, ..LedgerRequest::default() })
         .await;
@@ -52,13 +54,18 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     Ok(AdminResponse::text(200, serde_json::to_string(&view).unwrap_or_default()).with_version(record.epoch))
 }
 
-/// `POST /tenants/{tenant}/refunds`: the ledger first, then the trail. A request that is sent again, as its key demands, refunds
-/// nothing twice and completes the trail.
+/// `POST /tenants/{tenant}/refunds`: releases the units in the ledger, then writes the audit entry.
+/// If it is interrupted in between, a retry with the same idempotency key refunds nothing twice and
+/// completes the trail.
 pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let asked: Refund = request.read()?;
     let record = request.tenant(id).await?;
     let Some(once) = &request.once else {
-        return Err(AdminError::problem("Idempotency-Key", "nothing", "a key, so that a retry does not refund twice"));
+        return Err(AdminError::problem(
+            "Idempotency-Key",
+            "nothing",
+            "an idempotency key, so that a retry does not refund twice",
+        ));
     };
     let (plans, tenant, _) = compiled(request, &record).await?;
     let number = plans.limit_id(asked.limit.as_str());
@@ -67,7 +74,8 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let Some(own) = budgets.first().copied().filter(is_counted) else {
         return Err(AdminError::problem("$.limit", format!("`{}`", asked.limit), "a quota that a ledger counts"));
     };
-    // Ancestors have counted the same units. Their current period has, if it began no later than the tenant's.
+    // The budgets of ancestors counted the same units. Their current period contains them if it
+    // began no later than the tenant's.
     let began = |budget: &Budget| if let Meter::Quota { starts_ms, .. } = budget.meter { starts_ms } else { u64::MAX };
     let above = budgets.iter().skip(1).filter(|budget| budget.kind == Kind::Quota && began(budget) <= began(own));
     let charges = std::iter::once(charge(own, CounterOp::Release(asked.units.0)))
@@ -85,7 +93,7 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
         _ if outcome.gone => return Err(AdminError::UNAVAILABLE),
         (Some(Seen::Reused), _) => return Err(AdminError::KEY_REUSED),
         (None, Some(verdict)) if !outcome.allowed => {
-            let expected = format!("at most {}, which are used in this period", verdict.used);
+            let expected = format!("at most {}, the units used in this period", verdict.used);
             return Err(AdminError::problem("$.units", asked.units.0.to_string(), &expected));
         }
         _ => {}
@@ -102,7 +110,7 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     Ok(AdminResponse::json(200, &body))
 }
 
-/// A tenant as the system of record has it, compiled.
+/// Compiles a tenant's entitlements from the system of record, and decides an empty dry run for it.
 async fn compiled(
     request: &AdminRequest<'_>,
     record: &TenantRow,
@@ -112,7 +120,7 @@ async fn compiled(
     for one in request.store.line(&record.id).await? {
         let _ = gate.put(checked(Tenant::parse(&one.value.to_string()))?);
     }
-    // Even a denial carries the tenant, whatever its status.
+    // A denial has the tenant too, whatever its status.
     let ask = Ask { tenant: Some(&record.id), dry_run: true, ..Ask::default() };
     let decision = gate.decide(&Request::default(), &ask, request.now);
     let tenant = decision.tenant.clone().ok_or(AdminError::NOT_FOUND)?;

@@ -1,4 +1,6 @@
-//! Why the admin API refuses: a stable code, a status and a sentence each.
+//! The errors of the admin API: each has a stable code, an HTTP status and a message.
+//!
+//! `scripts/docs.mjs` reads the table in `refusals!` for the reference of codes.
 
 use serde_json::{Value, json};
 use web_sys::Response;
@@ -8,12 +10,12 @@ use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
 use crate::worker::sources::d1::StoreError;
 
-/// A refusal.
+/// Why an admin request is refused.
 #[derive(Debug)]
 pub(super) enum AdminError {
-    /// What was sent has problems.
+    /// The request is invalid: all its problems.
     Invalid(Problems),
-    /// Anything else, with details.
+    /// Any other error, with its details.
     Failed(Failure, Value),
 }
 
@@ -32,42 +34,42 @@ macro_rules! refusals {
 }
 
 refusals! {
-    METHOD 405 "METHOD_NOT_ALLOWED" "this path takes other methods: see `details.methods`";
-    FORBIDDEN 403 "FORBIDDEN" "this token does not allow that";
-    NOT_FOUND 404 "NOT_FOUND" "there is no such thing, or it is not yours";
-    SLUG_TAKEN 409 "SLUG_TAKEN" "this slug is in use, or was until lately";
-    DOMAIN_TAKEN 409 "DOMAIN_TAKEN" "this domain is another tenant's";
-    DATA_ROUTE_TAKEN 409 "DATA_ROUTE_TAKEN" "another tenant's data is there, or was";
-    DOMAIN_UNPROVEN 409 "DOMAIN_UNPROVEN" "the TXT record was not found: see `details`, and try again once it is published";
-    BUSY 409 "CONFLICT" "somebody else changed it at the same time: read it again, and decide anew";
-    WRONG_STATUS 409 "WRONG_STATUS" "the tenant's status does not allow that";
-    HAS_CHILDREN 409 "HAS_CHILDREN" "tenants belong to this one: move or delete them first";
-    TOO_MANY 409 "TOO_MANY" "there are as many as there may be";
-    PLAN_IN_USE 409 "PLAN_IN_USE" "plan versions that tenants have do not change: make a new version";
-    CATALOG_IN_USE 409 "CATALOG_IN_USE" "tenants' records name what this catalog does not have: see `details.tenants`, and change those first";
+    METHOD 405 "METHOD_NOT_ALLOWED" "this path does not support the method: see `details.methods`";
+    FORBIDDEN 403 "FORBIDDEN" "the token does not permit this operation";
+    NOT_FOUND 404 "NOT_FOUND" "the resource is unknown, or belongs to another tenant";
+    SLUG_TAKEN 409 "SLUG_TAKEN" "the slug is in use, or was in use recently";
+    DOMAIN_TAKEN 409 "DOMAIN_TAKEN" "the domain belongs to another tenant";
+    DATA_ROUTE_TAKEN 409 "DATA_ROUTE_TAKEN" "the data route belongs to another tenant, or belonged to one";
+    DOMAIN_UNPROVEN 409 "DOMAIN_UNPROVEN" "the TXT record was not found: publish the record in `details`, then verify again";
+    BUSY 409 "CONFLICT" "a concurrent change came first: read the resource again and retry";
+    WRONG_STATUS 409 "WRONG_STATUS" "the current status does not allow this operation";
+    HAS_CHILDREN 409 "HAS_CHILDREN" "the tenant has sub-tenants: move or delete them first";
+    TOO_MANY 409 "TOO_MANY" "the maximum number is reached";
+    PLAN_IN_USE 409 "PLAN_IN_USE" "a plan version that tenants have does not change: add a new version";
+    CATALOG_IN_USE 409 "CATALOG_IN_USE" "tenants' records conflict with this catalog: change the records in `details.tenants` first";
     PROVISIONING_FAILED 409 "PROVISIONING_FAILED" "the tenant could not be set up and was removed: see `details.problem`";
-    STALE 412 "PRECONDITION_FAILED" "it has changed since you read it: `If-Match` names another version";
-    KEY_REUSED 422 "IDEMPOTENCY_KEY_REUSED" "this idempotency key was used for another request: choose a new one";
-    BUDGET 429 "RATE_LIMITED" "the tenant's admins have changed as much as they may for now: see `details`";
-    UNAVAILABLE 503 "CONTROL_UNAVAILABLE" "the control plane cannot be reached: try again shortly";
-    ABSENT 503 "CONTROL_UNAVAILABLE" "this deployment has no database `CONTROL_DB`";
-    NO_CATALOG 409 "NO_CATALOG" "there is no catalog yet: put one first";
+    STALE 412 "PRECONDITION_FAILED" "the resource has changed since it was read: `If-Match` names another version";
+    KEY_REUSED 422 "IDEMPOTENCY_KEY_REUSED" "this idempotency key was used for a different request: use a new key";
+    BUDGET 429 "RATE_LIMITED" "the tenant's admins have used up their budget of changes: see `details`";
+    UNAVAILABLE 503 "CONTROL_UNAVAILABLE" "the control plane is unavailable: try again shortly";
+    ABSENT 503 "CONTROL_UNAVAILABLE" "the database `CONTROL_DB` is missing in this deployment";
+    NO_CATALOG 409 "NO_CATALOG" "the control plane has no catalog yet: send one first";
 }
 
 impl AdminError {
-    /// Too many ask from the same place.
+    /// Too many requests from one address.
     pub(super) const TOO_FAST: Self = Self::Failed(
         Failure {
             status: 429,
             code: "RATE_LIMITED",
-            message: "too many requests from the same address: try again shortly",
+            message: "too many requests from this address: try again shortly",
             header: "retry-after: 1",
         },
         Value::Null,
     );
     pub(super) const UNAUTHENTICATED: Self = Self::Failed(Failure::UNAUTHENTICATED, Value::Null);
 
-    /// The same, with details.
+    /// Replaces the details.
     pub(super) fn with(self, details: Value) -> Self {
         match self {
             Self::Failed(failure, _) => Self::Failed(failure, details),
@@ -75,13 +77,13 @@ impl AdminError {
         }
     }
 
-    /// What was sent has one problem.
+    /// An invalid request with one problem.
     pub(super) fn problem(path: &str, found: impl Into<String>, expected: &str) -> Self {
         let problem = crate::model::Problem { path: path.into(), found: found.into(), expected: expected.into() };
         Self::Invalid(Problems(vec![problem]))
     }
 
-    /// Whether somebody else's change came first.
+    /// Whether a concurrent change came first.
     pub(super) fn is_busy(&self) -> bool {
         self.code() == "CONFLICT"
     }
@@ -94,7 +96,7 @@ impl AdminError {
     }
 
     pub(super) fn respond(self, call: &Call) -> Response {
-        // RFC 9110 §15.5.6: who is refused a method is told which there are.
+        // RFC 9110 §15.5.6: a 405 response lists the supported methods in `Allow`.
         if let Self::Failed(failure, details) = &self
             && let Some(methods) = details.get("methods").and_then(Value::as_array)
         {
@@ -104,7 +106,7 @@ impl AdminError {
         match self {
             Self::Invalid(problems) => reply::invalid(call, &problems),
             Self::Failed(failure, details) => {
-                // RFC 9110 §10.2.3: when it may pass.
+                // RFC 9110 §10.2.3: when a retry may succeed.
                 let wait_ms = details.get("retry_after_ms").and_then(Value::as_u64);
                 let header = wait_ms.map(|ms| format!("retry-after: {}", ms.div_ceil(1_000).max(1)));
                 let details = if details.is_null() { json!({}) } else { details };

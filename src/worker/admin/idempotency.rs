@@ -1,4 +1,8 @@
-//! Idempotency keys: a request under a key is carried out once, however often it is sent.
+//! Idempotency keys of admin requests: a request under a key takes effect once, however often it is
+//! sent.
+//!
+//! The response is stored with the change, in the same transaction. A repetition gets the stored
+//! response.
 
 use serde_json::json;
 
@@ -13,12 +17,12 @@ use crate::worker::runtime::edge;
 /// The idempotency key of a request.
 pub(super) struct RequestKey {
     key: String,
-    /// Tells a repetition from another request under the same key.
+    /// Distinguishes a repetition from a different request under the same key.
     fingerprint: String,
 }
 
 impl RequestKey {
-    /// Reads the `Idempotency-Key` of a request. `None`: it has none, or it only reads.
+    /// Reads the `Idempotency-Key` of a request. Returns `None` without the header, and for reads.
     pub(super) fn of(
         call: &Call,
         operation: &Operation,
@@ -27,7 +31,7 @@ impl RequestKey {
         body: &str,
     ) -> Result<Option<RequestKey>, AdminError> {
         let Some(key) = edge::header(&call.request, "idempotency-key") else { return Ok(None) };
-        // A request that only reads needs no key.
+        // Reads may be repeated anyway.
         if operation.method == "GET" {
             return Ok(None);
         }
@@ -35,7 +39,7 @@ impl RequestKey {
             return Err(AdminError::problem(
                 "Idempotency-Key",
                 key,
-                "no such header: this operation may be repeated safely",
+                "no `Idempotency-Key`, since this operation is safe to repeat",
             ));
         }
         if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {

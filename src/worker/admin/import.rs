@@ -1,5 +1,8 @@
-//! `POST /import`: a catalog with its tenants and API keys, taken over from elsewhere: what is not there yet. With `?overwrite=true` the
-//! catalog and records of tenants that differ are replaced too.
+//! `POST /import`: imports a catalog with its tenants and API keys.
+//!
+//! It adds what the control plane lacks. `?overwrite=true` also replaces the catalog and tenants'
+//! records that differ. The import runs in several transactions; sending the document again
+//! completes an interrupted one.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +19,12 @@ use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{at, document, number, sql, text};
 
-/// Documents that one transaction takes over.
+/// Maximum number of documents in one transaction.
 const TOGETHER: usize = 50;
 
 pub(super) async fn import(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     request.only(&["overwrite"])?;
-    // Whoever takes over everything may do everything: keys, records and the catalog are all in it.
+    // An import writes the catalog, records and keys, so it is for the operator alone.
     if !request.actor.is_operator() {
         return Err(AdminError::FORBIDDEN);
     }
@@ -64,7 +67,7 @@ pub(super) async fn import(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     Ok(AdminResponse::json(200, &json!({ "catalog": changed_catalog, "tenants": tenants, "api_keys": api_keys })))
 }
 
-/// The same documents, whatever number they have.
+/// Whether two documents are equal, apart from the member `number` (their version or epoch).
 fn same(one: &Value, other: &Value, number: &str) -> bool {
     let without = |value: &Value| {
         let mut value = value.clone();
@@ -94,7 +97,8 @@ async fn take_tenant(
 ) -> Result<bool, AdminError> {
     let id = tenant.id.as_str();
     if let Some(record) = request.store.record(id).await? {
-        // What is there is later than what stands elsewhere, unless somebody says otherwise; what is gone stays so.
+        // The present record counts as newer unless `overwrite` is set. A deleted tenant stays
+        // deleted.
         if !overwrite || record.status() == "deleted" || same(&record.value, written, "epoch") {
             return Ok(false);
         }
@@ -103,7 +107,7 @@ async fn take_tenant(
             return Err(AdminError::problem(
                 &format!("$.tenants: `{id}`.parent"),
                 found,
-                "its parent: moves have an operation",
+                "its present parent: to change it, move the tenant",
             ));
         }
         let published = request.catalog().await?;
@@ -116,7 +120,8 @@ async fn take_tenant(
         ));
     } else {
         let mut root = id;
-        // A family of the document is whole, and no line of it is a circle: that was checked.
+        // `parse_seed` has checked that all parents are in the document and that no line is a
+        // circle.
         while let Some(Some(parent)) = parents.get(root) {
             root = parent;
         }
@@ -171,7 +176,7 @@ async fn take_key(
         if text(row, "tenant") != key.tenant.as_str() {
             return Err(AdminError::BUSY);
         }
-        // Keys only end: an earlier state of one never comes back.
+        // A key that has ended stays ended, so an older epoch never replaces a newer one.
         if number(row, "epoch") >= key.epoch.0 || same(&document(row, "record"), written, "epoch") {
             return Ok(false);
         }

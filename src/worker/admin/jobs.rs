@@ -1,4 +1,8 @@
-//! Long runs: done in slices, each a transaction that also says how far it has come. Whoever is killed in between goes on there.
+//! Jobs: long changes, such as moving all tenants of a plan version to another one.
+//!
+//! A job runs in slices. Each slice is one transaction that also stores the job's cursor, so an
+//! interrupted job continues after the last complete slice. A tenant whose record does not fit the
+//! change stays as it is, and is listed in the job's failures.
 
 use serde_json::{Value, json};
 
@@ -14,7 +18,7 @@ use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, at, document, number, sql, text};
 
-/// `POST /plans/{plan}/move`: all tenants of a plan version get another one.
+/// `POST /plans/{plan}/move`: starts a job that moves all tenants of a plan version to another one.
 pub(super) async fn move_plan(request: &AdminRequest<'_>, plan: &str) -> Result<AdminResponse, AdminError> {
     let asked: MovePlan = request.read()?;
     let published = request.catalog().await?;
@@ -24,7 +28,7 @@ pub(super) async fn move_plan(request: &AdminRequest<'_>, plan: &str) -> Result<
         return Err(AdminError::problem(
             "$.to",
             format!("`{}`", asked.to),
-            "another plan version of the catalog, which is sold",
+            "another plan version of the catalog that is not retired",
         ));
     }
     let count = request
@@ -61,7 +65,7 @@ pub(super) async fn move_plan(request: &AdminRequest<'_>, plan: &str) -> Result<
     Ok(AdminResponse::json(202, &body))
 }
 
-/// A run, without those that it has left as they were.
+/// A job without its failures.
 fn view(row: &Row) -> Value {
     json!({
         "id": text(row, "id"), "kind": text(row, "kind"), "state": text(row, "state"), "total": number(row, "total"),
@@ -77,7 +81,7 @@ async fn find(request: &AdminRequest<'_>, id: &str) -> Result<Row, AdminError> {
 /// `GET /jobs`: the latest first.
 pub(super) async fn list(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let (limit, cursor) = request.page(&[])?;
-    // Times and ids of one text, so that a page goes on where the last ended.
+    // The cursor combines time and id in one sortable text, the latest job first.
     let page = ListQuery::of(
         "SELECT *, printf('%015d %s', 999999999999999 - created_at, id) AS place_in_list FROM jobs \
          WHERE printf('%015d %s', 999999999999999 - created_at, id) > ? ORDER BY place_in_list LIMIT ?",
@@ -88,11 +92,11 @@ pub(super) async fn list(request: &AdminRequest<'_>) -> Result<AdminResponse, Ad
     page.answer(&request.store, |row| view(&row)).await
 }
 
-/// `GET /jobs/{job}`: how far it has come, and a page of those that it has left as they were.
+/// `GET /jobs/{job}`: the progress of a job, and a page of its failures.
 pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let (limit, cursor) = request.page(&[])?;
     let mut job = view(&find(request, id).await?);
-    // Whom it has left, and why, is said to those who may read tenants.
+    // Failures name tenants, so only actors that may read tenants see them.
     if !request.actor.permits(Permission::TenantsRead) {
         return Ok(AdminResponse::json(200, &job));
     }
@@ -111,7 +115,7 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     Ok(AdminResponse::json(200, &job))
 }
 
-/// `POST /jobs/{job}/run`: a slice, now.
+/// `POST /jobs/{job}/run`: runs one slice at once.
 pub(super) async fn run(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let row = find(request, id).await?;
     if text(&row, "state") == "running" {
@@ -120,14 +124,14 @@ pub(super) async fn run(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     get(request, id).await
 }
 
-/// Goes on with what runs, so many slices: those first that were not tried for longest.
+/// Runs at most `slices` slices of running jobs. The job that was tried least recently comes first.
 pub(super) async fn resume(request: &AdminRequest<'_>, slices: u64) -> Result<(), AdminError> {
     for _ in 0..slices {
         let next = sql!("SELECT * FROM jobs WHERE state = 'running' ORDER BY changed_at LIMIT 1");
         let Some(row) = request.store.row(next).await? else { break };
         if let Err(refusal) = slice(request, &row).await {
             let id = text(&row, "id");
-            web_sys::console::error_1(&format!("control: job `{id}` does not go on yet: {}", refusal.code()).into());
+            web_sys::console::error_1(&format!("control: job `{id}` cannot continue yet: {}", refusal.code()).into());
             request.store.run(&[sql!("UPDATE jobs SET changed_at = ? WHERE id = ?", request.now.get(), id)]).await?;
         }
     }
@@ -168,7 +172,7 @@ async fn slice(request: &AdminRequest<'_>, row: &Row) -> Result<(), AdminError> 
             .await
         {
             Ok(_) => done = done.saturating_add(1),
-            // Its own agreements do not fit the new plan: it stays, and is named.
+            // The record, for example its contract, does not fit the new plan: lists the tenant.
             Err(AdminError::Invalid(problems)) => {
                 change.run(sql!(
                     "INSERT INTO job_failures (job, tenant, problems) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

@@ -1,4 +1,7 @@
-//! API keys of tenants: issued, replaced, revoked. Only hashes are kept; a key is shown once.
+//! API keys of tenants: issue, rotation, revocation, deletion.
+//!
+//! Only the hash of a key is stored. The response that creates a key is the only one that contains
+//! it.
 
 use serde_json::{Value, json};
 
@@ -14,7 +17,7 @@ use crate::wire::api_key_record;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{document, number, sql, text};
 
-/// Randomness for one secret.
+/// Random bytes for one secret.
 pub(super) fn entropy() -> [u8; ENTROPY_BYTES] {
     let digits = edge::random(u32::try_from(ENTROPY_BYTES).unwrap_or(0));
     let mut bytes = [0; ENTROPY_BYTES];
@@ -26,7 +29,7 @@ pub(super) fn entropy() -> [u8; ENTROPY_BYTES] {
     bytes
 }
 
-/// Makes a key for a tenant, as a part of a change: its text and its record.
+/// Adds a new API key to a change. Returns the key's text and its record.
 pub(super) async fn make(
     request: &AdminRequest<'_>,
     change: &mut Transaction<'_>,
@@ -57,7 +60,8 @@ pub(super) async fn make(
     Ok((issued.text, value))
 }
 
-/// An answer with a secret. INVARIANT (shown once): what is remembered of it, under an idempotency key, has null in its place.
+/// A response with a secret. INVARIANT (shown once): the response that is stored under an
+/// idempotency key has `null` in place of the secret.
 pub(super) fn once_shown(mut body: Value, name: &str, secret: String) -> AdminResponse {
     if let Value::Object(members) = &mut body {
         members.insert(name.to_owned(), secret.into());
@@ -94,7 +98,8 @@ pub(super) async fn issue(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     Ok(once_shown(body, "key", key))
 }
 
-/// INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] keys that work, whether issued or rotated.
+/// Refuses a further key. INVARIANT (bounded): a tenant has at most [`MAX_ISSUED`] valid keys,
+/// whether issued or rotated.
 async fn has_room(request: &AdminRequest<'_>, tenant: &str) -> Result<(), AdminError> {
     let working = sql!(
         "SELECT count(*) AS working FROM api_keys WHERE tenant = ? AND json_extract(record, '$.revoked_at') IS NULL \
@@ -112,7 +117,7 @@ pub(super) async fn list(request: &AdminRequest<'_>, id: &str) -> Result<AdminRe
     page(&record.id, &cursor, limit).answer(&request.store, |row| shown(&document(&row, "record"))).await
 }
 
-/// Keys of a tenant, behind the one called `after`.
+/// A page of a tenant's keys, after the id `after`.
 pub(super) fn page(tenant: &str, after: &str, limit: u64) -> ListQuery {
     ListQuery::of(
         "SELECT id, record FROM api_keys WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
@@ -122,7 +127,7 @@ pub(super) fn page(tenant: &str, after: &str, limit: u64) -> ListQuery {
     )
 }
 
-/// A key of a tenant, as it is kept.
+/// Reads a tenant's key and its stored document. The change fails if another one comes first.
 async fn find(
     request: &AdminRequest<'_>,
     change: &mut Transaction<'_>,
@@ -140,7 +145,8 @@ async fn find(
     Ok((checked(ApiKey::parse(&value.to_string()))?, value))
 }
 
-/// Writes what has become of a key.
+/// Writes the next epoch of a key. `end` is the member to set, `expires_at` or `revoked_at`, with
+/// its time. Returns the new record.
 async fn replace(
     change: &mut Transaction<'_>,
     key: &ApiKey,
@@ -207,8 +213,10 @@ pub(super) async fn revoke(request: &AdminRequest<'_>, tenant: &str, id: &str) -
     Ok(AdminResponse::json(200, &shown(&after)))
 }
 
-/// Revokes all keys of a tenant, as a part of the change by which it ends. Isolates hear of that one change, since keys of a tenant that
-/// is not there open nothing; the keys themselves are only written.
+/// Revokes all keys of a tenant that is deleted, as a part of that change.
+///
+/// Isolates learn only about the tenant's change, since keys of a deleted tenant are invalid
+/// anyway. The keys themselves are published to KV with the lowest priority.
 pub(super) fn end_all(request: &AdminRequest<'_>, change: &mut Transaction<'_>, tenant: &str) {
     change.run(sql!(
         "UPDATE api_keys SET epoch = epoch + 1, record = json_set(record, '$.revoked_at', ?, '$.epoch', epoch + 1) \
@@ -225,7 +233,8 @@ pub(super) fn end_all(request: &AdminRequest<'_>, change: &mut Transaction<'_>, 
     ));
 }
 
-/// Deletes keys that ended long ago. Their entries in KV go with them.
+/// Deletes keys that ended more than [`ENDED_KEY_KEPT_MS`] milliseconds ago, and their entries in
+/// KV.
 pub(super) async fn purge(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     let before = UnixMillis::new(request.now.get().saturating_sub(ENDED_KEY_KEPT_MS)).to_string();
     let ended = sql!(
@@ -242,7 +251,7 @@ pub(super) async fn purge(request: &AdminRequest<'_>) -> Result<(), AdminError> 
     Ok(change.commit().await?)
 }
 
-/// What the first key of a tenant is.
+/// The request for the first API key of a new tenant.
 pub(super) fn first(scopes: Vec<crate::model::Scope>, environment: Environment) -> Issue {
     Issue { name: Some(String::from("first key")), scopes, environment, expires_at: None }
 }

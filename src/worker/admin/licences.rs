@@ -1,4 +1,9 @@
-//! Licences: issued to a tenant, checked by whoever runs its software.
+//! Licences: the operator issues them to a tenant; software that runs elsewhere validates them.
+//!
+//! `POST /_gate/v1/licences/validate` and `/deactivate` take the licence key as their only
+//! credential. A licence may bound its activations, and it may allow offline use: then a validation
+//! returns a signed token. While such a token is valid, its activation keeps its place even after
+//! it has ended.
 
 use std::rc::Rc;
 
@@ -23,7 +28,7 @@ use crate::worker::runtime::doors::{self, Door};
 use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
 use crate::worker::sources::drive::{GateQuestion, drive};
 
-/// How a licence key begins.
+/// Prefix of a licence key.
 const PREFIX: &str = "tg_lice_";
 
 fn terms(value: &Value) -> Result<LicenceTerms, AdminError> {
@@ -34,7 +39,7 @@ pub(super) async fn issue(request: &AdminRequest<'_>, id: &str) -> Result<AdminR
     let record = request.tenant(id).await?;
     let asked: Value = request.read()?;
     request.require_future("$.expires_at", terms(&asked)?.expires_at)?;
-    // Those that are over take nobody's place.
+    // Revoked and expired licences do not count.
     let count = sql!(
         "SELECT count(*) AS licences FROM licences WHERE tenant = ? AND coalesce(json_extract(terms, '$.status'), '') <> 'revoked' \
          AND coalesce(unixepoch(json_extract(terms, '$.expires_at')) * 1000 > ?, 1)",
@@ -96,7 +101,7 @@ pub(super) async fn change(request: &AdminRequest<'_>, id: &str, licence: &str) 
     Ok(AdminResponse::json(200, &body))
 }
 
-/// `POST /_gate/v1/licences/validate` and `/deactivate`: whoever has the key asks.
+/// `POST /_gate/v1/licences/validate` and `/deactivate`, for holders of a licence key.
 pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
     let asked = ask(call, config).await;
     asked.map_or_else(|refusal| refusal.respond(call), AdminResponse::respond)
@@ -120,7 +125,8 @@ async fn ask(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminErr
     }
 }
 
-/// The licence of a key. What nobody issued is not worth a look-up, and looks like what somebody else was issued.
+/// Finds the licence of a key. A malformed key costs no query. Malformed and unknown keys get the
+/// same answer.
 async fn find(call: &Call, config: &Config, key: &str) -> Result<Option<(Store, Row)>, AdminError> {
     let Some(secret) = SecretText::parse(key, PREFIX).filter(SecretText::is_whole) else { return Ok(None) };
     let hash = secret.hash();
@@ -137,7 +143,7 @@ fn refused(code: LicenceCode) -> AdminResponse {
     AdminResponse::json(200, &json!({ "valid": false, "code": code }))
 }
 
-/// What does the holder of a licence have?
+/// Asks the gate for the entitlements of the licence's tenant.
 struct LicenceHolder<'l> {
     tenant: &'l str,
     region: Option<&'l str>,
@@ -157,7 +163,7 @@ impl GateQuestion for LicenceHolder<'_> {
     }
 }
 
-/// `validate(key, domain)`.
+/// Validates a licence for a domain and an instance, and activates the instance.
 async fn validate(
     call: &Call,
     config: &Rc<Config>,
@@ -179,7 +185,8 @@ async fn validate(
     };
     let signer = config.licences.as_ref().filter(|_| terms.offline_ms.0 > 0);
     let until = clock::now().plus(terms.offline_ms.0);
-    // INVARIANT (no longer than it lasts): a token says nothing beyond the next date of what it says.
+    // INVARIANT (no longer than it lasts): a token ends no later than the next date at which
+    // something that it states may change.
     let until = terms.expires_at.map_or(until, |at| at.min(until)).min(entitled.agreed_until());
     let until = decision
         .catalog
@@ -201,7 +208,7 @@ async fn validate(
         return Err(AdminError::problem(
             "$.instance",
             "nothing",
-            "the name of the instance: activations of this licence are counted",
+            "the name of the instance, since the licence bounds its activations",
         ));
     }
     let features: Vec<&str> = decision.features.iter().filter(|one| one.enabled).map(|one| one.key.as_ref()).collect();
@@ -219,34 +226,38 @@ async fn validate(
     ))
 }
 
-/// When the next rule of a feature begins or ends.
+/// The next time at which a rule of any feature begins or ends.
 fn next_rule(catalog: &Catalog, now: UnixMillis) -> Option<UnixMillis> {
     let rules = catalog.features.values().flat_map(|feature| &feature.rules);
     rules.flat_map(|rule| [rule.starts_at, rule.ends_at]).flatten().filter(|date| *date > now).min()
 }
 
-/// Activations that hold a place at `?3`: those that are in use, and those whose instance may still go on by a token that was signed for
-/// it. With `?4`, one that has not asked for so many milliseconds is in use no more.
+/// SQL condition: the activation holds a place at the time `?3`. It does while it is in use, and
+/// while an offline token that was signed for it is valid. With `?4`, an activation that was not
+/// validated for that number of milliseconds is no longer in use.
 const HOLDING: &str =
     "(ended_at IS NULL AND coalesce(coalesce(seen_at, activated_at) + ?4 > ?3, 1) OR coalesce(until > ?3, 0))";
-/// Places that others hold, before `?2` does: those that were activated earlier, or all, if it is not active.
+/// SQL: counts the places that are held by other instances and come before instance `?2`: those
+/// that were activated earlier, or all of them if `?2` is not active.
 const BEFORE: &str = "SELECT count(*) FROM activations AS other WHERE licence = ?1 AND instance <> ?2 AND {holding} AND coalesce( \
      (activated_at, instance) < (SELECT activated_at, instance FROM activations WHERE licence = ?1 AND instance = ?2 AND {holding}), 1)";
 
-/// What an instance may hold.
+/// The terms of a licence that matter to an activation.
 struct ActivationTerms {
-    /// How many may.
+    /// Maximum number of activations.
     max: u64,
-    /// Milliseconds without a question after which an activation ends by itself.
+    /// Milliseconds without a validation after which an activation ends by itself.
     idle_ms: Option<u64>,
-    /// When the token ends that is signed for it.
+    /// The end of the offline token that is signed with this activation.
     until: Option<UnixMillis>,
 }
 
-/// Activates an instance, once however often it asks; how many there are then. `None`: there are as many as may be.
+/// Activates an instance. A repetition keeps its place. Returns the number of held places, or
+/// `None` if the instance got none.
 ///
-/// INVARIANT (no more than may be): one statement counts and writes, so that of many who ask at once as many pass as there is room for,
-/// and whoever is cut off finds itself activated or not. Where fewer may be than before, those stay that were activated first.
+/// INVARIANT (no more than may be): one statement counts and writes, so concurrent activations
+/// never exceed the maximum. A caller that loses the connection is either activated or not. If the
+/// maximum was lowered, the instances that were activated first keep their places.
 async fn activate(
     store: &Store,
     (licence, instance, domain): (&str, &str, Option<&str>),
@@ -288,7 +299,8 @@ async fn activate(
     Ok((number(counted, "own") > 0).then(|| number(counted, "used")))
 }
 
-/// `GET …/licences/{licence}/activations`: the instances that use it, and those that hold a place still.
+/// `GET …/licences/{licence}/activations`: the instances that use the licence or still hold a
+/// place.
 pub(super) async fn activations(
     request: &AdminRequest<'_>,
     id: &str,
@@ -307,7 +319,7 @@ pub(super) async fn activations(
     page.answer(&request.store, timed).await
 }
 
-/// `DELETE …/licences/{licence}/activations/{instance}`: ends one in the operator's name, on the record.
+/// `DELETE …/licences/{licence}/activations/{instance}`: ends an activation, with an audit entry.
 pub(super) async fn end_activation(
     request: &AdminRequest<'_>,
     id: &str,
@@ -340,13 +352,13 @@ pub(super) async fn end_activation(
     Ok(AdminResponse::json(200, &body))
 }
 
-/// Refuses a licence that is another tenant's.
+/// Refuses a licence that belongs to another tenant.
 async fn own(request: &AdminRequest<'_>, tenant: &str, licence: &str) -> Result<(), AdminError> {
     let row = request.store.row(sql!("SELECT id FROM licences WHERE id = ? AND tenant = ?", licence, tenant)).await?;
     row.map(drop).ok_or(AdminError::NOT_FOUND)
 }
 
-/// Licences of a tenant, as they are shown.
+/// A page of a tenant's licences, after the id `cursor`.
 pub(super) fn page(tenant: &str, cursor: &str, limit: u64) -> ListQuery {
     ListQuery::of(
         "SELECT id, terms, created_at, (SELECT count(*) FROM activations WHERE licence = licences.id AND ended_at IS NULL) AS activations, \
@@ -358,7 +370,7 @@ pub(super) fn page(tenant: &str, cursor: &str, limit: u64) -> ListQuery {
     )
 }
 
-/// A row of them.
+/// A row of [`page`] as responses show it.
 pub(super) fn shown(mut row: Map<String, Value>) -> Value {
     for name in ["terms", "instances"] {
         let parsed = document(&row, name);
@@ -367,8 +379,8 @@ pub(super) fn shown(mut row: Map<String, Value>) -> Value {
     timed(row)
 }
 
-/// Ends the activation of an instance. Another one takes its place when the last token has ended that was signed for it: until then
-/// both would work.
+/// Ends the activation of an instance. Its place becomes free when the last offline token that was
+/// signed for it ends, since the instance keeps working until then.
 async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<AdminResponse, AdminError> {
     let now = clock::now().get();
     let results = store
@@ -387,7 +399,7 @@ async fn deactivate(store: &Store, licence: &str, instance: &str) -> Result<Admi
     Ok(AdminResponse::json(200, &json!({ "deactivated": ended.is_some(), "free_at": free_at.map(UnixMillis::new) })))
 }
 
-/// Activations that have ended and hold no place any more.
+/// The statement that deletes activations that have ended and hold no place any more.
 pub(super) fn forgotten(now_ms: u64) -> Value {
     sql!("DELETE FROM activations WHERE ended_at IS NOT NULL AND coalesce(until, 0) <= ?", now_ms)
 }

@@ -1,7 +1,13 @@
-//! `/_gate/v1/admin`: tenants are set up, plans change, and every edge knows.
+//! The admin API, `/_gate/v1/admin`: manages tenants, the catalog, keys, licences and jobs.
 //!
-//! D1 is the system of record. A change is one transaction: the documents, their entry in the audit trail, and what is to be
-//! published because of it. Publication comes after: the ledger is told first, then KV; what fails is tried again.
+//! D1 is the system of record. A change is one transaction: the documents, their entries in the
+//! audit trail, and the publications that follow from it. Publication comes after the commit: first
+//! to the ledger, then to KV. A publication that fails is retried by the scheduled run in
+//! [`clock`].
+//!
+//! An admin request passes these steps in order: actor, operation, permission, body, idempotency
+//! key, budget of changes, then the operation itself. An operation that loses to concurrent
+//! changes is attempted at most [`transaction::TRIES`] times.
 
 mod actor;
 mod audit;
@@ -50,7 +56,7 @@ pub(super) use clock::scheduled;
 pub(super) use licences::answer as answer_licence;
 pub(super) use tickets::redeem;
 
-/// Where the admin API is.
+/// The path of the admin API.
 pub(super) const ADMIN: &str = "/_gate/v1/admin";
 
 /// Answers a request to the admin API.
@@ -63,7 +69,7 @@ pub(super) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
 
 async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminError> {
     if config.control.is_undefined() {
-        // Who may not ask does not learn what there is.
+        // Only the operator learns that the deployment has no control plane.
         return Err(if config.is_operator(call.bearer()) { AdminError::ABSENT } else { AdminError::UNAUTHENTICATED });
     }
     let store = Store::new(&config.control);
@@ -90,7 +96,7 @@ async fn serve(call: &Call, config: &Rc<Config>) -> Result<AdminResponse, AdminE
     request.spend(operation).await?;
     for _ in 1..transaction::TRIES {
         match dispatch(&request, operation, &segments).await {
-            // Somebody else's change came first: what it means for this one is judged anew.
+            // A concurrent change came first: tries again, unless it was this same request.
             Err(refusal) if refusal.is_busy() => {
                 if let Some(answer) = repeated(&request).await? {
                     return Ok(answer);
@@ -162,7 +168,7 @@ async fn dispatch(
     }
 }
 
-/// The answer that was given before under the same idempotency key.
+/// The stored response to an earlier request with the same idempotency key.
 async fn repeated(request: &AdminRequest<'_>) -> Result<Option<AdminResponse>, AdminError> {
     let Some(once) = &request.once else { return Ok(None) };
     let statement = sql!("SELECT * FROM answers WHERE actor = ? AND key = ?", request.actor.name(), once.key());
@@ -176,7 +182,7 @@ async fn repeated(request: &AdminRequest<'_>) -> Result<Option<AdminResponse>, A
     ))
 }
 
-/// A path's segment, without its escapes.
+/// Decodes the percent escapes of a path segment. Returns `None` if the result is invalid UTF-8.
 fn decoded(segment: &str) -> Option<String> {
     percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -1,6 +1,16 @@
-//! Moves of tenants to other places in the tree. Within a family that is a change of a record. To another family the counts go first,
-//! from one ledger to the other: what is to happen is written down before it begins, and whoever comes finishes just that. Until
-//! then nothing else happens to the tenants that move, nor to the one that they move to.
+//! Moves of a tenant, with its descendants, to another parent.
+//!
+//! A move within a family changes one record. A move to another family also transfers the counts
+//! from one ledger to the other:
+//!
+//! 1. [`begin`] stores the move in the table `moves`. In the table `moving` it locks the tenant,
+//!    its descendants and the new parent.
+//! 2. [`finish`] takes the counts from the old ledger, gives them to the new one, and commits the
+//!    records.
+//!
+//! Every step of [`finish`] is idempotent. If the move is interrupted, the same request or the
+//! scheduled run finishes it as it was stored. Until then, no other change to the locked tenants
+//! commits.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +28,14 @@ use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, at, document, sql, text};
 
-/// Moves a tenant under another one.
+/// Moves a tenant below another parent, or makes it a root.
 pub(super) async fn move_to(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let asked: MoveTenant = request.read()?;
     let record = request.tenant(id).await?;
     request.expect(record.epoch)?;
     let parent = asked.parent.as_ref().map(TenantId::as_str);
     if let Some(open) = request.store.row(sql!("SELECT * FROM moves WHERE tenant = ?", id)).await? {
-        // Said again, what was begun goes on; something else has to wait for it.
+        // A repeated request continues the open move. A different one has to wait for its end.
         let same = at(&document(&open, "question"), "/parent").as_str() == parent;
         return if same { finish(request, &open).await } else { Err(AdminError::BUSY) };
     }
@@ -37,9 +47,9 @@ pub(super) async fn move_to(request: &AdminRequest<'_>, id: &str) -> Result<Admi
     };
     let mut after = record.value.clone();
     merge(&mut after, &json!({ "parent": parent }));
-    // What could not be written in the end must not begin: a root needs a plan of its own, for example.
+    // A move must not begin if its final record is invalid. For example, a root needs its own plan.
     checked(Tenant::parse_against(&after.to_string(), &published.catalog))?;
-    // A ledger never leaves its jurisdiction, and counts do not go where they may not be.
+    // Counts must not leave their jurisdiction.
     if request.config.jurisdiction(&place.root) != request.config.jurisdiction(&record.root) {
         let found = format!("`{}`", place.root);
         return Err(AdminError::problem("$.parent", found, "a tenant whose ledger is in the same jurisdiction"));
@@ -51,7 +61,7 @@ pub(super) async fn move_to(request: &AdminRequest<'_>, id: &str) -> Result<Admi
     }
 }
 
-/// The place below a parent, if a tenant may go there.
+/// The position below a parent, if the tenant may move there.
 async fn goal(
     request: &AdminRequest<'_>,
     record: &TenantRow,
@@ -65,7 +75,7 @@ async fn goal(
         return refuse("a tenant that is not below this one");
     }
     if place.above.len().saturating_add(deepest(&record.id, below)) > MAX_HIERARCHY_DEPTH {
-        return refuse("a tenant with fewer above it: a line has at most 8 generations");
+        return refuse("a tenant with fewer ancestors: a line has at most 8 generations");
     }
     if record.member("parent") == parent.as_str() {
         Ok(place)
@@ -74,7 +84,7 @@ async fn goal(
     }
 }
 
-/// Whether a tenant still stands where it stood when a place was found: its root, and not below the one that moves.
+/// Adds a precondition: the new parent still has the same root and is not below the moving tenant.
 fn still(change: &mut super::transaction::Transaction<'_>, parent: &str, root: &str, moving: &str) {
     change.precondition(
         "(SELECT root FROM tenants WHERE id = ?1 AND status <> 'deleted') = ?2 AND NOT EXISTS (WITH RECURSIVE line (id, depth) AS (SELECT ?1, 0 \
@@ -106,7 +116,7 @@ async fn within(
     Ok(AdminResponse::text(200, body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// Writes down what is to happen, and sees to it.
+/// Stores a move to another family, then executes it.
 async fn begin(
     request: &AdminRequest<'_>,
     record: &TenantRow,
@@ -131,7 +141,7 @@ async fn begin(
     if let Some(parent) = parent {
         still(&mut change, parent, &place.root, &record.id);
     }
-    // Nobody has come, gone or moved below it since.
+    // Fails if a descendant was added, deleted or moved away since they were read.
     change.precondition(
         "(WITH RECURSIVE below (id, depth) AS (SELECT id, 1 FROM tenants WHERE parent = ?1 AND status <> 'deleted' UNION ALL \
          SELECT tenants.id, depth + 1 FROM below JOIN tenants ON tenants.parent = below.id WHERE tenants.status <> 'deleted' AND depth < 16) \
@@ -159,7 +169,7 @@ async fn begin(
     finish(request, &open).await
 }
 
-/// Finishes a move as it was written down. All of it may be done twice.
+/// Executes a stored move. Every step is idempotent.
 async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse, AdminError> {
     let question = document(open, "question");
     let member = |name: &str| at(&question, name).as_str().unwrap_or_default().to_owned();
@@ -192,7 +202,7 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
     let mut after = record.value.clone();
     merge(&mut after, &json!({ "parent": at(&question, "/parent") }));
     let reason = at(&question, "/reason").as_str();
-    // It is the new family's ledger that is told of the new record, and the old one too.
+    // Both ledgers, that of the new family and that of the old one, learn the new epoch.
     let moved = TenantRow { root: root.clone(), ..record };
     let after = request.save(&mut change, &moved, after, &published, ("tenant.move", reason)).await?;
     change.publish(&moved.key(), epoch, Some(&old_root));
@@ -209,20 +219,20 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
     Ok(AdminResponse::text(200, body).with_version(epoch))
 }
 
-/// Goes on with moves that somebody began and left: those first that were not tried for longest.
+/// Resumes at most `most` open moves. The move that was tried least recently comes first.
 pub(super) async fn resume(request: &AdminRequest<'_>, most: u64) -> Result<(), AdminError> {
     for open in request.store.rows(sql!("SELECT * FROM moves ORDER BY changed_at LIMIT ?", most)).await? {
         let tried = sql!("UPDATE moves SET changed_at = ? WHERE id = ?", request.now.get(), text(&open, "id"));
         request.store.run(&[tried]).await?;
         if let Err(refusal) = finish(request, &open).await {
             let tenant: Value = text(&open, "tenant").into();
-            web_sys::console::error_1(&format!("control: {tenant} is not moved yet: {}", refusal.code()).into());
+            web_sys::console::error_1(&format!("control: {tenant} cannot be moved yet: {}", refusal.code()).into());
         }
     }
     Ok(())
 }
 
-/// Generations from a tenant down to the last below it.
+/// Number of generations from a tenant to its deepest descendant, both included.
 fn deepest(id: &str, below: &[(String, String)]) -> usize {
     let mut depths = BTreeMap::from([(id, 1_usize)]);
     for (child, parent) in below {

@@ -1,4 +1,4 @@
-//! Overrides of tenants: set, removed, and what ends soon.
+//! Overrides of tenants, and the list of overrides, contracts and trials that end soon.
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,13 @@ use crate::control::merge;
 use crate::model::{Override, UnixMillis};
 use crate::worker::sources::d1::{at, document, text};
 
-/// Sets an override: it takes the place of the one for the same thing that starts at the same time.
+/// Sets an override. It replaces the one for the same feature or limit with the same start.
 pub(super) async fn put(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let record = request.tenant(id).await?;
     let _: Override = request.read()?;
     let new: Value = request.read()?;
     let reason = new.get("reason").and_then(Value::as_str).map(String::from);
-    // The same moment may be written in many ways.
+    // Compares parsed times, since one moment has several notations.
     let starts = |entry: &Value| time(entry.get("starts_at"));
     let same = |entry: &Value| {
         ["feature", "limit"].iter().all(|name| entry.get(*name) == new.get(*name)) && starts(entry) == starts(&new)
@@ -30,7 +30,7 @@ pub(super) async fn put(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     edit(request, &record, ("override.set", reason.as_deref()), set, |_| {}).await
 }
 
-/// Removes the overrides of a feature or limit.
+/// Removes all overrides of a feature or limit.
 pub(super) async fn remove(request: &AdminRequest<'_>, id: &str, key: &str) -> Result<AdminResponse, AdminError> {
     let record = request.tenant(id).await?;
     let is =
@@ -45,7 +45,7 @@ pub(super) async fn remove(request: &AdminRequest<'_>, id: &str, key: &str) -> R
     edit(request, &record, ("override.remove", None), set, |_| {}).await
 }
 
-/// A time of a document: RFC 3339, or milliseconds since 1970.
+/// A time in a document: RFC 3339, or milliseconds since 1970.
 fn time(value: Option<&Value>) -> Option<UnixMillis> {
     let value = value?;
     value.as_str().and_then(UnixMillis::parse).or_else(|| value.as_u64().map(UnixMillis::new))
@@ -55,7 +55,7 @@ fn overrides(record: &Value) -> Vec<Value> {
     record.get("overrides").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
-/// `GET /expiring?before=…`: what ends by then, soonest first.
+/// `GET /expiring?before=…`: overrides, contracts and trials that end by then, soonest first.
 pub(super) async fn expiring(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let (limit, _) = request.page(&["before"])?;
     let before = match request.query.get("before") {

@@ -1,4 +1,5 @@
-//! A page of a list: it ends at a number of entries or at a number of bytes, whichever comes first.
+//! Pages of lists. A page ends at its maximum number of entries or at [`MAX_PAGE_BYTES`] bytes,
+//! whichever comes first.
 
 use serde_json::{Map, Value, json};
 
@@ -8,33 +9,35 @@ use crate::model::UnixMillis;
 use crate::model::bounds::MAX_PAGE_BYTES;
 use crate::worker::sources::d1::{Row, Store, number};
 
-/// A page, as it is asked for.
+/// The query for one page.
 pub(super) struct ListQuery {
     statement: Value,
-    /// The column that the next page goes on from.
+    /// The column by which the list is sorted. Its last value is the cursor of the next page.
     order: &'static str,
 }
 
-/// A page, as it was read.
+/// The rows of one page.
 pub(super) struct ListPage {
     pub(super) rows: Vec<Row>,
-    /// Where the next one begins.
+    /// The cursor of the next page, if there is one.
     pub(super) next: Option<String>,
 }
 
-/// Columns that only serve to cut the page.
+/// Columns that only serve to find the end of the page. Responses do not have them.
 const OWN_COLUMNS: [&str; 3] = ["bytes_before", "place", "found"];
 
 impl ListQuery {
-    /// `query`: ends with `ORDER BY … LIMIT ?`; `values`: what stands for its marks but the last; `order`, `weighed`: the column that
-    /// the list is ordered by, and the one that is large.
+    /// A page of `query`, which ends with `ORDER BY … LIMIT ?`. `values` are its parameters without
+    /// the limit. `order` is the column by which the list is sorted, `weighed` the large column
+    /// whose bytes count.
     pub(super) fn of(
         query: &str,
         (order, weighed): (&'static str, &'static str),
         values: Vec<Value>,
         limit: u64,
     ) -> Self {
-        // Entries beyond the page do not leave the database. The first entry is shown however large it is.
+        // Entries after the end of the page do not leave the database. The first entry is always on
+        // the page, whatever its size, so that a list never gets stuck.
         let sql = format!(
             "SELECT * FROM (SELECT *, sum(length(CAST({weighed} AS BLOB))) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - length(CAST({weighed} AS BLOB)) AS bytes_before, \
              row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS found FROM ({query})) \
@@ -61,7 +64,7 @@ impl ListQuery {
         Ok(ListPage { rows, next })
     }
 
-    /// The usual answer.
+    /// The usual response: `items` and `next_cursor`.
     pub(super) async fn answer(self, store: &Store, view: impl Fn(Row) -> Value) -> Result<AdminResponse, AdminError> {
         let ListPage { rows, next } = self.read(store).await?;
         let items: Vec<Value> = rows.into_iter().map(view).collect();
@@ -69,7 +72,7 @@ impl ListQuery {
     }
 }
 
-/// A row, with its times in RFC 3339 format.
+/// A row with its columns `*_at` in RFC 3339 format.
 pub(super) fn timed(mut row: Map<String, Value>) -> Value {
     for (column, value) in &mut row {
         if let (true, Some(millis)) = (column.ends_with("_at"), value.as_u64()) {

@@ -1,4 +1,7 @@
-//! Setting a tenant up, as it begins: who may ask for what, the record, its id and its slug. What follows is its course.
+//! The beginning of provisioning: permissions, the record, its id and its slug.
+//!
+//! One transaction writes the record with the status `provisioning` and a row in `provisionings`.
+//! The steps that follow are in [`super::saga`].
 
 use serde_json::{Value, json};
 
@@ -12,9 +15,10 @@ use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{sql, text};
 
-/// What a tenant's own admin may say of a tenant below its own: nothing that is sold, and nothing that says where data is.
+/// The members that a tenant admin may set on a new sub-tenant: nothing that is sold, and nothing
+/// that decides where data lives.
 const OWN_MEMBERS: [&str; 6] = ["name", "slug", "parent", "branding", "metadata", "api_key_scopes"];
-/// So many names are tried where the first are taken.
+/// Maximum number of slugs or ids that are tried if the first are taken.
 const NAMES: u32 = 20;
 
 /// `POST /tenants`
@@ -26,7 +30,7 @@ pub(super) async fn create(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     advance(request, &mut saga).await
 }
 
-/// What was begun under the same idempotency key.
+/// The saga that an earlier request with the same idempotency key began.
 async fn begun(request: &AdminRequest<'_>) -> Result<Option<ProvisioningSaga>, AdminError> {
     let Some(once) = &request.once else { return Ok(None) };
     let statement = sql!("SELECT * FROM provisionings WHERE actor = ? AND key = ?", request.actor.name(), once.key());
@@ -40,7 +44,7 @@ async fn begun(request: &AdminRequest<'_>) -> Result<Option<ProvisioningSaga>, A
     ProvisioningSaga::of(&row).map(Some)
 }
 
-/// The first step: the record, its name, and that it is on its way.
+/// The first step: writes the record, its slug and the saga's row in one transaction.
 async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminError> {
     let asked: NewTenant = request.read()?;
     let question: Value = request.read()?;
@@ -52,7 +56,11 @@ async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminErro
         Some(parent) => request.place_below(parent, &published, true).await?,
     };
     if place.above.len() >= MAX_HIERARCHY_DEPTH {
-        return Err(AdminError::problem("$.parent", "a tenant with 7 above it", "a line of at most 8 generations"));
+        return Err(AdminError::problem(
+            "$.parent",
+            "a tenant that has 7 ancestors",
+            "at most 6 ancestors, since a line has at most 8 generations",
+        ));
     }
     let root = place.root.clone();
     let derived = asked.name.as_deref().and_then(slug_of);
@@ -66,7 +74,7 @@ async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminErro
         let slug = slug.ok_or(AdminError::SLUG_TAKEN)?;
         let record = record(request, &asked, &question, &id, &slug);
         let tenant = match Tenant::parse_against(&record.to_string(), &published.catalog) {
-            // A name that makes a reserved slug makes another one.
+            // The slug that was derived from the name is reserved: tries the next one.
             Err(problems) if asked.slug.is_none() && problems.0.iter().all(|problem| problem.path == "$.slug") => {
                 continue;
             }
@@ -75,7 +83,7 @@ async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminErro
         let trial = tenant.trial.as_ref().map(|trial| &trial.plan);
         let mut plans = tenant.plan.iter().chain(trial).filter_map(|plan| published.catalog.plans.get(plan));
         if plans.any(|plan| plan.retired) {
-            return Err(AdminError::problem("$.plan", "a plan version that is retired", "one that is sold"));
+            return Err(AdminError::problem("$.plan", "a retired plan version", "a plan version that is not retired"));
         }
         let mut change = request.transaction();
         change.run(sql!(
@@ -132,17 +140,20 @@ async fn begin(request: &AdminRequest<'_>) -> Result<ProvisioningSaga, AdminErro
     Err(AdminError::SLUG_TAKEN)
 }
 
-/// The data route that the request names. It is taken at once, so that only one of two requests for the same place succeeds.
+/// The data route that the request names. It is reserved in the first step, so that only one of two
+/// requests for the same data route succeeds.
 fn place_of_data(asked: &NewTenant, tenant: &Tenant, published: &PublishedCatalog) -> Option<SettledRoute> {
     let route = asked.data_route.as_ref().filter(|route| route.name.is_some())?;
     DataRoute::settle(Some(route), &tenant.id, tenant.region.as_deref(), &published.catalog.shards)
 }
 
-/// INVARIANT (no escalation): refuses members that the actor may not set.
+/// Refuses members that the actor may not set. INVARIANT (no escalation): provisioning needs the
+/// same permissions as setting the members later.
 async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value) -> Result<(), AdminError> {
     if request.actor.tenant.is_none() {
         let members = question.as_object().into_iter().flatten();
-        // A place that the gate chooses is nobody else's; neither is a key that allows nothing.
+        // A data route whose name the gate chooses, and an API key without scopes, need no
+        // permission.
         let chosen = members.filter(|(name, value)| match name.as_str() {
             "data_route" => value.get("name").is_some_and(|name| !name.is_null()),
             "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
@@ -150,7 +161,8 @@ async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value
         });
         request.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
     }
-    // INVARIANT (own tenant): a tenant's admin makes tenants below its own only, as its plan allows.
+    // INVARIANT (own tenant): a tenant admin creates tenants only below its own, as its plan
+    // allows.
     if let Some(own) = &request.actor.tenant {
         let parent = asked.parent.as_ref().ok_or(AdminError::FORBIDDEN)?;
         request.tenant(parent.as_str()).await?;
@@ -163,7 +175,7 @@ async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value
     Ok(())
 }
 
-/// An id that nobody has had. It begins as those of its jurisdiction do, and of no other.
+/// A new, random id. It has the prefix of the requested jurisdiction, or none of the prefixes.
 fn new_id(request: &AdminRequest<'_>, asked: &NewTenant) -> Result<String, AdminError> {
     let known = &request.config.jurisdictions;
     let Some(jurisdiction) = &asked.jurisdiction else {
@@ -176,7 +188,7 @@ fn new_id(request: &AdminRequest<'_>, asked: &NewTenant) -> Result<String, Admin
     }
 }
 
-/// The record that was asked for.
+/// The record of the new tenant, from the body of the request.
 fn record(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value, id: &str, slug: &Slug) -> Value {
     let mut record = question.clone();
     let anchor = asked.billing_anchor.unwrap_or(request.now).to_string();

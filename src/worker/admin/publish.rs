@@ -1,5 +1,8 @@
-//! Publication: what has changed goes to the ledger first and to KV then; what fails is tried again. KV is written from what the
-//! system of record says at that moment, so nothing that is late brings anything back.
+//! Publication: announces a change to the ledger, then writes the snapshot to KV.
+//!
+//! A change leaves rows in `publications`, in its own transaction. A publication that fails stays
+//! open and is retried by the scheduled run. The value for KV is read from the system of record at
+//! the time of writing, so a late publication never brings an old state back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,29 +23,30 @@ use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, number, sql, text};
 use crate::worker::sources::{feed, originals};
 
-/// Changes that are published in one go, those first that have failed least: D1, ledgers and KV are each asked for as many at once.
+/// Maximum number of publications in one slice, those with the fewest failures first. It bounds the
+/// requests to D1, ledgers and KV in one invocation.
 const SLICE: u64 = 200;
 
-/// Of those, as many as are read and written at the same time: records may be large.
+/// Maximum number of snapshots of a slice in memory at once, since records may be large.
 const TOGETHER: usize = 25;
 
-/// What has become of a slice.
+/// The outcome of a slice.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
     pub(super) done: usize,
     pub(super) failed: usize,
 }
 
-/// Publishes what a change has left, behind its commit. What fails waits for the clock.
+/// Publishes a change after its commit. What fails is retried by the scheduled run.
 pub(super) async fn after(request: &AdminRequest<'_>) {
-    // A test kills us here: what was committed is published all the same, later.
+    // Tests stop the isolate here, to check that a committed change is still published later.
     fault::fault(request.fault.as_deref(), "publish");
     if let Err(refusal) = flush(request).await {
         web_sys::console::error_1(&format!("control: not published yet: {}", refusal.code()).into());
     }
 }
 
-/// As it is to stand in KV.
+/// The value for KV, sealed if a snapshot key is set and entries of this kind are sealed.
 fn sealed(key: &str, value: &str, config: &Config) -> String {
     match &config.sealer {
         Some(sealer) if SnapshotKey::parse(key).is_some_and(|key| key.is_sealed()) => sealer.seal(key, value),
@@ -50,7 +54,7 @@ fn sealed(key: &str, value: &str, config: &Config) -> String {
     }
 }
 
-/// Publishes a slice of what waits.
+/// Publishes one slice of the open publications.
 pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminError> {
     let store = &request.store;
     let rows = store
@@ -70,7 +74,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
     }
     let wanted: Vec<(&str, Value)> =
         epochs.keys().filter_map(|key| Some((*key, originals::statement(&SnapshotKey::parse(key)?)?))).collect();
-    // This isolate need not wait for the feed.
+    // This isolate learns about the changes at once, without waiting for the feed.
     for (key, epoch) in &epochs {
         if let Some(key) = SnapshotKey::parse(key) {
             feed::changed(&key, *epoch, request.now);
@@ -91,8 +95,8 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
         let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
         if late { &mut open } else { &mut done }.push(number(row, "number"));
     }
-    // INVARIANT (the last word): what was changed again while this was written is written again, since nobody knows whose
-    // write of the two came last.
+    // INVARIANT (the last word): a snapshot that changed while it was written is written again,
+    // since the order in which the two writes reached KV is unknown.
     let last = rows.iter().map(|row| number(row, "number")).max().unwrap_or(0);
     let again = "EXISTS (SELECT 1 FROM publications AS later WHERE later.key = publications.key AND later.number > ?2 AND later.anew = 0)";
     store
@@ -112,7 +116,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
     Ok(Flushed { done: done.len(), failed: open.len() })
 }
 
-/// Writes entries to KV; the keys that failed.
+/// Writes entries to KV. Returns the keys that failed.
 async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTreeSet<String>, AdminError> {
     let written = JsFuture::from(edge::put_entries(kv, &json!(entries).to_string())).await;
     match written {
@@ -124,7 +128,7 @@ async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTree
     }
 }
 
-/// Tells ledgers which snapshots are new; those that did not hear it.
+/// Announces new epochs to the ledgers. Returns the roots whose ledger did not answer.
 async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     if request.config.ledger.is_undefined() {
@@ -139,7 +143,7 @@ async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<Strin
         .map(|(root, epochs)| {
             let epochs = epochs.into_iter().map(|(tenant, epoch)| (tenant.into(), epoch)).collect();
             let order = LedgerRequest { epochs, ..LedgerRequest::default() };
-            let asked = TenantId::parse(root).ok_or_else(|| String::from("no tenant"));
+            let asked = TenantId::parse(root).ok_or_else(|| String::from("invalid tenant id"));
             (root, asked.and_then(|root| client::ask(&root, &order, request.config, &request.context)))
         })
         .collect();
@@ -152,8 +156,9 @@ async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<Strin
     Ok(unheard)
 }
 
-/// Tenants that were deleted leave their families: what they had of levels, such as seats, is there again for those above. The
-/// ledgers that did not hear it: no other family waits for them.
+/// Removes deleted tenants from their families' ledgers, so that the gauges that they used, such as
+/// seats, are free again for their ancestors. Returns the roots whose ledger did not answer; other
+/// families do not wait for them.
 async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let told = rows.iter().filter(|row| !text(row, "ledger").is_empty());
     let ids: Vec<&str> = told.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();

@@ -1,4 +1,5 @@
-//! Reconciliation: what stands in KV is compared with what is, a slice at a time, and what has drifted is published anew.
+//! Reconciliation: compares KV with the system of record, one slice of tenants at a time, and
+//! publishes again what differs.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -10,11 +11,12 @@ use crate::identity::Seals;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{number, sql, text};
 
-/// Tenants that one slice compares, and keys of theirs, the latest: a Worker asks KV at most 1,000 times in one invocation.
+/// Maximum number of tenants in a slice, and of their latest API keys. A Worker may send at most
+/// 1,000 requests to KV per invocation.
 const COMPARED: u64 = 100;
 const MAX_KEYS: u64 = 300;
 
-/// Compares a slice of what is with what stands in KV, and has what differs published anew. How many.
+/// Compares one slice and publishes again what differs. Returns the number of such entries.
 pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminError> {
     let store = &request.store;
     let cursor = store.row(sql!("SELECT value FROM cursors WHERE name = 'reconcile'")).await?.unwrap_or_default();
@@ -34,7 +36,7 @@ pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminErro
         ))
         .await?;
     let version = store.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
-    // What it is, which epoch it should have, and whose ledger is told.
+    // The key in KV, its expected epoch, and the ledger to inform.
     let mut expected: Vec<(String, u64, Option<&str>)> = Vec::new();
     if number(&version, "version") > 0 {
         expected.push((String::from("catalog"), number(&version, "version"), None));
@@ -86,8 +88,8 @@ pub(super) async fn slice(request: &AdminRequest<'_>) -> Result<usize, AdminErro
     Ok(mended)
 }
 
-/// `POST /publications`: what waits, and a slice of the reconciliation; `?all=true` has everything published anew, as after
-/// another key was put in.
+/// `POST /publications`: publishes a slice of what waits and reconciles a slice. `?all=true` first
+/// marks everything for publication, for example after `SNAPSHOT_KEY` has changed.
 pub(super) async fn now(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     request.only(&["all"])?;
     if request.flag("all")? {

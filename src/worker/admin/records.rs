@@ -1,4 +1,9 @@
-//! Tenants' records in the system of record: read, changed, and checked against the catalog that they live by.
+//! Tenants' records in the system of record: reads them, checks them against the catalog, and
+//! writes them.
+//!
+//! Every change to a record goes through [`AdminRequest::save`], which writes the next epoch with
+//! its audit entry and publications. Its preconditions make the commit fail if the record or the
+//! catalog has changed since it was read, or if the tenant is part of an open move.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -18,36 +23,38 @@ use crate::model::{Catalog, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 use crate::worker::sources::d1::{Row, Store, at, document, number, sql, text};
 
-/// A tenant's record.
+/// A tenant's row with its record.
 pub(super) struct TenantRow {
     pub(super) id: String,
     pub(super) epoch: u64,
     pub(super) root: String,
     pub(super) value: Value,
     pub(super) purge_at: Option<u64>,
-    /// Its status before it was offboarded, where it comes back to that.
+    /// The status that a reactivation restores: set if the tenant was suspended before offboarding.
     pub(super) status_before: Option<String>,
-    /// The end of its audit trail at the same moment.
+    /// The end of its audit trail, read together with the record.
     pub(super) head: Head,
 }
 
-/// The columns of a record. One statement reads them, so that they belong together.
+/// The columns of a [`TenantRow`]. One statement reads the record and the end of its trail, so that
+/// they are consistent.
 pub(super) const COLUMNS: &str = "tenants.id, epoch, root, record, purge_at, status_before, \
      (SELECT number FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS number, \
      (SELECT hash FROM audit WHERE chain = tenants.id ORDER BY number DESC LIMIT 1) AS hash";
 
-/// The catalog that is in force.
+/// The current version of the catalog.
 #[derive(Clone)]
 pub(super) struct PublishedCatalog {
     pub(super) version: u64,
     pub(super) text: Rc<str>,
     pub(super) catalog: Rc<Catalog>,
-    /// Compiled when it is first needed.
+    /// The compiled catalog, filled on first use.
     plans: Rc<OnceCell<Arc<CompiledCatalog>>>,
 }
 
 impl PublishedCatalog {
-    /// Compiling takes as long as a catalog is large: once a version.
+    /// The compiled catalog. Compiling is expensive for large catalogs, so it happens once per
+    /// version.
     pub(super) fn plans(&self) -> Result<Arc<CompiledCatalog>, AdminError> {
         if let Some(plans) = self.plans.get() {
             return Ok(Arc::clone(plans));
@@ -58,12 +65,12 @@ impl PublishedCatalog {
 }
 
 thread_local! {
-    /// The catalog that was read last: versions never change.
+    /// The catalog that was read last. It stays valid, since a version never changes.
     static LATEST: RefCell<Option<PublishedCatalog>> = const { RefCell::new(None) };
 }
 
 impl Store {
-    /// The catalog that is in force; `None`: there is none yet.
+    /// The current catalog. Returns `None` if the control plane has none yet.
     pub(super) async fn catalog(&self) -> Result<Option<PublishedCatalog>, AdminError> {
         let row = self.row(sql!("SELECT max(version) AS version FROM catalogs")).await?.unwrap_or_default();
         let version = number(&row, "version");
@@ -80,19 +87,19 @@ impl Store {
         Ok(Some(published))
     }
 
-    /// A version of the catalog as it was put; empty: there is no such version.
+    /// The text of a catalog version. Returns an empty text if the version is unknown.
     pub(super) async fn catalog_text(&self, version: u64) -> Result<String, AdminError> {
         let parts = self.rows(sql!("SELECT text FROM catalogs WHERE version = ? ORDER BY part", version)).await?;
         Ok(parts.iter().map(|row| text(row, "text")).collect())
     }
 
-    /// A tenant's record, also that of one that was deleted.
+    /// Reads a tenant's record, also that of a deleted tenant.
     pub(super) async fn record(&self, id: &str) -> Result<Option<TenantRow>, AdminError> {
         let row = self.row(sql!(format!("SELECT {COLUMNS} FROM tenants WHERE id = ?"), id)).await?;
         Ok(row.as_ref().map(TenantRow::of))
     }
 
-    /// The ids of a tenant and those above it, nearest first.
+    /// The records of a tenant's line: the tenant and its ancestors, nearest first.
     pub(super) async fn line(&self, id: &str) -> Result<Vec<TenantRow>, AdminError> {
         let rows = self
             .rows(sql!(
@@ -108,7 +115,7 @@ impl Store {
         Ok(rows.iter().map(TenantRow::of).collect())
     }
 
-    /// The ids of those below a tenant, each with its parent, nearest first.
+    /// The ids of a tenant's descendants, each with its parent, nearest first.
     pub(super) async fn below(&self, id: &str) -> Result<Vec<(String, String)>, AdminError> {
         let rows = self
             .rows(sql!(
@@ -154,14 +161,15 @@ impl TenantRow {
 }
 
 impl AdminRequest<'_> {
-    /// A tenant that whoever asks may see: not deleted, and where a tenant's admin asks its own, or one below.
+    /// Reads a tenant that is not deleted and that the actor may see.
     pub(super) async fn tenant(&self, id: &str) -> Result<TenantRow, AdminError> {
         if TenantId::parse(id).is_none() {
             return Err(AdminError::NOT_FOUND);
         }
         if let Some(own) = &self.actor.tenant {
             let line = self.store.line(id).await?;
-            // INVARIANT (own tenant): a tenant's admin sees its own tenant and those below it, and no trace of others.
+            // INVARIANT (own tenant): a tenant admin sees its own tenant and the tenants below it.
+            // To it, all others look unknown.
             if !line.iter().any(|record| record.id == own.as_str()) {
                 return Err(AdminError::NOT_FOUND);
             }
@@ -170,12 +178,13 @@ impl AdminRequest<'_> {
         if record.status() == "deleted" { Err(AdminError::NOT_FOUND) } else { Ok(record) }
     }
 
-    /// The catalog that is in force.
+    /// The current catalog, or an error if the control plane has none yet.
     pub(super) async fn catalog(&self) -> Result<PublishedCatalog, AdminError> {
         self.store.catalog().await?.ok_or(AdminError::NO_CATALOG)
     }
 
-    /// Writes a record's next epoch: the row, the names that lead to it, the audit trail, what is to be published.
+    /// Adds a record's next epoch to a change: the row, its slug and data route, the audit entry
+    /// and the publications. Returns the new record.
     pub(super) async fn save(
         &self,
         change: &mut Transaction<'_>,
@@ -185,7 +194,8 @@ impl AdminRequest<'_> {
         (action, reason): (&str, Option<&str>),
     ) -> Result<Value, AdminError> {
         change.expect_head(&record.id, &record.head);
-        // The catalog that it was judged by is the one in force, and nobody is moving it.
+        // The record was checked against this version of the catalog, and must not be part of a
+        // move.
         change.precondition("(SELECT max(version) FROM catalogs) = ?", &[published.version.into()]);
         change.precondition("NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?)", &[record.id.as_str().into()]);
         let epoch = record.epoch.saturating_add(1);
@@ -203,7 +213,7 @@ impl AdminRequest<'_> {
             return Err(AdminError::problem(
                 "$.plan",
                 format!("`{plan}`, which is retired"),
-                "a plan version that is sold",
+                "a plan version that is not retired",
             ));
         }
         change.run(sql!(
@@ -241,7 +251,8 @@ impl AdminRequest<'_> {
         Ok(after)
     }
 
-    /// The place below a parent. `joins`: somebody is added there, which its plan must allow.
+    /// The position below a parent. With `joins`, a tenant is added there, so the allowance for
+    /// sub-tenants must have room.
     pub(super) async fn place_below(
         &self,
         parent: &TenantId,
@@ -256,8 +267,11 @@ impl AdminRequest<'_> {
         Ok(TreePosition { root: own.root.clone(), owner, above: line.iter().map(|above| above.id.clone()).collect() })
     }
 
-    /// Whose allowance it is that one more tenant below `parent` takes of, and the end of its trail at that moment. INVARIANT (one
-    /// allowance): whoever shares a plan shares how many there may be below it, however deep.
+    /// Finds the tenant whose allowance for sub-tenants a new tenant below `parent` uses, and
+    /// checks that it has room. Returns that tenant and the end of its audit trail.
+    ///
+    /// INVARIANT (one allowance): tenants that share a plan share one allowance, which counts the
+    /// descendants of the plan's owner at any depth.
     async fn owner_of_room(
         &self,
         parent: &str,
@@ -265,7 +279,8 @@ impl AdminRequest<'_> {
         published: &PublishedCatalog,
     ) -> Result<(String, Head), AdminError> {
         let mut owner = parent.to_owned();
-        // INVARIANT (what nobody allowed is blocked): without `sub_tenants` only those who operate make tenants below others.
+        // INVARIANT (what nobody allowed is blocked): if the catalog has no `sub_tenants`, only
+        // operators create sub-tenants.
         let mut most = if self.actor.tenant.is_some() { 0 } else { MAX_CHILDREN };
         if let Some(key) = &published.catalog.sub_tenants {
             let mut gate = LocalGate::with(published.plans()?);
@@ -286,7 +301,7 @@ impl AdminRequest<'_> {
         }
         let used = u64::try_from(self.store.below(&owner).await?.len()).unwrap_or(u64::MAX);
         if used >= most {
-            // How many there are above its own tenant is nothing that a tenant's admin learns.
+            // A tenant admin must not learn the numbers of a tenant above its own.
             let place = |id: &str| line.iter().position(|record| record.id == id);
             let seen = self.actor.tenant.as_ref().is_none_or(|own| place(&owner) <= place(own.as_str()));
             let details = if seen { json!({ "limit": most, "used": used }) } else { Value::Null };
@@ -297,18 +312,19 @@ impl AdminRequest<'_> {
     }
 }
 
-/// A place in the tree.
+/// A position in the tree of tenants.
 pub(super) struct TreePosition {
-    /// Whose ledger counts there.
+    /// The root of the family, whose ledger counts there.
     pub(super) root: String,
-    /// Those above, nearest first.
+    /// The ids of the ancestors, nearest first.
     pub(super) above: Vec<String>,
-    /// Whose allowance whoever joins takes of, and the end of its trail.
+    /// The tenant whose allowance a joining tenant uses, and the end of its audit trail.
     pub(super) owner: Option<(String, Head)>,
 }
 
 impl TreePosition {
-    /// Notes that somebody joins: one after the other, so that of two none exceeds what there may be.
+    /// Records in the owner's audit trail that a tenant joins. The trail serializes concurrent
+    /// joins, so they never exceed the allowance.
     pub(super) async fn audit(&self, change: &mut Transaction<'_>, joined: &str) -> Result<(), AdminError> {
         if let Some((owner, head)) = &self.owner {
             change.expect_head(owner, head);
@@ -318,7 +334,7 @@ impl TreePosition {
     }
 }
 
-/// Takes a slug for a tenant: one that is free, or was its own.
+/// Takes a slug for a tenant: a free one, or one in quarantine that was the tenant's own.
 pub(super) fn take_slug(change: &mut Transaction<'_>, slug: &str, tenant: &str, now: UnixMillis) {
     change.run(sql!(
         "DELETE FROM slugs WHERE slug = ? AND free_at IS NOT NULL AND (free_at <= ? OR tenant = ?)",
@@ -329,8 +345,8 @@ pub(super) fn take_slug(change: &mut Transaction<'_>, slug: &str, tenant: &str, 
     change.run(sql!("INSERT INTO slugs (slug, tenant) VALUES (?, ?)", slug, tenant));
 }
 
-/// Reserves a data route for a tenant. INVARIANT (data routes are unique): a route that was one tenant's is never another tenant's,
-/// even after the first was deleted.
+/// Reserves a data route for a tenant. INVARIANT (data routes are unique): a data route that
+/// belonged to one tenant never passes to another, even after the first tenant is deleted.
 pub(super) fn take_data_route(change: &mut Transaction<'_>, record: &Value, tenant: &str) {
     let member = |name: &str| at(record, &format!("/data_route/{name}")).as_str().unwrap_or_default().to_owned();
     if !member("name").is_empty() {
@@ -344,7 +360,7 @@ pub(super) fn take_data_route(change: &mut Transaction<'_>, record: &Value, tena
     }
 }
 
-/// When the next override, contract or trial ends.
+/// The next end of an override, contract or trial, in milliseconds since 1970.
 pub(super) fn next_end(tenant: &Tenant, now: UnixMillis) -> Option<u64> {
     let overrides = tenant.overrides.iter().filter_map(|entry| entry.ends_at);
     let contract = tenant.contract.as_ref().and_then(|contract| contract.ends_at);

@@ -1,4 +1,4 @@
-//! One request to the admin API: who asks, what, and what is answered.
+//! An admin request with its context, and the response to it.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,24 +22,24 @@ use crate::worker::runtime::clock;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Store, at, sql};
 
-/// One request to the admin API.
+/// One admin request.
 pub(super) struct AdminRequest<'a> {
     pub(super) config: &'a Rc<Config>,
     pub(super) context: edge::ExecutionContext,
-    /// A fault that a test asks for.
+    /// The fault that a test asks for.
     pub(super) fault: Option<String>,
     pub(super) store: Store,
     pub(super) actor: Actor,
-    /// When the change is made: after its body was read.
+    /// The time of the change, taken after the body was read.
     pub(super) now: UnixMillis,
     pub(super) body: String,
     pub(super) query: BTreeMap<String, String>,
     pub(super) once: Option<RequestKey>,
-    /// The version that the change is for, where the client says so.
+    /// The version that `If-Match` names.
     pub(super) if_match: Option<u64>,
 }
 
-/// What is answered.
+/// A successful response.
 pub(super) struct AdminResponse {
     status: u16,
     kind: &'static str,
@@ -47,22 +47,22 @@ pub(super) struct AdminResponse {
     body: String,
 }
 
-/// Reads a body, with all its problems.
+/// Reads a body, or reports all its problems.
 pub(super) fn read<T: Read>(body: &str) -> Result<T, AdminError> {
     let read = Reader::run(|r| {
-        // Who says nothing takes every default.
+        // An empty body means an object with all defaults.
         let value = r.json(if body.trim().is_empty() { "{}" } else { body }, usize::MAX)?;
         T::read(&value, r)
     });
     read.map_err(AdminError::Invalid)
 }
 
-/// A small body of whoever asks without a token.
+/// Reads the body of an endpoint that needs no token.
 pub(super) async fn small_body<T: Read>(call: &Call) -> Result<T, AdminError> {
     read(&reply::body(call, MAX_BODY_BYTES).await?)
 }
 
-/// The body, as long as it may be.
+/// Reads the body of an admin request, up to the maximum size for its operation.
 pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, AdminError> {
     if call.method() == "GET" {
         return Ok(String::new());
@@ -78,10 +78,10 @@ pub(super) async fn body(call: &Call, operation: &Operation) -> Result<String, A
 }
 
 impl<'a> AdminRequest<'a> {
-    /// Refuses an end that has passed: a credential with such an end would never work.
+    /// Refuses an end in the past, since such a credential would never be valid.
     pub(super) fn require_future(&self, path: &str, end: Option<UnixMillis>) -> Result<(), AdminError> {
         match end.filter(|end| *end <= self.now) {
-            Some(end) => Err(AdminError::problem(path, end.to_string(), "a time to come")),
+            Some(end) => Err(AdminError::problem(path, end.to_string(), "a time in the future")),
             None => Ok(()),
         }
     }
@@ -103,38 +103,38 @@ impl<'a> AdminRequest<'a> {
                 text.strip_prefix('"')
                     .and_then(|text| text.strip_suffix('"'))
                     .and_then(|text| text.parse().ok())
-                    .ok_or_else(|| AdminError::problem("If-Match", text.as_str(), "an `ETag` that was read"))?,
+                    .ok_or_else(|| AdminError::problem("If-Match", text.as_str(), "the `ETag` of a response"))?,
             ),
         };
         let (context, fault) = (call.context.clone(), call.fault().map(String::from));
         Ok(Self { config, context, fault, store, actor, now: clock::now(), body, query, once, if_match })
     }
 
-    /// What the gate does by itself, at the clock's word.
+    /// A request of the gate itself, such as that of the scheduled run.
     pub(super) fn of_clock(config: &'a Rc<Config>, context: edge::ExecutionContext, now: UnixMillis) -> Self {
         let (store, actor) = (Store::new(&config.control), Actor::gate());
         let (body, query) = (String::new(), BTreeMap::new());
         Self { config, context, fault: None, store, actor, now, body, query, once: None, if_match: None }
     }
 
-    /// The body, read.
+    /// Reads the body.
     pub(super) fn read<T: Read>(&self) -> Result<T, AdminError> {
         read(&self.body)
     }
 
-    /// What a family's ledger answers.
+    /// Sends a ledger request to a family's ledger.
     pub(super) async fn order(&self, root: &str, order: &LedgerRequest<'_>) -> Result<LedgerResponse, AdminError> {
         let root = TenantId::parse(root).ok_or(AdminError::UNAVAILABLE)?;
         let asked = client::ask(&root, order, self.config, &self.context);
         client::outcome(asked).await.map_err(|_| AdminError::UNAVAILABLE)
     }
 
-    /// A change in the making.
+    /// Begins a transaction.
     pub(super) fn transaction(&self) -> Transaction<'_> {
         Transaction::new(&self.store, &self.actor, self.now)
     }
 
-    /// Refuses where the client has decided by another version.
+    /// Refuses the request if `If-Match` names another version.
     pub(super) fn expect(&self, version: u64) -> Result<(), AdminError> {
         match self.if_match {
             Some(expected) if expected != version => Err(AdminError::STALE.with(json!({ "version": version }))),
@@ -142,10 +142,11 @@ impl<'a> AdminRequest<'a> {
         }
     }
 
-    /// Has the answer remembered under the request's idempotency key, with the change.
+    /// Stores the response under the request's idempotency key, as a part of the change.
     pub(super) fn remember(&self, change: &mut Transaction<'_>, status: u16, body: &str) {
         let Some(once) = &self.once else { return };
-        // D1 takes values of 2 MB. Who asks again for more than a record learns that it was done, and reads the rest.
+        // D1 stores values of at most 2 MB. A repetition of a request with a larger response learns
+        // only that it was done.
         let body = if body.len() > MAX_CATALOG_PART_BYTES { r#"{"done":true}"# } else { body };
         change.run(sql!(
             "INSERT INTO answers (actor, key, print, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -158,7 +159,8 @@ impl<'a> AdminRequest<'a> {
         ));
     }
 
-    /// Which page of a list is asked for: how many entries, and from where on. `known`: what else the query may say.
+    /// Reads the page parameters `limit` and `cursor` of the query. `known` names its other
+    /// parameters.
     pub(super) fn page(&self, known: &[&str]) -> Result<(u64, String), AdminError> {
         self.only(&[known, &["limit", "cursor"]].concat())?;
         let limit = match self.query.get("limit") {
@@ -171,7 +173,7 @@ impl<'a> AdminRequest<'a> {
         Ok((limit, self.query.get("cursor").cloned().unwrap_or_default()))
     }
 
-    /// A parameter of the query that is `true` or `false`, which is what it is where it is absent.
+    /// Reads a query parameter that is `true` or `false` (default).
     pub(super) fn flag(&self, name: &str) -> Result<bool, AdminError> {
         match self.query.get(name).map_or("false", String::as_str) {
             "true" => Ok(true),
@@ -180,7 +182,7 @@ impl<'a> AdminRequest<'a> {
         }
     }
 
-    /// Refuses parameters of the query that mean nothing.
+    /// Refuses unknown query parameters.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), AdminError> {
         match self.query.keys().find(|name| !known.contains(&name.as_str())) {
             Some(name) => {
@@ -200,18 +202,18 @@ impl AdminResponse {
         Self { status, kind: "application/json", header: String::new(), body }
     }
 
-    /// A text that is no JSON document.
+    /// A response with another content type than JSON.
     pub(super) const fn other(kind: &'static str, header: String, body: String) -> Self {
         Self { status: 200, kind, header, body }
     }
 
-    /// With one more header, `name: value`.
+    /// Sets the response's header, as `name: value`.
     pub(super) fn with_header(mut self, header: String) -> Self {
         self.header = header;
         self
     }
 
-    /// With the version of what it shows (RFC 9110 §8.8.3).
+    /// Sets the `ETag` to a version (RFC 9110 §8.8.3).
     pub(super) fn with_version(self, version: u64) -> Self {
         self.with_header(format!("etag: \"{version}\""))
     }
@@ -221,8 +223,9 @@ impl AdminResponse {
     }
 }
 
-/// A page of a list: at most `limit` of the entries, and where the next begins, by a member's pointer. One more is read than is
-/// shown.
+/// A page of a list: at most `limit` entries, and the cursor of the next page. `cursor` is the JSON
+/// pointer of the member that the list is sorted by. `entries` has one more entry than the page if
+/// another page follows.
 pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor: &str) -> Value {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = entries.len() > limit;
@@ -234,7 +237,7 @@ pub(super) fn paged(limit: u64, mut entries: Vec<Value>, cursor: &str) -> Value 
     json!({ "items": entries, "next_cursor": next })
 }
 
-/// What a document is, checked.
+/// Turns the problems of a document into an [`AdminError`].
 pub(super) fn checked<T>(read: Result<T, Problems>) -> Result<T, AdminError> {
     read.map_err(AdminError::Invalid)
 }

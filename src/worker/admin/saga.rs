@@ -1,5 +1,8 @@
-//! The course of setting a tenant up: one step after the other, each a transaction or something that may be done twice. Wherever
-//! it stops, the same request, or the clock, goes on; what cannot succeed is undone.
+//! The provisioning saga: the steps that set a tenant up after its record was written.
+//!
+//! Each step is a transaction, or an action that is safe to repeat. If the saga stops, the same
+//! request or the scheduled run resumes it at the stored step. If a step cannot succeed, the saga
+//! is undone and the tenant deleted.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -18,12 +21,12 @@ use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, document, number, sql, text};
 
-/// Milliseconds that whoever sets data up may take.
+/// Timeout of the provisioner, which sets up the tenant's data, in milliseconds.
 const PROVISIONER_MS: u32 = 20_000;
-/// Milliseconds after which the clock goes on with what nobody does.
+/// Milliseconds without progress after which the scheduled run resumes a saga.
 const ABANDONED_MS: u64 = 60_000;
 
-/// The steps after the record is there, in their order.
+/// The steps after the record was written, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SagaStep {
     DataRoute,
@@ -47,26 +50,26 @@ const STEPS: [SagaStep; 8] = [
     SagaStep::Active,
 ];
 
-/// A tenant on its way.
+/// The state of one tenant's provisioning.
 pub(super) struct ProvisioningSaga {
     tenant: String,
     step: usize,
     asked: NewTenant,
-    /// The id of its first key.
+    /// The id of the tenant's first API key.
     api_key: Option<String>,
-    /// The key's text, where it was made just now.
+    /// The key's text, if this request created the key.
     text: Option<String>,
-    /// The features that it has, once somebody has asked.
+    /// The tenant's enabled features, once they are computed.
     features: Option<Vec<String>>,
 }
 
 impl ProvisioningSaga {
-    /// One that begins.
+    /// A new saga.
     pub(super) const fn new(tenant: String, asked: NewTenant) -> Self {
         Self { tenant, step: 0, asked, api_key: None, text: None, features: None }
     }
 
-    /// One as it was left.
+    /// The saga as its row in `provisionings` stores it.
     pub(super) fn of(row: &Row) -> Result<Self, AdminError> {
         let question = document(row, "question");
         let asked = checked(Reader::run(|r| NewTenant::read(&question, r)))?;
@@ -78,7 +81,7 @@ impl ProvisioningSaga {
     }
 }
 
-/// Goes on, step by step, to the end.
+/// Runs the remaining steps. Undoes the saga if a step cannot succeed.
 pub(super) async fn advance(
     request: &AdminRequest<'_>,
     saga: &mut ProvisioningSaga,
@@ -92,7 +95,7 @@ pub(super) async fn advance(
             Err(refusal) => return Err(refusal),
         }
     }
-    // Somebody else has finished it, and nobody was answered.
+    // The scheduled run or another request has finished the saga, and no response was stored.
     let record = request.tenant(&saga.tenant).await?;
     features(request, saga).await?;
     let mut change = request.transaction();
@@ -102,7 +105,8 @@ pub(super) async fn advance(
     Ok(AdminResponse::json(201, &done(saga, &record.value)).with_version(record.epoch))
 }
 
-/// Commits, and has the answer remembered. The key is shown once: whoever asks again learns all else.
+/// Commits the change with the stored response, then publishes it. The stored response lacks the
+/// key's text, since a key is shown once.
 async fn answered(
     request: &AdminRequest<'_>,
     saga: &mut ProvisioningSaga,
@@ -117,20 +121,21 @@ async fn answered(
     Ok(())
 }
 
-/// Takes one step; the answer after the last.
+/// Runs one step. Returns the response after the last step, otherwise `None`.
 async fn take(
     request: &AdminRequest<'_>,
     saga: &mut ProvisioningSaga,
     step: SagaStep,
 ) -> Result<Option<AdminResponse>, AdminError> {
     let record = request.store.record(&saga.tenant).await?.ok_or(AdminError::NOT_FOUND)?;
-    // Whoever has ended it meanwhile has ended this too.
+    // The tenant was changed or deleted meanwhile, which ends the saga.
     if record.status() != "provisioning" {
         return Err(AdminError::WRONG_STATUS.with(json!({ "status": record.status() })));
     }
     let published = request.catalog().await?;
     let mut change = request.transaction();
-    // Of two who go on at the same time, one takes the step: the other finds it taken, or an entry in the trail.
+    // If two requests resume the saga concurrently, one runs the step. The other fails on the step
+    // or on the audit trail.
     change.expect_head(&record.id, &record.head);
     change.precondition(
         "(SELECT step FROM provisionings WHERE tenant = ? AND state = 'running') = ?",
@@ -142,13 +147,13 @@ async fn take(
             let id = TenantId::parse(&record.id).ok_or(AdminError::NOT_FOUND)?;
             let settled = DataRoute::settle(saga.asked.data_route.as_ref(), &id, region, &published.catalog.shards);
             let Some(route) = settled else {
-                return Err(failed("no open shard stands in the tenant's region"));
+                return Err(failed("no open shard is in the tenant's region"));
             };
             let mut reserved = request.transaction();
             take_data_route(&mut reserved, &json!({ "data_route": route }), &record.id);
             match reserved.commit().await.map_err(AdminError::from) {
                 Err(refusal) if refusal.code() == "DATA_ROUTE_TAKEN" => {
-                    return Err(failed("another tenant's data is, or was, where its data would be"));
+                    return Err(failed("its data route belongs to another tenant, or belonged to one"));
                 }
                 reserved => reserved?,
             }
@@ -196,7 +201,7 @@ async fn take(
             if !request.config.events.is_undefined()
                 && let Err(error) = JsFuture::from(edge::tell(&request.config.events, &event.to_string())).await
             {
-                web_sys::console::error_2(&"control: the welcome event was not taken".into(), &error);
+                web_sys::console::error_2(&"control: the welcome event was not accepted".into(), &error);
                 return Err(AdminError::UNAVAILABLE);
             }
         }
@@ -213,7 +218,7 @@ async fn take(
     Ok(None)
 }
 
-/// The last step: the tenant is active, and the request answered for good.
+/// The last step: activates the tenant and stores the final response.
 async fn finish(
     request: &AdminRequest<'_>,
     saga: &mut ProvisioningSaga,
@@ -237,7 +242,8 @@ async fn finish(
     Ok(AdminResponse::json(201, &done(saga, &after)).with_version(record.epoch.saturating_add(1)))
 }
 
-/// A key whose text nobody has seen is of no use to anybody: whoever asks again gets another in its place.
+/// Replaces an API key whose text no response has shown, so that the repeated request gets a usable
+/// key. Only requests with an idempotency key can be repeated; the scheduled run keeps the key.
 async fn replace_unseen(
     request: &AdminRequest<'_>,
     saga: &mut ProvisioningSaga,
@@ -266,7 +272,7 @@ fn done(saga: &ProvisioningSaga, record: &Value) -> Value {
     json!({ "tenant": record, "api_key": saga.text, "api_key_id": saga.api_key, "features": saga.features })
 }
 
-/// The features that the tenant's plan gives it, found out once.
+/// The tenant's enabled features, computed once, as if it were already active.
 async fn features(request: &AdminRequest<'_>, saga: &mut ProvisioningSaga) -> Result<Vec<String>, AdminError> {
     if let Some(known) = &saga.features {
         return Ok(known.clone());
@@ -284,7 +290,7 @@ async fn features(request: &AdminRequest<'_>, saga: &mut ProvisioningSaga) -> Re
     Ok(saga.features.insert(enabled.map(|one| one.key.to_string()).collect()).clone())
 }
 
-/// Has the tenant's data set up, where somebody does that.
+/// Asks the provisioner to set up the tenant's data, if the deployment has one.
 async fn set_up_data(request: &AdminRequest<'_>, record: &TenantRow, route: &SettledRoute) -> Result<(), AdminError> {
     if request.config.provisioner.is_undefined() {
         return Ok(());
@@ -306,7 +312,8 @@ fn failed(problem: &str) -> AdminError {
     AdminError::PROVISIONING_FAILED.with(json!({ "problem": problem }))
 }
 
-/// Undoes what was done for a tenant that cannot be set up: its slug is free at once, since nobody has seen it.
+/// Deletes a tenant that cannot be set up. Its slug is free at once, without quarantine, since it
+/// never led to a served tenant. Returns the error to respond with.
 async fn undo(request: &AdminRequest<'_>, saga: &ProvisioningSaga, refusal: AdminError) -> AdminError {
     let Ok(Some(record)) = request.store.record(&saga.tenant).await else { return AdminError::UNAVAILABLE };
     let problem = match &refusal {
@@ -318,7 +325,7 @@ async fn undo(request: &AdminRequest<'_>, saga: &ProvisioningSaga, refusal: Admi
         return refusal;
     }
     change.run(sql!("DELETE FROM slugs WHERE tenant = ?", record.id));
-    // Where its data was set up, that place stays its own.
+    // Once data may have been set up there, the data route stays reserved.
     if STEPS.get(saga.step) == Some(&SagaStep::DataRoute) {
         change.run(sql!("DELETE FROM data_routes WHERE tenant = ?", record.id));
     }
@@ -337,7 +344,7 @@ async fn undo(request: &AdminRequest<'_>, saga: &ProvisioningSaga, refusal: Admi
     }
 }
 
-/// Goes on with tenants that somebody began to set up and left. How many have come to their end.
+/// Resumes sagas without recent progress. Returns the number of sagas that have ended.
 pub(super) async fn resume(request: &AdminRequest<'_>) -> Result<usize, AdminError> {
     let before = request.now.get().saturating_sub(ABANDONED_MS);
     let left = sql!(
@@ -347,7 +354,8 @@ pub(super) async fn resume(request: &AdminRequest<'_>) -> Result<usize, AdminErr
     let mut ended = 0_usize;
     for row in &request.store.rows(left).await? {
         let tenant = text(row, "tenant");
-        // Those that cannot go on yet make room for others.
+        // Moves this saga to the end of the queue, so that it does not block others if it fails
+        // again.
         let tried = sql!("UPDATE provisionings SET changed_at = ? WHERE tenant = ?", request.now.get(), tenant);
         request.store.run(&[tried]).await?;
         let gone_on = match ProvisioningSaga::of(row) {

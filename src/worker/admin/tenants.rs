@@ -1,4 +1,7 @@
-//! Tenants: listed, read, changed, and led through their life.
+//! Tenants: lists, reads, changes and exports them, and moves them through their life cycle.
+//!
+//! Offboarding sets a purge date; the scheduled run deletes the tenant after it. A deleted tenant
+//! leaves a tombstone: its id, which is never reused, and its audit trail.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +18,7 @@ use crate::model::bounds::{MAX_EXPORTED_QUOTAS, MAX_PAGE, SLUG_QUARANTINE_MS};
 use crate::wire::QuotaView;
 use crate::worker::sources::d1::{document, sql, text};
 
-/// Members of a record that have operations of their own.
+/// Members of a record that a merge patch cannot change, since they have their own operations.
 const GUARDED: [&str; 5] = ["id", "epoch", "status", "parent", "domains"];
 const STATUSES: [&str; 6] = ["active", "provisioning", "suspended", "inactive", "maintenance", "deleted"];
 pub(super) const DAY_MS: u64 = 86_400_000;
@@ -33,7 +36,7 @@ pub(super) async fn list(request: &AdminRequest<'_>) -> Result<AdminResponse, Ad
                 _ => crate::model::Slug::is_valid(value),
             };
             if !meant {
-                return Err(AdminError::problem(column, value.as_str(), "a value of this kind"));
+                return Err(AdminError::problem(column, value.as_str(), "a valid value of this parameter"));
             }
             filters.push_str(&format!(" AND {column} = ?"));
             values.push(value.as_str().into());
@@ -66,7 +69,7 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     Ok(AdminResponse::json(200, &record.value).with_version(record.epoch))
 }
 
-/// Changes a record with an edit of its document.
+/// Edits a record and commits it. `more` adds further statements to the same transaction.
 pub(super) async fn edit(
     request: &AdminRequest<'_>,
     record: &TenantRow,
@@ -88,21 +91,25 @@ pub(super) async fn edit(
     Ok(AdminResponse::text(200, body).with_version(record.epoch.saturating_add(1)))
 }
 
-/// `PATCH`: a merge patch of what has no operation of its own.
+/// `PATCH /tenants/{tenant}`: applies a merge patch to members that have no operation of their own.
 pub(super) async fn change(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let record = request.tenant(id).await?;
     let patch: Value = request.read()?;
     let Value::Object(members) = &patch else {
-        return Err(AdminError::problem("$", "no object", "a merge patch (RFC 7396)"));
+        return Err(AdminError::problem("$", "not an object", "a merge patch (RFC 7396)"));
     };
     if let Some(name) = GUARDED.iter().find(|name| members.contains_key(**name)) {
-        return Err(AdminError::problem(&format!("$.{name}"), "a member that has its own operation", "other members"));
+        return Err(AdminError::problem(
+            &format!("$.{name}"),
+            "a member that has its own operation",
+            "members without an operation of their own",
+        ));
     }
     request.actor.may_set(members)?;
     edit(request, &record, ("tenant.change", None), |after| merge(after, &patch), |_| {}).await
 }
 
-/// Leads a tenant from one status to another.
+/// Changes a tenant's status.
 pub(super) async fn pass(
     request: &AdminRequest<'_>,
     id: &str,
@@ -125,13 +132,13 @@ pub(super) async fn pass(
     let purge_at = (route == OperationId::OffboardTenant)
         .then(|| request.now.plus(asked.retention_days.0.saturating_mul(DAY_MS)).get());
     let said = (action, asked.reason.as_deref());
-    // Who was suspended when it was offboarded is suspended when it comes back.
+    // A tenant that was suspended when it was offboarded is suspended again after reactivation.
     let back =
         record.status_before.as_deref().filter(|_| record.purge_at.is_some() && route == OperationId::ReactivateTenant);
     let to = back.unwrap_or(to);
     let set = |after: &mut Value| merge(after, &json!({ "status": to }));
     edit(request, &record, said, set, |change| {
-        // Who is offboarded stays so until it is served again.
+        // Only offboarding and reactivation change the purge date.
         if matches!(route, OperationId::OffboardTenant | OperationId::ReactivateTenant) {
             let was = (route == OperationId::OffboardTenant && record.status() == "suspended").then_some("suspended");
             let statement = "UPDATE tenants SET purge_at = ?, status_before = ? WHERE id = ?";
@@ -141,7 +148,7 @@ pub(super) async fn pass(
     .await
 }
 
-/// Deletes a tenant: what is left is its id, so that nobody gets it again, and the trail.
+/// Deletes a tenant.
 pub(super) async fn delete(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     request.only(&["reason"])?;
     let record = request.tenant(id).await?;
@@ -156,7 +163,8 @@ pub(super) async fn delete(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     Ok(AdminResponse::text(200, body))
 }
 
-/// What deleting a tenant takes: a tombstone, its slug in quarantine, its domains free, its keys revoked.
+/// Adds the deletion of a tenant to a change: writes the tombstone, puts its slug in quarantine,
+/// frees its domains and revokes its keys.
 pub(super) async fn bury(
     request: &AdminRequest<'_>,
     change: &mut Transaction<'_>,
@@ -192,21 +200,22 @@ pub(super) async fn bury(
         change.publish(&format!("domain:{}", text(&row, "host")), epoch, None);
     }
     change.run(sql!("DELETE FROM domains WHERE tenant = ?", record.id));
-    // Who is being set up is so no longer; and nobody is moving it, or to it.
+    // Ends its provisioning. A tenant that is part of an open move cannot be deleted.
     change.run(sql!(
         "UPDATE provisionings SET state = 'failed', problem = 'it was deleted', question = '{}' WHERE tenant = ?",
         record.id
     ));
     change.precondition("NOT EXISTS (SELECT 1 FROM moving WHERE tenant = ?)", &[record.id.as_str().into()]);
     keys::end_all(request, change, &record.id);
-    // What it was stands in the trail already.
+    // The audit trail already has the former record.
     let said = json!({ "status": { "before": record.status(), "after": "deleted" } });
     change.audit(&record.id, action, reason, &said).await?;
     change.publish(&record.key(), epoch, Some(&record.root));
     Ok(())
 }
 
-/// All that is kept of a tenant: its record, names, keys without secrets, and its trail.
+/// Exports everything that is stored about a tenant: its record, slugs, domains, keys without
+/// secrets, licences and quotas, and links to its usage and audit trail.
 pub(super) async fn export(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     request.only(&[])?;
     let record = request.tenant(id).await?;
@@ -227,7 +236,8 @@ pub(super) async fn export(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let inquiry = QuotaInquiry { tenant: id, from_ms: 0, to_ms: u64::MAX };
     let asked = request.order(&record.root, &LedgerRequest { quotas: Some(inquiry), ..LedgerRequest::default() }).await;
-    // `null` if the ledger cannot be reached: an empty list would mean that the tenant has used nothing.
+    // `null` if the ledger cannot be reached: an empty list would mean that the tenant has used
+    // nothing.
     let mut periods = asked.ok().map(|outcome| outcome.quotas);
     if let Some(periods) = &mut periods {
         periods.sort_by_key(|(_, period)| period.starts_ms);
@@ -252,7 +262,7 @@ pub(super) async fn export(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     Ok(AdminResponse::json(200, &body).with_version(record.epoch))
 }
 
-/// Deletes tenants whose data has been kept long enough. How many.
+/// Deletes offboarded tenants whose purge date has passed. Returns their number.
 pub(super) async fn purge(request: &AdminRequest<'_>) -> Result<usize, AdminError> {
     let rows = request
         .store

@@ -1,4 +1,7 @@
-//! Tickets: support acts as a tenant for a while, on the record.
+//! Tickets: support acts as a tenant for a limited time, recorded in the tenant's audit trail.
+//!
+//! An actor issues a ticket; its holder redeems it once for an API key that expires after
+//! [`SUPPORT_MS`] milliseconds.
 
 use serde_json::{Value, json};
 use web_sys::Response;
@@ -18,14 +21,15 @@ use crate::worker::runtime::clock;
 use crate::worker::runtime::doors::{self, Door};
 use crate::worker::sources::d1::{Store, at, document, sql, text};
 
-/// How a ticket begins.
+/// Prefix of a ticket.
 const TICKET_PREFIX: &str = "tg_tick_";
 
-/// `POST /tenants/{tenant}/impersonate`: a ticket; what its holder may do, and why, stands in the tenant's trail.
+/// `POST /tenants/{tenant}/impersonate`: issues a ticket. The tenant's audit trail records its
+/// scopes and the reason.
 pub(super) async fn impersonate(request: &AdminRequest<'_>, id: &str) -> Result<AdminResponse, AdminError> {
     let record = request.tenant(id).await?;
     let asked: Impersonate = request.read()?;
-    // Support acts as a tenant's user, never as its admin.
+    // Support acts as a user of the tenant, never as its admin.
     if asked.scopes.iter().any(|scope| scope.as_str() == ADMIN_SCOPE) {
         return Err(AdminError::FORBIDDEN.with(json!({ "scope": ADMIN_SCOPE })));
     }
@@ -48,7 +52,7 @@ pub(super) async fn impersonate(request: &AdminRequest<'_>, id: &str) -> Result<
     Ok(once_shown(body, "ticket", secret.into_text()))
 }
 
-/// `POST /_gate/v1/tickets`: a ticket for an API key, once.
+/// `POST /_gate/v1/tickets`: redeems a ticket for an API key, once.
 pub(crate) async fn redeem(call: &Call, config: &std::rc::Rc<Config>) -> Response {
     match redeemed(call, config).await {
         Ok(answer) => answer.respond(),
@@ -66,20 +70,21 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<AdminResp
     let store = Store::new(&config.control);
     let now = clock::now();
     let visit = doors::enter(Door::Tickets, &call.request, &ticket.hash()).ok_or(AdminError::TOO_FAST)?;
-    // Strangers write nothing: what nobody was given is looked up, and no more.
+    // An unknown ticket costs one read and never a write, so strangers cannot cause writes.
     let known =
         sql!("SELECT 1 FROM tickets WHERE hash = ? AND used_at IS NULL AND expires_at > ?", ticket.hash(), now.get());
     let known = store.row(known).await?;
     visit.judged(&ticket.hash(), known.is_some());
     known.ok_or(AdminError::UNAUTHENTICATED)?;
-    // INVARIANT (once): of all who redeem it, one finds it unused.
+    // INVARIANT (once): of several concurrent redemptions, one finds the ticket unused.
     let statement = sql!(
         "UPDATE tickets SET used_at = ?1 WHERE hash = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING tenant, actor, scopes",
         now.get(),
         ticket.hash()
     );
     let row = store.row(statement).await?.ok_or(AdminError::UNAUTHENTICATED)?;
-    // INVARIANT (children end with their makers): whose token has ended lets nobody in.
+    // INVARIANT (children end with their makers): a ticket is invalid once its issuer's token has
+    // ended.
     if let Some(maker) = text(&row, "actor").strip_prefix("token ")
         && !token_line(&store, maker).await?.works
     {
@@ -112,7 +117,7 @@ async fn redeemed(call: &Call, config: &std::rc::Rc<Config>) -> Result<AdminResp
     Err(AdminError::BUSY)
 }
 
-/// Tickets that nobody can redeem any more.
+/// The statement that deletes tickets which expired long ago.
 pub(super) fn forgotten(now_ms: u64) -> Value {
     sql!("DELETE FROM tickets WHERE expires_at < ?", now_ms.saturating_sub(TICKET_MS))
 }

@@ -1,4 +1,7 @@
-//! Admin tokens: issued, listed, revoked. Only hashes are kept; a token is shown once.
+//! Admin tokens: issue, list, revocation.
+//!
+//! Only the hash of a token is stored. The response that creates a token is the only one that
+//! contains it. A token may issue further tokens with at most its own permissions and lifetime.
 
 use serde_json::{Value, json};
 
@@ -14,7 +17,7 @@ use crate::worker::sources::d1::{document, sql, text};
 
 pub(super) async fn issue(request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
     let asked: NewToken = request.read()?;
-    // INVARIANT (no more than one has): nobody gives away what it was not given.
+    // INVARIANT (no more than one has): an actor gives only permissions that it has.
     if let Some(more) = asked.permissions.iter().find(|permission| !request.actor.permits(**permission)) {
         return Err(AdminError::FORBIDDEN.with(json!({ "permission": more })));
     }
@@ -23,10 +26,10 @@ pub(super) async fn issue(request: &AdminRequest<'_>) -> Result<AdminResponse, A
         return Err(AdminError::TOO_MANY.with(json!({ "limit": MAX_TOKEN_GENERATIONS })));
     }
     request.require_future("$.expires_at", asked.expires_at)?;
-    // INVARIANT (children end with their makers): who says nothing gets the maker's end.
+    // INVARIANT (children end with their makers): the default end is that of the issuing token.
     let end = maker.and_then(|maker| maker.ends_at);
     if let Some((later, end)) = asked.expires_at.zip(end).filter(|(asked, end)| asked > end) {
-        let expected = format!("at most {end}, when the token ends that issues it");
+        let expected = format!("at most {end}, the end of the issuing token");
         return Err(AdminError::problem("$.expires_at", later.to_string(), &expected));
     }
     let expires_at = asked.expires_at.or(end);
@@ -76,7 +79,7 @@ pub(super) async fn revoke(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     }
     let row = request.store.row(sql!("SELECT name, permissions FROM admin_tokens WHERE id = ?", id)).await?;
     let row = row.ok_or(AdminError::NOT_FOUND)?;
-    // INVARIANT (no more than one has): one ends what one could have issued.
+    // INVARIANT (no more than one has): an actor revokes only tokens that it could have issued.
     let permissions = document(&row, "permissions");
     let mut permissions = permissions.as_array().into_iter().flatten().filter_map(Value::as_str);
     let own =

@@ -1,5 +1,8 @@
-//! A change to the system of record: all of it in one transaction, with its entry in the audit trail
-//! and with what is to be published because of it.
+//! A change to the system of record: one transaction of statements, audit entries and publications.
+//!
+//! Concurrency is optimistic: the audit trail of a tenant is a chain, and its primary key admits
+//! one successor of each entry. A change that read an outdated state fails at the commit and is
+//! repeated.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +13,10 @@ use crate::control::audit::{AuditEntry, Head, hash};
 use crate::model::UnixMillis;
 use crate::worker::sources::d1::{Store, StoreError, fail_unless, number, sql, text};
 
-/// How often a change is attempted that another one has overtaken.
+/// Maximum number of attempts for a change that loses to concurrent ones.
 pub(super) const TRIES: usize = 4;
 
-/// A change in the making.
+/// A change that is not committed yet.
 pub(crate) struct Transaction<'a> {
     store: Store,
     actor: &'a Actor,
@@ -27,17 +30,19 @@ impl<'a> Transaction<'a> {
         Self { store: store.clone(), actor, now, statements: Vec::new(), heads: BTreeMap::new() }
     }
 
-    /// Goes on from what an audit trail was when something was read: whoever changed it since lets this one fail.
+    /// Ties the change to the end of an audit trail as it was read: the commit fails if the trail
+    /// has grown since, provided that the change adds an entry to it.
     pub(super) fn expect_head(&mut self, chain: &str, head: &Head) {
         self.heads.entry(chain.to_owned()).or_insert_with(|| head.clone());
     }
 
-    /// One statement of it.
+    /// Adds a statement.
     pub(super) fn run(&mut self, statement: Value) {
         self.statements.push(statement);
     }
 
-    /// Lets the change happen only where this holds at its very moment; otherwise somebody else's came first.
+    /// Adds a condition that must hold at the moment of the commit. Otherwise the commit fails as
+    /// if a concurrent change came first.
     pub(super) fn precondition(&mut self, condition: &str, values: &[Value]) {
         let statement: Value =
             std::iter::once(Value::from(fail_unless(condition))).chain(values.iter().cloned()).collect();
@@ -46,7 +51,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Has something published: under a key of KV, once its ledger was told.
+    /// Adds the publication of a snapshot under its key in KV. `ledger` is the root of the family
+    /// whose ledger learns the epoch first.
     pub(super) fn publish(&mut self, key: &str, epoch: u64, ledger: Option<&str>) {
         self.run(sql!(
             "INSERT INTO publications (key, epoch, ledger, at) VALUES (?, ?, ?, ?)",
@@ -57,8 +63,9 @@ impl<'a> Transaction<'a> {
         ));
     }
 
-    /// Notes it in an audit trail. INVARIANT (one after the other): of two changes that go on from the same entry, the
-    /// primary key lets one through. What a change depends on is read with, or after, the entry that it goes on from.
+    /// Adds an entry to an audit trail. INVARIANT (one after the other): of two changes that follow
+    /// the same entry, the primary key admits one. A change reads the state that it depends on
+    /// together with, or after, the entry that it follows.
     pub(crate) async fn audit(
         &mut self,
         chain: &str,
@@ -89,7 +96,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Does it, all or nothing.
+    /// Commits all statements, or none of them.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         if self.statements.is_empty() {
             return Ok(());
@@ -99,7 +106,7 @@ impl<'a> Transaction<'a> {
 }
 
 impl Store {
-    /// The end of an audit trail.
+    /// The latest entry of an audit trail: its number and hash.
     pub(super) async fn head(&self, chain: &str) -> Result<Head, StoreError> {
         let statement = sql!("SELECT number, hash FROM audit WHERE chain = ? ORDER BY number DESC LIMIT 1", chain);
         let row = self.row(statement).await?.unwrap_or_default();

@@ -1,4 +1,8 @@
-//! One incoming request, as far as the gate looks at it.
+//! One incoming request to the Worker: the parts that the gate reads.
+//!
+//! [`Call::read`] fetches the method, the URL and the headers that the gate needs as one string
+//! from JavaScript, since each crossing of the boundary costs time. The accessors return slices of
+//! it.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -17,11 +21,11 @@ const FORWARDED_HOST: usize = 3;
 const PROXY_SECRET: usize = 4;
 const FAULT: usize = 5;
 
-/// A request, and what was read of it in one crossing.
+/// A request, and what [`Call::read`] read of it.
 pub(crate) struct Call {
     pub(crate) request: JsValue,
     pub(crate) context: ExecutionContext,
-    /// One line each: method, URL, headers.
+    /// Method, URL and header values, one per line.
     text: String,
     lines: Vec<Range<usize>>,
     names: Rc<[String]>,
@@ -34,7 +38,8 @@ pub(crate) struct Call {
     pub(crate) custom: Resolved,
 }
 
-/// What a request is about, or the request that a question is about; for notes and the log.
+/// Method, host and path of a request, or of the request in a question to the decision API. For the
+/// log and for recorded denials.
 pub(crate) struct About<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
@@ -42,7 +47,7 @@ pub(crate) struct About<'a> {
 }
 
 impl About<'_> {
-    /// Its path, of a bounded length.
+    /// The path, at most [`MAX_LOGGED_CHARS`] characters.
     pub(crate) fn path(&self) -> String {
         self.path.chars().take(MAX_LOGGED_CHARS).collect()
     }
@@ -54,10 +59,10 @@ impl<'a> From<&Request<'a>> for About<'a> {
     }
 }
 
-/// Characters of a path in the log, and in notes.
+/// Maximum number of characters of a path in the log and in recorded denials.
 const MAX_LOGGED_CHARS: usize = 512;
 
-/// The custom resolver's answer, owned.
+/// The answer of the custom resolver, as owned values.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Resolved {
     #[default]
@@ -68,7 +73,7 @@ pub(crate) enum Resolved {
 }
 
 impl Call {
-    /// Reads a request. `None`: its URL is none.
+    /// Reads a request. Returns `None` if its URL is invalid.
     pub(crate) fn read(request: JsValue, context: JsValue, config: &Config) -> Option<Self> {
         let (names, array) = header_names::current();
         let text = edge::facts(&request, &array);
@@ -105,8 +110,8 @@ impl Call {
         Some(call)
     }
 
-    /// Reads the request anew: while it waited, a catalog may have come that reads other headers. What the custom resolver has
-    /// said stays.
+    /// Reads the request again: while it waited, a catalog that needs other headers may have
+    /// arrived. Keeps the answer of the custom resolver.
     pub(crate) fn read_again(&mut self, config: &Config) {
         if let Some(again) = Self::read(self.request.clone(), self.context.clone().into(), config) {
             let custom = std::mem::take(&mut self.custom);
@@ -139,7 +144,8 @@ impl Call {
         self.slice(&(self.url.start..self.path.start))
     }
 
-    /// The host that is judged.
+    /// The host that the gate decides by: the forwarded host from a trusted proxy, otherwise the
+    /// URL's.
     pub(crate) fn host(&self) -> &str {
         let forwarded = self.forwarded.then(|| self.own_header(FORWARDED_HOST)).flatten();
         forwarded.unwrap_or_else(|| self.slice(&self.host))
@@ -150,7 +156,7 @@ impl Call {
         (value != "\0").then_some(value)
     }
 
-    /// Whether the client would rather have `application/problem+json`.
+    /// Whether the client accepts `application/problem+json`.
     pub(crate) fn wants_problem(&self) -> bool {
         self.own_header(ACCEPT).is_some_and(|accept| accept.contains("application/problem+json"))
     }
@@ -161,24 +167,24 @@ impl Call {
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     }
 
-    /// Whether the gate's own endpoints are asked.
+    /// Whether the request is for an endpoint of the gate itself.
     pub(crate) fn is_own(&self) -> bool {
         self.path().starts_with("/_gate/")
     }
 
-    /// A fault that a test asks for; see [`super::fault`].
+    /// The fault that a test asks for; see [`crate::worker::runtime::fault`].
     pub(crate) fn fault(&self) -> Option<&str> {
         self.own_header(FAULT)
     }
 
-    /// The headers that were read, by name.
+    /// The headers that the catalog needs, as names and values.
     pub(crate) fn headers(&self) -> Vec<(&str, &str)> {
         let values = self.lines.iter().skip(2).map(|line| self.slice(line));
         let pairs = self.names.iter().map(String::as_str).zip(values);
         pairs.skip(header_names::OWN_HEADERS.len()).filter(|(_, value)| *value != "\0").collect()
     }
 
-    /// The facts for the gate.
+    /// The request as the core takes it.
     pub(crate) fn request<'a>(&'a self, headers: &'a [(&'a str, &'a str)], config: &'a Config) -> Request<'a> {
         Request {
             method: self.method(),

@@ -1,4 +1,4 @@
-//! One HTTP request to the Worker, and responses to it.
+//! HTTP at the Worker: incoming requests and the responses to them.
 
 pub(crate) mod call;
 pub(crate) mod reply;

@@ -1,4 +1,8 @@
-//! Decisions and errors as HTTP responses.
+//! HTTP responses of the Worker: decisions, errors of the gate's own endpoints, and documents.
+//!
+//! Every response is built in JavaScript from one string, so that it crosses the boundary once: see
+//! [`respond`]. An error has a JSON body, or `application/problem+json` if the client accepts it.
+//! `scripts/docs.mjs` reads the constants of [`Failure`] for the reference of codes.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,11 +19,12 @@ use crate::wire::{
 use crate::worker::http::call::Call;
 use crate::worker::runtime::edge;
 
-/// The answer to a request that is not forwarded: the decision, or the error.
+/// The response to a request that is not forwarded: the decision if the request is allowed or asks
+/// for an explanation, otherwise an error.
 pub(crate) fn decision(call: &Call, decision: &Decision) -> Response {
     let mut headers = cors_lines(call, decision);
     if decision.extras().is_preflight && !call.explain {
-        // What a preflight is answered depends on what it asks for.
+        // The response to a preflight depends on these request headers.
         for asked in ["Access-Control-Request-Method", "Access-Control-Request-Headers"] {
             headers.push(format!("vary: {asked}"));
         }
@@ -32,30 +37,31 @@ pub(crate) fn decision(call: &Call, decision: &Decision) -> Response {
     error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &headers.join("\t"))
 }
 
-/// An error in place of the origin's answer.
+/// An error in place of the origin's response. It has the CORS headers of the decision.
 pub(crate) fn failure(call: &Call, decision: &Decision, failure: &Failure) -> Response {
     failure.respond_full(call, json!({}), &cors_lines(call, decision).join("\t"))
 }
 
-/// What pages of other origins are told of an answer, one `name: value` each.
+/// The CORS headers of a response, each as `name: value`.
 fn cors_lines(call: &Call, decision: &Decision) -> Vec<String> {
     let told = decision.cors().map(|policy| cors_headers(policy, decision.extras().is_preflight, &call.headers()));
     told.iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
-/// The decision as the decision API gives it: 200, whatever was decided.
+/// The response of the decision API: status 200, also for denials.
 pub(crate) fn answer(decision: &Decision) -> Response {
     respond(200, JSON, Some(decision), "", &json(decision))
 }
 
 const JSON: &str = "application/json";
 
-/// A text with its kind and further headers: see [`respond`].
+/// A body with its content type (`kind`) and further headers: see [`respond`].
 pub(crate) fn raw(status: u16, kind: &str, header: &str, body: &str) -> Response {
     respond(status, kind, None, header, body)
 }
 
-/// One line for each header, then the body: see `respond` in `edge.js`. `header`: further ones as `name: value`, with tabs between.
+/// Builds a response from one string: one line for each header, then the body (see `respond` in
+/// `edge.js`). `header` holds further headers as `name: value`, separated by tabs.
 fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, body: &str) -> Response {
     let (policy, state) = decision.and_then(rate_limit_headers).unwrap_or_default();
     let retry = decision.and_then(retry_after_s).map(|seconds| seconds.to_string()).unwrap_or_default();
@@ -68,7 +74,8 @@ fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, b
     edge::respond(status, &text)
 }
 
-/// Headers for a response that comes from elsewhere, names and values in turn, one a line. A header without a value is taken away.
+/// Headers to set on the origin's response: names and values alternate, one per line. An empty
+/// value removes the header.
 pub(crate) fn marks(call: &Call, decision: &Decision) -> String {
     let mut headers = String::new();
     if let Some(policy) = decision.cors() {
@@ -97,38 +104,46 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) const NOT_FOUND: Self =
-        Self { status: 404, code: "NOT_FOUND", message: "no such endpoint: see /_gate/openapi.json", header: "" };
+        Self { status: 404, code: "NOT_FOUND", message: "unknown endpoint: see /_gate/openapi.json", header: "" };
     pub(crate) const GET_ONLY: Self = Self {
         status: 405,
         code: "METHOD_NOT_ALLOWED",
-        message: "this endpoint takes GET",
+        message: "this endpoint supports only GET",
         header: "allow: GET, HEAD",
     };
-    pub(crate) const POST_ONLY: Self =
-        Self { status: 405, code: "METHOD_NOT_ALLOWED", message: "this endpoint takes POST", header: "allow: POST" };
+    pub(crate) const POST_ONLY: Self = Self {
+        status: 405,
+        code: "METHOD_NOT_ALLOWED",
+        message: "this endpoint supports only POST",
+        header: "allow: POST",
+    };
     pub(crate) const GET_AND_POST: Self = Self {
         status: 405,
         code: "METHOD_NOT_ALLOWED",
-        message: "this endpoint takes GET and POST",
+        message: "this endpoint supports only GET and POST",
         header: "allow: GET, POST",
     };
     pub(crate) const UNAUTHENTICATED: Self = Self {
         status: 401,
         code: Code::Unauthenticated.as_str(),
-        message: "this endpoint needs the operator's token as `Authorization: Bearer`",
+        message: "this endpoint requires the operator token as `Authorization: Bearer`",
         header: "www-authenticate: Bearer realm=\"tenantgate\"",
     };
     pub(crate) const TOO_LARGE: Self =
         Self { status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", header: "" };
 
-    pub(crate) const TOO_SLOW: Self =
-        Self { status: 408, code: "REQUEST_TIMEOUT", message: "the body took too long", header: "connection: close" };
+    pub(crate) const TOO_SLOW: Self = Self {
+        status: 408,
+        code: "REQUEST_TIMEOUT",
+        message: "the body did not arrive in time",
+        header: "connection: close",
+    };
     pub(crate) const BROKEN: Self =
         Self { status: 400, code: Code::BadRequest.as_str(), message: "the body could not be read", header: "" };
     pub(crate) const TRACE: Self = Self {
         status: 405,
         code: "METHOD_NOT_ALLOWED",
-        message: "the gate does not hand on this method: an origin may repeat what only it should see",
+        message: "the gate does not forward this method: an origin may echo headers that only it should see",
         header: "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     };
 
@@ -141,17 +156,17 @@ impl Failure {
     pub(crate) const EVENT_CONFLICT: Self = Self {
         status: 409,
         code: "EVENT_CONFLICT",
-        message: "events of these places were told before and said something else then; the others are counted",
+        message: "the events at these positions were sent before with different content; the others are counted",
         header: "",
     };
     pub(crate) const USAGE_UNHEARD: Self = Self {
         status: 503,
         code: Code::LedgerUnavailable.as_str(),
-        message: "not all of it reached its ledger: try again with the same events, each counts once",
+        message: "not all events reached their ledger: send the same events again, each counts once",
         header: "retry-after: 1",
     };
     pub(crate) const USAGE_UNKNOWN: Self =
-        Self { status: 404, code: "USAGE_NOT_FOUND", message: "no such tenant, or no such metric", header: "" };
+        Self { status: 404, code: "USAGE_NOT_FOUND", message: "unknown tenant or metric", header: "" };
 
     pub(crate) fn respond(&self, call: &Call) -> Response {
         self.respond_with(call, json!({}))
@@ -161,14 +176,14 @@ impl Failure {
         self.respond_full(call, details, self.header)
     }
 
-    /// With a header that depends on the request.
+    /// Responds with `header` instead of the error's own header.
     pub(crate) fn respond_full(&self, call: &Call, details: Value, header: &str) -> Response {
         let view = ErrorView { code: self.code, message: self.message, details };
         error(call, &view, self.status, None, header)
     }
 }
 
-/// The body of a request, of at most `max_bytes`.
+/// Reads the body of a request: at most `max_bytes` bytes, within [`MAX_BODY_MS`] milliseconds.
 pub(crate) async fn body(call: &Call, max_bytes: usize) -> Result<String, Failure> {
     let max_bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
     let timeout_ms = u32::try_from(MAX_BODY_MS).unwrap_or(u32::MAX);
@@ -179,24 +194,24 @@ pub(crate) async fn body(call: &Call, max_bytes: usize) -> Result<String, Failur
     }
 }
 
-/// A body with problems: all of them.
+/// The response to an invalid body or document, with all its problems.
 pub(crate) fn invalid(call: &Call, problems: &Problems) -> Response {
     let view =
         ErrorView { code: Code::BadRequest.as_str(), message: PROBLEMS, details: json!({ "problems": problems }) };
     error(call, &view, 400, None, "")
 }
 
-/// A denial in a shape of its own, with the headers that belong to it.
+/// A denial with a given body, and with the rate limit headers of the decision.
 pub(crate) fn refusal(decision: &Decision, header: &str, body: &str) -> Response {
     respond(decision.code.status(), JSON, Some(decision), header, body)
 }
 
-/// A refusal of the gate's own endpoints that a decision stands for.
+/// An error of the gate's own endpoints that reports a denial.
 pub(crate) fn unavailable(call: &Call, decision: &Decision) -> Response {
     error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
 }
 
-/// What serializes without fail: text and numbers.
+/// A view as a JSON document. A view holds only text and numbers, so it always serializes.
 pub(crate) fn view(view: &impl Serialize) -> Response {
     document(200, &serde_json::to_string(view).unwrap_or_default())
 }
@@ -211,9 +226,9 @@ pub(crate) fn redirect(location: &str) -> Response {
     raw(308, "text/plain; charset=utf-8", &format!("location: {location}"), "")
 }
 
-/// A request whose URL cannot be taken apart.
+/// The response to a request whose URL is invalid.
 pub(crate) fn unreadable() -> Response {
-    let decision = Decision::refused(Code::BadRequest, "no URL", UnixMillis::default());
+    let decision = Decision::refused(Code::BadRequest, "invalid URL", UnixMillis::default());
     respond(400, JSON, None, "", &error_body(&ErrorView::from(&decision)))
 }
 
@@ -226,6 +241,6 @@ fn error(call: &Call, view: &ErrorView, status: u16, decision: Option<&Decision>
 }
 
 fn json(decision: &Decision) -> String {
-    // A view holds text, numbers and JSON values: it always has a JSON form.
+    // A view holds only text, numbers and JSON values, so it always serializes.
     serde_json::to_string(&DecisionView::from(decision)).unwrap_or_default()
 }
