@@ -1,5 +1,5 @@
 // Builds the book: `docs/`, with the pages that are made from sources, into `www/docs/`.
-// Usage: npm run docs [-- --pages]   `--pages`: only makes the pages.
+// Usage: node scripts/docs.mjs [--pages]   `--pages`: only makes the pages.
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { register } from "node:module";
