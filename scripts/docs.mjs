@@ -1,5 +1,5 @@
 // Builds the book: `docs/`, with the pages that are made from sources, into `www/docs/`.
-// Usage: npm run docs [-- --pages]   `--pages`: only makes the pages.
+// Usage: node scripts/docs.mjs [--pages]   `--pages`: only makes the pages.
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { register } from "node:module";
@@ -66,7 +66,7 @@ function errors() {
   const messages = new Map([...body("message").matchAll(/Self::(\w+) => \{?\s*"([^"]*)"/g)].map(([, name, message]) => [name, message]));
   const statuses = new Map([...body("status").matchAll(/((?:Self::\w+[\s|]*)+)=> (\d{3})/g)].flatMap(([, which, status]) => [...which.matchAll(/Self::(\w+)/g)].map(([, name]) => [name, status])));
   const answers = [...names].map(([name, code]) => ({ code, status: statuses.get(name), message: messages.get(name), by: "decisions" }));
-  for (const [file, by] of [["src/worker/reply.rs", "endpoints of the gate"], ["src/worker/control/error.rs", "the admin API"]]) {
+  for (const [file, by] of [["src/worker/http/reply.rs", "endpoints of the gate"], ["src/worker/admin/error.rs", "the admin API"]]) {
     const text = read(file);
     for (const [, status, code, message] of text.matchAll(/status: (\d{3}),\s*code: (.*?),\s*message:\s*"([^"]*)"/g)) {
       answers.push({ code: code.startsWith('"') ? code.slice(1, -1) : names.get(/Code::(\w+)/.exec(code)[1]), status, message, by });

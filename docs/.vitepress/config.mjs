@@ -1,4 +1,4 @@
-// The book that `npm run docs` builds from `docs/` into `www/docs/`. It asks no other host for anything.
+// The book that `scripts/docs.mjs` builds from `docs/` into `www/docs/`. It asks no other host for anything.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

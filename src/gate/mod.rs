@@ -16,9 +16,9 @@
 //!   Decision ◀────────────────────────────────── conclude ◀────────────┘
 //! ```
 //!
-//! Rooms, lowest first; each may use those below it:
+//! Floors, lowest first; each may use those below it:
 //!
-//! | room | what it holds |
+//! | floor | what it holds |
 //! |---|---|
 //! | `compiled` | the catalog and tenants, compiled; immutable and shared |
 //! | `answer` | the decision, credentials, traces, and all wording |

@@ -4,9 +4,9 @@
 //! WebAssembly once, with its facts in one string, and its answer crosses back once. Only snapshots
 //! that are not held yet, limits that the ledger counts, and an origin make it wait.
 //!
-//! Rooms, lowest first; each may use those below it:
+//! Floors, lowest first; each may use those below it:
 //!
-//! | room | what it does |
+//! | floor | what it does |
 //! |---|---|
 //! | `runtime` | the gate of the isolate, futures, the clock, JavaScript |
 //! | `config` | bindings and variables |
