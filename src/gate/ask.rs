@@ -47,8 +47,8 @@ pub enum Intent<'a> {
         /// The id of the hold.
         id: &'a str,
     },
-    /// Finds the tenant and whether it may pass, and nothing else: the features, breakers and limits
-    /// of the route are left alone.
+    /// Finds the tenant and whether it may pass, and nothing else: the features, breakers and
+    /// limits of the route are left alone.
     Identify,
 }
 

@@ -217,8 +217,8 @@ impl Gate {
         self.spender.refill(root, counter, now)
     }
 
-    /// What to send to the ledger of `root` before leases end: those in use are extended, the others
-    /// are returned.
+    /// What to send to the ledger of `root` before leases end: those in use are extended, the
+    /// others are returned.
     pub fn renewals(&mut self, root: &TenantId, within_ms: u64, now: UnixMillis) -> Exchange {
         self.spender.renewals(root, within_ms, now)
     }

@@ -1,4 +1,7 @@
-//! The gate's own endpoints, under `/_gate/`.
+//! Routes requests to the gate's own endpoints, under `/_gate/`.
+//!
+//! [`answer_now`] gives the answers that need no waiting: constant documents, and refusals of wrong
+//! methods and credentials. [`answer`] gives all others.
 
 use std::rc::Rc;
 
@@ -24,7 +27,7 @@ use crate::worker::sources::fetch;
 /// The description of all endpoints, generated from the types and checked by a test.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Answers what needs no waiting.
+/// Answers a request that needs no waiting. Returns `None` for the others.
 pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     let reads = matches!(call.method(), "GET" | "HEAD");
     match call.path() {
@@ -39,7 +42,7 @@ pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
         DECIDE | USAGE => None,
         TICKETS | VALIDATE | DEACTIVATE if call.method() != "POST" => Some(Failure::POST_ONLY.respond(call)),
         TICKETS | VALIDATE | DEACTIVATE => None,
-        // A page asks first whether it may.
+        // The preflight of a page is decided by the catalog's CORS policy.
         path if (path == FEATURES || is_ofrep(path)) && call.method() == "OPTIONS" => None,
         FEATURES if reads => None,
         FEATURES => Some(Failure::GET_ONLY.respond(call)),
@@ -49,7 +52,7 @@ pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     }
 }
 
-/// Answers the rest.
+/// Answers a request for which [`answer_now`] returned `None`.
 pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     match call.path() {
         "/_gate/healthz" => health(&call, config).await,
@@ -64,24 +67,24 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     }
 }
 
-/// All flags, or one of them.
+/// Whether a path is an OFREP endpoint: of all flags, or of one.
 fn is_ofrep(path: &str) -> bool {
-    // No key has a slash; one that does is answered like any other that does not exist.
+    // Keys of features contain no slash, so a deeper path is answered as an unknown flag.
     path.strip_prefix(OFREP).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Questions.
+/// The decision API.
 const DECIDE: &str = "/_gate/v1/decide";
-/// Events of usage, and reports.
+/// Usage events and usage reports.
 const USAGE: &str = "/_gate/v1/usage";
-/// Whether a licence is good; the end of an activation.
+/// Validation of a licence, and the end of an activation.
 const VALIDATE: &str = "/_gate/v1/licences/validate";
 const DEACTIVATE: &str = "/_gate/v1/licences/deactivate";
-/// Tickets of support, for API keys.
+/// Support tickets, which are exchanged for API keys.
 const TICKETS: &str = "/_gate/v1/tickets";
-/// The public key of assertions, for origins.
+/// The public keys of assertions and licences.
 const KEYS: &str = "/_gate/jwks.json";
-/// The playground, where there is one.
+/// The playground, if it is served.
 const UI: &str = "/_gate/ui";
 
 async fn page(call: &Call, config: &Config) -> Response {
@@ -89,15 +92,17 @@ async fn page(call: &Call, config: &Config) -> Response {
     page.ok().and_then(|page| page.dyn_into().ok()).unwrap_or_else(|| Failure::NOT_FOUND.respond(call))
 }
 
-/// A Worker is healthy if it has a catalog or can get one, and has a ledger if limits need one.
+/// `GET /_gate/healthz`. A Worker is healthy if it holds a catalog or can fetch one, and has a
+/// ledger if limits of the catalog need one.
 async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let version = || with_gate(|gate| gate.current_catalog().map(|catalog| catalog.document().version.0));
-    // Without a catalog each health check would read KV.
+    // While no catalog exists, each health check would read KV, so their rate is limited.
     if version().is_none() && doors::knock(Door::Health, Some(&call.request)).is_some() {
-        // Why it failed stands in the log.
+        // The log contains the cause of a failure.
         fetch::snapshot(SnapshotKey::Catalog, config, Patience::new()).await;
     }
-    // Without a ledger such limits are not enforced, or refuse everything. A monitor should notice first.
+    // Without a ledger, such limits are not enforced or deny every request, depending on
+    // `on_error`. A monitor should notice that before tenants do.
     let counts = |mode| matches!(mode, Mode::Leased | Mode::Strict);
     let needs_ledger = with_gate(|gate| {
         let plans = gate.current_catalog();
@@ -105,7 +110,8 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
     });
     match version() {
         Some(version) if needs_ledger && config.ledger.is_undefined() => {
-            let reason = "the catalog has limits that a ledger counts, and there is no Durable Object binding `LEDGER`";
+            let reason =
+                "the catalog has limits that a ledger counts, but the Durable Object binding `LEDGER` is missing";
             reply::document(503, &json!({ "status": "degraded", "catalog": version, "reason": reason }).to_string())
         }
         Some(version) => reply::document(200, &json!({ "status": "ok", "catalog": version }).to_string()),

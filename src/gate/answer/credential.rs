@@ -50,7 +50,8 @@ pub struct Challenge {
     pub invalid_token: bool,
     /// The scopes that the presented token lacks for the route.
     pub scopes: Vec<Scope>,
-    /// The genuine API key that was refused, such as an expired one, and its tenant. For the operator.
+    /// The genuine API key that was refused, such as an expired one, and its tenant. For the
+    /// operator.
     pub refused_key: Option<(KeyId, TenantId)>,
 }
 

@@ -61,7 +61,8 @@ pub struct Extras {
     pub is_preflight: bool,
     /// The defaults that stood in for missing data.
     pub fallback: Vec<Fallback>,
-    /// Whether the same question was asked before under its idempotency key, so that nothing was taken.
+    /// Whether the same question was asked before under its idempotency key, so that nothing was
+    /// taken.
     pub is_repeated: bool,
     /// The circuit breaker of the route.
     pub breaker: Option<BreakerUse>,

@@ -62,7 +62,8 @@ impl<T> Cached<T> {
         self.read_at = self.read_at.min(firm);
     }
 
-    /// Has the value fetched again before its next use, even if it was just fetched: a newer one is known.
+    /// Has the value fetched again before its next use, even if it was just fetched: a newer one is
+    /// known.
     pub(super) fn invalidate(&mut self, now: UnixMillis) {
         self.mark_stale(now);
         self.asked_at = UnixMillis::default();

@@ -103,7 +103,8 @@ impl KeyStore {
         }
     }
 
-    /// The key set to fetch again because it lacks a key. Not too often, whatever key ids tokens invent.
+    /// The key set to fetch again because it lacks a key. Not too often, whatever key ids tokens
+    /// invent.
     pub(in crate::gate) fn stale_keys(&self, url: &str, now: UnixMillis) -> Option<Need> {
         let published = self.published.get(url)?;
         (published.may_ask(now) && !self.complete).then(|| Need::Snapshot(SnapshotKey::IssuerKeys(url.into())))
@@ -144,8 +145,8 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Has an API key's record read again before its next use, if an older one is held. The held one
-    /// is kept, so that no older one can replace it. Returns false if it is not older.
+    /// Has an API key's record read again before its next use, if an older one is held. The held
+    /// one is kept, so that no older one can replace it. Returns false if it is not older.
     pub(in crate::gate) fn invalidate_api_key(&mut self, id: &KeyId, epoch: u64) -> bool {
         match self.api_keys.get_mut(id) {
             Some(held) if held.value.as_ref().is_some_and(|known| known.record.epoch.0 >= epoch) => return false,

@@ -104,7 +104,8 @@ impl Snapshots {
         let Some((tenant, age_ms)) = self.record(id, now, refresh)? else {
             return Ok(None);
         };
-        // Most tenants have no parent and need no line. A record that is replaced loses its compiled form.
+        // Most tenants have no parent and need no line. A record that is replaced loses its
+        // compiled form.
         let mut line = Vec::new();
         let mut parent = tenant.parent.clone();
         if parent.is_some() {

@@ -1,7 +1,7 @@
 //! The cached snapshots, and how new ones are put in.
 //!
-//! An entry never goes back: a publication that is older than the held one is refused. Everything is
-//! bounded, and names that belong to no tenant are remembered too, for a shorter time.
+//! An entry never goes back: a publication that is older than the held one is refused. Everything
+//! is bounded, and names that belong to no tenant are remembered too, for a shorter time.
 
 use std::sync::Arc;
 
@@ -211,8 +211,8 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Puts in a snapshot as it stands in KV, sealed where seals are trusted. `None`: KV has no such
-    /// key.
+    /// Puts in a snapshot as it stands in KV, sealed where seals are trusted. `None`: KV has no
+    /// such key.
     ///
     /// # Errors
     /// [`Rejected`].

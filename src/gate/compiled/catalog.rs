@@ -141,7 +141,8 @@ impl CompiledCatalog {
         self.cors.get(usize::try_from(self.route_by_id(route).cors?).ok()?)
     }
 
-    /// The milliseconds that the origin has for the head of its response to a request of this route.
+    /// The milliseconds that the origin has for the head of its response to a request of this
+    /// route.
     pub fn timeout_ms(&self, route: RouteId) -> u64 {
         self.route_by_id(route).timeout_ms
     }

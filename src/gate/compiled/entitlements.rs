@@ -165,7 +165,8 @@ impl Entitlements {
         self.catalog_version == catalog.document.version && self.valid.0 <= now && now < self.valid.1
     }
 
-    /// The code with which requests of the tenant are denied because of its status or an ancestor's.
+    /// The code with which requests of the tenant are denied because of its status or an
+    /// ancestor's.
     pub(in crate::gate) const fn barrier(&self) -> Option<Code> {
         self.barrier
     }

@@ -49,9 +49,9 @@ struct VerifiedToken {
 
 const MALFORMED_KEY: &str = "malformed or mistyped API key";
 
-/// The milliseconds of work that invalid signatures of one issuer may cost an isolate: 100 a second,
-/// and 200 at once. Anybody who knows a key id can make the gate verify signatures. Tokens that were
-/// verified before are not affected.
+/// The milliseconds of work that invalid signatures of one issuer may cost an isolate: 100 a
+/// second, and 200 at once. Anybody who knows a key id can make the gate verify signatures. Tokens
+/// that were verified before are not affected.
 const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not accepted.

@@ -56,9 +56,9 @@ pub struct UsageInquiry {
 }
 
 impl Gate {
-    /// Returns what the ledger has to count for an event, or why it cannot be counted. `tell`: whether
-    /// the ledger passes every single event on. A tenant's status does not matter: it has used what it
-    /// has used.
+    /// Returns what the ledger has to count for an event, or why it cannot be counted. `tell`:
+    /// whether the ledger passes every single event on. A tenant's status does not matter: it has
+    /// used what it has used.
     pub fn meter(
         &mut self,
         event: &UsageEvent,
@@ -81,9 +81,9 @@ impl Gate {
         }
     }
 
-    /// The questions to a tenant's ledger for a report of usage in the periods that contain `at`, and
-    /// the root whose ledger it is. `None`: there never was such a tenant; a deleted one has reports.
-    /// `metric`: only this one.
+    /// The questions to a tenant's ledger for a report of usage in the periods that contain `at`,
+    /// and the root whose ledger it is. `None`: there never was such a tenant; a deleted one has
+    /// reports. `metric`: only this one.
     pub fn usage_inquiries(
         &mut self,
         tenant: &TenantId,
@@ -184,7 +184,8 @@ fn count(
     for (key, metric) in metrics {
         let (value, distinct) = match value(event, metric) {
             Ok(value) => value,
-            // An event without the value is counted by other metrics. An invalid value refuses the event.
+            // An event without the value is counted by other metrics. An invalid value refuses the
+            // event.
             Err((problem, true)) => {
                 metered.uncounted.push((key.clone(), problem));
                 continue;
@@ -237,8 +238,8 @@ fn count(
     if problems.is_empty() { Ok(metered) } else { Err(problems) }
 }
 
-/// The value of an event for a metric, and the distinct value where those are counted. The error says
-/// whether the value is missing rather than invalid.
+/// The value of an event for a metric, and the distinct value where those are counted. The error
+/// says whether the value is missing rather than invalid.
 fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), (Problem, bool)> {
     if metric.aggregation == Aggregation::Count {
         return Ok((1, None));

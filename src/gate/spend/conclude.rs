@@ -150,8 +150,8 @@ impl Spender {
         }
     }
 
-    /// Writes the verdicts of leased limits: as their ledger last reported them, less what was spent
-    /// since.
+    /// Writes the verdicts of leased limits: as their ledger last reported them, less what was
+    /// spent since.
     fn note_leased_verdicts(&self, pending: &mut Pending, now: UnixMillis) {
         let Some(leases) = &self.leases else { return };
         for index in 0..pending.leased.len() {
@@ -160,7 +160,8 @@ impl Spender {
             };
             let checks = pending.checks_of_mut(leased);
             let Some(first) = checks.first().filter(|first| first.verdict.is_none()) else { continue };
-            // A lease that has just ended here leaves nothing known, and the request is still refused.
+            // A lease that has just ended here leaves nothing known, and the request is still
+            // refused.
             let unknown = |check: &LimitCheck| Verdict::exhausted(check.budget.meter.limit());
             let mut verdicts = leases.verdicts(&first.budget.counter, now);
             verdicts.extend(checks.iter().skip(verdicts.len()).map(unknown));

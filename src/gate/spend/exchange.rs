@@ -166,8 +166,8 @@ impl Spender {
         self.exchange(root, [(counter, 0)].into_iter(), None, now)
     }
 
-    /// What to send to the ledger of `root` before leases end: those in use are extended, the others
-    /// are returned.
+    /// What to send to the ledger of `root` before leases end: those in use are extended, the
+    /// others are returned.
     pub(in crate::gate) fn renewals(&mut self, root: &TenantId, within_ms: u64, now: UnixMillis) -> Exchange {
         let Some(leases) = &mut self.leases else { return Exchange::default() };
         let (busy, idle): (Vec<_>, Vec<_>) = leases

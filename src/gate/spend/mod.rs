@@ -1,8 +1,8 @@
 //! What a request takes: from this isolate, from leases and from the ledger, all or nothing.
 //!
 //! [`Spender::begin`] takes what this isolate can take alone. If that is not enough, the decision
-//! becomes [`Pending`]: the adapter sends [`Spender::request`] to the ledger and passes the response
-//! to [`Spender::conclude`].
+//! becomes [`Pending`]: the adapter sends [`Spender::request`] to the ledger and passes the
+//! response to [`Spender::conclude`].
 
 mod breakers;
 mod conclude;

@@ -83,8 +83,8 @@ impl Special {
             Intent::Decide | Intent::Identify => None,
         };
         let idempotency = key.map(|key| {
-            // Units by limit, wherever in the line they are counted: the line may change between two
-            // attempts.
+            // Units by limit, wherever in the line they are counted: the line may change between
+            // two attempts.
             let units = map_of(checks.iter().map(|check| (check.budget.limit.as_str(), check.op)));
             let units = serde_json::to_vec(&units).unwrap_or_default();
             // 96 bits: a collision would have to be searched for.
@@ -145,8 +145,8 @@ impl Pending {
         self.special.as_ref()?.idempotency.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// The ledger's name of the slots of a request in flight. Returns `None` for a reservation, whose
-    /// caller asks again under the id that it chose.
+    /// The ledger's name of the slots of a request in flight. Returns `None` for a reservation,
+    /// whose caller asks again under the id that it chose.
     pub fn slots_name(&self) -> Option<String> {
         // INVARIANT (blank in reservations): the idempotency id of a reservation contains a blank,
         // and an idempotency key does not.

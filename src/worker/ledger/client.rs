@@ -1,11 +1,11 @@
 //! Sends ledger requests and reads the responses.
 //!
-//! Sending and reading are two steps, so that a caller can send several requests before it awaits the
-//! first response: [`ask`] or [`send`] returns a Promise, and [`outcome`] awaits it.
+//! Sending and reading are two steps, so that a caller can send several requests before it awaits
+//! the first response: [`ask`] or [`send`] returns a Promise, and [`outcome`] awaits it.
 //!
-//! The caller learns two kinds of failure. *Overloaded* means that the ledger serves other requests:
-//! the decision is a denial, whatever `on_error` says. *Failed* means that the message itself failed:
-//! `on_error` of the limit decides.
+//! The caller learns two kinds of failure. *Overloaded* means that the ledger serves other
+//! requests: the decision is a denial, whatever `on_error` says. *Failed* means that the message
+//! itself failed: `on_error` of the limit decides.
 
 use std::rc::Rc;
 

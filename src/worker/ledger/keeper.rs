@@ -1,16 +1,16 @@
-//! Sends this isolate's messages to the ledgers: charges of pending decisions, claims of leases, and
-//! breaker reports.
+//! Sends this isolate's messages to the ledgers: charges of pending decisions, claims of leases,
+//! and breaker reports.
 //!
 //! # Four kinds of messages
 //!
 //! - **Charges** ([`conclude`]): a decision that leases cannot pay for asks the ledger, and waits.
-//! - **Refills** ([`refill`]): a lease that runs low claims more units. The request that caused it is
-//!   already answered.
-//! - **Renewals** ([`keep`]): shortly before leases end, the ledger learns which of them are in use.
-//!   Those are extended; the others are returned. Without the message their units would be unusable
-//!   for every isolate until the ledger expires the lease.
-//! - **Urgent reports** ([`ended`]): failed calls and ends of trials reach the ledger at once, not with
-//!   the next message.
+//! - **Refills** ([`refill`]): a lease that runs low claims more units. The request that caused it
+//!   is already answered.
+//! - **Renewals** ([`keep`]): shortly before leases end, the ledger learns which of them are in
+//!   use. Those are extended; the others are returned. Without the message their units would be
+//!   unusable for every isolate until the ledger expires the lease.
+//! - **Urgent reports** ([`ended`]): failed calls and ends of trials reach the ledger at once, not
+//!   with the next message.
 //!
 //! # The idea: a request lends its lifetime
 //!
@@ -30,8 +30,8 @@
 //!
 //! # Invariants
 //!
-//! - Each exchange ends in `Gate::receive`, and each pending decision in `Gate::finish`, also if the
-//!   message failed: otherwise claims would stay in flight.
+//! - Each exchange ends in `Gate::receive`, and each pending decision in `Gate::finish`, also if
+//!   the message failed: otherwise claims would stay in flight.
 //! - The time is read again after each wait.
 //! - If the response to a request with slots is lost, the ledger may have set the slots aside. The
 //!   hold is settled in any case; settling an unknown hold changes nothing.
@@ -55,8 +55,8 @@ use crate::worker::runtime::{edge, task};
 
 /// Milliseconds before the end of a lease at which it is renewed or returned.
 const AHEAD_MS: u64 = 2_000;
-/// Milliseconds for which one request keeps a ledger's leases, or sends its urgent reports. The runtime
-/// ends work in `waitUntil` after half a minute.
+/// Milliseconds for which one request keeps a ledger's leases, or sends its urgent reports. The
+/// runtime ends work in `waitUntil` after half a minute.
 const KEEPS_MS: u64 = 20_000;
 /// Milliseconds of the shortest pause between two messages.
 const SHORT_MS: u32 = 100;
@@ -112,8 +112,8 @@ async fn charge(
     decision
 }
 
-/// Records the result of an allowed request's call to the origin. If it is urgent, reports it to the
-/// tenant's ledger in the background.
+/// Records the result of an allowed request's call to the origin. If it is urgent, reports it to
+/// the tenant's ledger in the background.
 pub(crate) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root().clone()) else { return };
     let urgent = with_gate(|gate| gate.ended(decision, end, now()));
@@ -139,8 +139,8 @@ pub(crate) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
     }));
 }
 
-/// Records that a request has begun a task for a ledger. A request that the runtime cuts off leaves its
-/// entry behind, so old entries are dropped when there are many.
+/// Records that a request has begun a task for a ledger. A request that the runtime cuts off leaves
+/// its entry behind, so old entries are dropped when there are many.
 fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, root: &TenantId, begun: UnixMillis) {
     map.with_borrow_mut(|map| {
         if map.len() >= MAX_CACHED_TENANTS {
@@ -150,8 +150,8 @@ fn note_begun(map: &'static LocalKey<RefCell<FxHashMap<TenantId, UnixMillis>>>, 
     });
 }
 
-/// Sends an exchange to a ledger and receives the response. Returns false if the message failed or the
-/// ledger is overloaded.
+/// Sends an exchange to a ledger and receives the response. Returns false if the message failed or
+/// the ledger is overloaded.
 async fn talk(root: &TenantId, exchange: Exchange, config: &Config, context: &edge::ExecutionContext) -> bool {
     if exchange.is_empty() {
         return true;

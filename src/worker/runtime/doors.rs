@@ -1,9 +1,9 @@
 //! Rate limits for endpoints that anybody can reach without a valid credential.
 //!
-//! Each request to such a door is a visit. A visit is counted before D1, KV or a ledger is read, once
-//! for the client's address and once for all clients together, so a flood costs a bounded number of
-//! reads. If the look-up finds the secret valid, the visit is uncounted, and later visits with the
-//! same secret are not counted. The rates hold per isolate.
+//! Each request to such a door is a visit. A visit is counted before D1, KV or a ledger is read,
+//! once for the client's address and once for all clients together, so a flood costs a bounded
+//! number of reads. If the look-up finds the secret valid, the visit is uncounted, and later visits
+//! with the same secret are not counted. The rates hold per isolate.
 
 use std::cell::RefCell;
 

@@ -68,8 +68,8 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]
 extern "C" {
-    /// Returns a function that decides whether the origin receives a header, according to a policy of
-    /// [`crate::gate::CompiledCatalog::origin_policy`].
+    /// Returns a function that decides whether the origin receives a header, according to a policy
+    /// of [`crate::gate::CompiledCatalog::origin_policy`].
     pub fn filter(policy: &str) -> Function;
 }
 

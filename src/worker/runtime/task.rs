@@ -26,8 +26,8 @@
 //! - A task is never polled by itself: while it is polled, its future is taken out of the table. A
 //!   wake during that time sets `woken`, and the poll is repeated after it.
 //! - No borrow of the table is held while a future is polled, so a future may start or wake tasks.
-//! - A request that the runtime cuts off never wakes its task. Such tasks are dropped once the table
-//!   is full and they have been idle for [`FORGOTTEN_MS`].
+//! - A request that the runtime cuts off never wakes its task. Such tasks are dropped once the
+//!   table is full and they have been idle for [`FORGOTTEN_MS`].
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -97,7 +97,8 @@ fn spawn(work: Work) -> u64 {
     number
 }
 
-/// Polls a task, and again for each wake that arrived meanwhile. Does nothing if the task has ended.
+/// Polls a task, and again for each wake that arrived meanwhile. Does nothing if the task has
+/// ended.
 fn run(number: u64) {
     let take = |task: &mut Task| {
         // The task is being polled: record the wake, so that it is polled once more.

@@ -73,8 +73,8 @@ impl Store {
 }
 
 /// SQL that aborts the transaction unless a condition holds. SQLite can raise an error only in a
-/// trigger, so this statement parses malformed JSON instead. `transact` in `control.js` reports that
-/// error as `!premise`.
+/// trigger, so this statement parses malformed JSON instead. `transact` in `control.js` reports
+/// that error as `!premise`.
 pub(crate) fn fail_unless(condition: &str) -> String {
     format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held")
 }

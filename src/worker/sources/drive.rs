@@ -2,8 +2,8 @@
 //!
 //! 1. If the last read of the feed is too old, the loop reads the feed.
 //! 2. It asks the gate. If the gate lacks data, it fetches the data and asks again.
-//! 3. If the gate answers that the tenant is unknown, the tenant may have been created a moment ago:
-//!    the loop reads the feed once more, at a bounded rate, and asks again.
+//! 3. If the gate answers that the tenant is unknown, the tenant may have been created a moment
+//!    ago: the loop reads the feed once more, at a bounded rate, and asks again.
 
 use std::rc::Rc;
 
@@ -30,7 +30,8 @@ pub(crate) trait GateQuestion {
     /// Whether the answer is that the tenant is unknown.
     fn is_unknown(answer: &Self::Answer) -> bool;
 
-    /// Asks the custom resolver about the request. Returns false if there is no request to ask about.
+    /// Asks the custom resolver about the request. Returns false if there is no request to ask
+    /// about.
     async fn ask_resolver(&mut self) -> bool {
         false
     }

@@ -1,4 +1,5 @@
-//! The feed: the list of recent changes in D1, from which an isolate learns which snapshots are stale.
+//! The feed: the list of recent changes in D1, from which an isolate learns which snapshots are
+//! stale.
 //!
 //! # Why
 //!
@@ -9,30 +10,31 @@
 //! # State
 //!
 //! - `last` is the number of the last change that this isolate has read: its position in the feed.
-//! - `read_through` contains the keys that are read from D1, each with an end time; `all` is the end
-//!   time for all keys, used if it is unknown which keys have changed, or if too many have.
+//! - `read_through` contains the keys that are read from D1, each with an end time; `all` is the
+//!   end time for all keys, used if it is unknown which keys have changed, or if too many have.
 //!
 //! # Order of calls
 //!
 //! 1. Before a question to the gate, [`is_due`] checks the age of the last successful read. Past
-//!    [`FEED_SOFT_MS`] it starts a read in the background. Past [`FEED_FIRM_MS`] it returns true, and
-//!    the request waits for [`read`].
+//!    [`FEED_SOFT_MS`] it starts a read in the background. Past [`FEED_FIRM_MS`] it returns true,
+//!    and the request waits for [`read`].
 //! 2. A read ([`catch_up`]) takes all changes since `last`, page by page, and calls [`changed`] for
 //!    each. That marks the held snapshot stale in the gate and adds the key to `read_through`.
 //! 3. When the gate needs a snapshot, [`read_through`] decides between D1 and KV.
-//! 4. If the gate answers that a tenant is unknown, [`may_know_more`] decides whether one more read is
-//!    worthwhile.
+//! 4. If the gate answers that a tenant is unknown, [`may_know_more`] decides whether one more read
+//!    is worthwhile.
 //!
-//! A read also marks everything stale ([`FEED_FIRM_MS`] still holds) in three cases: the feed has more
-//! than [`MAX_FEED_PAGES`] new pages; its numbers went backwards, because the database was restored;
-//! or an isolate that holds snapshots has no valid position, because its last read is too old.
+//! A read marks all snapshots stale in three cases: the feed has more than [`MAX_FEED_PAGES`] new
+//! pages; its numbers went backwards, because the database was restored; or an isolate that holds
+//! snapshots has no valid position, because its last read is too old.
 //!
 //! # Invariants
 //!
-//! - A change goes unnoticed for at most [`FEED_FIRM_MS`] plus the time of one read, unless D1 fails.
-//! - If a read fails, the held snapshots continue to serve and no request waits for the next read: an
-//!   outage of D1 is no outage of the gate.
-//! - A read counts as old as the moment when it was requested, never as young as its arrival.
+//! - A change goes unnoticed for at most [`FEED_FIRM_MS`] plus the time of one read, unless D1
+//!   fails.
+//! - If a read fails, the held snapshots continue to serve and no request waits for the next read:
+//!   an outage of D1 is not an outage of the gate.
+//! - The age of a read counts from the moment when it was requested, not from its response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -66,8 +68,8 @@ struct Feed {
     ended_at: UnixMillis,
     /// Whether a request is reading the feed.
     reading: bool,
-    /// Whether the last read failed. Held snapshots then continue to serve, and no request waits for
-    /// the next read.
+    /// Whether the last read failed. Held snapshots then continue to serve, and no request waits
+    /// for the next read.
     failed: bool,
     /// Consecutive reads that found no change.
     quiet: u32,
@@ -78,8 +80,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// Whether an unknown name justifies a read of the feed: one is in progress, so that the request can
-    /// share it, or the last one is long enough ago.
+    /// Whether an unknown name justifies a read of the feed: one is in progress, so that the
+    /// request can share it, or the last one is long enough ago.
     fn is_worth_a_look(&self, now: UnixMillis) -> bool {
         let pause_ms = if self.failed {
             FEED_SOFT_MS
@@ -94,16 +96,16 @@ thread_local! {
     static FEED: RefCell<Feed> = RefCell::default();
 }
 
-/// Whether the feed must be read before a decision. If the last read is only somewhat old, this starts
-/// a read in the background and returns false.
+/// Whether the feed must be read before a decision. If the last read is only somewhat old, this
+/// starts a read in the background and returns false.
 pub(crate) fn is_due(config: &Rc<Config>, context: &edge::ExecutionContext, now: UnixMillis) -> bool {
     if config.control.is_undefined() {
         return false;
     }
     let (age_ms, asked_ms, reading, failed) =
         FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at), feed.reading, feed.failed));
-    // INVARIANT (bounded staleness): requests that arrive during a read wait for it too. After a failed
-    // read no request waits.
+    // INVARIANT (bounded staleness): requests that arrive during a read wait for it too. After a
+    // failed read no request waits.
     if age_ms > FEED_FIRM_MS && !failed {
         return reading || asked_ms > FEED_SOFT_MS;
     }
@@ -113,9 +115,9 @@ pub(crate) fn is_due(config: &Rc<Config>, context: &edge::ExecutionContext, now:
     false
 }
 
-/// Whether the feed may contain a tenant that the gate does not know. A flood of unknown names causes at
-/// most one read every [`FEED_MISS_MS`]. The interval doubles while reads find no change, up to
-/// [`MAX_FEED_MISS_MS`].
+/// Whether the feed may contain a tenant that the gate does not know. A flood of unknown names
+/// causes at most one read every [`FEED_MISS_MS`]. The interval doubles while reads find no change,
+/// up to [`MAX_FEED_MISS_MS`].
 pub(crate) fn may_know_more(config: &Config, now: UnixMillis) -> bool {
     !config.control.is_undefined() && FEED.with_borrow(|feed| feed.is_worth_a_look(now))
 }
@@ -142,16 +144,17 @@ async fn read_now(config: &Rc<Config>) {
     });
 }
 
-/// Selects the changes after the last one that was read, and all changes that are not published yet:
-/// KV lacks those, however old they are. Each half of the union uses an index of its own.
+/// Selects the changes after the last one that was read, and all changes that are not published
+/// yet: KV lacks those, however old they are. Each half of the union uses an index of its own.
 const SINCE: &str = "SELECT number, key, epoch FROM publications WHERE number > max(?1, ?2) AND anew = 0 UNION \
      SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
-/// Selects the same for an isolate without a position: recent publications, and unpublished changes.
+/// Selects the same for an isolate without a position: recent publications, and unpublished
+/// changes.
 const LATELY: &str = "SELECT number, key, epoch FROM publications WHERE done_at > ?2 AND anew = 0 AND number > ?1 UNION \
      SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
 
-/// Reads all changes since the last one that was read, and applies them. Returns false if D1 failed,
-/// so that it is unknown what has changed.
+/// Reads all changes since the last one that was read, and applies them. Returns false if D1
+/// failed, so that it is unknown what has changed.
 async fn catch_up(config: &Rc<Config>) -> bool {
     // The age of the result counts from before the read.
     let asked = clock::now();
@@ -239,8 +242,8 @@ pub(crate) async fn read_through(key: &SnapshotKey, config: &Config, now: UnixMi
     original(key, config).await
 }
 
-/// Reads a snapshot's original from D1. The outer `None` means that D1 has no such kind of document or
-/// failed; the inner `None` means that the document does not exist.
+/// Reads a snapshot's original from D1. The outer `None` means that D1 has no such kind of document
+/// or failed; the inner `None` means that the document does not exist.
 pub(crate) async fn original(key: &SnapshotKey, config: &Config) -> Option<Option<String>> {
     if config.control.is_undefined() {
         return None;

@@ -1,7 +1,8 @@
 //! Fetches one piece of data that the gate lacks, and puts it into the gate.
 //!
-//! A snapshot is read from D1 if the feed has reported a recent change of it, and from KV otherwise.
-//! If a fetch fails, the held snapshot may still serve: the gate decides that by its age.
+//! A snapshot is read from D1 if the feed has reported a recent change of it, and from KV
+//! otherwise. If a fetch fails, the held snapshot may still serve: the gate decides that by its
+//! age.
 
 use std::rc::Rc;
 

@@ -1,8 +1,8 @@
 //! The keys that issuers publish.
 //!
-//! An isolate first reads the key set that another isolate has stored in KV, and asks the issuer only
-//! if that is too old. So an issuer receives few requests, however many isolates there are. If the
-//! issuer cannot be reached, the stored keys serve until their hard age.
+//! An isolate first reads the key set that another isolate has stored in KV, and asks the issuer
+//! only if that is too old. So an issuer receives few requests, however many isolates there are. If
+//! the issuer cannot be reached, the stored keys serve until their hard age.
 
 use serde_json::{Value, json};
 use wasm_bindgen_futures::JsFuture;
@@ -23,8 +23,8 @@ use crate::worker::runtime::edge;
 /// When a key set was fetched, and the key set.
 type Kept = (UnixMillis, String);
 
-/// Puts the key set published at `url` into the gate, or records there that it could not be fetched.
-/// The log contains the cause of a failure.
+/// Puts the key set published at `url` into the gate, or records there that it could not be
+/// fetched. The log contains the cause of a failure.
 pub(crate) async fn fetch(key: &SnapshotKey, url: &str, config: &Config) {
     // The age of the keys counts from before the read.
     let now = clock::now();
@@ -44,8 +44,8 @@ pub(crate) async fn fetch(key: &SnapshotKey, url: &str, config: &Config) {
     match ask(url).await {
         Ok(text) => {
             if with_gate(|gate| gate.put_issuer_keys(url, &text, now)).is_ok() {
-                // An unchanged set is written only when the stored one ages: KV accepts one write per
-                // second and key.
+                // An unchanged set is written only when the stored one ages: KV accepts one write
+                // per second and key.
                 let sent = serde_json::from_str::<Value>(&text).unwrap_or_default().to_string();
                 let known =
                     newer.as_ref().is_some_and(|(at, kept)| now.since(*at) <= JWKS_SOFT_AGE_MS / 2 && *kept == sent);
@@ -82,8 +82,8 @@ async fn ask(url: &str) -> Result<String, String> {
 
 /// Reads the key set that KV has.
 ///
-/// INVARIANT (seals): write access to KV is not enough to inject keys, or keys with a future date: the
-/// entry needs a valid seal where seals are trusted, and a time that is not in the future.
+/// INVARIANT (seals): write access to KV is not enough to inject keys, or keys with a future date:
+/// the entry needs a valid seal where seals are trusted, and a time that is not in the future.
 async fn read(store: &KvStore, key: &SnapshotKey, config: &Config, now: UnixMillis) -> Option<Kept> {
     let text = kv::read(store, &key.in_kv()).await.ok()??;
     let text = match &config.seals {
