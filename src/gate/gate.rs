@@ -192,7 +192,7 @@ impl Gate {
         self.spender.request(pending)
     }
 
-    /// Ends a decision with the ledger's response, or with the reason why there is none.
+    /// Completes a decision with the ledger's response, or with the failure of the message.
     pub fn finish(
         &mut self,
         pending: Pending,
@@ -202,7 +202,7 @@ impl Gate {
         self.spender.conclude(pending, response, heard, &mut self.snapshots)
     }
 
-    /// Ends a decision whose charges were debited by [`Pending::take_from`].
+    /// Completes a decision whose charges were debited by [`Pending::take_from`].
     pub fn finish_taken(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
         self.spender.decided(pending, now)
     }

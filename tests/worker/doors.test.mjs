@@ -317,7 +317,7 @@ describe("keys of issuers", () => {
   test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
     for (const name of ["long", "long-chunked"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until(() => logged(name).includes("the answer is too large"), "the log says why");
+      await until(() => logged(name).includes("the response is too large"), "the log says why");
     }
   });
 

@@ -103,8 +103,8 @@ impl KeyStore {
         }
     }
 
-    /// The key set to fetch again because it lacks a key. Not too often, whatever key ids tokens
-    /// invent.
+    /// The key set to fetch again because it lacks a key. At most once per cooldown, whatever key
+    /// ids tokens contain.
     pub(in crate::gate) fn stale_keys(&self, url: &str, now: UnixMillis) -> Option<Need> {
         let published = self.published.get(url)?;
         (published.may_ask(now) && !self.complete).then(|| Need::Snapshot(SnapshotKey::IssuerKeys(url.into())))

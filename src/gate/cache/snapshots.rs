@@ -34,7 +34,7 @@ pub struct Snapshots {
     /// Epochs that a peer has seen, by the name of the snapshot.
     pub(super) expected: Cache<String, u64>,
     pub(in crate::gate) keys: KeyStore,
-    /// The seals that are trusted. `None`: documents in KV are believed without a seal.
+    /// The seals that are trusted. `None`: documents in KV need no seal.
     seals: Option<Seals>,
     /// The number of compilations so far.
     pub(super) compiled: u32,

@@ -16,9 +16,9 @@ pub struct Budget {
     pub limit: Key,
     /// The number of the limit.
     pub id: u32,
-    /// What the limit bounds.
+    /// The kind of the limit.
     pub kind: Kind,
-    /// Where it is counted.
+    /// The mode of the limit: where it is counted.
     pub mode: Mode,
     /// What happens when the ledger cannot be reached.
     pub on_error: OnError,

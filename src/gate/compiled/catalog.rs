@@ -37,7 +37,7 @@ pub struct CompiledCatalog {
     headers: Vec<String>,
     /// The client headers that the origin receives, as [`Origin::policy`] writes it.
     origin_policy: String,
-    /// What each plan grants, by the number of the feature. Tenants of one plan share the values.
+    /// The grants of each plan, by the number of the feature. Tenants of one plan share the values.
     grants: FxHashMap<PlanRef, Vec<(usize, Grant)>>,
 }
 

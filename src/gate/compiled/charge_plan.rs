@@ -17,7 +17,7 @@ use crate::model::{Kind, Mode};
 pub struct LimitCheck {
     /// The counter, with its allowance.
     pub budget: Arc<Budget>,
-    /// What the request does to it.
+    /// The operation of the request on the counter.
     pub op: CounterOp,
     /// The verdict. `None`: the ledger could not be reached.
     pub verdict: Option<Verdict>,

@@ -1,7 +1,7 @@
 //! A tenant, compiled: what its tiers grant and allow, resolved down to array accesses.
 //!
-//! Dated terms and billing periods are resolved at compile time. The result says until when it
-//! holds ([`Entitlements::holds`]); after that the tenant is compiled again.
+//! Dated terms and billing periods are resolved at compile time. The result holds until a known
+//! time ([`Entitlements::holds`]); after that the tenant is compiled again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -50,7 +50,7 @@ const BUDGET_BYTES: usize = 320;
 
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. Returns `None` only if `line` is
-    /// empty. `serial` tells this compilation from all others of the same gate.
+    /// empty. `serial` distinguishes this compilation from all others of the same gate.
     pub(in crate::gate) fn new(
         catalog: &CompiledCatalog,
         line: Vec<Arc<Tenant>>,
@@ -129,7 +129,7 @@ impl Entitlements {
         self.plan.as_ref()
     }
 
-    /// Whether the catalog lacks the plan, so that defaults stand in for it.
+    /// Whether the catalog lacks the plan, so that defaults apply in its place.
     pub const fn plan_missing(&self) -> bool {
         self.plan_missing
     }
@@ -150,7 +150,7 @@ impl Entitlements {
         self.agreed_until
     }
 
-    /// Tells this compilation from the last 2^32 of the same gate.
+    /// The serial number, which distinguishes the last 2^32 compilations of the same gate.
     pub const fn serial(&self) -> u32 {
         self.serial
     }
@@ -179,7 +179,7 @@ impl Entitlements {
             .all(|tenant| place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place)))
     }
 
-    /// What its tiers grant, by the number of the feature.
+    /// The grants of its tiers, by the number of the feature.
     pub(in crate::gate) fn grants(&self) -> &[Option<Grant>] {
         &self.grants
     }
@@ -222,7 +222,7 @@ impl Entitlements {
             let op = match op {
                 // A level moves where it is set. The levels above it follow.
                 CounterOp::Release(_) | CounterOp::Set(_) if index > 0 => CounterOp::Follow,
-                // What is in flight is held until it ends.
+                // A slot is held until its request ends.
                 CounterOp::Take(units) if budget.kind == Kind::Concurrency => CounterOp::Hold(units),
                 op => op,
             };

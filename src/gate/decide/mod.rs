@@ -43,7 +43,7 @@ pub(super) struct Parts<'g> {
 }
 
 /// Decides everything that needs no counter. On success [`Cx`] holds the decision so far, with the
-/// counters to debit; the shape says which of them are paid for how. `Ok(None)`: nothing is
+/// counters to debit; the shape determines how each of them is paid for. `Ok(None)`: nothing is
 /// debited.
 pub(super) fn judge(
     parts: &mut Parts<'_>,

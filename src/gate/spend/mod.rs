@@ -1,6 +1,6 @@
-//! What a request takes: from this isolate, from leases and from the ledger, all or nothing.
+//! Debits what a request costs: in this isolate, from leases and in the ledger, all or nothing.
 //!
-//! [`Spender::begin`] takes what this isolate can take alone. If that is not enough, the decision
+//! [`Spender::begin`] debits what this isolate can debit alone. If that is not enough, the decision
 //! becomes [`Pending`]: the adapter sends [`Spender::request`] to the ledger and passes the
 //! response to [`Spender::conclude`].
 
@@ -79,7 +79,7 @@ impl Spender {
         self.leases.is_some()
     }
 
-    /// Takes what this isolate can take alone. `background` receives the pending refreshes of a
+    /// Debits what this isolate can debit alone. `background` receives the pending refreshes of a
     /// decision that has to wait.
     pub(in crate::gate) fn begin(
         &mut self,

@@ -30,7 +30,7 @@ pub struct Pending {
     pub(super) leased: SmallVec<[LeasedChecks; 2]>,
     /// The index of the first check that the ledger counts.
     first_remote: usize,
-    /// What travels to the ledger beside the charges.
+    /// The other parts of the ledger request.
     pub(super) exchange: Exchange,
     /// Rarely used fields, boxed to keep the common case small.
     pub(super) special: Option<Box<Special>>,
@@ -52,7 +52,7 @@ pub(super) struct LeasedChecks {
     pub(super) dry: bool,
 }
 
-/// What the ledger needs beside charges for some intents.
+/// The parts of the ledger request that only some intents need.
 #[derive(Debug)]
 pub(super) struct Special {
     /// The id and the fingerprint of what counts once.
@@ -75,7 +75,7 @@ pub(super) struct NewHold {
 impl Special {
     /// `hold_id` makes an id for a hold that the caller did not name.
     fn new(id: &TenantId, checks: &[LimitCheck], ask: &Ask<'_>, hold_id: Option<impl FnOnce() -> String>) -> Self {
-        // Blanks tell these from idempotency keys, which contain none.
+        // The blank distinguishes these ids from idempotency keys, which contain no blank.
         let key = match ask.intent {
             Intent::Reserve { id, .. } => Some(format!(" reserve {id}")),
             Intent::Settle { id } => Some(format!(" settle {id}")),
@@ -232,15 +232,21 @@ impl Pending {
     }
 
     pub(super) fn circuit_open(self, wait_ms: u64) -> Box<Decision> {
-        let reason = "the circuit breaker is half-open, and its trials are under way";
-        self.refuse(Stage::Breaker, Code::TenantCircuitOpen, reason, "wait for the end of the trials", Some(wait_ms))
+        let reason = "the circuit breaker is half-open, and all its trial calls are in flight";
+        self.refuse(
+            Stage::Breaker,
+            Code::TenantCircuitOpen,
+            reason,
+            "wait for the end of the trial calls",
+            Some(wait_ms),
+        )
     }
 
     /// The tenant has moved to another family, and the record that says so has not arrived here.
     pub(super) fn moved(self) -> Box<Decision> {
-        let reason = "the tenant has left this family, and its later record is not here yet";
+        let reason = "the tenant has moved to another family, and its newer record has not arrived yet";
         let code = Code::SnapshotUnavailable;
-        self.refuse(Stage::Rate, code, reason, "wait for its later record", Some(RETRY_AFTER_MS))
+        self.refuse(Stage::Rate, code, reason, "wait for the tenant's newer record", Some(RETRY_AFTER_MS))
     }
 
     pub(super) fn key_reused(self) -> Box<Decision> {
@@ -264,7 +270,7 @@ impl Pending {
         self.cx.trace.stop(stage, || (reason.to_owned(), remedy.to_owned()));
         let decision = &mut self.cx.decision;
         decision.code = code;
-        // Which limits could not be taken is worth showing where only the ledger is missing.
+        // If only the ledger is missing, the decision shows which limits could not be checked.
         if code != Code::LedgerUnavailable {
             decision.limits.clear();
         }

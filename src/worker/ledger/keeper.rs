@@ -17,9 +17,9 @@
 //! A Worker has no background thread. Code runs only while a request is served, or after it inside
 //! `waitUntil`, which lasts about half a minute. So a request becomes the *keeper* of a ledger: its
 //! `waitUntil` task sleeps and sends renewals for [`KEEPS_MS`]. [`KEPT`] and [`TELLING`] record per
-//! ledger when such a task began, so that one ledger has one task of each kind. A later request
-//! replaces a task that has ended, or that the runtime has cut off: its entry is older than
-//! [`KEEPS_MS`] then and counts no more.
+//! ledger when such a task began, so that a ledger has at most one task of each kind. A task
+//! removes its entry when it ends. If the runtime cuts a task off, its entry stays, but counts only
+//! until it is [`KEEPS_MS`] old. Then the next request begins a new task.
 //!
 //! # Order of calls for one exchange
 //!

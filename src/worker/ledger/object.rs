@@ -25,7 +25,7 @@
 //! - The memory is only a cache. [`commit`] takes the state out of `held` and puts it back after a
 //!   successful write. If it fails or traps in between, the next group reads the state from
 //!   `SQLite`: a change that was not written has not happened.
-//! - Responses stand in the order of the requests, one per line. A request that cannot be parsed
+//! - Responses have the order of the requests, one per line. A request that cannot be parsed
 //!   has an empty response, and does not affect the others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -374,6 +374,6 @@ fn read_book(state: &JsValue) -> Result<LedgerState, JsValue> {
 }
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, JsValue> {
-    // Only this code writes the tables, so a text that does not parse is worth showing.
+    // Only this code writes the tables. The error shows the text, because it reveals a bug here.
     serde_json::from_str(text).map_err(|error| format!("the ledger contains the invalid text `{text}`: {error}").into())
 }

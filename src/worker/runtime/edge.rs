@@ -4,7 +4,7 @@
 //! carries all its data in one text. Both sides must keep the formats of these texts:
 //!
 //! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
-//!   records, ledger requests and their responses) stand one per line.
+//!   records, ledger requests and their responses) are written one per line.
 //! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
 //! - [`forward`] takes headers as alternating names and values, one per line.
 //! - [`respond`] takes five lines and the body; [`save_book`] takes slices of three lines. The

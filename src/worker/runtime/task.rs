@@ -23,8 +23,8 @@
 //!
 //! # Invariants
 //!
-//! - A task is never polled by itself: while it is polled, its future is taken out of the table. A
-//!   wake during that time sets `woken`, and the poll is repeated after it.
+//! - A task is never polled recursively: while it is polled, its future is out of the table. A wake
+//!   during that time only sets `woken`, and the task is polled again afterwards.
 //! - No borrow of the table is held while a future is polled, so a future may start or wake tasks.
 //! - A request that the runtime cuts off never wakes its task. Such tasks are dropped once the
 //!   table is full and they have been idle for [`FORGOTTEN_MS`].
