@@ -112,7 +112,7 @@ impl Gate {
     }
 
     /// Verifies a token (RFC 7519) of any issuer of the catalog, for endpoints of the gate's own.
-    /// `None`: it is invalid, or its tenant is not served.
+    /// `None` means that it is invalid, or its tenant is not served.
     pub fn bearer(&mut self, token: &str, now: UnixMillis) -> Progress<Option<Bearer>> {
         let mut cx = Cx::silent(now);
         let found = self.snapshots.catalog(now, &mut cx.refresh).map_err(Exit::from);
@@ -133,7 +133,8 @@ impl Gate {
         self.snapshots.put_published(key, text, now)
     }
 
-    /// Puts in a snapshot from a trusted source, without a seal. `None`: it does not exist.
+    /// Puts in a snapshot from a trusted source, without a seal. `None` means that it does not
+    /// exist.
     ///
     /// # Errors
     /// [`Rejected`]; what is held stays.
@@ -159,7 +160,7 @@ impl Gate {
         self.snapshots.issuer_keys_fetched_at(url)
     }
 
-    /// Puts in the value of a secret. `None`: it does not exist.
+    /// Puts in the value of a secret. `None` means that it does not exist.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.snapshots.put_secret(name, value);
     }

@@ -30,7 +30,8 @@ impl Assertions {
     pub(crate) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
         let Some(signer) = Signer::from_pem(pem) else {
             console::error_1(
-                &"ASSERTION_KEY is not an Ed25519 key in PEM (`BEGIN PRIVATE KEY`): no request carries an assertion".into(),
+                &"ASSERTION_KEY is not an Ed25519 key in PEM (`BEGIN PRIVATE KEY`): no request carries an assertion"
+                    .into(),
             );
             return None;
         };

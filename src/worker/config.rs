@@ -35,8 +35,8 @@ pub(crate) struct Config {
     pub(crate) sealer: Option<Sealer>,
     /// `LICENCE_KEY`: signs licences, so that software can verify them offline.
     pub(crate) licences: Option<LicenceSigner>,
-    /// `SNAPSHOT_KEY`, `SNAPSHOT_TRUST`: the seals that are trusted. `None`: snapshots in KV need
-    /// no seal.
+    /// `SNAPSHOT_KEY`, `SNAPSHOT_TRUST`: the seals that are trusted. `None` means that snapshots in
+    /// KV need no seal.
     pub(crate) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
     pub(crate) ledger: JsValue,
@@ -52,7 +52,8 @@ pub(crate) struct Config {
     pub(crate) assets: JsValue,
     /// `UI_HOST`: the host that serves the playground, besides `localhost`.
     ui_host: Option<String>,
-    /// `OPERATOR_TOKEN`: gives access to the decision API and to traces. `None`: both are disabled.
+    /// `OPERATOR_TOKEN`: gives access to the decision API and to traces. `None` means that both are
+    /// disabled.
     operator_token: Option<String>,
     /// `PROXY_SECRET`: a proxy that sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
     proxy_secret: Option<String>,

@@ -25,13 +25,13 @@ pub struct Decision {
     pub decided_at: UnixMillis,
     /// The catalog by which the request was decided. `None` if no catalog was available.
     pub catalog: Option<Arc<CompiledCatalog>>,
-    /// The route, as far as it is known.
+    /// The route, once it is known.
     pub route: Option<RouteId>,
     /// The tenant. Denials before the status stage do not carry it.
     pub tenant: Option<Arc<Entitlements>>,
     /// Milliseconds since the tenant's record was read.
     pub age_ms: u64,
-    /// Features, in the order in which they were asked for.
+    /// The requested features, in the order of the request.
     pub features: Vec<Answer>,
     /// Every counter that the request touched.
     pub limits: Vec<LimitCheck>,

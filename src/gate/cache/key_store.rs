@@ -80,7 +80,7 @@ impl KeyStore {
         self.published.get(url)?.held.as_ref().map(|held| held.read_at)
     }
 
-    /// The keys published at a URL. `Ok(None)`: a fetch has failed a moment ago.
+    /// The keys published at a URL. `Ok(None)` means that a fetch has failed a moment ago.
     pub(in crate::gate) fn published(
         &mut self,
         url: &str,
@@ -114,7 +114,7 @@ impl KeyStore {
         self.secrets.insert(name.to_owned(), value.map(String::from));
     }
 
-    /// A secret. `Ok(None)`: there is no secret of this name.
+    /// A secret. `Ok(None)` means that there is no secret of this name.
     pub(in crate::gate) fn secret(&self, name: &str) -> Result<Option<&str>, Need> {
         match self.secrets.get(name) {
             Some(value) => Ok(value.as_deref()),
@@ -164,7 +164,7 @@ impl KeyStore {
         });
     }
 
-    /// The API key of this id. `Ok(None)`: it does not exist.
+    /// The API key of this id. `Ok(None)` means that it does not exist.
     pub(in crate::gate) fn api_key(
         &mut self,
         id: &KeyId,

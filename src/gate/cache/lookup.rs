@@ -84,7 +84,8 @@ impl Snapshots {
         SnapshotKey::of_name(name)
     }
 
-    /// The tenant with this id, compiled with its ancestors. `Ok(None)`: it does not exist.
+    /// The tenant with this id, compiled with its ancestors. `Ok(None)` means that it does not
+    /// exist.
     pub(in crate::gate) fn tenant(
         &mut self,
         id: &TenantId,

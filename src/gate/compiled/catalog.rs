@@ -157,8 +157,8 @@ impl CompiledCatalog {
         self.cors(self.cors_route(request, request.method)?)
     }
 
-    /// The route that a request takes with `method`, found by path alone. `None`: no route has a
-    /// CORS policy, or the path cannot be read.
+    /// The route that a request takes with `method`, found by path alone. `None` means that no
+    /// route has a CORS policy, or the path cannot be read.
     pub fn cors_route(&self, request: &Request<'_>, method: &str) -> Option<RouteId> {
         if !self.has_cors() {
             return None;

@@ -43,8 +43,8 @@ pub(super) struct Parts<'g> {
 }
 
 /// Decides everything that needs no counter. On success [`Cx`] holds the decision so far, with the
-/// counters to debit; the shape determines how each of them is paid for. `Ok(None)`: nothing is
-/// debited.
+/// counters to debit; the shape determines how each of them is paid for. `Ok(None)` means that
+/// nothing is debited.
 pub(super) fn judge(
     parts: &mut Parts<'_>,
     cx: &mut Cx,

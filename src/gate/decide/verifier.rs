@@ -231,7 +231,7 @@ impl TokenVerifier {
         }
     }
 
-    /// The keys of an issuer. `Ok(None)`: they could not be fetched.
+    /// The keys of an issuer. `Ok(None)` means that they could not be fetched.
     fn ring(
         &mut self,
         store: &mut KeyStore,

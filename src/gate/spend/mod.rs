@@ -41,13 +41,13 @@ pub enum Step {
 /// The counters, leases and breakers of one isolate.
 #[derive(Debug)]
 pub struct Spender {
-    /// The isolate's name, which no other isolate has. Empty where there is only one.
+    /// The unique name of the isolate. Empty if there is only one isolate.
     name: String,
     /// The number of names given to holds.
     names: u64,
     /// The counters of `local` limits.
     local: LedgerState,
-    /// `None`: nothing is leased.
+    /// `None` means that nothing is leased.
     leases: Option<LeaseCache>,
     /// How far this isolate has read each ledger's log of published epochs.
     cursors: FxHashMap<TenantId, u64>,

@@ -48,14 +48,14 @@ pub(super) struct LeasedChecks {
     pub(super) paid: bool,
     /// The number of the lease that paid.
     pub(super) lease: u64,
-    /// Whether the ledger has refused as much a moment ago.
+    /// Whether the ledger has just refused this number of units.
     pub(super) dry: bool,
 }
 
 /// The parts of the ledger request that only some intents need.
 #[derive(Debug)]
 pub(super) struct Special {
-    /// The id and the fingerprint of what counts once.
+    /// The id under which the request counts once, and its fingerprint.
     pub(super) idempotency: Option<(String, String)>,
     pub(super) hold: Option<NewHold>,
     /// The ledger's name of the hold to settle.

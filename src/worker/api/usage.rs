@@ -23,7 +23,7 @@ use crate::worker::ledger::client;
 use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::sources::drive::{GateQuestion, drive};
 
-/// The question how an event is counted.
+/// Asks the gate what a ledger has to count for an event.
 struct MeterQuestion<'e> {
     event: &'e UsageEvent,
     /// Whether the ledger hands on each event.
@@ -42,7 +42,7 @@ impl GateQuestion for MeterQuestion<'_> {
     }
 }
 
-/// The question to a tenant's ledger for a usage report.
+/// Asks the gate for the ledger inquiries of a usage report.
 struct ReportQuestion<'q> {
     tenant: &'q TenantId,
     metric: Option<&'q str>,

@@ -2,8 +2,9 @@
 //! together.
 //!
 //! Each isolate counts its denials in memory and adds the count to the row from time to time. The
-//! first denials of a kind are gathered for [`DENIAL_GATHER_MS`]; while they continue, the interval
-//! doubles up to [`DENIAL_SAMPLE_MS`]. Two rates bound the writes. So the counts are a sample: an
+//! first denial with a code is written at once; those that follow are gathered for
+//! [`DENIAL_GATHER_MS`]. While they continue, the interval doubles up to [`DENIAL_SAMPLE_MS`]. Two
+//! rates bound the writes. So the counts are a sample: an
 //! isolate that ends takes its unwritten counts with it.
 //!
 //! Denials are not in the audit trail: a flood of them would fill the trail, which cannot be
@@ -125,7 +126,8 @@ pub(crate) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
     ended.map(|(key, tenant)| (key, tenant)).or(used)
 }
 
-/// Counts a denial, and writes it in the background, together with those that follow shortly after.
+/// Counts a denial. If it is due, writes it in the background; denials that follow shortly after it
+/// are gathered and written together.
 pub(crate) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, context: &edge::ExecutionContext) {
     if config.control.is_undefined() {
         return;
