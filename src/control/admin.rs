@@ -1,5 +1,5 @@
 //! Bodies of the admin API. One declaration per body reads it, collects all its problems and
-//! describes it in the OpenAPI document.
+//! describes it in the `OpenAPI` document.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The gate's own endpoints: one table for the router and the OpenAPI document. The operations of
+//! The gate's own endpoints: one table for the router and the `OpenAPI` document. The operations of
 //! the admin API have a table of their own; see [`super::OPERATIONS`].
 
 /// Who may call an endpoint.
@@ -19,7 +19,7 @@ pub enum Caller {
 /// An endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointId {
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     OpenApi,
     /// The public keys of assertions and licences.
     Jwks,

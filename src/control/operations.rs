@@ -1,4 +1,4 @@
-//! The operations of the admin API: one table for the router, the permissions and the OpenAPI
+//! The operations of the admin API: one table for the router, the permissions and the `OpenAPI`
 //! document.
 
 use super::operations::Permission::{
@@ -108,7 +108,7 @@ macro_rules! operations {
         }
 
         impl OperationId {
-            /// Returns the id as it appears in the OpenAPI document.
+            /// Returns the id as it appears in the `OpenAPI` document.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$OperationId => stringify!($OperationId),)* }
             }

@@ -1,54 +1,54 @@
-//! What a caller asks of a decision beyond what the route says.
+//! [`Ask`]: the caller's instructions for one decision, in addition to the route.
 
 use crate::ledger::{CounterOp, WaitFailure};
 
-/// What a caller asks beyond what the route says.
+/// The caller's instructions for one decision, in addition to the route.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ask<'a> {
     /// A tenant that the caller vouches for: no signal is read and no route applies.
     pub tenant: Option<&'a str>,
-    /// Features to answer.
+    /// The features to evaluate.
     pub features: &'a [&'a str],
-    /// Whether every feature is answered.
+    /// Whether to evaluate all features.
     pub all_features: bool,
-    /// What to do to limits. Replaces what the route says of the same limit.
+    /// Operations on limits. They replace the route's costs of the same limits.
     pub limits: &'a [(&'a str, CounterOp)],
-    /// What the decision is for.
+    /// The purpose of the decision.
     pub intent: Intent<'a>,
-    /// Decides as usual, but takes nothing.
+    /// Whether to decide as usual but debit nothing.
     pub dry_run: bool,
-    /// Why the ledger's answer that the request waited for does not serve it. The ledger is not
-    /// asked for the same units again.
+    /// The reason why the ledger's response that the request has waited for does not serve it. The
+    /// gate then does not claim the same units again.
     pub awaited: Option<&'a WaitFailure>,
 }
 
-/// What a decision is for.
+/// The purpose of a decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Intent<'a> {
-    /// Decides, and takes what the request costs.
+    /// Decides, and debits what the request costs.
     #[default]
     Decide,
-    /// As [`Self::Decide`], but the ledger takes the same key once only, for a day at least. What
-    /// this isolate counts alone is taken each time.
+    /// Like [`Self::Decide`], but the ledger counts the same key only once, for at least a day.
+    /// Limits that this isolate counts alone are debited each time.
     Once {
         /// The idempotency key.
         key: &'a str,
     },
-    /// Sets aside what the request costs, under an id that is an idempotency key too.
+    /// Reserves what the request costs, under an id that is also an idempotency key.
     Reserve {
-        /// The id of the reservation, among those of the tenant.
+        /// The id of the reservation, unique for the tenant.
         id: &'a str,
-        /// Milliseconds after which the reservation ends by itself.
+        /// Milliseconds until the end time of the reservation.
         for_ms: u64,
     },
-    /// Ends a hold: [`Ask::limits`] say what was used, and limits that they do not name were not
-    /// used. It has happened already, so neither status nor features nor limits refuse it.
+    /// Settles a hold. [`Ask::limits`] contains the units that were used; limits that it does not
+    /// name were not used. The use has already happened, so no status, feature or limit denies it.
     Settle {
         /// The id of the hold.
         id: &'a str,
     },
-    /// Finds the tenant and whether it may pass, and nothing else: the features, breakers and limits
-    /// of the route are left alone.
+    /// Identifies the tenant and checks that it may be served. The features, breakers and limits of
+    /// the route are not evaluated.
     Identify,
 }
 

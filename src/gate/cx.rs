@@ -1,4 +1,4 @@
-//! What accompanies one decision on its way through the stages, and how it ends early.
+//! [`Cx`]: the state of one decision on its way through the stages, and how it ends early.
 
 use super::answer::{Challenge, Decision, Stage, Trace};
 use super::code::Code;
@@ -49,7 +49,8 @@ impl Cx {
         Exit::Denied
     }
 
-    /// Ends the decision with a denial that says what the caller could present.
+    /// Ends the decision with a denial and a challenge: the credentials that the caller could
+    /// present.
     pub(super) fn challenge(&mut self, code: Code, reason: &'static str, challenge: Challenge) -> Exit {
         self.decision.extras_mut().challenge = Some(challenge);
         self.deny(Stage::Credential, code, reason)

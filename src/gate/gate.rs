@@ -112,7 +112,7 @@ impl Gate {
     }
 
     /// Verifies a token (RFC 7519) of any issuer of the catalog, for endpoints of the gate's own.
-    /// `None`: it is invalid, or its tenant is not served.
+    /// `None` means that it is invalid, or its tenant is not served.
     pub fn bearer(&mut self, token: &str, now: UnixMillis) -> Progress<Option<Bearer>> {
         let mut cx = Cx::silent(now);
         let found = self.snapshots.catalog(now, &mut cx.refresh).map_err(Exit::from);
@@ -133,7 +133,8 @@ impl Gate {
         self.snapshots.put_published(key, text, now)
     }
 
-    /// Puts in a snapshot from a trusted source, without a seal. `None`: it does not exist.
+    /// Puts in a snapshot from a trusted source, without a seal. `None` means that it does not
+    /// exist.
     ///
     /// # Errors
     /// [`Rejected`]; what is held stays.
@@ -159,7 +160,7 @@ impl Gate {
         self.snapshots.issuer_keys_fetched_at(url)
     }
 
-    /// Puts in the value of a secret. `None`: it does not exist.
+    /// Puts in the value of a secret. `None` means that it does not exist.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.snapshots.put_secret(name, value);
     }
@@ -192,7 +193,7 @@ impl Gate {
         self.spender.request(pending)
     }
 
-    /// Ends a decision with the ledger's response, or with the reason why there is none.
+    /// Completes a decision with the ledger's response, or with the failure of the message.
     pub fn finish(
         &mut self,
         pending: Pending,
@@ -202,7 +203,7 @@ impl Gate {
         self.spender.conclude(pending, response, heard, &mut self.snapshots)
     }
 
-    /// Ends a decision whose charges were debited by [`Pending::take_from`].
+    /// Completes a decision whose charges were debited by [`Pending::take_from`].
     pub fn finish_taken(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
         self.spender.decided(pending, now)
     }
@@ -217,8 +218,8 @@ impl Gate {
         self.spender.refill(root, counter, now)
     }
 
-    /// What to send to the ledger of `root` before leases end: those in use are extended, the others
-    /// are returned.
+    /// What to send to the ledger of `root` before leases end: those in use are extended, the
+    /// others are returned.
     pub fn renewals(&mut self, root: &TenantId, within_ms: u64, now: UnixMillis) -> Exchange {
         self.spender.renewals(root, within_ms, now)
     }

@@ -1,6 +1,6 @@
 //! The engine: facts, snapshots, balances and the time go in; a [`Decision`] comes out.
 //!
-//! The gate never waits. Where it lacks something it says what ([`Progress::Need`]); the adapter
+//! The gate never waits. If it lacks data, it names the data ([`Progress::Need`]); the adapter
 //! fetches it, puts it in, and asks again from the start. A decision costs about a microsecond, so
 //! there is no continuation to keep. The same inputs give the same decision, byte for byte.
 //!
@@ -22,11 +22,11 @@
 //! |---|---|
 //! | `compiled` | the catalog and tenants, compiled; immutable and shared |
 //! | `answer` | the decision, credentials, traces, and all wording |
-//! | `cache` | what is held, and how old it is; knows no stage |
-//! | `spend` | counters, leases and breakers of this isolate; the talk with ledgers |
+//! | `cache` | the held snapshots and keys with their ages; knows no stage |
+//! | `spend` | counters, leases and breakers of this isolate; messages to ledgers |
 //! | `decide` | the stages, in their fixed order |
-//! | `metering` | events of usage |
-//! | [`Gate`] | all of it, for adapters; [`LocalGate`] with a ledger in memory |
+//! | `metering` | usage events |
+//! | [`Gate`] | the engine for adapters; [`LocalGate`] adds a ledger in memory |
 
 #![forbid(unsafe_code)]
 

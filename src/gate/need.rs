@@ -94,7 +94,7 @@ impl From<SnapshotKey> for Refresh {
 }
 
 impl SnapshotKey {
-    /// The index entry behind a name. `None`: the name needs no index, or is malformed.
+    /// The index entry behind a name. `None` means that the name needs no index, or is malformed.
     pub(super) fn of_name(name: &Name<'_>) -> Option<Self> {
         match name {
             Name::Slug(slug) => Slug::parse(slug).map(Self::Slug),

@@ -28,7 +28,7 @@ test("a trap in one ledger loses and doubles nothing that any ledger has acknowl
     // all orders of the same message.
     const { length } = gate.log;
     await gate.ask({ tenant: "t_trap_ledger", limits: { few: 1 } }, trap % 3).catch(() => {});
-    await until(() => gate.log.slice(length).some((line) => line.includes("a fault was asked for")), "it traps");
+    await until(() => gate.log.slice(length).some((line) => line.includes("fault on request")), "it traps");
     await clients.keeps();
   }
   await clients.more(150);

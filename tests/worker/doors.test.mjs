@@ -306,18 +306,18 @@ describe("keys of issuers", () => {
   test("that come packed are refused, and not unpacked", async () => {
     for (const name of ["gzip", "br"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until(() => logged(name).includes("the answer is packed"), "the log says why");
+      await until(() => logged(name).includes("the response is compressed"), "the log says why");
     }
     const since = performance.now();
     assert.equal(await call("bomb"), "ISSUER_UNAVAILABLE");
     assert(performance.now() - since < 2_000, `${performance.now() - since} ms`);
-    await until(() => logged("bomb").includes("the answer is packed"), "the log says why");
+    await until(() => logged("bomb").includes("the response is compressed"), "the log says why");
   });
 
   test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
     for (const name of ["long", "long-chunked"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until(() => logged(name).includes("the answer is too large"), "the log says why");
+      await until(() => logged(name).includes("the response is too large"), "the log says why");
     }
   });
 

@@ -1,4 +1,4 @@
-//! Verified credentials, and what a caller is asked for that lacks one.
+//! Verified credentials, and the challenge for a caller that lacks one.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Credential {
     pub key: Option<KeyId>,
     /// The subject of the token.
     pub subject: Option<String>,
-    /// What it allows.
+    /// The scopes.
     pub scopes: Vec<Scope>,
     /// When it was issued.
     pub issued_at: Option<UnixMillis>,
@@ -35,22 +35,23 @@ pub struct Bearer {
     pub credential: Arc<Credential>,
     /// The tenant that it was issued for: the decision's, or an ancestor.
     pub tenant: TenantId,
-    /// Where it stood in the request.
+    /// The place in the request where it was found.
     pub from: Carrier,
 }
 
-/// What a caller could present (RFC 9110 §11.6.1, RFC 6750 §3).
+/// A challenge: the credentials that a caller could present (RFC 9110 §11.6.1, RFC 6750 §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Whether a token would do.
+    /// Whether a token is accepted.
     pub token: bool,
-    /// Whether an API key would do.
+    /// Whether an API key is accepted.
     pub api_key: bool,
     /// Whether the request carries a token that is invalid.
     pub invalid_token: bool,
     /// The scopes that the presented token lacks for the route.
     pub scopes: Vec<Scope>,
-    /// The genuine API key that was refused, such as an expired one, and its tenant. For the operator.
+    /// The genuine API key that was refused, such as an expired one, and its tenant. For the
+    /// operator.
     pub refused_key: Option<(KeyId, TenantId)>,
 }
 

@@ -15,23 +15,23 @@ use crate::model::{Cors, Epoch, Problem, UnixMillis};
 
 /// The decision about one request.
 ///
-/// The fields are what every decision has. What is rare stands in [`Extras`]: an allowed request
+/// The fields are those that every decision has. [`Extras`] holds the others; an allowed request
 /// without a credential, a breaker or a reservation has none.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// Whether the request is allowed, or why not.
+    /// [`Code::Allowed`], or the reason of the denial.
     pub code: Code,
     /// When it was decided.
     pub decided_at: UnixMillis,
-    /// The catalog that decided. `None`: there was none.
+    /// The catalog by which the request was decided. `None` if no catalog was available.
     pub catalog: Option<Arc<CompiledCatalog>>,
-    /// The route, as far as it is known.
+    /// The route, once it is known.
     pub route: Option<RouteId>,
     /// The tenant. Denials before the status stage do not carry it.
     pub tenant: Option<Arc<Entitlements>>,
     /// Milliseconds since the tenant's record was read.
     pub age_ms: u64,
-    /// Features, in the order in which they were asked for.
+    /// The requested features, in the order of the request.
     pub features: Vec<Answer>,
     /// Every counter that the request touched.
     pub limits: Vec<LimitCheck>,
@@ -41,35 +41,36 @@ pub struct Decision {
 /// The parts of a decision that most decisions lack.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
-    /// What exactly was wrong, for the operator's log. Never sent to clients.
+    /// The exact reason of a denial, for the operator's log. Never sent to clients.
     pub reason: Option<&'static str>,
-    /// What is invalid in the question, for its caller.
+    /// The problems of an invalid question, for its caller.
     pub problem: Option<Problem>,
-    /// The credential of the request, where one was needed or counted.
+    /// The credential of the request, if one was required or used.
     pub credential: Option<Bearer>,
-    /// What the caller could present.
+    /// The challenge: the credentials that the caller could present.
     pub challenge: Option<Challenge>,
-    /// The path without its tenant prefix. `None`: nothing was stripped.
+    /// The path without its tenant prefix. `None` if it has no prefix.
     pub path: Option<StrippedPath>,
     /// The feature that the route needs and the tenant lacks.
     pub denied_feature: Option<Arc<str>>,
-    /// The limit that refused, as an index into [`Decision::limits`].
+    /// The limit that denied the request, as an index into [`Decision::limits`].
     pub denied_limit: Option<usize>,
     /// Milliseconds after which the same request may pass. Only on denials that pass by themselves.
     pub retry_after_ms: Option<u64>,
     /// Whether the request is a CORS preflight (Fetch §3.2.2) that the gate answers for the origin.
     pub is_preflight: bool,
-    /// The defaults that stood in for missing data.
+    /// The defaults that were used in place of missing data.
     pub fallback: Vec<Fallback>,
-    /// Whether the same question was asked before under its idempotency key, so that nothing was taken.
+    /// Whether the same question was asked before under its idempotency key, so that nothing was
+    /// taken.
     pub is_repeated: bool,
     /// The circuit breaker of the route.
     pub breaker: Option<BreakerUse>,
-    /// The units that were set aside: a reservation, or the slots of a request in flight.
+    /// The hold of the request: a reservation, or the slots of a request in flight.
     pub hold: Option<Reserved>,
     /// Whether the hold to settle had already ended. The reported use is counted all the same.
     pub has_lapsed: bool,
-    /// The steps that led to the decision, if they were asked for.
+    /// The trace, if it was requested.
     pub trace: Option<Vec<TraceStep>>,
     /// Work for the adapter behind the answer.
     pub refresh: Vec<Refresh>,
@@ -99,24 +100,24 @@ pub struct StrippedPath {
 /// Units that are set aside until they are settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserved {
-    /// Its id, among those of its tenant.
+    /// The id, unique for the tenant.
     pub id: String,
-    /// When it ends by itself.
+    /// The end time of the hold.
     pub ends_at: UnixMillis,
 }
 
-/// A default that stood in for missing data.
+/// A default that was used in place of missing data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fallback {
     /// The catalog lacks the tenant's plan: global defaults and default allowances apply.
     Plan,
-    /// The ledger could not be reached, and the limits let requests pass then.
+    /// The ledger could not be reached, and the limits have `on_error: open`.
     Ledger,
 }
 
 impl Decision {
-    /// An allowed decision about nothing.
+    /// An allowed decision without any data.
     pub(in crate::gate) const fn new(now: UnixMillis) -> Self {
         Self {
             code: Code::Allowed,
@@ -131,7 +132,7 @@ impl Decision {
         }
     }
 
-    /// A denial that came before anything else was known.
+    /// A denial without any other data.
     pub fn refused(code: Code, reason: &'static str, now: UnixMillis) -> Self {
         let mut decision = Self { code, ..Self::new(now) };
         let extras = decision.extras_mut();
@@ -140,7 +141,7 @@ impl Decision {
         decision
     }
 
-    /// Makes it an allowed decision about nothing, in the memory that it has.
+    /// Resets it to [`Self::new`], reusing its memory.
     pub(in crate::gate) fn reset(&mut self, now: UnixMillis) {
         self.features.clear();
         self.limits.clear();
@@ -148,13 +149,13 @@ impl Decision {
         *self = Self { features, limits, ..Self::new(now) };
     }
 
-    /// The rare parts.
+    /// The rarely used parts.
     pub fn extras(&self) -> &Extras {
         static NO_EXTRAS: Extras = Extras::NONE;
         self.extras.as_deref().unwrap_or(&NO_EXTRAS)
     }
 
-    /// The rare parts, to change.
+    /// The rarely used parts, mutably.
     pub fn extras_mut(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
     }
@@ -164,7 +165,7 @@ impl Decision {
         self.extras.as_mut().map(|extras| std::mem::take(&mut extras.refresh)).unwrap_or_default()
     }
 
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub fn allowed(&self) -> bool {
         self.code == Code::Allowed
     }
@@ -184,7 +185,7 @@ impl Decision {
         self.catalog.as_ref().zip(self.route).map_or(ORIGIN_MS, |(catalog, route)| catalog.timeout_ms(route))
     }
 
-    /// The limit that refused.
+    /// The limit that denied the request.
     pub fn denied_limit(&self) -> Option<&LimitCheck> {
         self.limits.get(self.extras().denied_limit?)
     }

@@ -1,4 +1,4 @@
-//! The steps that led to a decision, for a person to read. Recorded only when asked for.
+//! The trace: the steps that led to a decision, for a person to read. Recorded only on request.
 
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ pub enum Stage {
 pub struct TraceStep {
     /// The stage.
     pub stage: Stage,
-    /// Whether it let the request go on.
+    /// Whether the request passed the stage.
     pub passed: bool,
     /// What was found.
     pub found: String,
@@ -44,7 +44,7 @@ pub struct TraceStep {
     pub remedy: Option<String>,
 }
 
-/// Collects steps if they are wanted.
+/// Collects the steps of a decision if a trace was requested.
 #[derive(Debug, Default)]
 pub struct Trace(Option<Vec<TraceStep>>);
 

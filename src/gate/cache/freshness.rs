@@ -34,7 +34,7 @@ impl Freshness {
         Self { soft_ms: JWKS_SOFT_AGE_MS, firm_ms: JWKS_FIRM_AGE_MS, hard_ms: JWKS_HARD_AGE_MS };
     const ABSENT: Self = Self { soft_ms: NEGATIVE_AGE_MS, firm_ms: NEGATIVE_AGE_MS, hard_ms: NEGATIVE_AGE_MS };
 
-    /// The ages of a snapshot, or of the knowledge that there is none.
+    /// The ages of a snapshot, or of the knowledge that it does not exist.
     pub(super) const fn of<T>(value: Option<&T>) -> Self {
         if value.is_some() { Self::SNAPSHOT } else { Self::ABSENT }
     }
@@ -62,7 +62,8 @@ impl<T> Cached<T> {
         self.read_at = self.read_at.min(firm);
     }
 
-    /// Has the value fetched again before its next use, even if it was just fetched: a newer one is known.
+    /// Has the value fetched again before its next use, even if it was just fetched: a newer one is
+    /// known.
     pub(super) fn invalidate(&mut self, now: UnixMillis) {
         self.mark_stale(now);
         self.asked_at = UnixMillis::default();

@@ -51,7 +51,7 @@ impl Snapshots {
         !known
     }
 
-    /// Has everything fetched again before its next use: the list of changes is longer than is kept.
+    /// Has everything fetched again before its next use, because it is unknown what has changed.
     pub(in crate::gate) fn invalidate_all(&mut self, now: UnixMillis) {
         self.change();
         if let Some(held) = &mut self.catalog {

@@ -80,7 +80,7 @@ impl KeyStore {
         self.published.get(url)?.held.as_ref().map(|held| held.read_at)
     }
 
-    /// The keys published at a URL. `Ok(None)`: a fetch has failed a moment ago.
+    /// The keys published at a URL. `Ok(None)` means that a fetch has failed a moment ago.
     pub(in crate::gate) fn published(
         &mut self,
         url: &str,
@@ -103,7 +103,8 @@ impl KeyStore {
         }
     }
 
-    /// The key set to fetch again because it lacks a key. Not too often, whatever key ids tokens invent.
+    /// The key set to fetch again because it lacks a key. At most once per cooldown, whatever key
+    /// ids tokens contain.
     pub(in crate::gate) fn stale_keys(&self, url: &str, now: UnixMillis) -> Option<Need> {
         let published = self.published.get(url)?;
         (published.may_ask(now) && !self.complete).then(|| Need::Snapshot(SnapshotKey::IssuerKeys(url.into())))
@@ -113,7 +114,7 @@ impl KeyStore {
         self.secrets.insert(name.to_owned(), value.map(String::from));
     }
 
-    /// A secret. `Ok(None)`: there is no secret of this name.
+    /// A secret. `Ok(None)` means that there is no secret of this name.
     pub(in crate::gate) fn secret(&self, name: &str) -> Result<Option<&str>, Need> {
         match self.secrets.get(name) {
             Some(value) => Ok(value.as_deref()),
@@ -144,8 +145,8 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Has an API key's record read again before its next use, if an older one is held. The held one
-    /// is kept, so that no older one can replace it. Returns false if it is not older.
+    /// Has an API key's record read again before its next use, if an older one is held. The held
+    /// one is kept, so that no older one can replace it. Returns false if it is not older.
     pub(in crate::gate) fn invalidate_api_key(&mut self, id: &KeyId, epoch: u64) -> bool {
         match self.api_keys.get_mut(id) {
             Some(held) if held.value.as_ref().is_some_and(|known| known.record.epoch.0 >= epoch) => return false,
@@ -163,7 +164,7 @@ impl KeyStore {
         });
     }
 
-    /// The API key of this id. `Ok(None)`: it does not exist.
+    /// The API key of this id. `Ok(None)` means that it does not exist.
     pub(in crate::gate) fn api_key(
         &mut self,
         id: &KeyId,

@@ -84,7 +84,8 @@ impl Snapshots {
         SnapshotKey::of_name(name)
     }
 
-    /// The tenant with this id, compiled with its ancestors. `Ok(None)`: it does not exist.
+    /// The tenant with this id, compiled with its ancestors. `Ok(None)` means that it does not
+    /// exist.
     pub(in crate::gate) fn tenant(
         &mut self,
         id: &TenantId,
@@ -104,7 +105,8 @@ impl Snapshots {
         let Some((tenant, age_ms)) = self.record(id, now, refresh)? else {
             return Ok(None);
         };
-        // Most tenants have no parent and need no line. A record that is replaced loses its compiled form.
+        // Most tenants have no parent and need no line. A record that is replaced loses its
+        // compiled form.
         let mut line = Vec::new();
         let mut parent = tenant.parent.clone();
         if parent.is_some() {

@@ -1,4 +1,4 @@
-//! What one isolate knows: the catalog, tenant records, the index of names, and keys.
+//! The cache of one isolate: the catalog, tenant records, the index of names, and keys.
 //!
 //! This room owns the age of everything it holds, and knows no stage of the decision. A look-up
 //! returns what it has, or the [`Need`](super::need::Need) that an adapter must fetch first.

@@ -1,9 +1,9 @@
-//! Why a document was not taken into the cache.
+//! The reasons why the cache rejects a document.
 
 use crate::identity::RefusalReason;
 use crate::model::Problems;
 
-/// Why a publication was not taken. What is held stays.
+/// The reason why the cache rejected a document. The held one stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The document has problems.
@@ -27,7 +27,7 @@ pub enum Rejected {
     #[error("{0}")]
     Unsealed(RefusalReason),
     /// The slug or a domain belongs to another tenant.
-    #[error("its slug, or one of its domains, is another tenant's")]
+    #[error("the slug or one of the domains belongs to another tenant")]
     Taken,
     /// The record under this key belongs to another tenant.
     #[error("the record under this key belongs to another tenant")]

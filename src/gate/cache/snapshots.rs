@@ -1,7 +1,7 @@
 //! The cached snapshots, and how new ones are put in.
 //!
-//! An entry never goes back: a publication that is older than the held one is refused. Everything is
-//! bounded, and names that belong to no tenant are remembered too, for a shorter time.
+//! An entry never goes back: a publication that is older than the held one is refused. Everything
+//! is bounded, and names that belong to no tenant are remembered too, for a shorter time.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Snapshots {
     /// Epochs that a peer has seen, by the name of the snapshot.
     pub(super) expected: Cache<String, u64>,
     pub(in crate::gate) keys: KeyStore,
-    /// The seals that are trusted. `None`: documents in KV are believed without a seal.
+    /// The seals that are trusted. `None` means that documents in KV need no seal.
     seals: Option<Seals>,
     /// The number of compilations so far.
     pub(super) compiled: u32,
@@ -118,19 +118,19 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Puts in the index entry of a slug. `None`: no tenant has it.
+    /// Puts in the index entry of a slug. `None` means that no tenant has it.
     pub fn put_slug(&mut self, slug: Slug, id: Option<TenantId>, now: UnixMillis) {
         self.change();
         self.slugs.insert(slug, Cached::new(id, now));
     }
 
-    /// Puts in the index entry of a domain. `None`: no tenant has it.
+    /// Puts in the index entry of a domain. `None` means that no tenant has it.
     pub fn put_domain(&mut self, host: String, id: Option<TenantId>, now: UnixMillis) {
         self.change();
         self.domains.insert(host, Cached::new(id, now));
     }
 
-    /// Puts in a tenant's record. `None`: it does not exist.
+    /// Puts in a tenant's record. `None` means that it does not exist.
     ///
     /// # Errors
     /// [`Rejected`].
@@ -211,8 +211,8 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Puts in a snapshot as it stands in KV, sealed where seals are trusted. `None`: KV has no such
-    /// key.
+    /// Puts in a snapshot as it stands in KV, sealed where seals are trusted. `None`: KV has no
+    /// such key.
     ///
     /// # Errors
     /// [`Rejected`].
@@ -227,7 +227,8 @@ impl Snapshots {
         self.put_trusted(key, opened, now)
     }
 
-    /// Puts in a snapshot from a trusted source, without a seal. `None`: it does not exist.
+    /// Puts in a snapshot from a trusted source, without a seal. `None` means that it does not
+    /// exist.
     ///
     /// # Errors
     /// [`Rejected`].
@@ -265,7 +266,7 @@ impl Snapshots {
         }
     }
 
-    /// Puts in an API key's record. `None`: it does not exist.
+    /// Puts in an API key's record. `None` means that it does not exist.
     ///
     /// # Errors
     /// [`Rejected`].
@@ -297,7 +298,7 @@ impl Snapshots {
         self.keys.fetched_at(url)
     }
 
-    /// Puts in the value of a secret. `None`: it does not exist.
+    /// Puts in the value of a secret. `None` means that it does not exist.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.keys.put_secret(name, value);
     }

@@ -72,7 +72,7 @@ impl BreakerRef {
         }
     }
 
-    /// The milliseconds from which a call counts as slow. `None`: no call does.
+    /// Milliseconds from which a call counts as slow. `None` means that no call does.
     pub const fn slow_ms(&self) -> Option<u64> {
         self.slow_ms
     }

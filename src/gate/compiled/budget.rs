@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use super::dates::{Dates, Force};
+use super::dates::{Dates, Standing};
 use crate::ledger::Meter;
 use crate::model::period::bounds;
 use crate::model::{
@@ -16,9 +16,9 @@ pub struct Budget {
     pub limit: Key,
     /// The number of the limit.
     pub id: u32,
-    /// What the limit bounds.
+    /// The kind of the limit.
     pub kind: Kind,
-    /// Where it is counted.
+    /// The mode of the limit: where it is counted.
     pub mode: Mode,
     /// What happens when the ledger cannot be reached.
     pub on_error: OnError,
@@ -52,12 +52,12 @@ impl Budget {
         dates: &mut Dates,
     ) -> Option<Self> {
         let own = tenant.overrides.iter().filter(|entry| entry.limit.as_ref() == Some(key));
-        let own: Vec<_> = own.map(|entry| (dates.force(entry), entry.allowance)).collect();
+        let own: Vec<_> = own.map(|entry| (dates.standing(entry), entry.allowance)).collect();
         // The last override in force; without one, the last in grace.
-        let agreed = [Force::InForce, Force::InGrace]
-            .iter()
-            .find_map(|force| own.iter().rev().find(|(own, _)| own == force).and_then(|(_, allowance)| *allowance));
-        let contract = tenant.contract.as_ref().filter(|contract| dates.force(*contract) != Force::None);
+        let agreed = [Standing::Active, Standing::Grace].iter().find_map(|standing| {
+            own.iter().rev().find(|(own, _)| own == standing).and_then(|(_, allowance)| *allowance)
+        });
+        let contract = tenant.contract.as_ref().filter(|contract| dates.standing(*contract) != Standing::None);
         let contract = contract.and_then(|contract| contract.limits.get(key).copied());
         if agreed.is_none() && contract.is_none() && plan.is_none() && !is_root {
             return None;

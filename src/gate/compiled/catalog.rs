@@ -37,7 +37,7 @@ pub struct CompiledCatalog {
     headers: Vec<String>,
     /// The client headers that the origin receives, as [`Origin::policy`] writes it.
     origin_policy: String,
-    /// What each plan grants, by the number of the feature. Tenants of one plan share the values.
+    /// The grants of each plan, by the number of the feature. Tenants of one plan share the values.
     grants: FxHashMap<PlanRef, Vec<(usize, Grant)>>,
 }
 
@@ -141,7 +141,8 @@ impl CompiledCatalog {
         self.cors.get(usize::try_from(self.route_by_id(route).cors?).ok()?)
     }
 
-    /// The milliseconds that the origin has for the head of its response to a request of this route.
+    /// The milliseconds that the origin has for the head of its response to a request of this
+    /// route.
     pub fn timeout_ms(&self, route: RouteId) -> u64 {
         self.route_by_id(route).timeout_ms
     }
@@ -156,8 +157,8 @@ impl CompiledCatalog {
         self.cors(self.cors_route(request, request.method)?)
     }
 
-    /// The route that a request takes with `method`, found by path alone. `None`: no route has a
-    /// CORS policy, or the path cannot be read.
+    /// The route that a request takes with `method`, found by path alone. `None` means that no
+    /// route has a CORS policy, or the path cannot be read.
     pub fn cors_route(&self, request: &Request<'_>, method: &str) -> Option<RouteId> {
         if !self.has_cors() {
             return None;

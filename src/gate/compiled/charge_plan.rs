@@ -1,4 +1,4 @@
-//! Which counters a request debits, in the order in which they are paid for.
+//! [`ChargePlan`]: the counters that a request debits, in the order in which they are paid for.
 //!
 //! A plan is compiled once per tenant and list of costs. A request that changes what its route
 //! costs gets a plan of its own.
@@ -12,14 +12,14 @@ use super::budget::Budget;
 use crate::ledger::{Charge, Chargeable, CounterOp, Verdict};
 use crate::model::{Kind, Mode};
 
-/// One counter that the request debits, and how it stands after the decision.
+/// One counter that the request debits, with its verdict after the decision.
 #[derive(Debug, Clone)]
 pub struct LimitCheck {
     /// The counter, with its allowance.
     pub budget: Arc<Budget>,
-    /// What the request does to it.
+    /// The operation of the request on the counter.
     pub op: CounterOp,
-    /// The verdict. `None`: the ledger could not be reached.
+    /// The verdict. `None` means that the ledger could not be reached.
     pub verdict: Option<Verdict>,
 }
 

@@ -13,13 +13,13 @@ pub(super) struct Dates {
 
 /// Whether a dated term is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Force {
+pub(super) enum Standing {
     /// Before its start, or after its end and its grace period.
     None,
     /// In the grace period after its end.
-    InGrace,
+    Grace,
     /// Between its dates.
-    InForce,
+    Active,
 }
 
 /// A term with a start, an end, and the milliseconds of its grace period.
@@ -50,18 +50,18 @@ impl Dates {
         Self { now, valid: (UnixMillis::default(), UnixMillis::MAX), grace_ends_at: None }
     }
 
-    pub(super) fn force(&mut self, dated: &impl Dated) -> Force {
+    pub(super) fn standing(&mut self, dated: &impl Dated) -> Standing {
         let (starts_at, ends_at, grace_ms) = dated.dates();
         if self.is_within(starts_at, ends_at) {
-            return Force::InForce;
+            return Standing::Active;
         }
         match ends_at.filter(|_| grace_ms > 0) {
             Some(ends_at) if self.is_within(Some(ends_at), Some(ends_at.plus(grace_ms))) => {
                 let until = ends_at.plus(grace_ms);
                 self.grace_ends_at = Some(self.grace_ends_at.map_or(until, |first| first.min(until)));
-                Force::InGrace
+                Standing::Grace
             }
-            _ => Force::None,
+            _ => Standing::None,
         }
     }
 

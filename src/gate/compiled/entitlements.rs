@@ -1,7 +1,7 @@
 //! A tenant, compiled: what its tiers grant and allow, resolved down to array accesses.
 //!
-//! Dated terms and billing periods are resolved at compile time. The result says until when it
-//! holds ([`Entitlements::holds`]); after that the tenant is compiled again.
+//! Dated terms and billing periods are resolved at compile time. The result holds until a known
+//! time ([`Entitlements::holds`]); after that the tenant is compiled again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ use super::breaker_ref::BreakerRef;
 use super::budget::Budget;
 use super::catalog::CompiledCatalog;
 use super::charge_plan::{ChargePlan, LimitCheck};
-use super::dates::{Dates, Force};
+use super::dates::{Dates, Standing};
 use super::route::CompiledRoute;
 use crate::flags::{Facts, Grant, Subject, Tier};
 use crate::gate::code::Code;
@@ -50,7 +50,7 @@ const BUDGET_BYTES: usize = 320;
 
 impl Entitlements {
     /// Compiles `line` (the tenant first, its root last) at `now`. Returns `None` only if `line` is
-    /// empty. `serial` tells this compilation from all others of the same gate.
+    /// empty. `serial` distinguishes this compilation from all others of the same gate.
     pub(in crate::gate) fn new(
         catalog: &CompiledCatalog,
         line: Vec<Arc<Tenant>>,
@@ -64,7 +64,7 @@ impl Entitlements {
         let mut plan = None;
         let mut plans_of: Vec<Option<PlanRef>> = Vec::with_capacity(line.len());
         for tenant in &line {
-            let trial = tenant.trial.as_ref().filter(|trial| dates.force(*trial) == Force::InForce);
+            let trial = tenant.trial.as_ref().filter(|trial| dates.standing(*trial) == Standing::Active);
             let own = trial.map(|trial| trial.plan.clone()).or_else(|| tenant.plan.clone());
             // The nearest plan of the line is the tenant's.
             if plan.is_none() && own.is_some() {
@@ -129,7 +129,7 @@ impl Entitlements {
         self.plan.as_ref()
     }
 
-    /// Whether the catalog lacks the plan, so that defaults stand in for it.
+    /// Whether the catalog lacks the plan, so that defaults apply in its place.
     pub const fn plan_missing(&self) -> bool {
         self.plan_missing
     }
@@ -150,7 +150,7 @@ impl Entitlements {
         self.agreed_until
     }
 
-    /// Tells this compilation from the last 2^32 of the same gate.
+    /// The serial number, which distinguishes the last 2^32 compilations of the same gate.
     pub const fn serial(&self) -> u32 {
         self.serial
     }
@@ -165,7 +165,8 @@ impl Entitlements {
         self.catalog_version == catalog.document.version && self.valid.0 <= now && now < self.valid.1
     }
 
-    /// The code with which requests of the tenant are denied because of its status or an ancestor's.
+    /// The code with which requests of the tenant are denied because of its status or an
+    /// ancestor's.
     pub(in crate::gate) const fn barrier(&self) -> Option<Code> {
         self.barrier
     }
@@ -178,7 +179,7 @@ impl Entitlements {
             .all(|tenant| place.is_some_and(|place| tenant.residency.iter().any(|allowed| allowed == place)))
     }
 
-    /// What its tiers grant, by the number of the feature.
+    /// The grants of its tiers, by the number of the feature.
     pub(in crate::gate) fn grants(&self) -> &[Option<Grant>] {
         &self.grants
     }
@@ -221,7 +222,7 @@ impl Entitlements {
             let op = match op {
                 // A level moves where it is set. The levels above it follow.
                 CounterOp::Release(_) | CounterOp::Set(_) if index > 0 => CounterOp::Follow,
-                // What is in flight is held until it ends.
+                // A slot is held until its request ends.
                 CounterOp::Take(units) if budget.kind == Kind::Concurrency => CounterOp::Hold(units),
                 op => op,
             };
@@ -243,7 +244,7 @@ impl Entitlements {
         let lists = self.budgets.len().saturating_mul(size_of::<Vec<Arc<Budget>>>());
         let breakers = self.breakers.len().saturating_mul(BUDGET_BYTES);
         // As if all charge plans were compiled.
-        let checks = self.planned_checks.saturating_mul(2 * size_of::<LimitCheck>());
+        let checks = self.planned_checks.saturating_mul(2).saturating_mul(size_of::<LimitCheck>());
         let plans = self.charge_plans.len().saturating_mul(size_of::<[OnceLock<ChargePlan>; 2]>());
         [values, slots, lists, breakers, plans, checks]
             .into_iter()
@@ -268,9 +269,9 @@ fn grants(
     }
     // INVARIANT (grace revives nothing): a term in its grace period is weaker than every term of
     // its tier that is in force.
-    for force in [Force::InGrace, Force::InForce] {
+    for standing in [Standing::Grace, Standing::Active] {
         for contract in line.iter().rev().filter_map(|tenant| tenant.contract.as_ref()) {
-            if dates.force(contract) == force {
+            if dates.standing(contract) == standing {
                 grant(&mut grants, catalog, contract.features.0.iter(), Tier::Contract);
             }
         }
@@ -280,9 +281,9 @@ fn grants(
             grant(&mut grants, catalog, addon.features.0.iter(), Tier::Addon);
         }
     }
-    for force in [Force::InGrace, Force::InForce] {
+    for standing in [Standing::Grace, Standing::Active] {
         for entry in line.iter().rev().flat_map(|tenant| &tenant.overrides) {
-            if dates.force(entry) == force {
+            if dates.standing(entry) == standing {
                 grant(&mut grants, catalog, entry.feature.iter().zip(entry.value.as_deref()), Tier::Override);
             }
         }

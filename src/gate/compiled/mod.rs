@@ -1,4 +1,4 @@
-//! What is compiled from documents, so that a decision only looks things up. Immutable and shared.
+//! Documents in compiled form, so that a decision only looks values up. Immutable and shared.
 //!
 //! - [`CompiledCatalog`]: the catalog. Keys become numbers, rules become tests, routes a search.
 //! - [`Entitlements`]: one tenant with its ancestors, resolved against one catalog at one time.

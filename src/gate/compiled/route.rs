@@ -6,7 +6,7 @@ use crate::model::{Access, Auth, Scope};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteId(pub(super) u32);
 
-/// What a path needs and costs.
+/// The requirements and costs of requests to a path.
 #[derive(Debug)]
 pub struct CompiledRoute {
     pub(in crate::gate) id: RouteId,
@@ -45,7 +45,7 @@ impl CompiledRoute {
     }
 
     fn takes(&self, method: &str) -> bool {
-        // HEAD asks for what GET would answer: what guards one guards the other.
+        // HEAD returns the headers of GET, so a route for GET also guards HEAD.
         let is_named =
             |own: &String| own.eq_ignore_ascii_case(method) || own == "GET" && method.eq_ignore_ascii_case("HEAD");
         self.methods.is_empty() || self.methods.iter().any(is_named)

@@ -52,8 +52,8 @@ pub(super) fn agree(
     let Some(found) = selected.or_else(deepest) else {
         return Err(cx.deny(Stage::Tenant, Code::TenantNotFound, "no signal names a tenant"));
     };
-    // INVARIANT (agreement): a credential serves its own tenant, and the descendants where the route
-    // says so.
+    // INVARIANT (agreement): a credential serves its own tenant, and the descendants where the
+    // route says so.
     let line = found.tenant.line();
     let line = if route.act_for_descendants { line } else { line.get(..1).unwrap_or_default() };
     same &= ids.iter().all(|id| line.iter().any(|tenant| tenant.id == *id));
@@ -121,7 +121,8 @@ pub(super) fn holder(
     Ok(found)
 }
 
-/// Denies a request whose name belongs to another tenant by now: the index is older than the record.
+/// Denies a request whose name belongs to another tenant by now: the index is older than the
+/// record.
 fn require_owner(snapshots: &mut Snapshots, cx: &mut Cx, found: Found, name: &Name<'_>) -> Result<Found, Exit> {
     if owns(found.tenant.tenant(), name) {
         return Ok(found);

@@ -48,7 +48,7 @@ pub(super) fn credentials(
         };
         return Err(cx.challenge(Code::Unauthenticated, reason, Challenge::new(catalog, route, false)));
     }
-    // One credential must be sufficient alone: nobody was granted what two allow together.
+    // One credential must be sufficient alone: the scopes of two credentials are never combined.
     let serves = |credential: &Credential| credential.serves(route.auth) && credential.allows(&route.scopes);
     let Some(index) = credentials.iter().position(|(credential, _)| serves(credential)) else {
         let challenge = Challenge { scopes: route.scopes.clone(), ..Challenge::new(catalog, route, false) };

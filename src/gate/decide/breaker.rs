@@ -40,7 +40,7 @@ pub(super) fn check(
     cx.trace.stop(Stage::Breaker, || {
         let remedy = match state {
             BreakerState::ForcedOpen => String::from("another mode in the catalog or the tenant's record"),
-            _ => format!("wait until {until}, when calls are tried"),
+            _ => format!("wait until {until}, when the breaker admits trial calls"),
         };
         (format!("`{}` is {}", breaker.name, state.as_str()), remedy)
     });

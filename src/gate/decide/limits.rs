@@ -1,5 +1,5 @@
-//! Which counters the request debits: those of its route, replaced by what the caller says of the
-//! same limits. Nothing is debited yet.
+//! Selects the counters that the request debits: those of its route, with the caller's operations
+//! in place of the route's costs of the same limits. Nothing is debited yet.
 
 use crate::gate::answer::Stage;
 use crate::gate::ask::Ask;
@@ -21,12 +21,11 @@ pub(super) fn plan(
 ) -> Result<PlanShape, Exit> {
     let own;
     let compiled = route.filter(|_| ask.limits.is_empty() && !ask.reserves());
-    let plan = match compiled.and_then(|route| tenant.charge_plan(route, leases)) {
-        Some(plan) => plan,
-        None => {
-            own = ChargePlan::new(checks(cx, catalog, tenant, route, ask)?, leases);
-            &own
-        }
+    let plan = if let Some(plan) = compiled.and_then(|route| tenant.charge_plan(route, leases)) {
+        plan
+    } else {
+        own = ChargePlan::new(checks(cx, catalog, tenant, route, ask)?, leases);
+        &own
     };
     if plan.is_unplanned && !ask.settles() {
         let reason = "the catalog lacks the tenant's plan, and nothing else says how much a limit allows";
@@ -75,8 +74,8 @@ fn checks(
     Ok(checks)
 }
 
-/// What a reservation sets aside instead of taking it, and what a settlement reports as used.
-/// Counters of this isolate alone are neither reserved nor settled.
+/// Turns charges into those of a reservation, which sets units aside, or of a settlement, which
+/// reports used units. Counters of this isolate alone are neither reserved nor settled.
 fn for_intent(check: LimitCheck, ask: &Ask<'_>) -> Option<LimitCheck> {
     let is_local = check.budget.mode == Mode::Local;
     let op = match check.op {

@@ -43,7 +43,8 @@ pub(super) struct Parts<'g> {
 }
 
 /// Decides everything that needs no counter. On success [`Cx`] holds the decision so far, with the
-/// counters to debit; the shape says which of them are paid for how. `Ok(None)`: nothing is debited.
+/// counters to debit; the shape determines how each of them is paid for. `Ok(None)` means that
+/// nothing is debited.
 pub(super) fn judge(
     parts: &mut Parts<'_>,
     cx: &mut Cx,
@@ -55,16 +56,15 @@ pub(super) fn judge(
     if ask.features.len() > MAX_ASKED_FEATURES || many {
         return Err(cx.deny(Stage::Request, Code::BadRequest, "too many features or attributes are asked for"));
     }
-    let (found, route) = match ask.tenant {
-        Some(id) => (Some(vouched(parts.snapshots, cx, catalog, id)?), None),
-        None => {
-            if let Some((route, origin)) = preflight::find(catalog, request) {
-                preflight::answer(cx, catalog, route, origin)?;
-                return Ok(None);
-            }
-            let (found, route) = resolve::tenant(parts, cx, catalog, request)?;
-            (found, Some(route))
+    let (found, route) = if let Some(id) = ask.tenant {
+        (Some(vouched(parts.snapshots, cx, catalog, id)?), None)
+    } else {
+        if let Some((route, origin)) = preflight::find(catalog, request) {
+            preflight::answer(cx, catalog, route, origin)?;
+            return Ok(None);
         }
+        let (found, route) = resolve::tenant(parts, cx, catalog, request)?;
+        (found, Some(route))
     };
     let Some(Found { tenant, age_ms }) = found else {
         cx.trace.pass(Stage::Tenant, || String::from("the route needs no tenant"));

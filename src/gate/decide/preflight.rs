@@ -11,8 +11,8 @@ use crate::gate::compiled::{CORS_ORIGIN, CORS_REQUEST_METHOD, CompiledCatalog, R
 use crate::gate::cx::{Cx, Exit};
 use crate::resolve::Request;
 
-/// The route and the origin of a preflight. `None`: the request is no preflight, the adapter does
-/// not answer preflights, or the route has no policy.
+/// The route and the origin of a preflight. `None` means that the request is not a preflight, the
+/// adapter does not answer preflights, or the route has no policy.
 pub(super) fn find<'a>(catalog: &CompiledCatalog, request: &Request<'a>) -> Option<(RouteId, &'a str)> {
     if !request.preflights || request.method != "OPTIONS" || !catalog.has_cors() {
         return None;

@@ -12,7 +12,7 @@ use crate::gate::need::Need;
 use crate::model::{Access, Auth};
 use crate::resolve::{KnownHost, Request, ResolveError, Signals, lenient_path};
 
-/// The tenant of a request and its route. `None`: the route needs no tenant.
+/// The tenant of a request and its route. `None` means that the route needs no tenant.
 pub(super) fn tenant<'c>(
     parts: &mut Parts<'_>,
     cx: &mut Cx,
@@ -37,7 +37,8 @@ pub(super) fn tenant<'c>(
         Access::Public => None,
         Access::Central if signals.found.is_empty() => None,
         _ => {
-            // A host that is the only signal leads where it led before, unless anything has changed.
+            // A host that is the only signal leads to the same tenant as before, unless anything
+            // has changed.
             let alone = signals.is_host_alone() && route.auth == Auth::None && !request.explain;
             let known = known.filter(|_| alone).and_then(|known| known.found(parts.snapshots, catalog, cx.now));
             match known {
@@ -93,7 +94,8 @@ fn require_one_route(
 }
 
 /// The signals of a request. A public route belongs to no tenant: it neither waits for a custom
-/// resolver nor fails with it, nor with any other invalid signal, such as a cookie of a sibling host.
+/// resolver nor fails with it, nor with any other invalid signal, such as a cookie of a sibling
+/// host.
 fn find_signals<'a>(
     catalog: &CompiledCatalog,
     request: &Request<'a>,

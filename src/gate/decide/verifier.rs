@@ -36,7 +36,7 @@ struct TokenVerifier {
     refused: Cache<[u8; 32], (Arc<Keyring>, RefusalReason)>,
     /// The recent cost of invalid signatures, by issuer.
     spent: Vec<Bucket>,
-    /// The keys that stand in the catalog, by issuer.
+    /// The keys that the catalog contains, by issuer.
     rings: Vec<Option<Arc<Keyring>>>,
 }
 
@@ -49,9 +49,9 @@ struct VerifiedToken {
 
 const MALFORMED_KEY: &str = "malformed or mistyped API key";
 
-/// The milliseconds of work that invalid signatures of one issuer may cost an isolate: 100 a second,
-/// and 200 at once. Anybody who knows a key id can make the gate verify signatures. Tokens that were
-/// verified before are not affected.
+/// The milliseconds of work that invalid signatures of one issuer may cost an isolate: 100 a
+/// second, and 200 at once. Anybody who knows a key id can make the gate verify signatures. Tokens
+/// that were verified before are not affected.
 const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not accepted.
@@ -111,7 +111,7 @@ impl Verifier {
             Err(Doubt::Busy(wait_ms)) => {
                 let reason = "too many invalid tokens of this issuer in a short time";
                 let exit = cx.deny(Stage::Credential, Code::RateLimited, reason);
-                // This rate passes by itself, unlike others with its code.
+                // Unlike other denials with this code, this one may pass after a wait.
                 cx.decision.extras_mut().retry_after_ms = Some(wait_ms);
                 Err(exit)
             }
@@ -131,7 +131,7 @@ impl Verifier {
         let reason = match PresentedKey::parse(text) {
             None => MALFORMED_KEY,
             Some(presented) => match keys.api_key(&presented.id, cx.now, &mut cx.refresh) {
-                // A mistyped key is not worth a look-up.
+                // A mistyped key fails its checksum, so no look-up is needed.
                 Err(_) if !presented.is_whole() => MALFORMED_KEY,
                 Err(need) => return Err(need.into()),
                 Ok(None) => "unknown API key",
@@ -170,7 +170,8 @@ impl TokenVerifier {
         let digest: [u8; 32] = Sha256::digest(text).into();
         if let Some(known) = self.verified.get_mut(&digest) {
             let (validity, ring, credential) = (known.validity, Arc::clone(&known.ring), Arc::clone(&known.credential));
-            // INVARIANT (same keys): a token is valid as long as the keys are that verified it.
+            // INVARIANT (same keys): a token is valid only while the keys that verified it are
+            // held.
             if self.ring(store, cx, catalog, validity.issuer)?.is_some_and(|now| Arc::ptr_eq(&now, &ring)) {
                 catalog.issuers.in_time(validity, cx.now)?;
                 return Ok(credential);
@@ -230,7 +231,7 @@ impl TokenVerifier {
         }
     }
 
-    /// The keys of an issuer. `Ok(None)`: they could not be fetched.
+    /// The keys of an issuer. `Ok(None)` means that they could not be fetched.
     fn ring(
         &mut self,
         store: &mut KeyStore,

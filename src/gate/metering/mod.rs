@@ -1,4 +1,8 @@
-//! Metering: a usage event becomes charges and usage entries for its ledger.
+//! Metering: turns a usage event into one ledger request.
+//!
+//! Each metric of the catalog that counts the event's type adds a usage entry per tenant of the
+//! line, and charges for the quotas of its limit. The ledger counts an event once, by its permanent
+//! name: a digest of the tenant, the source and the id.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,21 +22,21 @@ use crate::model::{Aggregation, Key, Metric, Problem, Tenant, TenantId, UnixMill
 /// A usage event (CloudEvents 1.0).
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsageEvent {
-    /// Its id among the events of its source. The same event always has the same id.
+    /// The id, unique among the events of the source. An event that is sent again has the same id.
     pub id: String,
     /// The source.
     pub source: String,
     /// The type.
     pub kind: String,
-    /// The tenant: `subject`.
+    /// The tenant (`subject`).
     pub tenant: TenantId,
-    /// When it happened. `None`: when it is reported.
+    /// When it happened. `None` stands for the time at which it is received.
     pub time: Option<UnixMillis>,
     /// The payload.
     pub data: Value,
 }
 
-/// A usage event, with what its ledger counts.
+/// A usage event, with the charges and usage entries for its ledger.
 #[derive(Debug)]
 pub struct Metered {
     tenant: TenantId,
@@ -44,21 +48,21 @@ pub struct Metered {
     uncounted: Vec<(Key, Problem)>,
 }
 
-/// A metric, and the question to its ledger.
+/// A metric, and the inquiry about it for the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsageInquiry {
     /// The key of the metric.
     pub metric: Key,
-    /// Its definition.
+    /// The definition of the metric.
     pub definition: Metric,
-    /// The question.
+    /// The inquiry.
     pub inquiry: Inquiry<'static>,
 }
 
 impl Gate {
-    /// Returns what the ledger has to count for an event, or why it cannot be counted. `tell`: whether
-    /// the ledger passes every single event on. A tenant's status does not matter: it has used what it
-    /// has used.
+    /// Returns what the ledger has to count for an event, or the problems of the event. `tell`:
+    /// whether the ledger hands on each event. The tenant's status does not matter, because the
+    /// usage has already happened.
     pub fn meter(
         &mut self,
         event: &UsageEvent,
@@ -81,9 +85,9 @@ impl Gate {
         }
     }
 
-    /// The questions to a tenant's ledger for a report of usage in the periods that contain `at`, and
-    /// the root whose ledger it is. `None`: there never was such a tenant; a deleted one has reports.
-    /// `metric`: only this one.
+    /// Returns the inquiries for a usage report about the periods that contain `at`, and the root
+    /// whose ledger answers them. `metric` restricts the report to one metric. Returns `None` if
+    /// the tenant never existed; a deleted tenant has reports.
     pub fn usage_inquiries(
         &mut self,
         tenant: &TenantId,
@@ -123,12 +127,12 @@ impl Metered {
         &self.root
     }
 
-    /// The metrics that do not count the event, and why.
+    /// The metrics that do not count the event, each with the reason.
     pub fn uncounted(&self) -> &[(Key, Problem)] {
         &self.uncounted
     }
 
-    /// The message to that ledger.
+    /// The ledger request that counts the event.
     pub fn request(&self) -> LedgerRequest<'_> {
         LedgerRequest {
             tenant: Some(self.tenant.as_str()),
@@ -184,7 +188,8 @@ fn count(
     for (key, metric) in metrics {
         let (value, distinct) = match value(event, metric) {
             Ok(value) => value,
-            // An event without the value is counted by other metrics. An invalid value refuses the event.
+            // Without the value, other metrics still count the event. An invalid value makes the
+            // whole event invalid.
             Err((problem, true)) => {
                 metered.uncounted.push((key.clone(), problem));
                 continue;
@@ -237,8 +242,8 @@ fn count(
     if problems.is_empty() { Ok(metered) } else { Err(problems) }
 }
 
-/// The value of an event for a metric, and the distinct value where those are counted. The error says
-/// whether the value is missing rather than invalid.
+/// Returns the value of an event for a metric, and the distinct value if the metric counts those.
+/// The flag in the error is true if the value is missing, and false if it is invalid.
 fn value(event: &UsageEvent, metric: &Metric) -> Result<(u64, Option<Value>), (Problem, bool)> {
     if metric.aggregation == Aggregation::Count {
         return Ok((1, None));
@@ -265,7 +270,8 @@ fn identity(event: &UsageEvent) -> (String, String) {
     (name, digest(&[&event.kind, &time, &event.data.to_string()], 12))
 }
 
-/// The first bytes of a digest of texts. Lengths keep neighbouring texts apart.
+/// The first bytes of a digest of texts. Each text is preceded by its length, so that different
+/// lists of texts differ.
 fn digest(texts: &[&str], bytes: usize) -> String {
     let mut hash = Sha256::new();
     for text in texts {
@@ -275,7 +281,7 @@ fn digest(texts: &[&str], bytes: usize) -> String {
     URL_SAFE_NO_PAD.encode(hash.finalize().get(..bytes).unwrap_or_default())
 }
 
-/// The ledger's name of a tenant's metric, and how its periods are cut.
+/// The ledger's name for a tenant's metric, and the setting that determines its periods.
 fn series(catalog: &CompiledCatalog, tenant: &Tenant, key: &Key, metric: &Metric) -> (String, Setting) {
     let stamp = (catalog.document().version.0, tenant.epoch.0);
     (format!("{}/{key}", tenant.id), Setting { period: metric.period, anchor_ms: tenant.billing_anchor.get(), stamp })

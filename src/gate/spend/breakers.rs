@@ -1,9 +1,9 @@
-//! What this isolate knows about circuit breakers, and what it has to report to them. The state
+//! The states of circuit breakers as this isolate knows them, and the reports for them. The state
 //! machine is [`crate::ledger::CircuitBreaker`].
 //!
-//! While a breaker is closed, or known to be open, the ledger is not asked: only trials are. The
-//! results of calls travel with whatever goes to the ledger next; failures and the ends of trials
-//! travel at once.
+//! While a breaker is closed, or known to be open, a request does not ask the ledger about it.
+//! While it is half-open, a request asks the ledger for a trial. The results of calls travel with
+//! the next message to the ledger; failures and the ends of trials travel at once.
 
 use std::collections::BTreeSet;
 
@@ -27,23 +27,23 @@ pub enum CallEnd {
     },
     /// A call that was reported as slow while it was open has failed since.
     FailedSince,
-    /// The call says nothing about the origin.
+    /// The call shows nothing about the origin.
     Unknown,
 }
 
-/// What this isolate knows of one breaker.
+/// One breaker, as this isolate knows it.
 #[derive(Debug)]
 struct Known {
     config: BreakerConfig,
     circuit: Circuit,
-    /// CallCounts that are not reported yet.
+    /// Calls that are not reported yet.
     pending: CallCounts,
     /// Trials that have ended, by the number of their half-open state.
     trials: Vec<(u64, CallCounts)>,
     reported_at: UnixMillis,
 }
 
-/// What this isolate knows about breakers, by the ledger that keeps them.
+/// The breakers that this isolate knows, by the ledger that keeps them.
 #[derive(Debug, Default)]
 pub struct Breakers {
     ledgers: FxHashMap<TenantId, LedgerBreakers>,
@@ -84,7 +84,7 @@ impl Breakers {
     pub(in crate::gate) fn circuit(&self, ledger: &TenantId, breaker: &BreakerRef, now: UnixMillis) -> Circuit {
         match self.ledgers.get(ledger).and_then(|of| of.known.get(&breaker.name)).map(|known| known.circuit) {
             None => Circuit::Closed,
-            // The ledger says which half-open state it is.
+            // The ledger assigns the number of the half-open state.
             Some(Circuit::Open(until_ms)) if until_ms <= now.get() => Circuit::HalfOpen(0),
             Some(circuit) => circuit,
         }

@@ -12,7 +12,7 @@ use crate::model::bounds::LEASE_DRY_MS;
 use crate::model::{HeardAt, Kind, OnError, UnixMillis};
 
 impl Spender {
-    /// Ends a decision with the ledger's response, or with the reason why there is none.
+    /// Completes a decision with the ledger's response, or with the failure of the message.
     pub(in crate::gate) fn conclude(
         &mut self,
         pending: Pending,
@@ -150,8 +150,8 @@ impl Spender {
         }
     }
 
-    /// Writes the verdicts of leased limits: as their ledger last reported them, less what was spent
-    /// since.
+    /// Writes the verdicts of leased limits: as their ledger last reported them, less what was
+    /// spent since.
     fn note_leased_verdicts(&self, pending: &mut Pending, now: UnixMillis) {
         let Some(leases) = &self.leases else { return };
         for index in 0..pending.leased.len() {
@@ -160,7 +160,8 @@ impl Spender {
             };
             let checks = pending.checks_of_mut(leased);
             let Some(first) = checks.first().filter(|first| first.verdict.is_none()) else { continue };
-            // A lease that has just ended here leaves nothing known, and the request is still refused.
+            // A lease that has just ended here leaves nothing known, and the request is still
+            // refused.
             let unknown = |check: &LimitCheck| Verdict::exhausted(check.budget.meter.limit());
             let mut verdicts = leases.verdicts(&first.budget.counter, now);
             verdicts.extend(checks.iter().skip(verdicts.len()).map(unknown));
@@ -229,7 +230,8 @@ fn judge_verdicts(decision: &mut Decision, trace: &mut Trace, now: UnixMillis) {
     let denied = refusing.min_by_key(|(_, check)| stage_of(check.budget.kind).0);
     let Some((index, code)) = denied.map(|(index, check)| (index, stage_of(check.budget.kind).1)) else { return };
     let refusals = decision.limits.iter().filter(|check| check.refused()).filter_map(|check| check.verdict);
-    // All limits must pass, so the slowest says when. If one never passes, the request never does.
+    // All limits must pass, so the slowest one determines the time. If one never passes, the
+    // request never does.
     let waits: Option<Vec<u64>> = refusals.map(|verdict| verdict.retry_after_ms).collect();
     decision.code = code;
     let extras = decision.extras_mut();

@@ -1,5 +1,5 @@
-//! What travels to a ledger beside charges: lease claims, breaker reports and seen epochs; and what
-//! this isolate learns from the response. The state machines are in [`crate::ledger`].
+//! The parts of a ledger request besides charges: lease claims, breaker reports and seen epochs;
+//! and what this isolate learns from the response. The state machines are in [`crate::ledger`].
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::ledger::{
 use crate::model::bounds::{MAX_CACHED_TENANTS, MAX_CLAIMS};
 use crate::model::{HeardAt, TenantId, UnixMillis};
 
-/// What one message to a ledger carries beside charges.
+/// The parts of one ledger request besides charges.
 #[derive(Debug, Default)]
 pub struct Exchange {
     /// The leases that ask for units, by question, with the name of the lease.
@@ -107,7 +107,7 @@ impl Spender {
         for (question, lease) in &exchange.asked {
             match grants.next() {
                 Some(grant) => leases.receive(question, lease, grant, response.allowed, heard),
-                // A ledger that refuses the request as a whole says nothing about leases.
+                // A ledger that rejects the whole request does not answer its claims.
                 None => leases.receive_no_grant(question),
             }
         }
@@ -166,8 +166,8 @@ impl Spender {
         self.exchange(root, [(counter, 0)].into_iter(), None, now)
     }
 
-    /// What to send to the ledger of `root` before leases end: those in use are extended, the others
-    /// are returned.
+    /// What to send to the ledger of `root` before leases end: those in use are extended, the
+    /// others are returned.
     pub(in crate::gate) fn renewals(&mut self, root: &TenantId, within_ms: u64, now: UnixMillis) -> Exchange {
         let Some(leases) = &mut self.leases else { return Exchange::default() };
         let (busy, idle): (Vec<_>, Vec<_>) = leases

@@ -1,8 +1,8 @@
-//! What a request takes: from this isolate, from leases and from the ledger, all or nothing.
+//! Debits what a request costs: in this isolate, from leases and in the ledger, all or nothing.
 //!
-//! [`Spender::begin`] takes what this isolate can take alone. If that is not enough, the decision
-//! becomes [`Pending`]: the adapter sends [`Spender::request`] to the ledger and passes the response
-//! to [`Spender::conclude`].
+//! [`Spender::begin`] debits what this isolate can debit alone. If that is not enough, the decision
+//! becomes [`Pending`]: the adapter sends [`Spender::request`] to the ledger and passes the
+//! response to [`Spender::conclude`].
 
 mod breakers;
 mod conclude;
@@ -41,13 +41,13 @@ pub enum Step {
 /// The counters, leases and breakers of one isolate.
 #[derive(Debug)]
 pub struct Spender {
-    /// The isolate's name, which no other isolate has. Empty where there is only one.
+    /// The unique name of the isolate. Empty if there is only one isolate.
     name: String,
     /// The number of names given to holds.
     names: u64,
     /// The counters of `local` limits.
     local: LedgerState,
-    /// `None`: nothing is leased.
+    /// `None` means that nothing is leased.
     leases: Option<LeaseCache>,
     /// How far this isolate has read each ledger's log of published epochs.
     cursors: FxHashMap<TenantId, u64>,
@@ -79,7 +79,7 @@ impl Spender {
         self.leases.is_some()
     }
 
-    /// Takes what this isolate can take alone. `background` receives the pending refreshes of a
+    /// Debits what this isolate can debit alone. `background` receives the pending refreshes of a
     /// decision that has to wait.
     pub(in crate::gate) fn begin(
         &mut self,

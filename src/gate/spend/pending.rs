@@ -30,7 +30,7 @@ pub struct Pending {
     pub(super) leased: SmallVec<[LeasedChecks; 2]>,
     /// The index of the first check that the ledger counts.
     first_remote: usize,
-    /// What travels to the ledger beside the charges.
+    /// The other parts of the ledger request.
     pub(super) exchange: Exchange,
     /// Rarely used fields, boxed to keep the common case small.
     pub(super) special: Option<Box<Special>>,
@@ -48,14 +48,14 @@ pub(super) struct LeasedChecks {
     pub(super) paid: bool,
     /// The number of the lease that paid.
     pub(super) lease: u64,
-    /// Whether the ledger has refused as much a moment ago.
+    /// Whether the ledger has just refused this number of units.
     pub(super) dry: bool,
 }
 
-/// What the ledger needs beside charges for some intents.
+/// The parts of the ledger request that only some intents need.
 #[derive(Debug)]
 pub(super) struct Special {
-    /// The id and the fingerprint of what counts once.
+    /// The id under which the request counts once, and its fingerprint.
     pub(super) idempotency: Option<(String, String)>,
     pub(super) hold: Option<NewHold>,
     /// The ledger's name of the hold to settle.
@@ -75,7 +75,7 @@ pub(super) struct NewHold {
 impl Special {
     /// `hold_id` makes an id for a hold that the caller did not name.
     fn new(id: &TenantId, checks: &[LimitCheck], ask: &Ask<'_>, hold_id: Option<impl FnOnce() -> String>) -> Self {
-        // Blanks tell these from idempotency keys, which contain none.
+        // The blank distinguishes these ids from idempotency keys, which contain no blank.
         let key = match ask.intent {
             Intent::Reserve { id, .. } => Some(format!(" reserve {id}")),
             Intent::Settle { id } => Some(format!(" settle {id}")),
@@ -83,8 +83,8 @@ impl Special {
             Intent::Decide | Intent::Identify => None,
         };
         let idempotency = key.map(|key| {
-            // Units by limit, wherever in the line they are counted: the line may change between two
-            // attempts.
+            // Units by limit, wherever in the line they are counted: the line may change between
+            // two attempts.
             let units = map_of(checks.iter().map(|check| (check.budget.limit.as_str(), check.op)));
             let units = serde_json::to_vec(&units).unwrap_or_default();
             // 96 bits: a collision would have to be searched for.
@@ -145,8 +145,8 @@ impl Pending {
         self.special.as_ref()?.idempotency.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// The ledger's name of the slots of a request in flight. Returns `None` for a reservation, whose
-    /// caller asks again under the id that it chose.
+    /// The ledger's name of the slots of a request in flight. Returns `None` for a reservation,
+    /// whose caller asks again under the id that it chose.
     pub fn slots_name(&self) -> Option<String> {
         // INVARIANT (blank in reservations): the idempotency id of a reservation contains a blank,
         // and an idempotency key does not.
@@ -232,15 +232,21 @@ impl Pending {
     }
 
     pub(super) fn circuit_open(self, wait_ms: u64) -> Box<Decision> {
-        let reason = "the circuit breaker is half-open, and its trials are under way";
-        self.refuse(Stage::Breaker, Code::TenantCircuitOpen, reason, "wait for the end of the trials", Some(wait_ms))
+        let reason = "the circuit breaker is half-open, and all its trial calls are in flight";
+        self.refuse(
+            Stage::Breaker,
+            Code::TenantCircuitOpen,
+            reason,
+            "wait for the end of the trial calls",
+            Some(wait_ms),
+        )
     }
 
     /// The tenant has moved to another family, and the record that says so has not arrived here.
     pub(super) fn moved(self) -> Box<Decision> {
-        let reason = "the tenant has left this family, and its later record is not here yet";
+        let reason = "the tenant has moved to another family, and its newer record has not arrived yet";
         let code = Code::SnapshotUnavailable;
-        self.refuse(Stage::Rate, code, reason, "wait for its later record", Some(RETRY_AFTER_MS))
+        self.refuse(Stage::Rate, code, reason, "wait for the tenant's newer record", Some(RETRY_AFTER_MS))
     }
 
     pub(super) fn key_reused(self) -> Box<Decision> {
@@ -264,7 +270,7 @@ impl Pending {
         self.cx.trace.stop(stage, || (reason.to_owned(), remedy.to_owned()));
         let decision = &mut self.cx.decision;
         decision.code = code;
-        // Which limits could not be taken is worth showing where only the ledger is missing.
+        // If only the ledger is missing, the decision shows which limits could not be checked.
         if code != Code::LedgerUnavailable {
             decision.limits.clear();
         }

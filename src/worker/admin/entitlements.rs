@@ -84,7 +84,7 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let order = LedgerRequest {
         tenant: Some(id),
         charges: charges.collect(),
-        once: Some(IdempotencyKey { id: &name, fingerprint: &once.fingerprint(), event: false }),
+        once: Some(IdempotencyKey { id: &name, fingerprint: once.fingerprint(), event: false }),
         ..LedgerRequest::default()
     };
     let outcome = request.order(tenant.root().as_str(), &order).await?;

@@ -1,4 +1,6 @@
-//! `POST /_gate/v1/decide`: questions about requests that the operator's own code serves.
+//! The decision API, `POST /_gate/v1/decide`: decides requests that the operator's own code serves.
+//!
+//! The body describes the request. The response contains the decision; nothing is forwarded.
 
 use std::rc::Rc;
 
@@ -17,7 +19,7 @@ use crate::worker::ledger::keeper;
 use crate::worker::runtime::clock::Patience;
 use crate::worker::sources::drive::{GateQuestion, drive};
 
-/// The question in a body.
+/// The question that a body asks.
 struct BodyQuestion<'b> {
     body: &'b DecideBody,
     region: Option<&'b str>,
@@ -37,7 +39,7 @@ impl GateQuestion for BodyQuestion<'_> {
     }
 }
 
-/// Answers a question.
+/// Answers a request to the decision API.
 pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
     let text = match reply::body(call, MAX_BODY_BYTES).await {
         Ok(text) => text,
@@ -53,7 +55,7 @@ pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
         return reply::answer(&gateway::unavailable());
     };
     let mut decision: Decision = keeper::conclude(step, config, &call.context, patience).await;
-    // Nobody reports the result of a request that other code serves.
+    // Other code serves the request, and does not report how the call ended.
     keeper::ended(&decision, CallEnd::Unknown, config, &call.context);
     let response = reply::answer(&decision);
     let parts = body.borrow();

@@ -1,7 +1,12 @@
-//! Features for those who evaluate by themselves: `/_gate/v1/features` for pages, `/_gate/ofrep/…` for OpenFeature SDKs.
+//! Features for other evaluators: `/_gate/v1/features` for pages, `/_gate/ofrep/…` for OpenFeature
+//! SDKs.
 //!
-//! Both tell a tenant's own callers what its pages may know, and nothing more; whoever holds the operator's token may ask about
-//! every feature of every tenant.
+//! Both endpoints identify the tenant as for a gated request. They disclose only features marked
+//! `client`. OFREP requests with the operator token may ask for every feature of every tenant.
+//!
+//! A page keeps a snapshot of its features and polls for changes with `If-None-Match`. With
+//! `Prefer: wait=N` the request waits for a change (long polling). Waiting requests check again
+//! every [`WAIT_STEP_MS`]; [`LongPollPermit`] bounds their number.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,26 +33,28 @@ use crate::worker::runtime::cell::with_gate;
 use crate::worker::runtime::clock;
 use crate::worker::runtime::edge;
 
-/// What a page may know of its tenant's features.
+/// The features that a page may know.
 pub(crate) const FEATURES: &str = "/_gate/v1/features";
-/// Evaluation of all flags, and below it of each.
+/// The OFREP endpoint of all flags. The path of one flag continues with `/` and its key.
 pub(crate) const OFREP: &str = "/_gate/ofrep/v1/evaluate/flags";
 
 thread_local! {
-    /// Snapshots that were told lately, by whom they are for.
+    /// Snapshots that were made recently.
     static TOLD: RefCell<WeighedCache<Told, Tagged>> = RefCell::new(WeighedCache::new(MAX_TOLD_BYTES));
-    /// Questions that are held, by the family that asks.
+    /// The number of waiting requests, by the root of the family.
     static HELD: RefCell<FxHashMap<TenantId, usize>> = RefCell::default();
 }
 
-/// The tenant's compilation, the catalog's version, whether a credential named it.
+/// The key of a snapshot: the serial number of the tenant's compilation, the catalog's version, and
+/// whether the caller has a credential.
 type Told = (u32, u64, bool);
-/// A text, behind its tag.
+/// An entity tag and the text that it stands for.
 type Tagged = (Rc<str>, Rc<str>);
 
-/// A place among the questions that are held; given back when it is dropped.
+/// The permission of one request to wait. Dropping it frees the place.
 ///
-/// INVARIANT (places are per tenant): a family takes at most [`MAX_HELD_BY_ONE`], so that no other one's pages have to poll for it.
+/// INVARIANT (places are per tenant): a family has at most [`MAX_HELD_BY_ONE`] places, so it cannot
+/// use up those of others, whose pages would then have to poll more often.
 struct LongPollPermit(TenantId);
 
 impl LongPollPermit {
@@ -77,7 +84,8 @@ impl Drop for LongPollPermit {
     }
 }
 
-/// A snapshot with its tag.
+/// The snapshot for the caller of a decision, with its tag. Returns `None` if the decision is a
+/// denial or has no tenant.
 fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
     let (tenant, plans) = decision.tenant.as_ref().zip(decision.catalog.as_ref()).filter(|_| decision.allowed())?;
     let key = (tenant.serial(), plans.document().version.0, decision.extras().credential.is_some());
@@ -92,7 +100,8 @@ fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
     }))
 }
 
-/// Answers pages and SDKs, and says which pages of other origins may read that: what the catalog's route for the endpoint says.
+/// Answers pages and SDKs. The CORS policy of the catalog's route for the endpoint decides which
+/// pages of other origins may read the response.
 pub(crate) async fn answer(mut call: Call, config: &Rc<Config>) -> Response {
     let is_page = call.path() == FEATURES;
     if call.method() == "OPTIONS" {
@@ -116,15 +125,15 @@ pub(crate) async fn answer(mut call: Call, config: &Rc<Config>) -> Response {
             .iter()
             .flat_map(|policy| cors_headers(policy, false, &headers))
         {
-            // Names and values are ours, or were checked.
+            // The names and values are constants or were validated, so this cannot fail.
             let _ = response.headers().set(name, &value);
         }
     });
     response
 }
 
-/// `GET /_gate/v1/features`: the snapshot; with `If-None-Match` 304 where it is the same, and with `Prefer: wait=N` (RFC 7240)
-/// only after so many seconds in which it stayed the same.
+/// `GET /_gate/v1/features`: returns the snapshot, or 304 if `If-None-Match` names its tag. With
+/// `Prefer: wait=N` (RFC 7240), 304 is returned only after N seconds without a change.
 async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
     let known = edge::header(&call.request, "if-none-match");
     let wait_s = edge::header(&call.request, "prefer").and_then(|prefer| wait(&prefer)).unwrap_or(0);
@@ -139,8 +148,8 @@ async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
         if !is_known(known.as_deref(), &tag) {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
         }
-        // Whoever finds no place asks again, and whoever has gone is not waited for.
-        // `*` matches whatever comes: nobody who holds a snapshot asks so.
+        // Without a place the request is answered immediately, and so is one whose client has
+        // disconnected. `*` matches every snapshot, so waiting for a change would be pointless.
         let waits = now < deadline && known.as_deref().is_some_and(|known| known.trim() != "*");
         if let Some(tenant) = decision.tenant.as_ref().filter(|_| waits && place.is_none()) {
             place = LongPollPermit::take(tenant.root());
@@ -153,13 +162,13 @@ async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
     }
 }
 
-/// Seconds of `Prefer: wait=N`, as many as may be waited.
+/// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT_S`].
 fn wait(prefer: &str) -> Option<u64> {
     let seconds = prefer.split(',').find_map(|preference| preference.trim().strip_prefix("wait="))?;
     seconds.trim_matches('"').parse().ok().map(|seconds: u64| seconds.min(MAX_WAIT_S))
 }
 
-/// `POST /_gate/ofrep/v1/evaluate/flags[/{key}]`
+/// `POST /_gate/ofrep/v1/evaluate/flags[/{key}]`: evaluates all flags, or one, for a context.
 async fn evaluate(call: &mut Call, config: &Rc<Config>) -> Response {
     let key = call.path().strip_prefix(OFREP).and_then(|rest| rest.strip_prefix('/')).map(decoded);
     let key = key.as_deref();
@@ -185,14 +194,14 @@ async fn evaluate(call: &mut Call, config: &Rc<Config>) -> Response {
     let may_know = |key: &str| operator || plans.document().features.get(key).is_some_and(|feature| feature.client);
     match key {
         Some(key) if !may_know(key) || features.id(key).is_none() => {
-            fail(404, Some(key), ("FLAG_NOT_FOUND", "there is no such flag"), "")
+            fail(404, Some(key), ("FLAG_NOT_FOUND", "unknown flag"), "")
         }
         Some(key) => reply::document(200, &ofrep_answer(&features.evaluate_named(key, facts)).to_string()),
         None => {
             let answers = features.evaluate_those(facts, may_know);
             let flags: Vec<Value> = answers.iter().map(ofrep_answer).collect();
             let body = json!({ "flags": flags, "metadata": { "catalog": plans.document().version } }).to_string();
-            // Of the answers themselves: another context with the same answers has the same, and none with others.
+            // The tag depends on the answers alone: contexts with equal answers share it.
             let etag = etag(&body);
             let known = is_known(edge::header(&call.request, "if-none-match").as_deref(), &etag);
             let (status, body) = if known { (304, "") } else { (200, body.as_str()) };
@@ -201,15 +210,19 @@ async fn evaluate(call: &mut Call, config: &Rc<Config>) -> Response {
     }
 }
 
-/// A key as it stands in a path.
+/// Decodes a key from a path.
 fn decoded(key: &str) -> String {
     percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
 }
 
-/// Routes that need no tenant have no features.
+/// Turns an allowed decision without a tenant into a denial: only a tenant has features.
 fn nobody(decision: Decision) -> Decision {
     if decision.allowed() {
-        Decision::refused(Code::TenantNotFound, "the route needs no tenant", decision.decided_at)
+        Decision::refused(
+            Code::TenantNotFound,
+            "the route needs no tenant, so there are no features",
+            decision.decided_at,
+        )
     } else {
         decision
     }
@@ -226,7 +239,8 @@ fn fail(status: u16, key: Option<&str>, failure: (&str, &str), header: &str) -> 
     reply::raw(status, "application/json", header, &ofrep_failure(key, failure).to_string())
 }
 
-/// Whether `If-None-Match` names a tag (RFC 9110 §13.1.2): compared weakly, as proxies that compress weaken tags.
+/// Whether `If-None-Match` names a tag (RFC 9110 §13.1.2). The comparison is weak, because proxies
+/// that compress responses make tags weak.
 fn is_known(if_none_match: Option<&str>, etag: &str) -> bool {
     let mut tags = if_none_match.into_iter().flat_map(|tags| tags.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

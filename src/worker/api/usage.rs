@@ -1,4 +1,8 @@
-//! `/_gate/v1/usage`: events of usage in, reports out.
+//! `/_gate/v1/usage`: `POST` takes usage events, `GET` returns usage reports.
+//!
+//! The gate computes which metrics of the catalog count an event and which ledger counts it. A
+//! batch is validated as a whole before anything is sent; then each ledger counts its events.
+//! Events have permanent names, so a client can safely send a batch again after a partial failure.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,10 +23,10 @@ use crate::worker::ledger::client;
 use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::sources::drive::{GateQuestion, drive};
 
-/// How is an event counted?
+/// Asks the gate what a ledger has to count for an event.
 struct MeterQuestion<'e> {
     event: &'e UsageEvent,
-    /// Whether the ledger passes every single event on.
+    /// Whether the ledger hands on each event.
     tell: bool,
 }
 
@@ -38,7 +42,7 @@ impl GateQuestion for MeterQuestion<'_> {
     }
 }
 
-/// What has a tenant used?
+/// Asks the gate for the ledger inquiries of a usage report.
 struct ReportQuestion<'q> {
     tenant: &'q TenantId,
     metric: Option<&'q str>,
@@ -57,7 +61,7 @@ impl GateQuestion for ReportQuestion<'_> {
     }
 }
 
-/// `POST /_gate/v1/usage`: counts events, each once. Where one cannot be counted, none is.
+/// `POST /_gate/v1/usage`: counts events, each once. If one event is invalid, none is counted.
 pub(crate) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
     let text = match reply::body(call, MAX_USAGE_BODY_BYTES).await {
         Ok(text) => text,
@@ -96,7 +100,8 @@ pub(crate) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
     tell(call, config, &metered, receipt).await
 }
 
-/// Tells the ledgers, all at once: what goes to the same one travels together.
+/// Sends the events to their ledgers. All are sent before the first response is awaited, so that
+/// the events for one ledger travel in one message.
 async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: ReceiptView) -> Response {
     let mut answers = Vec::with_capacity(metered.len());
     for event in metered {
@@ -106,7 +111,8 @@ async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: Re
     let mut unheard = 0_usize;
     for (index, answer) in answers.into_iter().enumerate() {
         match client::outcome(answer).await {
-            // The tenant has left for another family: its later record is on its way.
+            // The tenant has moved to another family, and its newer record has not arrived here
+            // yet.
             Ok(LedgerResponse { gone: true, .. }) | Err(_) => unheard = unheard.saturating_add(1),
             Ok(LedgerResponse { seen: None, .. }) => receipt.accepted = receipt.accepted.saturating_add(1),
             Ok(LedgerResponse { seen: Some(Seen::Repeated), .. }) => {
@@ -127,8 +133,8 @@ async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: Re
     reply::view(&receipt)
 }
 
-/// `GET /_gate/v1/usage?tenant=t_acme[&metric=tokens][&at=2026-11-24T00:00:00Z]`: what a tenant has used in the period of `at`,
-/// by default of now.
+/// `GET /_gate/v1/usage?tenant=t_acme[&metric=tokens][&at=2026-11-24T00:00:00Z]`: reports the usage
+/// of a tenant in the period that contains `at` (default: now).
 pub(crate) async fn report(call: &Call, config: &Rc<Config>) -> Response {
     let query: BTreeMap<_, _> = form_urlencoded::parse(call.query().as_bytes()).collect();
     let mut problems = Vec::new();

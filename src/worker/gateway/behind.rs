@@ -1,4 +1,7 @@
-//! What happens behind an answer: refreshes, the log line and the count of a denial.
+//! Work behind the answer: refreshes of snapshots and leases, the log line and the count of a
+//! denial.
+//!
+//! It runs in `waitUntil`, so the client does not wait for it.
 
 use std::rc::Rc;
 
@@ -17,12 +20,12 @@ use crate::worker::runtime::task;
 use crate::worker::sources::coalesce::{SharedWork, coalesce};
 use crate::worker::sources::fetch;
 
-/// Has denials noted, and growing-old snapshots fetched again behind the answer.
+/// Records a denial, and starts the refreshes that the decision has found necessary.
 pub(crate) fn after(call: &Call, config: &Rc<Config>, decision: &mut Decision) {
     after_question(call, &call.about(), config, decision);
 }
 
-/// The same, for a question about a request.
+/// Like [`after`], for a question about a request that other code serves.
 pub(crate) fn after_question(call: &Call, about: &About<'_>, config: &Rc<Config>, decision: &mut Decision) {
     let suspicious = matches!(
         decision.code,
@@ -58,9 +61,10 @@ pub(crate) fn after_question(call: &Call, about: &About<'_>, config: &Rc<Config>
     }
 }
 
-/// Says to the operator what is not said to the caller. Nothing of what the caller showed stands in it.
+/// Logs the reason of a denial, which the caller does not receive. The line contains no presented
+/// credential.
 fn log_denial(call: &Call, about: &About<'_>, decision: &Decision) {
-    // A flood of refusals must not flood the log.
+    // A flood of denials must not flood the log.
     if doors::knock(Door::Log, Some(&call.request)).is_none() {
         return;
     }

@@ -1,7 +1,14 @@
-//! Denials of tenants, a sample: one row a tenant, code and day, however many isolates see them.
+//! A record of denials per tenant: one row in D1 per tenant, code and day, from all isolates
+//! together.
 //!
-//! They do not stand in the audit trail: a flood of denials could fill the trail, which cannot be shortened, and would delay the
-//! changes that it orders.
+//! Each isolate counts its denials in memory and adds the count to the row from time to time. The
+//! first denial with a code is written at once; those that follow are gathered for
+//! [`DENIAL_GATHER_MS`]. While they continue, the interval doubles up to [`DENIAL_SAMPLE_MS`]. Two
+//! rates bound the writes. So the counts are a sample: an
+//! isolate that ends takes its unwritten counts with it.
+//!
+//! Denials are not in the audit trail: a flood of them would fill the trail, which cannot be
+//! shortened, and would delay the changes that the trail orders.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,20 +29,21 @@ use crate::worker::runtime::edge;
 use crate::worker::runtime::task;
 use crate::worker::sources::d1::{Store, sql};
 
-/// What one family writes, and what one isolate does: one family's denials keep no other's out.
+/// Rates of writes, per family and per isolate. With its own rate, one family's denials cannot
+/// prevent those of another family from being recorded.
 const FAMILY: Rate = Rate { limit: 1, burst: 3, window_ms: 1_000 };
 const ISOLATE: Rate = Rate { limit: 10, burst: 20, window_ms: 1_000 };
 
 /// Denials of one tenant with one code.
 #[derive(Clone, Copy)]
 struct DenialCount {
-    /// When they were noted last.
+    /// When they were last written to D1.
     noted_at: UnixMillis,
-    /// How many there were since.
+    /// The number of denials since then.
     since: u64,
-    /// Milliseconds between two notes: longer and longer while they go on.
+    /// Milliseconds between two writes. It doubles while denials continue.
     interval_ms: u64,
-    /// Whether a task is waiting to write them down.
+    /// Whether a task is waiting to write them.
     gathered: bool,
 }
 
@@ -45,13 +53,13 @@ impl Default for DenialCount {
     }
 }
 
-/// When a denial is to be noted.
+/// When denials are to be written.
 enum Due {
-    /// Now, with so many.
+    /// Now: this number of denials.
     Now(u64),
-    /// After so many milliseconds, with those that come meanwhile.
+    /// After this number of milliseconds, with the denials that arrive meanwhile.
     Later(u64),
-    /// With a later one, or by whoever waits already.
+    /// Not by this call: with a later denial, or by a task that waits already.
     Never,
 }
 
@@ -72,7 +80,7 @@ pub(crate) const fn today(now: UnixMillis) -> u64 {
 }
 
 impl Counted {
-    /// Counts `new` denials of a kind, and says when they are to be noted.
+    /// Counts `new` denials with one tenant and code, and returns when they are to be written.
     fn due(&mut self, id: &TenantId, root: &TenantId, code: Code, new: u64, now: UnixMillis) -> Due {
         if self.denials.len() >= MAX_COUNTED_DENIALS {
             self.denials.clear();
@@ -107,7 +115,7 @@ impl Counted {
     }
 }
 
-/// The API key that a caller has shown, and whose it is, where it was one.
+/// The API key that the caller presented, if any, and the tenant that owns it.
 pub(crate) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
     let ended = decision.extras().challenge.as_ref().and_then(|challenge| challenge.refused_key.as_ref());
     let used = decision
@@ -118,7 +126,8 @@ pub(crate) fn key(decision: &Decision) -> Option<(&KeyId, &TenantId)> {
     ended.map(|(key, tenant)| (key, tenant)).or(used)
 }
 
-/// Counts a denial, and has it noted behind the answer. Those that come shortly after it are noted together.
+/// Counts a denial. If it is due, writes it in the background; denials that follow shortly after it
+/// are gathered and written together.
 pub(crate) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, context: &edge::ExecutionContext) {
     if config.control.is_undefined() {
         return;
@@ -126,7 +135,7 @@ pub(crate) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, 
     let key = key(decision);
     let (id, root) = match (&decision.tenant, key) {
         (Some(tenant), _) => (tenant.tenant().id.clone(), tenant.root().clone()),
-        // The tenant of a refused key should learn that it is still in use.
+        // The tenant should learn that a refused key is still in use.
         (None, Some((_, tenant))) => (tenant.clone(), tenant.clone()),
         (None, None) => return,
     };
@@ -166,7 +175,7 @@ pub(crate) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, 
             now.get()
         );
         if Store::new(&config.control).run(&[noted]).await.is_err() {
-            // They are noted with the next.
+            // They are written with the next ones.
             COUNTED.with_borrow_mut(|counted| {
                 let kind = counted.denials.entry((id, code)).or_default();
                 kind.since = kind.since.saturating_add(count);
@@ -176,7 +185,7 @@ pub(crate) fn note(decision: &Decision, about: &About<'_>, config: &Rc<Config>, 
     }));
 }
 
-/// Waits, and says how many denials of a kind came meanwhile.
+/// Waits, and returns the number of denials to write. Returns `None` if they are not due.
 async fn gathered(id: &TenantId, root: &TenantId, code: Code, wait_ms: u64) -> Option<u64> {
     let _ = JsFuture::from(edge::sleep(u32::try_from(wait_ms).unwrap_or(u32::MAX))).await;
     COUNTED.with_borrow_mut(|counted| {

@@ -1,4 +1,8 @@
 //! Forwards an allowed request to the origin.
+//!
+//! This module decides which URL and which headers the origin receives; `forward.js` sends the
+//! request. The origin must see the tenant only through headers that the gate sets, and must take
+//! the route that the gate has judged.
 
 use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::*;
@@ -10,7 +14,8 @@ use crate::worker::http::call::Call;
 use crate::worker::http::reply;
 use crate::worker::runtime::{clock, edge};
 
-/// Hands an allowed request on: the tenant in headers that only the gate sets, the tenant's signals taken away.
+/// Sends an allowed request to the origin. Adds the headers with the tenant, and removes the
+/// signals by which the client has named it. Resolves to the response.
 pub(super) fn forward(
     call: &Call,
     config: &Config,
@@ -40,7 +45,8 @@ pub(super) fn forward(
     if let Some(catalog) = &decision.catalog {
         let resolver = catalog.resolver();
         removed.extend(resolver.own_headers().map(JsValue::from));
-        // The same URL may answer differently for another tenant: shared caches must know by what, or keep nothing.
+        // One URL may have a different response for each tenant. Shared caches must know the
+        // headers that it depends on, or store nothing.
         match resolver.varies_by() {
             Some(headers) => headers.for_each(|header| marks.push_str(&format!("vary\n{header}\n"))),
             None => private = true,
@@ -52,7 +58,8 @@ pub(super) fn forward(
     }
     let origin = decision.catalog.as_ref().and_then(|catalog| catalog.document().origin.as_ref());
     let adds_prefix = origin.is_some_and(|origin| origin.adds_prefix);
-    // The route was judged by the method of the request.
+    // The gate has judged the method of the request, so the origin must not read another one from
+    // the query.
     let may_say = query.contains('%') || query.to_ascii_lowercase().contains("_method");
     if may_say && !origin.is_some_and(|origin| origin.method_override) {
         query = without(&query, |name| name.eq_ignore_ascii_case("_method"));
@@ -85,7 +92,8 @@ pub(super) fn forward(
     )
 }
 
-/// A data route as a dictionary of structured fields (RFC 9651 §3.2): `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
+/// A data route as a dictionary of structured fields (RFC 9651 §3.2):
+/// `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
 fn data_route(route: &DataRoute) -> String {
     let mut text = format!("strategy={}", route.strategy.as_str());
     for (member, value) in [("shard", &route.shard), ("name", &route.name)] {
@@ -96,7 +104,7 @@ fn data_route(route: &DataRoute) -> String {
     text
 }
 
-/// The query without some parameters; what remains stays as it was written.
+/// The query without some parameters. The others keep their exact spelling.
 fn without(query: &str, is_left_out: impl Fn(&str) -> bool) -> String {
     let named = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| is_left_out(&name));
     query.split('&').filter(|pair| !named(pair)).collect::<Vec<_>>().join("&")

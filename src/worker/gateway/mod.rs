@@ -1,7 +1,9 @@
-//! Requests to the operator's own hosts: decided, answered or forwarded to the origin.
+//! Requests to the operator's hosts: the gate decides them, and the Worker answers them or forwards
+//! them to the origin.
 //!
-//! [`decide_now`] answers without a Promise wherever nothing has to be waited for. Otherwise
-//! [`decide`] goes on from where it came.
+//! [`decide_now`] answers without a Promise if nothing has to be waited for. Otherwise [`decide`]
+//! continues with its progress: it fetches what the gate lacks, asks the ledger if necessary, and
+//! forwards the request if it is allowed.
 
 pub(crate) mod behind;
 pub(crate) mod denials;
@@ -29,11 +31,11 @@ use crate::worker::runtime::fault::fault;
 use crate::worker::sources::drive::{drive, drive_on};
 use crate::worker::sources::feed;
 
-/// How far a request came without waiting.
+/// The result of [`decide_now`].
 pub(crate) enum Now {
-    /// It is answered.
+    /// The response.
     Answered(Response),
-    /// It waits. `None`: the gate was not asked yet.
+    /// The request has to wait. `None` if the gate has not been asked yet.
     Waits(Option<Box<Progress<Step>>>),
 }
 
@@ -43,11 +45,12 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         return Now::Waits(None);
     }
     let now = clock::now();
+    let waits = |decision: &Decision| {
+        let is_unknown = decision.code == Code::TenantNotFound;
+        is_forwarded(call, config, decision) || is_unknown && feed::may_know_more(config, now)
+    };
     match with_gate(|gate| questions::ask(call, config, gate, None, now)) {
-        Progress::Ready(Step::Decided(mut decision))
-            if !is_forwarded(call, config, &decision)
-                && !(decision.code == Code::TenantNotFound && feed::may_know_more(config, now)) =>
-        {
+        Progress::Ready(Step::Decided(mut decision)) if !waits(&decision) => {
             let response = reply::decision(call, &decision);
             behind::after(call, config, &mut decision);
             Now::Answered(response)
@@ -56,7 +59,7 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
     }
 }
 
-/// Decides a request with waiting, and answers it.
+/// Decides a request that has to wait, and answers it.
 pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>, config: &Rc<Config>) -> JsValue {
     fault(call.fault(), "trap-late");
     let patience = Patience::new();
@@ -69,7 +72,7 @@ pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>
     conclude(&call, config, decision).await
 }
 
-/// Finds the tenant of a request and whether it may pass, and nothing more.
+/// Identifies the tenant of a request, and whether the request may pass. Debits nothing.
 pub(crate) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>) -> Decision {
     let context = call.context.clone();
     let identification = Identification { call: &mut *call, config, ask };
@@ -82,12 +85,13 @@ pub(crate) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>
     }
 }
 
-/// The decision where a snapshot that is needed is not available.
+/// The denial for a snapshot that is needed but not available.
 pub(crate) fn unavailable() -> Decision {
     Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", clock::now())
 }
 
-/// As [`unavailable`], for a request: pages of other origins may read it if the catalog is known.
+/// Like [`unavailable`], for a request. If the catalog is known, the CORS policy of the route
+/// applies, so that pages of other origins can read the denial.
 fn unavailable_to(call: &Call, config: &Config) -> Decision {
     let mut decision = unavailable();
     let headers = call.headers();
@@ -100,6 +104,7 @@ fn unavailable_to(call: &Call, config: &Config) -> Decision {
     decision
 }
 
+/// Answers a decided request, or forwards it and reports how the call to the origin ended.
 async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
     if !is_forwarded(call, config, &decision) {
         keeper::ended(&decision, CallEnd::Unknown, config, &call.context);
@@ -107,7 +112,8 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         behind::after(call, config, &mut decision);
         return response.into();
     }
-    // How the call ends matters where it holds a slot, or a circuit breaker looks at it.
+    // The end of the call matters if the request holds slots, or if its route has a circuit
+    // breaker.
     let flies = decision.extras().hold.is_some() || decision.extras().breaker.is_some();
     let slow_ms = decision.extras().breaker.as_ref().and_then(|used| used.breaker.slow_ms()).unwrap_or(0);
     let millis = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
@@ -117,9 +123,10 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
     }
     let forwarded = forward::forward(call, config, &decision, millis(decision.timeout_ms()), flight.as_ref());
     if let Some(flight) = &flight {
-        // It goes on where the client leaves.
+        // The call continues if the client disconnects.
         call.context.wait_until(&forwarded);
-        // INVARIANT (a call that hangs counts): what is slow is told when it is, whether or not it ever ends.
+        // INVARIANT (a call that hangs counts): a slow call is reported as soon as it is slow,
+        // whether or not it ever ends.
         if slow_ms > 0 {
             let _ = JsFuture::from(Promise::race(&Array::of2(&forwarded, &flight.slow()))).await;
             if flight.is_slow() {
@@ -139,7 +146,7 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         }
     }
     let response = forwarded.unwrap_or_else(|error| {
-        // No reason: the time was over.
+        // `forward.js` rejects with null after the timeout.
         let failure = if error.is_null() { Failure::UPSTREAM_TIMEOUT } else { Failure::UPSTREAM };
         console::error_2(&failure.code.into(), &error);
         reply::failure(call, &decision, &failure).into()
@@ -148,8 +155,13 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
     response
 }
 
-/// What a call says of the origin. That a client broke off, or was slow, says nothing of it.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float is brought into the range")]
+/// What the end of a call shows about the origin. A client that disconnects or is slow shows
+/// nothing about it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is clamped to 0 or more, and the cast saturates"
+)]
 fn end_of(forwarded: &Result<JsValue, JsValue>, flight: &edge::Flight) -> CallEnd {
     let response = forwarded.as_ref().ok().and_then(|response| response.dyn_ref::<Response>());
     match response.map(Response::status) {
@@ -161,7 +173,7 @@ fn end_of(forwarded: &Result<JsValue, JsValue>, flight: &edge::Flight) -> CallEn
     }
 }
 
-/// Whether a request goes on to the origin. Preflights are answered for it.
+/// Whether a request is forwarded to the origin. The gate answers preflights itself.
 fn is_forwarded(call: &Call, config: &Config, decision: &Decision) -> bool {
     decision.allowed() && config.has_upstream() && !decision.extras().is_preflight && !call.explain
 }

@@ -1,4 +1,6 @@
-//! Questions about one request to the gateway.
+//! The questions that the gateway asks the gate about one request; see [`drive`].
+//!
+//! [`drive`]: crate::worker::sources::drive
 
 use std::rc::Rc;
 
@@ -10,13 +12,14 @@ use crate::worker::http::call::Call;
 use crate::worker::sources::custom_resolver;
 use crate::worker::sources::drive::GateQuestion;
 
-/// May the request pass, and what does it take?
+/// The full question: whether the request may pass, and what it debits.
 pub(super) struct CallQuestion<'c> {
     pub(super) call: &'c mut Call,
     pub(super) config: &'c Rc<Config>,
 }
 
-/// Which tenant is the request of, and may it pass?
+/// The question of [`Intent::Identify`]: which tenant the request belongs to, and whether it may
+/// pass. Debits nothing.
 pub(super) struct Identification<'c> {
     pub(super) call: &'c mut Call,
     pub(super) config: &'c Rc<Config>,
@@ -32,12 +35,12 @@ pub(super) fn ask(
     now: UnixMillis,
 ) -> Progress<Step> {
     let headers = call.headers();
-    // An explanation shows what would happen. It takes nothing.
+    // An explanation shows the decision that would be made. It is a dry run.
     let ask = Ask { dry_run: call.explain, awaited, ..Ask::default() };
     gate.decide(&call.request(&headers, config), &ask, now)
 }
 
-/// Whether the decision says that the tenant is unknown.
+/// Whether the decision is that the tenant is unknown.
 pub(crate) fn is_unknown(step: &Step) -> bool {
     matches!(step, Step::Decided(decision) if decision.code == Code::TenantNotFound)
 }
@@ -46,7 +49,7 @@ impl GateQuestion for CallQuestion<'_> {
     type Answer = Step;
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
-        // The catalog that arrived meanwhile may read other headers.
+        // A catalog that has arrived meanwhile may need other headers.
         self.call.read_again(self.config);
         ask(self.call, self.config, gate, awaited, now)
     }

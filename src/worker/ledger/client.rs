@@ -1,4 +1,11 @@
-//! Sends requests to ledgers, and reads their responses.
+//! Sends ledger requests and reads the responses.
+//!
+//! Sending and reading are two steps, so that a caller can send several requests before it awaits
+//! the first response: [`ask`] or [`send`] returns a Promise, and [`outcome`] awaits it.
+//!
+//! The caller learns two kinds of failure. *Overloaded* means that the ledger serves other
+//! requests: the decision is a denial, whatever `on_error` says. *Failed* means that the message
+//! itself failed: `on_error` of the limit decides.
 
 use std::rc::Rc;
 
@@ -14,13 +21,13 @@ use crate::model::bounds::PATIENCE_MS;
 use crate::worker::config::Config;
 use crate::worker::runtime::{edge, task};
 
-/// Milliseconds before a message about a hold is sent again, at first.
+/// Milliseconds before the first retry of a settlement.
 const RETRY_MS: u32 = 100;
 
-/// A question to a ledger that is under way, or why it could not be asked.
+/// A ledger request in flight, or the reason why it could not be sent.
 pub(crate) type Asked = Result<Promise, String>;
 
-/// Asks a ledger; what it answers is for [`outcome`].
+/// Sends a ledger request. Pass the result to [`outcome`].
 pub(crate) fn ask(
     root: &TenantId,
     order: &LedgerRequest<'_>,
@@ -30,7 +37,8 @@ pub(crate) fn ask(
     send(root, order, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
 }
 
-/// `line_ms`: how long the order may stand in the line to its ledger.
+/// Like [`ask`]. The request may wait in this isolate's queue for the ledger for at most `line_ms`
+/// milliseconds.
 pub(super) fn send(
     root: &TenantId,
     order: &LedgerRequest<'_>,
@@ -39,13 +47,13 @@ pub(super) fn send(
     line_ms: u32,
 ) -> Asked {
     if config.ledger.is_undefined() {
-        return Err(String::from("there is no Durable Object binding `LEDGER`"));
+        return Err(String::from("the Durable Object binding `LEDGER` is missing"));
     }
     let body = serde_json::to_string(order).map_err(|error| error.to_string())?;
     Ok(edge::order(&config.ledger, root.as_str(), &body, context, line_ms))
 }
 
-/// What a ledger answers. Why a message failed stands in the log.
+/// Awaits the response of a ledger. The log contains the cause of a failure.
 pub(crate) async fn outcome(asked: Asked) -> Result<LedgerResponse, LedgerFailure> {
     let answer = match asked {
         Ok(promise) => JsFuture::from(promise).await.map_err(|error| format!("{error:?}")),
@@ -64,7 +72,8 @@ pub(crate) async fn outcome(asked: Asked) -> Result<LedgerResponse, LedgerFailur
     }
 }
 
-/// Has a ledger told that what was in flight has ended, when `ended` is settled; behind the request.
+/// Settles the hold of a decision in the background, after the Promise `ended` has settled. Does
+/// nothing if the decision holds no units.
 pub(crate) fn release(
     decision: &Decision,
     ended: Option<Promise>,
@@ -76,6 +85,7 @@ pub(crate) fn release(
     }
 }
 
+/// Settles the hold called `name` in the background, after the Promise `ended` has settled.
 pub(super) fn settle(
     root: TenantId,
     name: String,
@@ -89,7 +99,7 @@ pub(super) fn settle(
             let _ = JsFuture::from(ended).await;
         }
         let order = LedgerRequest { settle: Some(&name), ..LedgerRequest::default() };
-        // What nobody hears of ends by itself.
+        // If all attempts fail, the hold ends at its end time.
         for pause in [RETRY_MS, 10 * RETRY_MS, 50 * RETRY_MS] {
             if outcome(ask(&root, &order, &config, &own)).await.is_ok() {
                 break;

@@ -1,4 +1,7 @@
-//! The ledgers: the Durable Object itself ([`object`]), and how an isolate talks to it.
+//! The ledgers: the Durable Object itself ([`object`]), and the isolate's side of the conversation.
+//!
+//! [`client`] sends one ledger request and reads its response. [`keeper`] decides when messages
+//! about charges, leases and breakers are sent.
 
 pub(crate) mod client;
 pub(crate) mod keeper;

@@ -1,8 +1,32 @@
 //! The Durable Object that counts for one family of tenants.
 //!
-//! Orders that arrive together are decided in memory, written in one transaction, and answered after it: the runtime
-//! holds every answer back until the write is on disk (output gate). What is in memory is a cache of `SQLite`, rebuilt
-//! at construction and after a failed write. Usage is not kept in memory: a group reads the buckets that it adds to.
+//! # The idea: group commit
+//!
+//! The state machine is [`LedgerState`], in memory; the durable copy is in the object's `SQLite`
+//! database. Ledger requests that arrive within one turn of the event loop form a group. A group is
+//! decided in memory, written in one transaction, and only then answered. The runtime holds each
+//! response back until the write is on disk (the output gate), so a response is never sent for a
+//! change that could still be lost.
+//!
+//! # Order of calls
+//!
+//! 1. [`TenantLedger::new`] reads the tables that are kept in memory (`read_book`).
+//! 2. [`TenantLedger::fetch`] passes a message to `serveLedger` in `ledger.js`. That collects the
+//!    group and calls [`commit`] once for it.
+//! 3. [`commit`] reads from `SQLite` what is not kept in memory (idempotency keys, event ids, usage
+//!    of the buckets that the group adds to), lets the state machine answer each ledger request,
+//!    writes the changes, and returns the responses.
+//! 4. Usage events to be handed on are written to the outbox in the same transaction.
+//!    [`TenantLedger::alarm`] sends them later, at least once.
+//!
+//! # Invariants
+//!
+//! - [`commit`] never waits. No other request can therefore see a state that is not written yet.
+//! - The memory is only a cache. [`commit`] takes the state out of `held` and puts it back after a
+//!   successful write. If it fails or traps in between, the next group reads the state from
+//!   `SQLite`: a change that was not written has not happened.
+//! - Responses have the order of the requests, one per line. A request that cannot be parsed
+//!   has an empty response, and does not affect the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,10 +57,10 @@ pub struct TenantLedger {
 
 #[wasm_bindgen]
 impl TenantLedger {
-    /// Opens the ledger and reads what it keeps in memory.
+    /// Opens the ledger and reads the tables that it keeps in memory.
     ///
     /// # Errors
-    /// Where `SQLite` cannot be read; the runtime then builds the object anew.
+    /// If `SQLite` cannot be read. The runtime then constructs the object again.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: JsValue) -> Result<TenantLedger, JsValue> {
         let mut book = Some(read_book(&state)?);
@@ -49,24 +73,26 @@ impl TenantLedger {
         Ok(Self { serve, state, env })
     }
 
-    /// Takes [`LedgerRequest`]s as JSON, one a line; answers [`crate::ledger::LedgerResponse`]s as JSON, one a line, in a Promise.
+    /// Takes [`LedgerRequest`]s as JSON, one per line. Returns a Promise of a response with
+    /// [`crate::ledger::LedgerResponse`]s as JSON, one per line.
     ///
     /// # Errors
-    /// Never by itself; a trap is the Promise's rejection.
+    /// None synchronously. A failure or a trap rejects the Promise.
     pub fn fetch(&self, request: &JsValue) -> Result<JsValue, JsValue> {
         self.serve.call1(&JsValue::UNDEFINED, request)
     }
 
-    /// Hands events of usage on.
+    /// Hands on the usage events in the outbox.
     pub fn alarm(&self) -> Promise {
         edge::empty_outbox(&self.state, &self.env, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES)
     }
 }
 
-/// Decides a group of orders, one a line, writes what changed, and returns the answers, one a line. An order that cannot be
-/// read has an empty answer.
+/// Decides a group of ledger requests, one per line, writes the changes, and returns the responses,
+/// one per line. A request that cannot be parsed has an empty response.
 ///
-/// `held` is empty after a failed write, until what is written could be read again: what could not be written did not happen.
+/// `held` is `None` after a failure. The state is then read from `SQLite` first, so a change that
+/// was not written has no effect.
 fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
     let mut book = match held.take() {
@@ -91,7 +117,7 @@ fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Resul
         if let (Some(once), true) = (order.once, outcome.stores_key(order)) {
             memory.note(once.id, once.fingerprint);
         }
-        // An outcome holds numbers and booleans: it always has a JSON form.
+        // A response contains only numbers, booleans and texts, so serialization cannot fail.
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
     }
     let changes = book.take_changes();
@@ -100,14 +126,16 @@ fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Resul
     events.write(&mut page);
     book.forget_usage();
     if let Err(error) = page.save(state) {
-        console::error_2(&"ledger: not written".into(), &error);
+        console::error_2(&"ledger: changes could not be written".into(), &error);
         return Err(error);
     }
     *held = Some(book);
     Ok(answers.join("\n"))
 }
 
-/// Names that are remembered for a while: in generations, of which this one and the last are looked at.
+/// Names that the ledger remembers for a limited time, with their fingerprints: idempotency keys
+/// (`keys`) or ids of usage events (`events`). They are stored by generation; the current and the
+/// previous generation count.
 struct KeyTable {
     kind: &'static str,
     generation: u32,
@@ -116,7 +144,7 @@ struct KeyTable {
 }
 
 impl KeyTable {
-    /// Of what orders must count once, what is known.
+    /// Reads the names in these requests that the ledger remembers.
     fn read(
         state: &JsValue,
         kind: &'static str,
@@ -141,7 +169,8 @@ impl KeyTable {
     }
 }
 
-/// Puts in the usage that orders add to, or ask for: first the periods, which say what the buckets are called.
+/// Reads the usage that these requests change or ask for into the state. The periods come first:
+/// the names of the buckets depend on them.
 fn read_usage(
     state: &JsValue,
     book: &mut LedgerState,
@@ -185,7 +214,8 @@ fn read_usage(
     Ok(())
 }
 
-/// What `read` has under these names, each asked for once, in slices: `SQLite` takes no text of any length.
+/// Reads the values of these names by `read`, each name once. Does so in slices, because `SQLite`
+/// limits the size of a text.
 fn in_slices<'a>(
     names: impl Iterator<Item = &'a str>,
     read: impl Fn(&str) -> Result<String, JsValue>,
@@ -204,15 +234,17 @@ fn in_slices<'a>(
     Ok(found)
 }
 
-/// What is written together: in slices, since `SQLite` takes no text of any length.
+/// The changes of one transaction, in slices, because `SQLite` limits the size of a text.
 #[derive(Default)]
 struct WriteBatch {
     full: Vec<Slice>,
     slice: Slice,
+    /// Whether the outbox gets events.
     tells: bool,
 }
 
-/// Texts by name, by table; null where the name is to be deleted. Of the outbox a list.
+/// The changes of each table: texts by name, or null to delete the name. The changes of the outbox
+/// are a list of events.
 #[derive(Default)]
 struct Slice {
     changes: Map<String, Value>,
@@ -254,7 +286,7 @@ impl WriteBatch {
         page
     }
 
-    /// Makes room for so many bytes.
+    /// Begins a new slice if the current one has no room for `bytes`.
     fn room(&mut self, bytes: usize) {
         if self.slice.bytes > 0 && self.slice.bytes.saturating_add(bytes) > MAX_SLICE_BYTES {
             self.full.push(std::mem::take(&mut self.slice));
@@ -262,7 +294,7 @@ impl WriteBatch {
         self.slice.bytes = self.slice.bytes.saturating_add(bytes);
     }
 
-    /// Texts by name; null where the name is to be deleted.
+    /// Adds changes of a table: texts by name, or null to delete the name.
     fn table(&mut self, table: &str, texts: Map<String, Value>) {
         for (name, text) in texts {
             self.room(name.len().saturating_add(text.as_str().map_or(4, str::len)));
@@ -280,7 +312,8 @@ impl WriteBatch {
         }
         edge::save_book(state, &slices.join("\n"))?;
         if self.tells {
-            // The output gate waits for the alarm as for the write.
+            // Not awaited: the output gate holds responses back until the alarm is set, as for
+            // writes.
             let _ = edge::wake_outbox(state);
         }
         Ok(())
@@ -288,7 +321,8 @@ impl WriteBatch {
 }
 
 impl Slice {
-    /// Names of tables that something is written to, and from which something is deleted; then the changes, as JSON.
+    /// Three lines: the tables with texts to write, the tables with names to delete, and the
+    /// changes as JSON.
     fn lines(&self) -> String {
         let with = |null: bool| {
             let has = |texts: &Value| match texts {
@@ -302,12 +336,13 @@ impl Slice {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        // Texts by name always have a JSON form.
+        // Maps of texts can always be serialized.
         let changes = serde_json::to_string(&self.changes).unwrap_or_default();
         format!("{}\n{}\n{changes}", with(false), with(true))
     }
 }
 
+/// Reads the tables that are kept in memory.
 fn read_book(state: &JsValue) -> Result<LedgerState, JsValue> {
     type Rows = Vec<(String, String)>;
     let (counters, leases, holds, breakers, epochs, gone): (Rows, Rows, Rows, Rows, Rows, Rows) =
@@ -339,6 +374,6 @@ fn read_book(state: &JsValue) -> Result<LedgerState, JsValue> {
 }
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, JsValue> {
-    // What was written by this code is read by it; whoever finds something else should see what.
-    serde_json::from_str(text).map_err(|error| format!("the ledger has `{text}`: {error}").into())
+    // Only this code writes the tables. The error shows the text, because it reveals a bug here.
+    serde_json::from_str(text).map_err(|error| format!("the ledger contains the invalid text `{text}`: {error}").into())
 }

@@ -1,4 +1,7 @@
-//! The one gate of this isolate.
+//! The gate of this isolate. All requests of the isolate share it.
+//!
+//! Rust code runs on one thread, so a borrow that ends before the next wait never conflicts with
+//! another request.
 
 use std::cell::RefCell;
 
@@ -8,7 +11,7 @@ thread_local! {
     static GATE: RefCell<Gate> = RefCell::default();
 }
 
-/// Runs `f` on this isolate's gate. `f` must not wait and must not call this again.
+/// Runs `f` on this isolate's gate. `f` must not call `with_gate` again: that panics.
 pub(crate) fn with_gate<T>(f: impl FnOnce(&mut Gate) -> T) -> T {
     GATE.with_borrow_mut(f)
 }

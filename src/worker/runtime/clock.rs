@@ -1,7 +1,7 @@
-//! The time, read where it is used.
+//! The clock, and how long one request may wait.
 //!
-//! INVARIANT (time across waiting): nothing here keeps a time for later. A request, a call, a loop that
-//! waits reads the clock again after it has waited.
+//! INVARIANT (time across waiting): a time that was read before a wait is not used as the present
+//! after it. Code that waits reads the clock again afterwards.
 
 use js_sys::Date;
 use wasm_bindgen_futures::JsFuture;
@@ -10,39 +10,40 @@ use crate::model::bounds::PATIENCE_MS;
 use crate::model::{HeardAt, UnixMillis};
 use crate::worker::runtime::edge;
 
-/// The present.
+/// The current time.
 pub(crate) fn now() -> UnixMillis {
     UnixMillis::from_js(Date::now())
 }
 
-/// The present, read after an answer was heard.
+/// The current time, read after a ledger's response has arrived.
 pub(crate) fn heard() -> HeardAt {
     HeardAt::now(now())
 }
 
-/// How long one request may wait, all its waits together.
+/// The time until which one request may wait, with all its waits together.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     until: UnixMillis,
 }
 
-/// Pauses grow with the time that something is overdue, from the first of these to the last.
+/// Bounds of a pause in milliseconds. Pauses grow while an answer is overdue.
 const SHORTEST_PAUSE_MS: u64 = 1;
 const LONGEST_PAUSE_MS: u64 = 50;
 
 impl Patience {
-    /// That of a request which arrives now.
+    /// The patience of a request that arrives now.
     pub(crate) fn new() -> Self {
         Self { until: now().plus(PATIENCE_MS) }
     }
 
-    /// Milliseconds that are left of it.
+    /// Milliseconds that the request may still wait.
     pub(crate) fn left_ms(self) -> u64 {
         self.until.since(now())
     }
 
-    /// Sleeps until something is due; after that, each time for a quarter of the time that it is overdue. So looking costs next
-    /// to nothing, however far away the answer is. False: the patience is over.
+    /// Sleeps until `due`, or, after that, for a quarter of the time that has passed since. The
+    /// number of checks therefore grows only with the logarithm of the delay. Returns false if the
+    /// request may not wait any longer.
     pub(crate) async fn pause(self, due: UnixMillis) -> bool {
         let now = now();
         let overdue_ms = now.since(due);

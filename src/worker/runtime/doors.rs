@@ -1,5 +1,9 @@
-//! Rates of the endpoints that are open to strangers. A visit is counted before D1, KV or a ledger is asked; one that shows a valid
-//! secret is given back.
+//! Rate limits for endpoints that anybody can reach without a valid credential.
+//!
+//! Each request to such a door is a visit. A visit is counted before D1, KV or a ledger is read,
+//! once for the client's address and once for all clients together, so a flood costs a bounded
+//! number of reads. If the look-up finds the secret valid, the visit is uncounted, and later visits
+//! with the same secret are not counted. The rates hold per isolate.
 
 use std::cell::RefCell;
 
@@ -11,39 +15,42 @@ use crate::model::bounds::{MAX_GUESTS, MAX_KNOCKING};
 use crate::worker::runtime::clock;
 use crate::worker::runtime::edge;
 
-/// An endpoint, or what a request makes the isolate ask for.
+/// An endpoint, or a read that a request can cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Door {
-    /// Tickets of support, in D1.
+    /// Support tickets, looked up in D1.
     Tickets,
-    /// Licence keys, in D1.
+    /// Licence keys, looked up in D1.
     Licences,
-    /// Admin tokens, in D1.
+    /// Admin tokens, looked up in D1.
     AdminTokens,
-    /// The catalog, in KV, where there is none yet.
+    /// Health checks of an isolate that holds no catalog: each reads KV.
     Health,
-    /// Lines about refusals, in the log.
+    /// Log lines about denials.
     Log,
-    /// Unknown names, looked up in D1 while KV may be stale.
+    /// Index entries that are read from D1 while KV may be stale.
     Unknown,
 }
 
-/// The rate of one address at one door.
+/// The rate of one client address at one door.
 const ONE: Rate = Rate { limit: 5, burst: 30, window_ms: 1_000 };
-/// The rate of all addresses together at one door.
+/// The rate of all clients together at one door.
 const ALL: Rate = Rate { limit: 50, burst: 200, window_ms: 1_000 };
 
 thread_local! {
-    /// Secrets that were good, by their hashes. Whether they still are is looked up each time.
+    /// Hashes of secrets that were valid. Whether they still are is looked up on every visit.
     static GUESTS: RefCell<Cache<String, ()>> = RefCell::new(Cache::new(MAX_GUESTS));
     static KNOCKS: RefCell<Cache<Knock, Bucket>> = RefCell::new(Cache::new(MAX_KNOCKING));
 }
 
-/// A visit that has been counted.
+/// A counted visit: the rates that it was counted in.
 pub(crate) struct Visit(Vec<Knock>);
 
-/// Counts a visit with a secret; `None` if there are too many. INVARIANT (counted first): however many visits arrive at once, no more
-/// pass than the rate allows. A secret that was valid before is not counted.
+/// Counts a visit that presents a secret. Returns `None` if the rate is exceeded. A visit with a
+/// secret that was valid before is not counted.
+///
+/// INVARIANT (counted first): the visit is counted before the look-up, so concurrent visits cannot
+/// exceed the rate.
 pub(crate) fn enter(door: Door, request: &JsValue, secret_hash: &str) -> Option<Visit> {
     if GUESTS.with_borrow_mut(|guests| guests.get_mut(secret_hash).is_some()) {
         return Some(Visit(Vec::new()));
@@ -51,11 +58,12 @@ pub(crate) fn enter(door: Door, request: &JsValue, secret_hash: &str) -> Option<
     knock(door, Some(request))
 }
 
-/// Counts a visit; `None` if there are too many. Without a `request` only the rate of all applies.
+/// Counts a visit. Returns `None` if a rate is exceeded. Without a `request`, only the rate of all
+/// clients together applies.
 pub(crate) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
     let own = request.and_then(edge::address).map(|address| ((door, Some(address)), ONE));
     let mut visit = Visit(Vec::new());
-    // An address beyond its own rate takes nothing of what all may.
+    // The address's own rate comes first: a client beyond it uses up nothing of the shared rate.
     for (key, rate) in own.into_iter().chain([((door, None), ALL)]) {
         let (verdict, after) = KNOCKS.with_borrow_mut(|knocks| bucket(knocks, &key).step(rate, 1, clock::now()));
         if !verdict.allowed {
@@ -69,8 +77,8 @@ pub(crate) fn knock(door: Door, request: Option<&JsValue>) -> Option<Visit> {
 }
 
 impl Visit {
-    /// Notes what the look-up said of the secret. If it is valid, the visit is given back, and later ones with it are not counted. If it
-    /// is not, or no longer, they are counted again.
+    /// Records the result of the look-up. If the secret is valid, the visit is uncounted, and later
+    /// visits with it are not counted. Otherwise the visit stays counted, and so do later ones.
     pub(crate) fn judged(self, secret_hash: &str, is_valid: bool) {
         if is_valid {
             GUESTS.with_borrow_mut(|guests| guests.insert(secret_hash.to_owned(), ()));
@@ -90,7 +98,7 @@ impl Visit {
     }
 }
 
-/// A door and a client's address; `None` stands for all clients together.
+/// The key of one rate: a door, and a client's address or `None` for all clients together.
 type Knock = (Door, Option<String>);
 
 fn bucket(knocks: &mut Cache<Knock, Bucket>, key: &Knock) -> Bucket {

@@ -1,21 +1,20 @@
 //! Bindings to the JavaScript side of the Worker, and to objects of the runtime.
 //!
 //! Each crossing of the boundary between WebAssembly and JavaScript costs time, so one crossing
-//! carries one text with everything. The formats of these texts, which both sides must keep:
+//! carries all its data in one text. Both sides must keep the formats of these texts:
 //!
 //! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
-//!   records, ledger requests and their answers) go one a line.
-//! - [`facts`] returns the one-character text NUL for an absent header, which no header value can
-//!   be.
-//! - [`forward`] takes headers as names and values in turn, one a line.
+//!   records, ledger requests and their responses) are written one per line.
+//! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
+//! - [`forward`] takes headers as alternating names and values, one per line.
 //! - [`respond`] takes five lines and the body; [`save_book`] takes slices of three lines. The
 //!   comments in JavaScript describe them.
-//! - [`transact`] returns JSON, or `!` and the reason why the database refused: the columns of the
-//!   violated constraint, or `premise` for a failed precondition.
+//! - [`transact`] returns JSON. If the database refuses the transaction, it returns `!` and the
+//!   reason: the columns of the violated constraint, or `premise` for a failed precondition.
 //! - Everything else is JSON.
 //!
-//! A module that one of these modules imports must be declared here too: wasm-bindgen copies only
-//! declared modules into the build, which keep their relative paths.
+//! Any module that one of these modules imports must be declared here too: wasm-bindgen copies only
+//! declared modules into the build. The copies keep their relative paths.
 
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -62,15 +61,15 @@ extern "C" {
 #[wasm_bindgen(module = "/src/worker/ledger_client.js")]
 extern "C" {
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
-    /// Sends one ledger request. Resolves to the answer, or to null if the ledger is overloaded.
+    /// Sends one ledger request. Resolves to the response, or to null if the ledger is overloaded.
     #[wasm_bindgen(js_name = askLedger)]
     pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
 }
 
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]
 extern "C" {
-    /// Returns a function that reports whether the origin receives a header, by a policy of
-    /// [`crate::gate::CompiledCatalog::origin_policy`].
+    /// Returns a function that decides whether the origin receives a header, according to a policy
+    /// of [`crate::gate::CompiledCatalog::origin_policy`].
     pub fn filter(policy: &str) -> Function;
 }
 
@@ -115,7 +114,7 @@ extern "C" {
 extern "C" {
     /// The state of a call to the origin.
     pub type Flight;
-    /// Resolves when the call has ended: its response has been sent, or the call has failed.
+    /// Resolves when the call has ended: its response has been sent, or it has failed.
     #[wasm_bindgen(method, getter)]
     pub fn ended(this: &Flight) -> Promise;
     /// Resolves once the origin has taken too long without a response.

@@ -1,6 +1,7 @@
-//! Faults on request, for tests of the built Worker. A release ignores them.
+//! Faults on request, for tests of the built Worker. Only builds with the feature `faults` contain
+//! them.
 
-/// Panics where a test asks for it, which traps.
+/// Panics, which traps the module, if a test has requested the fault `here`.
 pub(crate) fn fault(asked: Option<&str>, here: &str) {
-    assert!(!cfg!(feature = "faults") || asked != Some(here), "a fault was asked for: {here}");
+    assert!(!cfg!(feature = "faults") || asked != Some(here), "fault on request: {here}");
 }

@@ -1,5 +1,7 @@
-//! The names of the request headers that are read, kept on the JavaScript side so that they cross the
-//! boundary once.
+//! The names of the request headers that the Worker reads.
+//!
+//! JavaScript holds the list too, so that the names cross the boundary once and not with every
+//! request. The Worker's own headers come first, then those of the catalog.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,12 +23,12 @@ fn names(catalog: &[String]) -> (Rc<[String]>, JsValue) {
     (names.into(), array.into())
 }
 
-/// The names, here and in JavaScript.
+/// The names, and the same list as a JavaScript array.
 pub(crate) fn current() -> (Rc<[String]>, JsValue) {
     NAMES.with_borrow(|(names, array)| (Rc::clone(names), array.clone()))
 }
 
-/// From now on, reads the headers that the catalog needs too.
+/// Replaces the catalog's part of the list. Later requests are read with it.
 pub(crate) fn read_also(catalog: &[String]) {
     NAMES.with_borrow_mut(|current| {
         let unchanged = current.0.get(OWN_HEADERS.len()..).is_some_and(|known| known == catalog);

@@ -1,4 +1,5 @@
-//! What everything in the Worker stands on: the gate of the isolate, futures, the clock, JavaScript.
+//! The base of the Worker: the isolate's gate, the executor of futures, the clock, rate limits for
+//! strangers, and the bindings to JavaScript.
 
 pub(crate) mod cell;
 pub(crate) mod clock;

@@ -1,7 +1,11 @@
-//! One piece of work for all requests that need it.
+//! Shared work: several requests need the same data, and one of them fetches it.
 //!
-//! Requests never wait for a Promise of another request: the runtime would take them for hung and
-//! cut them off together. Each looks at growing intervals whether the work has ended.
+//! The first request does the work. The others poll its state at growing intervals ([`Patience`])
+//! and share its result. A request never awaits a Promise of another request: the runtime would
+//! consider both requests hung and cut them off together.
+//!
+//! A request that has waited shares a failure too. A request that arrives after the failure tries
+//! again.
 
 use std::cell::RefCell;
 
@@ -12,14 +16,14 @@ use crate::model::bounds::REFRESH_INTERVAL_MS;
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::runtime::clock::{self, Patience};
 
-/// What is fetched.
+/// The work that requests share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SharedWork {
-    /// A snapshot.
+    /// Fetching a snapshot.
     Snapshot(SnapshotKey),
-    /// The recent changes.
+    /// Reading the feed.
     Feed,
-    /// More units for a lease, by root and counter.
+    /// Claiming more units for a lease, identified by the root and the counter.
     Lease(TenantId, String),
 }
 
@@ -35,23 +39,23 @@ pub(crate) enum Ended {
     Done,
     /// It failed.
     Failed,
-    /// The patience of this request ended first.
+    /// It has not ended within the time that this request may wait.
     TimedOut,
 }
 
-/// The gate lacks data that could not be fetched.
+/// The error of a question to the gate that lacks data which cannot be fetched.
 #[derive(Debug)]
 pub(crate) struct Unavailable;
 
 thread_local! {
-    /// SharedWork under way, and work that has just failed.
+    /// Work in progress, and work whose last attempt failed.
     static WORK: RefCell<FxHashMap<SharedWork, WorkState>> = RefCell::default();
 }
 
-/// The maximum number of entries that are kept.
+/// Maximum number of entries. Beyond that, all are dropped, and work may be done twice.
 const MAX_WORK: usize = 4_096;
 
-/// Does `work` unless another request does it already, and waits for the end in either case.
+/// Does `work` by `run`, or, if another request does it already, waits until that has ended.
 pub(crate) async fn coalesce(
     work: SharedWork,
     patience: Patience,
@@ -60,13 +64,12 @@ pub(crate) async fn coalesce(
     let mut waited = false;
     loop {
         match WORK.with_borrow(|all| all.get(&work).copied()) {
-            // SharedWork that takes very long may have died with the request that began it.
+            // Work that takes longer was probably cut off with the request that began it.
             Some(WorkState::UnderWay(begun)) if clock::now().since(begun) < REFRESH_INTERVAL_MS => {
                 if !patience.pause(begun).await {
                     return Ended::TimedOut;
                 }
             }
-            // A request that has waited shares the failure. A later one tries again.
             Some(WorkState::Failed) if waited => return Ended::Failed,
             None if waited => return Ended::Done,
             _ => break,

@@ -1,4 +1,5 @@
-//! The operator's own resolver, a service binding.
+//! The custom resolver: a service of the operator that finds the tenant of a request, reached
+//! through the service binding `RESOLVER`.
 
 use wasm_bindgen_futures::JsFuture;
 use web_sys::console;
@@ -9,7 +10,7 @@ use crate::worker::http::call::{Call, Resolved};
 use crate::worker::runtime::cell::with_gate;
 use crate::worker::runtime::edge;
 
-/// Asks the custom resolver about a request.
+/// Asks the custom resolver for the tenant of a request. The log contains the cause of a failure.
 pub(crate) async fn resolve(call: &Call, config: &Config) -> Resolved {
     if config.resolver.is_undefined() {
         console::error_1(&"the strategy `custom` needs a service binding `RESOLVER`".into());

@@ -1,7 +1,7 @@
 //! D1: statements, rows and transactions.
 //!
-//! `control.js` runs a list of statements as one transaction. See `runtime::edge` for the text
-//! protocol between the two.
+//! A list of statements always runs as one transaction, in `control.js`. `runtime::edge` describes
+//! the text protocol between Rust and JavaScript.
 
 use serde_json::{Map, Value, json};
 use wasm_bindgen::JsValue;
@@ -9,24 +9,24 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::worker::runtime::edge;
 
-/// Milliseconds that D1 may take, which gives up by itself after 30 s.
+/// Milliseconds that a transaction may take. D1 itself gives up after 30 seconds.
 const PATIENCE_MS: u32 = 40_000;
 
-/// A row, by column.
+/// A row: values by column name.
 pub(crate) type Row = Map<String, Value>;
 
-/// A statement with its values.
+/// A statement with the values of its parameters.
 macro_rules! sql {
     ($text:expr $(, $value:expr)* $(,)?) => { ::serde_json::json!([$text $(, $value)*]) };
 }
 pub(crate) use sql;
 
-/// Why something was not done.
+/// Why a transaction was not committed.
 #[derive(Debug)]
 pub(crate) enum StoreError {
-    /// A constraint refuses it; which, such as `slugs.slug`.
+    /// It violates a constraint, which is named by its columns, such as `slugs.slug`.
     Taken(String),
-    /// The database failed; why stands in the log.
+    /// The database failed. The log contains the cause.
     Failed,
 }
 
@@ -39,12 +39,13 @@ impl Store {
         Self(db.clone())
     }
 
-    /// Runs statements in one transaction; the rows of each.
+    /// Runs statements in one transaction. Returns the rows of each.
     pub(crate) async fn run(&self, statements: &[Value]) -> Result<Vec<Vec<Row>>, StoreError> {
         self.run_within(PATIENCE_MS, statements).await
     }
 
-    /// The same, given up after so many milliseconds: for reading.
+    /// Like [`Self::run`], with a timeout of `ms` milliseconds. Only for reads: a transaction that
+    /// timed out may still be committed.
     pub(crate) async fn run_within(&self, ms: u32, statements: &[Value]) -> Result<Vec<Vec<Row>>, StoreError> {
         let text = match JsFuture::from(edge::transact(&self.0, &json!(statements).to_string(), ms)).await {
             Ok(text) => text.as_string().unwrap_or_default(),
@@ -60,40 +61,40 @@ impl Store {
         }
     }
 
-    /// The rows of one statement.
+    /// Runs one statement. Returns its rows.
     pub(crate) async fn rows(&self, statement: Value) -> Result<Vec<Row>, StoreError> {
         Ok(self.run(&[statement]).await?.pop().unwrap_or_default())
     }
 
-    /// The first row of one statement.
+    /// Runs one statement. Returns its first row.
     pub(crate) async fn row(&self, statement: Value) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
 }
 
 /// SQL that aborts the transaction unless a condition holds. SQLite can raise an error only in a
-/// trigger, so this parses malformed JSON instead; `transact` in `control.js` reports that error as
-/// `!premise`.
+/// trigger, so this statement parses malformed JSON instead. `transact` in `control.js` reports
+/// that error as `!premise`.
 pub(crate) fn fail_unless(condition: &str) -> String {
     format!("SELECT CASE WHEN {condition} THEN 1 ELSE json('no') END AS held")
 }
 
-/// What stands in a column.
+/// The text in a column; empty if the column is null or missing.
 pub(crate) fn text<'r>(row: &'r Row, column: &str) -> &'r str {
     row.get(column).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What stands in a column.
+/// The number in a column; 0 if the column is null or missing.
 pub(crate) fn number(row: &Row, column: &str) -> u64 {
     row.get(column).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// The document that stands in a column.
+/// The JSON document in a column; null if the column holds none.
 pub(crate) fn document(row: &Row, column: &str) -> Value {
     serde_json::from_str(text(row, column)).unwrap_or_default()
 }
 
-/// A member of a document, by its pointer (RFC 6901); null where there is none.
+/// A member of a document, by its pointer (RFC 6901); null if it is missing.
 pub(crate) fn at<'v>(document: &'v Value, pointer: &str) -> &'v Value {
     document.pointer(pointer).unwrap_or(&Value::Null)
 }

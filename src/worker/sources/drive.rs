@@ -1,9 +1,9 @@
-//! The loop of every question to the gate.
+//! The loop that every question to the gate runs through.
 //!
-//! 1. If the feed has not been read for too long, it is read first.
-//! 2. The gate is asked. If it lacks data, the data is fetched and the gate is asked again.
-//! 3. If it answers that a tenant is unknown, the tenant may have been created a moment ago: the
-//!    feed is read once more, at a bounded rate, and the gate is asked again.
+//! 1. If the last read of the feed is too old, the loop reads the feed.
+//! 2. It asks the gate. If the gate lacks data, it fetches the data and asks again.
+//! 3. If the gate answers that the tenant is unknown, the tenant may have been created a moment
+//!    ago: the loop reads the feed once more, at a bounded rate, and asks again.
 
 use std::rc::Rc;
 
@@ -23,19 +23,21 @@ pub(crate) trait GateQuestion {
     /// The answer.
     type Answer;
 
-    /// Asks. `awaited`: why the ledger's answer to another request does not serve this one.
+    /// Asks the gate. `awaited` is the reason why the ledger's response to another request does not
+    /// serve this one, if the question has waited for such a response.
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer>;
 
-    /// Whether the answer says that a tenant is unknown.
+    /// Whether the answer is that the tenant is unknown.
     fn is_unknown(answer: &Self::Answer) -> bool;
 
-    /// Asks the custom resolver about the request. Returns false if there is no request to ask about.
+    /// Asks the custom resolver about the request. Returns false if there is no request to ask
+    /// about.
     async fn ask_resolver(&mut self) -> bool {
         false
     }
 }
 
-/// Asks until the gate answers.
+/// Asks the gate, and fetches what it lacks, until it answers.
 pub(crate) async fn drive<Q: GateQuestion>(
     question: Q,
     config: &Rc<Config>,
@@ -45,7 +47,7 @@ pub(crate) async fn drive<Q: GateQuestion>(
     drive_on(question, None, config, context, patience).await
 }
 
-/// As [`drive`], where the gate has been asked once already.
+/// Like [`drive`], but continues from a first answer of the gate, if there is one.
 pub(crate) async fn drive_on<Q: GateQuestion>(
     mut question: Q,
     mut progress: Option<Progress<Q::Answer>>,

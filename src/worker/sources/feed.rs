@@ -1,8 +1,40 @@
-//! The feed of changes: which snapshots are old, read from the system of record itself.
+//! The feed: the list of recent changes in D1, from which an isolate learns which snapshots are
+//! stale.
 //!
-//! KV may say for a minute, and longer where a publication failed, what is no longer true. So isolates read every few seconds
-//! what has changed since they read last, at most one reading for all requests of an isolate, and take what has changed from
-//! D1 until KV must have it. That bounds how long any change goes unseen, wherever: by `FEED_FIRM_MS`.
+//! # Why
+//!
+//! KV may serve a stale snapshot for a minute, and for longer if a publication has failed. Each
+//! isolate therefore polls the feed every few seconds. It reads a changed snapshot from D1, the
+//! system of record, until KV is certain to have it ([`STRONG_MS`]).
+//!
+//! # State
+//!
+//! - `last` is the number of the last change that this isolate has read: its position in the feed.
+//! - `read_through` contains the keys that are read from D1, each with an end time; `all` is the
+//!   end time for all keys, used if it is unknown which keys have changed, or if too many have.
+//!
+//! # Order of calls
+//!
+//! 1. Before a question to the gate, [`is_due`] checks the age of the last successful read. Past
+//!    [`FEED_SOFT_MS`] it starts a read in the background. Past [`FEED_FIRM_MS`] it returns true,
+//!    and the request waits for [`read`].
+//! 2. A read ([`catch_up`]) takes all changes since `last`, page by page, and calls [`changed`] for
+//!    each. That marks the held snapshot stale in the gate and adds the key to `read_through`.
+//! 3. When the gate needs a snapshot, [`read_through`] decides between D1 and KV.
+//! 4. If the gate answers that a tenant is unknown, [`may_know_more`] decides whether one more read
+//!    is worthwhile.
+//!
+//! A read marks all snapshots stale in three cases: the feed has more than [`MAX_FEED_PAGES`] new
+//! pages; its numbers went backwards, because the database was restored; or an isolate that holds
+//! snapshots has no valid position, because its last read is too old.
+//!
+//! # Invariants
+//!
+//! - A change goes unnoticed for at most [`FEED_FIRM_MS`] plus the time of one read, unless D1
+//!   fails.
+//! - If a read fails, the held snapshots continue to serve and no request waits for the next read:
+//!   an outage of D1 is not an outage of the gate.
+//! - The age of a read counts from the moment when it was requested, not from its response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,26 +58,30 @@ use crate::worker::runtime::{edge, task};
 
 #[derive(Default)]
 struct Feed {
-    /// The last change that was read; `None`: none was yet.
+    /// The number of the last change that was read. `None` before the first read.
     last: Option<u64>,
+    /// When the last successful read was requested.
     read_at: UnixMillis,
+    /// When the last read was requested.
     asked_at: UnixMillis,
-    /// When the last reading ended, well or not.
+    /// When the last read ended, successfully or not.
     ended_at: UnixMillis,
-    /// Whether somebody reads right now.
+    /// Whether a request is reading the feed.
     reading: bool,
-    /// Whether the last reading failed: then what is held serves on, and nobody waits for the next one.
+    /// Whether the last read failed. Held snapshots then continue to serve, and no request waits
+    /// for the next read.
     failed: bool,
-    /// Readings in a row that brought nothing new.
+    /// Consecutive reads that found no change.
     quiet: u32,
-    /// Keys that are read from D1, until when.
+    /// Keys that are read from D1, with the end of that period.
     read_through: FxHashMap<String, UnixMillis>,
-    /// Until when everything is.
+    /// The time until which all keys are read from D1.
     all: UnixMillis,
 }
 
 impl Feed {
-    /// Whether a name that nobody has is looked for in the feed.
+    /// Whether an unknown name justifies a read of the feed: one is in progress, so that the
+    /// request can share it, or the last one is long enough ago.
     fn is_worth_a_look(&self, now: UnixMillis) -> bool {
         let pause_ms = if self.failed {
             FEED_SOFT_MS
@@ -60,16 +96,16 @@ thread_local! {
     static FEED: RefCell<Feed> = RefCell::default();
 }
 
-/// Whether the feed has to be read before anything is decided. If it is only somewhat old, it is read
-/// behind the request.
+/// Whether the feed must be read before a decision. If the last read is only somewhat old, this
+/// starts a read in the background and returns false.
 pub(crate) fn is_due(config: &Rc<Config>, context: &edge::ExecutionContext, now: UnixMillis) -> bool {
     if config.control.is_undefined() {
         return false;
     }
     let (age_ms, asked_ms, reading, failed) =
         FEED.with_borrow(|feed| (now.since(feed.read_at), now.since(feed.asked_at), feed.reading, feed.failed));
-    // INVARIANT (bounded staleness): requests that arrive during a reading wait for it too. After a
-    // failed reading nobody waits.
+    // INVARIANT (bounded staleness): requests that arrive during a read wait for it too. After a
+    // failed read no request waits.
     if age_ms > FEED_FIRM_MS && !failed {
         return reading || asked_ms > FEED_SOFT_MS;
     }
@@ -79,14 +115,15 @@ pub(crate) fn is_due(config: &Rc<Config>, context: &edge::ExecutionContext, now:
     false
 }
 
-/// Whether the feed may know a tenant that the gate does not. A flood of unknown names has it read at
-/// most every [`FEED_MISS_MS`], and less often the longer it brings nothing.
+/// Whether the feed may contain a tenant that the gate does not know. A flood of unknown names
+/// causes at most one read every [`FEED_MISS_MS`]. The interval doubles while reads find no change,
+/// up to [`MAX_FEED_MISS_MS`].
 pub(crate) fn may_know_more(config: &Config, now: UnixMillis) -> bool {
     !config.control.is_undefined() && FEED.with_borrow(|feed| feed.is_worth_a_look(now))
 }
 
-/// Reads the changes, once for all requests that wait for them. If that fails, the held snapshots
-/// serve on.
+/// Reads the feed, once for all requests that wait for it. A failed read is not an error: the held
+/// snapshots continue to serve. The error is that this request may not wait any longer.
 pub(crate) async fn read(config: &Rc<Config>, patience: Patience) -> Result<(), Unavailable> {
     let work = async {
         read_now(config).await;
@@ -107,33 +144,35 @@ async fn read_now(config: &Rc<Config>) {
     });
 }
 
-/// Changes since the last that was read, and those that are not published yet, which KV does not have however old they are. Each half
-/// by an index of its own.
+/// Selects the changes after the last one that was read, and all changes that are not published
+/// yet: KV lacks those, however old they are. Each half of the union uses an index of its own.
 const SINCE: &str = "SELECT number, key, epoch FROM publications WHERE number > max(?1, ?2) AND anew = 0 UNION \
      SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
-/// The same, for an isolate that starts: what was published lately.
+/// Selects the same for an isolate without a position: recent publications, and unpublished
+/// changes.
 const LATELY: &str = "SELECT number, key, epoch FROM publications WHERE done_at > ?2 AND anew = 0 AND number > ?1 UNION \
      SELECT number, key, epoch FROM publications WHERE done_at IS NULL AND anew = 0 AND number > ?1 ORDER BY number LIMIT ?3";
 
-/// False: what has changed is not known.
+/// Reads all changes since the last one that was read, and applies them. Returns false if D1
+/// failed, so that it is unknown what has changed.
 async fn catch_up(config: &Rc<Config>) -> bool {
-    // What is read is as old as the question.
+    // The age of the result counts from before the read.
     let asked = clock::now();
     let store = Store::new(&config.control);
     let known = FEED.with_borrow_mut(|feed| {
         feed.asked_at = asked;
-        // Who has not read for very long may have missed what is no longer in the feed.
+        // After a long pause the feed may no longer contain every change since the last read.
         feed.last.filter(|_| asked.since(feed.read_at) < FEED_KEPT_MS / 2)
     });
-    // Snapshots held from before are marked stale; a new isolate holds none.
+    // Without a position, snapshots that are held already may be stale. A new isolate holds none.
     let holds = with_gate(|gate| gate.current_catalog().is_some());
     let (query, from) = match known {
         Some(last) => (SINCE, last),
         None => (LATELY, asked.get().saturating_sub(FEED_LATELY_MS)),
     };
     let (mut cursor, mut last, mut whole) = (0, 0, false);
-    // INVARIANT (one actor's changes are that actor's): however much has changed, it is read to its end, page by page, and nothing
-    // else is doubted.
+    // INVARIANT (one actor's changes are that actor's): a long list of changes is read to its end,
+    // page by page, so that one actor's many changes do not mark the snapshots of others stale.
     for _ in 0..MAX_FEED_PAGES {
         let page = sql!(query, cursor, from, MAX_FEED);
         let asked = [page, sql!("SELECT coalesce(max(number), 0) AS last FROM publications")];
@@ -151,7 +190,7 @@ async fn catch_up(config: &Rc<Config>) -> bool {
             break;
         }
     }
-    // Numbers that go back are those of a database that was restored.
+    // Numbers that go backwards show that the database was restored.
     let restored = known.is_some_and(|known| last < known);
     if !whole || restored || known.is_none() && holds {
         let now = clock::now();
@@ -165,9 +204,10 @@ async fn catch_up(config: &Rc<Config>) -> bool {
     true
 }
 
-/// Takes it that something has changed: what is held of it is doubted, and read from D1.
+/// Records a change of a snapshot: the held one is stale, and the key is read from D1 for
+/// [`STRONG_MS`].
 pub(crate) fn changed(key: &SnapshotKey, epoch: u64, now: UnixMillis) {
-    // What this isolate holds already is no news.
+    // This isolate already holds that epoch.
     if !with_gate(|gate| gate.changed(key, epoch, now)) {
         return;
     }
@@ -183,7 +223,8 @@ pub(crate) fn changed(key: &SnapshotKey, epoch: u64, now: UnixMillis) {
     });
 }
 
-/// The system of record's word on `need`, where KV may not have it yet. `None`: KV is asked.
+/// Reads a snapshot's original from D1 if KV may be stale. The outer `None` means that KV is to be
+/// read; the inner `None` means that the document does not exist.
 pub(crate) async fn read_through(key: &SnapshotKey, config: &Config, now: UnixMillis) -> Option<Option<String>> {
     if config.control.is_undefined() {
         return None;
@@ -191,7 +232,8 @@ pub(crate) async fn read_through(key: &SnapshotKey, config: &Config, now: UnixMi
     let in_kv = key.in_kv();
     let read_through = FEED.with_borrow(|feed| {
         feed.read_through.get(&in_kv).is_some_and(|until| *until > now)
-            // There is no end of unknown names: while everything is doubted, D1 is asked about them at a bounded rate.
+            // Requests can contain any number of unknown names. While all keys are read from D1,
+            // look-ups of index entries are limited by a rate; records and the catalog are not.
             || feed.all > now && (key.is_sealed() || doors::knock(Door::Unknown, None).is_some())
     });
     if !read_through && !with_gate(|gate| gate.lags(key)) {
@@ -200,7 +242,8 @@ pub(crate) async fn read_through(key: &SnapshotKey, config: &Config, now: UnixMi
     original(key, config).await
 }
 
-/// What the system of record says. `None`: it says nothing.
+/// Reads a snapshot's original from D1. The outer `None` means that D1 has no such kind of document
+/// or failed; the inner `None` means that the document does not exist.
 pub(crate) async fn original(key: &SnapshotKey, config: &Config) -> Option<Option<String>> {
     if config.control.is_undefined() {
         return None;
@@ -210,7 +253,7 @@ pub(crate) async fn original(key: &SnapshotKey, config: &Config) -> Option<Optio
     Some(originals::joined(&answers.into_iter().next().unwrap_or_default()))
 }
 
-/// A reading behind the request.
+/// Reads the feed in the background of a request.
 fn read_behind(config: &Rc<Config>, context: &edge::ExecutionContext) {
     FEED.with_borrow_mut(|feed| feed.asked_at = clock::now());
     let config = Rc::clone(config);

@@ -1,4 +1,8 @@
-//! Fetches one piece of data that the gate lacks, and puts it in.
+//! Fetches one piece of data that the gate lacks, and puts it into the gate.
+//!
+//! A snapshot is read from D1 if the feed has reported a recent change of it, and from KV
+//! otherwise. If a fetch fails, the held snapshot may still serve: the gate decides that by its
+//! age.
 
 use std::rc::Rc;
 
@@ -16,16 +20,16 @@ use crate::worker::runtime::header_names;
 /// How a fetch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fetched {
-    /// The data is there, or the held data may serve.
+    /// The data is available, or the held data may serve.
     Yes,
-    /// The data is not available. The log says why.
+    /// The data is not available. The log contains the cause.
     No,
-    /// The ledger's answer to another request does not serve this one.
+    /// The ledger's response to another request does not serve this one.
     Awaited(WaitFailure),
 }
 
 /// Fetches what the gate lacks, or waits while another request fetches it. The custom resolver is
-/// not asked here: its answer belongs to one request.
+/// not asked here, because its answer belongs to one request ([`super::drive`] asks it).
 pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -> Fetched {
     match need {
         Need::LedgerAnswer(question) => answer(&question, patience).await,
@@ -38,7 +42,7 @@ pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -
     }
 }
 
-/// Fetches a snapshot. If that fails, the held one serves while it can.
+/// Fetches a snapshot. If that fails, the held one serves until its hard age.
 pub(crate) async fn snapshot(key: SnapshotKey, config: &Rc<Config>, patience: Patience) -> Fetched {
     match coalesce(SharedWork::Snapshot(key.clone()), patience, read(&key, config)).await {
         Ended::Done => Fetched::Yes,
@@ -49,8 +53,8 @@ pub(crate) async fn snapshot(key: SnapshotKey, config: &Rc<Config>, patience: Pa
     }
 }
 
-/// Waits for the ledger's answer to a question of another request: sleeps until it is due, and then
-/// looks at the lease alone.
+/// Waits for the ledger's response to a question of another request. Sleeps until the response is
+/// due, and then checks only the state of the lease, not the whole decision.
 async fn answer(question: &Question, patience: Patience) -> Fetched {
     loop {
         match with_gate(|gate| gate.progress(question, clock::now())) {
@@ -58,7 +62,7 @@ async fn answer(question: &Question, patience: Patience) -> Fetched {
             LeaseProgress::Over(why) => return Fetched::Awaited(why),
             LeaseProgress::Due(due) => {
                 if !patience.pause(due).await {
-                    // The ledger served other requests meanwhile: that is overload, not absence.
+                    // The ledger is serving other requests: this is overload, not a failed message.
                     return Fetched::Awaited(WaitFailure::Unanswered(LedgerFailure::Overloaded));
                 }
             }
@@ -69,28 +73,27 @@ async fn answer(question: &Question, patience: Patience) -> Fetched {
 fn secret(name: &str, config: &Config) {
     let value = config.secret(name);
     if value.is_none() {
-        let line = format!("the catalog refers to a secret `{name}`, which this Worker does not have");
+        let line = format!("the catalog refers to the secret `{name}`, which this Worker does not have");
         console::error_1(&line.into());
     }
     with_gate(|gate| gate.put_secret(name, value.as_deref()));
 }
 
 async fn read(key: &SnapshotKey, config: &Rc<Config>) -> Result<(), String> {
-    // The data is as old as the question.
+    // The age of the data counts from before the read.
     let now = clock::now();
     if let SnapshotKey::IssuerKeys(url) = key {
-        // If they are missing the gate itself says so: an issuer that is down is not a gate that is
-        // down.
+        // A failure is recorded in the gate, which then denies tokens of this issuer only.
         issuer_keys::fetch(key, url, config).await;
         return Ok(());
     }
     if let Some(original) = feed::read_through(key, config, now).await {
         return taken(key, with_gate(|gate| gate.put_trusted(key, original.as_deref(), now)));
     }
-    let store = config.snapshots.as_ref().ok_or("there is no KV binding `SNAPSHOTS`")?;
+    let store = config.snapshots.as_ref().ok_or("the KV binding `SNAPSHOTS` is missing")?;
     let text = kv::read(store, &key.in_kv()).await?;
     match with_gate(|gate| gate.put_published(key, text.as_deref(), now)) {
-        // A document without a valid seal is not believed. The system of record is.
+        // A document without a valid seal is not trusted. D1 is.
         Err(Rejected::Unsealed(reason)) => match feed::original(key, config).await {
             Some(original) => taken(key, with_gate(|gate| gate.put_trusted(key, original.as_deref(), now))),
             None => Err(reason.to_owned()),

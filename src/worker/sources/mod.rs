@@ -1,7 +1,8 @@
-//! Where the data comes from that the gate lacks: KV, D1, issuers, secrets, the custom resolver.
+//! The sources of the data that the gate lacks: KV, D1, issuers, secrets, the custom resolver.
 //!
 //! [`drive`] is the loop of every question to the gate: ask, fetch what it lacks, ask again.
-//! [`fetch`] fetches one piece of data, once for all requests that need it.
+//! [`fetch`] fetches one piece of data, and [`coalesce`] makes concurrent requests share that
+//! fetch. [`feed`] reports which snapshots have changed, so that stale copies in KV are not used.
 
 pub(crate) mod coalesce;
 pub(crate) mod custom_resolver;

@@ -1,11 +1,15 @@
-//! The statements that read a snapshot's original from D1, the system of record.
+//! Reads the originals of snapshots from D1, the system of record.
+//!
+//! A snapshot in KV is a copy and may be stale. This module contains the SQL that reads the current
+//! document for a key, and turns the rows into the text that KV would have.
 
 use serde_json::Value;
 
 use super::d1::{Row, sql, text};
 use crate::gate::SnapshotKey;
 
-/// Reads the original of a snapshot; [`joined`] reads the rows. `None`: D1 has no such document.
+/// Returns the statement that reads the original of a snapshot; [`joined`] reads its rows. Returns
+/// `None` for issuer keys, which D1 does not have.
 pub(crate) fn statement(key: &SnapshotKey) -> Option<Value> {
     Some(match key {
         SnapshotKey::Catalog => {
@@ -23,7 +27,8 @@ pub(crate) fn statement(key: &SnapshotKey) -> Option<Value> {
     })
 }
 
-/// The document that rows of [`statement`] hold in pieces. `None`: it does not exist.
+/// Joins the parts of a document from the rows of [`statement`]. Returns `None` if there is no row:
+/// the document does not exist.
 pub(crate) fn joined(rows: &[Row]) -> Option<String> {
     (!rows.is_empty()).then(|| rows.iter().map(|row| text(row, "value")).collect())
 }
