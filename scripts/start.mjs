@@ -33,7 +33,10 @@ const quiet = { stdio: ["ignore", "ignore", "inherit"] };
 run("wrangler", ["d1", "migrations", "apply", "CONTROL_DB", "--local", "--persist-to", state], quiet);
 
 const quick = { env: { ...env, TENANTGATE_PROFILE: "quick" } };
-const server = start("wrangler", ["dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn", "--show-interactive-dev-session=false"], { stdio: ["ignore", "inherit", "inherit"], ...quick });
+const server = start("wrangler", ["dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn", "--show-interactive-dev-session=false"], { stdio: ["ignore", "inherit", "pipe"], ...quick });
+// wrangler warns that crons do not run locally; the interval below asks for them.
+const WARNING = /^.*Scheduled Workers are not automatically triggered[^]*?#test-cron-triggers-locally.*\s*/m;
+server.stderr.setEncoding("utf8").on("data", (text) => process.stderr.write(text.replace(WARNING, "")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill(signal));
 server.on("exit", (code) => process.exit(code ?? 0));
 
