@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ledgers } from "../../src/worker/edge.js";
+import { ledgers } from "../../src/worker/ledger_client.js";
 import { worker } from "../support/harness.mjs";
 
 const namespace = (place = "anywhere") => ({

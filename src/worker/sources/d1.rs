@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// SQL that aborts the transaction unless a condition holds. SQLite can raise an error only in a
+/// SQL that aborts the transaction unless a condition holds. `SQLite` can raise an error only in a
 /// trigger, so this statement parses malformed JSON instead. `transact` in `control.js` reports
 /// that error as `!premise`.
 pub(crate) fn fail_unless(condition: &str) -> String {
