@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { order } from "../../src/worker/edge.js";
+import { askLedger } from "../../src/worker/ledger_client.js";
 import { as, worker } from "../support/harness.mjs";
 import { until } from "../support/wait.mjs";
 
@@ -53,9 +53,9 @@ describe("in time", { concurrency: true }, () => {
     const answering = (fetch) => ({ stub: () => ({ fetch }) });
     const echo = answering(async (_, { body }) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n")));
     const silent = answering(() => new Promise(() => {}));
-    for (const end of await Promise.allSettled(["1", "2", "3"].map((body) => order(silent, "silent", body, context)))) {
+    for (const end of await Promise.allSettled(["1", "2", "3"].map((body) => askLedger(silent, "silent", body, context)))) {
       assert.match(String(end.reason), /the ledger did not answer in time/);
     }
-    assert.equal(await order(echo, "silent", "4", context), "answer to 4");
+    assert.equal(await askLedger(echo, "silent", "4", context), "answer to 4");
   });
 });
