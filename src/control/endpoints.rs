@@ -75,8 +75,9 @@ endpoints! {
     OpenApi "GET" "/_gate/openapi.json" Anybody;
     Jwks "GET" "/_gate/jwks.json" Anybody;
     Health "GET" "/_gate/healthz" Anybody;
-    Playground "GET" "/_gate/ui" Anybody;
-    Docs "GET" "/_gate/docs/*" Anybody;
+    // Pages exist on the operator's own hosts alone, so they refuse other methods as unknown paths.
+    Playground "*" "/_gate/ui" Anybody;
+    Docs "*" "/_gate/docs/*" Anybody;
     Decide "POST" "/_gate/v1/decide" Operator;
     ReportUsage "GET" "/_gate/v1/usage" Operator;
     ReceiveUsage "POST" "/_gate/v1/usage" Operator;

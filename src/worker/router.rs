@@ -36,7 +36,9 @@ pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
     match endpoint.id {
         EndpointId::OpenApi => Some(reply::document(200, OPENAPI)),
         EndpointId::Jwks => Some(reply::document(200, &json!({ "keys": config.public_keys() }).to_string())),
-        EndpointId::Playground | EndpointId::Docs if !config.serves_ui_on(call.host()) => {
+        EndpointId::Playground | EndpointId::Docs
+            if !matches!(call.method(), "GET" | "HEAD") || !config.serves_ui_on(call.host()) =>
+        {
             Some(Failure::NOT_FOUND.respond(call))
         }
         _ => None,

@@ -345,6 +345,13 @@ describe("the page of the gate's own", () => {
     for (const method of ["POST", "PUT", "DELETE"]) assert.equal((await get("localhost", { method })).status, 404, method);
   });
 
+  test("the book is there too, below a path that ends with a slash", async () => {
+    const book = (host) => gate.sendTo(0, "/_gate/docs", { host, redirect: "manual" });
+    const response = await book("localhost");
+    assert.deepEqual([response.status, response.headers.get("location")], [308, "/_gate/docs/"]);
+    assert.equal((await book("acme.app.example.com")).status, 404);
+  });
+
   test("runs and shows nothing but its own, in no frame", async () => {
     const { headers } = await get("localhost");
     const policy = new Map(headers.get("content-security-policy").split(";").map((part) => part.trim().split(/\s+(.*)/s).slice(0, 2)));
