@@ -1,11 +1,11 @@
 //! Decides per request which tenant it is, what it may use and how much is left.
 //!
 //! The crate is the core of tenantgate. It has no clock, no IO and no randomness. Facts, snapshots
-//! and the time go in; a [`Decision`](gate::Decision) with its reason comes out. The same inputs give
-//! the same decision, byte for byte.
+//! and the time go in; a [`Decision`](gate::Decision) with its reason comes out. The same inputs
+//! give the same decision, byte for byte.
 //!
-//! [`LocalGate`](gate::LocalGate) holds everything in memory: a catalog, tenants and a ledger. It is
-//! for one process, for tests and for simulation.
+//! [`LocalGate`](gate::LocalGate) holds everything in memory: a catalog, tenants and a ledger. It
+//! is for one process, for tests and for simulation.
 //!
 //! # The loop of an adapter
 //!
@@ -76,7 +76,7 @@
 //! `model`. `control` has the rules of the admin API. The features `npm`, `client` and `worker` add
 //! the adapters for JavaScript, for pages and for Cloudflare Workers.
 
-// Panics, indexing and unchecked arithmetic have no place where input is read: one request must never end another's.
+// Panics, indexing and unchecked arithmetic are denied: one request must never end another.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -414,3 +414,24 @@ fn no_local_path_is_committed() {
         assert!(!file.text.contains("/home/") && !file.text.contains("/root/"), "{}", file.path.display());
     }
 }
+
+#[test]
+fn comments_are_at_most_100_columns_wide() {
+    let mut wide = Vec::new();
+    for file in Sources::read().files.values() {
+        let mut in_example = false;
+        for (number, line) in file.text.lines().enumerate() {
+            let text = line.trim_start();
+            if !text.starts_with("//") {
+                continue;
+            }
+            if text.trim_start_matches(['/', '!', ' ']).starts_with("```") {
+                in_example = !in_example;
+            }
+            if !in_example && line.chars().count() > 100 {
+                wide.push(format!("{}:{}", file.path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "comments of more than 100 columns:\n{}", wide.join("\n"));
+}

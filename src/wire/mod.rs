@@ -2,7 +2,7 @@
 //! headers.
 //!
 //! The shapes are a public contract. Members are added, never renamed or removed. With the feature
-//! `schema` they are the source of the `OpenAPI` document, whose descriptions are these doc comments.
+//! `schema` they are the source of the `OpenAPI` document, whose descriptions are these comments.
 
 #![forbid(unsafe_code)]
 

@@ -102,7 +102,7 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
             }
         }
     };
-    // Work that was begun comes to its end even if the client leaves: other requests may wait for it.
+    // Started work comes to its end even if the client leaves: other requests may wait for it.
     context.wait_until(&promise);
     promise.into()
 }

@@ -96,7 +96,8 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
         // Why it failed stands in the log.
         fetch::snapshot(SnapshotKey::Catalog, config, Patience::new()).await;
     }
-    // Without a ledger such limits are not enforced, or refuse everything. A monitor should notice first.
+    // Without a ledger such limits are not enforced, or they refuse every request. A monitor should
+    // notice that first.
     let counts = |mode| matches!(mode, Mode::Leased | Mode::Strict);
     let needs_ledger = with_gate(|gate| {
         let plans = gate.current_catalog();

@@ -1,7 +1,7 @@
 //! The scheduled run of the control plane, every minute.
 //!
 //! It retries open publications, resumes interrupted provisionings, moves and jobs, purges
-//! offboarded tenants, deletes expired rows, and reconciles a slice of KV. Each task is independent:
+//! offboarded tenants, deletes expired rows, and reconciles a slice of KV. Tasks are independent:
 //! a failure is logged, and the other tasks still run.
 
 use std::rc::Rc;
