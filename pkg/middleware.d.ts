@@ -175,8 +175,8 @@ export function configure(settings?: {
  *   one line of JSON for each entry on the console, with the tenant. `maxBodyBytes`: the maximum
  *   size of a body that is parsed, default 1 MiB; a larger one gets 413
  * @example
- * const hello = async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug });
- * export default { fetch: handler(hello, { middleware: [createTenantMiddleware({ gate })] }) };
+ * const middleware = [createTenantMiddleware({ gate })];
+ * export default { fetch: handler(async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug }), { middleware }) };
  */
 export function handler<Body = any>(
   handle: (body: Body, ctx: HandlerContext<any>, logger: Logger) => unknown,
