@@ -6,7 +6,7 @@ mod common;
 
 use common::vectors::{DEFAULT_TIME_MS, VectorGate, vector_tests};
 use serde_json::Value;
-use tenantgate::npm::{Client, JsGate as Gate};
+use tenantgate::npm::{Client, JsGate};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
