@@ -1,13 +1,12 @@
-// (h) Cold start: from the import of the package to the first decision, in fresh Node processes and in fresh pages of
-// Chromium, which fetch the package from this machine and have nothing in their caches.
+// (h) Cold start: from importing the package to the first decision, in new Node processes and in
+// new Chromium pages, which fetch the package from the local machine with empty caches.
 
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
-import { browser } from "../scripts/setup.mjs";
+import { chrome } from "../tests/support/chrome.mjs";
+import { serve } from "../tests/support/server.mjs";
 import { catalog } from "./decision.mjs";
 import { median } from "./measure.mjs";
 
@@ -15,7 +14,7 @@ const root = resolve(import.meta.dirname, "..");
 const PROCESSES = 15;
 const PAGES = 10;
 const TARGET_MS = 15;
-// With an icon, for which Chromium would ask otherwise.
+// Includes an icon, which Chromium would request otherwise.
 const PAGE = '<!doctype html><link rel="icon" href="data:,">';
 const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm" };
 
@@ -25,7 +24,10 @@ const seed = {
   request: { host: "acme.app.example.com", path: "/" },
 };
 
-/** When each step was done. Runs, as text, where nothing of the package has been seen before. */
+/**
+ * The times at which each step was done. Is passed on as text, and runs where the package has not
+ * been loaded before.
+ */
 async function start({ entry, seed }) {
   const at = [performance.now()];
   const { Gate, init } = await import(entry);
@@ -42,37 +44,36 @@ async function start({ entry, seed }) {
 function inNode() {
   const facts = JSON.stringify({ entry: pathToFileURL(join(root, "pkg/node.js")).href, seed });
   const script = `console.log(JSON.stringify(await (${start})(${facts})));`;
-  return Array.from({ length: PROCESSES }, () => JSON.parse(execFileSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" })));
+  const args = ["--input-type=module", "--eval", script];
+  return Array.from({ length: PROCESSES }, () => JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })));
 }
 
 async function inChromium() {
-  const server = createServer(({ url }, response) => {
+  const server = await serve(({ url }, response) => {
     // Isolated pages have clocks of 5 microseconds, others of 100.
     const isolated = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
     response.writeHead(200, { "content-type": TYPES[extname(url)] ?? "text/html", "cache-control": "no-store", ...isolated });
     response.end(url === "/" ? PAGE : readFileSync(join(root, "pkg", url)));
   });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const origin = `http://127.0.0.1:${server.address().port}`;
-  const { args } = JSON.parse(readFileSync(join(root, "webdriver.json"), "utf8"))["goog:chromeOptions"];
-  const chrome = await chromium.launch({ executablePath: browser().chromium, args });
+  const chromium = await chrome();
   const runs = [];
   for (let i = 0; i < PAGES; i++) {
-    const context = await chrome.newContext();
+    const context = await chromium.newContext();
     const page = await context.newPage();
-    await page.goto(origin);
-    runs.push(await page.evaluate(start, { entry: `${origin}/web.js`, seed }));
+    await page.goto(server.url);
+    runs.push(await page.evaluate(start, { entry: `${server.url}/web.js`, seed }));
     await context.close();
   }
-  await chrome.close();
-  server.close();
+  await chromium.close();
+  await server.stop();
   return runs;
 }
 
 function rows(place, runs) {
   const row = (step, from, to, target = null) => {
     const value = median(runs.map((at) => at[to] - at[from]));
-    return { name: `cold start in ${place}: ${step}`, value, unit: "ms", peer: null, ratio: null, target, ok: target === null ? null : value <= target };
+    const ok = target === null ? null : value <= target;
+    return { name: `cold start in ${place}: ${step}`, value, unit: "ms", peer: null, ratio: null, target, ok };
   };
   return [row("from import to first decision", 0, 3, TARGET_MS), row("import", 0, 1), row("new Gate", 1, 2), row("first decision", 2, 3)];
 }

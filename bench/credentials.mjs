@@ -1,5 +1,6 @@
-// (e) What a credential costs: a decision with a token seen for the first time, by algorithm, beside `jose`, which verifies
-// with the runtime's native cryptography; with a token that was verified before; with an API key; with none.
+// (e) The cost of credentials: decisions with a new token of each algorithm, compared with `jose`,
+// which uses the runtime's native cryptography; with a token that was verified before; with an API
+// key; and without a credential.
 
 import assert from "node:assert/strict";
 import * as jose from "jose";
@@ -29,20 +30,22 @@ async function issuer(alg) {
   const secret = new TextEncoder().encode(SECRET);
   const entry = { issuer: "bench", audience: [AUDIENCE], algorithms: [alg], tenants: "all" };
   const jwk = pair && { ...(await jose.exportJWK(pair.publicKey)), kid: "k" };
-  const sign = (subject) => new jose.SignJWT({ iss: "bench", aud: AUDIENCE, sub: subject, tenant_id: "t_acme", scope: "api.read", exp: Math.floor(Date.now() / 1000) + 3600 })
+  const claims = { iss: "bench", aud: AUDIENCE, tenant_id: "t_acme", scope: "api.read", exp: Math.floor(Date.now() / 1000) + 3600 };
+  const sign = (subject) => new jose.SignJWT({ ...claims, sub: subject })
     .setProtectedHeader({ alg, kid: "k" }).sign(pair?.privateKey ?? secret);
+  const issuers = { main: { ...entry, keys: [shared ? { secret: "S", kid: "k" } : { jwk }] } };
   return {
     tokens: await Promise.all(Array.from({ length: TOKENS }, (_, i) => sign(`user-${i}`))),
     key: pair?.publicKey ?? secret,
-    gate: () => new Gate({ ...catalog, issuers: { main: { ...entry, keys: [shared ? { secret: "S", kid: "k" } : { jwk }] } } }, tenants, { secrets: { S: SECRET } }),
+    gate: () => new Gate({ ...catalog, issuers }, tenants, { secrets: { S: SECRET } }),
   };
 }
 
-/** Nanoseconds for the first sight of a token, by the gate and by `jose`. */
+/** Nanoseconds to verify a new token, by the gate and by `jose`. */
 async function fresh({ tokens, key, gate }) {
   const [own, peer] = [[], []];
   for (let round = 0; round < ROUNDS; round++) {
-    // A new gate remembers nothing.
+    // A new gate has an empty cache.
     const empty = gate();
     const requests = tokens.map(bearer);
     assert(empty.decide(requests[0]).allowed);
@@ -57,12 +60,12 @@ async function fresh({ tokens, key, gate }) {
   return [median(own), median(peer)];
 }
 
-/** Rows of credentials. */
+/** Rows for credentials. */
 export async function credentials() {
   const rows = [];
   for (const alg of ALGORITHMS) {
     const [value, peer] = await fresh(await issuer(alg));
-    rows.push({ name: `a new token, ${alg}, beside jose`, value, unit: "ns", peer, ratio: value / peer, target: null, ok: null });
+    rows.push({ name: `a new token, ${alg}, compared with jose`, value, unit: "ns", peer, ratio: value / peer, target: null, ok: null });
   }
   const { tokens, gate } = await issuer("ES256");
   const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
@@ -75,7 +78,9 @@ export async function credentials() {
     assert.equal(allowed, n);
     return allowed;
   }])));
-  const row = (name, value) => ({ name: `${name}, beside no credential`, value, unit: "ns", peer: ns.none, ratio: value / ns.none, target: null, ok: null });
+  const row = (name, value) => ({
+    name: `${name}, compared with no credential`, value, unit: "ns", peer: ns.none, ratio: value / ns.none, target: null, ok: null,
+  });
   return [...rows, row("a verified token", ns.token), row("an API key", ns.key)];
 }
 

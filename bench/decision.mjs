@@ -1,6 +1,6 @@
-// (a) One full decision from JavaScript through WebAssembly, and all 64 flags for one context, beside flag engines that
-// evaluate the same rules and rollouts. Each engine has a process of its own, where none spoils what the compiler has learnt
-// of another, and they take turns.
+// (a) A full decision from JavaScript through WebAssembly, and all 64 flags for one context,
+// compared with flag engines that evaluate the same rules and rollouts. Each engine has its own
+// process, so that it does not affect the JIT compilation of another, and the engines take turns.
 
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ const ENGINES = ["tenantgate", "flagd", "growthbook", "unleash", "launchdarkly",
 const WORK = ["one", "all"];
 const ROUNDS = 15;
 
-/** A catalog in which one request meets all stages. */
+/** A catalog in which one request passes all stages. */
 export const catalog = {
   version: 1,
   resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
@@ -35,14 +35,14 @@ export const catalog = {
 async function start(engine) {
   const child = fork(join(import.meta.dirname, "engine.mjs"), [engine]);
   const ended = once(child, "exit").then(([code]) => Promise.reject(new Error(`the engine ${engine} ended with ${code}`)));
-  const heard = async () => (await Promise.race([once(child, "message"), ended]))[0];
-  const { name, sizes } = await heard();
+  const received = async () => (await Promise.race([once(child, "message"), ended]))[0];
+  const { name, sizes } = await received();
   return {
     name,
     samples: { one: [], all: [] },
     run(work) {
       child.send({ work, n: sizes[work] });
-      return heard();
+      return received();
     },
     stop() {
       ended.catch(() => {});
@@ -61,14 +61,16 @@ export async function decision() {
   for (const { stop } of engines) stop();
   const [own, ...peers] = engines.map(({ name, samples }) => ({ name, one: median(samples.one), all: median(samples.all) }));
   const alone = (name, value, target) => ({ name, value, unit: "ns", peer: null, ratio: null, target, ok: value <= target });
-  const beside = (name, value, peer, target = null) => ({
+  const compared = (name, value, peer, target = null) => ({
     name, value, unit: "ns", peer, ratio: value / peer, target, ok: target === null ? null : value / peer <= target,
   });
   return [
     alone("full decision, JS to WASM", own.one, 500),
-    ...peers.map(({ name, one }) => beside(`full decision beside one flag of ${name}`, own.one, one, name.includes("flagd") ? 1 : null)),
+    ...peers.map(({ name, one }) => {
+      return compared(`full decision compared with one flag of ${name}`, own.one, one, name.includes("flagd") ? 1 : null);
+    }),
     alone("all 64 flags, JS to WASM", own.all, 1500),
-    ...peers.map(({ name, all }) => beside(`all 64 flags beside ${name}`, own.all, all)),
+    ...peers.map(({ name, all }) => compared(`all 64 flags compared with ${name}`, own.all, all)),
   ];
 }
 

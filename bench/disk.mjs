@@ -1,10 +1,10 @@
-// The machine, as far as figures depend on it: the time of a disk sync, and the load.
+// Properties of the machine that results depend on: the duration of a disk sync, and the load.
 
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 
-/** Rows that say what the others were measured on. */
+/** Rows that describe the machine. */
 export function machine() {
   const folder = mkdtempSync(join(resolve(import.meta.dirname, ".."), ".bench-"));
   const file = openSync(join(folder, "probe"), "w");

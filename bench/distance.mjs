@@ -1,9 +1,9 @@
-// What a decision costs where the ledger is far away: a Durable Object stays where it was made.
-// Usage: node bench/distance.mjs [--quick]: with `--quick` the Worker as tests build it.
+// The latency of a decision when the ledger is far away, since a Durable Object never moves.
+// Usage: node bench/distance.mjs [--quick]; `--quick` measures the Worker that tests build.
 
 import assert from "node:assert/strict";
-import { ask } from "../tests/hostile/client.mjs";
-import { world } from "../tests/hostile/world.mjs";
+import { ask } from "../tests/support/client.mjs";
+import { world } from "../tests/support/world.mjs";
 
 const DISTANCES_MS = [1, 50, 150, 500, 1_500];
 const limit = (mode, allowance) => ({ kind: "quota", period: "month", mode, default: allowance });
@@ -20,7 +20,7 @@ const seed = {
 
 const at = (times, share) => times.toSorted((a, b) => a - b)[Math.min(Math.floor(times.length * share), times.length - 1)];
 
-/** Milliseconds of requests one after the other. */
+/** The durations of sequential requests, in milliseconds. */
 async function times(url, path, status, count) {
   const all = [];
   for (let i = 0; i < count; i++) {
@@ -31,7 +31,7 @@ async function times(url, path, status, count) {
   return all;
 }
 
-/** One row for each distance and kind of limit; `peer`: the same request without a limit. */
+/** One row for each distance and kind of limit. `peer`: the same request without a limit. */
 export async function distance({ folder = "build" } = {}) {
   const rows = [];
   for (const distanceMs of DISTANCES_MS) {
@@ -39,9 +39,11 @@ export async function distance({ folder = "build" } = {}) {
     const [url] = gate.urls;
     try {
       const free = at(await times(url, "/free", 200, 200), 0.5);
-      const row = (name, value) => rows.push({ name: `${name}, ledger ${distanceMs} ms away`, value, unit: "ms", peer: free, ratio: value / free, target: null, ok: null });
+      const row = (name, value) => rows.push({
+        name: `${name}, ledger ${distanceMs} ms away`, value, unit: "ms", peer: free, ratio: value / free, target: null, ok: null,
+      });
       row("first request on a lease", (await times(url, "/leased", 200, 1))[0]);
-      // A lease grows with demand; from then on nobody waits for its ledger.
+      // A lease grows with demand. Afterwards no request waits for the ledger.
       await times(url, "/leased", 200, 60);
       const leased = await times(url, "/leased", 200, 400);
       row("leased, median", at(leased, 0.5));

@@ -1,5 +1,5 @@
-// One flag engine in a process of its own: shows that it evaluates, warms up, then runs the rounds that the parent asks for
-// and says how many nanoseconds a call took.
+// One flag engine in its own process: checks that the engine evaluates correctly, warms up, then
+// runs the rounds that the parent requests and reports the nanoseconds of a call.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,7 +10,8 @@ const FLAGS = 64;
 const USERS = 1000;
 const ROUND_MS = 60;
 
-// Every second flag is rolled out to half of the country, the others are on for all of it. `one` asks for the first.
+// Every second flag is rolled out to half of the users in the country; the others are on for all
+// users in the country. `one` evaluates the first flag.
 const flags = Array.from({ length: FLAGS }, (_, i) => ({ key: i === 0 ? "checkout" : `flag-${i}`, rollout: i % 2 === 0 }));
 const users = Array.from({ length: USERS }, (_, i) => ({ id: `user-${i}`, country: COUNTRY }));
 const stranger = { id: "stranger", country: "DE" };
@@ -18,7 +19,7 @@ const stranger = { id: "stranger", country: "DE" };
 const { open } = await import(`./engines/${process.argv[2]}.mjs`);
 const { name, ...evaluate } = await open({ users: [...users, stranger], country: COUNTRY, flags });
 
-/** What is on, summed over `n` calls. Engines that answer with promises are awaited, others do not pay for that. */
+/** The number of flags that are on, over `n` calls. Only results that are promises are awaited. */
 const sums = {
   async one(n) {
     let on = 0;
@@ -39,8 +40,8 @@ const sums = {
 };
 
 const between = (low, value, high, what) => assert(value > low && value < high, `${name}: ${what}: ${value}, expected ${low} to ${high}`);
-between(400, await sums.one(USERS), 600, `users of ${USERS} for whom the flag is on`);
-between(44, (await sums.all(USERS)) / USERS, 52, `flags of ${FLAGS} that are on for a user, on average`);
+between(400, await sums.one(USERS), 600, `the number of ${USERS} users for whom the flag is on`);
+between(44, (await sums.all(USERS)) / USERS, 52, `the average number of ${FLAGS} flags that are on for a user`);
 assert.equal(await evaluate.one(USERS), false, `${name}: the flag is on in another country`);
 assert.equal(await evaluate.all(USERS), 0, `${name}: flags are on in another country`);
 
@@ -50,7 +51,10 @@ async function time(work, n) {
   return ((performance.now() - begun) * 1e6) / n;
 }
 
-/** Calls that fill a round, found by doubling them, which warms up as well. */
+/**
+ * The number of calls that fill a round. Doubles it until it suffices, which also warms up the
+ * engine.
+ */
 async function size(work) {
   let n = 1;
   while ((await time(work, n)) * n < ROUND_MS * 1e6) n *= 2;
@@ -60,6 +64,6 @@ async function size(work) {
 const version = () => JSON.parse(readFileSync(resolve(import.meta.dirname, "../node_modules", name, "package.json"), "utf8")).version;
 
 process.on("message", async ({ work, n }) => process.send(await time(work, n)));
-// Some clients keep timers, by which this process would outlive its parent.
+// Some clients have timers that would keep this process alive after its parent has ended.
 process.on("disconnect", () => process.exit());
 process.send({ name: name === "tenantgate" ? name : `${name} ${version()}`, sizes: { one: await size("one"), all: await size("all") } });

@@ -1,4 +1,5 @@
-// (c) What a snapshot costs to compile, and (e) how a decision's time grows with tenants and features.
+// (c) The time to compile a snapshot, and (e) how the time of a decision grows with tenants and
+// features.
 
 import assert from "node:assert/strict";
 import { Gate } from "../pkg/node.js";
@@ -11,10 +12,14 @@ const plan = (features, limits) => ({
   ...catalog,
   features: { ...catalog.features, ...keyed(features, "feature-", {}) },
   limits: { ...catalog.limits, ...keyed(limits, "limit-", { kind: "quota", period: "month" }) },
-  plans: { "pro@1": { features: keyed(features, "feature-", true), limits: { ...catalog.plans["pro@1"].limits, ...keyed(limits, "limit-", 1000) } } },
+  plans: {
+    "pro@1": {
+      features: keyed(features, "feature-", true), limits: { ...catalog.plans["pro@1"].limits, ...keyed(limits, "limit-", 1000) },
+    },
+  },
 });
 
-/** Compiling a tenant's snapshot, and a catalog, of 100 features and 20 limits. */
+/** Rows for compiling a tenant's snapshot and a catalog, with 100 features and 20 limits. */
 export function compile() {
   const text = JSON.stringify(plan(100, 20));
   const gate = new Gate(text);
@@ -30,13 +35,16 @@ export function compile() {
   }, { rounds: 9, roundMs: 40 });
   const record = (ns.record - ns.decide) / 1000;
   gate.free();
+  const row = (name, value, target, ok) => ({
+    name: `${name}, 100 features, 20 limits`, value, unit: "us", peer: null, ratio: null, target, ok,
+  });
   return [
-    { name: "compile a tenant's snapshot, 100 features, 20 limits", value: record, unit: "us", peer: null, ratio: null, target: 200, ok: record <= 200 },
-    { name: "parse and compile a catalog, 100 features, 20 limits", value: ns.catalog / 1000, unit: "us", peer: null, ratio: null, target: null, ok: null },
+    row("compile a tenant's snapshot", record, 200, record <= 200),
+    row("parse and compile a catalog", ns.catalog / 1000, null, null),
   ];
 }
 
-/** The same decision beside few and many. */
+/** Rows for the same decision with few and many features or tenants. */
 export function growth() {
   const decide = (features, tenants, step) => {
     const gate = new Gate(plan(features, 0), []);
@@ -50,8 +58,8 @@ export function growth() {
   const tenants = compare({ few: decide(10, 1, 1), many: decide(10, 100_000, 97) });
   const row = (name, { few, many }) => ({ name, value: many, unit: "ns", peer: few, ratio: many / few, target: null, ok: null });
   return [
-    row("decision with 1000 features beside 10", features),
-    row("decision among 100,000 tenants beside 1", tenants),
+    row("decision with 1000 features compared with 10", features),
+    row("decision with 100,000 tenants compared with 1", tenants),
   ];
 }
 

@@ -1,13 +1,14 @@
-// (f) The ledger on raw workerd: durable consumption with event ids, beside two Durable Objects in JavaScript that do the
-// same by hand, one write a request and one for a group; the leased path beside an empty Worker; what both cost; and a ledger
-// that has a million event ids.
+// (f) The ledger on workerd. Measures durable consumption with event ids, compared with two Durable
+// Objects written in JavaScript, one with a write for each request and one with a write for a
+// group; leased consumption, compared with an empty Worker; the costs of both; and a ledger with a
+// million event ids.
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { publish } from "../pkg/node.js";
-import { workerd } from "../tests/worker/workerd.mjs";
+import { workerd } from "../tests/support/workerd.mjs";
 
 const root = join(import.meta.dirname, "..");
 const ROUND_MS = 1200;
@@ -19,13 +20,17 @@ const seed = {
     version: 1,
     resolution: { strategies: [{ strategy: "header" }] },
     routes: [{ path: "/leased", limits: { month: 1 } }],
-    limits: { exact: { kind: "quota", period: "month", mode: "strict", on_error: "closed" }, month: { kind: "quota", period: "month", on_error: "closed" } },
+    limits: {
+      exact: { kind: "quota", period: "month", mode: "strict", on_error: "closed" },
+      month: { kind: "quota", period: "month", on_error: "closed" },
+    },
     plans: { "pro@1": { limits: { exact: 1_000_000_000, month: 1_000_000_000 } } },
   },
   tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
 };
 
-// What both do: claim the event's id, count, refuse beyond the limit, answer when it is on disk.
+// Both variants claim the event id, count, refuse beyond the limit, and reply once the write is
+// durable.
 const byHand = `
 const LIMIT = 1e9;
 class Ledger {
@@ -38,10 +43,12 @@ class Ledger {
     this.waiting = [];
   }
   known(id) { return this.sql.exec("SELECT 1 FROM events WHERE id = ?", id).raw().toArray().length > 0; }
-  save() { this.sql.exec("INSERT INTO counters (name, used) VALUES ('exact', ?) ON CONFLICT (name) DO UPDATE SET used = excluded.used", this.used); }
+  save() {
+    this.sql.exec("INSERT INTO counters (name, used) VALUES ('exact', ?) ON CONFLICT (name) DO UPDATE SET used = excluded.used", this.used);
+  }
   answer(repeated) { return Response.json({ allowed: this.used <= LIMIT, used: this.used, repeated }); }
 }
-// One write a request, made durable before the next request is heard.
+// One write for each request, which is durable before the next request is handled.
 export class WritePerRequest extends Ledger {
   async fetch(request) {
     const { idempotency_key: id, limits } = await request.json();
@@ -80,7 +87,8 @@ export default { async fetch(request, env) {
   return namespace.get(namespace.idFromName("t_acme")).fetch("https://ledger/", { method: "POST", body: await request.text() });
 } }`;
 
-const empty = `export default { fetch() { return new Response("{}", { headers: { "content-type": "application/json", "cache-control": "private, no-store" } }); } }`;
+const empty = `const headers = { "content-type": "application/json", "cache-control": "private, no-store" };
+export default { fetch() { return new Response("{}", { headers }); } }`;
 
 let event = 0;
 const post = (path, extra = "") => () => {
@@ -89,7 +97,10 @@ const post = (path, extra = "") => () => {
 };
 const get = (path) => () => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n`;
 
-/** Requests a second over so many connections, one under way on each; every answer must be a good one. */
+/**
+ * Requests per second over the connections, with one request in flight on each. Every request must
+ * be allowed.
+ */
 function load(port, connections, request, ms) {
   return new Promise((done, fail) => {
     let count = 0;
@@ -102,7 +113,8 @@ function load(port, connections, request, ms) {
         if (head < 0) return;
         const chunked = /transfer-encoding: chunked/i.test(text);
         if (chunked ? !text.endsWith("\r\n0\r\n\r\n") : text.length < head + 4 + Number(/content-length: (\d+)/i.exec(text)[1])) return;
-        if (!text.startsWith("HTTP/1.1 200") || text.includes('"allowed":false') || text.includes('"repeated":true')) return fail(new Error(text.slice(0, 600)));
+        const isAllowed = text.startsWith("HTTP/1.1 200") && !text.includes('"allowed":false') && !text.includes('"repeated":true');
+        if (!isAllowed) return fail(new Error(text.slice(0, 600)));
         text = "";
         count++;
         socket.write(request());
@@ -119,9 +131,9 @@ function load(port, connections, request, ms) {
 
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-/** Rows of the ledger. */
+/** Rows for the ledger. */
 export async function ledger() {
-  // Where the project is: what a disk costs is part of what is measured.
+  // The folder's disk is part of the measurement.
   const folder = mkdtempSync(join(process.env.BENCH_DISK ?? tmpdir(), "tenantgate-ledger-"));
   const operator = "operator";
   const setting = workerd({
@@ -138,15 +150,16 @@ export async function ledger() {
       for (let round = 0; round <= ROUNDS; round++) {
         for (const [name, [port, request]] of Object.entries(contenders)) {
           const rate = await load(port, connections, request, ROUND_MS);
-          // The first round warms up.
+          // The first round is a warm-up.
           if (round) rates[name].push(rate);
         }
       }
-      for (const [peer, title, target] of [["write", "one write a request", null], ["group", "group commit", 1.5]]) {
+      for (const [peer, title, target] of [["write", "one write per request", null], ["group", "group commit", 1.5]]) {
         const ratio = median(rates.own.map((rate, i) => rate / rates[peer][i]));
         rows.push({
-          name: `durable consume, ${connections} connection${connections > 1 ? "s" : ""}, beside JS: ${title}`, value: median(rates.own), unit: "requests/s",
-          peer: median(rates[peer]), ratio, target: connections >= 16 ? target : null, ok: target && connections >= 16 ? ratio >= target : null,
+          name: `durable consume, ${connections} connection${connections > 1 ? "s" : ""}, compared with JS: ${title}`,
+          value: median(rates.own), unit: "requests/s", peer: median(rates[peer]), ratio,
+          target: connections >= 16 ? target : null, ok: target && connections >= 16 ? ratio >= target : null,
         });
       }
     }
@@ -158,7 +171,8 @@ export async function ledger() {
       }
     }
     const ratio = median(rates[0].map((rate, i) => rate / rates[1][i]));
-    rows.push({ name: "leased path, one hot tenant, beside an empty JS Worker", value: median(rates[0]), unit: "decisions/s", peer: median(rates[1]), ratio, target: null, ok: null });
+    const name = "leased path, one hot tenant, compared with an empty JS Worker";
+    rows.push({ name, value: median(rates[0]), unit: "decisions/s", peer: median(rates[1]), ratio, target: null, ok: null });
   } finally {
     await kill("SIGTERM");
     rmSync(folder, { recursive: true, force: true });
@@ -166,19 +180,21 @@ export async function ledger() {
   return [...rows, ...(await costs(operator, own))];
 }
 
-// List prices of Cloudflare, in dollars a million, beyond what its paid plan includes; duration is not among them.
-// See https://developers.cloudflare.com/durable-objects/platform/pricing and …/workers/platform/pricing.
+// Cloudflare's list prices in dollars per million, beyond the amounts included in the paid plan.
+// Duration is not included. See https://developers.cloudflare.com/durable-objects/platform/pricing
+// and https://developers.cloudflare.com/workers/platform/pricing.
 const PRICES = { request: 0.3, ledgerRequest: 0.15, rowWritten: 1 };
 const IDS = 1_000_000;
 
-// The built ledger, with its requests and written rows counted, and a way to fill it.
+// Wraps the built ledger to count its requests and written rows, and to fill it with event ids.
 const counting = `
 let requests = 0, rows = 0;
 class Counting {
   constructor({ storage }, env) {
     const exec = (...args) => {
       const cursor = storage.sql.exec(...args);
-      return { raw: () => ({ toArray: () => { const all = cursor.raw().toArray(); rows += cursor.rowsWritten; return all; } }), get rowsWritten() { return cursor.rowsWritten; } };
+      const toArray = () => { const all = cursor.raw().toArray(); rows += cursor.rowsWritten; return all; };
+      return { raw: () => ({ toArray }), get rowsWritten() { return cursor.rowsWritten; } };
     };
     const counted = (...args) => { const cursor = storage.sql.exec(...args); cursor.toArray(); rows += cursor.rowsWritten; };
     const sql = { exec: (text, ...args) => (/^\\s*SELECT/.test(text) ? exec(text, ...args) : counted(text, ...args)) };
@@ -191,7 +207,9 @@ class Counting {
     if (pathname === "/fill") {
       const [[half]] = this.sql.exec("SELECT current % 2 FROM generations WHERE name = 'keys'").raw().toArray();
       for (let from = 0; from < ${IDS}; from += 100_000) {
-        this.sql.exec("INSERT INTO keys_" + half + " WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT 't_acme/filled-' || i, 'abcdefghijklmnop' FROM n", from, from + 99_999);
+        const series = " WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)";
+        const filled = " SELECT 't_acme/filled-' || i, 'abcdefghijklmnop' FROM n";
+        this.sql.exec("INSERT INTO keys_" + half + series + filled, from, from + 99_999);
       }
       return new Response("filled");
     }
@@ -199,19 +217,23 @@ class Counting {
     return this.ledger.fetch(request);
   }
 }
-const inner = { fetch: (request, env) => env.LEDGER.get(env.LEDGER.idFromName("t_acme")).fetch(new Request("https://ledger" + new URL(request.url).pathname.slice(2))) };
+const ask = (path, env) => env.LEDGER.get(env.LEDGER.idFromName("t_acme")).fetch(new Request("https://ledger" + path));
 const plain = handler.fetch;
-handler.fetch = (request, env, ctx) => (new URL(request.url).pathname.startsWith("/~/") ? inner.fetch(request, env) : plain.call(handler, request, env, ctx));
+handler.fetch = (request, env, ctx) => {
+  const { pathname } = new URL(request.url);
+  return pathname.startsWith("/~/") ? ask(pathname.slice(2), env) : plain.call(handler, request, env, ctx);
+};
 export { handler as default, Counting as TenantLedger };`;
 
-/** What decisions cost, leased and one by one, and what a million ids do to a ledger. */
+/** Rows for the cost of leased and strict decisions, and for a ledger with a million event ids. */
 async function costs(operator, own) {
   const folder = mkdtempSync(join(process.env.BENCH_DISK ?? tmpdir(), "tenantgate-costs-"));
   const build = join(folder, "build");
   cpSync(join(root, "build"), build, { recursive: true });
   const entry = readFileSync(join(build, "entry.js"), "utf8");
   writeFileSync(join(build, "entry.js"), entry.replace("export default", "const handler =").replace("export { TenantLedger };", counting));
-  const { ports, kill } = await workerd({ folder, build: relative(root, build), entries: publish(seed), bindings: { OPERATOR_TOKEN: operator } }).start();
+  const bindings = { OPERATOR_TOKEN: operator };
+  const { ports, kill } = await workerd({ folder, build: relative(root, build), entries: publish(seed), bindings }).start();
   const ask = async (path) => (await fetch(`http://127.0.0.1:${ports.gate}/~/${path}`)).text();
   const counts = async () => JSON.parse(await ask("counts"));
   const row = (name, value, unit, peer = null) => ({ name, value, unit, peer, ratio: peer && value / peer, target: null, ok: null });
@@ -225,7 +247,8 @@ async function costs(operator, own) {
       const [requests, written] = [(after.requests - before.requests) / decisions, (after.rows - before.rows) / decisions];
       rows.push(row(`${title}: requests to the ledger per 1,000 decisions`, requests * 1000, "requests"));
       rows.push(row(`${title}: rows written per 1,000 decisions`, written * 1000, "rows"));
-      rows.push(row(`${title}: a million decisions at list prices`, PRICES.request + requests * PRICES.ledgerRequest + written * PRICES.rowWritten, "dollars"));
+      const dollars = PRICES.request + requests * PRICES.ledgerRequest + written * PRICES.rowWritten;
+      rows.push(row(`${title}: a million decisions at list prices`, dollars, "dollars"));
     }
     const rates = [[], []];
     const measure = async (into) => { for (let round = 0; round < ROUNDS; round++) into.push(await load(ports.gate, 64, own, ROUND_MS)); };
@@ -233,7 +256,7 @@ async function costs(operator, own) {
     const { bytes } = await counts();
     await ask("fill");
     await measure(rates[1]);
-    rows.push(row("durable consume with a million event ids, beside few", median(rates[1]), "requests/s", median(rates[0])));
+    rows.push(row("durable consume with a million event ids, compared with few", median(rates[1]), "requests/s", median(rates[0])));
     rows.push(row("a million event ids on disk", ((await counts()).bytes - bytes) / 1e6, "MB"));
   } finally {
     await kill("SIGTERM");

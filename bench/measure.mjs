@@ -1,9 +1,10 @@
-// Measuring: contenders take turns, so that what the machine does meanwhile meets all of them; medians are reported.
+// Measures functions in turns, so that other load on the machine affects all of them, and reports
+// medians.
 
-/** The middle of what was measured. */
+/** The median. Sorts the numbers. */
 export const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-/** Nanoseconds per call of each contender, a function that runs itself `n` times. */
+/** Nanoseconds per call of each contender: a function that does its work `n` times. */
 export function compare(contenders, { rounds = 15, roundMs = 60 } = {}) {
   const sizes = {};
   for (const [name, run] of Object.entries(contenders)) {

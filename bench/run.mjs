@@ -21,8 +21,9 @@ const rows = [
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));
+const met = (ok) => (ok === null ? "" : ok ? "yes" : "no");
 console.table(rows.map(({ name, value, unit, peer, ratio, target, ok }) => ({
-  what: name, value: short(value), unit, peer: short(peer), ratio: short(ratio), target: target ?? "", met: ok === null ? "" : ok ? "yes" : "no",
+  what: name, value: short(value), unit, peer: short(peer), ratio: short(ratio), target: target ?? "", met: met(ok),
 })));
 if (values.json) writeFileSync(values.json, `${JSON.stringify(rows, null, 2)}\n`);
 process.exit(0);

@@ -1,4 +1,4 @@
-// (d) What travels: the modules, compressed.
+// (d) The sizes of the modules, compressed.
 
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 
 const root = resolve(import.meta.dirname, "..");
 
-/** Rows of sizes. */
+/** Rows for sizes. */
 export function size() {
   const row = (name, files, target) => {
     const value = files.reduce((sum, file) => sum + gzipSync(readFileSync(join(root, file)), { level: 9 }).length, 0) / 1024;

@@ -1,12 +1,13 @@
-// (b) The Worker on raw workerd, beside an empty JavaScript Worker that sets the same headers. One workerd process, the
-// same connections, in turns.
+// (b) The Worker on workerd, compared with an empty JavaScript Worker that sets the same headers.
+// Both run in one workerd process and are measured in turns, with the same number of connections.
 
 import { spawn } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, connect } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { publish } from "../pkg/node.js";
+import { freePort } from "../tests/support/server.mjs";
 import { catalog } from "./decision.mjs";
 
 const root = resolve(import.meta.dirname, "..");
@@ -14,7 +15,7 @@ const CONNECTIONS = 16;
 const ROUND_MS = 1500;
 const ROUNDS = Number(process.env.ROUNDS ?? 8);
 
-// What this isolate can decide alone: resolution, status, a feature, a rate. The ledger is not part of the comparison.
+// Stages that need no ledger: resolution, status, a feature, a rate.
 const seed = {
   catalog: {
     ...catalog,
@@ -44,7 +45,10 @@ const config :Workerd.Config = (
   ],
 );
 const gate :Workerd.Worker = (
-  modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
+  modules = [
+    (name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"),
+    (name = "index_bg.wasm", wasm = embed "index_bg.wasm"),
+  ],
   compatibilityDate = "2026-11-01",
   compatibilityFlags = ["enable_request_signal"],
   bindings = [(name = "SNAPSHOTS", kvNamespace = "kv")],
@@ -55,7 +59,7 @@ const empty :Workerd.Worker = (modules = [(name = "empty.js", esModule = embed "
 
 const request = "GET /api/tasks HTTP/1.1\r\nHost: acme.app.example.com\r\n\r\n";
 
-/** Requests per second over `CONNECTIONS` connections, one request under way on each. */
+/** Requests per second over `CONNECTIONS` connections, with one request in flight on each. */
 function load(port, ms) {
   return new Promise((done, fail) => {
     let count = 0;
@@ -84,13 +88,6 @@ function load(port, ms) {
   });
 }
 
-const freePort = () => new Promise((done) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address();
-    server.close(() => done(port));
-  });
-});
-
 const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 /** Rows of the comparison. */
@@ -103,7 +100,7 @@ export async function worker() {
   writeFileSync(join(folder, "config.capnp"), config(ports));
   let server = await serve(folder, ports[0]);
   try {
-    // The empty Worker sets what the gate has just set.
+    // The empty Worker sends the headers and the body that the gate has just sent.
     const response = await fetchRaw(ports[0]);
     server.kill();
     writeFileSync(join(folder, "empty.js"), empty(response.headers, response.body));
@@ -111,10 +108,11 @@ export async function worker() {
     for (const port of ports) await load(port, 1000);
     const rates = [[], []];
     for (let round = 0; round < ROUNDS; round++) for (const i of [0, 1]) rates[i].push(await load(ports[i], ROUND_MS));
-    // Pair by pair, so that what the machine does meanwhile meets both.
+    // Compares each pair of rounds, so that other load on the machine affects both.
     const ratio = median(rates[0].map((rate, i) => rate / rates[1][i]));
     const [own, peer] = rates.map((list) => median([...list]));
-    return [{ name: "Worker beside an empty JS Worker", value: own, unit: "requests/s", peer, ratio, target: 0.9, ok: ratio >= 0.9 }];
+    const name = "Worker compared with an empty JS Worker";
+    return [{ name, value: own, unit: "requests/s", peer, ratio, target: 0.9, ok: ratio >= 0.9 }];
   } finally {
     server.kill();
     rmSync(folder, { recursive: true, force: true });
@@ -122,7 +120,8 @@ export async function worker() {
 }
 
 async function serve(folder, port) {
-  const server = spawn(join(root, "node_modules/.bin/workerd"), ["serve", join(folder, "config.capnp")], { stdio: ["ignore", "inherit", "inherit"] });
+  const args = ["serve", join(folder, "config.capnp")];
+  const server = spawn(join(root, "node_modules/.bin/workerd"), args, { stdio: ["ignore", "inherit", "inherit"] });
   for (let attempt = 0; attempt < 100; attempt++) {
     await new Promise((done) => setTimeout(done, 100));
     if (await fetchRaw(port).then(() => true, () => false)) return server;
@@ -134,7 +133,8 @@ async function serve(folder, port) {
 function fetchRaw(port) {
   return new Promise((done, fail) => {
     let text = "";
-    const socket = connect(port, "127.0.0.1", () => socket.write(request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")));
+    const once = request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    const socket = connect(port, "127.0.0.1", () => socket.write(once));
     socket.setEncoding("utf8").on("error", fail).on("data", (chunk) => (text += chunk)).on("end", () => {
       const [head, body] = [text.slice(0, text.indexOf("\r\n\r\n")), text.slice(text.indexOf("\r\n\r\n") + 4)];
       if (!head.startsWith("HTTP/1.1 200")) return fail(new Error(text.slice(0, 300)));

@@ -1,11 +1,11 @@
--- Events of usage as they were counted, for whoever queries or invoices: `npx wrangler d1 migrations apply USAGE_DB`.
+-- Usage events, for queries and invoices. Apply with `npx wrangler d1 migrations apply USAGE_DB`.
 CREATE TABLE usage_events (
   tenant TEXT NOT NULL,
   source TEXT NOT NULL,
   id TEXT NOT NULL,
   type TEXT NOT NULL,
   time TEXT NOT NULL, -- RFC 3339, UTC
-  metrics TEXT NOT NULL, -- JSON: what each metric of the catalog counted
+  metrics TEXT NOT NULL, -- JSON: the amount that each metric of the catalog counted
   data TEXT, -- JSON
   PRIMARY KEY (tenant, source, id)
 ) WITHOUT ROWID;

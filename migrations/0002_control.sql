@@ -1,19 +1,20 @@
--- The system of record of the control plane. Documents stand as they are published; what they are found by stands beside them.
+-- The system of record of the control plane. Documents are stored in their published form, next to
+-- the columns that queries search.
 
 CREATE TABLE tenants (
   id TEXT PRIMARY KEY,
   slug TEXT NOT NULL,
   name TEXT,
   status TEXT NOT NULL,
-  plan TEXT,                -- the plan version it bought; null: its parent's
+  plan TEXT,                -- its own plan version; null: its parent's
   parent TEXT,
-  root TEXT NOT NULL,       -- whose ledger counts for it
+  root TEXT NOT NULL,       -- the root of its family, which names the ledger
   epoch INTEGER NOT NULL,
   record TEXT NOT NULL,     -- the document, as JSON
   created_at INTEGER NOT NULL,
   changed_at INTEGER NOT NULL,
-  ends_at INTEGER,          -- when the next override, contract or trial of it ends
-  purge_at INTEGER          -- when it is deleted for good
+  ends_at INTEGER,          -- when its next override, contract or trial ends
+  purge_at INTEGER          -- when it is deleted permanently
 );
 CREATE INDEX tenants_by_slug ON tenants (slug);
 CREATE INDEX tenants_by_plan ON tenants (plan, id);
@@ -22,14 +23,14 @@ CREATE INDEX tenants_by_status ON tenants (status, id);
 CREATE INDEX tenants_by_end ON tenants (ends_at) WHERE ends_at IS NOT NULL;
 CREATE INDEX tenants_by_purge ON tenants (purge_at) WHERE purge_at IS NOT NULL;
 
--- Slugs: one tenant each. One that was given up is nobody's until its quarantine ends.
+-- Slugs, each of one tenant. A released slug is unavailable until its quarantine ends.
 CREATE TABLE slugs (
   slug TEXT PRIMARY KEY,
   tenant TEXT NOT NULL,
-  free_at INTEGER           -- null: in use
+  free_at INTEGER           -- the end of the quarantine; null: in use
 ) WITHOUT ROWID;
 
--- Domains: many may claim one, one may have it.
+-- Domains. Several tenants may claim a host, but only one may verify it.
 CREATE TABLE domains (
   host TEXT NOT NULL,
   tenant TEXT NOT NULL,
@@ -50,7 +51,7 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, id);
 
--- Every catalog that ever was, in pieces: a value of D1 has at most 2 MB.
+-- All versions of the catalog, in parts, since a value in D1 has at most 2 MB.
 CREATE TABLE catalogs (
   version INTEGER NOT NULL,
   part INTEGER NOT NULL,
@@ -59,7 +60,8 @@ CREATE TABLE catalogs (
   PRIMARY KEY (version, part)
 ) WITHOUT ROWID;
 
--- One chain for each tenant and one for the catalog. The primary key also orders changes: of two that follow the same entry one fails.
+-- The audit trail: one chain for each tenant and one for the catalog. The primary key also orders
+-- changes: if two changes follow the same entry, one of them fails.
 CREATE TABLE audit (
   chain TEXT NOT NULL,
   number INTEGER NOT NULL,
@@ -70,22 +72,23 @@ CREATE TABLE audit (
 CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 
--- What has changed, in the same transaction as the change: to be published, and for isolates to read which snapshots are old.
+-- Publications, written in the same transaction as the change. Isolates also read them to learn
+-- which snapshots are outdated.
 CREATE TABLE publications (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
-  key TEXT NOT NULL,        -- in KV
+  key TEXT NOT NULL,        -- the key in KV
   epoch INTEGER NOT NULL,
-  ledger TEXT,              -- whose ledger is told first
+  ledger TEXT,              -- the ledger that is notified first
   at INTEGER NOT NULL,
   done_at INTEGER,
   failures INTEGER NOT NULL DEFAULT 0,
-  anew INTEGER NOT NULL DEFAULT 0  -- 1: nothing has changed, it is only to be written again
+  anew INTEGER NOT NULL DEFAULT 0  -- 1: an unchanged snapshot is published again
 );
 CREATE INDEX publications_by_key ON publications (key, number);
 CREATE INDEX publications_open ON publications (anew, failures, number) WHERE done_at IS NULL;
 CREATE INDEX publications_done ON publications (done_at) WHERE done_at IS NOT NULL;
 
--- Answers to requests that were sent with an idempotency key.
+-- Responses to admin requests with an idempotency key.
 CREATE TABLE answers (
   actor TEXT NOT NULL,
   key TEXT NOT NULL,
@@ -97,7 +100,7 @@ CREATE TABLE answers (
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_time ON answers (at);
 
--- Tenants on their way to `active`, and how far they have come.
+-- The provisioning of tenants, and its progress.
 CREATE TABLE provisionings (
   tenant TEXT PRIMARY KEY,
   actor TEXT NOT NULL,
@@ -107,13 +110,13 @@ CREATE TABLE provisionings (
   question TEXT NOT NULL,
   state TEXT NOT NULL,      -- running, done, failed
   problem TEXT,
-  api_key TEXT,             -- the id of its first key
+  api_key TEXT,             -- the id of the tenant's first API key
   changed_at INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX provisionings_by_key ON provisionings (actor, key);
 CREATE INDEX provisionings_running ON provisionings (changed_at) WHERE state = 'running';
 
--- Long runs, resumed where they were.
+-- Jobs, which resume at their cursor.
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY,
   kind TEXT NOT NULL,
@@ -128,7 +131,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_running ON jobs (created_at) WHERE state = 'running';
 
--- Moves between families that were begun and are not finished, and the tenants that nothing else happens to until then.
+-- Unfinished moves between families, and the tenants that no other change may affect until then.
 CREATE TABLE moves (
   tenant TEXT PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
@@ -148,7 +151,7 @@ CREATE TABLE admin_tokens (
   revoked_at INTEGER
 );
 
--- Licences, found by the public half of their key; and the instances that use them.
+-- Licences, whose id is the public part of the key, and the instances that use them.
 CREATE TABLE licences (
   id TEXT PRIMARY KEY,
   tenant TEXT NOT NULL,
@@ -165,7 +168,7 @@ CREATE TABLE activations (
   PRIMARY KEY (licence, instance)
 ) WITHOUT ROWID;
 
--- Tickets of support, good once.
+-- Single-use support tickets.
 CREATE TABLE tickets (
   hash TEXT PRIMARY KEY,
   tenant TEXT NOT NULL,
@@ -175,5 +178,5 @@ CREATE TABLE tickets (
   used_at INTEGER
 ) WITHOUT ROWID;
 
--- Where slices of long sweeps go on.
+-- The positions at which long sweeps resume.
 CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

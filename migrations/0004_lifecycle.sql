@@ -1,5 +1,6 @@
--- Who is offboarded comes back as what it was.
+-- The status before offboarding, which reactivation restores.
 ALTER TABLE tenants ADD COLUMN status_before TEXT;
 
--- When an instance asked last: one that is gone need not hold its place for ever.
+-- The last time that an instance validated the licence. An instance that has disappeared need not
+-- count forever.
 ALTER TABLE activations ADD COLUMN seen_at INTEGER;

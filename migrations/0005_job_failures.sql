@@ -1,8 +1,8 @@
--- Tenants that a long run has left as they were, and why.
+-- Tenants that a job could not change, and the reasons.
 CREATE TABLE job_failures (
   job TEXT NOT NULL,
   tenant TEXT NOT NULL,
-  -- What was wrong with the record that it would have had: a JSON array.
+  -- The problems of the record that the job would have written: a JSON array.
   problems TEXT NOT NULL,
   PRIMARY KEY (job, tenant)
 ) WITHOUT ROWID;

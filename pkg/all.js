@@ -1,4 +1,4 @@
-// What every entry exports.
+// The exports that every entry point has in common.
 export * from "./errors.js";
 export { Features } from "./features.js";
 export { Gate, issueApiKey, publish, verifyAssertion } from "./gate.js";

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The operators' command line. Nothing else of the package imports it, or the libraries that it needs.
+// The operators' command line. No other part of the package imports it or its dependencies.
 
 import { run } from "./cli/main.js";
 

@@ -1,5 +1,6 @@
-// The features of one tenant in a page: a snapshot of what the page may know, evaluated there by the same core, kept up to date,
-// and kept for when there is no network.
+// The features of one tenant in a page. Fetches a snapshot with the features that the page may
+// know, evaluates it with the same core, follows changes, and stores the last good snapshot for
+// times without a network.
 
 import { Client as Binding, __wbg_reset_state as reset, initSync } from "./dist/client.js";
 import { DocumentError, GateFailedError, InputError } from "./errors.js";
@@ -11,26 +12,29 @@ import { own } from "./own.js";
 let memory;
 let generation = 0;
 
-/** The client, as what is loaded. */
+/** The client as a part of the package that can be loaded. */
 export const part = {
   file: "client_bg.wasm",
   loaded: () => memory !== undefined,
-  /** Makes the instance, unless there is one. */
+  /** Creates the instance, unless there is one. */
   instantiate(module) {
     memory ??= initSync({ module: ofThisRealm(module) }).memory;
   },
 };
 
-/** A document that is refused; anything else is a trap, after which there is a new instance. */
+/**
+ * Converts an error of the binding. A text reports an invalid document; anything else is a trap,
+ * which replaces the instance.
+ */
 function failure(error) {
   if (typeof error === "string") return new DocumentError(JSON.parse(error));
   reset();
   memory = initSync().memory;
   generation += 1;
-  return new GateFailedError("the evaluation failed within and was made anew", error);
+  return new GateFailedError("the evaluation failed internally and was restarted", error);
 }
 
-/** A snapshot, ready to be evaluated. */
+/** A snapshot with its evaluator. */
 class Snapshot {
   #json;
   #binding;
@@ -50,8 +54,9 @@ class Snapshot {
     this.byCredential = by_credential;
     this.validUntil = valid_until === null ? Infinity : Date.parse(valid_until);
     const rules = Object.values(features).flatMap((feature) => feature.rules ?? []);
-    /** When answers change by themselves, in order. */
-    this.dates = rules.flatMap(({ starts_at, ends_at }) => [starts_at, ends_at]).filter(Boolean).map(Date.parse).sort((a, b) => a - b);
+    const dates = rules.flatMap(({ starts_at, ends_at }) => [starts_at, ends_at]).filter(Boolean);
+    /** The times at which answers can change without a new snapshot, in order. */
+    this.dates = dates.map(Date.parse).sort((a, b) => a - b);
     const names = [...new Set([...this.#keys.features, ...Object.keys(settled)])].sort();
     this.#places = new Map(names.map((key, place) => [key, place]));
     this.#settled = names.map((key) => own(settled, key)).map((known) => (known ? answer(known) : undefined));
@@ -71,8 +76,8 @@ class Snapshot {
   }
 
   evaluate(context, now) {
-    // What is being read, such as a getter, may not ask meanwhile.
-    if (this.#busy) throw new InputError("the features were asked for while a context was being read");
+    // A getter of the context must not call the client while the context is being written.
+    if (this.#busy) throw new InputError("the client was called while it was reading a context");
     if (this.#generation !== generation) this.#open();
     if (this.#views === undefined || this.#views.words.length === 0) this.#map();
     const { words, bytes } = this.#views;
@@ -83,7 +88,7 @@ class Snapshot {
     } finally {
       this.#busy = false;
     }
-    if (end.word > words.length) throw new InputError("the context has too many parts");
+    if (end.word > words.length) throw new InputError("the context has too many attributes");
     try {
       this.#binding.evaluate(end.at, now);
     } catch (error) {
@@ -116,9 +121,11 @@ class Snapshot {
 
 const answer = ({ rule = null, variant = null, ...more }) => frozen({ ...more, rule, variant });
 
-/** Milliseconds between tries while the network is away: they double, up to the second. */
+/**
+ * Milliseconds before a retry without a network: the first delay, which doubles up to the second.
+ */
 const RETRY_MS = [1_000, 60_000];
-/** A timer that is set for longer fires at once. */
+/** A timer with a longer delay fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class FeatureClient extends EventTarget {
@@ -134,7 +141,7 @@ export class FeatureClient extends EventTarget {
   #timer;
   #context;
   #features;
-  /** All answers by the client's own context as they were when it was last told of changes. */
+  /** The answers for the client's own context at the last check for changes. */
   #seen;
   #evaluatedAt = -1;
   #closed = new AbortController();
@@ -147,19 +154,20 @@ export class FeatureClient extends EventTarget {
     const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25 } = given;
     if (memory === undefined) throw new InputError(absence(part), part.cause);
     if (typeof waitS !== "number" || !(waitS > 0 && waitS <= 30)) {
-      throw new InputError("`waitS` is a number of seconds, more than 0 and at most 30");
+      throw new InputError("`waitS` must be a number of seconds greater than 0 and at most 30");
     }
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;
     this.#fetch = fetcher(given);
     this.#storage = storage;
-    // Whom a credential names is not to be told from the address: what one is told must not serve another.
+    // The URL does not tell callers apart if a credential names the tenant. Without a `storageKey`,
+    // one caller's snapshot could then be served to another.
     this.#apart = storageKey !== undefined;
     this.#place = `tenantgate:${this.#url}${storageKey === undefined ? "" : ` ${storageKey}`}`;
     this.#waitS = waitS;
     this.ready = this.#begin();
-    // Whoever does not wait for it hears of it by events.
+    // An application that does not await `ready` relies on the events.
     this.ready.catch(() => {});
   }
 
@@ -174,7 +182,7 @@ export class FeatureClient extends EventTarget {
   set context(context) {
     this.#context = { ...context };
     this.#features = undefined;
-    // What is told of dates is told by the new one.
+    // Changes at dates of rules are from now on detected for the new context.
     if (this.#snapshot) this.#watch();
   }
 
@@ -201,11 +209,13 @@ export class FeatureClient extends EventTarget {
   }
 
   #held() {
-    if (this.#snapshot === undefined) throw new GateFailedError("there is no snapshot yet: `await client.ready` first", undefined, 503);
+    if (this.#snapshot === undefined) throw new GateFailedError("the snapshot is missing: `await client.ready` first", undefined, 503);
     return this.#snapshot;
   }
 
-  /** What the features are worth now, by the client's own context; rules have dates, so it is found out anew each second. */
+  /**
+   * The features for the client's own context. Evaluates again each second, since rules have dates.
+   */
   #current() {
     const second = Math.floor(Date.now() / 1000);
     if (this.#features === undefined || this.#evaluatedAt !== second) {
@@ -222,7 +232,7 @@ export class FeatureClient extends EventTarget {
     } catch (error) {
       lost = true;
       if (this.#closed.signal.aborted) throw error;
-      // The last good snapshot is for when there is no gate, not for whom it refuses.
+      // The last good snapshot is for an unreachable gate, not for a caller that the gate refuses.
       if (!(error.status === 503 && this.#recall())) throw error;
     } finally {
       if (!this.#closed.signal.aborted) {
@@ -232,7 +242,9 @@ export class FeatureClient extends EventTarget {
     }
   }
 
-  /** Takes what the gate says now, or waits for a change for so many seconds. */
+  /**
+   * Fetches the snapshot; if `waitS` is at least 1, waits at most that many seconds for a change.
+   */
   async #refresh(waitS) {
     const headers = { ...this.#headers, accept: "application/json" };
     if (this.#etag !== undefined) headers["if-none-match"] = this.#etag;
@@ -242,15 +254,15 @@ export class FeatureClient extends EventTarget {
     if (status === 304) return;
     if (status !== 200) {
       const passes = status >= 500 || status === 429 || status === 408;
-      // Whom the gate refuses is not to find what it was told before.
+      // A caller that the gate refuses must not find an earlier snapshot either.
       if (!passes) remember(this.#storage, this.#place, null);
       throw new GateFailedError(`the gate answered ${status}`, undefined, passes ? 503 : 403);
     }
     try {
       this.#take(json, etag);
     } catch (error) {
-      // Such as the page of a network that wants a login first.
-      throw new GateFailedError("the answer is no snapshot", error, 503);
+      // For instance the login page of a public network.
+      throw new GateFailedError("the response is not a snapshot", error, 503);
     }
     if (this.#apart || !this.#snapshot.byCredential) remember(this.#storage, this.#place, { json, etag });
   }
@@ -261,7 +273,8 @@ export class FeatureClient extends EventTarget {
     const timer = setTimeout(abort, timeoutMs);
     this.#closed.signal.addEventListener("abort", abort);
     try {
-      const response = await this.#fetch(this.#url, { headers, signal: asked.signal, cache: "no-store", credentials: "same-origin" });
+      const { signal } = asked;
+      const response = await this.#fetch(this.#url, { headers, signal, cache: "no-store", credentials: "same-origin" });
       return { status: response.status, etag: response.headers.get("etag") ?? undefined, json: await response.text() };
     } catch (error) {
       throw new GateFailedError("the gate could not be reached", error, 503);
@@ -281,7 +294,10 @@ export class FeatureClient extends EventTarget {
     this.#watch();
   }
 
-  /** All answers by the client's own context; nothing where they cannot be had, such as by a context that cannot be read. */
+  /**
+   * The answers for the client's own context; undefined if evaluation fails, as for an invalid
+   * context.
+   */
   #tried() {
     try {
       return this.evaluate();
@@ -290,7 +306,7 @@ export class FeatureClient extends EventTarget {
     }
   }
 
-  /** Tells of answers that are others than they were when they were last looked at: a date may have come since. */
+  /** Emits `change` for the answers that differ from those at the last check. */
   #changed() {
     this.#features = undefined;
     const old = this.#seen;
@@ -301,12 +317,15 @@ export class FeatureClient extends EventTarget {
     if (changed.length > 0) this.dispatchEvent(new CustomEvent("change", { detail: { changed } }));
   }
 
-  /** Looks again when a date of a rule has come, and when the snapshot no longer holds. */
+  /**
+   * Schedules the next check for changes: at the next date of a rule, or when the snapshot expires.
+   */
   #watch() {
     clearTimeout(this.#timer);
     this.#seen = this.#tried();
     const now = Date.now();
-    const next = [...this.#snapshot.dates, this.#snapshot.validUntil].filter((at) => at > now).reduce((a, b) => Math.min(a, b), Infinity);
+    const coming = [...this.#snapshot.dates, this.#snapshot.validUntil].filter((at) => at > now);
+    const next = coming.reduce((a, b) => Math.min(a, b), Infinity);
     if (next === Infinity) return;
     this.#timer = setTimeout(() => {
       this.#changed();
@@ -315,7 +334,7 @@ export class FeatureClient extends EventTarget {
     }, Math.min(next - now, MAX_TIMER_MS));
   }
 
-  /** The last good snapshot, where one is kept. */
+  /** Loads the last good snapshot from the storage. Returns whether there was one. */
   #recall() {
     const kept = recalled(this.#storage, this.#place);
     if (kept === null) return false;
@@ -327,7 +346,10 @@ export class FeatureClient extends EventTarget {
     }
   }
 
-  /** `lost`: the gate could not be reached last time, so that it is asked for an answer at once. */
+  /**
+   * Follows changes until the client is closed. `lost`: whether the last request failed; the next
+   * one then asks for an immediate response.
+   */
   async #follow(lost = false) {
     let pauseMs = RETRY_MS[0];
     while (!this.#closed.signal.aborted) {
@@ -338,7 +360,7 @@ export class FeatureClient extends EventTarget {
         lost = false;
         this.#become(false);
         pauseMs = RETRY_MS[0];
-        // A gate that does not wait is asked once a second.
+        // Limits requests to one a second if the gate does not wait for changes.
         const restMs = Math.min(this.#waitS * 1000, RETRY_MS[0]) - (performance.now() - begun);
         if (restMs > 0) await this.#pause(restMs);
       } catch {
@@ -358,7 +380,7 @@ export class FeatureClient extends EventTarget {
     this.dispatchEvent(new Event(late ? "stale" : "fresh"));
   }
 
-  /** A pause that ends early where the network comes back, or the client is closed. */
+  /** Waits for `ms`, or until the network returns or the client is closed. */
   #pause(ms) {
     if (this.#closed.signal.aborted) return undefined;
     return new Promise((resolve) => {
@@ -380,7 +402,7 @@ function defaultStorage() {
   try {
     return globalThis.localStorage ?? null;
   } catch {
-    // A page without an origin of its own has none.
+    // A page with an opaque origin has no storage.
     return null;
   }
 }
@@ -389,7 +411,7 @@ function remember(storage, place, kept) {
   try {
     storage?.setItem(place, JSON.stringify(kept));
   } catch {
-    // Full, or forbidden: then there is none.
+    // The storage is full or forbidden: the client works without one.
   }
 }
 

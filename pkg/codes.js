@@ -1,4 +1,4 @@
-// Codes of decisions with their HTTP status and their sentence, as the core has them: a test holds this table to it.
+// Decision codes with their HTTP status and message. A test keeps this table equal to the core's.
 
 import { own } from "./own.js";
 
@@ -27,7 +27,10 @@ export const CODES = {
   LEDGER_UNAVAILABLE: [503, "usage could not be checked: try again shortly"],
 };
 
-/** What marks an error as the package's: also where that was loaded twice, by `import` and by `require`. */
+/**
+ * Marks the package's own errors, even if the package was loaded twice, by `import` and by
+ * `require`.
+ */
 export const OURS = Symbol.for("tenantgate.error");
 
 /** The HTTP status of a decision. */

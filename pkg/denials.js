@@ -1,9 +1,9 @@
-// From codes to errors, and from errors to what is answered.
+// Maps decision codes to errors, and errors to HTTP replies.
 
 import { OURS } from "./codes.js";
 import {
-  DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, TenantInactiveError, TenantMismatchError,
-  TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
+  DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError,
+  TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
 } from "./errors.js";
 import { own } from "./own.js";
 
@@ -19,19 +19,22 @@ const CLASSES = {
   QUOTA_EXCEEDED: QuotaExceededError,
 };
 
-/** The error that a code of a denial stands for. */
+/** The error for the code of a denial. */
 export function denied(code, more = {}) {
   const Denial = own(CLASSES, code);
   return Denial ? new Denial(more.details, more) : new DeniedError(code, more);
 }
 
-/** The error that a decision stands for. */
+/** The error for a denial. */
 export const denial = (decision, headers = {}) => denied(decision.code, { details: decision.error?.details, headers, decision });
 
-/** Whether an error is the package's. */
+/** Whether an error is one of the package's own. */
 export const isOurs = (error) => error?.[OURS] === true;
 
-/** The response that another library's error carries, such as Hono's `HTTPException`; undefined if it carries none. */
+/**
+ * The response that another library's error carries, such as Hono's `HTTPException`; undefined if
+ * it carries none.
+ */
 export function ownResponse(error) {
   if (isOurs(error) || typeof error?.getResponse !== "function") return undefined;
   try {
@@ -42,5 +45,5 @@ export function ownResponse(error) {
   }
 }
 
-/** An error as it is answered: of one that is not the package's nothing is told. */
+/** The HTTP reply to an error. Reveals nothing about an error that is not the package's own. */
 export const replyTo = (error, accept) => (isOurs(error) ? error : new InternalError(error)).toReply(accept);

@@ -1,4 +1,5 @@
-// The entry for bundles that run in Node: the module is part of their code, since bundlers leave files behind.
+// The entry point for bundles that run in Node. Contains the module as code, since bundlers omit
+// other files.
 import { gunzipSync } from "node:zlib";
 import packed from "./dist/tenantgate_wasm.js";
 import { instantiateNow } from "./instance.js";

@@ -1,32 +1,40 @@
-/** Whatever the package throws by itself. */
+/** The base class of all errors of the package. */
 export class TenantgateError extends Error {
   /**
-   * @param code stable, in capitals: `TENANT_NOT_FOUND`
-   * @param message one sentence that helps, and tells nothing of others
-   * @param more `status`: of the HTTP answer, default 500; `details`: what belongs to the code; `headers`: of the answer
+   * @param code stable, in capitals, such as `TENANT_NOT_FOUND`
+   * @param message one sentence that says what to do, and reveals nothing about other tenants
+   * @param more `status`: of the HTTP reply, default 500; `details`: data that belongs to the code;
+   *   `headers`: of the reply
    * @example
-   * throw new TenantgateError("SEAT_TAKEN", "somebody else has this seat", { status: 409 });
+   * throw new TenantgateError("SEAT_TAKEN", "this seat is taken", { status: 409 });
    */
-  constructor(code: string, message: string, more?: { status?: number; details?: object; headers?: Record<string, string>; cause?: unknown });
-  /** Stable; never renamed. */
+  constructor(
+    code: string, message: string, more?: { status?: number; details?: object; headers?: Record<string, string>; cause?: unknown },
+  );
+  /** Stable: codes are never renamed. */
   readonly code: string;
-  /** The HTTP status it is answered with. */
+  /** The HTTP status of the reply. */
   readonly status: number;
-  /** What belongs to the code, such as `{feature, current_plan, upgrade_url}`. */
+  /** Data that belongs to the code, such as `{feature, current_plan, upgrade_url}`. */
   readonly details: Record<string, unknown>;
-  /** Headers of the answer, such as `ratelimit`. */
+  /** Headers of the reply, such as `ratelimit`. */
   readonly headers: Record<string, string>;
   /**
-   * How it is answered: `{"error": {code, message, details}}`, or `application/problem+json` (RFC 9457) where `accept` asks for it.
-   * @param accept the request's `Accept`; default: none
+   * The HTTP reply: `{"error": {code, message, details}}`, or `application/problem+json` (RFC 9457)
+   * if `accept` asks for it.
+   * @param accept the request's `Accept` header, if any
    */
   toReply(accept?: string | null): { status: number; headers: Record<string, string>; body: string };
-  /** The same as a `Response`. Where the status is 5xx for a failure, the reason is written to the console, in one line. */
+  /**
+   * The reply as a `Response`. For a failure (5xx), also writes the reason to the console, in one
+   * line.
+   */
   getResponse(): Response;
 }
 
 /**
- * What was handed over cannot be used: of a wrong type, too large, or it threw while it was read (`cause`).
+ * An argument is invalid: it has the wrong type, is too large, or threw while it was read
+ * (`cause`).
  * @example
  * if (error instanceof InputError) console.error(error.message, error.cause);
  */
@@ -35,26 +43,27 @@ export class InputError extends TenantgateError {
 }
 
 /**
- * A document was refused, with all its problems.
+ * A document is invalid; carries all its problems.
  * @example
  * if (error instanceof DocumentError) for (const { path, found, expected } of error.problems) console.error(path, found, expected);
  */
 export class DocumentError extends TenantgateError {
   constructor(problems: Problem[]);
-  /** Each with its JSON path, what stands there, and what may. */
+  /** Each with its JSON path, what was found there, and what was expected. */
   readonly problems: Problem[];
 }
 
-/** One thing wrong with a document. */
+/** One problem of a document. */
 export interface Problem {
-  /** A JSON path: `$.plans["pro@1"].limits.requests`. */
+  /** A JSON path, such as `$.plans["pro@1"].limits.requests`. */
   path: string;
   found: string;
   expected: string;
 }
 
 /**
- * Something is missing in how the package is used. Callers of your application are told `INTERNAL`, nothing more.
+ * The application uses the package incorrectly. The reply to its callers is `INTERNAL`, without
+ * details.
  * @example
  * if (error instanceof ConfigurationError) process.exit(1);
  */
@@ -63,7 +72,8 @@ export class ConfigurationError extends TenantgateError {
 }
 
 /**
- * The gate could not be reached (status 503), or failed within and was made anew (500). What is asked next is answered again.
+ * The gate is unreachable (status 503), or failed internally and was restarted (500). The next call
+ * may succeed.
  * @example
  * if (error instanceof GateFailedError && error.status === 503) await retryLater();
  */
@@ -72,7 +82,7 @@ export class GateFailedError extends TenantgateError {
 }
 
 /**
- * What is answered for an error that nobody expected.
+ * The reply to an unexpected error. Reveals nothing about it.
  * @example
  * return new InternalError(error).getResponse();
  */
@@ -81,21 +91,21 @@ export class InternalError extends TenantgateError {
 }
 
 /**
- * A request was denied. Codes without a class of their own are of this one.
+ * A request was denied. Codes without a class of their own use this class.
  * @example
  * if (error instanceof DeniedError) return error.getResponse();
  */
 export class DeniedError extends TenantgateError {
   /**
-   * @param code a code of decisions
-   * @param more `details` of the code, `headers` of the answer, the `decision`
+   * @param code a decision code
+   * @param more `details` of the code, `headers` of the reply, the `decision`
    */
   constructor(code: string, more?: Denial);
-  /** The decision, where there is one. */
+  /** The decision, if a gate made one. */
   readonly decision: object | null;
 }
 
-/** What belongs to a denial. */
+/** The data of a denial. */
 export interface Denial {
   details?: object;
   headers?: Record<string, string>;
@@ -103,9 +113,12 @@ export interface Denial {
   cause?: unknown;
 }
 
-/** 404 `TENANT_NOT_FOUND`: the request names no tenant that exists. */
+/**
+ * 404 `TENANT_NOT_FOUND`: the request does not name an existing tenant.
+ * @example
+ * throw new TenantNotFoundError();
+ */
 export class TenantNotFoundError extends DeniedError {
-  /** @example throw new TenantNotFoundError(); */
   constructor(details?: object, more?: Denial);
 }
 /**
@@ -133,7 +146,7 @@ export class TenantInactiveError extends DeniedError {
   constructor(details?: object, more?: Denial);
 }
 /**
- * 401 `UNAUTHENTICATED`: no credential, or one that is not good.
+ * 401 `UNAUTHENTICATED`: the credential is missing or invalid.
  * @example
  * throw new UnauthenticatedError({}, { cause: error });
  */
@@ -162,13 +175,21 @@ export class FeatureNotAvailableError extends DeniedError {
  * throw new RateLimitedError({ rate: "requests", limit: 100, retry_after_ms: 250 });
  */
 export class RateLimitedError extends DeniedError {
-  constructor(details?: { rate?: string; limit?: number; remaining?: number; requested?: number; retry_after_ms?: number }, more?: Denial);
+  constructor(
+    details?: { rate?: string; limit?: number; remaining?: number; requested?: number; retry_after_ms?: number }, more?: Denial,
+  );
 }
 /**
- * 429 `QUOTA_EXCEEDED`, with `quota`, `limit`, `used`, `requested`, `resets_at`, and every quota that refuses in `violations`.
+ * 429 `QUOTA_EXCEEDED`, with `quota`, `limit`, `used`, `requested`, `resets_at`, and all exceeded
+ * quotas in `violations`.
  * @example
  * throw new QuotaExceededError({ quota: "api_calls", limit: 1000, used: 1000, requested: 1 });
  */
 export class QuotaExceededError extends DeniedError {
-  constructor(details?: { quota?: string; limit?: number; used?: number; requested?: number; resets_at?: string | null; violations?: object[] }, more?: Denial);
+  constructor(
+    details?: {
+      quota?: string; limit?: number; used?: number; requested?: number; resets_at?: string | null; violations?: object[];
+    },
+    more?: Denial,
+  );
 }

@@ -1,20 +1,21 @@
-// Errors: each with a stable code, the HTTP status it is answered with, and one sentence that helps.
+// Errors, each with a stable code, an HTTP status, and a message that says what to do.
 
 import { CODES, OURS } from "./codes.js";
 import { own } from "./own.js";
 import { report } from "./reports.js";
 
-/** When to come back to what passes by itself, unless somebody knows better: the core's own. */
+/** The default `Retry-After` of status 503, in milliseconds; the core uses the same. */
 const RETRY_AFTER_MS = 5_000;
 
-/** Whatever the package throws by itself. */
+/** The base class of all errors of the package. */
 export class TenantgateError extends Error {
   name = "TenantgateError";
   [OURS] = true;
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{status?: number, details?: object, headers?: Record<string, string>, cause?: unknown}} [more]
+   * @param {{status?: number, details?: object, headers?: Record<string, string>, cause?: unknown}}
+   *   [more]
    */
   constructor(code, message, { status = 500, details = {}, headers = {}, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause });
@@ -27,7 +28,9 @@ export class TenantgateError extends Error {
   toReply(accept) {
     const { status, code, message, details, headers } = this;
     const problem = accept?.includes("application/problem+json");
-    const body = problem ? { ...details, type: `urn:tenantgate:error:${code}`, title: message, status, code } : { error: { code, message, details } };
+    const body = problem
+      ? { ...details, type: `urn:tenantgate:error:${code}`, title: message, status, code }
+      : { error: { code, message, details } };
     const waitMs = details?.retry_after_ms ?? (status === 503 ? RETRY_AFTER_MS : undefined);
     return {
       status,
@@ -42,7 +45,7 @@ export class TenantgateError extends Error {
     };
   }
 
-  /** Hono asks an error for its response where the application does not say what to do with it. */
+  /** Hono calls this for an error that the application does not handle. */
   getResponse() {
     const { status, headers, body } = this.toReply();
     report(this, status);
@@ -50,7 +53,7 @@ export class TenantgateError extends Error {
   }
 }
 
-/** What was handed over cannot be used: of a wrong type, too large, or it threw while it was read. */
+/** An argument is invalid: it has the wrong type, is too large, or threw while it was read. */
 export class InputError extends TenantgateError {
   name = "InputError";
   constructor(message, cause) {
@@ -62,14 +65,13 @@ export class InputError extends TenantgateError {
   }
 }
 
-/** A document that was refused, with all its problems. */
+/** A document is invalid; carries all its problems. */
 export class DocumentError extends TenantgateError {
   name = "DocumentError";
   /** @param {{path: string, found: string, expected: string}[]} problems */
   constructor(problems) {
-    super("INVALID_DOCUMENT", problems.map(({ path, found, expected }) => `${path}: found ${found}, expected ${expected}`).join("\n"), {
-      status: 400, details: { problems },
-    });
+    const lines = problems.map(({ path, found, expected }) => `${path}: found ${found}, expected ${expected}`);
+    super("INVALID_DOCUMENT", lines.join("\n"), { status: 400, details: { problems } });
     this.problems = problems;
   }
 
@@ -78,7 +80,7 @@ export class DocumentError extends TenantgateError {
   }
 }
 
-/** What is answered for an error that nobody expected: nothing of it is told. */
+/** The reply to an unexpected error. Reveals nothing about it. */
 export class InternalError extends TenantgateError {
   name = "InternalError";
   constructor(cause) {
@@ -86,10 +88,13 @@ export class InternalError extends TenantgateError {
   }
 }
 
-/** Callers are not told what is wrong within: what is handed to the package is the application's. */
+/**
+ * The reply to a mistake of the application. The arguments are the application's, not the caller's,
+ * so the reply reveals nothing about them.
+ */
 const within = (error, accept) => new InternalError(error).toReply(accept);
 
-/** Something is missing in how the package is used, not in what a request says. */
+/** The application uses the package incorrectly, for instance without a required option. */
 export class ConfigurationError extends TenantgateError {
   name = "ConfigurationError";
   constructor(message, cause) {
@@ -101,7 +106,7 @@ export class ConfigurationError extends TenantgateError {
   }
 }
 
-/** The gate could not be asked, or failed within; the next question is answered again. */
+/** The gate is unreachable or failed internally. The next call may succeed. */
 export class GateFailedError extends TenantgateError {
   name = "GateFailedError";
   constructor(message, cause, status = 500) {
@@ -109,7 +114,8 @@ export class GateFailedError extends TenantgateError {
   }
 
   toReply(accept) {
-    return new TenantgateError(this.code, "the request could not be decided: try again shortly", { status: this.status }).toReply(accept);
+    const { code, status } = this;
+    return new TenantgateError(code, "the request could not be decided: try again shortly", { status }).toReply(accept);
   }
 }
 
@@ -117,8 +123,9 @@ export class GateFailedError extends TenantgateError {
 export class DeniedError extends TenantgateError {
   name = "DeniedError";
   /**
-   * @param {string} code a code of decisions
-   * @param {{details?: object, headers?: Record<string, string>, decision?: object, cause?: unknown}} [more]
+   * @param {string} code a decision code
+   * @param {{details?: object, headers?: Record<string, string>, decision?: object, cause?:
+   *   unknown}} [more]
    */
   constructor(code, { details, headers, decision = null, cause } = {}) {
     const [status, message] = own(CODES, code) ?? [403, "the request is denied"];
@@ -127,7 +134,7 @@ export class DeniedError extends TenantgateError {
   }
 }
 
-/** A class for the denials of one code. */
+/** Makes the error class for one code. */
 const denial = (name, code) => ({
   [name]: class extends DeniedError {
     name = name;

@@ -9,27 +9,29 @@ export interface TenantRequest {
   decision: Decision | null;
 }
 
-/** Connect-style middleware: Express, Connect, or called by hand with Node's `http`. */
+/** Connect-style middleware: for Express and Connect, or called directly with Node's `http`. */
 export type ConnectMiddleware = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => Promise<void>;
 
 /**
- * Finds the tenant of a request, `req.tenant`; with a `gate` the whole decision is made. Denials are answered with their status. The
- * host is Express's `req.hostname`: `X-Forwarded-Host` counts where the setting `trust proxy` trusts the proxy, and nowhere else.
+ * Sets `req.tenant` to the tenant of the request. With a `gate`, the gate makes the whole decision.
+ * Replies to denied requests with their status. The host is Express's `req.hostname`:
+ * `X-Forwarded-Host` counts only if the setting `trust proxy` trusts the proxy.
  * @example
  * app.use(createTenantMiddleware({ gate }));
  */
 export function createTenantMiddleware(options: TenantOptions): ConnectMiddleware;
 
 /**
- * Lets a request pass whose tenant has a feature.
+ * Denies a request unless its tenant has a feature.
  * @example
  * app.post("/api/v1/webhooks", requireFeature("webhooks", { gate }), handleWebhooks);
  */
 export function requireFeature(feature: string, options?: FeatureOptions): ConnectMiddleware;
 
 /**
- * Answers the package's errors as `{"error": {code, message, details}}`, and writes the reason of failures (5xx) to the console, in one
- * line; others go on. The last `app.use`.
+ * Replies to the package's errors with `{"error": {code, message, details}}`, and writes the reason
+ * of a failure (5xx) to the console, in one line. Passes other errors on. Register it with the last
+ * `app.use`.
  * @example
  * app.use(errorHandler);
  */

@@ -11,11 +11,11 @@ export function createTenantMiddleware(options) {
   return async (req, res, next) => {
     try {
       const { tenant, credential, headers, decision, done } = await identify(req);
-      // Whoever has left already is not heard leaving.
+      // A response that has closed already emits no `close` event.
       if (res.closed) ended(done);
       else res.once("close", () => ended(done));
       Object.assign(req, { tenant, credential, decision });
-      // Somebody else, such as a timeout, may have answered meanwhile.
+      // Other middleware, such as a timeout, may have replied in the meantime.
       if (!res.headersSent) for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
     } catch (error) {
       return errorHandler(error, req, res, next);

@@ -1,15 +1,15 @@
-// All features of a tenant for one context, as they were when they were asked for.
+// All features of a tenant for one context, evaluated at one moment.
 
 import { frozen } from "./input.js";
 
-/** What a feature is worth that the catalog does not know. */
+/** The answer for a feature that the catalog does not define. */
 export const UNKNOWN = frozen({ value: false, enabled: false, tier: "unknown", reason: "FEATURE_UNKNOWN", rule: null, variant: null });
 
 export class Features {
   #places;
   #answers;
 
-  /** `places`: of the keys, in order; `answers`: one for each. */
+  /** `places`: index by key, in order; `answers`: one for each index. */
   constructor(places, answers) {
     this.#places = places;
     this.#answers = answers;

@@ -1,6 +1,13 @@
-// The gate for JavaScript: idiomatic objects over a binding that speaks in bytes and integers.
+// The gate for JavaScript. The binding exchanges numbers and bytes in a buffer in WebAssembly
+// memory, so that a decision copies no objects; this file writes questions there and makes objects
+// of the results.
+//
+// A trap replaces the WebAssembly instance (`module.js`). A `Gate` keeps the texts of all documents
+// that it was given, and loads them into the new instance before the next call.
 
-import { Gate as Binding, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding } from "./dist/tenantgate.js";
+import {
+  Gate as Binding, issueApiKey as issueBinding, publish as publishBinding, verifyAssertion as verifyBinding,
+} from "./dist/tenantgate.js";
 import { denied } from "./denials.js";
 import { DocumentError, InputError, TenantgateError, UnauthenticatedError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
@@ -8,7 +15,10 @@ import { Features, UNKNOWN } from "./features.js";
 import { end, frozen, header, internalized, moment, named, options as known, text, textual, write, writeContext } from "./input.js";
 import { failure, generation, memory, ready } from "./module.js";
 
-/** Runs what goes into WebAssembly; what comes out of it as an error is one of the package's. */
+/**
+ * Calls the binding and converts its errors: an array holds the problems of a document, a text is
+ * the reason for a refusal, and anything else is a trap.
+ */
 function within(run) {
   try {
     return run();
@@ -39,38 +49,45 @@ export function verifyAssertion(assertion, options) {
   try {
     return verifyBinding(token, jwks, audience, at);
   } catch (error) {
-    // The caller is not authenticated; the cause says why.
-    if (typeof error === "string") throw new UnauthenticatedError({}, { cause: new Error(token === "" ? "no assertion" : error) });
+    // The cause has the reason, which callers do not receive.
+    const reason = token === "" ? "the assertion is missing" : error;
+    if (typeof error === "string") throw new UnauthenticatedError({}, { cause: new Error(reason) });
     return within(() => { throw error; });
   }
 }
 
+// The layout of the buffer, as in the binding.
+/** The length of an absent text. */
 const ABSENT = 0xffffffff;
+/** Numbers before the results of features and limits: tenant, retry, caller, hold. */
 const HEAD = 4;
+/** Numbers for one feature, and for one limit. */
 const PER_FEATURE = 2;
 const PER_LIMIT = 5;
+/** The outcome of a feature whose value comes from the tenant's own tiers. */
 const GRANTED = 0;
-/** Tenants whose names and grants are kept here; beyond, they are asked for again. */
+/** Maximum number of tenants, and of callers, whose descriptions are cached here. */
 const MAX_KNOWN = 4096;
 const NOTHING = Object.freeze({});
 
-const busy = () => new InputError("the gate was asked while it was reading another question");
+const busy = () => new InputError("the gate was called while it was reading another request");
 
 export class Gate {
   #binding;
   #generation;
   #freed = false;
-  /** Whether a question is being written: what it reads, such as a getter, may not ask meanwhile. */
+  /** Whether a question is being written. A getter in it must not call the gate in the meantime. */
   #busy = false;
-  /** What was put in, so that it can be put in again after a trap. */
+  /** The texts of all documents, which are loaded again after a trap. */
   #held = { catalog: "", tenants: new Map(), keys: new Map(), secrets: new Map(), apiKeys: new Map(), environment: "live" };
   #keys;
   #tenants = new Map();
   #callers = new Map();
-  /** Answers by feature and outcome; those that a tenant's tiers grant by tenant and feature. */
+  /** Cached answers by feature and outcome. */
   #answers = [];
+  /** Cached answers that come from a tenant's own tiers, by tenant and feature. */
   #granted = new Map();
-  /** Decisions' features, where there is one. */
+  /** Cached `features` objects of decisions with one feature, by feature and outcome. */
   #alone = [];
   #places = new Map();
   #listeners = new Set();
@@ -82,7 +99,7 @@ export class Gate {
   constructor(catalog, tenants = [], options) {
     ready();
     const { keys, secrets, apiKeys = [], environment = "live" } = known(options, ["keys", "secrets", "apiKeys", "environment"], "`Gate`");
-    if (!Array.isArray(tenants) || !Array.isArray(apiKeys)) throw new InputError("`tenants` and `apiKeys` are lists");
+    if (!Array.isArray(tenants) || !Array.isArray(apiKeys)) throw new InputError("`tenants` and `apiKeys` must be arrays");
     this.#held.environment = text(textual(environment, "`environment`"));
     this.#held.catalog = text(catalog);
     this.#open();
@@ -92,7 +109,7 @@ export class Gate {
       for (const [name, value] of Object.entries(named(secrets, "`secrets`"))) this.putSecret(name, value);
       for (const record of apiKeys) this.putApiKey(record);
     } catch (error) {
-      // Nobody holds it who could.
+      // The caller never receives this object, so it cannot free it.
       this.free();
       throw error;
     }
@@ -138,7 +155,7 @@ export class Gate {
   }
 
   onChange(listener) {
-    if (typeof listener !== "function") throw new InputError("a listener is a function");
+    if (typeof listener !== "function") throw new InputError("a listener must be a function");
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -148,20 +165,21 @@ export class Gate {
       try {
         listener();
       } catch (error) {
-        // It has happened, and others want to hear of it too.
-        console.error("a listener of the gate has failed", error);
+        // The change has been made, and the other listeners must still be called.
+        console.error("a listener of the gate failed", error);
       }
     }
   }
 
   decide(request, options) {
     this.#begin(options);
-    const facts = typeof request === "object" && request !== null && request.url === undefined && !(request instanceof URL) ? request : factsOf(request, this.#keys.headers);
+    const isFacts = typeof request === "object" && request !== null && request.url === undefined && !(request instanceof URL);
+    const facts = isFacts ? request : factsOf(request, this.#keys.headers);
     const { method = "", host = "", path = "/", query = "", custom, headers } = facts;
     const context = options?.context ?? facts.context;
     const features = options?.features ?? facts.features;
     const now = moment(options?.now);
-    if (features !== undefined && !Array.isArray(features)) throw new InputError("`features` is a list of keys");
+    if (features !== undefined && !Array.isArray(features)) throw new InputError("`features` must be an array of keys");
     const words = this.#words;
     const bytes = this.#bytes;
     const names = this.#keys.headers;
@@ -205,7 +223,7 @@ export class Gate {
         begun = at;
         words[word++] = (at = write(bytes, features[i], begun)) - begun;
       }
-      // Writes past the end of a typed array are lost, not harmful; here they are found out.
+      // Writes past the end of a typed array have no effect, so one check at the end suffices.
       if (word > words.length) throw new InputError("the request has too many parts");
       try {
         packed = this.#binding.decide(at, now);
@@ -229,7 +247,7 @@ export class Gate {
       const length = write(bytes, tenant, 0);
       words[0] = length;
       writeContext(words, bytes, this.#keys.attributes, context, 1, length);
-      if (end.word > words.length) throw new InputError("the context has too many parts");
+      if (end.word > words.length) throw new InputError("the context has too many attributes");
       try {
         code = this.#binding.features(end.at, now);
       } catch (error) {
@@ -262,7 +280,7 @@ export class Gate {
     return this.ask({ ...this.question(request), ...question, look: true, explain: true }, { now });
   }
 
-  /** The question that a request asks, for `ask`: what the gate does not read of it is left out. */
+  /** The question of a request, for `ask`. Omits the headers that the gate does not read. */
   question(request) {
     this.#begin();
     const names = this.#keys.headers;
@@ -280,7 +298,7 @@ export class Gate {
     if (this.#busy) throw busy();
     this.#freed = true;
     if (this.#generation === generation) this.#binding.free();
-    // Whoever asks it again finds no instance, and no memory that may be somebody else's by now.
+    // A later call fails instead of using memory that may belong to another object by then.
     this.#generation = -1;
   }
 
@@ -288,24 +306,30 @@ export class Gate {
     this.free();
   }
 
-  /** Makes ready for a question: the instance may have been made anew since, and memory that has grown has new views. */
+  /**
+   * Prepares a call: reloads the documents after a trap, and renews the views of memory that has
+   * grown.
+   */
   #begin(options) {
     if (this.#busy) throw busy();
-    if (options !== undefined && (typeof options !== "object" || options === null)) throw new InputError("the options are an object");
+    if (options !== undefined && (typeof options !== "object" || options === null)) throw new InputError("the options must be an object");
     if (this.#generation !== generation) this.#open();
-    // Views of memory that has grown are detached, and empty.
+    // When memory grows, existing views are detached, and their length is 0.
     if (this.#words.length === 0) this.#map();
   }
 
-  /** Runs what is rare. */
+  /**
+   * Calls the binding for anything but `decide` and `features`, which avoid the overhead of a
+   * closure.
+   */
   #change(run) {
     this.#begin();
     return within(() => run(this.#binding));
   }
 
-  /** Makes the binding, and puts in what was put in before. */
+  /** Creates the binding and loads all documents. */
   #open() {
-    if (this.#freed) throw new InputError("the gate was freed");
+    if (this.#freed) throw new InputError("the gate has been freed");
     const { catalog, tenants, keys, secrets, apiKeys, environment } = this.#held;
     within(() => {
       const binding = new Binding(catalog);
@@ -337,9 +361,10 @@ export class Gate {
     this.#granted.clear();
   }
 
-  /** Views of the buffer; memory that grew has new ones. */
+  /** Creates views of the buffer. */
   #map() {
-    const [words, wordCount, text, textBytes, results, resultCount, outcomes, outcomeCount] = within(() => this.#binding.buffer());
+    const parts = within(() => this.#binding.buffer());
+    const [words, wordCount, text, textBytes, results, resultCount, outcomes, outcomeCount] = parts;
     const { buffer } = memory;
     this.#words = new Uint32Array(buffer, words, wordCount);
     this.#bytes = new Uint8Array(buffer, text, textBytes);
@@ -357,21 +382,26 @@ export class Gate {
     let features = NOTHING;
     let at = HEAD;
     if (answers === 1 && asked === undefined) {
-      // The usual case: what the route needs. Nobody can write in it, so that it is the same each time.
+      // The usual case: the feature that the route needs. The object is frozen, so it can be
+      // shared.
       const id = results[at] | 0;
       const outcome = results[at + 1];
-      const alone = () => Object.freeze({ [keys.features[id]]: this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, 0) });
+      const alone = () => {
+        const answer = this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, 0);
+        return Object.freeze({ [keys.features[id]]: answer });
+      };
       features = outcome === GRANTED ? alone() : (this.#alone[id][outcome] ??= alone());
       at += PER_FEATURE;
     } else if (answers > 0) {
       features = {};
-      // What the route needs comes first, then what was asked for, in its order.
+      // The features that the route needs come first, then those of the question, in its order.
       const first = answers - (asked === undefined ? 0 : asked.length);
       for (let i = 0; i < answers; i++, at += PER_FEATURE) {
         const id = results[at] | 0;
         const outcome = results[at + 1];
-        if (id < 0) Object.defineProperty(features, asked[i - first], { value: UNKNOWN, enumerable: true, configurable: true, writable: true });
-        else features[keys.features[id]] = this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, i);
+        if (id >= 0) features[keys.features[id]] = this.#answers[id][outcome] ?? this.#answer(id, outcome, serial, i);
+        // `defineProperty`: an unknown key may be `__proto__`.
+        else Object.defineProperty(features, asked[i - first], { value: UNKNOWN, enumerable: true, configurable: true, writable: true });
       }
     }
     const count = packed >>> 20;
@@ -387,11 +417,13 @@ export class Gate {
       });
     }
     const code = packed & 255;
+    const tenants = this.#tenants;
+    const callers = this.#callers;
     return {
       allowed: code === 0,
       code: keys.codes[code],
-      tenant: serial === 0 ? null : (this.#tenants.get(serial) ?? this.#meet(this.#tenants, serial, (binding) => binding.tenant())),
-      credential: caller === 0 ? null : (this.#callers.get(caller) ?? this.#meet(this.#callers, caller, (binding) => binding.credential())),
+      tenant: serial === 0 ? null : (tenants.get(serial) ?? this.#describe(tenants, serial, (binding) => binding.tenant())),
+      credential: caller === 0 ? null : (callers.get(caller) ?? this.#describe(callers, caller, (binding) => binding.credential())),
       features,
       limits,
       retry_after_ms: results[1] < 0 ? null : results[1],
@@ -399,7 +431,10 @@ export class Gate {
     };
   }
 
-  /** An answer that was not seen before, or one that depends on the tenant. `place`: in the last decision; else of `features`. */
+  /**
+   * Reads an answer that is not cached, or that depends on the tenant. `place`: its position in the
+   * last decision; undefined for an answer of `features`.
+   */
   #answer(feature, outcome, serial, place) {
     let known = this.#answers[feature];
     let key = outcome;
@@ -411,14 +446,15 @@ export class Gate {
       }
       key = feature;
     }
-    return (known[key] ??= frozen(JSON.parse(within(() => (place === undefined ? this.#binding.outcome(feature, outcome) : this.#binding.answer(place))))));
+    const read = () => (place === undefined ? this.#binding.outcome(feature, outcome) : this.#binding.answer(place));
+    return (known[key] ??= frozen(JSON.parse(within(read))));
   }
 
-  /** Reads what is described for the first time, and keeps it. */
-  #meet(known, number, describe) {
+  /** Reads the description of a tenant or a caller, and caches it. */
+  #describe(known, number, read) {
     if (known.size >= MAX_KNOWN) known.clear();
-    const met = frozen(JSON.parse(within(() => describe(this.#binding))));
-    known.set(number, met);
-    return met;
+    const description = frozen(JSON.parse(within(() => read(this.#binding))));
+    known.set(number, description);
+    return description;
   }
 }

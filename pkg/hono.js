@@ -23,7 +23,8 @@ export function createTenantMiddleware(options) {
     try {
       await next();
       const response = await finished(c.req, withHeaders(c.res, headers), done, waitUntilOf(c, done));
-      // Set anew, or Hono would carry headers over from the old one, which may not be written in.
+      // Resetting first prevents Hono from copying headers of the old response, whose headers may
+      // be immutable.
       if (response !== c.res) {
         c.res = undefined;
         c.res = response;
@@ -35,7 +36,10 @@ export function createTenantMiddleware(options) {
   };
 }
 
-/** For what is still to be done, where there is any and the runtime has one; Hono throws where it has none. */
+/**
+ * The runtime's `waitUntil` if there is work left to do; undefined otherwise, or if the runtime has
+ * no `waitUntil`, for which Hono throws.
+ */
 function waitUntilOf(c, done) {
   if (done.length === 0) return undefined;
   try {
@@ -61,14 +65,15 @@ export function requireFeature(feature, options) {
 
 export function onError(error, c) {
   if (isOurs(error)) return answer(c, error);
-  // Errors of others are treated as Hono does by itself: they keep the response that they bring along, or are logged.
+  // Other errors are treated as by Hono itself: an error that carries a response keeps it, and the
+  // rest are logged.
   const response = ownResponse(error);
   if (response) return c.newResponse(response.body, response);
   console.error(error);
   return answer(c, error);
 }
 
-/** By way of the context, which knows the headers that were set before. */
+/** Replies through Hono's context, which adds the headers that were set before. */
 function answer(c, error) {
   const { status, headers, body } = replyTo(error, c.req.header("accept"));
   if (isOurs(error)) report(error, status);

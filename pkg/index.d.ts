@@ -2,74 +2,89 @@ import type { Problem } from "./errors.js";
 
 export * from "./errors.js";
 
-/** A document, as an object or as JSON text. `tenantgate/schema/*.json` describes them for editors. */
+/**
+ * A document, as an object or as JSON text. `tenantgate/schema/*.json` describes documents for
+ * editors.
+ */
 export type Document = object | string;
 
-/** What is known of a request. Hosts beyond ASCII as A-labels, as `new URL(…).hostname` has them. */
+/** The facts of a request. Non-ASCII hosts are A-labels, as in `new URL(…).hostname`. */
 export interface RequestFacts {
   /** Default `GET`. */
   method?: string;
   /** The host that the client connected to, with or without a port. */
   host?: string;
-  /** The path of a normalised URL. Default `/`. */
+  /** The path of a normalized URL. Default `/`. */
   path?: string;
-  /** Without `?`. */
+  /** The query, without `?`. */
   query?: string;
   headers?: Record<string, string | string[] | undefined> | Headers;
-  /** What your own resolver said, for the strategy `custom`. Default: the request names nobody. */
+  /**
+   * The result of your own resolver, for the strategy `custom`. Default: the request names no
+   * tenant.
+   */
   custom?: string | null;
-  /** Attributes that rules may ask about. */
+  /** Attributes for rules. */
   context?: Context;
-  /** Features to answer, at most 256. */
+  /** The keys of features to evaluate, at most 256. */
   features?: string[];
 }
 
 /**
- * Attributes that rules may ask about: text, numbers, booleans. Others are an `InputError` where a rule reads them. What an object
- * inherits is no attribute.
+ * Attributes for rules: strings, numbers and booleans. If a rule reads any other value, the call
+ * throws an `InputError`. Inherited properties are ignored.
  */
 export type Context = Record<string, string | number | boolean | null | undefined>;
 
-/** Node's request, as far as it is read: `http.IncomingMessage`, or Express's. */
+/**
+ * The parts of a Node request that the gate reads: of `http.IncomingMessage`, or of Express's
+ * request.
+ */
 export interface NodeRequest {
   method?: string;
   url?: string;
   originalUrl?: string;
-  /** The host as a framework sees it. With `trust proxy` of Express it is what `X-Forwarded-Host` of a trusted proxy says. */
+  /**
+   * The host according to the framework. With `trust proxy` of Express, it is the
+   * `X-Forwarded-Host` of a trusted proxy.
+   */
   hostname?: string;
   headers: Record<string, string | string[] | undefined>;
 }
 
-/** A request, whichever way a runtime represents one. */
+/** A request in any representation. */
 export type AnyRequest = Request | NodeRequest | RequestFacts;
 
-/** What a feature is worth, and why. */
+/** The value of a feature, and where it comes from. */
 export interface Answer {
   readonly value: unknown;
-  /** Whether the tenant has it: the value is not `false`, `0`, `""` or `null`, and the feature is not killed. */
+  /**
+   * Whether the tenant has the feature: its value is not `false`, `0`, `""` or `null`, and it is
+   * not killed.
+   */
   readonly enabled: boolean;
   readonly tier: "kill" | "override" | "addon" | "contract" | "plan" | "default" | "unknown";
   readonly reason:
     | "KILLED" | "PREREQUISITE" | "OVERRIDE" | "ADDON" | "CONTRACT" | "PLAN" | "RULE" | "ROLLOUT" | "DEFAULT" | "FEATURE_UNKNOWN";
-  /** The rule that decided. */
+  /** The rule that selected the value. */
   readonly rule: string | null;
-  /** The variant served. */
+  /** The selected variant. */
   readonly variant: string | null;
 }
 
 /**
- * All features of a tenant for one context, as they were when they were asked for.
+ * All features of a tenant for one context, evaluated at one moment.
  * @example
  * const features = gate.features("t_acme", { targeting_key: "user-1" });
- * features.enabled("webhooks");                 // a typo is off, never an exception
+ * features.enabled("webhooks"); // an unknown key is off, never an exception
  * for (const [key, answer] of features) console.log(key, answer.value);
  */
 export class Features implements Iterable<[string, Answer]> {
   private constructor();
   readonly size: number;
-  /** Whether the catalog knows the feature. */
+  /** Whether the catalog defines the feature. */
   has(key: string): boolean;
-  /** The answer; for a feature that the catalog does not know: off, with `reason: "FEATURE_UNKNOWN"`. */
+  /** The answer. An unknown feature is off, with `reason: "FEATURE_UNKNOWN"`. */
   get(key: string): Answer;
   /** `get(key).enabled` */
   enabled(key: string): boolean;
@@ -78,15 +93,19 @@ export class Features implements Iterable<[string, Answer]> {
   toJSON(): Record<string, Answer>;
 }
 
-/** A verified credential: of a token, or of an API key. */
+/** A verified token or API key. */
 export interface Credential {
   readonly kind: "jwt" | "api_key";
-  /** Where it stood in the request: in a header, or in a cookie, which browsers send by themselves. */
+  /**
+   * Where the request presented it: in a header, or in a cookie, which browsers send automatically.
+   */
   readonly from: "header" | "cookie";
-  /** The tenant it was issued for: that of the decision, or an ancestor that acts for it. */
+  /**
+   * The tenant that it was issued for: the tenant of the decision, or an ancestor that acts for it.
+   */
   readonly tenant: string;
   readonly scopes: readonly string[];
-  /** Of a token: its issuer, by the name in the catalog. */
+  /** Of a token: the name of its issuer in the catalog. */
   readonly issuer?: string;
   /** Of a token: its subject. */
   readonly subject?: string;
@@ -94,25 +113,28 @@ export interface Credential {
   readonly key?: string;
 }
 
-/** A decision, as short as it can be said. */
+/** A decision in its short form. */
 export interface ShortDecision {
   readonly allowed: boolean;
   /** `ALLOWED`, or the code of the denial. */
   readonly code: string;
   readonly tenant: { readonly id: string; readonly slug: string; readonly plan: string | null } | null;
-  /** What the caller showed, verified; null where nothing was shown. */
+  /** The verified credential; null if the request presented none. */
   readonly credential: Credential | null;
-  /** What the route needs, and what was asked for. */
+  /** The features that the route needs or the question named. */
   readonly features: Readonly<Record<string, Answer>>;
-  /** Every limit touched, as it stands now; `limit: null` is unlimited. */
+  /** Every limit that the request charged, after the charge. `limit: null` is unlimited. */
   readonly limits: readonly { key: string; limit: number | null; used: number; remaining: number | null; reset_ms: number }[];
-  /** Milliseconds after which the same request may pass; null where waiting does not help. */
+  /** Milliseconds after which the same request may be allowed; null if waiting does not help. */
   readonly retry_after_ms: number | null;
-  /** What it holds of `concurrency` limits: settle it, `ask({ tenant, settle: hold.id })`, once the work has ended. */
+  /**
+   * The hold on slots of `concurrency` limits. Settle it with `ask({ tenant, settle: hold.id })`
+   * when the work has ended.
+   */
   readonly hold: { readonly id: string; readonly ends_at: string } | null;
 }
 
-/** A decision in full: see `tenantgate/schema/decision.json`. */
+/** A decision in its full form: see `tenantgate/schema/decision.json`. */
 export interface Decision {
   allowed: boolean;
   code: string;
@@ -127,61 +149,65 @@ export interface Decision {
   fallback: ("plan" | "ledger")[];
   hold?: { id: string; ends_at: string };
   error?: { code: string; message: string; details: Record<string, unknown> };
-  /** With `explain`: the steps in their order, and at the last what would have changed it. */
+  /**
+   * With `explain`: the steps in order; `remedy` of the last step says what would change the
+   * decision.
+   */
   trace?: { stage: string; passed: boolean; found: string; remedy?: string }[];
 }
 
-/** A question in full: see `tenantgate/schema/decide.json`. */
+/** A question in its full form: see `tenantgate/schema/decide.json`. */
 export interface Question {
-  /** The id of a tenant that you vouch for: no signal is read and no route applies. */
+  /** The id of a tenant that you vouch for: the gate reads no signals and applies no route. */
   tenant?: string;
   method?: string;
   host?: string;
   path?: string;
   query?: string;
   headers?: Record<string, string>;
-  /** What your own resolver said, for the strategy `custom`. */
+  /** The result of your own resolver, for the strategy `custom`. */
   custom?: string;
+  /** The keys of features to evaluate, at most 256. */
   features?: string[];
-  /** Default false. */
+  /** Evaluate all features. Default false. */
   all_features?: boolean;
-  /** What to do to limits: a number takes, `{release: 1}` and `{set: 5}` move a gauge. */
+  /** Charges by limit: a number debits units; `{release: 1}` and `{set: 5}` move a gauge. */
   limits?: Record<string, number | { release: number } | { set: number }>;
   context?: Context;
-  /** Judge as ever, but take nothing. Default false. */
+  /** A dry run: decide as usual, but take nothing. Default false. */
   look?: boolean;
-  /** Takes once, however often it is asked under this key. */
+  /** Count once under this key, however often the question is repeated. */
   idempotency_key?: string;
-  /** Sets aside, for work whose cost is known later; `for_ms`: default 60000. */
+  /** Reserve the units for work whose cost is known later; `for_ms`: default 60000. */
   reserve?: { id: string; for_ms?: number };
-  /** Ends what was set aside under this id. */
+  /** End the hold with this id. */
   settle?: string;
   /** Add the trace. Default false. */
   explain?: boolean;
 }
 
-/** A decision with the HTTP answer that belongs to it. */
+/** A decision with its HTTP status and headers. */
 export interface Transcript {
   status: number;
   headers: Record<string, string>;
-  /** The path behind a tenant prefix; null where none was taken off. */
+  /** The path without the tenant's prefix; null if it had no such prefix. */
   path: string | null;
   decision: Decision;
 }
 
-/** What credentials are verified with. */
+/** The options of a `Gate`: the data that it verifies credentials with. */
 export interface GateOptions {
-  /** Key sets (RFC 7517) by the `jwks_url` of issuers. */
+  /** Issuers' key sets (RFC 7517) by their `jwks_url`. */
   keys?: Record<string, Document>;
-  /** Secrets by the names that issuers refer to. */
+  /** Issuers' secrets by name. */
   secrets?: Record<string, string>;
   /** Records of API keys. */
   apiKeys?: Document[];
-  /** Which API keys work. Default `live`. */
+  /** The environment of the API keys that the gate accepts. Default `live`. */
   environment?: "live" | "test";
 }
 
-/** What middleware asks: a `Gate` or a `RemoteGate`. */
+/** The gates that middleware accepts: a `Gate` or a `RemoteGate`. */
 export interface AnyGate {
   question(request: AnyRequest): Question;
   ask(question: Question): Transcript | Promise<Transcript>;
@@ -189,92 +215,110 @@ export interface AnyGate {
 }
 
 /**
- * A gate with its ledger in memory: it resolves the tenant, evaluates features and counts limits in this process. What is counted
- * is this process's alone; several share a ledger by way of the Worker, see `RemoteGate`.
+ * A gate with an in-memory ledger: resolves the tenant, evaluates features and counts limits in
+ * this process. To share counters between processes, use a `RemoteGate` and the Worker.
  */
 export class Gate implements AnyGate {
   /**
    * @param catalog the catalog
-   * @param tenants tenant records; default: none
-   * @throws {DocumentError} with every problem
-   * @throws {InputError} what is given is no document
-   * @throws {ConfigurationError} in pages: `await init()` first
+   * @param tenants tenant records; default: an empty list
+   * @throws {DocumentError} if a document is invalid; carries all its problems
+   * @throws {InputError} if an argument is not a document
+   * @throws {ConfigurationError} in pages, if `await init()` has not been called
    * @example
    * const gate = new Gate(catalog, [{ id: "t_acme", slug: "acme", plan: "pro@1" }]);
    * gate.decide({ host: "acme.app.example.com", path: "/api" }).allowed;
    */
   constructor(catalog: Document, tenants?: Document[], options?: GateOptions);
-  /** Replaces the catalog; an older version than the one held is refused (`REFUSED`), and what is held stays. */
+  /**
+   * Replaces the catalog. Refuses an older version than the current one (`REFUSED`), which then
+   * stays.
+   */
   putCatalog(catalog: Document): void;
-  /** Adds or replaces a tenant; an older epoch than the one held is refused (`REFUSED`), and what is held stays. */
+  /**
+   * Adds or replaces a tenant. Refuses an older epoch than the current one (`REFUSED`), which then
+   * stays.
+   */
   putTenant(tenant: Document): void;
-  /** Replaces the keys that issuers publish at `url`. The gate fetches none by itself. */
+  /** Replaces the keys that issuers publish at `url`. The gate itself fetches no keys. */
   putKeys(url: string, jwks: Document): void;
-  /** Gives the value of a secret that issuers refer to. */
+  /** Sets the value of a secret that issuers refer to. */
   putSecret(name: string, value: string): void;
-  /** Adds or replaces the record of an API key; an older epoch than the one held is refused. */
+  /**
+   * Adds or replaces the record of an API key. Refuses an older epoch than the current one
+   * (`REFUSED`).
+   */
   putApiKey(record: Document): void;
-  /** Forgets a tenant. */
+  /** Removes a tenant. */
   removeTenant(id: string): void;
   /**
-   * Decides one request, and takes from the limits what it costs. The quick way: some hundred nanoseconds.
+   * Decides one request and charges its limits. The fast way: takes some hundred nanoseconds.
    * @param request a `Request`, Node's `IncomingMessage`, or plain facts
-   * @param options `context` and `features` beside the request; `look`: take nothing, default false; `now`: milliseconds since 1970,
-   *   default the clock
-   * @throws {InputError} something in it is of a wrong type, or too large
-   * @throws {GateFailedError} the gate failed within; it was made anew, and what its ledger had counted is lost
+   * @param options `context` and `features` in addition to the request; `look`: take nothing,
+   *   default false; `now`: milliseconds since 1970, default the clock
+   * @throws {InputError} if a part of the request has the wrong type or is too large
+   * @throws {GateFailedError} if the gate failed internally; it was restarted, and the counters of
+   *   its ledger are lost
    * @example
    * const { allowed, tenant } = gate.decide(request, { context: { targeting_key: user.id } });
    */
   decide(request: AnyRequest, options?: { context?: Context; features?: string[]; look?: boolean; now?: number }): ShortDecision;
   /**
-   * Evaluates every feature for a tenant. The quick way: some microseconds for a hundred.
-   * @param tenant its id
-   * @param context attributes that rules ask about; default: none
-   * @throws {DeniedError} the tenant is not served: `TenantNotFoundError`, `TenantSuspendedError` and others
+   * Evaluates all features of a tenant. The fast way: takes some microseconds for a hundred
+   * features.
+   * @param tenant the tenant's id
+   * @param context attributes for rules; default: no attributes
+   * @throws {DeniedError} if the tenant is not served: `TenantNotFoundError`,
+   *   `TenantSuspendedError` and others
    * @example
    * gate.features("t_acme", { targeting_key: "user-1", country: "NL" }).enabled("checkout");
    */
   features(tenant: string, context?: Context, options?: { now?: number }): Features;
   /**
-   * Decides a question in full, with everything there is to say: reservations, idempotency, gauges. Slower than `decide`, and the
-   * same in its outcome.
-   * @throws {DocumentError} with every problem of the question
+   * Decides a question in its full form, with reservations, idempotency keys and gauges. Slower
+   * than `decide`, with the same outcome.
+   * @throws {DocumentError} if the question is invalid; carries all its problems
    * @example
    * gate.ask({ tenant: "t_acme", limits: { exports: 1 } }).decision.allowed;
    */
   ask(question: Question, options?: { now?: number }): Transcript;
   /**
-   * Says how a request would be decided, step by step; takes nothing.
+   * Explains step by step how a request would be decided. Takes nothing.
    * @example
    * for (const { stage, found } of gate.explain({ host: "acme.app.example.com" }).decision.trace ?? []) console.log(stage, found);
    */
   explain(request: AnyRequest, question?: Question & { now?: number }): Transcript;
-  /** The question that a request asks, for `ask`: what no strategy reads is left out. */
+  /** The question of a request, for `ask`. Omits headers that no strategy reads. */
   question(request: AnyRequest): Question;
-  /** Calls `listener` after each change of catalog or tenants; returns what ends that. */
+  /**
+   * Calls `listener` after each change of the catalog or a tenant. Returns a function that removes
+   * the listener.
+   */
   onChange(listener: () => void): () => void;
-  /** Bytes of WebAssembly memory in use by all gates of this process; it never shrinks. */
+  /** Bytes of the WebAssembly memory of all gates in this process. Never shrinks. */
   static memoryBytes(): number;
-  /** Frees the memory that the gate holds in WebAssembly. It cannot be used any more. */
+  /** Frees the gate's WebAssembly memory. The gate must not be used afterwards. */
   free(): void;
-  /** `using gate = new Gate(…)` frees it at the end of the block. */
+  /** `using gate = new Gate(…)` frees the gate at the end of the block. */
   [Symbol.dispose](): void;
 }
 
 /**
- * A gate that runs elsewhere: the Worker answers, and its ledger counts for all who ask.
+ * A gate in another process: the Worker decides, and its ledgers count for all callers.
  * @example
  * const gate = new RemoteGate({ url: "https://gate.example.com", token: env.OPERATOR_TOKEN });
  * const { allowed } = await gate.decide(request);
  */
 export class RemoteGate implements AnyGate {
   /**
-   * @param options `url`: the Worker's; `token`: its `OPERATOR_TOKEN`; `headers`: which headers of requests are handed over, default
-   *   those that strategies read by default: `authorization`, `cookie`, `x-tenant-id`, `x-api-key`; with `cookie` also those by which a
-   *   cookie counts: `sec-fetch-site`, `origin`, `upgrade`; `service`: in Workers, a service binding to the gate, `env.GATE`; `fetch`:
-   *   any other function, default the runtime's; `timeoutMs`: default 2000
-   * @throws {InputError} an option is invalid, unknown, or given without a value: the token would go elsewhere
+   * @param options `url`: the Worker's address; `token`: its `OPERATOR_TOKEN`; `headers`: the
+   *   request headers that the Worker receives, default those that strategies read by default:
+   *   `authorization`, `cookie`, `x-tenant-id`, `x-api-key`; `cookie` includes the headers that
+   *   determine whether a cookie is accepted: `sec-fetch-site`, `origin`, `upgrade`; `service`: in
+   *   Workers, a service binding to the gate, such as `env.GATE`; `fetch`: another function,
+   *   default the runtime's; `timeoutMs`: default 2000
+   * @throws {InputError} if an option is invalid or unknown, or present without a value, in which
+   *   case the token could go elsewhere
    * @example
    * new RemoteGate({ url: "https://gate", token: env.OPERATOR_TOKEN, service: env.GATE });
    */
@@ -282,22 +326,33 @@ export class RemoteGate implements AnyGate {
     url: string | URL; token: string; headers?: string[]; timeoutMs?: number;
     fetch?: typeof globalThis.fetch; service?: { fetch: typeof globalThis.fetch };
   });
-  /** Decides one request, and takes from the limits what it costs. @throws {GateFailedError} it cannot be reached (503) */
+  /**
+   * Decides one request and charges its limits.
+   * @throws {GateFailedError} if the Worker is unreachable (503)
+   */
   decide(request: AnyRequest, question?: Question): Promise<ShortDecision>;
-  /** Evaluates every feature for a tenant. @throws {DeniedError} the tenant is not served */
+  /**
+   * Evaluates all features of a tenant.
+   * @throws {DeniedError} if the tenant is not served
+   */
   features(tenant: string, context?: Context): Promise<Features>;
-  /** Decides a question in full. @throws {DocumentError} with every problem of the question */
+  /**
+   * Decides a question in its full form.
+   * @throws {DocumentError} if the question is invalid; carries all its problems
+   */
   ask(question: Question): Promise<Transcript>;
-  /** Says how a request would be decided, step by step; takes nothing. */
+  /** Explains step by step how a request would be decided. Takes nothing. */
   explain(request: AnyRequest, question?: Question): Promise<Transcript>;
+  /** The question of a request, for `ask`. Includes only the headers of the option `headers`. */
   question(request: AnyRequest): Question;
   /**
-   * Sets up a tenant: its record, its keys, its counters, in one call.
-   * @param tenantData `company` is its name and `selectedPlan` its plan, `pro@2`; whatever else `POST /_gate/v1/admin/tenants` takes
-   * @param options `idempotencyKey`: done once under it; default a random one
-   * @returns the record, and an API key that is shown once
-   * @throws {DocumentError} with every problem
-   * @throws {TenantgateError} with the code of the control plane, such as `PROVISIONING_FAILED`
+   * Sets up a tenant in one call: its record, its keys and its counters.
+   * @param tenantData `company`: its name; `selectedPlan`: its plan, such as `pro@2`; and any other
+   *   member of the body of `POST /_gate/v1/admin/tenants`
+   * @param options `idempotencyKey`: the tenant is set up once under this key; default a random key
+   * @returns the record, and an API key that is shown only once
+   * @throws {DocumentError} if the data is invalid; carries all its problems
+   * @throws {TenantgateError} with a code of the control plane, such as `PROVISIONING_FAILED`
    * @example
    * const { tenant, apiKey } = await new RemoteGate({ url, token }).provisionTenant({ company: "Hooli", selectedPlan: "pro@2" });
    */
@@ -318,9 +373,11 @@ export interface TenantRecord {
 }
 
 /**
- * Makes an API key: `key` for its holder, kept nowhere; `record` to publish, which holds only a hash.
- * @param options `environment`: default `live`; `scopes`: default none; `expires_at`: RFC 3339 text or milliseconds since 1970
- * @throws {DocumentError} with every problem of the record
+ * Issues an API key: `key` for its holder, which is stored nowhere, and `record` to publish, which
+ * contains only a hash.
+ * @param options `environment`: default `live`; `scopes`: default an empty list; `expires_at`: RFC
+ *   3339 text or milliseconds since 1970
+ * @throws {DocumentError} if the record would be invalid; carries all its problems
  * @example
  * const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"] });
  */
@@ -328,7 +385,7 @@ export function issueApiKey(options: {
   tenant: string; environment?: "live" | "test"; scopes?: string[]; name?: string; expires_at?: string | number;
 }): { key: string; record: Record<string, unknown> & { id: string; tenant: string; epoch: number } };
 
-/** What the gate asserts to an origin. */
+/** The claims of the assertion that the gate sends to an origin. */
 export interface Assertion {
   /** The tenant's id. */
   sub: string;
@@ -336,18 +393,18 @@ export interface Assertion {
   plan: string | null;
   ancestors: string[];
   credential: Credential | null;
-  /** Whom it is for. */
+  /** The audience: the origin that the assertion is for. */
   aud: string;
   iat: number;
   exp: number;
 }
 
 /**
- * For origins: verifies what arrived in `X-Tenant-Assertion`, so that the tenant can be trusted.
+ * Verifies the header `X-Tenant-Assertion` in an origin, so that the origin can trust the tenant.
  * @param assertion the header's value
- * @param options `keys`: what the gate publishes at `/_gate/jwks.json`; `audience`: its `ASSERTION_AUDIENCE`; `now`: milliseconds
- *   since 1970, default the clock
- * @throws {UnauthenticatedError} the assertion is missing or invalid; `cause` says why
+ * @param options `keys`: the key set that the gate publishes at `/_gate/jwks.json`; `audience`: the
+ *   gate's `ASSERTION_AUDIENCE`; `now`: milliseconds since 1970, default the clock
+ * @throws {UnauthenticatedError} if the assertion is missing or invalid; `cause` has the reason
  * @example
  * const { sub } = verifyAssertion(request.headers.get("x-tenant-assertion"), { keys, audience: "https://origin.example.com" });
  */
@@ -356,24 +413,27 @@ export function verifyAssertion(
 ): Assertion;
 
 /**
- * Checks `{catalog, tenants, api_keys}` and lays it out as KV entries.
- * @throws {DocumentError} with every problem
+ * Checks a seed `{catalog, tenants, api_keys}` and converts it to KV entries.
+ * @throws {DocumentError} if the seed is invalid; carries all its problems
  * @example
  * for (const [key, value] of publish(seed)) await env.SNAPSHOTS.put(key, value);
  */
 export function publish(seed: Document): [key: string, value: string][];
 
 /**
- * In pages: loads the WebAssembly module; everything else waits for it. Elsewhere there is nothing to wait for, unless a bundler has
- * left the module behind: then `init` loads it too. To import the package never fails.
- * @param source where the module is, or the module; default: beside the package's files
- * @throws {GateFailedError} it could not be loaded
+ * Loads the WebAssembly module in pages, which must be done first. Does nothing in other runtimes,
+ * unless a bundler omitted the module. Importing the package never fails.
+ * @param source the module or its URL; default: next to the package's files
+ * @throws {GateFailedError} if it could not be loaded
  * @example
  * await init();
  */
 export function init(source?: string | URL | Response | WasmModule): Promise<void>;
 
-/** A WebAssembly module: its bytes, or compiled. (`WebAssembly.Module` is not among the types of every runtime.) */
+/**
+ * A WebAssembly module: its bytes, or compiled. Not every runtime's types include
+ * `WebAssembly.Module`.
+ */
 export type WasmModule = ArrayBuffer | ArrayBufferView | object;
 
 export type { Problem };

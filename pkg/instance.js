@@ -1,9 +1,13 @@
-// Making the instance of a WebAssembly module that is at hand, and what to say of one that is not.
+// Instantiates a WebAssembly module that is available synchronously, and explains its absence
+// otherwise.
 
-/** What a value says that it is. Tests and the edge runtime of Next.js have realms of their own, where `instanceof` does not tell. */
+/**
+ * The class of a value, by its tag. Tests and the edge runtime of Next.js have realms of their own,
+ * in which `instanceof` fails.
+ */
 export const kind = (value) => Object.prototype.toString.call(value).slice("[object ".length, -1);
 
-/** A module that the glue takes for one, whichever realm it was compiled in. */
+/** Makes a module compiled in another realm pass the `instanceof` check of wasm-bindgen's glue. */
 export function ofThisRealm(module) {
   const { Module } = WebAssembly;
   if (kind(module) === "WebAssembly.Module" && !(module instanceof Module)) Object.setPrototypeOf(module, Module.prototype);
@@ -11,10 +15,11 @@ export function ofThisRealm(module) {
 }
 
 /**
- * Makes the instance of a part of the package, where its module is at hand. That this fails is told once the module is needed: to
- * import the package never fails.
- * @param {{file: string, loaded: () => boolean, instantiate: (module: object) => void, cause?: unknown}} part
- * @param {() => object} find the module, or its bytes
+ * Instantiates a part of the package if its module is available. Importing the package never fails,
+ * so a failure is kept as `cause` and reported when the module is needed.
+ * @param {{file: string, loaded: () => boolean, instantiate: (module: object) => void, cause?:
+ *   unknown}} part
+ * @param {() => object} find returns the module or its bytes
  */
 export function instantiateNow(part, find) {
   try {
@@ -24,14 +29,14 @@ export function instantiateNow(part, find) {
   }
 }
 
-/** What to say where there is no instance yet. */
+/** The message for a part that is used before it is instantiated. */
 export function absence({ file, cause }) {
-  const more = `, or give that the bytes of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;
-  return `the WebAssembly module is not loaded yet: \`await init()\` first${cause === undefined ? "" : more}`;
+  const more = `, or pass it the bytes of \`tenantgate/dist/${file}\`, or exclude \`tenantgate\` from the bundle`;
+  return `the WebAssembly module is not loaded yet: call \`await init()\` first${cause === undefined ? "" : more}`;
 }
 
-/** What to say where `init` has looked for the module. */
+/** The message for a module that `init` cannot load. */
 export function unfound({ file }) {
-  const ways = `give \`init\` the bytes or the address of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`;
+  const ways = `pass \`init\` the bytes or the URL of \`tenantgate/dist/${file}\`, or exclude \`tenantgate\` from the bundle`;
   return `the WebAssembly module could not be loaded: ${ways}`;
 }

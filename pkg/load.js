@@ -1,9 +1,12 @@
-// Loading a WebAssembly module, wherever it is.
+// Loads a WebAssembly module asynchronously: the implementation of `init`.
 
 import { GateFailedError } from "./errors.js";
 import { kind, unfound } from "./instance.js";
 
-/** Makes the instance by what is given to `init`, unless there is one. A function finds out what that is. */
+/**
+ * Instantiates a part of the package, unless it is instantiated already. `source`: the argument of
+ * `init`, or a function that returns it.
+ */
 export async function load(part, source) {
   if (part.loaded()) return;
   if (source === undefined) throw new GateFailedError(unfound(part), part.cause, 503);
@@ -14,13 +17,13 @@ export async function load(part, source) {
   }
 }
 
-/** The module at an address, in a response, in bytes, or compiled already. */
+/** Compiles a module from a URL, a `Response` or bytes; returns a compiled module unchanged. */
 async function compile(source) {
   if (kind(source) === "WebAssembly.Module") return source;
   if (kind(source) === "ArrayBuffer" || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
   const response = kind(source) === "Response" ? source : await fetch(source);
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  // Some servers do not know the type, without which a module is not compiled while it arrives.
+  // Streaming compilation requires this content type, which some servers do not send.
   if (response.headers.get("content-type")?.startsWith("application/wasm")) return WebAssembly.compileStreaming(response);
   const bytes = await response.arrayBuffer();
   return WebAssembly.compile(bytes);

@@ -2,112 +2,150 @@ import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantRecord }
 
 export * from "./errors.js";
 
-/** A tenant, as handlers see it: what `lookupTenant` returned, or what the gate knows. */
+/** A tenant for handlers: the result of `lookupTenant`, or the gate's description of it. */
 export interface Tenant {
   id: string;
   slug: string;
-  /** The plan it lives by, such as `pro@2`. */
+  /** The tenant's plan version, such as `pro@2`. */
   plan?: string | null;
-  /** `suspended`, `inactive`, `provisioning`, `maintenance` and `deleted` are not served. Default: active. */
+  /**
+   * Default `active`. Tenants with `suspended`, `inactive`, `provisioning`, `maintenance` or
+   * `deleted` are not served.
+   */
   status?: string;
-  /** Units by quota, for `createQuotaMiddleware`. */
+  /** Allowed units by quota, for `createQuotaMiddleware`. */
   quotas?: Record<string, number | "unlimited">;
   metadata?: Record<string, unknown>;
   [more: string]: unknown;
 }
 
-/** Where a request names its tenant. */
+/** A strategy: a way to find the tenant in a request. */
 export type ResolutionStrategy =
   | "subdomain" | "custom_domain" | "custom-domain" | "path" | "header" | "query" | "jwt" | "api_key" | "api-key" | "custom";
 
-/** How tenants are found, and how their data is kept apart. An option of a strategy that `resolution` does not name is refused. */
+/**
+ * How the middleware finds tenants without a gate, and how the application separates their data. An
+ * option of a strategy that `resolution` does not include is an error.
+ */
 export interface IsolationConfig {
-  /** How data is kept apart; for your own use, checked and handed on. */
+  /** How your application separates the data of tenants. Checked, but not used by the package. */
   strategy?: "shared" | "schema" | "database" | "hybrid";
-  /** Where requests name their tenant. Several must agree. */
+  /** The strategies that find the tenant. */
   resolution: ResolutionStrategy | ResolutionStrategy[];
-  /** `agree`: all that is said must be one tenant, the default; `first`: the first that is said decides. */
+  /**
+   * `agree`, the default: all signals must name the same tenant; `first`: the first signal decides.
+   */
   mode?: "agree" | "first";
-  /** `subdomain`: the domains under which tenants live. Default: whatever stands behind the first of three labels or more. */
+  /**
+   * `subdomain`: the domains whose subdomains are tenants. Default: the host without its first
+   * label, if it has at least three.
+   */
   baseDomains?: string[];
-  /** `subdomain`, and `path` with the prefix `/`: labels that are no tenants. Default: www, api, admin, app, mail, static, status and others. */
+  /**
+   * `subdomain`, and `path` with the prefix `/`: labels that never name a tenant. Default: www,
+   * api, admin, app, mail, static, status and others.
+   */
   reserved?: string[];
-  /** Hosts that name no tenant by themselves. */
+  /** Hosts that do not name a tenant. */
   centralHosts?: string[];
-  /** `custom_domain`: the id of the tenant that has verified this host; null: nobody. Required there. */
+  /**
+   * Required for `custom_domain`: returns the id of the tenant that has verified a host, or null.
+   */
   domainLookup?: (host: string) => Promise<string | null> | string | null;
-  /** `jwt`, `api_key`: whether a request has to show one. Default `required`; what is shown must be good either way. */
+  /**
+   * `jwt`, `api_key`: whether a request must present a credential. Default `required`. A presented
+   * credential must be valid.
+   */
   credentials?: "required" | "optional";
-  /** `path`: what stands before the tenant; `/`: the tenant is the first segment. Default `/t/`. */
+  /**
+   * `path`: the prefix before the tenant; with `/`, the tenant is the first segment. Default `/t/`.
+   */
   pathPrefix?: string;
-  /** `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`. With both it is that of `header`. */
+  /**
+   * `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`. With both
+   * strategies, that of `header`.
+   */
   headerName?: string;
-  /** `query`: default `tenant`. */
+  /** `query`: the parameter's name. Default `tenant`. */
   queryParam?: string;
-  /** `jwt`: verifies a token and returns its claims; throws where it is not good. Required there. */
+  /**
+   * Required for `jwt`: verifies a token and returns its claims; throws if the token is invalid.
+   */
   verifyToken?: (token: string) => Promise<Record<string, unknown>> | Record<string, unknown>;
   /**
-   * `jwt`: the claim that names the tenant. A claim of exactly this name counts first, also one with dots or a URL; then the path that
-   * the dots spell. Default `tenant_id`.
+   * `jwt`: the claim that names the tenant. A claim with exactly this name, which may contain dots
+   * or be a URL, takes precedence over the path that the dots spell. Default `tenant_id`.
    */
   jwtClaim?: string;
-  /** `jwt`: the cookie that holds the token, where `Authorization` has none. Default: none. */
+  /** `jwt`: the cookie that may hold the token if `Authorization` does not. Default: no cookie. */
   cookieName?: string;
-  /** `api_key`: the tenant of a key; null: the key is not good. `scopes` of what it returns are the key's. Required there. */
+  /**
+   * Required for `api_key`: returns the tenant of a key, with the key's `scopes`; null if the key
+   * is invalid.
+   */
   apiKeyLookup?: (key: string) => Promise<Tenant | null> | Tenant | null;
-  /** `api_key`: the header's name, beside a `headerName` of `header`. Default `X-API-Key`. */
+  /** `api_key`: the header's name if `headerName` is that of `header`. Default `X-API-Key`. */
   apiKeyHeader?: string;
-  /** `custom`: the tenant's id; null: the request names nobody. Throwing is 503 `RESOLVER_FAILED`, never "nobody". Required there. */
+  /**
+   * Required for `custom`: returns the tenant's id, or null if the request names no tenant. If it
+   * throws, the request is denied with 503 `RESOLVER_FAILED`.
+   */
   customResolver?: (request: unknown) => Promise<string | null> | string | null;
 }
 
 /**
- * Looks a tenant up: by its slug, where a host names it (`by: "slug"`), otherwise by its id. One that has another name than it was
- * looked up by is not taken; nor is a `status` that is not known.
+ * Looks up a tenant: by its slug if a host names it (`by: "slug"`), otherwise by its id. A result
+ * with another slug or id is ignored, and a result with an unknown `status` counts as inactive.
  */
 export type LookupTenant = (tenantId: string, how: { by: "slug" | "id" }) => Promise<Tenant | null> | Tenant | null;
 
-/** How the tenant is found: by a gate, or by your own lookup. */
+/** How the middleware finds the tenant: with a gate, or with your own lookup. */
 export type TenantOptions =
   | {
       gate: AnyGate;
-      /** For the strategy `custom` of the catalog: whom the request names; null: nobody. */
+      /**
+       * For the strategy `custom` of the catalog: returns the name of the tenant, or null if the
+       * request names none.
+       */
       customResolver?: (request: unknown) => Promise<string | null> | string | null;
       config?: undefined;
       lookupTenant?: undefined;
     }
   | { config: IsolationConfig; lookupTenant: LookupTenant; gate?: undefined };
 
-/** What a handler is given beside the body. */
+/** The second argument of a handler. */
 export interface HandlerContext<Env = unknown> {
   request: Request;
-  /** What the runtime gave: bindings of a Worker. */
+  /** The runtime's second argument: in a Worker, its bindings. */
   env: Env;
-  /** What the runtime gave: `waitUntil` of a Worker. */
+  /** The runtime's third argument: in a Worker, the object with `waitUntil`. */
   execution: unknown;
-  /** The scopes that the handler asks for. */
+  /** The scopes that the handler requires. */
   scopes: string[];
   /** The tenant; null before `createTenantMiddleware` has run, and in handlers without it. */
   tenant: Tenant | null;
-  /** What the caller showed, verified. */
+  /** The caller's verified credential. */
   credential: (Partial<Credential> & { readonly scopes: readonly string[] | string }) | null;
-  /** The gate's decision, where there is a gate. */
+  /** The gate's decision; null without a gate. */
   decision: Decision | null;
-  /** Headers that the response will have. */
+  /** Headers that are added to the response. */
   headers: Record<string, string>;
-  /** What is to be done once the response has ended. */
+  /** Functions that run when the response has ended. */
   done: (() => unknown)[];
 }
 
-/** One step before the handler: answers by itself, or goes on with `next()`, once. */
+/** A step before the handler: either replies itself, or calls `next()` once. */
 export type Middleware = (ctx: HandlerContext, next: () => Promise<unknown>) => Promise<unknown> | unknown;
 
-/** Writes entries of a log. */
+/** Writes log entries. */
 export type Logger = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Record<string, unknown>) => void>;
 
-/** Who calls, as an application knows it. Where it says of which tenant, requests of other tenants are refused. */
+/**
+ * A caller that the application has authenticated. If it has a tenant, requests to other tenants
+ * are denied.
+ */
 export interface Caller {
-  /** A list, or text with blanks between them. */
+  /** A list, or a text with spaces between the scopes. */
   scopes: string[] | string;
   /** The id of the caller's tenant. */
   tenant?: string;
@@ -115,8 +153,9 @@ export interface Caller {
 }
 
 /**
- * Says once, for the whole application, which gate is asked and how callers are known.
- * @param settings `gate`: for `resolveFeature`, `meterUsage` and others; `authenticate`: who calls, with `scopes`; null: nobody
+ * Sets the gate and the authentication of the whole application. Call it once.
+ * @param settings `gate`: for `resolveFeature`, `meterUsage` and others; `authenticate`: returns
+ *   the caller with its `scopes`, or null
  * @example
  * configure({ gate: new RemoteGate({ url, token }), authenticate: async (request) => ({ scopes: await scopesOf(request) }) });
  */
@@ -126,14 +165,18 @@ export function configure(settings?: {
 }): void;
 
 /**
- * A handler for `fetch`: what it returns is answered as JSON, a `Response` as it is; errors as `{"error": {code, message, details}}`
- * with their status. Errors that bring a response along (`getResponse`), such as Hono's `HTTPException`, keep it. A JSON body is parsed.
- * @param handle does the work
- * @param options `scopes`: what a caller's credential must allow, default none; it comes from `configure({ authenticate })` or from
- *   the tenant's token or API key, and without one the answer is 401. `middleware`: runs before, in order. `logger`: default one
- *   line of JSON each on the console, with the tenant. `maxBodyBytes`: of a body that is parsed, default 1 MiB; beyond, 413
+ * Makes a `fetch` handler. A JSON body is parsed. A result is sent as JSON, a `Response` unchanged,
+ * and an error as `{"error": {code, message, details}}` with its status. An error that carries a
+ * response (`getResponse`), such as Hono's `HTTPException`, keeps it.
+ * @param handle handles a request
+ * @param options `scopes`: the scopes that the caller's credential must have, default an empty
+ *   list; the credential comes from `configure({ authenticate })` or is the tenant's token or API
+ *   key, and a request without one gets 401. `middleware`: runs first, in order. `logger`: default
+ *   one line of JSON for each entry on the console, with the tenant. `maxBodyBytes`: the maximum
+ *   size of a body that is parsed, default 1 MiB; a larger one gets 413
  * @example
- * export default { fetch: handler(async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug }), { middleware: [createTenantMiddleware({ gate })] }) };
+ * const middleware = [createTenantMiddleware({ gate })];
+ * export default { fetch: handler(async (body, ctx) => ({ hello: getCurrentTenant(ctx).slug }), { middleware }) };
  */
 export function handler<Body = any>(
   handle: (body: Body, ctx: HandlerContext<any>, logger: Logger) => unknown,
@@ -141,18 +184,21 @@ export function handler<Body = any>(
 ): (request: Request, env?: unknown, execution?: unknown) => Promise<Response>;
 
 /**
- * Finds the tenant of a request. With a `gate` the whole decision is made: routes, features, limits.
- * @throws {ConfigurationError} at once, where something is missing that a strategy needs
+ * Finds the tenant of a request. With a `gate`, the gate makes the whole decision: routes,
+ * features, limits.
+ * @throws {ConfigurationError} at once, if an option that a strategy requires is missing
  * @example
  * createTenantMiddleware({ config: { strategy: "shared", resolution: "subdomain" }, lookupTenant });
  */
 export function createTenantMiddleware(options: TenantOptions): Middleware;
 
 /**
- * Enforces a quota with each request: at once in the ledger of a gate, or by what `checkUsage` says.
- * @param options `quotaKey`: which; `checkUsage`: units used so far; `limit`: units allowed, default the tenant's
- *   `quotas[quotaKey]`, and without those nothing is allowed; `cost`: of one request, default 1; `gate`: default the configured one
- * @throws {QuotaExceededError} used + cost is more than the limit
+ * Enforces a quota on each request, either in a gate's ledger, which also counts, or with the usage
+ * that `checkUsage` returns.
+ * @param options `quotaKey`: the quota's key; `checkUsage`: returns the units used so far; `limit`:
+ *   the units allowed, default the tenant's `quotas[quotaKey]`, or 0 without one; `cost`: units of
+ *   one request, default 1; `gate`: default the configured gate
+ * @throws {QuotaExceededError} if used + cost exceeds the limit
  * @example
  * createQuotaMiddleware({ quotaKey: "apiRequests", checkUsage: async (tenantId) => usageOf(tenantId) });
  */
@@ -165,12 +211,13 @@ export function createQuotaMiddleware(options: {
 }): Middleware;
 
 /**
- * Checks quotas by what `checkUsage` says of each.
- * @param quotas units allowed by quota; `"unlimited"` bounds nothing
- * @param options `cost`: units that are about to be used of each, default 1
- * @returns how each stands
- * @throws {QuotaExceededError} for the first that is exceeded, with all of them in `details.violations`
- * @throws {InputError} a number that is negative, fractional, or none
+ * Checks quotas against the usage that `checkUsage` returns for each.
+ * @param quotas allowed units by quota, or `"unlimited"`
+ * @param options `cost`: units that are about to be used of each quota, default 1
+ * @returns the limit, the usage and the remaining units of each quota
+ * @throws {QuotaExceededError} for the first exceeded quota, with all exceeded quotas in
+ *   `details.violations`
+ * @throws {InputError} if a number is not a whole number of at least 0
  * @example
  * await checkQuotas("t_acme", { apiRequests: 10_000 }, async (id, key) => loadUsage(id, key));
  */
@@ -182,61 +229,66 @@ export function checkQuotas(
 ): Promise<Record<string, { limit: number | "unlimited"; used: number; remaining: number | null }>>;
 
 /**
- * The tenant of a context: of a handler, of Hono, of an Express request.
- * @throws {TenantNotFoundError} there is none
+ * Returns the tenant of a handler's context, of Hono's context, or of an Express request.
+ * @throws {TenantNotFoundError} if it has no tenant
  * @example
  * const tenant = getCurrentTenant(ctx);
  */
 export function getCurrentTenant(ctx: unknown): Tenant;
 
-/** How features are looked up. */
+/** How `requireFeature` evaluates a feature. */
 export interface FeatureOptions {
-  /** Default: the configured one. */
+  /** Default: the configured gate. */
   gate?: AnyGate;
-  /** What rules ask about, such as `targeting_key`; a function of the context, Hono's context or the request. Default: nothing. */
+  /**
+   * Attributes for rules, such as `targeting_key`, or a function of the handler's context, Hono's
+   * context or the Express request.
+   */
   context?: Context | ((ctx: any) => Promise<Context> | Context);
-  /** Your own plans, instead of a gate: `features` is a list of keys, or values by key. */
+  /** Your own plans instead of a gate: `features` is a list of keys, or values by key. */
   getTenantPlan?: (tenantId: string) => Promise<{ name?: string; features: string[] | Record<string, unknown> } | null>;
-  /** Where people go who want more. Default `/pricing`. */
+  /** The address of a page where a customer can upgrade. Default `/pricing`. */
   upgradeUrl?: string;
 }
 
 /**
- * Lets a request pass whose tenant has a feature.
- * @throws {FeatureNotAvailableError} it has not
+ * Denies a request unless its tenant has a feature.
+ * @throws {FeatureNotAvailableError} if the tenant does not have it
  * @example
  * handler(work, { middleware: [createTenantMiddleware({ gate }), requireFeature("webhooks", { gate })] });
  */
 export function requireFeature(feature: string, options?: FeatureOptions): Middleware;
 
 /**
- * A feature's value for a tenant: override, plan, global default, in this order; `false` for one that nobody knows.
+ * Returns a feature's value for a tenant: from an override, the plan or the global default, in this
+ * order; `false` for an unknown feature.
  * @example
  * if (await resolveFeature("t_acme", "webhooks")) send();
  */
 export function resolveFeature(tenantId: string, feature: string, context?: Context, options?: { gate?: AnyGate }): Promise<unknown>;
 
 /**
- * Counts what was used of a limit, also beyond it: it has happened.
+ * Counts past usage of a quota, even beyond its limit.
  * @param metric the key of a quota
  * @param quantity whole units; default 1
- * @param options `id`: under one id it counts once, for a day at least; default a random one
- * @throws {InputError} a quantity that is negative, fractional, or none
+ * @param options `id`: the usage is counted once under this id, for at least a day; default a
+ *   random id
+ * @throws {InputError} if the quantity is not a whole number of at least 0
  * @example
  * await meterUsage("t_acme", "api_calls", 3, { id: "request-4711" });
  */
 export function meterUsage(tenantId: string, metric: string, quantity?: number, options?: { gate?: AnyGate; id?: string }): Promise<void>;
 
 /**
- * Whether one more unit of a limit may be used; takes nothing.
- * @throws {DeniedError} the tenant is not served
+ * Returns whether one more unit of a limit may be used. Takes nothing.
+ * @throws {DeniedError} if the tenant is not served
  * @example
  * if (!(await checkLimit("t_acme", "api_calls"))) return tooMuch();
  */
 export function checkLimit(tenantId: string, metric: string, options?: { gate?: AnyGate }): Promise<boolean>;
 
 /**
- * Sets up a tenant by way of the Worker: see `RemoteGate.provisionTenant`.
+ * Sets up a tenant through the Worker: see `RemoteGate.provisionTenant`.
  * @example
  * const { tenant, apiKey } = await provisionTenant({ company: "Hooli", selectedPlan: "pro@2" });
  */
@@ -246,8 +298,10 @@ export function provisionTenant(
 ): Promise<{ tenant: TenantRecord; apiKey: string | null }>;
 
 /**
- * Conditions for a query of one tenant's data: a `tenant_id` that the caller gives cannot win.
- * @throws {InputError} the id is empty: a query without a tenant would read everybody's
+ * Builds conditions for a query of one tenant's data. Overwrites a `tenant_id` in the given
+ * conditions.
+ * @throws {InputError} if the id is empty, since a query without a tenant would read the data of
+ *   all tenants
  * @example
  * db.licenses.findMany(withTenantScope("t_acme").where({ status: "active" }));
  */

@@ -1,7 +1,9 @@
-// Middleware for bare `fetch` handlers, and what handlers do with their tenant.
+// Middleware for plain `fetch` handlers, and the functions that handlers call for their tenant.
 
 import { denial, ownResponse, replyTo } from "./denials.js";
-import { ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError } from "./errors.js";
+import {
+  ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError,
+} from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
 import { causesOf, isFailure, reasonOf, sentenceOf } from "./reports.js";
@@ -15,8 +17,10 @@ export { configure } from "./settings.js";
 export function handler(handle, options) {
   const given = known(options, ["scopes", "middleware", "logger", "maxBodyBytes"], "`handler`");
   const { scopes = [], middleware = [], logger = consoleLogger, maxBodyBytes = MAX_BODY_BYTES } = given;
-  if (typeof handle !== "function") throw new InputError("a handler is a function");
-  if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) throw new InputError("`middleware` is a list of functions");
+  if (typeof handle !== "function") throw new InputError("a handler must be a function");
+  if (!Array.isArray(middleware) || middleware.some((one) => typeof one !== "function")) {
+    throw new InputError("`middleware` must be an array of functions");
+  }
   return async (request, env, execution) => {
     const ctx = { request, env, execution, scopes, tenant: null, credential: null, decision: null, headers: {}, done: [] };
     const log = logger(ctx);
@@ -42,14 +46,14 @@ export function handler(handle, options) {
 
 const traceOf = (error) => (typeof error?.stack === "string" ? error.stack : sentenceOf(error));
 
-/** Runs the middleware around the handler: each may answer by itself, or go on, once. */
+/** Runs the middleware around the handler: each one either replies itself or calls `next` once. */
 async function run(middleware, ctx, last) {
   const step = async (index) => {
     if (index === middleware.length) return last();
-    let gone = false;
+    let called = false;
     return middleware[index](ctx, () => {
-      if (gone) throw new ConfigurationError("a middleware went on twice");
-      gone = true;
+      if (called) throw new ConfigurationError("a middleware called `next` twice");
+      called = true;
       return step(index + 1);
     });
   };
@@ -61,13 +65,14 @@ export function createTenantMiddleware(options) {
   return async (ctx, next) => {
     const { tenant, credential, headers, decision, done } = await identify(ctx.request);
     ctx.done.push(...done);
-    // Who is known otherwise is known as somebody of that tenant; what the gate has verified itself counts for more.
+    // A caller that `authenticate` knows must belong to the same tenant. A credential that the gate
+    // has verified takes precedence over that caller.
     if (typeof ctx.credential?.tenant === "string" && ctx.credential.tenant !== tenant?.id) throw new TenantMismatchError();
     ctx.tenant = tenant;
     ctx.credential = credential ?? ctx.credential;
     ctx.decision = decision;
     Object.assign(ctx.headers, headers);
-    // Before anything is counted: who may not go on takes nothing.
+    // Before anything is counted, so that a denied caller consumes nothing.
     requireScopes(ctx.credential, ctx.scopes);
     return next();
   };
@@ -76,7 +81,7 @@ export function createTenantMiddleware(options) {
 export function createQuotaMiddleware(options) {
   const names = ["quotaKey", "checkUsage", "limit", "cost", "gate"];
   const { quotaKey, checkUsage, limit, cost = 1, gate } = known(options, names, "`createQuotaMiddleware`");
-  if (typeof quotaKey !== "string") throw new ConfigurationError("`quotaKey` is the quota that is enforced");
+  if (typeof quotaKey !== "string") throw new ConfigurationError("`quotaKey` must be the key of a quota");
   units(cost, "cost");
   return async (ctx, next) => {
     const tenant = getCurrentTenant(ctx);
@@ -101,16 +106,19 @@ export async function checkQuotas(tenantId, quotas, checkUsage, { cost = 1 } = {
   const entries = Object.entries(quotas);
   for (const [key, limit] of entries) if (limit !== "unlimited") units(limit, `the quota \`${key}\``);
   const standing = await Promise.all(entries.map(async ([quota, limit]) => {
-    const used = units(await checkUsage(tenantId, quota), `what \`checkUsage\` says of \`${quota}\``);
+    const used = units(await checkUsage(tenantId, quota), `the result of \`checkUsage\` for \`${quota}\``);
     return { quota, limit, used, requested: cost, allowed: limit === "unlimited" || used + cost <= limit };
   }));
   const violations = standing.filter(({ allowed }) => !allowed).map(({ allowed, ...violation }) => violation);
   if (violations.length > 0) throw new QuotaExceededError({ ...violations[0], violations });
-  return Object.fromEntries(standing.map(({ quota, limit, used }) => [quota, { limit, used, remaining: limit === "unlimited" ? null : limit - used }]));
+  return Object.fromEntries(standing.map(({ quota, limit, used }) => {
+    const remaining = limit === "unlimited" ? null : limit - used;
+    return [quota, { limit, used, remaining }];
+  }));
 }
 
 export function getCurrentTenant(ctx) {
-  // Hono keeps it among the variables of its context; Express has a `get` too, for headers.
+  // Hono stores the tenant as a variable of its context. Express has a `get` too, but for headers.
   const tenant = ctx?.tenant ?? (typeof ctx?.set === "function" && ctx.req !== undefined ? ctx.get("tenant") : undefined);
   if (!tenant) throw new TenantNotFoundError();
   return tenant;
@@ -130,7 +138,7 @@ export async function resolveFeature(tenantId, feature, context = {}, { gate } =
 }
 
 export async function meterUsage(tenantId, metric, quantity = 1, { gate, id = crypto.randomUUID() } = {}) {
-  // What is settled has happened: it is counted, whatever the limit says, and under one id once.
+  // Settling counts past usage whatever the limit is, and counts each id only once.
   const question = { tenant: tenantIdOf(tenantId), settle: id, limits: { [metric]: units(quantity, "the quantity") } };
   const { decision } = await answerOf(() => configured(gate).ask(question));
   if (!decision.allowed) throw denial(decision);
@@ -146,7 +154,9 @@ export async function checkLimit(tenantId, metric, { gate } = {}) {
 
 export function provisionTenant(tenantData, { gate, ...options } = {}) {
   const remote = configured(gate);
-  if (typeof remote.provisionTenant !== "function") throw new ConfigurationError("tenants are set up by the Worker: `provisionTenant` needs a `RemoteGate`");
+  if (typeof remote.provisionTenant !== "function") {
+    throw new ConfigurationError("only the Worker can set up tenants: `provisionTenant` needs a `RemoteGate`");
+  }
   return remote.provisionTenant(tenantData, options);
 }
 
@@ -156,17 +166,17 @@ export function withTenantScope(tenantId) {
 }
 
 function tenantIdOf(tenantId) {
-  if (typeof tenantId !== "string" || tenantId === "") throw new InputError("a tenant's id is text, and not empty");
+  if (typeof tenantId !== "string" || tenantId === "") throw new InputError("a tenant's id must be a non-empty string");
   return tenantId;
 }
 
-/** Quantities are whole and not negative: anything else is a mistake, not a number of units. */
+/** Checks a number of units. */
 function units(value, what) {
-  if (!Number.isSafeInteger(value) || value < 0) throw new InputError(`${what} is a whole number from 0 to 2^53 - 1`);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InputError(`${what} must be a whole number from 0 to 2^53 - 1`);
   return value;
 }
 
-/** Bytes of a body that is parsed, unless the handler says otherwise. */
+/** The default maximum size of a body that is parsed. */
 const MAX_BODY_BYTES = 1 << 20;
 
 async function bodyOf(request, maxBytes) {
@@ -174,12 +184,12 @@ async function bodyOf(request, maxBytes) {
   if (!/^application\/(.+\+)?json\b/i.test(request.headers.get("content-type") ?? "")) return undefined;
   const chunks = [];
   let read = 0;
-  // Middleware and handler may want the body too.
+  // Reads a clone: middleware and the handler may read the body too.
   const reader = request.clone().body.getReader();
   for (let part; !(part = await reader.read()).done;) {
     read += part.value.length;
     if (read > maxBytes) {
-      // Not waited for: one of two readers has cancelled once the other one has.
+      // Not awaited: the cancellation of one branch of a clone waits for that of the other branch.
       reader.cancel().catch(() => {});
       throw new TenantgateError("PAYLOAD_TOO_LARGE", "the body is too large", { status: 413 });
     }
@@ -189,16 +199,17 @@ async function bodyOf(request, maxBytes) {
   try {
     return JSON.parse(await new Blob(chunks).text());
   } catch (cause) {
-    throw new TenantgateError("BAD_REQUEST", "the body is not JSON", { status: 400, cause });
+    throw new TenantgateError("BAD_REQUEST", "the body is not valid JSON", { status: 400, cause });
   }
 }
 
 function responseOf(result) {
   if (result instanceof Response) return result;
-  return result === undefined ? new Response(null, { status: 204 }) : Response.json(result, { headers: { "cache-control": "private, no-store" } });
+  if (result === undefined) return new Response(null, { status: 204 });
+  return Response.json(result, { headers: { "cache-control": "private, no-store" } });
 }
 
-/** One line of JSON for each entry, with the tenant. */
+/** Writes each entry to the console as one line of JSON with the tenant's id. */
 const consoleLogger = (ctx) =>
   Object.fromEntries(["debug", "info", "warn", "error"].map((level) => [level, (message, fields = {}) =>
     console[level](JSON.stringify({ level, message, tenant: ctx.tenant?.id ?? null, ...fields }))]));

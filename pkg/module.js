@@ -1,36 +1,37 @@
-// The WebAssembly instance: made once, and anew after a trap.
+// The WebAssembly instance of the gate. There is one at a time; a trap replaces it.
 
 import { __wbg_reset_state as reset, initSync } from "./dist/tenantgate.js";
 import { ConfigurationError, GateFailedError } from "./errors.js";
 import { absence, ofThisRealm } from "./instance.js";
 
-/** How many instances there have been before this one: what belongs to an earlier one is gone. */
+/** The number of earlier instances. Objects that belong to an earlier instance are invalid. */
 export let generation = 0;
-/** Its memory; undefined before there is an instance. */
+/** The memory of the instance; undefined before there is one. */
 export let memory;
 
-/** The gate, as what is loaded. */
+/** The gate as a part of the package that can be loaded. */
 export const part = {
   file: "tenantgate_bg.wasm",
   loaded: () => memory !== undefined,
-  /** Makes the instance, unless there is one. */
+  /** Creates the instance, unless there is one. */
   instantiate(module) {
     memory ??= initSync({ module: ofThisRealm(module) }).memory;
   },
 };
 
-/** Throws where there is no instance yet. */
+/** Throws if there is no instance yet. */
 export function ready() {
   if (memory === undefined) throw new ConfigurationError(absence(part), part.cause);
 }
 
 /**
- * What to throw where the module has failed: it has trapped, or thrown what it never does by itself. Nothing in its memory can be
- * relied on then: there is a new instance, and whoever holds something of the old one makes it again.
+ * Replaces the instance after a trap or an unexpected exception, and returns the error to throw.
+ * The memory of the old instance may be corrupt, so every object that belongs to it must be
+ * recreated.
  */
 export function failure(error) {
   reset();
   memory = initSync().memory;
   generation += 1;
-  return new GateFailedError("the gate failed within and was made anew; what its ledger in memory had counted is lost", error);
+  return new GateFailedError("the gate failed internally and was restarted; the counters of its in-memory ledger are lost", error);
 }

@@ -1,4 +1,4 @@
-// The entry for Node: the module is read from disk when the package is imported.
+// The entry point for Node: reads the module from disk when the package is imported.
 import { readFileSync } from "node:fs";
 import { instantiateNow } from "./instance.js";
 import { load } from "./load.js";
@@ -6,7 +6,7 @@ import { part } from "./module.js";
 
 instantiateNow(part, () => readFileSync(new URL("./dist/tenantgate_bg.wasm", import.meta.url)));
 
-/** Nothing to wait for, but in a bundle that has left the file behind: then the module is taken from the code. */
+/** Does nothing, except in a bundle that omitted the file: then loads the module from code. */
 export const init = (source = embedded) => load(part, source);
 
 async function embedded() {

@@ -1,4 +1,4 @@
-// Answers as OpenFeature has them.
+// Converts answers to OpenFeature's resolution details.
 
 import { isOurs } from "./denials.js";
 import { readable } from "./input.js";
@@ -8,7 +8,7 @@ const REASONS = {
   PLAN: "TARGETING_MATCH", RULE: "TARGETING_MATCH", ROLLOUT: "SPLIT", DEFAULT: "DEFAULT",
 };
 
-/** Whether a value is of the kind that is asked for. */
+/** Whether a value has the requested type. */
 const KINDS = {
   boolean: (value) => typeof value === "boolean",
   string: (value) => typeof value === "string",
@@ -16,10 +16,10 @@ const KINDS = {
   object: (value) => typeof value === "object" && value !== null,
 };
 
-/** What an answer says to a question of a kind; the default value where it says nothing that fits. */
+/** The resolution details of an answer; the default value if the answer has another type. */
 export function details(answer, kind, fallback) {
   if (answer.tier === "unknown") return failed(fallback, "FLAG_NOT_FOUND", "the catalog has no such feature");
-  if (!KINDS[kind](answer.value)) return failed(fallback, "TYPE_MISMATCH", `the feature's value is no ${kind}`);
+  if (!KINDS[kind](answer.value)) return failed(fallback, "TYPE_MISMATCH", `the feature's value is not of type ${kind}`);
   const { value, variant, tier, reason, rule } = answer;
   return {
     value,
@@ -29,7 +29,7 @@ export function details(answer, kind, fallback) {
   };
 }
 
-/** What is said where the gate gives no answer; other errors are not its own, and go on. */
+/** The resolution details if the gate failed. Rethrows an error that is not the package's own. */
 export function unanswered(error, fallback) {
   if (!isOurs(error)) throw error;
   return failed(fallback, error.code === "INVALID_INPUT" ? "INVALID_CONTEXT" : "GENERAL", `${error.code}: ${error.message}`);
@@ -37,8 +37,13 @@ export function unanswered(error, fallback) {
 
 export const failed = (value, errorCode, errorMessage) => ({ value, reason: "ERROR", errorCode, errorMessage });
 
-/** An evaluation context as attributes that rules can read: text, numbers, booleans; a date as RFC 3339. */
+const isDate = (value) => value instanceof Date && !Number.isNaN(value.getTime());
+
+/**
+ * Converts an evaluation context to attributes that rules can read: strings, numbers and booleans.
+ * A date becomes RFC 3339 text.
+ */
 export function attributes({ targetingKey, ...context }) {
-  const entries = Object.entries(context).map(([name, value]) => [name, value instanceof Date && !Number.isNaN(value.getTime()) ? value.toISOString() : value]);
+  const entries = Object.entries(context).map(([name, value]) => [name, isDate(value) ? value.toISOString() : value]);
   return readable({ targeting_key: targetingKey, ...Object.fromEntries(entries) });
 }

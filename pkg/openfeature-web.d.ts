@@ -3,8 +3,9 @@ import { OpenFeatureEventEmitter } from "@openfeature/web-sdk";
 import type { FeatureClient } from "./client/index.js";
 
 /**
- * A provider for the OpenFeature web SDK: the features of the page's tenant, evaluated in the page. Tells of changes
- * (`PROVIDER_CONFIGURATION_CHANGED`, with the keys), and of serving the last good snapshot (`PROVIDER_STALE`, then `PROVIDER_READY`).
+ * A provider for the OpenFeature web SDK: evaluates the features of the page's tenant in the page.
+ * Emits `PROVIDER_CONFIGURATION_CHANGED` with the keys of changed features, `PROVIDER_STALE` while
+ * it serves the last good snapshot, and `PROVIDER_READY` afterwards.
  * @example
  * await init();
  * await OpenFeature.setProviderAndWait(new TenantgateWebProvider(new FeatureClient()), { targetingKey: "user-1" });

@@ -1,5 +1,5 @@
-// A provider for the OpenFeature web SDK: features of the page's tenant, evaluated in the page, kept up to date, and there
-// without a network from the last good snapshot.
+// A provider for the OpenFeature web SDK: evaluates the features of the page's tenant in the page,
+// follows changes, and serves the last good snapshot without a network.
 
 import { OpenFeatureEventEmitter, ClientProviderEvents } from "@openfeature/web-sdk";
 import { attributes, details, unanswered } from "./openfeature-details.js";
@@ -31,13 +31,16 @@ export class TenantgateWebProvider {
     this.#remind();
   }
 
-  /** The SDK says that the provider is ready after this; that it serves what is old is to be heard then. */
+  /**
+   * Emits the stale event again: the SDK marks the provider as ready after these calls, which would
+   * hide an earlier event.
+   */
   #remind() {
     if (this.#client.stale) setTimeout(() => this.#client.stale && this.#tellStale(), 0);
   }
 
   #tellStale() {
-    this.events.emit(ClientProviderEvents.Stale, { message: "the last good snapshot serves" });
+    this.events.emit(ClientProviderEvents.Stale, { message: "the provider serves the last good snapshot" });
   }
 
   async onClose() {

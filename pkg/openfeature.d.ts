@@ -3,9 +3,10 @@ import { OpenFeatureEventEmitter } from "@openfeature/server-sdk";
 import type { Gate, RemoteGate } from "./index.js";
 
 /**
- * A provider for the OpenFeature server SDK. The attribute `tenant` of the evaluation context says whose features, by id;
- * `targetingKey` is the attribute `targeting_key` of rules. Tells of changed catalogs and tenants (`PROVIDER_CONFIGURATION_CHANGED`),
- * and of a remote gate that cannot be reached (`PROVIDER_ERROR`, then `PROVIDER_READY`).
+ * A provider for the OpenFeature server SDK. The attribute `tenant` of the evaluation context is
+ * the tenant's id; `targetingKey` is the attribute `targeting_key` of rules. Emits
+ * `PROVIDER_CONFIGURATION_CHANGED` when the catalog or a tenant changes, `PROVIDER_ERROR` when a
+ * remote gate becomes unreachable, and `PROVIDER_READY` when it is reachable again.
  * @example
  * await OpenFeature.setProviderAndWait(new TenantgateProvider(gate));
  * await OpenFeature.getClient().getBooleanValue("webhooks", false, { tenant: "t_acme", targetingKey: "user-1" });

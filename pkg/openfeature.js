@@ -1,4 +1,5 @@
-// A provider for the OpenFeature server SDK. The tenant is the attribute `tenant` of the evaluation context, its id.
+// A provider for the OpenFeature server SDK. The attribute `tenant` of the evaluation context is
+// the tenant's id.
 
 import { OpenFeatureEventEmitter, ServerProviderEvents } from "@openfeature/server-sdk";
 import { attributes, details, failed, unanswered } from "./openfeature-details.js";
@@ -41,7 +42,9 @@ export class TenantgateProvider {
   }
 
   async #resolve(key, kind, fallback, { tenant, ...context }) {
-    if (typeof tenant !== "string") return failed(fallback, "INVALID_CONTEXT", "the context needs the attribute `tenant`, the tenant's id");
+    if (typeof tenant !== "string") {
+      return failed(fallback, "INVALID_CONTEXT", "the context needs the attribute `tenant`, the tenant's id");
+    }
     try {
       const features = await this.#gate.features(tenant, attributes(context));
       this.#reach(true);
@@ -52,7 +55,7 @@ export class TenantgateProvider {
     }
   }
 
-  /** Says it once where the gate cannot be reached any more, and once where it can again. */
+  /** Emits one event when the gate becomes unreachable, and one when it becomes reachable again. */
   #reach(reached, message) {
     if (this.#reached === reached) return;
     this.#reached = reached;

@@ -1,7 +1,7 @@
-// What an object has itself, without what every object inherits.
+// Own properties of objects, without inherited ones.
 
-/** The value that an object has itself under a name; undefined where it has none, also where every object inherits one. */
+/** The value of an object's own property; undefined if it has none, even if it inherits one. */
 export const own = (object, name) => (object !== undefined && object !== null && Object.hasOwn(object, name) ? object[name] : undefined);
 
-/** The names of an object that are none of `names`. */
+/** The names of an object's properties that are not in `names`. */
 export const unknown = (object, names) => Object.keys(object).filter((name) => !names.includes(name));

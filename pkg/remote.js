@@ -1,4 +1,4 @@
-// A gate that runs elsewhere: the Worker answers, and its ledger counts for all who ask.
+// A gate in another process: the Worker decides, and its ledgers count for all callers.
 
 import { statusOf } from "./codes.js";
 import { denial } from "./denials.js";
@@ -7,11 +7,11 @@ import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
 import { fetcher, options as known, readable, text } from "./input.js";
 
-/** Headers that strategies read unless the catalog says otherwise. */
+/** The headers that strategies read by default. */
 const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
-/** Headers by which the gate tells whether a cookie counts. */
+/** The headers that determine whether the gate accepts a cookie as a credential. */
 const OF_COOKIES = ["sec-fetch-site", "origin", "upgrade"];
-/** A timer that is set for longer fires at once. */
+/** A timer with a longer delay fires at once. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 export class RemoteGate {
@@ -26,14 +26,14 @@ export class RemoteGate {
     const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
     const url = String(given.url);
     const wrong = (sentence) => { throw new InputError(sentence); };
-    if (!/^https?:/i.test(url) || !URL.canParse(url)) wrong("`url` is the Worker's address, such as https://gate.example.com");
-    // Others are refused by `fetch`, whose error has the token in it.
+    if (!/^https?:/i.test(url) || !URL.canParse(url)) wrong("`url` must be the Worker's address, such as https://gate.example.com");
+    // `fetch` would refuse any other token, with an error that contains the token.
     if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
-      wrong("`token` is the Worker's OPERATOR_TOKEN, without blanks or line breaks");
+      wrong("`token` must be the Worker's OPERATOR_TOKEN, without spaces or line breaks");
     }
-    if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) wrong("`headers` is a list of the names of headers");
+    if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) wrong("`headers` must be a list of header names");
     if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
-      wrong(`\`timeoutMs\` is a number of milliseconds, more than 0 and at most ${MAX_TIMEOUT_MS}`);
+      wrong(`\`timeoutMs\` must be a number of milliseconds greater than 0 and at most ${MAX_TIMEOUT_MS}`);
     }
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
@@ -57,7 +57,7 @@ export class RemoteGate {
 
   async ask(question) {
     const response = await this.#send("POST", "/_gate/v1/decide", question);
-    const decision = await this.#body(response, ({ allowed, features, limits }) => typeof allowed === "boolean" && features && Array.isArray(limits));
+    const decision = await this.#body(response, isDecision);
     const headers = {};
     for (const name of ["ratelimit-policy", "ratelimit", "retry-after"]) {
       if (response.headers.has(name)) headers[name] = response.headers.get(name);
@@ -98,23 +98,30 @@ export class RemoteGate {
     }
   }
 
-  /** What a gate answers, where it fits; what stands between may answer something else. */
+  /**
+   * The body of a gate's response, checked with `fits`, since a proxy may reply with something
+   * else.
+   */
   async #body(response, fits) {
     let body;
     try {
       body = Object(await response.json());
     } catch (error) {
-      throw new GateFailedError(`the gate's answer could not be read: its status is ${response.status}`, error, 503);
+      throw new GateFailedError(`the gate's response is not JSON: its status is ${response.status}`, error, 503);
     }
     if (response.ok && fits(body)) return body;
     const { code, message, details = {} } = Object(body.error);
-    if (response.ok || typeof code !== "string") throw new GateFailedError(`the answer is no gate's: its status is ${response.status}`, undefined, 503);
+    if (response.ok || typeof code !== "string") {
+      throw new GateFailedError(`the response is not from a gate: its status is ${response.status}`, undefined, 503);
+    }
     if (Array.isArray(details.problems)) throw new DocumentError(details.problems);
     throw new TenantgateError(code, message, { status: response.status, details });
   }
 }
 
-/** The decision as `Gate.decide` gives it. */
+const isDecision = ({ allowed, features, limits }) => typeof allowed === "boolean" && features && Array.isArray(limits);
+
+/** The decision in the short form that `Gate.decide` returns. */
 function short({ allowed, code, tenant, credential = null, features, limits, hold = null, error }) {
   const now = Date.now();
   return {
@@ -131,5 +138,5 @@ function short({ allowed, code, tenant, credential = null, features, limits, hol
   };
 }
 
-/** A question whose context holds only what rules can read. */
+/** The question with only those attributes of its context that rules can read. */
 const asked = ({ context, ...question }) => (context === undefined ? question : { ...question, context: readable(context) });

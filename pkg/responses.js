@@ -1,8 +1,8 @@
-// Responses on their way out: marked, and watched until they have ended.
+// Outgoing responses: adds headers, and runs callbacks when a response has ended.
 
 const isSocket = (response) => response.status === 101 || Boolean(response.webSocket);
 
-/** The response with more headers; a socket is handed on as it is. */
+/** Adds the headers that a response lacks. Returns a WebSocket response unchanged. */
 export function withHeaders(response, headers) {
   const entries = Object.entries(headers).filter(([name]) => !response.headers.has(name));
   if (entries.length === 0 || isSocket(response)) return response;
@@ -12,8 +12,9 @@ export function withHeaders(response, headers) {
 }
 
 /**
- * Does what is to be done once a response has ended; what becomes of that changes nothing for whoever asked. `waitUntil`: keeps the
- * runtime from ending before it is done, where there is such a thing.
+ * Runs the callbacks of a response that has ended. Their failures do not affect the response.
+ * `waitUntil`: keeps the runtime alive until they have finished, if the runtime has such a
+ * function.
  */
 export async function ended(done, waitUntil) {
   const all = Promise.all(done.map(async (one) => one())).then(() => {}, () => {});
@@ -21,7 +22,7 @@ export async function ended(done, waitUntil) {
   await all;
 }
 
-/** The response to a request; once it has ended, or nobody reads it any more, so has what it held. */
+/** Returns a response that runs the callbacks once it has ended or its reader has cancelled it. */
 export async function finished({ method }, response, done, waitUntil) {
   if (done.length === 0) return response;
   if (method === "HEAD" || response.body === null || isSocket(response)) {

@@ -1,13 +1,13 @@
-// The entry for those who bring the module themselves.
+// The entry point for applications that load the module themselves.
 
 import type { WasmModule } from "./index.js";
 
 export * from "./index.js";
 
 /**
- * Instantiates the module that you bring: `tenantgate/dist/tenantgate_bg.wasm`.
- * @param source where it is, its bytes, or compiled
- * @throws {GateFailedError} it could not be loaded
+ * Instantiates the module `tenantgate/dist/tenantgate_bg.wasm`.
+ * @param source its URL, a response with it, its bytes, or the compiled module
+ * @throws {GateFailedError} if it could not be loaded
  * @example
  * import wasm from "tenantgate/dist/tenantgate_bg.wasm";
  * await init(wasm);
@@ -15,7 +15,7 @@ export * from "./index.js";
 export function init(source: string | URL | Response | WasmModule): Promise<void>;
 
 /**
- * The same without waiting, where the runtime allows it.
+ * The same synchronously, if the runtime allows it.
  * @example
  * initSync(readFileSync("tenantgate_bg.wasm"));
  */

@@ -1,4 +1,4 @@
-// The entry for those who bring the module themselves: `dist/tenantgate_bg.wasm`, by whatever way their bundler has for it.
+// The entry point for applications that load the module `dist/tenantgate_bg.wasm` themselves.
 import { load } from "./load.js";
 import { part } from "./module.js";
 

@@ -1,21 +1,21 @@
-// Who is it, and may it pass: what every middleware does with a request, whatever framework it came through.
+// Finds the tenant of a request and decides the request, for the middleware of every framework.
 
 import "#entry";
 import { Resolver } from "./dist/tenantgate.js";
 import { denial, denied, isOurs } from "./denials.js";
 import {
-  ConfigurationError, DocumentError, FeatureNotAvailableError, GateFailedError, InsufficientScopeError, TenantMismatchError, TenantNotFoundError,
-  UnauthenticatedError,
+  ConfigurationError, DocumentError, FeatureNotAvailableError, GateFailedError, InsufficientScopeError, TenantMismatchError,
+  TenantNotFoundError, UnauthenticatedError,
 } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { options as known, text } from "./input.js";
 import { failure, generation, ready } from "./module.js";
 import { own } from "./own.js";
 import { configured } from "./settings.js";
-
 /**
- * What finds the tenant of a request: `identify(request)` gives `{tenant, credential, headers, decision, done}` or throws what the
- * request is denied with. `done` is to be called once the response has ended.
+ * Returns an object whose `identify(request)` returns `{tenant, credential, headers, decision,
+ * done}`, or throws the error for a denied request. The caller must run the functions in `done`
+ * when the response has ended.
  */
 export function tenancy(options) {
   const names = ["gate", "customResolver", "config", "lookupTenant"];
@@ -33,12 +33,12 @@ async function ask(gate, named, request) {
   if (!decision.allowed) throw denial(decision, headers);
   const { tenant, credential = null, hold } = decision;
   const seen = tenant && { ...tenant, metadata: { plan: tenant.plan } };
-  // What is in flight holds its slots until the response has ended.
+  // A request in flight holds its slots until its response has ended.
   const done = hold ? [() => gate.ask({ tenant: tenant.id, settle: hold.id })] : [];
   return { tenant: seen, credential, headers, decision, done };
 }
 
-/** What a gate answers to a request. A request that it cannot read is the caller's doing. */
+/** Asks a gate to decide a request. A request that the gate cannot read is the caller's mistake. */
 async function answered(question) {
   try {
     return await answerOf(question);
@@ -46,49 +46,50 @@ async function answered(question) {
     throw cause?.code === "INVALID_DOCUMENT" || cause?.code === "INVALID_INPUT" ? denied("BAD_REQUEST", { cause }) : cause;
   }
 }
-
-/** Errors of questions that are told as what they are. */
-const TOLD = new Set(["GATE_FAILED", "INVALID_DOCUMENT", "INVALID_INPUT", "MISCONFIGURED"]);
+/** Codes of errors that are rethrown unchanged. */
+const UNCHANGED = new Set(["GATE_FAILED", "INVALID_DOCUMENT", "INVALID_INPUT", "MISCONFIGURED"]);
 
 /**
- * What a gate answers to the application. Where it refuses to answer, such as to a wrong token, that is not told as if it had refused
- * the caller.
+ * Asks a gate on behalf of the application. If the gate rejects the application itself, for
+ * instance because of a wrong token, this throws a `GateFailedError`, not a denial of the caller.
  */
 export async function answerOf(question) {
   try {
     return await question();
   } catch (cause) {
-    if (!isOurs(cause) || TOLD.has(cause.code) || "decision" in cause) throw cause;
-    throw new GateFailedError(`the gate refused to answer: ${cause.code}`, cause, 503);
+    if (!isOurs(cause) || UNCHANGED.has(cause.code) || "decision" in cause) throw cause;
+    throw new GateFailedError(`the gate rejected the application: ${cause.code}`, cause, 503);
   }
 }
 
-/** What is asked of whom shows nothing good, by strategy. */
+/** Challenges for an unauthenticated caller, by strategy (RFC 9110 §11.6.1). */
 const CHALLENGES = { jwt: 'Bearer realm="tenantgate"', api_key: 'ApiKey realm="tenantgate"' };
-/** How data of tenants is kept apart. */
+/** The values of `strategy`: how an application separates the data of its tenants. */
 const ISOLATION = ["shared", "schema", "database", "hybrid"];
 const STATUSES = {
   suspended: "TENANT_SUSPENDED", inactive: "TENANT_INACTIVE", provisioning: "TENANT_PROVISIONING", maintenance: "TENANT_MAINTENANCE",
   deleted: "TENANT_NOT_FOUND",
 };
-/** What strategies need beside their options. */
+/** The functions that strategies require. */
 const NEEDS = { custom: "customResolver", custom_domain: "domainLookup", jwt: "verifyToken", api_key: "apiKeyLookup" };
-/** Options of strategies, with those that they belong to. */
+/** Options, with the strategies that read them. */
 const BELONGS = {
   baseDomains: ["subdomain"], reserved: ["subdomain", "path"], domainLookup: ["custom_domain"], pathPrefix: ["path"],
   headerName: ["header", "api_key"], queryParam: ["query"], verifyToken: ["jwt"], jwtClaim: ["jwt"], cookieName: ["jwt"],
   apiKeyLookup: ["api_key"], apiKeyHeader: ["api_key"], credentials: ["jwt", "api_key"], customResolver: ["custom"],
 };
 const OPTIONS = ["strategy", "resolution", "mode", "centralHosts", ...Object.keys(BELONGS)];
-/** Ids of tenants, as the core has them. */
+/** A tenant's id, as in the core. */
 const TENANT_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-/** A base domain that no host has (RFC 6761). */
+/** A base domain that no host can have (RFC 6761). */
 const NOWHERE = "nowhere.invalid";
-/** Resolvers for bases that were read off a host; there are few in earnest. */
+/** Maximum number of cached resolvers for base domains that were derived from a host. */
 const MAX_BASES = 64;
-
-/** Tenants that the application looks up itself: the core finds what a request says, the application whom it means. */
+/**
+ * Resolution without a gate: the core finds the signals of a request, and the application looks up
+ * the tenants.
+ */
 class Lookup {
   #config;
   #lookupTenant;
@@ -99,10 +100,16 @@ class Lookup {
 
   constructor(config, lookupTenant) {
     const wrong = (what) => { throw new ConfigurationError(what); };
-    for (const name of Object.keys(config)) if (!OPTIONS.includes(name)) wrong(`\`${name}\` is no option: there are ${OPTIONS.join(", ")}`);
+    for (const name of Object.keys(config)) {
+      if (!OPTIONS.includes(name)) wrong(`unknown option \`${name}\`: the options are ${OPTIONS.join(", ")}`);
+    }
     const { strategy, resolution, credentials } = config;
-    if (strategy !== undefined && !ISOLATION.includes(strategy)) wrong(`the isolation \`${strategy}\` is none of ${ISOLATION.join(", ")}`);
-    if (credentials !== undefined && credentials !== "required" && credentials !== "optional") wrong("`credentials` are `required` or `optional`");
+    if (strategy !== undefined && !ISOLATION.includes(strategy)) {
+      wrong(`unknown isolation \`${strategy}\`: it must be one of ${ISOLATION.join(", ")}`);
+    }
+    if (credentials !== undefined && credentials !== "required" && credentials !== "optional") {
+      wrong("`credentials` must be `required` or `optional`");
+    }
     this.#config = config;
     this.#lookupTenant = lookupTenant;
     this.#strategies = [resolution].flat().map((name) => (typeof name === "string" ? name.replace("-", "_") : name));
@@ -110,17 +117,19 @@ class Lookup {
       const needed = own(NEEDS, name);
       if (needed && typeof config[needed] !== "function") wrong(`the resolution \`${name}\` needs the function \`${needed}\``);
     }
-    // It would be ignored, and whoever has set it would rely on it.
+    // An option without its strategy would have no effect, contrary to what the application
+    // expects.
     for (const [option, strategies] of Object.entries(BELONGS)) {
       if (config[option] === undefined || strategies.some((one) => this.#strategies.includes(one))) continue;
-      wrong(`\`${option}\` belongs to ${strategies.map((one) => `\`${one}\``).join(" and ")}, which \`resolution\` does not name`);
+      wrong(`\`${option}\` belongs to ${strategies.map((one) => `\`${one}\``).join(" and ")}, which \`resolution\` does not include`);
     }
-    // Any host could be somebody's subdomain then, and custom domains would lead to whoever has their first label.
+    // Without base domains any host could be a subdomain, so a custom domain would name the tenant
+    // whose slug is its first label.
     if (config.baseDomains === undefined && this.#strategies.includes("subdomain") && this.#strategies.includes("custom_domain")) {
-      wrong("`subdomain` beside `custom_domain` needs `baseDomains`");
+      wrong("`subdomain` together with `custom_domain` needs `baseDomains`");
     }
     ready();
-    // What is wrong with the configuration shows here, not with the first request.
+    // An invalid configuration fails here, not at the first request.
     this.#headers = this.#resolver(this.#bases("")).headers;
   }
 
@@ -128,23 +137,25 @@ class Lookup {
     const facts = factsOf(request, this.#headers);
     const { signals, shown } = this.#signals(facts, await custom(this.#config.customResolver, request));
     const known = [];
-    // Whatever is shown must be good, also where something else has named the tenant already.
+    // Every presented credential must be valid, even if another signal has named the tenant
+    // already.
     for (const { strategy, value } of shown) known.push(await this.#verify(strategy, value));
     const protectedBy = this.#strategies.filter((strategy) => strategy in CHALLENGES);
     if (known.length === 0 && protectedBy.length > 0 && this.#config.credentials !== "optional") throw this.#unauthenticated();
     const found = known.map(({ tenant }) => tenant);
     for (const signal of signals) if (signal.names !== "credential") found.push(await this.#find(signal));
     if (found.length === 0) throw new TenantNotFoundError();
-    for (const tenant of found) if (!tenant || typeof tenant.id !== "string" || tenant.status === "deleted") throw new TenantNotFoundError();
+    for (const tenant of found) {
+      if (!tenant || typeof tenant.id !== "string" || tenant.status === "deleted") throw new TenantNotFoundError();
+    }
     const [tenant] = found;
     if (found.some(({ id }) => id !== tenant.id)) throw new TenantMismatchError();
-    // A status that nobody knows is not taken for a good one.
+    // An unknown status counts as inactive.
     const { status = "active" } = tenant;
     if (status !== "active" && status !== null) throw denied(own(STATUSES, status) ?? "TENANT_INACTIVE");
     return { tenant, credential: known[0]?.credential ?? null, headers: {}, decision: null, done: [] };
   }
-
-  /** Whom a signal means. What the application returns must have the name that it was looked up by. */
+  /** The tenant that a signal names, or null. */
   async #find({ names, value }) {
     if (names === "nobody") return null;
     if (names === "slug") return this.#lookup(value, "slug");
@@ -152,12 +163,15 @@ class Lookup {
     return typeof id === "string" ? this.#lookup(id, "id") : null;
   }
 
+  /**
+   * Looks up a tenant. Ignores a result whose slug or id differs from the one that was looked up.
+   */
   async #lookup(value, by) {
     const tenant = await this.#lookupTenant(value, { by });
     return tenant && tenant[by] !== undefined && tenant[by] !== value ? null : tenant;
   }
 
-  /** Whom a credential names, and the credential. */
+  /** Verifies a credential. Returns the tenant that it names, and the credential. */
   async #verify(strategy, value) {
     const { verifyToken, apiKeyLookup, jwtClaim = "tenant_id" } = this.#config;
     if (strategy === "api_key") {
@@ -172,7 +186,7 @@ class Lookup {
     return { tenant: await this.#lookup(id, "id"), credential };
   }
 
-  /** Says what a caller could show (RFC 9110 §11.6.1). */
+  /** The denial of an unauthenticated caller, with the accepted challenges. */
   #unauthenticated(cause) {
     const challenges = this.#strategies.map((strategy) => CHALLENGES[strategy]).filter(Boolean);
     return new UnauthenticatedError({}, { headers: { "www-authenticate": challenges.join(", ") }, cause });
@@ -197,13 +211,15 @@ class Lookup {
       throw Array.isArray(error) ? denied("BAD_REQUEST", { cause: new DocumentError(error) }) : failure(error);
     }
   }
-
-  /** Base domains: those that are configured; without, whatever stands behind the first of three labels or more. */
+  /**
+   * The configured base domains; by default the host without its first label, if it has at least
+   * three.
+   */
   #bases(host) {
     if (this.#config.baseDomains !== undefined) return this.#config.baseDomains;
     const labels = host.replace(/:\d+$/, "").replace(/\.$/, "").toLowerCase().split(".");
-    const named = labels.length > 2 && host.length < 254 && labels.every((label) => LABEL.test(label)) && /[a-z]/.test(labels.at(-1));
-    return [named ? labels.slice(1).join(".") : NOWHERE];
+    const isName = host.length < 254 && labels.every((label) => LABEL.test(label)) && /[a-z]/.test(labels.at(-1));
+    return [isName && labels.length > 2 ? labels.slice(1).join(".") : NOWHERE];
   }
 
   #resolver(bases) {
@@ -216,14 +232,17 @@ class Lookup {
     let known = this.#resolvers.get(name);
     if (known === undefined) {
       const { headerName, apiKeyHeader, queryParam, pathPrefix, reserved, mode, jwtClaim, cookieName, centralHosts } = this.#config;
-      // As in a catalog it is the header of either strategy; of both, each has its own.
+      // `headerName` applies to either strategy, as in a catalog. With both, it applies to
+      // `header`.
       const keyHeader = apiKeyHeader ?? (this.#strategies.includes("header") ? undefined : headerName);
-      // Beside subdomains a prefix of its own reserves nothing; alone it is refused, as in a catalog.
+      // Together with subdomains, reserved labels apply to the path only if its prefix is `/`.
+      // Without subdomains they are always passed on, so that the core refuses them with another
+      // prefix.
       const reservedPaths = pathPrefix === "/" || !this.#strategies.includes("subdomain") ? reserved : undefined;
       const options = {
-        subdomain: { base_domains: bases, reserved }, custom_domain: { domain_lookup: "index" }, path: { prefix: pathPrefix, reserved: reservedPaths },
-        header: { header_name: headerName }, query: { query_param: queryParam }, jwt: { jwt_claim: jwtClaim, cookie_name: cookieName },
-        api_key: { header_name: keyHeader },
+        subdomain: { base_domains: bases, reserved }, custom_domain: { domain_lookup: "index" },
+        path: { prefix: pathPrefix, reserved: reservedPaths }, header: { header_name: headerName }, query: { query_param: queryParam },
+        jwt: { jwt_claim: jwtClaim, cookie_name: cookieName }, api_key: { header_name: keyHeader },
       };
       const strategies = this.#strategies.map((strategy) => ({
         strategy, identifies: ["path", "header", "query", "custom"].includes(strategy) ? "id" : undefined, ...own(options, strategy),
@@ -239,27 +258,31 @@ class Lookup {
   }
 }
 
-/** A claim by its name, or by the path that the name spells with dots: as the core finds it. */
+/**
+ * The claim with exactly this name, or else the one at the path that its dots spell, as in the
+ * core.
+ */
 function claimOf(claims, name) {
   const whole = own(claims, name);
   if (whole !== undefined) return whole;
   return name.split(".").reduce((part, step) => (typeof part === "object" && !Array.isArray(part) ? own(part, step) : undefined), claims);
 }
-
-/** Milliseconds for which an application's own resolver is waited for: as long as the Worker does. */
+/** Milliseconds that the custom resolver may take, as in the Worker. */
 const CUSTOM_RESOLVER_MS = 2_000;
-
-/** What the application's own resolver says; it failing, or taking too long, is not the same as naming nobody. */
+/**
+ * Asks the custom resolver. A resolver that fails or times out is an error, not a request without a
+ * tenant.
+ */
 async function custom(resolve, request) {
   if (!resolve) return {};
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error("the resolver takes too long")), CUSTOM_RESOLVER_MS);
+    timer = setTimeout(() => reject(new Error("the resolver timed out")), CUSTOM_RESOLVER_MS);
   });
   try {
     const name = await Promise.race([resolve(request), late]);
     if (name === null || name === undefined) return {};
-    if (typeof name !== "string") throw new TypeError("the resolver's answer is neither text nor null");
+    if (typeof name !== "string") throw new TypeError("the resolver must return a string or null");
     return { custom: name };
   } catch (cause) {
     throw denied("RESOLVER_FAILED", { cause });
@@ -268,7 +291,7 @@ async function custom(resolve, request) {
   }
 }
 
-/** Scopes, as a list or as a text with blanks between them (RFC 6749 §3.3). */
+/** Scopes from an array, or from a text with spaces between them (RFC 6749 §3.3). */
 function scopesOf(scopes) {
   if (Array.isArray(scopes)) return scopes.filter((scope) => typeof scope === "string");
   return typeof scopes === "string" ? scopes.split(" ").filter(Boolean) : [];
@@ -280,8 +303,7 @@ export function requireScopes(credential, scopes) {
   if (scopes.every((scope) => allowed.includes(scope))) return;
   throw credential ? new InsufficientScopeError({ scopes }) : new UnauthenticatedError();
 }
-
-/** Throws unless the tenant has the feature. `ctx`: of the request, for those who evaluate by what it says. */
+/** Throws unless the tenant has the feature. `ctx`: the argument of a `context` function. */
 export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, context, upgradeUrl = "/pricing" }) {
   const lacks = (plan) => new FeatureNotAvailableError({ feature, upgrade_url: upgradeUrl, current_plan: plan });
   if (getTenantPlan) {

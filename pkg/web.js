@@ -1,4 +1,4 @@
-// The entry for pages and bundlers: `await init()` once, then use the rest.
+// The entry point for pages and bundlers: call `await init()` once before anything else.
 import { load } from "./load.js";
 import { part } from "./module.js";
 

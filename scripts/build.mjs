@@ -5,25 +5,36 @@ import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, rmSync, 
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { gzipSync } from "node:zlib";
-import { root, run, setup } from "./setup.mjs";
+import { root, run, setup, step } from "./setup.mjs";
 
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
 
+/** Whether modules keep the names of their functions, for profilers. Panics name file and line without them. */
+const names = process.env.TENANTGATE_NAMES === "1";
+
 /** The Worker. `quick`: minutes faster to build, a little larger. `faults`: for tests only. */
 export function buildWorker({ quick = false, faults = false, out = "build" } = {}) {
+  const folder = join(root, out);
+  const glue = join(folder, "glue");
   const features = faults ? "worker,faults" : "worker";
-  if (upToDate(join(root, out, "index.js"), `${features} ${quick}`)) return;
-  const profile = quick ? ["--profile", "quick"] : ["--release"];
-  run("worker-build", ["--out-dir", out, ...profile, ...(quick ? ["--no-opt"] : []), "--", "--no-default-features", "--features", features]);
-  copyFileSync(join(root, "src/worker/entry.js"), join(root, out, "entry.js"));
-  stamp(join(root, out, "index.js"), `${features} ${quick}`);
+  const module = { what: "the Worker", name: "index", features, profile: quick ? "quick" : "release", folder: glue, options: ["--force-enable-abort-handler"] };
+  buildModule(module, join(folder, "index.js"), () => {
+    // The glue and the JavaScript that the crate imports become one file: `entry.js` stays readable.
+    const contents = 'export { __wbg_reset_state, fetch, initSync, scheduled, TenantLedger } from "./index.js";';
+    const entry = { stdin: { contents, resolveDir: glue }, outfile: join(folder, "index.js") };
+    esbuild().buildSync({ ...entry, bundle: true, external: ["cloudflare:*"], format: "esm", minify: true, logLevel: "warning" });
+    copyFileSync(join(glue, "index_bg.wasm"), join(folder, "index_bg.wasm"));
+  });
+  copyFileSync(join(root, "src/worker/entry.js"), join(folder, "entry.js"));
 }
 
-/** The npm package's modules, with the glue that wasm-bindgen makes: the gate, and what pages need of it. */
-export function buildNpm({ quick = false } = {}) {
-  buildModule("tenantgate", "npm", quick ? "quick" : "release");
-  buildModule("client", "client", quick ? "quick" : "small");
-  buildJs();
+/** The npm package's modules, with the glue that wasm-bindgen generates: the gate, and what pages need of it. */
+export function buildNpm({ quick = false, pages = true } = {}) {
+  const folder = join(root, "pkg/dist");
+  const gate = { what: "the npm package", name: "tenantgate", features: "npm", profile: quick ? "quick" : "release", folder };
+  const client = { what: "the npm package's client", name: "client", features: "client", profile: quick ? "quick" : "small", folder };
+  for (const module of pages ? [gate, client] : [gate]) buildModule(module, join(folder, `${module.name}.js`));
+  if (pages) buildJs();
 }
 
 /** What is made of the modules and of the files written by hand. */
@@ -42,8 +53,7 @@ function embed(name) {
 
 /** The package for `require`: the same files, one by one, so that each class is there once however it is imported. */
 function buildCommonJs() {
-  // Not there before `setup` has been run.
-  const { transformSync } = createRequire(import.meta.url)("esbuild");
+  const { transformSync } = esbuild();
   const from = join(root, "pkg");
   const to = join(from, "cjs");
   // What has no original any more would be published.
@@ -75,28 +85,42 @@ const TEXT_CODERS = 'const { TextDecoder, TextEncoder } = globalThis.TextDecoder
 /** Entries for other runtimes, and the command line. */
 const LEFT_OUT = /(^|\/)(workerd|web|edge|embedded|cli)\.js$/;
 
-function buildModule(name, feature, profile) {
-  const dist = join(root, "pkg/dist");
-  const glue = join(dist, `${name}.js`);
-  if (upToDate(glue, `${feature} ${profile}`)) return;
-  rmSync(`${glue}.stamp`, { force: true });
-  run("cargo", ["build", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", feature]);
-  mkdirSync(dist, { recursive: true });
-  // The state can be reset: after a trap there is a new instance.
-  const options = ["--target", "web", "--experimental-reset-state-function", "--no-typescript", "--out-dir", dist, "--out-name", name];
-  run("wasm-bindgen", [join(target, "wasm32-unknown-unknown", profile, "tenantgate.wasm"), ...options]);
-  if (profile !== "quick") {
-    const wasm = join(dist, `${name}_bg.wasm`);
-    const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue"];
-    // What is called from one place alone is not put there where it is large: the first decision would have to wait for code of rare
-    // cases to be compiled.
-    const speed = ["-O3", "--one-caller-inline-max-function-size=100"];
-    run("wasm-opt", [...(profile === "small" ? ["-Oz"] : speed), ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
-  }
-  stamp(glue, `${feature} ${profile}`);
+/** Not there before `setup` has been run. */
+const esbuild = () => createRequire(import.meta.url)("esbuild");
+
+const USUALLY = { quick: "1 min", release: "3 min", small: "2 min" };
+
+/**
+ * Builds the crate for one adapter: the module and the glue that wasm-bindgen generates, both in `folder`. `then` makes
+ * of them what is served. Nothing is done if `product`, the last file made, is newer than the sources.
+ */
+function buildModule({ what, name, features, profile, folder, options = [] }, product, then = () => {}) {
+  const kind = `${features} ${profile}${names ? " names" : ""}`;
+  if (upToDate(product, kind)) return;
+  rmSync(`${product}.stamp`, { force: true });
+  step(`build: ${what}`, USUALLY[profile], () => {
+    run("cargo", ["build", "--quiet", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", features]);
+    mkdirSync(folder, { recursive: true });
+    // The state can be reset: after a trap there is a new instance.
+    const shape = ["--target", "web", "--experimental-reset-state-function", "--no-typescript", ...options];
+    const bindgen = [...shape, ...(names ? [] : ["--remove-name-section"]), "--out-dir", folder, "--out-name", name];
+    run("wasm-bindgen", [join(target, "wasm32-unknown-unknown", profile, "tenantgate.wasm"), ...bindgen]);
+    if (profile !== "quick") optimise(join(folder, `${name}_bg.wasm`), profile);
+    then();
+  });
+  stamp(product, kind);
 }
 
-// cargo itself is quick when nothing changed; worker-build and wasm-opt are not.
+function optimise(wasm, profile) {
+  const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue", "exception-handling"];
+  // What is called from one place alone is not put there where it is large: the first decision would have to wait for code of rare
+  // cases to be compiled.
+  const speed = ["-O3", "--one-caller-inline-max-function-size=100"];
+  const options = [...(profile === "small" ? ["-Oz"] : speed), ...(names ? ["--debuginfo"] : [])];
+  run("wasm-opt", [...options, ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
+}
+
+// cargo itself is quick when nothing changed; wasm-bindgen and wasm-opt are not.
 function upToDate(file, kind) {
   if (!existsSync(file) || !existsSync(`${file}.stamp`)) return false;
   const { mtimeMs } = statSync(file);
@@ -107,7 +131,7 @@ const stamp = (file, kind) => writeFileSync(`${file}.stamp`, kind);
 
 function newest() {
   const files = readdirSync(join(root, "src"), { recursive: true }).map((name) => join(root, "src", name));
-  return Math.max(...[...files, join(root, "Cargo.toml"), join(root, "Cargo.lock")].map((file) => statSync(file).mtimeMs));
+  return Math.max(...[...files, ...["Cargo.toml", "Cargo.lock", "scripts/build.mjs"].map((name) => join(root, name))].map((file) => statSync(file).mtimeMs));
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -115,7 +139,7 @@ if (process.argv[1] === import.meta.filename) {
   const named = flags.filter((flag) => !flag.startsWith("--"));
   // `npm start` builds quickly, also where wrangler runs this script by itself.
   const options = { quick: flags.includes("--quick") || process.env.TENANTGATE_PROFILE === "quick", faults: flags.includes("--faults"), out: flags.includes("--faults") ? "build/test" : "build" };
-  setup();
+  setup({ tools: ["wasm-bindgen"] });
   if (!named.length || named.includes("worker")) buildWorker(options);
   if (!named.length || named.includes("npm")) buildNpm(options);
 }

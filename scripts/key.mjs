@@ -1,5 +1,6 @@
-// Issues an API key: prints the key, once, and the record to publish.
-// Usage: npm run key -- --tenant t_acme [--scopes api.read,api.write] [--environment test] [--expires-at TIME] [--name TEXT]
+// Issues an API key. Prints the key, only once, and the record to publish.
+// Usage: npm run key -- --tenant t_acme [--scopes api.read,api.write] [--environment test]
+// [--expires-at TIME] [--name TEXT]
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -9,19 +10,20 @@ import { fail, root, setup } from "./setup.mjs";
 
 const USAGE = "Usage: npm run key -- --tenant ID [--scopes A,B] [--environment live|test] [--expires-at RFC3339] [--name TEXT]";
 const { tenant, scopes, environment, "expires-at": expires_at, name } = options();
-if (!tenant) fail(`An API key is a tenant's: name it by its id. ${USAGE}`);
+if (!tenant) fail(`--tenant is missing: it is the id of the tenant that the API key belongs to. ${USAGE}`);
 if (!existsSync(join(root, "pkg/dist"))) {
-  setup();
+  setup({ tools: ["wasm-bindgen"] });
   buildNpm({ quick: true });
 }
 
 const { issueApiKey } = await import("../pkg/node.js");
 const { key, record } = issue();
-console.log(`\nThe key, for its holder; it is stored nowhere, and cannot be shown again:\n\n  ${key}\n`);
-console.log(`The record, for \`api_keys\` of your document:\n\n  ${JSON.stringify(record)}\n`);
-console.log(`or for KV, where it works within a minute:\n\n  npx wrangler kv key put --binding SNAPSHOTS 'key:${record.id}' ${quoted(JSON.stringify(record))}\n`);
+const put = `npx wrangler kv key put --binding SNAPSHOTS 'key:${record.id}' ${quoted(JSON.stringify(record))}`;
+console.log(`\nThe key for its holder. It is stored nowhere and cannot be shown again:\n\n  ${key}\n`);
+console.log(`The record for \`api_keys\` in your document:\n\n  ${JSON.stringify(record)}\n`);
+console.log(`Or the command that writes it to KV, where it takes effect within a minute:\n\n  ${put}\n`);
 
-/** For a shell. */
+/** Quotes a text for a shell. */
 function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

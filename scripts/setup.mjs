@@ -1,23 +1,26 @@
 // Sets up what building and testing need, once. Everything lands in the project folder; a second run finds it there.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
 // A folder may be shared by several checkouts, so that continuous integration builds the tools once per machine.
 const tools = process.env.TENANTGATE_TOOLS ?? join(root, ".tools");
-const bin = (name) => join(tools, "bin", name);
 const modules = (path) => join(root, "node_modules", path);
 
-// wasm-bindgen-cli must equal the crate in Cargo.lock; the others are what this version was tested with.
+// wasm-bindgen-cli must equal the crate in Cargo.lock; wasm-pack is the version that the tests were tried with.
+// Neither has a kept prebuilt package, so Cargo builds them. The features left out are TLS, for downloads that
+// never happen here.
+const BINDGEN = { crate: "wasm-bindgen-cli", version: "0.2.130", args: ["--no-default-features"] };
 const TOOLS = {
-  "wasm-bindgen": { crate: "wasm-bindgen-cli", version: "0.2.130", locked: false },
-  "worker-build": { crate: "worker-build", version: "0.8.7", locked: true },
-  "wasm-pack": { crate: "wasm-pack", version: "0.15.1", locked: true },
+  "wasm-bindgen": { ...BINDGEN, usually: "1 min" },
+  "wasm-pack": { crate: "wasm-pack", version: "0.15.1", args: ["--locked"], usually: "2 min", needs: ["wasm-bindgen-test-runner"] },
+  "wasm-bindgen-test-runner": { ...BINDGEN, usually: "10 s" },
 };
 
 const SCHEMATHESIS = "4.32.5";
@@ -26,14 +29,11 @@ const SCHEMATHESIS = "4.32.5";
 const crates = join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "registry/src");
 const remapped = crates.includes(" ") ? {} : { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: `--remap-path-prefix=${crates}=crates` };
 
-/** The environment in which builds and tests run: pinned tools, Node 22, helpers that would otherwise be downloaded. */
+/** The environment of builds and tests: pinned tools and Node 22 first on the path. */
 export const env = {
   ...process.env,
   ...remapped,
   PATH: [join(tools, "bin"), modules("node/bin"), modules(".bin"), process.env.PATH].join(delimiter),
-  WASM_BINDGEN_BIN: bin("wasm-bindgen"),
-  WASM_OPT_BIN: modules("binaryen/bin/wasm-opt"),
-  ESBUILD_BIN: modules(".bin/esbuild"),
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_SEND_ERROR_REPORTS: "false",
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
@@ -62,40 +62,73 @@ export const start = (command, args, options = {}) => spawn(command, args, { cwd
 /** What a command prints; nothing if it cannot be run. */
 export const output = (command, args) => spawnSync(command, args, { cwd: root, env, encoding: "utf8" }).stdout ?? "";
 
-function step(what, usually, work) {
-  console.log(`set-up: ${what} (usually ${usually})`);
+/**
+ * Does `work`, and says so: what it is, how long it usually takes, how long it has taken so far. On a terminal one
+ * line is updated; elsewhere there is a line every 15 seconds.
+ */
+export function step(what, usually, work) {
   const begun = Date.now();
-  work();
-  console.log(`set-up: done in ${Math.round((Date.now() - begun) / 1000)} s`);
+  const title = `${what} (usually ${usually})`;
+  const terminal = Boolean(process.stdout.isTTY);
+  writeSync(1, terminal ? title : `${title}\n`);
+  // The main thread waits for commands, so another one keeps the time.
+  const clock = new Worker(CLOCK, { eval: true, workerData: { begun, title, terminal }, stdout: false, stderr: false });
+  // A terminal that has gone stops no build.
+  clock.on("error", () => {});
+  try {
+    work();
+  } finally {
+    clock.unref();
+    clock.terminate();
+    const seconds = Math.round((Date.now() - begun) / 1000);
+    writeSync(1, terminal ? `\r\x1b[K${what}: ${seconds} s\n` : `${what}: ${seconds} s\n`);
+  }
 }
 
-/** npm packages, the wasm32 target and the pinned tools. */
-export function setup({ wasm = true } = {}) {
+const CLOCK = `
+const { writeSync } = require("node:fs");
+const { begun, title, terminal } = require("node:worker_threads").workerData;
+setInterval(() => {
+  const seconds = Math.round((Date.now() - begun) / 1000);
+  writeSync(1, terminal ? "\\r\\x1b[K" + title + ": " + seconds + " s" : "  " + seconds + " s so far\\n");
+}, terminal ? 1_000 : 15_000);`;
+
+/**
+ * Rust, and where they are asked for the wasm32 target, the npm packages and pinned tools.
+ * `tools`: their names.
+ */
+export function setup({ wasm = true, packages = wasm, tools: wanted = Object.keys(TOOLS) } = {}) {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 11)) fail(`tenantgate needs Node 20.11 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
   if (!output("cargo", ["--version"])) fail("tenantgate needs Rust: install it from https://rustup.rs, then run this again.");
-  if (!wasm) return;
-
-  const wanted = readFileSync(join(root, "package-lock.json"), "utf8");
-  // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
-  const stamp = modules(".package-lock.json");
-  if (!existsSync(stamp) || !sameVersions(wanted, readFileSync(stamp, "utf8"))) {
-    step("npm packages", "20 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
+  if (packages) {
+    const locked = readFileSync(join(root, "package-lock.json"), "utf8");
+    // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
+    const stamp = modules(".package-lock.json");
+    if (!existsSync(stamp) || !sameVersions(locked, readFileSync(stamp, "utf8"))) {
+      step("set-up: npm packages", "30 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
+    }
   }
+  if (!wasm) return;
   if (!existsSync(join(output("rustc", ["--print", "sysroot"]).trim(), "lib/rustlib/wasm32-unknown-unknown"))) {
     if (!output("rustup", ["--version"])) fail("tenantgate needs Rust's wasm32 target: install Rust with https://rustup.rs, or `rust-std` for wasm32-unknown-unknown with your package manager.");
-    step("Rust's wasm32 target", "10 s", () => run("rustup", ["target", "add", "wasm32-unknown-unknown"]));
+    step("set-up: Rust's wasm32 target", "10 s", () => run("rustup", ["target", "add", "wasm32-unknown-unknown"]));
   }
+  for (const name of Object.keys(TOOLS)) if (wanted.includes(name)) tool(name);
+}
+
+/** A pinned tool: the one on the path if it has the right version, otherwise one that Cargo builds. */
+function tool(name) {
+  const { crate, version, args, usually, needs = [] } = TOOLS[name];
+  needs.forEach(tool);
+  if (output(name, ["--version"]).split(/\s+/).includes(version)) return;
   mkdirSync(tools, { recursive: true });
-  for (const [name, { crate, version, locked }] of Object.entries(TOOLS)) {
-    if (existsSync(bin(name)) && output(bin(name), ["--version"]).includes(version)) continue;
-    step(`${crate} ${version}`, "2 to 5 min", () => {
-      const args = ["install", crate, "--version", version, "--root", tools, "--target-dir", join(tools, "target"), "--quiet", "--force"];
-      // Tools run for seconds: what counts is that they are built soon.
-      const profile = { CARGO_PROFILE_RELEASE_OPT_LEVEL: "1", CARGO_PROFILE_RELEASE_LTO: "off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16" };
-      run("cargo", locked ? [...args, "--locked"] : args, { env: { ...env, ...profile } });
-    });
-  }
+  step(`set-up: ${name} ${version}`, usually, () => {
+    // Tools run for seconds even unoptimised; building them optimised takes a minute longer.
+    const profile = { CARGO_PROFILE_RELEASE_OPT_LEVEL: "0", CARGO_PROFILE_RELEASE_LTO: "off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16" };
+    const place = ["--root", tools, "--target-dir", join(tools, "target")];
+    run("cargo", ["install", crate, "--version", version, "--bin", name, ...args, ...place, "--quiet", "--force"], { env: { ...env, ...profile } });
+  });
 }
 
 function sameVersions(wanted, installed) {
@@ -117,7 +150,7 @@ export function schemathesis() {
     run("apt-get", ["install", "-y", "-qq", "python3-venv"], quiet);
   }
   if (!python()) fail("The tests of the API need Python 3.10 or newer with `venv` (Debian: `apt-get install python3-venv`), or run `npm test -- --fast` without them.");
-  step(`schemathesis ${SCHEMATHESIS}`, "30 s", () => {
+  step(`set-up: schemathesis ${SCHEMATHESIS}`, "30 s", () => {
     run("python3", ["-m", "venv", "--clear", folder]);
     run(join(folder, "bin", "pip"), ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${SCHEMATHESIS}`]);
   });
@@ -131,7 +164,7 @@ export function browser() {
   const { chromium, driver } = found();
   if (chromium && driver) return { chromium, driver };
   if (existsSync("/etc/debian_version") && process.getuid?.() === 0) {
-    step("Chromium from Debian's packages", "1 min", () => {
+    step("set-up: Chromium from Debian's packages", "1 min", () => {
       const quiet = { stdio: ["ignore", "ignore", "inherit"], env: { ...env, DEBIAN_FRONTEND: "noninteractive" } };
       run("apt-get", ["update", "-qq"], quiet);
       run("apt-get", ["install", "-y", "-qq", "chromium", "chromium-driver"], quiet);

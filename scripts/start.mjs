@@ -1,4 +1,4 @@
-// Serves a catalog and its tenants on 127.0.0.1 through wrangler's local workerd.
+// Serves a seed on 127.0.0.1 with wrangler's local workerd.
 // Usage: npm start [-- --seed FILE --port N]
 
 import { createHash, randomBytes } from "node:crypto";
@@ -10,42 +10,52 @@ import { env, fail, root, run, setup, start } from "./setup.mjs";
 
 const { values } = options();
 const port = Number(values.port);
-if (!Number.isInteger(port) || port < 1 || port > 65535) fail(`--port takes a number from 1 to 65535, not \`${values.port}\`.`);
+if (!Number.isInteger(port) || port < 1 || port > 65535) fail(`--port must be a number from 1 to 65535, not \`${values.port}\`.`);
 const file = resolve(values.seed);
-if (!existsSync(file)) fail(`There is no file \`${values.seed}\`: --seed takes a JSON document {"catalog": …, "tenants": […]}.`);
+if (!existsSync(file)) {
+  fail(`The file \`${values.seed}\` does not exist: --seed must name a JSON document {"catalog": …, "tenants": […]}.`);
+}
 
-setup();
-buildNpm({ quick: true });
+setup({ tools: ["wasm-bindgen"] });
+buildNpm({ quick: true, pages: false });
 const { issueApiKey, publish } = await import("../pkg/node.js");
 const document = readFileSync(file, "utf8");
 published(document);
 const visitor = guest(JSON.parse(document));
 buildWorker({ quick: true });
 
-// Local secrets stay in a file that git ignores; the operator's token survives restarts.
+// Local secrets are in a file that git ignores, so the operator token survives restarts.
 const secrets = join(root, ".dev.vars");
 if (!existsSync(secrets)) writeFileSync(secrets, `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n`);
 const token = /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(secrets, "utf8"))?.[1] ?? "";
 
-// Each document has its own state, which survives a restart.
+// Each document has its own state, which survives restarts.
 const state = join(root, ".wrangler", `state-${createHash("sha256").update(file).digest("hex").slice(0, 8)}`);
 const quiet = { stdio: ["ignore", "ignore", "inherit"] };
 run("wrangler", ["d1", "migrations", "apply", "CONTROL_DB", "--local", "--persist-to", state], quiet);
 
 const quick = { env: { ...env, TENANTGATE_PROFILE: "quick" } };
-const server = start("wrangler", ["dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn", "--show-interactive-dev-session=false"], { stdio: ["ignore", "inherit", "inherit"], ...quick });
+const server = start(
+  "wrangler",
+  [
+    "dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn",
+    "--show-interactive-dev-session=false",
+  ],
+  { stdio: ["ignore", "inherit", "inherit"], ...quick },
+);
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill(signal));
 server.on("exit", (code) => process.exit(code ?? 0));
 
 await ready();
 await imported();
-// Locally nobody keeps the clock: its turns are asked for, each minute as `triggers` in `wrangler.toml` say.
+// Locally no cron trigger fires. This calls the handler every minute, as `triggers` in
+// `wrangler.toml` does.
 setInterval(() => {
   fetch(`http://127.0.0.1:${port}/cdn-cgi/handler/scheduled?cron=${encodeURIComponent("* * * * *")}`).catch(() => {});
 }, 60_000).unref();
 console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Requests to try:\n`);
 for (const line of requests(JSON.parse(document), visitor)) console.log(`  ${line}\n`);
-console.log(`Or look at decisions step by step on http://127.0.0.1:${port}/_gate/ui, with the token above.\n`);
+console.log(`To see decisions step by step, open http://127.0.0.1:${port}/_gate/ui and enter the token above.\n`);
 
 function options() {
   try {
@@ -66,7 +76,10 @@ function published(text) {
   }
 }
 
-/** The first active tenant, with an API key of its own for this run where the document reads any. */
+/**
+ * The first active tenant, with a new API key for this run if the catalog has the strategy
+ * `api_key`.
+ */
 function guest({ catalog, tenants }) {
   const tenant = tenants.find(({ status = "active" }) => status === "active");
   const reads = catalog.resolution.strategies.find(({ strategy }) => strategy === "api_key");
@@ -75,19 +88,22 @@ function guest({ catalog, tenants }) {
   return { tenant, header: reads.header_name ?? "X-API-Key", ...issueApiKey({ tenant: tenant.id, scopes, name: "npm start" }) };
 }
 
-/** Hands the document to the control plane: what is there already stays as it is. */
+/**
+ * Imports the document into the control plane. Keeps what exists there, unless the document has
+ * changed.
+ */
 async function imported() {
   const seed = JSON.parse(document);
   const body = JSON.stringify({ ...seed, api_keys: [...(seed.api_keys ?? []), ...(visitor.record ? [visitor.record] : [])] });
-  // What was changed by hand since stays, unless the document has changed.
   const print = createHash("sha256").update(document).digest("hex");
   const stamp = join(state, "imported");
   const overwrite = existsSync(stamp) && readFileSync(stamp, "utf8") !== print;
-  const response = await fetch(`http://127.0.0.1:${port}/_gate/v1/admin/import?overwrite=${overwrite}`, { method: "POST", headers: { authorization: `Bearer ${token}` }, body });
+  const init = { method: "POST", headers: { authorization: `Bearer ${token}` }, body };
+  const response = await fetch(`http://127.0.0.1:${port}/_gate/v1/admin/import?overwrite=${overwrite}`, init);
   if (response.ok) return writeFileSync(stamp, print);
   server.kill();
   const { error } = await response.json();
-  fail(`\`${values.seed}\` could not be taken over: ${error.code}: ${error.message} ${JSON.stringify(error.details)}`);
+  fail(`Importing \`${values.seed}\` failed: ${error.code}: ${error.message} ${JSON.stringify(error.details)}`);
 }
 
 async function ready() {
@@ -97,10 +113,13 @@ async function ready() {
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   server.kill();
-  fail(`The Worker did not answer on port ${port} within a minute; what wrangler said stands above.`);
+  fail(`The Worker did not respond on port ${port} within a minute; see wrangler's messages above.`);
 }
 
-/** Requests that fit the document: one as its first active tenant, one explained, one with an API key, one to the API. */
+/**
+ * Requests that fit the document: one of its first active tenant, one with an explanation, one with
+ * an API key, and one to the decision API.
+ */
 function requests({ catalog }, { tenant, header: keyHeader, key }) {
   if (!tenant) return ["(the document has no active tenant)"];
   const strategies = Object.fromEntries(catalog.resolution.strategies.map((one) => [one.strategy, one]));

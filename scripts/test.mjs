@@ -1,50 +1,148 @@
-// Runs everything: native Rust, the shared vectors in headless Chromium, the npm package in Node, the Worker on workerd.
-// Usage: npm test [-- --fast]   `--fast`: native Rust only, in seconds.
-//        npm run test:hostile   real origins and headers that mislead them; ledgers that are far away, floods, a hostile tenant beside a victim.
+// Runs test suites. `tests/README.md` says what each of them covers.
+// Usage: npm test [-- SUITE …]   the named suites; without a name, all but `slow`
+//        npm test -- --fast      native Rust alone, in seconds
 
-import { readdirSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildNpm, buildWorker } from "./build.mjs";
-import { browser, env, output, root, run, setup } from "./setup.mjs";
+import { browser, env, fail, output, root, setup } from "./setup.mjs";
 
-const fast = process.argv.includes("--fast");
-const hostile = process.argv.includes("--hostile");
-const head = (title) => console.log(`\n— ${title}`);
+/** What a suite may need before it runs. Each is made once, whatever the number of suites. */
+const BUILDS = {
+  npm: () => buildNpm({ quick: true }),
+  worker: () => buildWorker({ quick: true, faults: true, out: "build/test" }),
+};
+const BUILD_TOOLS = ["wasm-bindgen"];
+/** Unoptimised, the simulation and the properties would take minutes. */
+const OPTIMISED = { CARGO_PROFILE_TEST_OPT_LEVEL: "1" };
+const WASM = ["--target", "wasm32-unknown-unknown"];
+/** The four builds of the crate: in Rust, for Node and pages, for pages alone, in the Worker. */
+const CRATES = [
+  ["--no-default-features"], WASM, [...WASM, "--no-default-features", "--features", "client"],
+  [...WASM, "--no-default-features", "--features", "worker"],
+];
 
-setup({ wasm: !fast });
-if (hostile) {
-  head("the victim's side of distance, floods and hostile tenants");
-  buildNpm({ quick: true });
-  buildWorker({ quick: true, faults: true, out: "build/test" });
-  // One after the other: latencies are compared within one run.
-  run("node", ["--test", "--test-concurrency=1", ...tests("tests/origins"), ...tests("tests/hostile")]);
-  process.exit(0);
+/** Runs as a suite of its own: schemathesis is asked for there alone. */
+const API = join("tests", "worker", "openapi.test.mjs");
+
+const SUITES = {
+  rust: {
+    about: "native Rust: unit tests, vectors, properties, documents, a short simulation",
+    run: () => execute("cargo", ["test", "--no-default-features"], OPTIMISED),
+  },
+  lint: {
+    about: "formatting, clippy in each build of the crate, and that the fuzz targets build",
+    wasm: true,
+    run() {
+      if (output("cargo", ["fmt", "--version"])) execute("cargo", ["fmt", "--check"]);
+      else console.log("cargo fmt is not installed (`rustup component add rustfmt`): not run");
+      if (output("cargo", ["clippy", "--version"])) for (const crate of CRATES) execute("cargo", ["clippy", "--lib", ...crate, "--", "--deny", "warnings"]);
+      else console.log("cargo clippy is not installed (`rustup component add clippy`): not run");
+      execute("cargo", ["build", "--manifest-path", "fuzz/Cargo.toml"]);
+    },
+  },
+  docs: {
+    about: "the book builds, and its links lead somewhere",
+    packages: true,
+    run: () => execute(process.execPath, [join("scripts", "docs.mjs")]),
+  },
+  browser: {
+    about: "the vectors in headless Chromium, through the crate's own bindings",
+    wasm: true,
+    packages: true,
+    tools: ["wasm-bindgen", "wasm-pack"],
+    run() {
+      const { driver } = browser();
+      const args = ["--headless", "--chrome", "--chromedriver", driver, "--mode", "no-install", "--", "--test", "browser", "--features", "client"];
+      execute("wasm-pack", ["test", ...args], { WASM_BINDGEN_TEST_TIMEOUT: "120" });
+    },
+  },
+  npm: {
+    about: "the npm package in Node, installed, bundled, and in pages; the examples",
+    builds: ["npm", "worker"],
+    run: () => node([...files("tests/npm"), ...files("tests/packaging"), ...files("tests/examples")]),
+  },
+  worker: {
+    about: "the Worker on workerd, with real KV, D1 and Durable Objects",
+    builds: ["npm", "worker"],
+    run: () => node([...files("tests/worker").filter((file) => file !== API), ...files("tests/attacks")]),
+  },
+  api: {
+    about: "the HTTP API against its OpenAPI description, by schemathesis",
+    builds: ["npm", "worker"],
+    run: () => node([API]),
+  },
+  slow: {
+    about: "real waits, kills, memory, hostile tenants, real origins, the long simulation",
+    builds: ["npm", "worker"],
+    run() {
+      // One file after the other: these measure latencies, memory and real time.
+      node([...files("tests/slow"), ...files("tests/origins"), ...files("tests/hostile")], { concurrency: 1 });
+      execute("cargo", ["test", "--no-default-features", "--test", "sim"], { ...OPTIMISED, SIM_STEPS: env.SIM_STEPS ?? "1000000" });
+    },
+  },
+};
+
+/** Runs a command of a suite. */
+function execute(command, args, more = {}) {
+  const { status, error, signal } = spawnSync(command, args, { cwd: root, env: { ...env, ...more }, stdio: "inherit" });
+  if (error) throw new Error(`\`${command}\` could not be started: ${error.message}`);
+  if (status !== 0) throw new Error(`\`${command} ${args.slice(0, 3).join(" ")} …\` failed (${signal ?? `exit code ${status}`})`);
 }
-head("native Rust: unit, vectors, properties, documents, structure");
-// The simulation takes a million steps; what is built for the browser should rather be built soon.
-run("cargo", ["test", "--no-default-features"], { env: { ...env, CARGO_PROFILE_TEST_OPT_LEVEL: "1" } });
-if (fast) process.exit(0);
 
-head("lints, in each of the builds");
-const wasm = ["--target", "wasm32-unknown-unknown"];
-const builds = [["--no-default-features"], wasm, [...wasm, "--no-default-features", "--features", "client"], [...wasm, "--no-default-features", "--features", "worker"]];
-if (output("cargo", ["clippy", "--version"])) for (const build of builds) run("cargo", ["clippy", "--lib", ...build, "--", "--deny", "warnings"]);
-else console.log("cargo clippy is not installed (`rustup component add clippy`): not run");
+/** Runs test files, two at a time unless they measure something. */
+const node = (files, { concurrency = 2 } = {}) => execute(process.execPath, ["--test", `--test-concurrency=${concurrency}`, ...files]);
 
-head("the fuzz targets build");
-run("cargo", ["build", "--manifest-path", "fuzz/Cargo.toml"]);
-
-head("the vectors in Chromium");
-const { driver } = browser();
-run("wasm-pack", ["test", "--headless", "--chrome", "--chromedriver", driver, "--mode", "no-install", "--", "--test", "browser", "--features", "client"], {
-  env: { ...env, WASM_BINDGEN_TEST_TIMEOUT: "120" },
-});
-
-head("the npm package in Node, bundled, and in pages; the Worker on workerd");
-buildNpm({ quick: true });
-buildWorker({ quick: true, faults: true, out: "build/test" });
-run("node", ["--test", "--test-concurrency=1", ...["tests/npm", "tests/packaging", "tests/worker"].flatMap(tests)]);
-
-function tests(folder) {
+/** The test files of a folder; none where the folder is missing. */
+function files(folder) {
+  if (!existsSync(join(root, folder))) return [];
   return readdirSync(join(root, folder)).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name));
 }
+
+/** The named suites, in the order of the table. */
+function chosen(names) {
+  if (names.includes("--fast")) return ["rust"];
+  const unknown = names.filter((name) => !(name in SUITES));
+  if (unknown.length) fail(`Unknown suite: ${unknown.join(", ")}. Suites are ${Object.keys(SUITES).join(", ")}.`);
+  return Object.keys(SUITES).filter((name) => (names.length ? names.includes(name) : name !== "slow"));
+}
+
+const seconds = (begun) => `${((performance.now() - begun) / 1000).toFixed(0)} s`;
+
+const names = chosen(process.argv.slice(2));
+const suites = names.map((name) => SUITES[name]);
+const builds = Object.keys(BUILDS).filter((build) => suites.some((suite) => suite.builds?.includes(build)));
+setup({
+  wasm: builds.length > 0 || suites.some(({ wasm }) => wasm),
+  packages: builds.length > 0 || suites.some(({ packages }) => packages),
+  tools: [...(builds.length ? BUILD_TOOLS : []), ...suites.flatMap(({ tools = [] }) => tools)],
+});
+
+const summary = [];
+const timed = (name, work) => {
+  const begun = performance.now();
+  try {
+    work();
+    summary.push([name, "ok", seconds(begun)]);
+  } catch (error) {
+    console.error(`\n${error.message}`);
+    summary.push([name, "FAILED", seconds(begun)]);
+    process.exitCode = 1;
+  }
+};
+if (builds.length) {
+  console.log(`\n— build: ${builds.join(", ")}`);
+  timed("build", () => builds.forEach((build) => BUILDS[build]()));
+}
+for (const name of names) {
+  // What comes after a failure is not run: most of it would fail for the same reason.
+  if (process.exitCode) {
+    summary.push([name, "not run", ""]);
+    continue;
+  }
+  console.log(`\n— ${name}: ${SUITES[name].about}`);
+  timed(name, SUITES[name].run);
+  console.log(`— ${name}: ${summary.at(-1).slice(1).join(" after ")}`);
+}
+console.log(`\n${summary.map(([name, state, time]) => `${name.padEnd(8)} ${state.padEnd(8)} ${time.padStart(6)}`).join("\n")}`);

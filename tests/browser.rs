@@ -4,89 +4,45 @@
 
 mod common;
 
+use common::vectors::{DEFAULT_TIME_MS, VectorGate, vector_tests};
 use serde_json::Value;
-use tenantgate::npm::{Client, Gate};
+use tenantgate::npm::{Client, JsGate};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
-fn millis(time: Option<&str>) -> f64 {
-    time.map_or(1_780_000_000_000.0, js_sys::Date::parse)
-}
-
-fn run(name: &str, text: &str) {
-    let file: Value = serde_json::from_str(text).unwrap();
-    let mut count = 0;
-    for case in file["cases"].as_array().unwrap() {
-        let mut gate = Gate::new(&file["catalog"].to_string()).unwrap();
-        for tenant in file["tenants"].as_array().unwrap() {
-            gate.put_tenant(&tenant.to_string()).unwrap();
-        }
-        for (name, value) in file["secrets"].as_object().into_iter().flatten() {
-            gate.put_secret(name, value.as_str().unwrap());
-        }
-        for (url, keys) in file["keys"].as_object().into_iter().flatten() {
-            gate.put_keys(url, &keys.to_string()).unwrap();
-        }
-        for record in file["api_keys"].as_array().into_iter().flatten() {
-            gate.put_api_key(&record.to_string()).unwrap();
-        }
-        let one = [case.clone()];
-        for step in case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice) {
-            let answer = gate.ask(&step["ask"].to_string(), millis(step["at"].as_str())).unwrap();
-            let found: Value = serde_json::from_str(&answer).unwrap();
-            if let Some(difference) = common::difference("$", &step["expect"], &found) {
-                panic!("{name}: `{}`: {difference}", case["name"]);
-            }
-            count += 1;
-        }
+impl VectorGate for JsGate {
+    fn new(catalog: &str) -> Self {
+        Self::new(catalog).unwrap()
     }
-    assert!(count > 0, "{name}: no cases");
+
+    fn put_tenant(&mut self, record: &str) {
+        self.put_tenant(record).unwrap();
+    }
+
+    fn put_secret(&mut self, name: &str, value: &str) {
+        self.put_secret(name, value);
+    }
+
+    fn put_keys(&mut self, url: &str, jwks: &str) {
+        self.put_keys(url, jwks).unwrap();
+    }
+
+    fn put_api_key(&mut self, record: &str) {
+        self.put_api_key(record).unwrap();
+    }
+
+    fn decide(&mut self, ask: &str, at: Option<&str>) -> Value {
+        let at_ms = at.map_or(DEFAULT_TIME_MS as f64, js_sys::Date::parse);
+        serde_json::from_str(&self.ask(ask, at_ms).unwrap()).unwrap()
+    }
 }
 
-#[wasm_bindgen_test]
-fn resolution() {
-    run("resolution", include_str!("vectors/resolution.json"));
-}
-
-#[wasm_bindgen_test]
-fn features() {
-    run("features", include_str!("vectors/features.json"));
-}
-
-#[wasm_bindgen_test]
-fn status() {
-    run("status", include_str!("vectors/status.json"));
-}
-
-#[wasm_bindgen_test]
-fn limits() {
-    run("limits", include_str!("vectors/limits.json"));
-}
-
-#[wasm_bindgen_test]
-fn dates() {
-    run("dates", include_str!("vectors/dates.json"));
-}
-
-#[wasm_bindgen_test]
-fn pages() {
-    run("pages", include_str!("vectors/pages.json"));
-}
-
-#[wasm_bindgen_test]
-fn kinds() {
-    run("kinds", include_str!("vectors/kinds.json"));
-}
-
-#[wasm_bindgen_test]
-fn identity() {
-    run("identity", include_str!("vectors/identity.json"));
-}
+vector_tests!(wasm_bindgen_test, JsGate);
 
 #[wasm_bindgen_test]
 fn a_bad_catalog_throws_all_its_problems() {
-    let Err(problems) = Gate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
+    let Err(problems) = JsGate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
         panic!("accepted");
     };
     assert_eq!(js_sys::Array::from(&problems).length(), 3);

@@ -4,7 +4,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use proptest::prelude::*;
-use tenantgate::ledger::{Charge, CounterOp, Hold, LeaseClaim, LedgerRequest, LedgerState, Level, Meter};
+use tenantgate::ledger::{BudgetRef, Charge, CounterOp, Hold, LeaseClaim, LedgerRequest, LedgerState, Meter};
 use tenantgate::model::UnixMillis;
 use tenantgate::model::period::{Period, bounds};
 
@@ -53,8 +53,8 @@ fn charge<'a>(meter: Meter, op: CounterOp) -> LedgerRequest<'a> {
 }
 
 fn claim<'a>(meter: Meter, (spent, need): (u64, u64)) -> LedgerRequest<'a> {
-    let levels = std::iter::once(Level { counter: "t/calls", meter }).collect();
-    let claim = LeaseClaim { lease: "i/1", levels, spent, returned: 0, need, waiting: 0, want: 0 };
+    let budgets = std::iter::once(BudgetRef { counter: "t/calls", meter }).collect();
+    let claim = LeaseClaim { lease: "i/1", budgets, spent, returned: 0, need, waiting: 0, want: 0 };
     LedgerRequest { claims: std::iter::once(claim).collect(), ..LedgerRequest::default() }
 }
 

@@ -1,4 +1,5 @@
-//! Credentials in time: what is fetched when, how long it is believed, and that nothing else opens a door.
+//! Tests of credentials over time: when data is fetched, how long it is trusted, and that only a
+//! valid credential of a tenant is accepted for it.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Rejected, Step};
+use tenantgate::gate::{Ask, Code, Decision, Gate, LocalGate, Need, Progress, Refresh, Rejected, SnapshotKey, Step};
 use tenantgate::model::bounds::*;
 use tenantgate::model::{ApiKey, Environment, IssuedKey, Tenant, TenantId, UnixMillis};
 use tenantgate::resolve::Request;
@@ -23,7 +24,7 @@ fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// A token by a signature of any kind.
+/// A token with any kind of signature.
 fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let signed = format!("{}.{}", part(header), part(claims));
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))
@@ -82,7 +83,7 @@ fn catalog(version: u64) -> Value {
     })
 }
 
-/// An isolate, and what it can fetch.
+/// An isolate, and the data that it can fetch.
 struct World {
     gate: Gate,
     catalog: Value,
@@ -110,24 +111,31 @@ impl World {
     }
 
     fn answer(&mut self, need: &Need, now: UnixMillis) {
-        let text = match need {
-            Need::Catalog => Some(self.catalog.to_string()),
-            Need::Tenant(id) => {
+        let key = match need {
+            Need::Snapshot(key) => key,
+            Need::Secret(name) => return self.gate.put_secret(name, self.secret),
+            _ => return,
+        };
+        let text = match key {
+            SnapshotKey::Catalog => Some(self.catalog.to_string()),
+            SnapshotKey::Tenant(id) => {
                 Some(json!({ "id": id.as_str(), "slug": id.as_str().replace("t_", ""), "plan": "p@1" }).to_string())
             }
-            Need::Keys(_) => self.published.clone(),
-            Need::Secret(_) => self.secret.map(String::from),
-            Need::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
+            SnapshotKey::IssuerKeys(_) => self.published.clone(),
+            SnapshotKey::ApiKey(id) => self.keys.get(id.as_str()).map(Value::to_string),
             _ => None,
         };
-        self.gate.snapshots.put_answer(need, text.as_deref(), now).unwrap();
+        self.gate.put_trusted(key, text.as_deref(), now).unwrap();
     }
 
-    /// Decides as an adapter does; what had to be waited for is noted, what is asked for behind the request is fetched.
+    /// Decides like an adapter. Records the data that the decision waited for, and fetches the data
+    /// that it requests in the background.
     fn decide(&mut self, shown: &PresentedCredential<'_>, now: UnixMillis) -> Box<Decision> {
         let decision = self.decide_alone(shown, now);
-        for need in &decision.refresh {
-            self.answer(need, now);
+        for refresh in &decision.extras().refresh {
+            if let Refresh::Snapshot(key) = refresh {
+                self.answer(&key.clone().into(), now);
+            }
         }
         decision
     }
@@ -145,12 +153,12 @@ impl World {
         self.fetched.clear();
         loop {
             match self.gate.decide(&request, &Ask::default(), now) {
-                Step::Done(decision) => return decision,
-                Step::Fetch(need) => {
+                Progress::Ready(Step::Decided(decision)) => return decision,
+                Progress::Need(need) => {
                     self.answer(&need, now);
                     self.fetched.push(need);
                 }
-                Step::Charge(_) => panic!("the catalog has no limits"),
+                Progress::Ready(Step::Charge(_)) => panic!("the catalog has no limits"),
             }
         }
     }
@@ -160,12 +168,12 @@ impl World {
     }
 
     fn fetched_keys(&self) -> bool {
-        self.fetched.iter().any(|need| matches!(need, Need::Keys(_)))
+        self.fetched.iter().any(|need| matches!(need, Need::Snapshot(SnapshotKey::IssuerKeys(_))))
     }
 }
 
 #[test]
-fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
+fn published_keys_are_fetched_once_and_refreshed_in_the_background() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
     let good = PresentedCredential::Token(&good);
@@ -173,19 +181,22 @@ fn published_keys_are_fetched_once_and_refreshed_behind_the_request() {
     assert!(world.fetched_keys());
     assert_eq!(world.code(&good, START.plus(JWKS_SOFT_AGE_MS)), Code::Allowed);
     assert!(world.fetched.is_empty());
-    // What the issuer has withdrawn is not believed because nobody asked for long.
+    // A key that its issuer has withdrawn is not trusted merely because the isolate was idle.
     let mut idle = World::new();
     idle.decide(&good, START);
     idle.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(idle.decide_alone(&good, START.plus(JWKS_FIRM_AGE_MS)).code, Code::Allowed);
     assert_eq!(idle.code(&good, START.plus(JWKS_FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1)), Code::Unauthenticated);
     let late = world.decide_alone(&good, START.plus(JWKS_SOFT_AGE_MS + 1));
-    assert!(world.fetched.is_empty(), "nobody waits");
-    assert_eq!(late.refresh.iter().filter(|need| matches!(need, Need::Keys(_))).count(), 1);
+    assert!(world.fetched.is_empty(), "no request waits");
+    assert_eq!(
+        late.extras().refresh.iter().filter(|one| matches!(one, Refresh::Snapshot(SnapshotKey::IssuerKeys(_)))).count(),
+        1
+    );
 }
 
 #[test]
-fn whatever_names_tokens_invent_keys_are_fetched_once_a_cooldown() {
+fn unknown_kids_fetch_keys_once_per_cooldown() {
     let mut world = World::new();
     assert_eq!(world.code(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
     let mut fetches = 0;
@@ -196,7 +207,7 @@ fn whatever_names_tokens_invent_keys_are_fetched_once_a_cooldown() {
         assert_eq!(decision.code, Code::Unauthenticated);
         fetches += usize::from(world.fetched_keys());
     }
-    // 200 seconds hold six cooldowns of more than 30.
+    // 200 seconds contain six cooldowns of just over 30 seconds.
     assert_eq!(fetches, 6);
 }
 
@@ -211,7 +222,7 @@ fn a_new_key_is_found_by_the_first_token_that_names_it() {
 }
 
 #[test]
-fn an_issuer_that_is_down_is_believed_for_a_bounded_time() {
+fn keys_of_an_unreachable_issuer_are_trusted_for_a_bounded_time() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
     let good = PresentedCredential::Token(&good);
@@ -222,30 +233,30 @@ fn an_issuer_that_is_down_is_believed_for_a_bounded_time() {
     assert_eq!(world.code(&good, late), Code::IssuerUnavailable);
     assert!(world.fetched_keys());
     assert_eq!(world.code(&good, late.plus(JWKS_COOLDOWN_MS)), Code::IssuerUnavailable);
-    assert!(!world.fetched_keys(), "it is not asked again at every request");
+    assert!(!world.fetched_keys(), "the issuer is not asked again on every request");
     world.published = Some(jwks(&[(1, "k1")]));
     assert_eq!(world.code(&good, late.plus(JWKS_COOLDOWN_MS + 1)), Code::Allowed);
 }
 
 #[test]
-fn a_verified_token_is_believed_as_long_as_the_keys_that_did_it() {
+fn a_verified_token_is_accepted_as_long_as_its_key() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
     let good = PresentedCredential::Token(&good);
     world.decide(&good, START);
-    // The same keys in another order change nothing for it; without its key, it is nobody's.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
+    // The same keys in another order have no effect. Without its key, the token is rejected.
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2"), (1, "k1")]), START.plus(1)).unwrap();
     assert_eq!(world.code(&good, START.plus(2)), Code::Allowed);
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
     world.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(world.code(&good, START.plus(4)), Code::Unauthenticated);
-    // Nor does another key under the same name do.
-    world.gate.snapshots.put_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
+    // Another key with the same `kid` does not help.
+    world.gate.put_issuer_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
     assert_eq!(world.code(&good, START.plus(6)), Code::Unauthenticated);
 }
 
 #[test]
-fn a_verified_token_ends_when_it_says_and_with_its_issuer() {
+fn a_verified_token_ends_with_its_expiry_and_its_issuer() {
     let mut world = World::new();
     let mut short = claims("main", "t_acme");
     short["exp"] = json!(seconds(START) + 60);
@@ -261,12 +272,12 @@ fn a_verified_token_ends_when_it_says_and_with_its_issuer() {
     assert_eq!(world.code(&good, START), Code::Allowed);
     let mut without = catalog(2);
     without["issuers"].as_object_mut().unwrap().remove("main");
-    world.gate.snapshots.put_catalog(&without.to_string(), START).unwrap();
+    world.gate.put_trusted(&SnapshotKey::Catalog, Some(&without.to_string()), START).unwrap();
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 }
 
 #[test]
-fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
+fn a_token_ends_with_the_secret_that_signed_it() {
     let mut world = World::new();
     let good = by_secret(SECRET, &claims("own", "t_acme"));
     let good = PresentedCredential::Token(&good);
@@ -279,19 +290,23 @@ fn secrets_come_from_the_adapter_and_what_they_signed_goes_with_them() {
         ),
         Code::Unauthenticated
     );
-    world.gate.snapshots.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
-    world.gate.snapshots.put_catalog(&catalog(2).to_string(), START).unwrap();
+    world.gate.put_secret("JWT_SECRET", Some("another-secret-of-32-bytes-and-more"));
+    world.gate.put_trusted(&SnapshotKey::Catalog, Some(&catalog(2).to_string()), START).unwrap();
     assert_eq!(world.code(&good, START), Code::Unauthenticated);
 
     for unusable in [None, Some("too short")] {
         let mut world = World { secret: unusable, ..World::new() };
         let by_nothing = by_secret(unusable.unwrap_or_default(), &claims("own", "t_acme"));
-        assert_eq!(world.code(&PresentedCredential::Token(&by_nothing), START), Code::IssuerUnavailable, "{unusable:?}");
+        assert_eq!(
+            world.code(&PresentedCredential::Token(&by_nothing), START),
+            Code::IssuerUnavailable,
+            "{unusable:?}"
+        );
     }
 }
 
 #[test]
-fn a_revoked_key_works_no_longer_than_its_record_is_believed() {
+fn a_revoked_key_works_no_longer_than_its_cached_record() {
     let mut world = World::new();
     let issued = issue("t_acme", 1);
     let id = issued.record.id.as_str().to_owned();
@@ -302,16 +317,20 @@ fn a_revoked_key_works_no_longer_than_its_record_is_believed() {
     revoked["revoked_at"] = json!(START.plus(1).to_string());
     revoked["epoch"] = json!(2);
     world.keys.insert(id.clone(), revoked.clone());
-    // A quiet isolate: nothing was refreshed meanwhile.
+    // An idle isolate: nothing was refreshed in the meantime.
     assert_eq!(world.code(&key, START.plus(KEY_SOFT_AGE_MS)), Code::Allowed);
     assert_eq!(world.decide_alone(&key, START.plus(KEY_HARD_AGE_MS)).code, Code::Allowed);
     assert_eq!(world.code(&key, START.plus(KEY_HARD_AGE_MS + 1)), Code::Unauthenticated);
-    assert_eq!(world.fetched, [Need::ApiKey(issued.record.id.clone())]);
-    // What was revoked does not come back with an older record.
-    let older = world.gate.snapshots.put_api_key(&issued.record.id, Some(&record(&issued).to_string()), START);
+    assert_eq!(world.fetched, [Need::Snapshot(SnapshotKey::ApiKey(issued.record.id.clone()))]);
+    // An older record does not restore a revoked key.
+    let older = world.gate.put_trusted(
+        &SnapshotKey::ApiKey(issued.record.id.clone()),
+        Some(&record(&issued).to_string()),
+        START,
+    );
     assert_eq!(older, Err(Rejected::Older { found: 1, held: 2 }));
 
-    // A busy one hears of it sooner.
+    // A busy isolate learns of the revocation sooner.
     let mut busy = World::new();
     busy.keys.insert(id.clone(), record(&issued));
     busy.decide(&key, START);
@@ -321,7 +340,7 @@ fn a_revoked_key_works_no_longer_than_its_record_is_believed() {
 }
 
 #[test]
-fn a_replaced_key_works_beside_the_new_one_until_its_time() {
+fn a_replaced_key_works_beside_the_new_one_until_it_expires() {
     let (old, new) = (issue("t_acme", 1), issue("t_acme", 2));
     let until = START.plus(1_000);
     let mut world = World::new();
@@ -332,12 +351,12 @@ fn a_replaced_key_works_beside_the_new_one_until_its_time() {
         assert_eq!(world.code(&PresentedCredential::Key(&retired.text), at), left);
         assert_eq!(world.code(&PresentedCredential::Key(&new.text), at), right);
     }
-    // Retiring never gives a key more time than it had.
+    // Retiring a key never extends its validity.
     assert_eq!(retired.record.retired(until.plus(9_000)).expires_at, Some(until));
 }
 
 #[test]
-fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
+fn unknown_keys_are_cached_for_a_while_and_evict_no_known_keys() {
     let mut world = World::new();
     let issued = issue("t_acme", 1);
     world.keys.insert(issued.record.id.as_str().to_owned(), record(&issued));
@@ -349,7 +368,7 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
     world.decide(&PresentedCredential::Key(&unknown.text), START.plus(NEGATIVE_AGE_MS + 1));
     assert!(!world.fetched.is_empty());
 
-    // What nobody issued is told by its checksum, and not looked up.
+    // A made-up key is rejected by its checksum, without a lookup.
     let made_up = format!("{}000000", &issue("t_acme", 3).text[..56]);
     assert_eq!(world.code(&PresentedCredential::Key(&made_up), START), Code::Unauthenticated);
     assert!(world.fetched.is_empty());
@@ -358,7 +377,7 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
     for index in 0..2 * MAX_KEY_CACHE_BYTES / 256 {
         let id = format!("{index:016}");
         let parsed = tenantgate::model::KeyId::parse(&id).unwrap();
-        world.gate.snapshots.put_api_key(&parsed, None, START).unwrap();
+        world.gate.put_trusted(&SnapshotKey::ApiKey(parsed), None, START).unwrap();
         if index % 1_000 == 0 {
             assert_eq!(world.code(&PresentedCredential::Key(&issued.text), START), Code::Allowed);
             assert!(world.fetched.is_empty(), "after {index}");
@@ -367,23 +386,24 @@ fn unknown_keys_are_remembered_for_a_while_and_push_out_nobody() {
 }
 
 #[test]
-fn a_flood_of_good_tokens_does_not_push_out_who_is_in_use() {
+fn a_flood_of_valid_tokens_does_not_evict_tokens_in_use() {
     let mut world = World::new();
     let of = |subject: usize| {
         let mut claims = claims("own", "t_acme");
         claims["sub"] = json!(subject.to_string());
         by_secret(SECRET, &claims)
     };
-    // That every one of them is believed, more than are remembered, is what can be seen from here.
+    // More tokens than the cache holds: each of them is accepted.
     for subject in 0..MAX_CACHED_TOKENS + 100 {
         assert_eq!(world.code(&PresentedCredential::Token(&of(subject)), START), Code::Allowed, "{subject}");
     }
     assert_eq!(world.code(&PresentedCredential::Token(&of(0)), START), Code::Allowed);
 }
 
-/// What is refused costs no more than what is allowed: a bad signature is judged once, and bad signatures of one issuer have a budget.
+/// Rejected tokens cost no more than accepted ones: an invalid signature is verified once, and the
+/// invalid signatures of one issuer have a budget.
 #[test]
-fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
+fn a_rejected_token_is_verified_once_and_rejections_have_a_budget() {
     let mut world = World::new();
     let of = |secret: &str, subject: usize| {
         let mut claims = claims("own", "t_acme");
@@ -392,7 +412,7 @@ fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
     };
     let (known, other) = (of(SECRET, 0), of("another secret of thirty-two bytes", 0));
     assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
-    // The very same text, however often: it takes nothing of the budget.
+    // The same invalid token again does not consume budget.
     for _ in 0..1_000 {
         assert_eq!(world.code(&PresentedCredential::Token(&other), START), Code::Unauthenticated);
     }
@@ -402,11 +422,11 @@ fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
         .count();
     assert!((100..500).contains(&judged), "{judged} were judged");
     let busy = world.decide(&PresentedCredential::Token(&bad(5_000)), START);
-    assert_eq!((busy.code, busy.retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
-    // Whoever was verified before is not kept waiting, nor are tokens of other issuers.
+    assert_eq!((busy.code, busy.extras().retry_after_ms.is_some_and(|ms| ms > 0)), (Code::RateLimited, true));
+    // Tokens that were verified before and tokens of other issuers are not delayed.
     assert_eq!(world.code(&PresentedCredential::Token(&known), START), Code::Allowed);
     assert_eq!(world.code(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START), Code::Allowed);
-    // It passes by itself, and good tokens take nothing of it.
+    // The budget recovers, and valid tokens do not consume it.
     let later = START.plus(1_000);
     for subject in 10_000..10_500 {
         assert_eq!(world.code(&PresentedCredential::Token(&of(SECRET, subject)), later), Code::Allowed);
@@ -414,7 +434,7 @@ fn a_refused_token_is_judged_once_and_refusals_have_a_budget() {
     assert_eq!(world.code(&PresentedCredential::Token(&bad(6_000)), later), Code::Unauthenticated);
 }
 
-/// What a request may show, and for whom it is good.
+/// A credential that a request may present, and the tenant for which it is valid.
 #[derive(Debug, Clone)]
 struct Exhibit {
     header: &'static str,
@@ -496,7 +516,7 @@ fn closed_gate(mode: &str) -> LocalGate {
     for (id, slug) in [("t_acme", "acme"), ("t_victim", "victim")] {
         gate.put(Tenant::parse(&json!({ "id": id, "slug": slug, "plan": "p@1" }).to_string()).unwrap()).unwrap();
     }
-    gate.put_keys(URL, &jwks(&[(1, "k1")])).unwrap();
+    gate.put_issuer_keys(URL, &jwks(&[(1, "k1")])).unwrap();
     gate.put_secret("JWT_SECRET", SECRET);
     for (tenant, seed) in [("t_acme", 1), ("t_victim", 2), ("t_victim", 3)] {
         let mut record = issue(tenant, seed).record;
@@ -509,13 +529,13 @@ fn closed_gate(mode: &str) -> LocalGate {
 }
 
 #[test]
-fn what_is_good_opens_the_doors_that_it_should() {
+fn valid_credentials_are_accepted() {
     let mut gate = closed_gate("agree");
     for exhibit in exhibits().into_iter().filter(|exhibit| exhibit.good_for.is_some()) {
         let headers = [(exhibit.header, exhibit.text.as_str())];
         let request = Request { host: "api.example", path: "/any", headers: &headers, ..Request::default() };
         let decision = gate.decide(&request, &Ask::default(), START);
-        assert_eq!(decision.code, Code::Allowed, "{exhibit:?}: {:?}", decision.reason);
+        assert_eq!(decision.code, Code::Allowed, "{exhibit:?}: {:?}", decision.extras().reason);
         assert_eq!(decision.tenant.as_ref().unwrap().tenant().id.as_str(), "t_acme");
     }
 }
@@ -523,8 +543,8 @@ fn what_is_good_opens_the_doors_that_it_should() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// INVARIANT (no credential, no door): whatever a request shows, it is served as a tenant only with that tenant's own
-    /// good credential, of the kind that the route asks for.
+    /// INVARIANT (no credential, no door): whatever a request presents, it is served as a tenant
+    /// only with a valid credential of that tenant, of the kind that the route requires.
     #[test]
     fn nobody_passes_for_a_tenant_without_its_credential(
         shown in prop::collection::vec(prop::sample::select(exhibits()), 0..4),
@@ -539,12 +559,12 @@ proptest! {
         let headers: Vec<_> = shown.iter().map(|exhibit| (exhibit.header, exhibit.text.as_str())).collect();
         let path = format!("{prefix}{path}");
         let request = Request { method, host, path: &path, query, headers: &headers, ..Request::default() };
-        // Twice: what is remembered of the first must not open a door to the second.
+        // Decide twice: cached data of the first decision must not let the second one in.
         for _ in 0..2 {
             let decision = gate.decide(&request, &Ask::default(), START);
             if decision.allowed() {
-                // The route is that of the path that goes on to the origin.
-                let path = decision.behind.as_ref().map_or(&path, |behind| &behind.path);
+                // The route is that of the path that the origin receives.
+                let path = decision.extras().path.as_ref().map_or(&path, |stripped| &stripped.path);
                 let served = decision.tenant.as_ref().map(|tenant| tenant.tenant().id.as_str().to_owned());
                 let kind = if path == "/jwt" { Some("jwt") } else if path == "/key" { Some("api_key") } else { None };
                 let opens = shown.iter().any(|exhibit| {
@@ -557,9 +577,9 @@ proptest! {
     }
 }
 
-/// Bounds of what is shown: at the bound it is read, past it it is refused.
+/// The bounds of credentials. A credential at its bound is accepted, and a larger one is rejected.
 #[test]
-fn every_bound_of_what_is_shown() {
+fn every_bound_of_credentials() {
     let code = |header: &str, text: &str| {
         let request = [(header, text)];
         let request = Request { host: "api.example", path: "/any", headers: &request, ..Request::default() };
@@ -567,7 +587,7 @@ fn every_bound_of_what_is_shown() {
     };
     let padded = |bytes: usize| {
         let mut claims = claims("own", "t_acme");
-        // Three bytes of claims are four of the token.
+        // Three bytes of claims become four bytes of the token.
         claims["pad"] = json!("");
         let short = by_secret(SECRET, &claims).len();
         claims["pad"] = json!("x".repeat((bytes - short) * 3 / 4));

@@ -1,5 +1,5 @@
-//! JSON Schemas made from the types. They are committed; this test says when they no longer fit.
-//! `UPDATE=1 cargo test --test documents` writes them anew.
+//! Document tests: the committed JSON Schemas match the types, and invalid documents are rejected
+//! with paths. `UPDATE=1 cargo test --test documents` rewrites the schemas.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -17,7 +17,7 @@ fn schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().into()
 }
 
-/// Of a document that is read.
+/// The schema of a document that the core parses, with a bound on every text.
 fn read<T: JsonSchema>(max_text_bytes: usize) -> Value {
     let mut schema = schema::<T>();
     bound_texts(&mut schema, max_text_bytes);
@@ -34,7 +34,7 @@ fn schemas() {
 }
 
 #[test]
-fn what_the_package_says_of_codes_and_bounds_is_what_the_core_says() {
+fn the_npm_package_has_the_codes_and_bounds_of_the_core() {
     let table = include_str!("../pkg/codes.js");
     for code in Code::ALL.into_iter().filter(|code| *code != Code::Allowed) {
         let line = format!("\n  {}: [{}, \"{}\"],\n", code.as_str(), code.status(), code.message());
@@ -51,7 +51,7 @@ fn what_the_package_says_of_codes_and_bounds_is_what_the_core_says() {
 }
 
 #[test]
-fn the_schemas_accept_the_demo_and_refuse_what_the_reader_refuses() {
+fn the_schemas_accept_the_demo_and_reject_what_the_parser_rejects() {
     let demo = include_str!("../examples/demo.json");
     parse_seed(demo).unwrap();
     let demo: Value = serde_json::from_str(demo).unwrap();
@@ -100,7 +100,7 @@ fn with_issuer(changes: Value) -> Value {
     json!({ "version": 1, "resolution": { "strategies": [{ "strategy": "jwt" }] }, "plans": { "p@1": {} }, "issuers": { "main": issuer } })
 }
 
-/// What is wrong with an issuer is said with its path: a mistake here is a door.
+/// Every mistake in an issuer is reported with its path, because it could let the wrong callers in.
 #[test]
 fn issuers_are_refused_with_paths() {
     assert_eq!(Catalog::parse(&with_issuer(json!({})).to_string()).err(), None);
@@ -158,16 +158,16 @@ fn issuers_are_refused_with_paths() {
         let path = format!("$.issuers.main.{path}");
         assert!(problems.0.iter().any(|problem| problem.path == path), "{changes}: {problems}");
     }
-    // A secret that was written into the catalog by mistake is not repeated in what is printed of it.
+    // A secret that is in the catalog by mistake does not appear in the problems.
     let leaked =
         with_issuer(json!({ "jwks_url": null, "algorithms": ["HS256"], "keys": [{ "secret": "hunter2 hunter2" }] }));
     let said = Catalog::parse(&leaked.to_string()).unwrap_err().to_string();
     assert!(!said.contains("hunter2"), "{said}");
 }
 
-/// What a catalog says of callers and cannot keep is refused.
+/// A catalog with a requirement on callers that cannot be enforced is rejected.
 #[test]
-fn catalogs_that_would_leave_a_door_open_are_refused() {
+fn catalogs_with_unenforceable_requirements_are_rejected() {
     let refused = |resolution: Value, route: Value, path: &str| {
         let catalog = json!({ "version": 1, "resolution": resolution, "routes": [route], "plans": { "p@1": {} } });
         let problems = Catalog::parse(&catalog.to_string()).expect_err(path);
@@ -199,7 +199,7 @@ fn catalogs_that_would_leave_a_door_open_are_refused() {
 }
 
 #[test]
-fn api_keys_are_refused_with_paths() {
+fn api_keys_are_rejected_with_paths() {
     let good = json!({ "id": "0123456789abcdef", "tenant": "t_acme", "hash": "ab".repeat(32), "created_at": "2026-11-22T12:00:00Z", "epoch": 1 });
     let schema = jsonschema::validator_for(&schema::<ApiKey>()).unwrap();
     assert_eq!(ApiKey::parse(&good.to_string()).err(), None);
@@ -225,7 +225,7 @@ fn api_keys_are_refused_with_paths() {
     }
 }
 
-/// Every text of every document has a bound, and its reader holds it to that.
+/// Every text of every document has a bound, and the parser enforces it.
 #[test]
 fn every_text_has_a_bound() {
     fn places(schema: &Value, path: &str, found: &mut Vec<String>) {
@@ -248,7 +248,7 @@ fn every_text_has_a_bound() {
         places(&serde_json::from_str(&text).unwrap(), "$", &mut found);
         assert_eq!(found, Vec::<String>::new(), "{name}");
     }
-    // At the bound, and past it: wherever a document has a text that no type of its own bounds.
+    // Texts whose type has no bound of its own, at the bound and above it.
     let at = |length: usize| "x".repeat(length);
     let tenants: [fn(String) -> Value; 4] = [
         |text| json!({ "id": "t", "slug": "s", "plan": "p@1", "name": text }),
@@ -264,7 +264,7 @@ fn every_text_has_a_bound() {
 }
 
 #[test]
-fn a_number_has_one_spelling() {
+fn a_number_has_one_representation() {
     let catalog = |size: &str, limit: &str| {
         let text = format!(
             r#"{{"version": 1, "resolution": {{"strategies": [{{"strategy": "header"}}]}},

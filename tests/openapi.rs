@@ -9,8 +9,9 @@ use common::{bound_texts, committed};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use tenantgate::control::{
-    Deactivate, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewDomain,
-    NewTenant, NewToken, OPERATIONS, Operation, OperationId, Reasoned, Refund, Rotate, Ticket,
+    Deactivate, ENDPOINTS, EndpointId, ImpactQuestion, Impacts, Impersonate, Issue, LicenceQuestion, MovePlan,
+    MoveTenant, NewDomain, NewTenant, NewToken, OPERATIONS, Operation, OperationId, Reasoned, Refund, Rotate, Ticket,
+    endpoint,
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_BODY_BYTES, MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_TEXT_BYTES};
@@ -205,7 +206,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         | OperationId::RemoveDomain => generator.subschema_for::<Tenant>().into(),
         OperationId::CreateTenant => json!({
             "type": "object", "required": ["tenant", "api_key", "features"],
-            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "PresentedCredential once." }, "features": { "type": "array", "items": { "type": "string" } } },
+            "properties": { "tenant": generator.subschema_for::<Tenant>(), "api_key": { "type": ["string", "null"], "description": "Shown once." }, "features": { "type": "array", "items": { "type": "string" } } },
         }),
         OperationId::GetCatalog | OperationId::PutCatalog | OperationId::KillFeature | OperationId::ReviveFeature => {
             generator.subschema_for::<Catalog>().into()
@@ -448,7 +449,7 @@ fn openapi() {
         "400": failure("`BAD_REQUEST`: what was sent has problems, all of them in `details.problems`."),
         "401": failure("`UNAUTHENTICATED`: no token, or one that is not good."),
         "403": failure("`FORBIDDEN`: the token does not allow it."),
-        "404": failure("`NOT_FOUND`: there is no such thing, or it is not yours."),
+        "404": failure("`NOT_FOUND`: the resource is unknown, or belongs to another tenant."),
         "409": failure("What is stands against it: `code` says what."),
         "408": failure("`REQUEST_TIMEOUT`: the body took longer than 30 seconds."),
         "412": failure("`PRECONDITION_FAILED`: it is no longer what `If-Match` names."),
@@ -462,4 +463,30 @@ fn openapi() {
 
 fn components(generator: &mut SchemaGenerator) -> Value {
     Value::Object(generator.take_definitions(true))
+}
+
+/// Every endpoint that programs call is described, with its method.
+#[test]
+fn every_endpoint_is_described() {
+    let text = include_str!("../src/worker/openapi.json");
+    let described: Value = serde_json::from_str(text).unwrap();
+    let paths = described["paths"].as_object().unwrap();
+    for endpoint in ENDPOINTS {
+        let is_page = matches!(endpoint.id, EndpointId::Playground | EndpointId::Docs | EndpointId::OpenApi);
+        if is_page || ["*", "OPTIONS"].contains(&endpoint.method) {
+            continue;
+        }
+        let prefix = endpoint.path.trim_end_matches("/*");
+        let found = paths.iter().any(|(path, item)| {
+            (path == prefix || path.starts_with(&format!("{prefix}/")))
+                && item.get(endpoint.method.to_lowercase()).is_some()
+        });
+        assert!(found, "{} {} is not described", endpoint.method, endpoint.path);
+    }
+    for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("/_gate/v1/admin")) {
+        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            let concrete = path.replace("{key}", "one");
+            assert!(endpoint(&method.to_uppercase(), &concrete).is_ok(), "{method} {path} is not in the table");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Properties: no input makes the core panic, and what it promises holds for all inputs.
+//! Property tests: no input makes the core panic, and its guarantees hold for all inputs.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -29,7 +29,7 @@ fn demo_gate() -> LocalGate {
     gate
 }
 
-/// Text that looks like parts of requests, and text that does not.
+/// Text that resembles parts of requests, and arbitrary text.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
         "acme",
@@ -71,7 +71,7 @@ fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![prop::collection::vec(pieces, 0..8).prop_map(|pieces| pieces.concat()), any::<String>()]
 }
 
-/// JSON of any shape, with names that mean something.
+/// JSON of any shape, with member names that occur in documents.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -113,7 +113,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The document with one value somewhere replaced.
+/// The document with the value at `path` replaced.
 fn damaged(mut document: Value, path: &[prop::sample::Index], by: Value) -> Value {
     let Some((step, rest)) = path.split_first() else { return by };
     match &mut document {
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_document_is_refused_with_paths_or_works(path in prop::collection::vec(any::<prop::sample::Index>(), 1..7), by in any_json()) {
+    fn a_damaged_document_is_rejected_with_paths_or_works(path in prop::collection::vec(any::<prop::sample::Index>(), 1..7), by in any_json()) {
         let text = damaged(demo(), &path, by).to_string();
         match parse_seed(&text) {
             Err(problems) => prop_assert!(!problems.0.is_empty() && problems.0.iter().all(|problem| problem.path.starts_with('$'))),
@@ -176,7 +176,7 @@ proptest! {
             let ask = Ask { all_features: true, ..Ask::default() };
             let decision = gate.decide(&request, &ask, UnixMillis::new(now));
             let _ = transcript(&decision);
-            // Without a signal for a tenant there is no tenant; central and public routes apart there is no entry.
+            // A request without a tenant is allowed only on central and public routes.
             if decision.tenant.is_none() && decision.allowed() {
                 let folded = path.replace("//", "/");
                 prop_assert!(folded.contains("pricing") || folded.contains("well-known"), "{host} {path}");
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn names_hold_what_their_patterns_say(text in "[a-zA-Z0-9_.@-]{0,70}") {
+    fn names_match_their_patterns(text in "[a-zA-Z0-9_.@-]{0,70}") {
         if let Some(slug) = Slug::parse(&text) {
             prop_assert!(!slug.as_str().starts_with("xn--") && !slug.as_str().starts_with('-') && slug.as_str().len() <= 63);
         }
@@ -210,8 +210,8 @@ proptest! {
         }
     }
 
-    /// A rate admits exactly what its definition says: `burst` at once, and in any span of time at most
-    /// burst + limit × span / window, reached when demand never ceases.
+    /// A rate allows exactly what its definition says: `burst` units at once, and in any period at
+    /// most burst + limit × period / window. With constant demand, it reaches that number.
     #[test]
     fn a_rate_admits_exactly_what_it_says(limit in 1_u64..200, burst in 1_u64..50, window_ms in 1_u64..100_000, gaps in prop::collection::vec(0_u64..5_000, 1..200)) {
         let meter = Meter::rate(limit, burst, window_ms);
@@ -222,7 +222,7 @@ proptest! {
             loop {
                 let (verdict, next) = Counter::step(counter.as_ref(), meter, CounterOp::Take(1), UnixMillis::new(now));
                 if !verdict.allowed {
-                    // It passes when it said it would, and not a millisecond before.
+                    // The request is allowed after `retry_after_ms`, and not a millisecond earlier.
                     let retry = verdict.retry_after_ms.unwrap();
                     prop_assert!(retry > 0);
                     prop_assert!(Counter::step(counter.as_ref(), meter, CounterOp::Take(1), UnixMillis::new(now + retry)).0.allowed);
@@ -235,12 +235,12 @@ proptest! {
                 prop_assert!(u128::from(admitted) * u128::from(window_ms) <= most);
             }
         }
-        // Demand never ceased at the end: what could be admitted without carrying more than the burst over, was.
+        // At least the burst was used.
         prop_assert!(admitted >= burst);
     }
 
     #[test]
-    fn steps_never_panic_and_never_exceed(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
+    fn steps_never_panic_and_never_exceed_the_limit(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
         let mut book = LedgerState::default();
         for (kind, limit, burst, span, cost, now) in ops {
             let now = UnixMillis::new(now);
@@ -266,8 +266,8 @@ proptest! {
         }
     }
 
-    /// Beside a log of every unit: never more than the limit in any window, and nothing is refused that would still pass if
-    /// windows were a 32nd longer.
+    /// Compares a window with a log of all units. It never allows more than the limit in any
+    /// window, and denies nothing that would fit if windows were a 32nd longer.
     #[test]
     fn a_window_admits_what_it_says(limit in 1_u64..60, window_ms in 1_u64..100_000, gaps in prop::collection::vec((0_u64..4_000, 1_u64..4), 1..300)) {
         let meter = Meter::Window { limit: Some(limit), window_ms };
@@ -281,7 +281,7 @@ proptest! {
                 prop_assert!(within(window_ms) + cost <= limit, "{} and {cost} of {limit}", within(window_ms));
                 log.push((now, cost));
             } else {
-                prop_assert!(within(33 * part_ms) + cost > limit, "{} and {cost} of {limit} was refused", within(33 * part_ms));
+                prop_assert!(within(33 * part_ms) + cost > limit, "{} and {cost} of {limit} was denied", within(33 * part_ms));
                 match verdict.retry_after_ms {
                     None => prop_assert!(cost > limit),
                     Some(retry) => {
@@ -294,7 +294,8 @@ proptest! {
         }
     }
 
-    /// Whatever is held, settled and left to end by itself: what is used is what was settled, and nothing stays behind.
+    /// However holds are made, settled and left to expire: used units are exactly the settled ones,
+    /// and no hold remains.
     #[test]
     fn what_is_held_ends(steps in prop::collection::vec((0_u8..4, 0_u8..6, 1_u64..8, 0_u64..400), 1..80)) {
         let limit = 20;
@@ -365,13 +366,13 @@ proptest! {
     fn rollouts_are_proportional(share in 1_u32..100, salt in "[a-z]{1,12}") {
         let inside = (0..2_000_u32).filter(|user| bucket(Murmur3::default().and(salt.as_bytes()).and(format!("user-{user}").as_bytes()).finish(), 100) < share).count();
         let expected = 20.0 * f64::from(share);
-        // Five standard deviations of the binomial distribution: a hash that is fair stays within.
+        // Five standard deviations of the binomial distribution. A fair hash stays within.
         let deviation = 5.0 * (2_000.0 * f64::from(share) / 100.0 * (1.0 - f64::from(share) / 100.0)).sqrt();
         prop_assert!((f64::from(u32::try_from(inside).unwrap()) - expected).abs() <= deviation, "{inside} of 2000 at {share} %");
     }
 }
 
-/// Values of the reference implementation (SMHasher, `MurmurHash3_x86_32`, seed 0), and buckets of flagd's fractional v2.
+/// Values of the reference implementation (SMHasher, `MurmurHash3_x86_32`, seed 0).
 #[test]
 fn golden_hashes() {
     for (text, expected) in
@@ -396,7 +397,7 @@ fn golden_buckets() {
 }
 
 #[test]
-fn every_bound_holds_at_it_and_past_it() {
+fn every_bound_of_requests() {
     use tenantgate::model::bounds::*;
     let mut gate = demo_gate();
     let mut code = |request: &Request<'_>| gate.decide(request, &Ask::default(), UnixMillis::new(0)).code;
@@ -439,7 +440,7 @@ fn every_bound_holds_at_it_and_past_it() {
     assert!(!bytes(Catalog::parse(&spaces(MAX_CATALOG_BYTES)).unwrap_err(), MAX_CATALOG_BYTES));
 }
 
-/// Lists in documents: at their bound they pass, past it they are refused by name.
+/// The bounds of documents. A value at its bound is accepted, and a larger one is rejected by name.
 #[test]
 fn every_bound_of_documents() {
     use tenantgate::model::bounds::*;
@@ -543,9 +544,9 @@ fn every_bound_of_documents() {
             .to_string()
             .contains("each strategy once")
     );
-    let circle =
+    let cycle =
         json!({ "features": { "a": { "requires": ["b"] }, "b": { "requires": ["c"] }, "c": { "requires": ["a"] } } });
-    assert_eq!(catalog(circle).unwrap_err().0.len(), 1, "said where it closes");
+    assert_eq!(catalog(cycle).unwrap_err().0.len(), 1, "reported where the cycle closes");
     let chain = |n: usize| {
         let next = |i: usize| if i == 0 { json!({}) } else { json!({ "requires": [format!("g{}", i - 1)] }) };
         catalog(json!({ "features": (0..=n).map(|i| (format!("g{i}"), next(i))).collect::<Map<_, _>>() }))
@@ -553,7 +554,8 @@ fn every_bound_of_documents() {
     assert!(chain(MAX_REQUIRED).is_ok());
     let long = chain(MAX_REQUIRED + 1).unwrap_err().to_string();
     assert!(long.contains(&format!("at most {MAX_REQUIRED} in all")), "{long}");
-    // As many as there may be, each requiring as many: found in one walk, or this would not end.
+    // The maximum number of features, each with the maximum number of prerequisites. The test would
+    // not end if features were visited more than once.
     let many = (0..MAX_FEATURES).map(|i| {
         let requires: Vec<_> = (1..=MAX_PREREQUISITES).map(|n| format!("g{}", (i + n) % MAX_FEATURES)).collect();
         (format!("g{i}"), json!({ "requires": requires }))
@@ -583,12 +585,12 @@ fn every_bound_of_documents() {
     };
     assert_eq!(family(MAX_HIERARCHY_DEPTH).err(), None);
     assert!(family(MAX_HIERARCHY_DEPTH + 1).unwrap_err().to_string().contains("generations"));
-    // Quantities, times and names: at the bound, and past it.
+    // Quantities, times and names, at the bound and beyond it.
     let good = |what: &str,
                 at: Result<Catalog, tenantgate::model::Problems>,
                 past: Result<Catalog, tenantgate::model::Problems>| {
         assert_eq!(at.err(), None, "{what} at its bound");
-        assert!(past.is_err(), "{what} past its bound");
+        assert!(past.is_err(), "{what} beyond its bound");
     };
     let limit = |limit: Value| catalog(json!({ "limits": { "l": limit } }));
     let rate = |window: u64, allowed: u64| limit(json!({ "kind": "rate", "window_ms": window, "default": allowed }));
@@ -673,9 +675,9 @@ fn every_bound_of_documents() {
     assert_eq!(catalog(many).unwrap_err().0.len(), MAX_PROBLEMS + 1);
 }
 
-/// Bounds of one question: features, charges, and the length of an attribute.
+/// The bounds of one decision: features, charges, and the length of an attribute.
 #[test]
-fn every_bound_of_questions() {
+fn every_bound_of_decisions() {
     use tenantgate::model::bounds::*;
     let now = UnixMillis::new(0);
     let limits: serde_json::Map<_, _> =
@@ -704,6 +706,6 @@ fn every_bound_of_questions() {
     assert_eq!(ask(Ask { features: &features[1..], ..Ask::default() }, "").code, Code::Allowed);
     assert_eq!(ask(Ask { features: &features, ..Ask::default() }, "").code, Code::BadRequest);
     let f = Ask { features: &["f"], ..Ask::default() };
-    assert!(ask(f, &long).features[0].enabled, "an attribute at its bound is read");
-    assert!(!ask(f, &format!("{long}a")).features[0].enabled, "one past it is as good as absent");
+    assert!(ask(f, &long).features[0].enabled, "an attribute at its bound is evaluated");
+    assert!(!ask(f, &format!("{long}a")).features[0].enabled, "a longer attribute counts as absent");
 }

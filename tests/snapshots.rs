@@ -1,176 +1,148 @@
-//! What an isolate keeps, for how long, and what it refuses: driven step by step, as an adapter would.
+//! Which snapshots an isolate keeps, for how long, and which it rejects.
 
 #![cfg(not(target_family = "wasm"))]
 
-use tenantgate::gate::{Ask, Code, Decision, Exchange, Gate, Need, Rejected, Step};
-use tenantgate::ledger::{LedgerFailure, LedgerResponse};
+mod common;
+
+use common::driver::{Driver, Stand};
+use common::store::Isolate;
+use tenantgate::gate::{Ask, Code, Decision, Pending, Refresh, Rejected, SnapshotKey};
+use tenantgate::ledger::{LedgerFailure, LedgerState};
 use tenantgate::model::bounds::{FIRM_AGE_MS, HARD_AGE_MS, NEGATIVE_AGE_MS, REFRESH_INTERVAL_MS, SOFT_AGE_MS};
-use tenantgate::model::{HeardAt, TenantId, UnixMillis};
-use tenantgate::resolve::{Custom, Request};
+use tenantgate::model::{Slug, TenantId, UnixMillis};
+use tenantgate::resolve::Request;
 
 const CATALOG: &str = r#"{"version": 5, "resolution": {"strategies": [{"strategy": "subdomain", "base_domains": ["a.example"]}]}, "plans": {"p@1": {}}}"#;
 const RECORD: &str = r#"{"id": "t1", "slug": "acme", "plan": "p@1", "epoch": 5}"#;
 const START: UnixMillis = UnixMillis::new(1_780_000_000_000);
 
-struct World {
-    gate: Gate,
-    fetched: Vec<Need>,
+fn isolate() -> Isolate {
+    Isolate::new(&[("catalog", CATALOG), ("slug:acme", "t1"), ("tenant:t1", RECORD)])
 }
 
-impl World {
-    fn new() -> Self {
-        Self { gate: Gate::default(), fetched: Vec::new() }
-    }
+fn refreshes(decision: &Decision) -> Vec<String> {
+    let in_kv = |refresh: &Refresh| match refresh {
+        Refresh::Snapshot(key) => key.in_kv(),
+        Refresh::Lease { .. } => panic!("{refresh:?}"),
+    };
+    decision.extras().refresh.iter().map(in_kv).collect()
+}
 
-    fn read(need: &Need) -> Option<&'static str> {
-        match need {
-            Need::Catalog => Some(CATALOG),
-            Need::Slug(slug) if slug.as_str() == "acme" => Some("t1"),
-            Need::Tenant(id) if id.as_str() == "t1" => Some(RECORD),
-            _ => None,
-        }
-    }
-
-    /// Decides as an adapter does: fetches what is needed, and counts the fetches.
-    fn decide(&mut self, host: &str, now: UnixMillis) -> Box<Decision> {
-        self.fetched.clear();
-        let request = Request { host, path: "/", custom: Custom::Nobody, ..Request::default() };
-        loop {
-            match self.gate.decide(&request, &Ask::default(), now) {
-                Step::Done(decision) => return decision,
-                Step::Fetch(need) => {
-                    self.gate.snapshots.put_answer(&need, Self::read(&need), now).unwrap();
-                    self.fetched.push(need);
-                }
-                Step::Charge(_) => panic!("the catalog has no limits"),
-            }
-        }
-    }
+fn t1() -> SnapshotKey {
+    SnapshotKey::Tenant(TenantId::parse("t1").unwrap())
 }
 
 #[test]
 fn the_first_request_fetches_what_it_needs_and_the_next_nothing() {
-    let mut world = World::new();
-    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
-    let keys: Vec<_> = world.fetched.iter().map(Need::key).collect();
+    let mut isolate = isolate();
+    assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
+    let keys: Vec<_> = isolate.fetched.iter().map(SnapshotKey::in_kv).collect();
     assert_eq!(keys, ["catalog", "slug:acme", "tenant:t1"]);
-    assert_eq!(world.decide("acme.a.example", START.plus(1)).code, Code::Allowed);
-    assert!(world.fetched.is_empty());
+    assert_eq!(isolate.request("acme.a.example", START.plus(1)).code, Code::Allowed);
+    assert!(isolate.fetched.is_empty());
 }
 
 #[test]
 fn soft_age_refreshes_behind_the_request_and_not_too_often() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
-    let young = world.decide("acme.a.example", START.plus(SOFT_AGE_MS));
-    assert!(young.refresh.is_empty());
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
+    let young = isolate.request("acme.a.example", START.plus(SOFT_AGE_MS));
+    assert!(young.extras().refresh.is_empty());
     let late = START.plus(SOFT_AGE_MS + 1);
-    let old = world.decide("acme.a.example", late);
-    assert!(world.fetched.is_empty(), "nobody waits");
-    assert_eq!(old.refresh.len(), 3);
+    let old = isolate.request("acme.a.example", late);
+    assert!(isolate.fetched.is_empty(), "nobody waits");
+    assert_eq!(old.extras().refresh.len(), 3);
     assert_eq!(old.age_ms, SOFT_AGE_MS + 1);
     assert!(
-        world.decide("acme.a.example", late.plus(REFRESH_INTERVAL_MS)).refresh.is_empty(),
+        isolate.request("acme.a.example", late.plus(REFRESH_INTERVAL_MS)).extras().refresh.is_empty(),
         "the refresh is under way"
     );
-    assert_eq!(world.decide("acme.a.example", late.plus(REFRESH_INTERVAL_MS + 1)).refresh.len(), 3);
-    for need in &old.refresh {
-        world.gate.snapshots.put_answer(need, World::read(need), late).unwrap();
-    }
-    let fresh = world.decide("acme.a.example", late.plus(1));
-    assert!(fresh.refresh.is_empty());
+    assert_eq!(isolate.request("acme.a.example", late.plus(REFRESH_INTERVAL_MS + 1)).extras().refresh.len(), 3);
+    isolate.refresh(&old, late);
+    let fresh = isolate.request("acme.a.example", late.plus(1));
+    assert!(fresh.extras().refresh.is_empty());
     assert_eq!(fresh.age_ms, 1);
 }
 
 #[test]
 fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
-    world.decide("acme.a.example", START.plus(FIRM_AGE_MS));
-    assert!(world.fetched.is_empty(), "not yet");
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
+    isolate.request("acme.a.example", START.plus(FIRM_AGE_MS));
+    assert!(isolate.fetched.is_empty(), "not yet");
     let late = START.plus(FIRM_AGE_MS + REFRESH_INTERVAL_MS + 1);
-    world.decide("acme.a.example", late);
-    assert_eq!(world.fetched.len(), 3, "nobody asked for a while: what KV says by now comes first");
+    isolate.request("acme.a.example", late);
+    assert_eq!(isolate.fetched.len(), 3, "nobody asked for a while: what the store says by now comes first");
 
-    // KV is down: what is held serves until it is too old, and KV is asked now and then.
-    let mut asked = 0;
-    let mut decide = |world: &mut World, now| loop {
-        let request = Request { host: "acme.a.example", path: "/", ..Request::default() };
-        match world.gate.decide(&request, &Ask::default(), now) {
-            Step::Done(decision) => return Some(decision),
-            Step::Fetch(need) if world.gate.snapshots.put_failure(&need, now) => asked += 1,
-            _ => return None,
-        }
-    };
+    // The store is down: what is held serves until it is too old, and the store is asked now and then.
     let end = late.plus(HARD_AGE_MS);
-    assert_eq!(decide(&mut world, end).unwrap().code, Code::Allowed);
-    assert_eq!(decide(&mut world, end).unwrap().age_ms, HARD_AGE_MS);
-    assert!(decide(&mut world, end.plus(1)).is_none(), "a day is enough");
-    assert_eq!(asked, 3, "once for each, not at every request");
-    world.decide("acme.a.example", end.plus(1));
-    assert_eq!(world.fetched.len(), 3);
+    let decision = isolate.request_without_store("acme.a.example", end).unwrap();
+    assert_eq!((decision.code, isolate.fetched.len()), (Code::Allowed, 3));
+    let decision = isolate.request_without_store("acme.a.example", end).unwrap();
+    assert_eq!((decision.age_ms, isolate.fetched.len()), (HARD_AGE_MS, 0), "once for each, not at every request");
+    assert!(isolate.request_without_store("acme.a.example", end.plus(1)).is_none(), "a day is enough");
+    assert_eq!(isolate.fetched.len(), 1);
+    isolate.request("acme.a.example", end.plus(1));
+    assert_eq!(isolate.fetched.len(), 3);
 }
 
 #[test]
 fn absence_is_remembered_for_a_while() {
-    let mut world = World::new();
-    assert_eq!(world.decide("nobody.a.example", START).code, Code::TenantNotFound);
-    assert_eq!(world.fetched.len(), 2);
-    world.decide("nobody.a.example", START.plus(NEGATIVE_AGE_MS));
-    assert!(world.fetched.is_empty());
-    world.decide("nobody.a.example", START.plus(NEGATIVE_AGE_MS + 1));
-    assert_eq!(world.fetched.len(), 1);
+    let mut isolate = isolate();
+    assert_eq!(isolate.request("nobody.a.example", START).code, Code::TenantNotFound);
+    assert_eq!(isolate.fetched.len(), 2);
+    isolate.request("nobody.a.example", START.plus(NEGATIVE_AGE_MS));
+    assert!(isolate.fetched.is_empty());
+    isolate.request("nobody.a.example", START.plus(NEGATIVE_AGE_MS + 1));
+    assert_eq!(isolate.fetched.len(), 1);
 }
 
 #[test]
 fn publications_never_go_back() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
-    let id = TenantId::parse("t1").unwrap();
-    let snapshots = &mut world.gate.snapshots;
-    let older = snapshots.put_tenant(&id, Some(&RECORD.replace("\"epoch\": 5", "\"epoch\": 4")), START);
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
+    let mut receive = |need: &SnapshotKey, text: &str| isolate.receive(need, Some(text), START);
+    let older = receive(&t1(), &RECORD.replace("\"epoch\": 5", "\"epoch\": 4"));
     assert_eq!(older, Err(Rejected::Older { found: 4, held: 5 }));
-    assert_eq!(
-        snapshots.put_catalog(&CATALOG.replace("\"version\": 5", "\"version\": 4"), START),
-        Err(Rejected::Older { found: 4, held: 5 })
-    );
+    let older = receive(&SnapshotKey::Catalog, &CATALOG.replace("\"version\": 5", "\"version\": 4"));
+    assert_eq!(older, Err(Rejected::Older { found: 4, held: 5 }));
     let changed = CATALOG.replace("\"p@1\": {}", "\"p@1\": {}, \"q@1\": {}");
-    assert_eq!(snapshots.put_catalog(&changed, START), Err(Rejected::Changed(5)));
-    assert!(matches!(snapshots.put_catalog("{", START), Err(Rejected::Problems(_))));
-    assert_eq!(snapshots.put_tenant(&id, Some(&RECORD.replace("t1", "t2")), START), Err(Rejected::Foreign));
-    assert_eq!(snapshots.put_answer(&Need::Catalog, None, START), Err(Rejected::Absent));
-    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
+    assert_eq!(receive(&SnapshotKey::Catalog, &changed), Err(Rejected::Changed(5)));
+    assert!(matches!(receive(&SnapshotKey::Catalog, "{"), Err(Rejected::Problems(_))));
+    assert_eq!(receive(&t1(), &RECORD.replace("t1", "t2")), Err(Rejected::Foreign));
+    assert_eq!(isolate.receive(&SnapshotKey::Catalog, None, START), Err(Rejected::Absent));
+    assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
 
     let suspended = RECORD.replace("\"epoch\": 5", "\"epoch\": 6, \"status\": \"suspended\"");
-    world.gate.snapshots.put_tenant(&id, Some(&suspended), START).unwrap();
-    assert_eq!(world.decide("acme.a.example", START).code, Code::TenantSuspended);
-    world.gate.snapshots.put_tenant(&id, None, START).unwrap();
-    assert_eq!(world.decide("acme.a.example", START).code, Code::TenantNotFound);
+    isolate.receive(&t1(), Some(&suspended), START).unwrap();
+    assert_eq!(isolate.request("acme.a.example", START).code, Code::TenantSuspended);
+    isolate.receive(&t1(), None, START).unwrap();
+    assert_eq!(isolate.request("acme.a.example", START).code, Code::TenantNotFound);
 }
 
 #[test]
 fn a_flood_of_names_does_not_push_out_who_is_in_use() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
     for index in 0..50_000 {
-        world.decide(&format!("flood-{index}.a.example"), START);
+        isolate.request(&format!("flood-{index}.a.example"), START);
         if index % 1_000 == 0 {
-            assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
-            assert!(world.fetched.is_empty(), "after {index}");
+            assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
+            assert!(isolate.fetched.is_empty(), "after {index}");
         }
     }
 }
 
 #[test]
 fn a_name_that_was_given_up_leads_nowhere() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
     let renamed = RECORD.replace("\"epoch\": 5", "\"epoch\": 6").replace("\"slug\": \"acme\"", "\"slug\": \"acme2\"");
-    world.gate.snapshots.put_tenant(&TenantId::parse("t1").unwrap(), Some(&renamed), START).unwrap();
+    isolate.receive(&t1(), Some(&renamed), START).unwrap();
     let mut refreshed = |after_ms| {
-        let decision = world.decide("acme.a.example", START.plus(after_ms));
+        let decision = isolate.request("acme.a.example", START.plus(after_ms));
         assert_eq!(decision.code, Code::TenantNotFound);
-        decision.refresh.iter().map(Need::key).collect::<Vec<_>>()
+        refreshes(&decision)
     };
     // The entry that led astray is fetched again, and not at every request: a flood of them must cost nothing.
     assert!(refreshed(REFRESH_INTERVAL_MS).is_empty());
@@ -180,76 +152,68 @@ fn a_name_that_was_given_up_leads_nowhere() {
 
 #[test]
 fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
-    let mut world = World::new();
-    world.decide("acme.a.example", START);
+    let mut isolate = isolate();
+    isolate.request("acme.a.example", START);
     let late = START.plus(SOFT_AGE_MS + 1);
-    let decision = world.decide("nobody.a.example", late);
-    assert_eq!(decision.refresh, [Need::Catalog]);
+    let decision = isolate.request("nobody.a.example", late);
+    assert_eq!(decision.extras().refresh, [Refresh::Snapshot(SnapshotKey::Catalog)]);
 }
 
 /// Two requests of one isolate, interleaved: what one took while it waited for the ledger goes back if that refuses.
 #[test]
 fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
-    use tenantgate::ledger::LedgerState;
     let catalog = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
         "routes": [{"path": "/", "limits": {"local": 1, "month": 1}}],
         "limits": {"local": {"kind": "rate", "window_ms": 1000, "mode": "local", "default": 1}, "month": {"kind": "quota", "period": "month", "default": 1}},
         "plans": {"p@1": {}}}"#;
-    let mut gate = Gate::default();
-    gate.snapshots.put_catalog(catalog, START).unwrap();
-    gate.snapshots.put(tenantgate::model::Tenant::parse(RECORD).unwrap(), START).unwrap();
+    let mut driver = Driver::default();
+    driver.put_catalog(catalog, START);
+    driver.put_tenant(RECORD, START);
+    let mut ledger = LedgerState::default();
+    let later = START.plus(1_000);
+
+    let first = charge(&mut driver, START).expect("the ledger is needed");
+    assert_eq!(charge(&mut driver, START).unwrap_err(), Code::RateLimited, "the local limit is used up");
+    let answer = ledger.answer(&driver.ledger_request(&first), START);
+    assert!(driver.finish(first, Ok(&answer), START).allowed());
+
+    let second = charge(&mut driver, later).expect("the local limit is whole again");
+    let answer = ledger.answer(&driver.ledger_request(&second), later);
+    assert_eq!(driver.finish(second, Ok(&answer), later).code, Code::QuotaExceeded);
+    let third = charge(&mut driver, later).expect("the refusal gave the local unit back");
+    let overloaded = Err(LedgerFailure::Overloaded);
+    assert_eq!(driver.finish(third, overloaded, later).code, Code::LedgerUnavailable);
+    assert!(charge(&mut driver, later).is_ok(), "so did the overload");
+}
+
+/// A request of `acme`, as far as it gets without the ledger.
+fn charge(driver: &mut Driver, now: UnixMillis) -> Result<Pending, Code> {
     let headers = [("x-tenant-id", "acme")];
     let request = Request { path: "/", headers: &headers, ..Request::default() };
-    let mut ledger = LedgerState::default();
-    let (ask, later) = (Ask::default(), START.plus(1_000));
-
-    let Step::Charge(first) = gate.decide(&request, &ask, START) else { panic!("the ledger is needed") };
-    let Step::Done(second) = gate.decide(&request, &ask, START) else { panic!("the local limit is used up") };
-    assert_eq!(second.code, Code::RateLimited);
-    let outcome = ledger.answer(&gate.order(&first), START);
-    assert!(gate.finish(first, Ok(&outcome), HeardAt::now(START)).allowed());
-
-    let Step::Charge(third) = gate.decide(&request, &ask, later) else { panic!("the local limit is whole again") };
-    let outcome = ledger.answer(&gate.order(&third), later);
-    assert_eq!(gate.finish(third, Ok(&outcome), HeardAt::now(later)).code, Code::QuotaExceeded);
-    let Step::Charge(fourth) = gate.decide(&request, &ask, later) else {
-        panic!("the refusal gave the local unit back")
-    };
-    assert_eq!(gate.finish(fourth, Err(LedgerFailure::Overloaded), HeardAt::now(later)).code, Code::LedgerUnavailable);
-    assert!(matches!(gate.decide(&request, &ask, later), Step::Charge(_)), "so did the overload");
+    match driver.decide(&request, &Ask::default(), now, |_, need| panic!("{need:?} is held")) {
+        Stand::Done(decision) => Err(decision.code),
+        Stand::Asks(pending) => Ok(pending),
+        Stand::Waits(question) => panic!("nothing is leased: {question:?}"),
+    }
 }
 
 /// What a ledger tells of a record is believed, and looked for, and what is not there is not looked for without end.
 #[test]
 fn news_of_a_record_has_it_read_again_now_and_then() {
-    let mut world = World::new();
+    let mut isolate = isolate();
     let root = TenantId::parse("t1").unwrap();
-    assert_eq!(world.decide("acme.a.example", START).code, Code::Allowed);
-    let news = LedgerResponse { newer: vec![("t1".into(), 6), ("t2".into(), 1)], told: 2, ..LedgerResponse::default() };
-    world.gate.heard(&root, &Exchange::default(), Ok(&news), HeardAt::now(START.plus(1)));
+    assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
+    isolate.hear_epochs(&root, &[("t1", 6), ("t2", 1)], START.plus(1));
     // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
-    assert_eq!((world.decide("acme.a.example", START.plus(2)).code, world.fetched.len()), (Code::Allowed, 0));
+    assert_eq!((isolate.request("acme.a.example", START.plus(2)).code, isolate.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {
         let now = START.plus(round * (REFRESH_INTERVAL_MS + 1) + 1);
-        assert_eq!(world.decide("acme.a.example", now).code, Code::Allowed);
-        assert_eq!(world.fetched, [Need::Tenant(root.clone())], "round {round}");
-        assert_eq!((world.decide("acme.a.example", now.plus(1)).code, world.fetched.len()), (Code::Allowed, 0));
+        assert_eq!(isolate.request("acme.a.example", now).code, Code::Allowed);
+        assert_eq!(isolate.fetched, [t1()], "round {round}");
+        assert_eq!((isolate.request("acme.a.example", now.plus(1)).code, isolate.fetched.len()), (Code::Allowed, 0));
     }
     // `t2` is not there, whatever anybody has seen.
-    let ask = Ask { tenant: Some("t2"), ..Ask::default() };
-    let mut fetches = 0;
-    let code = loop {
-        match world.gate.decide(&Request::default(), &ask, START.plus(60_000)) {
-            Step::Done(decision) => break decision.code,
-            Step::Fetch(need) => {
-                fetches += 1;
-                assert!(fetches < 5, "{need:?} is fetched without end");
-                world.gate.snapshots.put_answer(&need, World::read(&need), START.plus(60_000)).unwrap();
-            }
-            Step::Charge(_) => panic!("nothing is taken"),
-        }
-    };
-    assert_eq!(code, Code::TenantNotFound);
+    assert_eq!(isolate.request_as("t2", 4, START.plus(60_000)).code, Code::TenantNotFound);
 }
 
 /// Something that happens to what an isolate holds.
@@ -264,40 +228,34 @@ enum Event {
     Later(u64),
 }
 
-fn happen(gate: &mut Gate, event: Event, epoch: u64, now: &mut UnixMillis) {
-    let (t1, acme) = (TenantId::parse("t1").unwrap(), tenantgate::model::Slug::parse("acme").unwrap());
+fn happen(isolate: &mut Isolate, event: Event, epoch: u64, now: &mut UnixMillis) {
+    let acme = SnapshotKey::Slug(Slug::parse("acme").unwrap());
     match event {
         Event::Record { slug, status } => {
             let text =
                 format!(r#"{{"id": "t1", "slug": "{slug}", "plan": "p@1", "epoch": {epoch}, "status": "{status}"}}"#);
-            gate.snapshots.put_tenant(&t1, Some(&text), *now).unwrap();
+            isolate.receive(&t1(), Some(&text), *now).unwrap();
         }
-        Event::Slug(id) => gate.snapshots.put_slug(acme, id.and_then(TenantId::parse), *now),
+        Event::Slug(id) => isolate.receive(&acme, id, *now).unwrap(),
         Event::Catalog => {
             let text = CATALOG.replace("\"version\": 5", &format!("\"version\": {epoch}"));
-            gate.snapshots.put_catalog(&text, *now).unwrap();
+            isolate.receive(&SnapshotKey::Catalog, Some(&text), *now).unwrap();
         }
-        Event::Changed => {
-            gate.snapshots.changed(&Need::Tenant(t1), epoch, *now);
-        }
-        Event::ChangedSlug => {
-            gate.snapshots.changed(&Need::Slug(acme), epoch, *now);
-        }
-        Event::DoubtAll => gate.snapshots.doubt_all(*now),
+        Event::Changed => isolate.hear_change(&t1(), epoch, *now),
+        Event::ChangedSlug => isolate.hear_change(&acme, epoch, *now),
+        Event::DoubtAll => isolate.hear_gap(*now),
         Event::Later(ms) => *now = now.plus(ms),
     }
 }
 
 /// What a request to `acme` comes to: a fetch, or who is served and how.
-fn outcome(gate: &mut Gate, now: UnixMillis) -> String {
-    let request = Request { host: "acme.a.example", path: "/", custom: Custom::Nobody, ..Request::default() };
-    match gate.decide(&request, &Ask::default(), now) {
-        Step::Done(decision) => {
+fn outcome(isolate: &mut Isolate, now: UnixMillis) -> String {
+    match isolate.step("acme.a.example", now) {
+        Ok(decision) => {
             let epoch = decision.tenant.as_ref().map(|tenant| tenant.tenant().epoch.0);
             format!("{:?} {epoch:?} {}", decision.code, decision.age_ms)
         }
-        Step::Fetch(need) => format!("fetch {}", need.key()),
-        Step::Charge(_) => panic!("the catalog has no limits"),
+        Err(need) => format!("fetch {}", need.in_kv()),
     }
 }
 
@@ -323,7 +281,7 @@ fn a_host_that_was_asked_before_leads_where_it_would_lead_anew() {
     for _ in 0..2_000 {
         let start = [Event::Catalog, Event::Slug(Some("t1")), Event::Record { slug: "acme", status: "active" }];
         let mut history: Vec<Event> = start.to_vec();
-        let mut asked = Gate::default();
+        let mut asked = Isolate::default();
         let mut now = START;
         for (epoch, event) in (5..).zip(start) {
             happen(&mut asked, event, epoch, &mut now);
@@ -336,7 +294,7 @@ fn a_host_that_was_asked_before_leads_where_it_would_lead_anew() {
             outcome(&mut asked, now);
             happen(&mut asked, event, epoch, &mut now);
             let found = outcome(&mut asked, now);
-            let (mut anew, mut then) = (Gate::default(), START);
+            let (mut anew, mut then) = (Isolate::default(), START);
             for (epoch, event) in (5..).zip(&history) {
                 happen(&mut anew, *event, epoch, &mut then);
             }

@@ -2,61 +2,39 @@
 
 mod common;
 
+use common::vectors::{DEFAULT_TIME_MS, VectorGate, vector_tests};
 use serde_json::Value;
 use tenantgate::gate::LocalGate;
 use tenantgate::model::{ApiKey, Tenant, UnixMillis};
 use tenantgate::wire::{DecideBody, transcript};
 
-fn run(name: &str, text: &str) {
-    let file: Value = serde_json::from_str(text).unwrap();
-    let cases = file["cases"].as_array().unwrap();
-    assert!(!cases.is_empty(), "{name}: no cases");
-    for case in cases {
-        let mut gate =
-            LocalGate::new(&file["catalog"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        for tenant in file["tenants"].as_array().unwrap() {
-            gate.put(Tenant::parse(&tenant.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}")))
-                .unwrap();
-        }
-        for (name, value) in members(&file["secrets"]) {
-            gate.put_secret(name, value.as_str().unwrap());
-        }
-        for (url, keys) in members(&file["keys"]) {
-            gate.put_keys(url, &keys.to_string()).unwrap();
-        }
-        for record in file["api_keys"].as_array().into_iter().flatten() {
-            gate.put_api_key(
-                ApiKey::parse(&record.to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}")),
-            )
-            .unwrap();
-        }
-        let one = [case.clone()];
-        let steps = case["steps"].as_array().map_or(one.as_slice(), Vec::as_slice);
-        for (index, step) in steps.iter().enumerate() {
-            let at =
-                step["at"].as_str().map_or(UnixMillis::new(1_780_000_000_000), |at| UnixMillis::parse(at).unwrap());
-            let body =
-                DecideBody::parse(&step["ask"].to_string()).unwrap_or_else(|problems| panic!("{name}: {problems}"));
-            let parts = body.borrow();
-            let found = transcript(&gate.decide(&body.request(&parts, None), &body.ask(&parts), at));
-            if let Some(difference) = common::difference("$", &step["expect"], &found) {
-                panic!("{name}: `{}`, step {index}: {difference}\n{found:#}", case["name"]);
-            }
-        }
+impl VectorGate for LocalGate {
+    fn new(catalog: &str) -> Self {
+        Self::new(catalog).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn put_tenant(&mut self, record: &str) {
+        self.put(Tenant::parse(record).unwrap_or_else(|problems| panic!("{problems}"))).unwrap();
+    }
+
+    fn put_secret(&mut self, name: &str, value: &str) {
+        self.put_secret(name, value);
+    }
+
+    fn put_keys(&mut self, url: &str, jwks: &str) {
+        self.put_issuer_keys(url, jwks).unwrap();
+    }
+
+    fn put_api_key(&mut self, record: &str) {
+        self.put_api_key(ApiKey::parse(record).unwrap_or_else(|problems| panic!("{problems}"))).unwrap();
+    }
+
+    fn decide(&mut self, ask: &str, at: Option<&str>) -> Value {
+        let at = at.map_or(UnixMillis::new(DEFAULT_TIME_MS), |at| UnixMillis::parse(at).unwrap());
+        let body = DecideBody::parse(ask).unwrap_or_else(|problems| panic!("{problems}"));
+        let parts = body.borrow();
+        transcript(&self.decide(&body.request(&parts, None), &body.ask(&parts), at))
     }
 }
 
-fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    object.as_object().into_iter().flatten()
-}
-
-macro_rules! vectors {
-    ($($test:ident),*) => {$(
-        #[test]
-        fn $test() {
-            run(stringify!($test), include_str!(concat!("vectors/", stringify!($test), ".json")));
-        }
-    )*};
-}
-
-vectors!(resolution, features, dates, status, limits, kinds, pages, identity);
+vector_tests!(test, tenantgate::gate::LocalGate);

@@ -1,5 +1,6 @@
-// Cedar's policies, parsed beforehand. It has neither hashes nor rollouts: the bucket of a user is made here and told to it,
-// which flatters it. A question to a policy set meets every policy in it, so that each flag has a set of its own.
+// Cedar's policies, parsed in advance. Cedar has neither hashes nor rollouts, so this file computes
+// the user's bucket, which is in Cedar's favour. A request evaluates all policies of a policy set,
+// so each flag has its own set.
 
 import cedar from "@cedar-policy/cedar-wasm/nodejs";
 

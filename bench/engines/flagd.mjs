@@ -1,4 +1,4 @@
-// flagd's evaluation in the process: JSON Logic over an in-memory store.
+// flagd's in-process evaluation: JSON Logic over an in-memory store.
 
 import { MemoryStorage, FlagdCore } from "@openfeature/flagd-core";
 

@@ -1,4 +1,4 @@
-// Flipt's client, which evaluates in WebAssembly a snapshot that it fetches from its server.
+// Flipt's client, which fetches a snapshot from its server and evaluates it in WebAssembly.
 
 import { FliptClient } from "@flipt-io/flipt-client-js";
 
@@ -12,7 +12,8 @@ export async function open({ users, country, flags }) {
       }],
     },
   });
-  // The first rollout that matches decides, and thresholds know no segments: others are turned away first.
+  // The first matching rollout decides, and a threshold cannot be limited to a segment. So the
+  // first rollout excludes users from other countries.
   const half = [segment("neq", false), { threshold: { percentage: 50, value: true } }];
   const snapshot = {
     namespace: { key: "default" },

@@ -1,4 +1,4 @@
-// GrowthBook's client for servers, which takes the user with each call.
+// GrowthBook's client for servers, which receives the user with each call.
 
 import { GrowthBookClient } from "@growthbook/growthbook";
 

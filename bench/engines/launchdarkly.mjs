@@ -1,11 +1,12 @@
-// LaunchDarkly's SDK for the edge, over the document that its integration writes into KV.
+// LaunchDarkly's edge SDK, with the document that its integration writes to KV.
 
 import { EdgeFeatureStore, init } from "@launchdarkly/cloudflare-server-sdk";
 
 export async function open({ users, country, flags }) {
   const half = [{ variation: 0, weight: 50_000 }, { variation: 1, weight: 50_000 }];
   const flag = ({ key, rollout }) => ({
-    key, version: 1, on: true, salt: key, variations: [true, false], offVariation: 1, fallthrough: { variation: 1 }, targets: [], prerequisites: [],
+    key, version: 1, on: true, salt: key, variations: [true, false], offVariation: 1, fallthrough: { variation: 1 },
+    targets: [], prerequisites: [],
     rules: [{
       id: "country", clauses: [{ contextKind: "user", attribute: "country", op: "in", values: [country], negate: false }],
       ...(rollout ? { rollout: { kind: "rollout", contextKind: "user", bucketBy: "key", variations: half } } : { variation: 0 }),
@@ -29,7 +30,10 @@ export async function open({ users, country, flags }) {
   };
 }
 
-/** This version reads and parses the whole document for each flag; a store that keeps it is the cache it lacks. */
+/**
+ * A store that caches the parsed document. Without it, this version of the SDK reads and parses the
+ * whole document for each flag.
+ */
 async function cached(store) {
   const read = (namespace) => new Promise((resolve) => store.all({ namespace }, resolve));
   const kept = { features: await read("features"), segments: await read("segments") };

@@ -1,20 +1,25 @@
-// tenantgate: `one` is a full decision on a request (tenant, status, the feature that its route needs, rate, quota), `all`
-// every feature of a tenant.
+// tenantgate: `one` makes a full decision (tenant, status, the feature that the route needs, rate,
+// quota); `all` evaluates all features of a tenant.
 
 import { Gate } from "../../pkg/node.js";
 import { catalog } from "../decision.mjs";
 
 export async function open({ users, country, flags }) {
   const when = [{ attribute: "country", op: "eq", value: country }];
-  const outcome = (rollout) => (rollout ? { rollout: { split: [{ weight: 50, value: true }, { weight: 50, value: false }] } } : { value: true });
-  const features = Object.fromEntries(flags.map(({ key, rollout }) => [key, { rules: [{ name: "country", when, ...outcome(rollout) }] }]));
+  const half = { rollout: { split: [{ weight: 50, value: true }, { weight: 50, value: false }] } };
+  const outcome = (rollout) => (rollout ? half : { value: true });
+  const feature = ({ rollout }) => ({ rules: [{ name: "country", when, ...outcome(rollout) }] });
+  const features = Object.fromEntries(flags.map((flag) => [flag.key, feature(flag)]));
   const tenants = users.map((_, i) => ({ id: `t_${i}`, slug: `tenant-${i}`, plan: "pro@1" }));
   const hosts = tenants.map(({ slug }) => `${slug}.app.example.com`);
   const gate = new Gate({ ...catalog, features }, tenants);
   const now = Date.now();
   return {
     name: "tenantgate",
-    one: (i) => gate.decide({ host: hosts[i], path: "/api/tasks", context: { targeting_key: users[i].id, country: users[i].country } }, { now }).allowed,
+    one(i) {
+      const context = { targeting_key: users[i].id, country: users[i].country };
+      return gate.decide({ host: hosts[i], path: "/api/tasks", context }, { now }).allowed;
+    },
     all(i) {
       const features = gate.features(tenants[i].id, { targeting_key: users[i].id, country: users[i].country }, { now });
       let on = 0;

@@ -1,4 +1,4 @@
-// Unleash's client, started from flags in memory; it never asks a server.
+// Unleash's client, started with flags in memory. It never contacts a server.
 
 import unleash from "unleash-client";
 
@@ -12,7 +12,7 @@ export async function open({ users, country, flags }) {
     storageProvider: new unleash.InMemStorageProvider(),
     bootstrap: { data: flags.map((flag) => ({ name: flag.key, enabled: true, strategies: [strategy(flag)] })) },
   });
-  // Nobody listens at that address, which does not matter.
+  // No server listens at that address, so the client emits errors, which do not matter.
   client.on("error", () => {});
   await new Promise((resolve) => client.once("ready", resolve));
   const context = ({ id, country }) => ({ userId: id, properties: { country } });

@@ -1,9 +1,11 @@
-// The admin API and the gate's other endpoints, asked over HTTP.
+// A client of the admin API and of the gate's other endpoints.
 
 import { readFileSync } from "node:fs";
 import { EXIT, Failure, hide, unreachable, wrongUsage } from "./failure.js";
 
-/** Setting a tenant up may take as long as whoever sets its data up. */
+/**
+ * Milliseconds that a request may take. Setting up a tenant takes as long as the provisioner does.
+ */
 const TIMEOUT_MS = 60_000;
 const ADMIN = "/_gate/v1/admin";
 const KINDS = { lines: "application/x-ndjson", csv: "text/csv", json: "application/json" };
@@ -14,35 +16,36 @@ export const { version } = JSON.parse(readFileSync(new URL("../package.json", im
 /** The operator's token. */
 export function tokenOf(argv) {
   const token = argv.token || process.env.TENANTGATE_TOKEN;
-  if (!token) throw wrongUsage("a token is needed: TENANTGATE_TOKEN, or --token");
+  if (!token) throw wrongUsage("the token is missing: set TENANTGATE_TOKEN or --token");
   hide(token);
-  // What no header can hold would stand in the runtime's complaint.
-  if (!/^[\x21-\x7e]+$/.test(token)) throw wrongUsage("the token holds characters that no token has");
+  // The runtime's error for an invalid header value would contain the token.
+  if (!/^[\x21-\x7e]+$/.test(token)) throw wrongUsage("the token contains invalid characters");
   return token;
 }
 
-/** Where the deployment is. */
+/** The deployment's address. */
 export function baseOf(argv) {
   const text = argv.url || process.env.TENANTGATE_URL;
-  if (!text) throw wrongUsage("the deployment's address is needed: TENANTGATE_URL, or --url");
+  if (!text) throw wrongUsage("the deployment's address is missing: set TENANTGATE_URL or --url");
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const whole = url && /^https?:$/.test(url.protocol) && !url.username && !url.password && url.pathname === "/" && !url.search;
-  if (!whole) throw wrongUsage("the deployment's address is an http or https URL without path, query and credentials");
+  if (!whole) throw wrongUsage("the deployment's address must be an http or https URL without a path, a query or credentials");
   return url;
 }
 
 /**
- * A path of segments, each as it is. The runtime would take `..` for the way up, to another operation.
+ * Builds a path with encoded values. Refuses `.` and `..`, which the URL parser would resolve, so
+ * that the path would name another operation.
  * @param {TemplateStringsArray} parts
  */
 export function path(parts, ...values) {
   for (const value of values) {
-    if (["", ".", ".."].includes(value)) throw wrongUsage(`\`${value}\` names nothing`);
+    if (["", ".", ".."].includes(value)) throw wrongUsage(`\`${value}\` is not a valid name`);
   }
   return String.raw({ raw: parts }, ...values.map(encodeURIComponent));
 }
 
-/** Asks one deployment. */
+/** A client of one deployment. */
 export class Client {
   #base;
   #token;
@@ -53,20 +56,22 @@ export class Client {
   }
 
   /**
-   * Sends a request, whatever is answered.
+   * Sends a request. Returns the response, whatever its status is.
    * @param {string} method
    * @param {string | URL} target a path, or a URL of this deployment
-   * @param {{query?: object, body?: unknown, headers?: object}} [options] `query`: what is undefined is left out
+   * @param {{query?: object, body?: unknown, headers?: object}} [options] `query`: undefined values
+   *   are omitted
    * @returns {Promise<{url: URL, status: number, headers: Headers, text: string}>}
    */
   async send(method, target, { query = {}, body, headers = {} } = {}) {
     const url = new URL(target, this.#base);
-    // INVARIANT (own token): it goes to the deployment that it is for, wherever an answer points.
-    if (url.origin !== this.#base.origin) throw unreachable("the answer points to another server");
+    // INVARIANT (own token): the token is sent only to its own deployment, even if a `Link` header
+    // names another server.
+    if (url.origin !== this.#base.origin) throw unreachable("the response links to another server");
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+    const own = { authorization: `Bearer ${this.#token}`, accept: "application/json", "user-agent": `tenantgate-cli/${version}` };
     const init = {
-      method, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: { authorization: `Bearer ${this.#token}`, accept: "application/json", "user-agent": `tenantgate-cli/${version}`, ...headers },
+      method, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS), headers: { ...own, ...headers },
       ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
     };
     try {
@@ -77,32 +82,34 @@ export class Client {
     }
   }
 
-  /** Sends a request that must succeed. Throws what the API says against it. */
+  /** Sends a request that must succeed. Throws the API's error otherwise. */
   async demand(method, target, options) {
     const answer = await this.send(method, target, options);
     if (answer.status >= 200 && answer.status < 300) return answer;
     const { error } = parsed(answer.text) ?? {};
-    if (typeof error?.code !== "string") throw this.#strange(answer.status);
-    // What is out of order on the other side is no answer to the question.
-    throw new Failure(error.message, { exit: answer.status >= 500 ? EXIT.unreachable : EXIT.no, code: error.code, details: error.details });
+    if (typeof error?.code !== "string") throw this.#unexpected(answer.status);
+    // A server error is not an answer, so its exit code is that of an unreachable deployment.
+    const exit = answer.status >= 500 ? EXIT.unreachable : EXIT.no;
+    throw new Failure(error.message, { exit, code: error.code, details: error.details });
   }
 
-  /** Asks the admin API: its answer. */
+  /** Sends a request to the admin API. Returns the JSON body. */
   async admin(method, target, options) {
     return this.json(method, `${ADMIN}${target}`, options);
   }
 
-  /** Asks for a document. */
+  /** Sends a request. Returns the JSON body. */
   async json(method, target, options) {
     const { text, status } = await this.demand(method, target, options);
     const body = parsed(text);
-    if (body === null || typeof body !== "object") throw this.#strange(status);
+    if (body === null || typeof body !== "object") throw this.#unexpected(status);
     return body;
   }
 
   /**
-   * A list of the admin API.
-   * @param {{all?: boolean, cursor?: string, limit?: number}} page `all`: every page
+   * Reads a list of the admin API.
+   * @param {{all?: boolean, cursor?: string, limit?: number}} page `all`: whether to read every
+   *   page
    */
   async list(target, { all, cursor, limit }, query = {}) {
     const body = await this.admin("GET", target, { query: { ...query, limit: all ? 1_000 : limit, cursor } });
@@ -115,14 +122,15 @@ export class Client {
   }
 
   /**
-   * Texts of the admin API, page by page, by the `Link` header (RFC 8288), or by the cursor of a JSON document.
+   * Reads a list of the admin API as texts, one for each page. Follows the `Link` header (RFC
+   * 8288), or the cursor in a JSON document.
    * @param {{format: "lines" | "csv" | "json"}} query
    * @yields {string}
    */
   async *texts(target, query) {
     let answer = await this.demand("GET", `${ADMIN}${target}`, { query });
     for (;;) {
-      if (!answer.headers.get("content-type")?.startsWith(KINDS[query.format])) throw this.#strange(answer.status);
+      if (!answer.headers.get("content-type")?.startsWith(KINDS[query.format])) throw this.#unexpected(answer.status);
       yield answer.text;
       const link = /<([^>]*)>\s*;\s*rel="?next"?/.exec(answer.headers.get("link") ?? "")?.[1];
       const cursor = query.format === "json" ? parsed(answer.text)?.next_cursor : undefined;
@@ -132,12 +140,12 @@ export class Client {
     }
   }
 
-  #strange(status) {
-    return unreachable(`${this.#base.origin} answers ${status}, and not as a gate does`, "NO_GATE");
+  #unexpected(status) {
+    return unreachable(`${this.#base.origin} is not a gate: its response has status ${status}`, "NO_GATE");
   }
 }
 
-/** What a text says as JSON; undefined: it is none. */
+/** Parses JSON. Returns undefined if the text is not JSON. */
 export function parsed(text) {
   try {
     return JSON.parse(text);

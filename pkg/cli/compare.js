@@ -1,15 +1,18 @@
-// What differs between two documents, and what that means for tenants.
+// Compares two documents: where they differ, and what each tenant gains or loses.
 
 import { Gate } from "../node.js";
 import { own } from "../own.js";
 
-/** So many limits may be asked of one decision. */
+/** Maximum number of limits in one question. */
 const MAX_LIMITS = 64;
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const step = (key) => (/^[A-Za-z_][A-Za-z0-9_]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`);
 
-/** Records are the same where their ids are, wherever they stand: their paths say so (RFC 9535). */
+/**
+ * The members of an object or an array by their path step. Array entries that all have distinct ids
+ * are compared by id, not by position, and have a filter as their path step (RFC 9535).
+ */
 function members(value) {
   if (isObject(value)) return new Map(Object.entries(value).map(([key, member]) => [step(key), member]));
   const ids = value.map((entry) => (isObject(entry) && typeof entry.id === "string" ? entry.id : undefined));
@@ -18,8 +21,9 @@ function members(value) {
 }
 
 /**
- * The places at which two JSON values differ.
- * @returns {{path: string, before?: unknown, after?: unknown}[]} without what is absent
+ * Finds the places where two JSON values differ.
+ * @returns {{path: string, before?: unknown, after?: unknown}[]} `before` or `after` is missing for
+ *   an absent value
  */
 export function differences(before, after, path = "$") {
   const both = (isObject(before) && isObject(after)) || (Array.isArray(before) && Array.isArray(after));
@@ -40,7 +44,7 @@ function size(value) {
   return isObject(value) && value.limit !== undefined && value.window_ms ? size(value.limit) / value.window_ms : undefined;
 }
 
-/** Whether more is had than before: `gain`, `loss`, or `change` where neither can be said. */
+/** Whether a tenant has more than before: `gain`, `loss`, or `change` if that is undecidable. */
 function effect(before, after) {
   if (has(before) !== has(after)) return has(after) ? "gain" : "loss";
   const [was, is] = [size(before), size(after)];
@@ -55,7 +59,7 @@ function shifts(before, after) {
   return Object.fromEntries(changed.map(([key, was, is]) => [key, { before: was ?? null, after: is ?? null, effect: effect(was, is) }]));
 }
 
-/** Decides by one seed. */
+/** One of the two seeds, with a gate for it. */
 class Side {
   constructor({ catalog, tenants }) {
     this.gate = new Gate(catalog, tenants);
@@ -63,17 +67,17 @@ class Side {
     this.ids = new Set(tenants.map(({ id }) => id));
   }
 
-  /** What a tenant has. */
+  /** The entitlements of a tenant. */
   of(tenant, now) {
     const keys = Object.keys(this.limits);
-    // Without prototypes: whatever a feature or a limit is called, it is only a member.
+    // Without prototypes, so that a key such as `__proto__` is an ordinary member.
     const found = { code: null, features: Object.create(null), limits: Object.create(null) };
     for (let start = 0; start === 0 || start < keys.length; start += MAX_LIMITS) {
       const limits = Object.fromEntries(keys.slice(start, start + MAX_LIMITS).map((key) => [key, 0]));
       const { decision } = this.gate.ask({ tenant, all_features: true, look: true, limits }, { now });
       found.code = decision.code;
       for (const [key, { value }] of Object.entries(decision.features)) found.features[key] = value;
-      // A tenant's own comes before those of the tenants above it.
+      // The tenant's own budget comes before those of its ancestors.
       for (const limit of decision.limits) found.limits[limit.key] ??= this.#allowance(limit);
     }
     return found;
@@ -81,32 +85,35 @@ class Side {
 
   #allowance({ key, kind, limit, remaining }) {
     const allowed = limit ?? "unlimited";
-    // Nothing has been taken: what remains of a rate is its burst.
+    // The gate is new, so the remaining units of a rate are its burst.
     return kind === "rate" ? { limit: allowed, burst: remaining, window_ms: this.limits[key].window_ms } : allowed;
   }
 }
 
 /**
- * What each tenant would gain or lose between two seeds, decided by a gate for each.
- * @returns {{tenant: string, code?: object, features: Record<string, object>, limits: Record<string, object>}[]} those for whom
- *   something changes
+ * Determines what each tenant would gain or lose between two seeds, with a gate for each seed.
+ * @returns {{tenant: string, code?: object, features: Record<string, object>, limits:
+ *   Record<string, object>}[]} only affected tenants
  */
 export function impacts(before, after, now = Date.now()) {
   const [old, next] = [new Side(before), new Side(after)];
   const changed = [];
   for (const tenant of new Set([...old.ids, ...next.ids])) {
     const [was, is] = [old.of(tenant, now), next.of(tenant, now)];
-    const allowed = [was, is].map(({ code }) => code === "ALLOWED");
-    const code = was.code !== is.code && { before: was.code, after: is.code, effect: allowed[0] === allowed[1] ? "change" : allowed[1] ? "gain" : "loss" };
+    const [allowed, allows] = [was, is].map(({ code }) => code === "ALLOWED");
+    const effect = allowed === allows ? "change" : allows ? "gain" : "loss";
+    const code = was.code !== is.code && { before: was.code, after: is.code, effect };
     const [features, limits] = [shifts(was.features, is.features), shifts(was.limits, is.limits)];
-    if (code || Object.keys(features).length || Object.keys(limits).length) changed.push({ tenant, ...(code && { code }), features, limits });
+    if (code || Object.keys(features).length || Object.keys(limits).length) {
+      changed.push({ tenant, ...(code && { code }), features, limits });
+    }
   }
   old.gate.free();
   next.gate.free();
   return changed;
 }
 
-/** Impacts as rows: tenant, what, effect, before, after. */
+/** The rows of a table of impacts: tenant, what, effect, before, after. */
 export function impactRows(tenants, show) {
   return tenants.flatMap(({ tenant, code, features = {}, limits = {} }) => [
     ...(code ? [[tenant, "decision", code.effect, code.before, code.after]] : []),

@@ -1,52 +1,53 @@
-// Why a command ends early, and with which exit code.
+// Failures of commands, with their exit codes, and secrets that must not be printed.
 
-/** What the process ends with. */
+/** Exit codes. `no`: a negative answer, or an invalid document. */
 export const EXIT = { done: 0, no: 1, usage: 2, unreachable: 3 };
 
-/** A command that ends early. Its message is for people; `error` is the same for machines. */
+/** The failure of a command. `message` is for people, `error` for programs. */
 export class Failure extends Error {
   name = "Failure";
 
   /**
    * @param {string} message one sentence, without secrets
-   * @param {{exit?: number, code?: string, details?: object, hint?: string}} [options] `hint`: what to do about it
+   * @param {{exit?: number, code?: string, details?: object, hint?: string}} [options] `hint`: what
+   *   the user can do
    */
   constructor(message, { exit = EXIT.no, code = "FAILED", details = {}, hint } = {}) {
     super(message);
     Object.assign(this, { exit, code, details, hint });
   }
 
-  /** The envelope of the API's own errors. */
+  /** The failure in the form of the API's errors. */
   get error() {
     return { code: this.code, message: this.message, details: this.details, ...(this.hint && { hint: this.hint }) };
   }
 }
 
-/** What was typed makes no sense. */
+/** The command line is invalid. */
 export const wrongUsage = (message) => new Failure(message, { exit: EXIT.usage, code: "WRONG_USAGE" });
 
-/** Nobody answers, or somebody else than a gate does. */
+/** The deployment does not answer, or is not a gate. */
 export const unreachable = (message, code = "UNREACHABLE") => new Failure(message, { exit: EXIT.unreachable, code });
 
-/** A document with problems, each with its JSON path. */
+/** A document is invalid. */
 export const invalid = (name, problems) =>
   new Failure(`\`${name}\` has ${problems.length} problem${problems.length === 1 ? "" : "s"}`, { code: "INVALID", details: { problems } });
 
 const hidden = new Set();
 
-/** Shorter texts are parts of words. */
+/** Minimum length of a hidden text: a shorter one could be part of an ordinary word. */
 const MIN_SECRET = 6;
 
-/** From now on this text is in no message, be it for people or as JSON. */
+/** Hides a secret in all later messages, as text and as JSON. */
 export function hide(secret) {
   if (typeof secret !== "string" || secret.length < MIN_SECRET) return;
   hidden.add(secret).add(JSON.stringify(secret).slice(1, -1));
 }
 
-// Keys, tokens and tickets of the product, and signed tokens, wherever they were typed by mistake.
+// tenantgate's keys, tokens and tickets, and JWTs, which a user may have typed in a wrong place.
 const SECRETS = /\btg_[a-z]+_[0-9A-Za-z]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
 
-/** A text without secrets. */
+/** Replaces the secrets in a text. */
 export function masked(text) {
   let clean = text;
   for (const secret of hidden) clean = clean.replaceAll(secret, "***");

@@ -1,4 +1,4 @@
-// The command line: its commands, its options, and what becomes of an error.
+// The command line: its commands, its options, and the handling of errors.
 
 import yargs from "yargs";
 import { Client, version } from "./client.js";
@@ -19,14 +19,24 @@ import { EXIT, Failure, hide, wrongUsage } from "./failure.js";
 import { flag, text } from "./options.js";
 import { Output, report } from "./output.js";
 
-const COMMANDS = [
+export const COMMANDS = [
   ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage, audit.group, audit.denials,
   publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group, job.group,
 ];
 
-const EPILOGUE = "Exit codes: 0 it is done, 1 the answer is no or there are problems, 2 wrong usage, 3 nobody can be reached.";
+export const EPILOGUE = "Exit codes: 0 it is done, 1 the answer is no or there are problems, 2 wrong usage, 3 nobody can be reached.";
 
-/** A command as it runs: what was typed, where it prints, and whom it asks. */
+/** Options of every command. */
+export const GENERAL = {
+  url: text("The deployment's address; by default TENANTGATE_URL."),
+  token: text("The operator's token, or an admin token; by default TENANTGATE_TOKEN."),
+  json: flag("Print JSON only."),
+};
+
+/**
+ * The environment of a running command: its arguments, its output, and the client of the
+ * deployment.
+ */
 class Command {
   #client;
 
@@ -35,17 +45,17 @@ class Command {
     this.out = new Output(argv);
   }
 
-  /** The deployment; offline commands never look for one. */
+  /** The client, created on first use: offline commands need neither an address nor a token. */
   get client() {
     return (this.#client ??= new Client(this.argv));
   }
 }
 
-/** A command, or a group of them, for yargs. `state.code`: what the process ends with. */
+/** The yargs module of a command or a group of commands. `state.code`: the exit code. */
 function module(spec, state) {
   const { command, describe } = spec;
   if (spec.commands) {
-    const builder = (parser) => parser.command(spec.commands.map((one) => module(one, state))).demandCommand(1, "say which command");
+    const builder = (parser) => parser.command(spec.commands.map((one) => module(one, state))).demandCommand(1, MISSING_COMMAND);
     return { command, describe, builder, handler() {} };
   }
   const builder = (parser) => {
@@ -58,34 +68,34 @@ function module(spec, state) {
   return { command, describe, builder, handler };
 }
 
+const MISSING_COMMAND = "the command is missing";
+
 function parser(args, state) {
   return yargs(args)
     .scriptName("tenantgate")
     .usage("$0 <command>\n\nOperates a deployment of tenantgate.")
-    .parserConfiguration({ "dot-notation": false, "parse-numbers": false, "parse-positional-numbers": false, "boolean-negation": false, "greedy-arrays": false })
-    .detectLocale(false)
-    .options({
-      url: text("The deployment's address; by default TENANTGATE_URL."),
-      token: text("The operator's token, or an admin token; by default TENANTGATE_TOKEN."),
-      json: flag("Print JSON only."),
+    .parserConfiguration({
+      "dot-notation": false, "parse-numbers": false, "parse-positional-numbers": false, "boolean-negation": false, "greedy-arrays": false,
     })
+    .detectLocale(false)
+    .options(GENERAL)
     .command(COMMANDS.map((spec) => module(spec, state)))
-    .completion("completion", "Print the completion script of the shell.")
-    .demandCommand(1, "say which command")
+    .completion("completion", "Print the completion script for the shell.")
+    .demandCommand(1, MISSING_COMMAND)
     .strict()
     .version("version", "Print the version.", version)
-    .help("help", "Print what a command does.")
+    .help("help", "Show help for a command.")
     .alias("help", "h")
     .epilogue(EPILOGUE)
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .fail((message, error) => {
-      // Without an error of its own it is yargs that complains.
+      // yargs reports invalid arguments without an error, or with a `YError`.
       throw error && error.name !== "YError" ? error : refused(error?.message ?? message, args);
     });
 }
 
-/** Secrets among what was typed: hidden before anything can repeat them. */
+/** Hides the tokens in the arguments and the environment, before any message can contain them. */
 function hideTokens(args) {
   hide(process.env.TENANTGATE_TOKEN);
   for (const [index, arg] of args.entries()) {
@@ -94,25 +104,28 @@ function hideTokens(args) {
   }
 }
 
-/** What yargs says against what was typed. Unknown words are not repeated: they may be a part of something secret. */
+/**
+ * The failure for invalid arguments. Repeats unknown options, but not other unknown words, which
+ * may be parts of a secret.
+ */
 function refused(message, args) {
   const words = /^Unknown (?:argument|command)s?: (.*)$/s.exec(message)?.[1].split(", ");
   const options = args.filter((arg) => arg.startsWith("-")).map((arg) => arg.split("=")[0]);
   const unknown = options.filter((option) => words?.includes(option.replace(/^--?/, "")));
-  const said = !words ? message.replace(/\s*\n\s*/g, " ") : unknown.length ? `unknown: ${unknown.join(", ")}` : "an unknown command, or more words than it takes";
-  return Object.assign(wrongUsage(said), { hint: "`tenantgate --help` says more." });
+  const named = unknown.length ? `unknown option: ${unknown.join(", ")}` : "unknown command, or too many arguments";
+  return Object.assign(wrongUsage(words ? named : message.replace(/\s*\n\s*/g, " ")), { hint: "Run `tenantgate --help` for help." });
 }
 
-/** An error that nobody has foreseen. */
-const unforeseen = (error) => new Failure(`unexpected: ${error?.message ?? error}`, { code: "UNEXPECTED" });
+/** The failure for an unexpected error. */
+const unforeseen = (error) => new Failure(`unexpected error: ${error?.message ?? error}`, { code: "UNEXPECTED" });
 
 /**
  * Runs a command line.
- * @param {string[]} args what was typed after the command's name
+ * @param {string[]} args the arguments after the program's name
  * @returns {Promise<number>} the exit code
  */
 export async function run(args) {
-  // Whoever reads may have had enough, as `head` has.
+  // The reader of a pipe may close it early, as `head` does.
   process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.no));
   hideTokens(args);
   const state = { code: EXIT.done };

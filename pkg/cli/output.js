@@ -1,4 +1,4 @@
-// What is printed: tables for people or JSON for machines on stdout, progress and errors on stderr.
+// Output: tables for people or JSON for programs on stdout; progress and errors on stderr.
 
 import { writeFileSync } from "node:fs";
 import { Presets, SingleBar } from "cli-progress";
@@ -11,71 +11,72 @@ const BARE = {
 };
 const CLIPPED = 60;
 
-// Names and reasons come from tenants: a terminal must not take them for orders, nor show them in another direction.
-const ORDERS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+// Names and reasons come from tenants. They must not contain control sequences of the terminal, or
+// change the direction of text.
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** A text that a terminal shows as it is. */
-export const plain = (text) => text.replace(ORDERS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+/** Escapes control characters, so that a terminal shows the text unchanged. */
+export const plain = (text) => text.replace(CONTROLS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-/** A value in a cell. */
+/** The text of a value in a table. */
 export function cell(value) {
   if (value === undefined || value === null) return "";
   return plain(typeof value === "string" ? value : JSON.stringify(value));
 }
 
-/** A value in a cell, cut where it is long. */
+/** The text of a value in a table, cut to `CLIPPED` characters. */
 export function clipped(value) {
   const text = cell(value);
   return text.length > CLIPPED ? `${text.slice(0, CLIPPED - 1)}…` : text;
 }
 
-/** Where a command prints. */
+/** The output of a command. */
 export class Output {
-  /** @param {{json?: boolean}} options `json`: nothing but JSON */
+  /** @param {{json?: boolean}} options `json`: print JSON only */
   constructor({ json = false } = {}) {
     this.json = json;
   }
 
-  /** Prints what has come out: as JSON, or as `show` does for people. */
+  /** Prints the result: as JSON, or with `show` for people. */
   result(value, show) {
     if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
     else show();
   }
 
-  /** A line for people; without a text, an empty one. */
+  /** Prints a line. */
   line(text = "") {
     process.stdout.write(`${plain(text)}\n`);
   }
 
-  /** A text as it is. */
+  /** Prints a text unchanged. */
   raw(text) {
     process.stdout.write(text);
   }
 
-  /** A table for people; `none`: what is said instead where it has no rows. */
-  table(head, rows, none = "Nothing.") {
+  /** Prints a table, or the text `none` if it has no rows. */
+  table(head, rows, none = "No entries.") {
     if (!rows.length) return this.line(none);
     const table = new Table({ head, chars: BARE, style: { head: [], border: [], "padding-left": 0, "padding-right": 0 } });
     for (const row of rows) table.push(row.map((value) => (typeof value === "string" ? plain(value) : cell(value))));
     this.raw(`${table.toString().replace(/[ \t]+$/gm, "")}\n`);
   }
 
-  /** A secret, for its holder to keep: it is shown this once. */
+  /** Prints a secret, which cannot be printed again. */
   secret(name, secret) {
-    this.raw(`\n${name}, shown this once:\n\n  ${secret}\n`);
+    this.raw(`\n${name}, shown only once:\n\n  ${secret}\n`);
   }
 
-  /** The members of an object, a line each. */
+  /** Prints the members of an object, one a line. */
   members(object) {
     this.table(["Member", "Value"], Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
   }
 
-  /** A remark beside the result. */
+  /** Prints a note for people to stderr. */
   note(text) {
     if (!this.json) process.stderr.write(`${plain(masked(text))}\n`);
   }
 
-  /** Writes a file, or to stdout where none is named. */
+  /** Writes a text to a file, or to stdout if `name` is undefined. */
   file(name, text) {
     if (name === undefined) return this.raw(text);
     try {
@@ -87,7 +88,7 @@ export class Output {
   }
 
   /**
-   * A progress bar, where somebody watches.
+   * A progress bar, if stderr is a terminal.
    * @returns {{at: (done: number, total: number) => void, end: () => void}}
    */
   progress(label) {
@@ -107,10 +108,10 @@ export class Output {
   }
 }
 
-/** The problems of a document, by their paths. */
+/** The rows of a table of problems. */
 export const problemRows = (problems) => problems.map(({ path, found, expected }) => [path, found, expected]);
 
-/** Prints why a command failed. */
+/** Prints the failure of a command. */
 export function report(failure, json) {
   const { error } = failure;
   if (json) {

@@ -1,14 +1,14 @@
-// Merge patches (RFC 7396) from `key=value`.
+// Builds merge patches (RFC 7396) from `key=value` arguments.
 
 import { wrongUsage } from "./failure.js";
 import { parsed } from "./client.js";
 
 /**
- * The merge patch that changes say.
+ * Builds the merge patch for changes.
  * @param {string[]} changes such as `name=Acme`, `metadata.crm=7`, `region=null`
  */
 export function patch(changes) {
-  // Without a prototype: whatever a member is called, it is only a member.
+  // Without a prototype, so that a key such as `__proto__` is an ordinary member.
   const whole = Object.create(null);
   const ends = new Set();
   for (const [index, change] of changes.entries()) {
@@ -27,7 +27,7 @@ export function patch(changes) {
   return whole;
 }
 
-/** JSON where it parses, else the text itself. */
+/** The value of a text: JSON if it parses, otherwise the text itself. */
 function value(text) {
   const json = parsed(text);
   return json === undefined ? text : json;

@@ -1,31 +1,34 @@
-// Audit trails: each line names the SHA-256 of the line before it.
+// Verifies audit trails: each line contains the SHA-256 of the previous line.
 
 import { createHash } from "node:crypto";
 import { parsed } from "./client.js";
 
-/** Follows a trail from its first line. */
+/** A trail that is verified from its first line. */
 export class Trail {
-  /** How far it has come. */
+  /** The last verified entry. */
   head = { number: 0, hash: "" };
-  /** The first entry that does not fit: `{number, why}`. */
+  /** The first entry that breaks the chain: `{number, why}`. */
   broken;
   #chain;
   #hashes = new Map();
 
-  /** @param {string} [chain] whose trail it should be: a tenant's id, or `catalog`; default: that of its first line */
+  /**
+   * @param {string} [chain] the expected chain: a tenant's id, or `catalog`; default: the chain of
+   *   the first line
+   */
   constructor(chain) {
     this.#chain = chain;
   }
 
-  /** Whose trail it is. */
+  /** The chain: a tenant's id, or `catalog`; null before the first line. */
   get chain() {
     return this.#chain ?? null;
   }
 
-  /** Takes the lines of a text in, up to the first that does not fit. */
+  /** Verifies the lines of a text, up to the first one that breaks the chain. */
   add(text) {
     const lines = text.split("\n");
-    // The last line ends as all do.
+    // The last line ends with a line break too.
     if (lines.at(-1) === "") lines.pop();
     for (const line of lines) {
       if (this.broken) return;
@@ -41,16 +44,17 @@ export class Trail {
     }
   }
 
-  /** Whether an entry with this hash is among them. */
+  /** Whether the verified entries include one with this hash. */
   knows(hash) {
     return this.#hashes.has(hash);
   }
 
+  /** The reason why an entry breaks the chain, or undefined. */
   #against(entry, number) {
-    if (entry === null || typeof entry !== "object") return "it is no JSON";
-    if (entry.number !== number) return "it has another number";
-    if (entry.previous !== this.head.hash) return "it follows another entry than the one before it";
+    if (entry === null || typeof entry !== "object") return "it is not a JSON object";
+    if (entry.number !== number) return "its number is wrong";
+    if (entry.previous !== this.head.hash) return "its hash of the previous entry is wrong";
     this.#chain ??= entry.chain;
-    return entry.chain === this.#chain ? undefined : "it is of another trail";
+    return entry.chain === this.#chain ? undefined : "it belongs to another trail";
   }
 }

@@ -1,11 +1,11 @@
-// The client in the edge runtime of Next.js and Vercel, which compiles modules while it bundles.
+// The client for the edge runtime of Next.js and Vercel, which compiles modules while bundling.
 import module from "../dist/client_bg.wasm?module";
 import { instantiateNow } from "../instance.js";
 import { part } from "../client.js";
 
 instantiateNow(part, () => module);
 
-/** Nothing to wait for: for code that also runs where there is. */
+/** Does nothing here; exists for code that also runs in other runtimes. */
 export async function init() {}
 
 export { FeatureClient } from "../client.js";

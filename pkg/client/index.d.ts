@@ -2,29 +2,46 @@ import type { Answer, Context, Features, WasmModule } from "../index.js";
 
 export { DocumentError, GateFailedError, InputError, TenantgateError } from "../errors.js";
 
-/** Where a client gets its features, and what it evaluates them by. */
+/** The options of a `FeatureClient`. */
 export interface FeatureClientOptions {
-  /** Default `/_gate/v1/features` of the page's own host, by which the gate knows the tenant. */
+  /**
+   * The address of the features. Default: `/_gate/v1/features` on the page's own host, which names
+   * the tenant.
+   */
   url?: string;
-  /** Attributes that rules ask about; `targeting_key` is by what rollouts choose. Default: none. */
+  /** Attributes for rules; rollouts select by `targeting_key`. Default: no attributes. */
   context?: Context;
-  /** Headers of the request, such as `authorization`. Cookies go along by themselves. Default: none. */
+  /**
+   * Headers of the request, such as `authorization`. The browser adds cookies itself. Default: no
+   * headers.
+   */
   headers?: Record<string, string>;
-  /** Default: the runtime's. One that is given and is no function is an `InputError`. */
+  /** Default: the runtime's `fetch`. Any other value than a function is an `InputError`. */
   fetch?: typeof globalThis.fetch;
-  /** Keeps the last good snapshot for when there is no network. Default `localStorage`, where there is one; null: none. */
+  /**
+   * Stores the last good snapshot for times without a network. Default: `localStorage`, if
+   * available; null: no storage.
+   */
   storage?: { getItem(key: string): string | null; setItem(key: string, value: string): void } | null;
-  /** Tells callers apart in the storage. Where a token or an API key names the tenant, nothing is kept without it. Default: none. */
+  /**
+   * Tells callers apart in the storage. Required to store anything if a token or an API key names
+   * the tenant.
+   */
   storageKey?: string;
-  /** Seconds for which the gate holds a question until something changes, at most 30. Default 25. */
+  /**
+   * Seconds for which the gate may delay a response until something changes, at most 30. Default
+   * 25.
+   */
   waitS?: number;
 }
 
 /**
- * The features of the page's tenant: those that pages may know (`client: true` in the catalog), evaluated in the page.
+ * The features of the page's tenant that pages may know (`client: true` in the catalog), evaluated
+ * in the page.
  *
- * Events: `change` (`detail.changed`: keys whose answer changed), `stale` (the last good snapshot serves: there is no network, or
- * something dated has passed), `fresh` (no longer).
+ * Events: `change` when answers change (`detail.changed` holds their keys), `stale` when the client
+ * starts to serve the last good snapshot, because the network is down or the snapshot has expired,
+ * and `fresh` when it stops.
  * @example
  * await init();
  * const features = new FeatureClient({ context: { targeting_key: user.id } });
@@ -34,21 +51,26 @@ export interface FeatureClientOptions {
  */
 export class FeatureClient extends EventTarget {
   constructor(options?: FeatureClientOptions);
-  /** Once there is a snapshot: the gate's or, where that cannot be reached, the last good one. @throws {GateFailedError} there is neither; it goes on trying, and says `fresh` once there is one */
+  /**
+   * Resolves once there is a snapshot: from the gate, or the last good one if the gate is
+   * unreachable.
+   * @throws {GateFailedError} if there is neither; the client keeps trying, and emits `fresh` once
+   *   it has a snapshot
+   */
   readonly ready: Promise<void>;
-  /** Whether what serves is the last good snapshot. */
+  /** Whether the client serves the last good snapshot. */
   readonly stale: boolean;
   /** The tenant; null before there is a snapshot. */
   readonly tenant: { readonly id: string; readonly slug: string; readonly plan?: string; readonly region?: string } | null;
-  /** What features are evaluated by; set it to evaluate by something else from then on. */
+  /** The client's own context. May be replaced. */
   context: Context;
-  /** The answer by the client's own context. */
+  /** The answer for the client's own context. */
   get(key: string): Answer;
   /** `get(key).enabled` */
   enabled(key: string): boolean;
-  /** All features, by the client's own context or by another one. */
+  /** All features for the client's own context, or for another one. */
   evaluate(context?: Context): Features;
-  /** Ends the connection. */
+  /** Stops following changes. */
   close(): void;
   [Symbol.dispose](): void;
   addEventListener(type: "change", listener: (event: CustomEvent<{ changed: string[] }>) => void, options?: ListenerOptions): void;
@@ -56,14 +78,14 @@ export class FeatureClient extends EventTarget {
   addEventListener(...given: Parameters<EventTarget["addEventListener"]>): void;
 }
 
-/** As the runtime's own event targets take them. */
+/** The same as for the runtime's own event targets. */
 type ListenerOptions = Parameters<EventTarget["addEventListener"]>[2];
 
 /**
- * In pages: loads the WebAssembly module of the client, 80 KB packed. Elsewhere there is nothing to wait for, unless a bundler has left
- * the module behind: then `init` loads it too. To import the package never fails.
- * @param source where the module is, or the module; default: beside the package's files
- * @throws {GateFailedError} it could not be loaded
+ * Loads the WebAssembly module of the client, 80 KB compressed, in pages. Does nothing in other
+ * runtimes, unless a bundler omitted the module. Importing the package never fails.
+ * @param source the module or its URL; default: next to the package's files
+ * @throws {GateFailedError} if it could not be loaded
  * @example
  * await init();
  */

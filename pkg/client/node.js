@@ -1,4 +1,5 @@
-// The client where there is a disk: for tests, and for rendering on a server.
+// The client for Node, for tests and server-side rendering: reads the module from disk when
+// imported.
 import { readFileSync } from "node:fs";
 import { instantiateNow } from "../instance.js";
 import { load } from "../load.js";
@@ -6,7 +7,7 @@ import { part } from "../client.js";
 
 instantiateNow(part, () => readFileSync(new URL("../dist/client_bg.wasm", import.meta.url)));
 
-/** Nothing to wait for, but in a bundle that has left the file behind: then the module is taken from the code. */
+/** Does nothing, except in a bundle that omitted the file: then loads the module from code. */
 export const init = (source = embedded) => load(part, source);
 
 async function embedded() {

@@ -1,4 +1,4 @@
-// Features in a page: `await init()` once, then make a client.
+// The client for pages: call `await init()` once, then create a client.
 import { load } from "../load.js";
 import { part } from "../client.js";
 

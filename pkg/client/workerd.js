@@ -1,10 +1,10 @@
-// The client in Workers: the runtime has compiled the module already.
+// The client for Workers: the runtime has already compiled the module.
 import module from "../dist/client_bg.wasm";
 import { part } from "../client.js";
 
 part.instantiate(module);
 
-/** Nothing to wait for: for code that also runs where there is. */
+/** Does nothing here; exists for code that also runs in other runtimes. */
 export async function init() {}
 
 export { FeatureClient } from "../client.js";

@@ -1,4 +1,5 @@
-//! Bodies of the admin API: read with all their problems, described by the same declaration.
+//! Bodies of the admin API. One declaration per body reads it, collects all its problems and
+//! describes it in the `OpenAPI` document.
 
 use std::collections::BTreeMap;
 
@@ -16,60 +17,63 @@ use crate::model::{
 use crate::wire::DecideBody;
 
 document! {
-    /// A tenant to set up.
+    /// A tenant to create.
     pub struct NewTenant {
-        /// For people.
+        /// A name for people.
         name: Option<String> = None,
-        /// Its name in hosts and paths. Default: made of `name`.
+        /// The tenant's name in hosts and paths. Default: derived from `name`.
         slug: Option<Slug> = None,
-        /// The plan version it bought. Required unless it has a parent, whose plan it then shares.
+        /// The plan version of the tenant. Required unless it has a parent, whose plan it then
+        /// shares.
         plan: Option<PlanRef> = None,
-        /// A plan version that it tries instead for a while.
+        /// A trial of another plan version.
         trial: Option<Trial> = None,
-        /// The tenant it belongs to.
+        /// The tenant's parent.
         parent: Option<TenantId> = None,
-        /// Where its billing periods start. Default: now.
+        /// The start of the tenant's billing periods. Default: now.
         billing_anchor: Option<UnixMillis> = None,
-        /// Where its data lives.
+        /// The region of the tenant's data.
         region: Option<String> = None,
-        /// Places that may serve it. Default: everywhere.
+        /// The places that may serve the tenant. Default: everywhere.
         residency: Vec<String> = Vec::new(),
-        /// The jurisdiction that its ledger is kept in: one of `LEDGER_JURISDICTIONS`. For roots; others share their root's ledger.
-        /// It shows in the tenant's id, and never changes. Default: none in particular.
+        /// The jurisdiction of the tenant's ledger: one of `LEDGER_JURISDICTIONS`. Only for roots;
+        /// sub-tenants use their root's ledger. It is part of the tenant's id and never changes.
+        /// Default: no particular jurisdiction.
         jurisdiction: Option<String> = None,
-        /// Where its data lives. Default: shared, on a shard of its region.
+        /// Where the tenant's data is stored. Default: shared, on a shard of its region.
         data_route: Option<DataRoute> = None,
-        /// How it looks.
+        /// The tenant's branding.
         branding: Option<Branding> = None,
-        /// Anything else; kept, not read.
+        /// Any other data, which is stored and not interpreted.
         metadata: Option<Value> = None,
-        /// What its first API key allows; null: no key. Default: a key that allows nothing that needs a scope.
+        /// The scopes of the tenant's first API key; null creates no key. Default: a key without
+        /// scopes.
         api_key_scopes: Option<Vec<Scope>> = Some(Vec::new()),
     } => NewTenant::check
 }
 
 document! {
-    /// Why something is done.
+    /// The reason for an operation.
     pub struct Reasoned {
-        /// Why: for the audit trail.
+        /// The reason, for the audit trail.
         reason: Option<String> = None,
-        /// For `offboard`: days for which its data is kept. Default 30.
+        /// For `offboard`: the number of days for which the tenant's data is kept. Default 30.
         retention_days: Quantity = Quantity(DEFAULT_RETENTION_DAYS),
     } => Reasoned::check
 }
 
 document! {
-    /// Where a tenant goes.
+    /// The new place of a tenant.
     pub struct MoveTenant {
-        /// The tenant that it will belong to; null: none, it becomes a root.
+        /// The tenant's new parent; null makes it a root.
         parent: Option<TenantId> = None,
-        /// Why: for the audit trail.
+        /// The reason, for the audit trail.
         reason: Option<String> = None,
     }
 }
 
 document! {
-    /// A domain that a tenant says is its own.
+    /// A domain that a tenant claims.
     pub struct NewDomain {
         /// The exact host, as A-labels.
         host: String,
@@ -79,31 +83,31 @@ document! {
 document! {
     /// An API key to issue.
     pub struct Issue {
-        /// For people.
+        /// A name for people.
         name: Option<String> = None,
-        /// What its holder may do.
+        /// The scopes that the key grants.
         scopes: Vec<Scope> = Vec::new(),
-        /// Where it works. Default `live`.
+        /// The environment in which the key is valid. Default `live`.
         environment: Environment = Environment::Live,
-        /// Until when it works, exclusive. Default: for ever.
+        /// When the key expires, exclusive. Default: never.
         expires_at: Option<UnixMillis> = None,
     } => Issue::check
 }
 
 document! {
-    /// How an API key is replaced.
+    /// The replacement of an API key.
     pub struct Rotate {
-        /// Milliseconds for which the old key works on. Default 86400000, a day.
+        /// Milliseconds for which the old key remains valid. Default 86400000, a day.
         overlap_ms: Quantity = Quantity(86_400_000),
     } => Rotate::check
 }
 
 document! {
-    /// Where tenants of a plan version go.
+    /// The new plan of a plan version's tenants.
     pub struct MovePlan {
-        /// The plan version that they get.
+        /// The plan version that the tenants get.
         to: PlanRef,
-        /// Why: for the audit trail.
+        /// The reason, for the audit trail.
         reason: Option<String> = None,
     }
 }
@@ -111,27 +115,27 @@ document! {
 document! {
     /// An admin token to issue.
     pub struct NewToken {
-        /// For people.
+        /// A name for people.
         name: String,
-        /// What its holder may do.
+        /// The permissions that the token grants.
         permissions: Vec<Permission>,
-        /// Until when it works, exclusive. Default: for ever.
+        /// When the token expires, exclusive. Default: never.
         expires_at: Option<UnixMillis> = None,
     } => NewToken::check
 }
 
 document! {
-    /// What support is let in for.
+    /// A request of support to act as a tenant.
     pub struct Impersonate {
-        /// Why: for the audit trail.
+        /// The reason, for the audit trail.
         reason: String,
-        /// What support may do.
+        /// The scopes that support gets.
         scopes: Vec<Scope> = Vec::new(),
     } => Impersonate::check
 }
 
 document! {
-    /// A ticket, for an API key.
+    /// A ticket to exchange for an API key.
     pub struct Ticket {
         /// The ticket.
         ticket: String,
@@ -139,19 +143,20 @@ document! {
 }
 
 document! {
-    /// Whether a licence is good.
+    /// A licence to check.
     pub struct LicenceQuestion {
         /// The licence key.
         key: String,
-        /// The host that it is used on. Required where the licence is bound to domains.
+        /// The host that uses the licence. Required if the licence is bound to domains.
         domain: Option<String> = None,
-        /// The name of the instance, of your own, 1 to 128 bytes. Required where activations are counted.
+        /// A name that you choose for the instance, 1 to 128 bytes. Required if the licence limits
+        /// activations.
         instance: Option<String> = None,
     } => LicenceQuestion::check
 }
 
 document! {
-    /// An activation that ends.
+    /// An activation to end.
     pub struct Deactivate {
         /// The licence key.
         key: String,
@@ -161,41 +166,41 @@ document! {
 }
 
 document! {
-    /// Units of a quota that are given back.
+    /// Units of a quota to refund.
     pub struct Refund {
         /// The quota.
         limit: Key,
-        /// How many units, at least 1 and at most what was used in the current period.
+        /// The number of units: at least 1, at most the units used in the current period.
         units: Quantity,
-        /// Why: it stands in the audit trail.
+        /// The reason, for the audit trail.
         reason: String,
     } => Refund::check
 }
 
 document! {
-    /// A change to try: a catalog, and what to compare it for.
+    /// A change whose impact to compute, and what to compute it for.
     pub struct ImpactQuestion {
-        /// The catalog that would be. Default: the one that is.
+        /// The new catalog. Default: the current one.
         catalog: Option<Value> = None,
-        /// Plan versions that tenants would have instead of theirs: from, to.
+        /// New plan versions for tenants, by their current plan version.
         plans: BTreeMap<PlanRef, PlanRef> = BTreeMap::new(),
         /// Merge patches (RFC 7396) of records, by tenant.
         patches: BTreeMap<TenantId, Value> = BTreeMap::new(),
-        /// Where the page begins; as the page before said.
+        /// The start of the page: the `next_cursor` of the previous one.
         cursor: Option<String> = None,
-        /// Tenants of a page, 1 to 1000. Default 500.
+        /// The number of tenants per page, 1 to 1000. Default 500.
         limit: Quantity = Quantity(500),
-        /// Recorded questions to ask again.
+        /// Recorded requests to decide again.
         log: Vec<Replayed> = Vec::new(),
     } => ImpactQuestion::check
 }
 
 document! {
-    /// A recorded question.
+    /// A recorded request.
     pub struct Replayed {
-        /// When it was asked.
+        /// When it was decided.
         at: UnixMillis,
-        /// What was asked: a body of `POST /_gate/v1/decide`.
+        /// The request: a body of `POST /_gate/v1/decide`.
         question: Value,
     }
 }
@@ -203,19 +208,23 @@ document! {
 impl NewTenant {
     fn check(&self, r: &mut Reader) {
         if self.name.is_none() && self.slug.is_none() {
-            r.problem("neither `name` nor `slug`", "one of them");
+            r.problem("neither `name` nor `slug`", "at least one of them");
         }
         if self.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
-            r.at("name", |r| r.problem("a text of another length", format!("1 to {MAX_NAME_BYTES} bytes")));
+            r.at("name", |r| r.problem("text of invalid length", format!("1 to {MAX_NAME_BYTES} bytes")));
         }
         if self.slug.is_none() && self.name.as_deref().is_some_and(|name| slug_of(name).is_none()) {
-            r.at("slug", |r| r.problem("nothing, and a `name` that makes none", "a slug"));
+            r.at("slug", |r| r.problem("nothing, and a `name` that yields no slug", "a slug"));
         }
         if self.plan.is_none() && self.parent.is_none() {
-            r.at("plan", |r| r.problem("nothing", "a plan version such as `pro@1`, or a parent whose plan it shares"));
+            r.at("plan", |r| {
+                r.problem("nothing", "a plan version such as `pro@1`, or a `parent` whose plan the tenant shares")
+            });
         }
         if self.jurisdiction.is_some() && self.parent.is_some() {
-            r.at("jurisdiction", |r| r.problem("one beside a `parent`", "none: the root's ledger counts"));
+            r.at("jurisdiction", |r| {
+                r.problem("a jurisdiction with a `parent`", "no jurisdiction: the root's ledger counts")
+            });
         }
         if self.api_key_scopes.as_ref().is_some_and(|scopes| scopes.len() > MAX_SCOPES) {
             r.at("api_key_scopes", |r| r.problem("too many scopes", format!("at most {MAX_SCOPES}")));
@@ -226,7 +235,7 @@ impl NewTenant {
 impl Issue {
     fn check(&self, r: &mut Reader) {
         if self.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
-            r.at("name", |r| r.problem("a text that is too long", format!("at most {MAX_NAME_BYTES} bytes")));
+            r.at("name", |r| r.problem("text that is too long", format!("at most {MAX_NAME_BYTES} bytes")));
         }
     }
 }
@@ -252,10 +261,10 @@ impl Reasoned {
 impl NewToken {
     fn check(&self, r: &mut Reader) {
         if self.name.is_empty() || self.name.len() > MAX_TOKEN_NAME_BYTES {
-            r.at("name", |r| r.problem("a text of another length", format!("1 to {MAX_TOKEN_NAME_BYTES} bytes")));
+            r.at("name", |r| r.problem("text of invalid length", format!("1 to {MAX_TOKEN_NAME_BYTES} bytes")));
         }
         if self.permissions.is_empty() {
-            r.at("permissions", |r| r.problem("none", "one at least"));
+            r.at("permissions", |r| r.problem("an empty list", "at least one permission"));
         }
     }
 }
@@ -263,7 +272,7 @@ impl NewToken {
 impl Impersonate {
     fn check(&self, r: &mut Reader) {
         if self.reason.is_empty() {
-            r.at("reason", |r| r.problem("nothing", "why support acts as the tenant"));
+            r.at("reason", |r| r.problem("nothing", "the reason for acting as the tenant"));
         }
         r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
     }
@@ -275,7 +284,7 @@ impl Refund {
             r.at("units", |r| r.problem("0", "at least 1"));
         }
         if self.reason.is_empty() {
-            r.at("reason", |r| r.problem("nothing", "why the units are given back"));
+            r.at("reason", |r| r.problem("nothing", "the reason for the refund"));
         }
     }
 }
@@ -299,7 +308,7 @@ impl ImpactQuestion {
 }
 
 impl Replayed {
-    /// The question.
+    /// Parses the request.
     ///
     /// # Errors
     /// All problems, each with its JSON path.
@@ -308,7 +317,8 @@ impl Replayed {
     }
 }
 
-/// The slug that a name makes: its ASCII letters and digits, with `-` between.
+/// Derives a slug from a name: its ASCII letters and digits, separated by `-`. Returns `None` if
+/// that is not a valid slug.
 ///
 /// # Examples
 /// ```
@@ -324,7 +334,7 @@ pub fn slug_of(name: &str) -> Option<Slug> {
         } else if !slug.is_empty() && !slug.ends_with('-') {
             slug.push('-');
         }
-        // Room for a number behind it.
+        // Leaves room for a number, which makes the slug unique.
         if slug.len() >= MAX_SLUG_BYTES.saturating_sub(8) {
             break;
         }

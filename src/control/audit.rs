@@ -1,8 +1,9 @@
-//! The audit trail: one chain of entries for each tenant and one for the catalog, append-only.
+//! The audit trail: one append-only chain of entries for each tenant and one for the catalog.
 //!
-//! An entry is a line of JSON that names the SHA-256 of the line before it. So a trail that was exported verifies with a
-//! few lines of any language: the hash of every line is the `previous` of the next. Whoever remembers the last hash notices
-//! when anything before it is changed, dropped or put in another order.
+//! An entry is a line of JSON that contains the SHA-256 of the previous line. A few lines of any
+//! language therefore verify an exported trail: the hash of every line is the `previous` of the
+//! next. Anyone who keeps the last hash detects if an earlier entry is changed, removed or
+//! reordered.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,66 +11,66 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::{UnixMillis, hex};
 
-/// One entry.
+/// One entry of an audit trail.
 #[derive(Debug, Serialize)]
 pub struct AuditEntry<'a> {
-    /// Whose trail: a tenant's id, or `catalog`.
+    /// The chain: a tenant's id, or `catalog`.
     pub chain: &'a str,
-    /// Its place, from 1.
+    /// The position in the chain, from 1.
     pub number: u64,
-    /// The SHA-256 of the line before, in hexadecimal; empty for the first.
+    /// The SHA-256 of the previous line, in hexadecimal. Empty for the first entry.
     pub previous: &'a str,
-    /// When.
+    /// When the change was made.
     pub at: UnixMillis,
-    /// Who: `{"kind", "id"}`.
+    /// The actor: `{"kind", "id"}`.
     pub actor: &'a Value,
-    /// From where: `{"ip", "user_agent"}`.
+    /// The client of the actor: `{"ip", "user_agent"}`.
     pub from: &'a Value,
-    /// What, such as `tenant.suspend`.
+    /// The action, such as `tenant.suspend`.
     pub action: &'a str,
-    /// Why, where it was said.
+    /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
-    /// What changed: `{"member": {"before", "after"}}`.
+    /// The changed members: `{"member": {"before", "after"}}`.
     pub changes: &'a Value,
 }
 
-/// The end of a chain: how many entries, and the hash of the last.
+/// The end of a chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Head {
-    /// Entries so far.
+    /// The number of entries.
     pub number: u64,
-    /// The SHA-256 of the last line, in hexadecimal; empty where there is none.
+    /// The SHA-256 of the last line, in hexadecimal. Empty if the chain is empty.
     pub hash: String,
 }
 
-/// Where a chain is broken, and how.
+/// The first entry at which a chain is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry {number}: {why}")]
 pub struct Broken {
-    /// The place of the first entry that does not fit.
+    /// The position of the entry.
     pub number: u64,
-    /// What is wrong with it.
+    /// What is wrong with the entry.
     pub why: &'static str,
 }
 
 impl AuditEntry<'_> {
-    /// The entry's line.
+    /// Returns the entry's line.
     pub fn line(&self) -> String {
-        // Text, numbers and JSON values always have a JSON form.
+        // Cannot fail: text, numbers and JSON values always have a JSON form.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// The hash of a line.
+/// Returns the SHA-256 of a line, in hexadecimal.
 pub fn hash(line: &str) -> String {
     hex(&Sha256::digest(line))
 }
 
-/// Verifies the lines of a chain that go on after `head`: the head that they lead to.
+/// Verifies the lines that follow `head` in a chain. Returns the new head.
 ///
 /// # Errors
-/// Where they do not fit together.
+/// The first entry that does not continue the chain.
 ///
 /// # Examples
 /// ```
@@ -84,12 +85,12 @@ pub fn verify<'a>(head: Head, lines: impl IntoIterator<Item = &'a str>) -> Resul
     lines.into_iter().try_fold(head, |head, line| {
         let number = head.number.saturating_add(1);
         let broken = |why| Broken { number, why };
-        let entry: Value = serde_json::from_str(line).map_err(|_| broken("it is no JSON"))?;
+        let entry: Value = serde_json::from_str(line).map_err(|_| broken("it is not JSON"))?;
         if entry.get("number").and_then(Value::as_u64) != Some(number) {
-            return Err(broken("it has another number"));
+            return Err(broken("its number is not the next one"));
         }
         if entry.get("previous").and_then(Value::as_str) != Some(head.hash.as_str()) {
-            return Err(broken("it follows another entry than the one before it"));
+            return Err(broken("its `previous` is not the hash of the entry before it"));
         }
         Ok(Head { number, hash: hash(line) })
     })
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_done_to_a_chain_shows() {
+    fn any_tampering_with_a_chain_is_detected() {
         let lines = chain(5);
         let check = |lines: &[String]| verify(Head::default(), lines.iter().map(String::as_str));
         let head = check(&lines).unwrap();
@@ -141,7 +142,7 @@ mod tests {
             tamper(&mut lines);
             assert!(check(&lines).is_err());
         }
-        // What is cut off at the end shows by the head.
+        // Missing entries at the end are detected by the head.
         assert_ne!(check(&lines[..4]).unwrap(), head);
     }
 }

@@ -1,5 +1,6 @@
-//! What a change would mean: for every tenant what it would gain or lose, and for recorded questions how they would be
-//! answered. The gate itself decides, once by what is and once by what would be; nothing is taken.
+//! The impact of a change: what each tenant would gain or lose, and how recorded requests would be
+//! decided. The gate itself decides, once with the current documents and once with the new ones.
+//! Nothing is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,44 +13,45 @@ use crate::model::{Catalog, Limit, Overage, Problem, Problems, Tenant, TenantId,
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 
-/// How something would stand.
+/// The change of one value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shift {
-    /// How it stands now; null: not at all.
+    /// The current value; null if it is absent.
     pub before: Value,
-    /// How it would stand.
+    /// The new value; null if it is absent.
     pub after: Value,
-    /// `gain`, `loss`, or `change` where neither can be said.
+    /// `gain`, `loss`, or `change` if it is neither.
     pub effect: &'static str,
 }
 
-/// What a change would mean for one tenant.
+/// The impact of a change on one tenant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Impact {
     /// The tenant's id.
     pub tenant: String,
-    /// How the answer to a question about it would change: codes of decisions.
+    /// The change of the code of a decision about the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Shift>,
-    /// Features by key, those that would change.
+    /// The changed features, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub features: BTreeMap<String, Shift>,
-    /// Allowances by limit, those that would change.
+    /// The changed allowances, by limit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub limits: BTreeMap<String, Shift>,
-    /// What limits are, by limit: members that would change, such as `period` or `shadow`.
+    /// The changed members of limits other than the allowance, such as `period` or `shadow`, by
+    /// limit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub terms: BTreeMap<String, Shift>,
-    /// Limits of which more is used now than would be allowed, with what is used.
+    /// The units used of each limit whose new allowance is below its current use.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub over: BTreeMap<String, u64>,
-    /// What its record names that the catalog would not have: such a catalog is refused.
+    /// The references in the tenant's record that the new catalog lacks. Such a catalog is refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub problems: Vec<Problem>,
@@ -78,36 +80,37 @@ impl Impact {
     }
 }
 
-/// What a change would mean for tenants, a page of them.
+/// The impact of a change on a page of tenants.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Impacts {
-    /// Tenants that were compared.
+    /// The number of tenants compared.
     pub compared: usize,
-    /// Those for whom something would change.
+    /// The tenants for which something would change.
     pub tenants: Vec<Impact>,
-    /// Where the next page begins; null: this was the last.
+    /// The start of the next page; null if this is the last.
     pub next_cursor: Option<String>,
-    /// Metrics of the catalog that would change, by key. Events of a type that a new metric counts too should say what it reads.
+    /// The changed metrics of the catalog, by key. Check that events of a type that a new metric
+    /// counts contain the value that it reads.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub metrics: BTreeMap<String, Shift>,
-    /// Recorded questions that would be answered otherwise, by their place.
+    /// The recorded requests that would be decided differently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replay>,
 }
 
-/// How recorded questions would be answered.
+/// The result of deciding recorded requests again.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Replay {
-    /// Questions that were asked.
+    /// The number of requests decided.
     pub asked: usize,
-    /// Those whose code would be another one, by their place.
+    /// The requests whose code would change, by their index.
     pub changed: BTreeMap<usize, Shift>,
 }
 
-/// Compares what a tenant has by two gates.
+/// Compares the entitlements of a tenant in two gates.
 ///
 /// # Examples
 /// ```
@@ -144,7 +147,8 @@ pub fn compare(before: &mut LocalGate, after: &mut LocalGate, tenant: &TenantId,
     }
 }
 
-/// What would be wrong with a tenant's record under another catalog, and is not now. What has ended is not asked for.
+/// Returns the problems that a tenant's record would have under a new catalog and does not have
+/// now. Entries that have ended are ignored.
 pub fn breaks(record: &Value, old: &Catalog, new: &Catalog, now: UnixMillis) -> Vec<Problem> {
     let mut record = record.clone();
     let has_ended = |entry: &Value| {
@@ -163,7 +167,7 @@ pub fn breaks(record: &Value, old: &Catalog, new: &Catalog, now: UnixMillis) -> 
     problems(new).beyond(&problems(old)).0
 }
 
-/// What a limit is, apart from how much of it is allowed.
+/// Returns the members of a limit other than its allowance.
 pub fn terms_of(limit: &Limit, overage: Overage) -> Value {
     json!({
         "kind": limit.kind, "period": limit.period, "window_ms": limit.window_ms.map(|window| window.0), "mode": limit.mode,
@@ -172,7 +176,7 @@ pub fn terms_of(limit: &Limit, overage: Overage) -> Value {
     })
 }
 
-/// How the metrics of a catalog would change.
+/// Returns the changed metrics of a catalog.
 pub fn metrics(old: &Catalog, new: &Catalog) -> BTreeMap<String, Shift> {
     let all = |catalog: &Catalog| -> BTreeMap<String, Value> {
         let metric = |metric: &crate::model::Metric| {
@@ -186,7 +190,7 @@ pub fn metrics(old: &Catalog, new: &Catalog) -> BTreeMap<String, Shift> {
     differing(shifts(&all(old), &all(new), |_, _| "change"))
 }
 
-/// Asks recorded questions of both gates, each at its time.
+/// Decides recorded requests with both gates, each at its own time.
 pub fn replay(before: &mut LocalGate, after: &mut LocalGate, log: &[(DecideBody, UnixMillis)]) -> Replay {
     let mut replay = Replay { asked: log.len(), ..Replay::default() };
     for (index, (question, at)) in log.iter().enumerate() {
@@ -217,15 +221,15 @@ fn limits(decision: &Decision) -> BTreeMap<String, Value> {
 }
 
 fn terms(decision: &Decision) -> BTreeMap<String, Value> {
-    let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.plans.as_ref()) else { return BTreeMap::new() };
-    let limits = &plans.catalog().limits;
+    let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.catalog.as_ref()) else { return BTreeMap::new() };
+    let limits = &plans.document().limits;
     tenant
         .nearest()
         .filter_map(|budget| Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage))))
         .collect()
 }
 
-/// Of documents that changed, the members that did.
+/// Reduces changed documents to their changed members.
 fn differing(mut shifts: BTreeMap<String, Shift>) -> BTreeMap<String, Shift> {
     for shift in shifts.values_mut() {
         if let (Value::Object(before), Value::Object(after)) = (&mut shift.before, &mut shift.after) {

@@ -1,11 +1,14 @@
-//! How what is known changes: documents and their changes, the audit trail, what a change would mean for whom.
+//! The control plane's rules: the operations of the admin API and their bodies, changes of
+//! documents, the audit trail, and the impact of a change.
 //!
-//! Nothing here stores anything: the adapter reads what is, asks what it would become, and writes that in one transaction.
+//! Nothing here stores anything. The adapter reads the current documents, computes the new ones
+//! with this module, and writes them in one transaction.
 
 #![forbid(unsafe_code)]
 
 mod admin;
 pub mod audit;
+mod endpoints;
 mod impact;
 mod operations;
 mod patch;
@@ -14,6 +17,7 @@ pub use admin::{
     Deactivate, ImpactQuestion, Impersonate, Issue, LicenceQuestion, MovePlan, MoveTenant, NewDomain, NewTenant,
     NewToken, Reasoned, Refund, Replayed, Rotate, Ticket, slug_of,
 };
+pub use endpoints::{Caller, ENDPOINTS, Endpoint, EndpointId, endpoint};
 pub use impact::{Impact, Impacts, Replay, Shift, breaks, compare, metrics, replay};
 pub use operations::{
     GUARDED_MEMBERS, IDENTITY_MEMBERS, OPERATIONS, Operation, OperationId, Permission, ROUTE_IDENTITY_MEMBERS, route,

@@ -1,8 +1,9 @@
-//! Changes of documents: JSON Merge Patch (RFC 7396), and what has changed.
+//! Changes of documents: JSON Merge Patch (RFC 7396), and the members that changed.
 
 use serde_json::{Map, Value, json};
 
-/// Applies a merge patch: members that are null go, objects are merged, everything else replaces.
+/// Applies a merge patch: null removes a member, objects are merged, any other value replaces the
+/// member.
 ///
 /// # Examples
 /// ```
@@ -29,7 +30,8 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The members of a document that differ, each `{"before": …, "after": …}` without what is absent.
+/// Returns the changed members except `epoch`, each as `{"before": …, "after": …}` without an
+/// absent side.
 pub fn changes(before: &Value, after: &Value) -> Value {
     let none = Map::new();
     let (old, new) = (before.as_object().unwrap_or(&none), after.as_object().unwrap_or(&none));
@@ -55,7 +57,7 @@ mod tests {
 
     /// The examples of RFC 7396, appendix A.
     #[test]
-    fn merges_as_the_rfc_says() {
+    fn merges_as_in_the_rfc() {
         for (target, patch, expected) in [
             (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
             (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
@@ -79,8 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn says_what_changed_and_not_that_it_was_published() {
-        let said = changes(&json!({"a": 1, "b": 2, "epoch": 1}), &json!({"a": 1, "c": 3, "epoch": 2}));
-        assert_eq!(said, json!({"b": {"before": 2}, "c": {"after": 3}}));
+    fn reports_changes_but_not_the_epoch() {
+        let reported = changes(&json!({"a": 1, "b": 2, "epoch": 1}), &json!({"a": 1, "c": 3, "epoch": 2}));
+        assert_eq!(reported, json!({"b": {"before": 2}, "c": {"after": 3}}));
     }
 }

@@ -1,19 +1,22 @@
-//! The features of one tenant, evaluated where nothing else of it is known: in a page.
+//! Feature evaluation in a page, from a client snapshot.
 
+use super::answer::AnswerId;
 use super::answer::{Answer, Grant, Tier};
 use super::rules::{Facts, Subject};
-use super::set::{AnswerId, FeatureSet};
+use super::set::FeatureSet;
 use crate::model::{ClientSnapshot, ClientTenant, Problems, SettledTier, UnixMillis};
 use crate::resolve::Attribute;
 
-/// A tenant's features, as far as a page may know them.
+/// The features of one tenant that its pages may know.
 ///
 /// # Examples
 /// ```
 /// use tenantgate::{flags::ClientFlags, model::UnixMillis, resolve::Attribute};
 /// let flags = ClientFlags::parse(r#"{
 ///     "tenant": {"id": "t_acme", "slug": "acme", "plan": "pro@1"}, "catalog": 1, "epoch": 1,
-///     "features": {"beta": {"rules": [{"name": "nl", "when": [{"attribute": "country", "op": "eq", "value": "NL"}], "value": true}]}}
+///     "features": {"beta": {"rules": [
+///         {"name": "nl", "when": [{"attribute": "country", "op": "eq", "value": "NL"}], "value": true}
+///     ]}}
 /// }"#).unwrap();
 /// let context = flags.set().slots(&[("country", Attribute::Text("NL"))]);
 /// let id = flags.set().id("beta").unwrap();
@@ -24,13 +27,13 @@ use crate::resolve::Attribute;
 pub struct ClientFlags {
     tenant: ClientTenant,
     set: FeatureSet,
-    /// What some of them are worth once what they require is on.
+    /// The decided value of features that still depend on prerequisites, by feature number.
     grants: Vec<Option<Grant>>,
 }
 
 impl ClientFlags {
-    /// Reads a snapshot. What is settled needs no evaluating, unless it requires something that does; the rest of it is left to
-    /// whoever has read it.
+    /// Parses a snapshot. Decided features need no evaluation, unless they require features that
+    /// do. The other members of the snapshot are left to the caller.
     ///
     /// # Errors
     /// All problems, each with its JSON path.
@@ -45,12 +48,12 @@ impl ClientFlags {
         &self.set
     }
 
-    /// The answer that an outcome stands for.
+    /// The answer with the given id.
     pub fn answer(&self, id: u32, outcome: AnswerId) -> Option<Answer> {
         self.set.answer(id, outcome, self.facts(&[], UnixMillis::default()))
     }
 
-    /// What they are evaluated by.
+    /// The facts by which features are evaluated.
     pub fn facts<'a>(&'a self, context: &'a [Option<Attribute<'a>>], now: UnixMillis) -> Facts<'a> {
         let ClientTenant { id, slug, plan, region } = &self.tenant;
         let plan = plan.as_ref().map(crate::model::PlanRef::as_str);

@@ -1,42 +1,45 @@
-//! The hash by which rollouts choose. Frozen: golden vectors hold it.
+//! The hash that chooses the bucket of a rollout. It must never change, because that would move
+//! subjects to other buckets. Golden vectors in the tests pin it.
 
-/// The bucket of a hash, from 0 to `total - 1`, in proportion: flagd's fractional evaluation, version 2.
+/// Maps a hash proportionally to 0 to `total - 1`, as in version 2 of flagd's fractional
+/// evaluation.
 pub fn bucket(hash: u32, total: u32) -> u32 {
     (u64::from(hash).wrapping_mul(u64::from(total)) >> 32) as u32
 }
 
-/// `MurmurHash3_x86_32` with seed 0 (Appleby, public domain), of text that comes in parts.
+/// `MurmurHash3_x86_32` with seed 0 (Appleby, public domain), for input in parts.
 ///
 /// # Examples
 /// ```
 /// use tenantgate::flags::Murmur3;
-/// assert_eq!(Murmur3::default().and(b"hello, ").and(b"world").finish(), Murmur3::default().and(b"hello, world").finish());
+/// let whole = Murmur3::default().and(b"hello, world").finish();
+/// assert_eq!(Murmur3::default().and(b"hello, ").and(b"world").finish(), whole);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Murmur3 {
     hash: u32,
-    /// The bytes of the word begun, and how many bytes came in all.
+    /// The bytes of the incomplete word.
     word: u32,
     length: u32,
 }
 
 impl Murmur3 {
-    /// With more bytes.
+    /// Adds bytes.
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
         let Self { mut hash, mut word, length } = self;
         let (words, rest) = bytes.as_chunks::<4>();
-        // Bits of the word begun: each further word ends it and begins the next.
-        let begun = (length & 3) << 3;
-        if begun == 0 {
+        // Bits of the incomplete word. Each further word completes it and starts the next.
+        let partial = (length & 3) << 3;
+        if partial == 0 {
             for bytes in words {
                 hash = step(hash, u32::from_le_bytes(*bytes));
             }
         } else {
             for bytes in words {
                 let next = u32::from_le_bytes(*bytes);
-                hash = step(hash, word | next << begun);
-                word = next >> (32_u32.wrapping_sub(begun));
+                hash = step(hash, word | next << partial);
+                word = next >> (32_u32.wrapping_sub(partial));
             }
         }
         let (tail, bits) = match *rest {
@@ -45,10 +48,10 @@ impl Murmur3 {
             [a, b, c] => (u32::from_le_bytes([a, b, c, 0]), 24),
             _ => (0, 0),
         };
-        word |= tail << begun;
-        if begun.wrapping_add(bits) >= 32 {
+        word |= tail << partial;
+        if partial.wrapping_add(bits) >= 32 {
             hash = step(hash, word);
-            word = tail >> (32_u32.wrapping_sub(begun));
+            word = tail >> (32_u32.wrapping_sub(partial));
         }
         Self { hash, word, length: length.wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) }
     }
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_it_is_cut_the_hash_is_the_same() {
+    fn the_hash_does_not_depend_on_the_parts() {
         let text = b"the same text, cut in three";
         let whole = Murmur3::default().and(text).finish();
         for first in 0..=text.len() {

@@ -1,4 +1,7 @@
-//! Rules, compiled: conditions on attributes, and rollouts.
+//! Compiled rules: conditions on attributes, and rollouts.
+//!
+//! Attributes are read by position, not by name: [`Slots`] holds the attributes that any rule
+//! reads, in the order of their sorted names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use crate::resolve::Attribute;
 pub(super) struct Served {
     pub(super) value: Arc<Value>,
     pub(super) variant: Option<Key>,
-    /// Whether the value counts as having the feature.
+    /// Whether the tenant has the feature with this value.
     pub(super) on: bool,
 }
 
@@ -28,12 +31,12 @@ pub(super) struct CompiledRule {
     pub(super) name: Key,
     starts_at: UnixMillis,
     ends_at: UnixMillis,
-    /// Places of its conditions among those of all rules.
+    /// Indexes of the rule's conditions among the conditions of all rules.
     conditions: Vec<usize>,
-    /// What it serves by which share; `None`: the one thing that it serves.
+    /// How the rollout chooses among `served`. `None` if the rule serves a single value.
     split: Option<Split>,
     served: Vec<Served>,
-    /// The number of the first thing that it serves, among all that the feature's rules do.
+    /// The number of the rule's first value among the values of all rules of the feature.
     first: usize,
 }
 
@@ -45,18 +48,18 @@ struct Split {
     weights: Vec<u32>,
 }
 
-/// Where an attribute comes from.
+/// The source of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     TenantId,
     TenantSlug,
     TenantPlan,
     TenantRegion,
-    /// A place among [`Slots`].
+    /// An index into [`Slots`].
     Context(usize),
 }
 
-/// Names of attributes that are the tenant's, not the context's.
+/// Names of attributes that come from the tenant, not from the context.
 pub const TENANT_ATTRIBUTES: [&str; 4] = ["tenant.id", "tenant.slug", "tenant.plan", "tenant.region"];
 
 #[derive(Debug)]
@@ -73,39 +76,39 @@ enum Comparison {
     Number(f64),
     Bool(bool),
     OneOf { texts: FxHashSet<String>, numbers: Vec<f64>, bools: Vec<bool> },
-    Order(Op, f64),
+    Inequality(Op, f64),
     StartsWith(String),
     EndsWith(String),
     Contains(String),
     Semver(VersionReq),
 }
 
-/// The tenant, as far as rules ask about it.
+/// The attributes of the tenant that rules can read.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// Its id.
+    /// The tenant's id.
     pub id: &'a str,
-    /// Its slug.
+    /// The tenant's slug.
     pub slug: &'a str,
-    /// The plan it lives by.
+    /// The plan that is in force.
     pub plan: Option<&'a str>,
-    /// Its region.
+    /// The tenant's region.
     pub region: Option<&'a str>,
 }
 
-/// The attributes that rules read, each in its place: see [`super::FeatureSet::slots`].
+/// The context attributes that rules read, by position: see [`super::FeatureSet::slots`].
 pub type Slots<'a> = SmallVec<[Option<Attribute<'a>>; 8]>;
 
-/// What features are evaluated by.
+/// The facts by which features are evaluated.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The tenant.
     pub subject: Subject<'a>,
-    /// What its tiers grant, by the number of the feature.
+    /// The grants of the tenant's tiers, by feature number.
     pub grants: &'a [Option<Grant>],
-    /// The context.
+    /// The context attributes, in the order of [`Slots`].
     pub context: &'a [Option<Attribute<'a>>],
-    /// The time.
+    /// The current time.
     pub now: UnixMillis,
 }
 
@@ -115,15 +118,17 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Whether a condition on the tenant holds; `None` for one on the context.
+/// Whether a condition on a tenant attribute holds. `None` if the condition is on a context
+/// attribute.
 pub fn holds_for(subject: Subject<'_>, condition: &Condition) -> Option<bool> {
     let test = TENANT_ATTRIBUTES.contains(&condition.attribute.as_str()).then(|| Test::new(condition, &[]))?;
     Some(test.holds(&Facts { subject, grants: &[], context: &[], now: UnixMillis::default() }))
 }
 
 impl CompiledRule {
-    /// Compiles the rule of a checked feature. `attributes`: names of all that rules read, sorted; `conditions`: places of its
-    /// conditions; `first`: the number of the first thing that it serves.
+    /// Compiles a rule of a checked feature. `attributes` holds the sorted names of all attributes
+    /// that rules read, `conditions` the indexes of the rule's conditions, and `first` the number
+    /// of the rule's first value.
     pub(super) fn new(
         rule: &Rule,
         key: &Key,
@@ -154,14 +159,14 @@ impl CompiledRule {
         }
     }
 
-    /// Names of the context attributes that a rule reads.
+    /// The names of the context attributes that a rule reads.
     pub(super) fn attributes(rule: &Rule) -> impl Iterator<Item = String> {
         let by = rule.rollout.as_ref().map(|rollout| &rollout.by);
         let names = rule.when.iter().map(|condition| &condition.attribute).chain(by);
         names.filter(|name| !TENANT_ATTRIBUTES.contains(&name.as_str())).cloned()
     }
 
-    /// How many things it may serve.
+    /// The number of values that the rule can serve.
     pub(super) fn count(&self) -> usize {
         self.served.len()
     }
@@ -170,12 +175,13 @@ impl CompiledRule {
         self.split.is_some()
     }
 
-    /// What has this number among the things that the feature's rules serve.
+    /// The value with this number among the values of all rules of the feature, if it is this
+    /// rule's.
     pub(super) fn served(&self, number: usize) -> Option<&Served> {
         self.served.get(number.checked_sub(self.first)?)
     }
 
-    /// What the rule serves, and its number; `None` if it does not match.
+    /// The value that the rule serves, and its number. `None` if the rule does not match.
     pub(super) fn serve(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> Option<(usize, &Served)> {
         let now = facts.now;
         if now < self.starts_at || now >= self.ends_at || !self.conditions.iter().all(|test| holds(*test)) {
@@ -191,7 +197,7 @@ impl CompiledRule {
 
 impl Split {
     fn new(rollout: &Rollout, key: &Key, attributes: &[String]) -> Self {
-        // INVARIANT (weights): the reader keeps their sum within 1 to 2^31 - 1.
+        // INVARIANT (weights): the parser keeps the sum of weights within 1 to 2^31 - 1.
         let weight = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
         Self {
             by: Source::new(&rollout.by, attributes),
@@ -201,9 +207,9 @@ impl Split {
         }
     }
 
-    /// The place of the bucket into which whoever asks falls; `None` where it cannot be told who asks.
+    /// The index of the bucket into which the subject falls. `None` if the attribute is absent.
     fn choose(&self, facts: &Facts<'_>) -> Option<usize> {
-        // A number is in the bucket of its text.
+        // Numbers and booleans are hashed as text.
         let text: Cow<'_, str> = match self.by.read(facts)? {
             Attribute::Text(text) => text.into(),
             Attribute::Number(number) => number.to_string().into(),
@@ -227,7 +233,7 @@ impl Source {
             "tenant.slug" => Self::TenantSlug,
             "tenant.plan" => Self::TenantPlan,
             "tenant.region" => Self::TenantRegion,
-            // What is not among the names that are read has no place, and is absent.
+            // A name that no rule reads has no position and counts as absent.
             other => {
                 Self::Context(attributes.binary_search_by(|known| known.as_str().cmp(other)).unwrap_or(usize::MAX))
             }
@@ -268,9 +274,9 @@ impl Test {
             (Op::StartsWith, _) => Comparison::StartsWith(text()),
             (Op::EndsWith, _) => Comparison::EndsWith(text()),
             (Op::Contains, _) => Comparison::Contains(text()),
-            // Checked when the catalog was read; a requirement that cannot be parsed matches nothing.
+            // The parser has checked the requirement. One that cannot be parsed matches nothing.
             (Op::Semver, _) => VersionReq::parse(&text()).map_or(Comparison::Number(f64::NAN), Comparison::Semver),
-            (op @ (Op::Lt | Op::Lte | Op::Gt | Op::Gte), _) => Comparison::Order(op, number()),
+            (op @ (Op::Lt | Op::Lte | Op::Gt | Op::Gte), _) => Comparison::Inequality(op, number()),
         };
         Self { source: Source::new(&condition.attribute, attributes), negated: condition.not, test }
     }
@@ -285,7 +291,8 @@ impl Test {
 }
 
 impl Comparison {
-    /// `None` where the attribute's type does not fit: such a condition never holds, not even negated.
+    /// Compares an attribute. Returns `None` if its type does not fit: the condition then does not
+    /// hold, not even negated.
     #[expect(clippy::float_cmp, reason = "equality is what the catalog's author asked for")]
     fn compare(&self, value: Attribute<'_>) -> Option<bool> {
         Some(match (self, value) {
@@ -295,7 +302,7 @@ impl Comparison {
             (Self::OneOf { texts, .. }, Attribute::Text(text)) => texts.contains(text),
             (Self::OneOf { numbers, .. }, Attribute::Number(number)) => numbers.contains(&number),
             (Self::OneOf { bools, .. }, Attribute::Bool(value)) => bools.contains(&value),
-            (Self::Order(op, bound), Attribute::Number(number)) => match op {
+            (Self::Inequality(op, bound), Attribute::Number(number)) => match op {
                 Op::Lt => number < *bound,
                 Op::Lte => number <= *bound,
                 Op::Gt => number > *bound,

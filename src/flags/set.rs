@@ -1,8 +1,10 @@
-//! The features of a catalog, compiled. Kill comes first, then prerequisites, then the strongest tier that says anything.
+//! The compiled features of a catalog. Kill is checked first, then prerequisites, then the
+//! strongest tier that grants a value, then rules and the default.
 //!
-//! A feature has few answers, and they are known beforehand: by a grant, its default, killed, one for each prerequisite that
-//! may be off, one for each value that a rule serves. Evaluating finds out which ([`AnswerId`], a number); whoever needs more
-//! than that asks for the [`Answer`] that it stands for.
+//! A feature has few possible answers, and all are known in advance: granted, default, killed, one
+//! for each prerequisite that may be off, and one for each value that a rule serves. Evaluation
+//! yields only the number of the answer ([`AnswerId`]). [`FeatureSet::answer`] turns it into an
+//! [`Answer`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,48 +13,19 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::answer::{Answer, Reason, Tier, is_on};
+use super::answer::{Answer, AnswerId, Reason, Tier, is_on};
 use super::rules::{CompiledRule, Facts, Served, Slots, Test};
 use crate::model::{Condition, Feature, Key, Required, required};
 use crate::resolve::Attribute;
 
-/// Which of a feature's answers holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AnswerId(u32);
-
-impl AnswerId {
-    /// What the tenant's tiers grant: the one answer that is not the catalog's.
-    pub const GRANTED: Self = Self(0);
-    const DEFAULT: Self = Self(1);
-    const KILLED: Self = Self(2);
-    /// Prerequisites, in their order; then what rules serve.
-    const OTHERS: u32 = 3;
-
-    fn other(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(Self::OTHERS))
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl From<u32> for AnswerId {
-    fn from(number: u32) -> Self {
-        Self(number)
-    }
-}
-
-/// The features of a catalog. Immutable.
+/// The compiled features of a catalog. Immutable.
 #[derive(Debug)]
 pub struct FeatureSet {
     features: Vec<CompiledFeature>,
     ids: FxHashMap<Key, u32>,
-    /// Every condition of every rule, once: features of one segment ask the same.
+    /// The distinct conditions of all rules. Features for the same segment share them.
     tests: Vec<Test>,
-    /// Names of the context attributes that rules read, sorted.
+    /// The sorted names of the context attributes that rules read.
     attributes: Vec<String>,
 }
 
@@ -62,10 +35,10 @@ struct CompiledFeature {
     key: Key,
     kill: bool,
     default: Arc<Value>,
-    /// What it is worth when it is off: false for booleans, the default for others.
+    /// The value when the feature is off: false for booleans, the default for other types.
     off: Arc<Value>,
     default_is_on: bool,
-    /// Everything it requires, directly or by way of others.
+    /// All prerequisites, direct and indirect.
     requires: Vec<u32>,
     rules: Vec<CompiledRule>,
 }
@@ -90,8 +63,8 @@ impl FeatureSet {
             let default = Arc::new(feature.default_value());
             let requires = match required {
                 Required::These(places) => places,
-                // Refused when the catalog was read.
-                Required::TooMany | Required::Circle(_) => Vec::new(),
+                // The parser has already rejected such catalogs.
+                Required::TooMany | Required::Cycle(_) => Vec::new(),
             };
             let mut first = requires.len();
             let rules = feature.rules.iter().map(|rule| {
@@ -115,12 +88,12 @@ impl FeatureSet {
         Self { features, ids, tests, attributes }
     }
 
-    /// How many there are.
+    /// The number of features.
     pub fn len(&self) -> usize {
         self.features.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no features.
     pub fn is_empty(&self) -> bool {
         self.features.is_empty()
     }
@@ -130,17 +103,18 @@ impl FeatureSet {
         self.features.iter().map(|feature| feature.key.as_str())
     }
 
-    /// The number of a feature: its place among the keys, in order.
+    /// The number of a feature: its index among the sorted keys.
     pub fn id(&self, key: &str) -> Option<u32> {
         self.ids.get(key).copied()
     }
 
-    /// Names of the context attributes that rules read, in the order of [`Slots`]; others change nothing.
+    /// The names of the context attributes that rules read, in the order of [`Slots`]. Other
+    /// attributes have no effect.
     pub fn attributes(&self) -> &[String] {
         &self.attributes
     }
 
-    /// The attributes that rules read, each in its place. Of two with one name the first counts.
+    /// The attributes that rules read, by position. If a name occurs twice, the first one counts.
     pub fn slots<'a>(&self, context: &[(&str, Attribute<'a>)]) -> Slots<'a> {
         let mut slots = Slots::from_elem(None, self.attributes.len());
         for (name, value) in context {
@@ -154,20 +128,20 @@ impl FeatureSet {
         slots
     }
 
-    /// Which answer the feature with this number has; `None` if there is no such feature.
+    /// The answer id of the feature with this number. `None` if there is no such feature.
     pub fn outcome(&self, id: u32, facts: Facts<'_>) -> Option<AnswerId> {
         let holds = |test: usize| self.tests.get(test).is_some_and(|test| test.holds(&facts));
         self.feature(id).map(|feature| self.judge(feature, &facts, &holds))
     }
 
-    /// Which answer each feature has, in the order of their keys.
+    /// The answer ids of all features, in the order of their keys.
     pub fn outcomes(&self, facts: Facts<'_>) -> impl Iterator<Item = AnswerId> {
         let held: SmallVec<[bool; 64]> = self.tests.iter().map(|test| test.holds(&facts)).collect();
         let holds = move |test: usize| held.get(test).copied().unwrap_or(false);
         self.features.iter().map(move |feature| self.judge(feature, &facts, &holds))
     }
 
-    /// The answer that an outcome stands for.
+    /// The answer with the given id.
     pub fn answer(&self, id: u32, outcome: AnswerId, facts: Facts<'_>) -> Option<Answer> {
         let feature = self.feature(id)?;
         let plain = |value: &Arc<Value>, enabled, tier, reason| Answer {
@@ -208,39 +182,41 @@ impl FeatureSet {
         })
     }
 
-    /// The answer for the feature with this number.
+    /// The answer of the feature with this number.
     pub fn evaluate(&self, id: u32, facts: Facts<'_>) -> Option<Answer> {
         self.answer(id, self.outcome(id, facts)?, facts)
     }
 
-    /// Whether the feature with this number is on by itself, whatever it requires.
+    /// Whether the feature with this number is on, regardless of its prerequisites.
     pub fn is_on_by_itself(&self, id: u32, facts: Facts<'_>) -> bool {
         let holds = |test: usize| self.tests.get(test).is_some_and(|test| test.holds(&facts));
         self.feature(id).is_some_and(|feature| !feature.kill && feature.own(&facts, &holds).1)
     }
 
-    /// What the feature with this number requires, directly or by way of others.
+    /// The prerequisites of the feature with this number, direct and indirect.
     pub fn requires(&self, id: u32) -> impl Iterator<Item = (u32, &Key)> {
         let requires = self.feature(id).map(|feature| feature.requires.as_slice()).unwrap_or_default();
         requires.iter().filter_map(|id| Some((*id, &self.feature(*id)?.key)))
     }
 
-    /// What a tier grants of the feature with this number, whether or not what it requires is on.
+    /// The value that a tier grants for the feature with this number, regardless of its
+    /// prerequisites.
     pub fn granted(&self, id: u32, facts: Facts<'_>) -> Option<Answer> {
         self.answer(id, AnswerId::GRANTED, facts)
     }
 
-    /// The answer for a feature by name, which the catalog may not know.
+    /// The answer of a feature by key. The catalog need not contain the feature.
     pub fn evaluate_named(&self, key: &str, facts: Facts<'_>) -> Answer {
         self.id(key).and_then(|id| self.evaluate(id, facts)).unwrap_or_else(|| Answer::unknown(key))
     }
 
-    /// The answers for all features, in the order of their keys.
+    /// The answers of all features, in the order of their keys.
     pub fn evaluate_all(&self, facts: Facts<'_>) -> Vec<Answer> {
         (0..).map_while(|id| self.evaluate(id, facts)).collect()
     }
 
-    /// The answers for some features, in the order of their keys: the others are not evaluated.
+    /// The answers of the features that `wanted` accepts, in the order of their keys. Other
+    /// features are not evaluated.
     pub fn evaluate_those(&self, facts: Facts<'_>, wanted: impl Fn(&str) -> bool) -> Vec<Answer> {
         let known = self.features.iter().zip(0..).filter(|(feature, _)| wanted(feature.key.as_str()));
         known.filter_map(|(_, id)| self.evaluate(id, facts)).collect()
@@ -250,7 +226,7 @@ impl FeatureSet {
         self.features.get(usize::try_from(id).ok()?)
     }
 
-    /// `holds`: whether the condition in this place does.
+    /// The answer id of a feature. `holds` says whether the condition at an index holds.
     fn judge(&self, feature: &CompiledFeature, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> AnswerId {
         if feature.kill {
             return AnswerId::KILLED;
@@ -266,7 +242,7 @@ impl FeatureSet {
 }
 
 impl CompiledFeature {
-    /// Which answer holds without regard to kill and prerequisites, and whether the feature is on by it.
+    /// The answer id regardless of kill and prerequisites, and whether the feature is on with it.
     fn own(&self, facts: &Facts<'_>, holds: &impl Fn(usize) -> bool) -> (AnswerId, bool) {
         if let Some(grant) = facts.grant(self.id) {
             return (AnswerId::GRANTED, grant.on);

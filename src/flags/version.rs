@@ -1,9 +1,10 @@
-//! Versions, compared by precedence (Semantic Versioning 2.0.0 §11), pre-releases like all others: of a requirement and its negation each version
-//! meets one.
+//! Version conditions. Versions are compared by precedence (Semantic Versioning 2.0.0 §11),
+//! including pre-releases, so that every version satisfies exactly one of two opposite comparators
+//! such as `<2` and `>=2`.
 
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version, VersionReq};
 
-/// Reads a version as people write them: `v1.2.3`, `1.2`, `1`.
+/// Parses a version such as `v1.2.3`, `1.2` or `1`. Returns `None` if it is invalid.
 pub(super) fn read(text: &str) -> Option<Version> {
     let text = text.trim();
     let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
@@ -13,7 +14,8 @@ pub(super) fn read(text: &str) -> Option<Version> {
     Version::parse(&format!("{core}{}{rest}", ".0".repeat(missing))).ok()
 }
 
-/// Whether a version meets a requirement, all of its comparators: `<`, `<=`, `>`, `>=` and `=` by precedence, `^` and `~` as npm has them.
+/// Whether a version satisfies all comparators of a requirement: `<`, `<=`, `>`, `>=` and `=` by
+/// precedence, `^` and `~` as in npm.
 pub(super) fn meets(requirement: &VersionReq, version: &Version) -> bool {
     requirement.comparators.iter().all(|comparator| holds(comparator, version))
 }
@@ -33,13 +35,13 @@ fn holds(comparator: &Comparator, version: &Version) -> bool {
         Op::LessEq if is_whole => !version.cmp_precedence(&lowest).is_gt(),
         Op::Greater => !is_below(&end(comparator)),
         Op::LessEq => is_below(&end(comparator)),
-        // What a later release of the crate may read is met by nothing.
+        // Operators that a later release of `semver` may add match no version.
         Op::Exact | Op::Tilde | Op::Caret | Op::Wildcard => !is_below(&lowest) && is_below(&end(comparator)),
         _ => false,
     }
 }
 
-/// Where the range of a comparator ends, exclusive: the first pre-release of the first version that is not in it.
+/// The exclusive end of a comparator's range: the first pre-release of the first version after it.
 fn end(comparator: &Comparator) -> Version {
     let Comparator { op, major, minor, patch, .. } = *comparator;
     let next = |number: u64| number.saturating_add(1);
@@ -62,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_requirement_and_its_negation_each_version_meets_one() {
+    fn each_version_satisfies_a_requirement_or_its_negation() {
         for version in [
             "2.1.0",
             "2.1.0-beta.1",
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_those_of_npm() {
+    fn ranges_match_those_of_npm() {
         let ranges = [
             ("^1.2.3", ["1.2.3", "1.9.0", "1.9.0-rc.1"].as_slice(), ["1.2.3-beta", "2.0.0-0", "2.0.0"].as_slice()),
             ("^0.2.3", &["0.2.3", "0.2.9"], &["0.3.0-alpha", "0.3.0", "0.2.2"]),
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version_is_none() {
+    fn invalid_versions_are_rejected() {
         for text in ["", "v", "1.2.3.4", "1..2", "one", "1.2.x", "01.2.3", "1.2.3-"] {
             assert_eq!(read(text), None, "{text}");
         }

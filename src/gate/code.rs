@@ -1,4 +1,4 @@
-//! Every answer's stable code, with its HTTP status and its sentence.
+//! The stable codes of decisions, each with its HTTP status and a sentence for the caller.
 
 use serde::Serialize;
 
@@ -6,56 +6,56 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
-    /// Let through.
+    /// The request is allowed.
     Allowed,
-    /// The request cannot be read.
+    /// The request is malformed.
     BadRequest,
-    /// A signal that names the tenant is there more than once.
+    /// A signal occurs more than once, such as two tenant headers.
     TenantAmbiguous,
-    /// A credential is needed and not there, or there and not good.
+    /// A required credential is missing, or a presented credential is invalid.
     Unauthenticated,
     /// No signal names an existing tenant.
     TenantNotFound,
-    /// Signals name different tenants.
+    /// Signals or credentials name different tenants.
     TenantMismatch,
-    /// The credential does not allow what the route needs.
+    /// The credential lacks a scope that the route needs.
     InsufficientScope,
-    /// A preflight comes from a page of an origin that the route's CORS policy does not name.
+    /// The CORS policy of the route does not allow the page's origin.
     OriginNotAllowed,
-    /// The tenant, or one above it, is suspended.
+    /// The tenant or an ancestor is suspended.
     TenantSuspended,
-    /// The tenant, or one above it, is inactive.
+    /// The tenant or an ancestor is inactive.
     TenantInactive,
-    /// The tenant, or one above it, is being set up.
+    /// The tenant or an ancestor is being set up.
     TenantProvisioning,
-    /// The tenant, or one above it, is under maintenance.
+    /// The tenant or an ancestor is under maintenance.
     TenantMaintenance,
-    /// This place may not serve the tenant.
+    /// The tenant's residency does not allow this region to serve it.
     ResidencyViolation,
     /// The route needs a feature that the tenant does not have.
     FeatureNotAvailable,
-    /// The origin fails the tenant, and is left alone for a while.
+    /// The circuit breaker is open: the origin fails for this tenant.
     TenantCircuitOpen,
-    /// A rate or window is used up.
+    /// A rate or a window is exhausted.
     RateLimited,
-    /// As much is in flight as may be.
+    /// The maximum number of requests is in flight.
     ConcurrencyLimited,
-    /// A quota or gauge is used up.
+    /// A quota or a gauge is exhausted.
     QuotaExceeded,
-    /// An idempotency key was used before, for something else.
+    /// The idempotency key was used before for a different request.
     IdempotencyKeyReused,
-    /// The adapter's own resolver failed.
+    /// The custom resolver failed.
     ResolverFailed,
-    /// The keys of a token's issuer could not be had.
+    /// The keys of the token's issuer are not available.
     IssuerUnavailable,
-    /// No trustworthy snapshot could be had.
+    /// A snapshot that the decision needs is not available.
     SnapshotUnavailable,
-    /// The ledger could not be reached, and the limit is configured to refuse then.
+    /// The ledger is overloaded, or it could not be reached and a limit has `on_error: closed`.
     LedgerUnavailable,
 }
 
 impl Code {
-    /// All codes, for documents and tests.
+    /// All codes, for documentation and tests.
     pub const ALL: [Self; 23] = [
         Self::Allowed,
         Self::BadRequest,
@@ -82,12 +82,12 @@ impl Code {
         Self::LedgerUnavailable,
     ];
 
-    /// Its place in [`Self::ALL`].
+    /// The index of the code in [`Self::ALL`].
     pub const fn index(self) -> u32 {
         self as u32
     }
 
-    /// The code as it travels.
+    /// The code as text, as in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "ALLOWED",
@@ -116,9 +116,9 @@ impl Code {
         }
     }
 
-    /// Whether the condition passes by itself, so that coming back helps.
+    /// Whether the condition ends without a change by the caller, so that a retry may succeed.
     pub const fn passes_by_itself(self) -> bool {
-        // Nothing else is answered with this status.
+        // No other codes have this status.
         self.status() == 503
     }
 
@@ -148,7 +148,7 @@ impl Code {
         }
     }
 
-    /// One sentence for whoever receives it. It names no tenant and echoes nothing of the request.
+    /// One sentence for the caller. It contains nothing of the request or of any tenant.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Allowed => "the request is allowed",

@@ -1,31 +1,33 @@
-//! A gate with its ledger in memory: for one process, for simulation, for the browser.
+//! [`LocalGate`]: a gate with its ledger in memory, for one process, a simulation or a browser.
+//!
+//! It answers every question at once, because nothing has to be fetched: what was not put in does
+//! not exist, and the ledger is a value in the same process.
 
 use std::sync::Arc;
 
-use super::breakers::CallEnd;
+use super::answer::Decision;
+use super::ask::Ask;
+use super::cache::{Found, Rejected, Snapshots};
 use super::code::Code;
-use super::decision::Decision;
-use super::entitlements::Entitlements;
-use super::need::Need;
-use super::pending::Pending;
-use super::pipeline::{Ask, Gate, Step};
-use super::plans::CompiledCatalog;
-use super::snapshots::{Found, Rejected, Snapshots};
+use super::compiled::{CompiledCatalog, Entitlements};
+use super::gate::Gate;
+use super::need::{Need, Progress};
+use super::spend::{CallEnd, Pending, Step};
 use crate::ledger::LedgerState;
 use crate::model::bounds::MAX_LOCAL_KEYS;
 use crate::model::{ApiKey, Cache, Environment, HeardAt, Problems, Tenant, TenantId, UnixMillis};
 use crate::resolve::Request;
 
-/// A gate that holds everything it needs. Its snapshots do not age; replace them when they change.
+/// A gate that holds all its data. Its snapshots do not age; replace them when they change.
 #[derive(Debug)]
 pub struct LocalGate {
     gate: Gate,
     ledger: LedgerState,
-    /// Digests of events that count once, by their names.
+    /// Fingerprints of requests that count once, by their idempotency id.
     known: Cache<String, String>,
 }
 
-/// What is put in by hand is as fresh as it will ever be.
+/// The time at which documents count as read: they never become stale.
 const FRESH: UnixMillis = UnixMillis::MAX;
 
 impl Default for LocalGate {
@@ -63,25 +65,28 @@ impl LocalGate {
     }
 
     /// A gate for a compiled catalog.
-    pub fn with(plans: impl Into<Arc<CompiledCatalog>>) -> Self {
+    pub fn with(catalog: impl Into<Arc<CompiledCatalog>>) -> Self {
         let mut gate = Self::default();
-        // Nothing is held yet, so nothing can be older.
-        let _ = gate.put_plans(plans);
+        // Cannot fail: no catalog is held that could be newer.
+        let _ = gate.put_catalog(catalog);
         gate
     }
 
     /// Replaces the catalog.
     ///
     /// # Errors
-    /// [`Rejected::Older`]: a newer one is held, which stays.
-    pub fn put_plans(&mut self, plans: impl Into<Arc<CompiledCatalog>>) -> Result<(), Rejected> {
-        self.gate.snapshots.put_plans(plans.into(), FRESH)
+    /// [`Rejected::Older`] if the held catalog is newer, [`Rejected::Changed`] if it has the same
+    /// version with other content. The held one stays.
+    pub fn put_catalog(&mut self, catalog: impl Into<Arc<CompiledCatalog>>) -> Result<(), Rejected> {
+        self.gate.snapshots.put_compiled(catalog.into(), FRESH)
     }
 
     /// Adds or replaces a tenant.
     ///
     /// # Errors
-    /// [`Rejected::Older`]: a newer record is held, which stays. [`Rejected::Taken`]: its slug, or a domain, is another's.
+    /// [`Rejected::Older`] or [`Rejected::Changed`] if the held record is newer, or has the same
+    /// version with other content. [`Rejected::Taken`] if another tenant has the slug or one of the
+    /// domains. The held record stays.
     pub fn put(&mut self, tenant: Tenant) -> Result<(), Rejected> {
         if self.gate.snapshots.names_another(&tenant) {
             return Err(Rejected::Taken);
@@ -89,32 +94,33 @@ impl LocalGate {
         self.gate.snapshots.put(tenant, FRESH)
     }
 
-    /// Takes the keys that issuers publish at `url` (RFC 7517). They do not age; replace them when they change.
+    /// Puts in the keys that an issuer publishes at `url` (RFC 7517). They do not age; replace them
+    /// when they change.
     ///
     /// # Errors
-    /// [`Rejected::Problems`]; what is held stays.
-    pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), Rejected> {
-        self.gate.snapshots.put_keys(url, jwks, FRESH)
+    /// [`Rejected::Problems`] if the key set is invalid. The held keys stay.
+    pub fn put_issuer_keys(&mut self, url: &str, jwks: &str) -> Result<(), Rejected> {
+        self.gate.snapshots.put_issuer_keys(url, jwks, FRESH)
     }
 
-    /// Takes the value of a secret that issuers refer to.
+    /// Puts in the value of a secret that issuers refer to.
     pub fn put_secret(&mut self, name: &str, value: &str) {
         self.gate.snapshots.put_secret(name, Some(value));
-        self.gate.verified.forget();
+        self.gate.verifier.forget_tokens();
     }
 
     /// Adds or replaces an API key.
     ///
     /// # Errors
-    /// [`Rejected`]; what is held stays.
+    /// [`Rejected`]. The held record stays.
     pub fn put_api_key(&mut self, record: ApiKey) -> Result<(), Rejected> {
         let id = record.id.clone();
         self.gate.snapshots.keys.put_api_key(&id, Some(record), FRESH)
     }
 
-    /// Says where the gate runs; see [`Gate::serve`].
-    pub fn serve(&mut self, environment: Environment) {
-        self.gate.serve(environment);
+    /// Sets the environment whose API keys are accepted; see [`Gate::set_environment`].
+    pub fn set_environment(&mut self, environment: Environment) {
+        self.gate.set_environment(environment);
     }
 
     /// Takes back a decision that is no longer needed; see [`Gate::reuse`].
@@ -122,48 +128,49 @@ impl LocalGate {
         self.gate.reuse(decision);
     }
 
-    /// Forgets a tenant. Its counters stay, and its names lead nowhere.
+    /// Removes a tenant, so that requests that name it are denied. Its counters stay.
     pub fn remove(&mut self, id: &TenantId) {
-        // Absence has no epoch to be older than.
+        // Cannot fail: the absence of a record has no version.
         let _ = self.gate.snapshots.put_tenant(id, None, FRESH);
     }
 
     /// The catalog.
-    pub fn plans(&self) -> Option<&Arc<CompiledCatalog>> {
-        self.gate.snapshots.current_plans()
+    pub fn catalog(&self) -> Option<&Arc<CompiledCatalog>> {
+        self.gate.snapshots.current_catalog()
     }
 
-    /// A tenant by its id, as it is served at `now`.
+    /// The tenant with this id, compiled at `now`.
     ///
     /// # Errors
-    /// Why it is not served.
+    /// The code of the denial if the tenant does not exist or is not active.
     pub fn tenant(&mut self, id: &TenantId, now: UnixMillis) -> Result<Arc<Entitlements>, Code> {
         let mut refresh = Vec::new();
-        let plans = self.gate.snapshots.plans(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
-        let found = self.gate.snapshots.tenant(id, &plans, now, &mut refresh);
+        let catalog = self.gate.snapshots.catalog(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
+        let found = self.gate.snapshots.tenant(id, &catalog, now, &mut refresh);
         let Found { tenant, .. } = found.ok().flatten().ok_or(Code::TenantNotFound)?;
         tenant.barrier().map_or(Ok(tenant), Err)
     }
 
-    /// Decides, and takes what the decision takes.
+    /// Decides a request, and debits what it costs.
     pub fn decide(&mut self, request: &Request<'_>, ask: &Ask<'_>, now: UnixMillis) -> Box<Decision> {
         match self.gate.decide(request, ask, now) {
-            Step::Done(decision) => decision,
-            Step::Charge(pending) if !pending.is_plain() => self.charge_in_full(pending, now),
-            Step::Charge(mut pending) => {
+            Progress::Ready(Step::Decided(decision)) => decision,
+            Progress::Ready(Step::Charge(pending)) if !pending.has_charges_only() => self.charge_in_full(pending, now),
+            Progress::Ready(Step::Charge(mut pending)) => {
                 pending.take_from(&mut self.ledger, now);
-                self.gate.settled(pending, now)
+                self.gate.finish_taken(pending, now)
             }
-            Step::Fetch(Need::Custom) => {
-                let reason = "the caller gave no answer of a custom resolver";
+            Progress::Need(Need::CustomResolver) => {
+                let reason = "the question lacks the custom resolver's answer";
                 Box::new(Decision::refused(Code::ResolverFailed, reason, now))
             }
-            // Nothing is fetched: what was not put in does not exist. Only without a catalog can nothing be said.
-            Step::Fetch(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
+            // Only the catalog can be missing: other data that was not put in does not exist.
+            Progress::Need(_) => Box::new(Decision::refused(Code::SnapshotUnavailable, "there is no catalog", now)),
         }
     }
 
-    /// Notes what became of an allowed request that went to the origin, where its route has a circuit breaker.
+    /// Records the result of an allowed request's call to the origin, for the circuit breaker of
+    /// its route.
     ///
     /// # Examples
     /// ```
@@ -185,30 +192,30 @@ impl LocalGate {
     ///     decision.code.as_str()
     /// };
     /// assert_eq!([call(true, 0), call(true, 10), call(true, 20)], ["ALLOWED", "ALLOWED", "TENANT_CIRCUIT_OPEN"]);
-    /// // A second later one call is tried; it goes well.
+    /// // A second later one trial call passes. It succeeds, which closes the breaker.
     /// assert_eq!([call(false, 1_010), call(false, 1_020)], ["ALLOWED", "ALLOWED"]);
     /// ```
     pub fn ended(&mut self, decision: &Decision, end: CallEnd, now: UnixMillis) {
         let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root()) else { return };
         if self.gate.ended(decision, end, now) {
-            let contact = self.gate.urgent(root, now);
-            let outcome = self.ledger.answer(&self.gate.words(root, &contact), now);
-            self.gate.heard(root, &contact, Ok(&outcome), HeardAt::now(now));
+            let exchange = self.gate.urgent(root, now);
+            let response = self.ledger.answer(&self.gate.exchange_request(root, &exchange), now);
+            self.gate.receive(root, &exchange, Ok(&response), HeardAt::now(now));
         }
     }
 
-    // Rare, and large: in line, the usual decision would be slower for it.
+    // Rare and large, so it is kept out of line to keep the common case fast.
     #[cold]
     #[inline(never)]
     fn charge_in_full(&mut self, pending: Pending, now: UnixMillis) -> Box<Decision> {
-        let order = self.gate.order(&pending);
-        let id = pending.once().unwrap_or_default().to_owned();
-        let outcome =
-            self.ledger.answer_once(&order, self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str()), now);
-        if let (Some(once), true) = (order.once, outcome.is_news(&order)) {
+        let request = self.gate.request(&pending);
+        let id = pending.idempotency_id().unwrap_or_default().to_owned();
+        let known = self.known.get_mut(&id).map(|fingerprint| fingerprint.as_str());
+        let response = self.ledger.answer_once(&request, known, now);
+        if let (Some(once), true) = (request.once, response.stores_key(&request)) {
             self.known.insert(id, once.fingerprint.to_owned());
         }
-        drop(order);
-        self.gate.finish(pending, Ok(&outcome), HeardAt::now(now))
+        drop(request);
+        self.gate.finish(pending, Ok(&response), HeardAt::now(now))
     }
 }

@@ -1,48 +1,58 @@
 //! The engine: facts, snapshots, balances and the time go in; a [`Decision`] comes out.
 //!
-//! The gate never waits. Where it needs something that it does not hold, [`Step`] says what; the adapter fetches it,
-//! puts it in, and asks again. The same inputs give the same decision, byte for byte.
+//! The gate never waits. If it lacks data, it names the data ([`Progress::Need`]); the adapter
+//! fetches it, puts it in, and asks again from the start. A decision costs about a microsecond, so
+//! there is no continuation to keep. The same inputs give the same decision, byte for byte.
+//!
+//! ```text
+//!                 ┌───────────── Need ◀──────────────┐
+//!   adapter: fetch│put_*                             │
+//!                 ▼                                  │
+//!   Request, Ask ──▶ decide: request ▸ credential ▸ tenant ▸ agreement ▸ status ▸ residency
+//!                            ▸ feature ▸ breaker ▸ limits
+//!                                                    │ counters to debit
+//!                    spend:  this isolate ▸ leases ▸─┴─▶ Charge ──▶ ledger
+//!                                                    │                 │
+//!   Decision ◀────────────────────────────────── conclude ◀────────────┘
+//! ```
+//!
+//! Floors, lowest first; each may use those below it:
+//!
+//! | floor | what it holds |
+//! |---|---|
+//! | `compiled` | the catalog and tenants, compiled; immutable and shared |
+//! | `answer` | the decision, credentials, traces, and all wording |
+//! | `cache` | the held snapshots and keys with their ages; knows no stage |
+//! | `spend` | counters, leases and breakers of this isolate; messages to ledgers |
+//! | `decide` | the stages, in their fixed order |
+//! | `metering` | usage events |
+//! | [`Gate`] | the engine for adapters; [`LocalGate`] adds a ledger in memory |
 
 #![forbid(unsafe_code)]
 
-mod agreement;
-mod breakers;
-mod caller;
-mod charge;
+mod answer;
+mod ask;
+mod cache;
 mod code;
-mod cors;
-mod credentials;
-mod decision;
-mod doubts;
-mod entitlements;
-mod held;
-mod hosts;
-mod key_store;
-mod leases;
+mod compiled;
+mod cx;
+mod decide;
+#[expect(clippy::module_inception, reason = "the file is named after the type that it holds")]
+mod gate;
 mod local;
 mod metering;
 mod need;
-mod pending;
-mod pipeline;
-mod plans;
-mod run;
-mod snapshots;
-mod trace;
-mod visible;
+mod spend;
 
-pub use breakers::{BreakerRef, BreakerState, CallEnd};
-pub use caller::Caller;
+pub use answer::{
+    Bearer, BreakerUse, Challenge, Credential, Decision, Extras, Fallback, Reserved, Stage, StrippedPath, TraceStep,
+};
+pub use ask::{Ask, Intent};
+pub use cache::{Rejected, Snapshots};
 pub use code::Code;
-pub use credentials::Credential;
-pub use decision::{Bearer, Behind, Challenge, Decision, Fallback, LimitCheck, Reserved};
-pub use entitlements::{Budget, Entitlements};
-pub use leases::Exchange;
+pub use compiled::{BreakerRef, BreakerState, Budget, ClientView, CompiledCatalog, Entitlements, LimitCheck, RouteId};
+pub use gate::Gate;
 pub use local::LocalGate;
-pub use metering::{Metered, Metering, UsageEvent, UsageInquiry};
-pub use need::Need;
-pub use pending::Pending;
-pub use pipeline::{Ask, Gate, Step};
-pub use plans::CompiledCatalog;
-pub use snapshots::{Rejected, Snapshots};
-pub use trace::{Stage, TraceStep};
-pub use visible::ClientView;
+pub use metering::{Metered, UsageEvent, UsageInquiry};
+pub use need::{Need, Progress, Refresh, SnapshotKey};
+pub use spend::{CallEnd, Exchange, Pending, Step};

@@ -1,5 +1,7 @@
-//! What the gate tells the origin, signed: this request is this tenant's. A JWS (RFC 7515) with Ed25519 (RFC 8037), so
-//! that an origin can trust the tenant without trusting the network between, and cannot forge one itself.
+//! Assertions: the gate's signed statement to the origin that a request belongs to a tenant.
+//!
+//! An assertion is a JWS (RFC 7515) with Ed25519 (RFC 8037). The origin can trust it without
+//! trusting the network in between, and cannot forge one itself.
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -9,23 +11,23 @@ use super::{Jwt, Keyring, RefusalReason};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
 use crate::model::{Algorithm, KeySet, UnixMillis};
 
-/// Who signs: `iss`.
+/// The `iss` of assertions.
 const ISSUER: &str = "tenantgate";
-/// What it is, so that no other token is taken for one: `typ`.
+/// The `typ` of assertions, so that no other token passes for one.
 const TYP: &str = "tenant+jwt";
 
-/// What is said of a request.
+/// The content of an assertion about a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Asserted<'a> {
     /// The tenant's id.
     pub tenant: &'a str,
     /// The tenant's slug.
     pub slug: &'a str,
-    /// The plan it lives by.
+    /// The tenant's plan that is in force.
     pub plan: Option<&'a str>,
     /// The ids of its ancestors, nearest first.
     pub ancestors: &'a [&'a str],
-    /// What the caller showed, as the decision has it; null where nothing was needed.
+    /// The verified credential, as in the decision. Null if none was needed.
     pub credential: &'a Value,
 }
 
@@ -42,7 +44,7 @@ impl Asserted<'_> {
         own.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
     }
 
-    /// A digest of all that is said of the request: the same for the same.
+    /// A digest of the content. Equal content has an equal digest.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(Value::from(self.claims()).to_string()).into()
     }
@@ -53,9 +55,10 @@ impl Asserted<'_> {
 pub struct Assertion {
     /// The tenant's id.
     pub tenant: String,
-    /// All claims: `sub` is the tenant's id, then `slug`, `plan`, `ancestors`, `credential`.
+    /// All claims: `sub` (the tenant's id), `slug`, `plan`, `ancestors`, `credential`, and those
+    /// about the assertion itself.
     pub claims: Value,
-    /// When it ends.
+    /// When the assertion expires.
     pub expires_at: UnixMillis,
 }
 
@@ -64,20 +67,21 @@ pub struct Assertion {
 pub struct Signer(TokenSigner);
 
 impl Signer {
-    /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
+    /// A signer with a private key in PEM (`BEGIN PRIVATE KEY`, as made by
+    /// `openssl genpkey -algorithm ed25519`). Returns `None` if the key is invalid.
     pub fn from_pem(pem: &str) -> Option<Self> {
         TokenSigner::from_pem(pem, TYP).map(Self)
     }
 
-    /// The public key (RFC 7517): what origins verify with.
+    /// The public key as JWK (RFC 7517), with which origins verify assertions.
     pub fn jwk(&self) -> Value {
         self.0.jwk()
     }
 
-    /// Signs an assertion for an origin, good for [`ASSERTION_LIFETIME_MS`].
-    pub fn sign(&self, said: &Asserted<'_>, audience: &str, now: UnixMillis) -> String {
+    /// Signs an assertion for an origin. It is valid for [`ASSERTION_LIFETIME_MS`] milliseconds.
+    pub fn sign(&self, content: &Asserted<'_>, audience: &str, now: UnixMillis) -> String {
         let seconds = |time: UnixMillis| time.get() / 1_000;
-        let mut claims = said.claims();
+        let mut claims = content.claims();
         let until = now.plus(ASSERTION_LIFETIME_MS);
         let own = [
             ("iss", ISSUER.into()),
@@ -91,11 +95,11 @@ impl Signer {
 }
 
 impl Assertion {
-    /// Verifies what arrived in `X-Tenant-Assertion`. `keys`: what the gate publishes at `/_gate/jwks.json`; `audience`: who
-    /// the origin is, as the gate is configured.
+    /// Verifies the value of `X-Tenant-Assertion`. `keys` are those that the gate publishes at
+    /// `/_gate/jwks.json`. `audience` is the origin's own name, as configured in the gate.
     ///
     /// # Errors
-    /// Why it is not believed; treat the request as nobody's.
+    /// The reason why the assertion is rejected. Treat the request as one without a tenant.
     ///
     /// # Examples
     /// ```
@@ -105,12 +109,16 @@ impl Assertion {
     ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     ///     -----END PRIVATE KEY-----";
     /// let signer = Signer::from_pem(pem).unwrap();
-    /// let said = Asserted { tenant: "t_acme", slug: "acme", plan: None, ancestors: &[], credential: &serde_json::Value::Null };
+    /// let credential = serde_json::Value::Null;
+    /// let (tenant, slug) = ("t_acme", "acme");
+    /// let content = Asserted { tenant, slug, plan: None, ancestors: &[], credential: &credential };
     /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
-    /// let token = signer.sign(&said, "https://origin.example.com", now);
+    /// let origin = "https://origin.example.com";
+    /// let token = signer.sign(&content, origin, now);
     ///
-    /// let keys = KeySet::parse(&serde_json::json!({ "keys": [signer.jwk()] }).to_string()).unwrap();
-    /// let assertion = Assertion::verify(&token, &keys, "https://origin.example.com", now).unwrap();
+    /// let keys = serde_json::json!({ "keys": [signer.jwk()] }).to_string();
+    /// let keys = KeySet::parse(&keys).unwrap();
+    /// let assertion = Assertion::verify(&token, &keys, origin, now).unwrap();
     /// assert_eq!(assertion.tenant, "t_acme");
     /// assert!(Assertion::verify(&token, &keys, "https://other.example.com", now).is_err());
     /// ```
@@ -119,17 +127,17 @@ impl Assertion {
         let claim = |name: &str| token.claims.get(name);
         let time = |name: &str| claim(name).and_then(Value::as_u64).map(|s| UnixMillis::new(s.saturating_mul(1_000)));
         if token.algorithm != Algorithm::EdDsa || !token.is_typ(TYP) || token.issuer() != Some(ISSUER) {
-            return Err("the token is no assertion of the gate");
+            return Err("the token is not an assertion of the gate");
         }
         if claim("aud").and_then(Value::as_str) != Some(audience) {
             return Err("the assertion is for another origin");
         }
         if Keyring::published(keys).verify(&token) != Some(true) {
-            return Err("the assertion's signature is not good");
+            return Err("the assertion's signature is invalid");
         }
-        let expires_at = time("exp").ok_or("the assertion does not expire")?;
+        let expires_at = time("exp").ok_or("the assertion's `exp` is missing")?;
         if expires_at <= now || time("iat").is_none_or(|at| at > now.plus(DEFAULT_LEEWAY_MS)) {
-            return Err("the assertion has expired, or is not good yet");
+            return Err("the assertion has expired, or is not valid yet");
         }
         let tenant = claim("sub").and_then(Value::as_str).ok_or("the assertion names no tenant")?.to_owned();
         Ok(Self { tenant, expires_at, claims: token.claims.into() })

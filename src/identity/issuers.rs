@@ -1,4 +1,4 @@
-//! The issuers of a catalog: what their tokens say, once it has been judged.
+//! The issuers of a catalog, and the claims of their tokens.
 
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use crate::model::bounds::{MAX_AUDIENCES, MAX_SCOPES, MAX_SUBJECT_BYTES};
 use crate::model::{Catalog, Identifies, Issuer, IssuerKey, Key, Scope, Slug, StrategyKind, TenantId, UnixMillis};
 use crate::resolve::Name;
 
-/// The issuers of a catalog, by what they call themselves.
+/// The issuers of a catalog, indexed by their `iss`.
 #[derive(Debug, Default)]
 pub struct Issuers {
     issuers: Vec<(Key, Issuer)>,
@@ -17,7 +17,7 @@ pub struct Issuers {
     identifies: Option<Identifies>,
 }
 
-/// Where an issuer's keys are.
+/// The location of an issuer's keys.
 #[derive(Debug, Clone, Copy)]
 pub enum IssuerKeys<'a> {
     /// In the catalog.
@@ -26,25 +26,25 @@ pub enum IssuerKeys<'a> {
     Published(&'a str),
 }
 
-/// What a token says, judged but for its signature.
+/// The claims of a token. Everything is checked except its signature.
 #[derive(Debug, Clone)]
 pub struct Claims {
-    /// Whose word it is, and for how long.
+    /// The issuer and the validity period.
     pub(crate) validity: Validity,
-    /// The tenant it names.
+    /// The tenant that the token names.
     pub(crate) tenant: Name<'static>,
     pub(crate) subject: Option<String>,
     pub(crate) scopes: Vec<Scope>,
 }
 
-/// Whose word a token is, and for how long.
+/// The issuer of a token and its validity period.
 #[derive(Debug, Clone, Copy)]
 pub struct Validity {
-    /// The issuer, by its number in [`Issuers`].
+    /// The issuer, by its index in [`Issuers`].
     pub(crate) issuer: usize,
     pub(crate) issued_at: Option<UnixMillis>,
     not_before: Option<UnixMillis>,
-    /// When it ends, without leeway.
+    /// When the token expires, without leeway.
     expires_at: UnixMillis,
 }
 
@@ -61,17 +61,17 @@ impl Issuers {
         }
     }
 
-    /// An issuer, with its name in the catalog.
+    /// An issuer, and its key in the catalog.
     pub fn get(&self, index: usize) -> Option<(&Key, &Issuer)> {
         self.issuers.get(index).map(|(key, issuer)| (key, issuer))
     }
 
-    /// Where issuers publish their keys.
+    /// The URLs at which issuers publish their keys.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.issuers.iter().filter_map(|(_, issuer)| issuer.jwks_url.as_deref())
     }
 
-    /// Where the keys of an issuer are.
+    /// The location of the keys of an issuer.
     pub(crate) fn keys(&self, index: usize) -> IssuerKeys<'_> {
         match self.issuers.get(index) {
             Some((_, Issuer { jwks_url: Some(url), .. })) => IssuerKeys::Published(url),
@@ -80,18 +80,19 @@ impl Issuers {
         }
     }
 
-    /// Judges everything about a token but its signature: cheap, and before any key is fetched for it.
+    /// Checks everything about a token except its signature. The checks are cheap and happen before
+    /// any key is fetched for the token.
     ///
     /// # Errors
-    /// Why it is not believed.
+    /// The reason why the token is rejected.
     pub fn judge(&self, token: &Jwt<'_>, now: UnixMillis) -> Result<Claims, RefusalReason> {
-        let index = token.issuer().and_then(|name| self.by_name.get(name)).ok_or("the token's issuer is not known")?;
-        let (_, issuer) = self.issuers.get(*index).ok_or("the token's issuer is not known")?;
+        let index = token.issuer().and_then(|name| self.by_name.get(name)).ok_or("the token's issuer is unknown")?;
+        let (_, issuer) = self.issuers.get(*index).ok_or("the token's issuer is unknown")?;
         if !issuer.algorithms.contains(&token.algorithm) {
-            return Err("the token's algorithm is not that of its issuer");
+            return Err("the token's algorithm is not one of its issuer's");
         }
         if issuer.typ.as_ref().is_some_and(|typ| !token.is_typ(typ)) {
-            return Err("the token's `typ` is another one");
+            return Err("the token's `typ` is not that of its issuer");
         }
         let claims = &token.claims;
         if !is_for(claims.get("aud"), &issuer.audience) {
@@ -101,7 +102,7 @@ impl Issuers {
             issuer: *index,
             issued_at: time(claims, "iat")?,
             not_before: time(claims, "nbf")?,
-            expires_at: time(claims, "exp")?.ok_or("the token does not expire")?,
+            expires_at: time(claims, "exp")?.ok_or("the token's `exp` is missing")?,
         };
         self.in_time(validity, now)?;
         Ok(Claims {
@@ -113,23 +114,23 @@ impl Issuers {
                     return Err("the token's subject is too long");
                 }
                 Some(Value::String(subject)) => Some(subject.clone()),
-                Some(_) => return Err("the token's subject is no text"),
+                Some(_) => return Err("the token's subject is not text"),
             },
             scopes: scopes(claims)?,
         })
     }
 
-    /// Whether a token that was judged before is still, and already, good.
+    /// Checks the validity period of a token that was checked before.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why the token is not valid at this time.
     pub fn in_time(&self, validity: Validity, now: UnixMillis) -> Result<(), RefusalReason> {
         let leeway_ms = self.get(validity.issuer).map_or(0, |(_, issuer)| issuer.leeway_ms.0);
         let ahead = |time: Option<UnixMillis>| time.is_some_and(|time| time > now.plus(leeway_ms));
         if validity.expires_at.plus(leeway_ms) <= now {
             Err("the token has expired")
         } else if ahead(validity.not_before) {
-            Err("the token is not good yet")
+            Err("the token is not valid yet")
         } else if ahead(validity.issued_at) {
             Err("the token was issued in the future")
         } else {
@@ -137,13 +138,13 @@ impl Issuers {
         }
     }
 
-    /// The tenant that a token names, for which its issuer may speak as far as that can be told by now: whom a slug
-    /// belongs to is not known yet.
+    /// The tenant that a token names. Checks that the issuer may name it, as far as that is known:
+    /// the tenant of a slug is not known yet, and is checked later.
     fn tenant(&self, issuer: &Issuer, claims: &Map<String, Value>) -> Result<Name<'static>, RefusalReason> {
         let claim = issuer.tenant_claim.as_deref().unwrap_or(&self.claim);
         let text = match (find(claims, claim), issuer.tenants.only()) {
             (Some(Value::String(text)), _) => text.as_str(),
-            (Some(_), _) => return Err("the token's tenant is no text"),
+            (Some(_), _) => return Err("the token's tenant is not text"),
             (None, Some(only)) => return Ok(Name::Id(only.to_string().into())),
             (None, None) => return Err("the token names no tenant"),
         };
@@ -153,12 +154,12 @@ impl Issuers {
                 Some(id) if issuer.tenants.covers(&id) => Ok(Name::Id(text.to_owned().into())),
                 _ => Err("the token's issuer may not speak for the tenant that it names"),
             },
-            Some(Identifies::Slug) => Err("the token's tenant is no slug"),
+            Some(Identifies::Slug) => Err("the token's tenant is not a valid slug"),
         }
     }
 }
 
-/// A claim by its name, or by the path that the name spells with dots.
+/// A claim by its name, or by a path with dots.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
@@ -168,7 +169,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     steps.try_fold(first, |value, step| value.as_object()?.get(step))
 }
 
-/// Whether `aud` (RFC 7519 §4.1.3: text, or a list of texts) names one of `audience`.
+/// Whether `aud` (RFC 7519 §4.1.3: text, or a list of texts) contains one of `audience`.
 fn is_for(aud: Option<&Value>, audience: &[String]) -> bool {
     let names = |value: &Value| value.as_str().is_some_and(|text| audience.iter().any(|own| own == text));
     match aud {
@@ -180,7 +181,8 @@ fn is_for(aud: Option<&Value>, audience: &[String]) -> bool {
     }
 }
 
-/// `scope` (RFC 8693 §4.2), or `scp`: text with spaces, or a list. What is no scope allows nothing.
+/// The scopes of a token: `scope` (RFC 8693 §4.2) or `scp`, as text with spaces or as a list.
+/// Invalid scopes are ignored.
 fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, RefusalReason> {
     let texts: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
         None => Vec::new(),
@@ -194,7 +196,7 @@ fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, RefusalReason> {
     Ok(texts.into_iter().filter_map(Scope::parse).collect())
 }
 
-/// A `NumericDate` (RFC 7519 §2): seconds since 1970, fractions allowed.
+/// A `NumericDate` (RFC 7519 §2): seconds since 1970, possibly with a fraction.
 #[expect(clippy::cast_precision_loss, reason = "the last time is far below 2^53")]
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, RefusalReason> {
     let Some(value) = claims.get(name) else {
@@ -202,6 +204,6 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixMillis>, R
     };
     match value.as_f64().map(|seconds| seconds * 1_000.0) {
         Some(millis) if (0.0..=UnixMillis::MAX.get() as f64).contains(&millis) => Ok(Some(UnixMillis::from_js(millis))),
-        _ => Err("a time in the token is no time"),
+        _ => Err("a time in the token is invalid"),
     }
 }

@@ -1,4 +1,5 @@
-//! Keys, ready to verify. `jsonwebtoken` does the arithmetic; which key and algorithm it is given is decided here.
+//! Keyrings: the keys of an issuer, ready to verify signatures. `jsonwebtoken` does the arithmetic.
+//! This module chooses the key and the algorithm.
 
 use jsonwebtoken::DecodingKey;
 
@@ -20,13 +21,13 @@ struct RingKey {
 #[derive(Debug)]
 enum RingKeyKind {
     Public(PublicKey),
-    /// A shared secret of so many bytes.
+    /// A shared secret with this number of bytes.
     Secret(usize),
 }
 
 impl RingKey {
     fn public(key: &PublicKey) -> Self {
-        // INVARIANT (good keys): their sizes were judged when the document was read.
+        // INVARIANT (good keys): the parser of the document has checked the key's size.
         let decoding = match &key.material {
             Material::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
             Material::P256(point) | Material::P384(point) => DecodingKey::from_ec_der(point),
@@ -35,7 +36,8 @@ impl RingKey {
         Self { kid: key.kid.clone(), kind: RingKeyKind::Public(key.clone()), key: decoding }
     }
 
-    /// INVARIANT (no confusion): a key verifies algorithms of its own kind alone; a public key is never a secret.
+    /// INVARIANT (no confusion): a key verifies only algorithms of its own kind. A public key is
+    /// never used as a secret.
     fn verifies(&self, algorithm: Algorithm) -> bool {
         match &self.kind {
             RingKeyKind::Public(key) => key.verifies(algorithm),
@@ -45,12 +47,13 @@ impl RingKey {
 }
 
 impl Keyring {
-    /// Published keys.
+    /// A keyring of published keys.
     pub fn published(set: &KeySet) -> Self {
         Self(set.keys.iter().map(RingKey::public).collect())
     }
 
-    /// Keys of the catalog; `secret` says what stands behind the name of a secret. Secrets that are absent are left out.
+    /// A keyring of keys in the catalog. `secret` returns the value of a named secret. Keys whose
+    /// secret is missing are left out.
     pub fn of(keys: &[IssuerKey], mut secret: impl FnMut(&str) -> Option<String>) -> Self {
         let held = keys.iter().filter_map(|key| match key {
             IssuerKey::Public(key) => Some(RingKey::public(key)),
@@ -63,18 +66,18 @@ impl Keyring {
         Self(held.collect())
     }
 
-    /// Whether the keyring has no key that could verify an algorithm.
+    /// Whether the keyring has no key for an algorithm.
     pub fn lacks(&self, algorithm: Algorithm) -> bool {
         !self.0.iter().any(|held| held.verifies(algorithm))
     }
 
-    /// Whether a token's signature is good; `None`: there is no such key.
+    /// Whether a token's signature is valid. `None` if the keyring does not have the token's key.
     pub fn verify(&self, token: &Jwt<'_>) -> Option<bool> {
         let held = self.find(token)?;
         Some(provider::verify(token.signature, token.signed, &held.key, named(token.algorithm)))
     }
 
-    /// The one key that is meant: that of the token's name, or the only one there is.
+    /// The key that a token means: the key with its `kid`, or the only key that fits.
     fn find(&self, token: &Jwt<'_>) -> Option<&RingKey> {
         let fits = |held: &&RingKey| held.verifies(token.algorithm);
         match (&token.kid, self.0.as_slice()) {

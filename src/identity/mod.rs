@@ -1,7 +1,13 @@
-//! Whether what a caller shows is true: tokens, API keys, and the gate's own word to the origin.
+//! Verification of credentials: tokens, licences, and the seals of snapshots. Also the gate's own
+//! signatures: assertions for the origin, licences and seals.
 //!
-//! Everything that decides is pinned: algorithms, audience, keys and the tenants an issuer may speak for come from the
-//! catalog, never from the token. Keys that have to be fetched, and the time, are handed in.
+//! Everything that decides about a token is pinned: algorithms, audience, keys and the tenants that
+//! an issuer may name come from the catalog, never from the token. The caller passes in the current
+//! time and the keys that have to be fetched.
+//!
+//! A token is checked in three steps: [`Jwt::parse`] decodes it, [`Issuers::judge`] checks
+//! everything except the signature, and [`Keyring::verify`] checks the signature. API keys are
+//! checked by [`crate::model::ApiKey`].
 
 #![forbid(unsafe_code)]
 
@@ -22,5 +28,5 @@ pub use licence::{LicenceSigner, Licensed, verify_licence};
 pub use seal::{Sealer, Seals};
 pub use token::Jwt;
 
-/// Why something was not believed: for the operator's log, never for the caller.
+/// Why something was rejected. For the operator's log, never for the caller.
 pub type RefusalReason = &'static str;

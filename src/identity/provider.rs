@@ -1,5 +1,5 @@
-//! The arithmetic behind signatures, for `jsonwebtoken`: verification only, by the `RustCrypto` crates. What the crate's own
-//! backend brings besides, signing with every algorithm, would be linked and never used.
+//! The signature algorithms for `jsonwebtoken`, from the `RustCrypto` crates. Verification only:
+//! the crate's own backend would also link signing with every algorithm, which is never used.
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
@@ -17,14 +17,14 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Whether a signature (base64url) of `message` is good.
+/// Whether `signature` (base64url) is a valid signature of `message`.
 pub(super) fn verify(signature: &str, message: &str, key: &DecodingKey, algorithm: Algorithm) -> bool {
-    // A second installation changes nothing.
+    // Installing the provider again has no effect.
     let _ = PROVIDER.install_default();
     jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
 }
 
-/// A message and a signature go in; whether that is good comes out.
+/// Returns whether a signature (second argument) of a message (first argument) is valid.
 type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
 struct By(Algorithm, Check);
@@ -41,7 +41,7 @@ impl JwtVerifier for By {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that `jsonwebtoken` asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that `jsonwebtoken` requires")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
@@ -73,7 +73,8 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         Algorithm::EdDSA => {
             let bytes = key.try_get_as_bytes()?.try_into().map_err(unfit)?;
             let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(unfit)?;
-            // Strict: one message has one good signature, and keys of small order none (RFC 8032 §5.1.7).
+            // Strict verification: a message has only one valid signature, and keys of small order
+            // have none (RFC 8032 §5.1.7).
             Box::new(move |message, signature| {
                 let signature = ed25519_dalek::Signature::from_slice(signature);
                 signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
@@ -86,7 +87,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
 
 fn shared<M: Mac + KeyInit + Clone + 'static>(key: &DecodingKey) -> Result<Check, Error> {
     let mac = <M as Mac>::new_from_slice(key.try_get_as_bytes()?).map_err(unfit)?;
-    // Compared in constant time.
+    // `verify_slice` compares in constant time.
     Ok(Box::new(move |message, signature| mac.clone().chain_update(message).verify_slice(signature).is_ok()))
 }
 

@@ -1,8 +1,9 @@
-//! Seals of snapshots: whoever can write to KV cannot make up a plan.
+//! Seals: signatures of snapshots, so that write access to KV is not enough to change what a tenant
+//! has.
 //!
-//! A sealed text is a JWS with a detached, unencoded payload (RFC 7515 appendix F, RFC 7797) and Ed25519 (RFC 8037): the
-//! first line is `header..signature`, what follows is the text as it is. The header names the KV key that the text is for,
-//! so that no text passes for another one's.
+//! A sealed text is a JWS with a detached, unencoded payload (RFC 7515 appendix F, RFC 7797) and
+//! Ed25519 (RFC 8037). Its first line is `header..signature`, and the unchanged text follows. The
+//! header contains the KV key of the text, so that a text cannot be moved to another key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +14,7 @@ use super::key_pair::KeyPair;
 use super::{RefusalReason, strict_json};
 use crate::model::{KeySet, Material};
 
-/// What it is, so that no other signature is taken for one: `typ`.
+/// The `typ` of seals, so that no other signature passes for one.
 const TYP: &str = "tenantgate-snapshot";
 
 /// Seals snapshots.
@@ -21,17 +22,19 @@ const TYP: &str = "tenantgate-snapshot";
 pub struct Sealer(KeyPair);
 
 impl Sealer {
-    /// A sealer with a private key in PEM (`BEGIN PRIVATE KEY`, as `openssl genpkey -algorithm ed25519` makes it).
+    /// A sealer with a private key in PEM (`BEGIN PRIVATE KEY`, as made by
+    /// `openssl genpkey -algorithm ed25519`). Returns `None` if the key is invalid.
     pub fn from_pem(pem: &str) -> Option<Self> {
         KeyPair::from_pem(pem).map(Self)
     }
 
-    /// The public key (RFC 7517), for those who must trust it while it is replaced.
+    /// The public key as JWK (RFC 7517), for isolates that must trust it while the key is being
+    /// replaced.
     pub fn jwk(&self) -> Value {
         self.0.jwk()
     }
 
-    /// Seals what is to stand under `key` in KV.
+    /// Seals a text for a KV key.
     ///
     /// # Examples
     /// ```
@@ -55,12 +58,12 @@ impl Sealer {
     }
 }
 
-/// Keys whose seals are trusted.
+/// The keys whose seals are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Seals(Vec<(String, VerifyingKey)>);
 
 impl Seals {
-    /// Those of a set. Keys of other kinds, and keys without a name, are left out.
+    /// The keys of a set. Keys of other kinds and keys without `kid` are left out.
     pub fn of(set: &KeySet) -> Self {
         let keys = set.keys.iter().filter_map(|key| match &key.material {
             Material::Ed25519(bytes) => Some((key.kid.clone()?, VerifyingKey::from_bytes(bytes).ok()?)),
@@ -69,7 +72,7 @@ impl Seals {
         Self(keys.collect())
     }
 
-    /// These, and the one that a sealer uses.
+    /// Also trusts the key of a sealer.
     #[must_use]
     pub fn and_own(mut self, sealer: &Sealer) -> Self {
         if let Ok(key) = VerifyingKey::from_bytes(&sealer.0.public()) {
@@ -78,36 +81,37 @@ impl Seals {
         self
     }
 
-    /// The text that was sealed for `key`.
+    /// Verifies a sealed text and returns the text that was sealed for `key`.
     ///
     /// # Errors
-    /// Why it is not believed.
+    /// The reason why the seal is rejected.
     pub fn open<'a>(&self, key: &str, sealed: &'a str) -> Result<&'a str, RefusalReason> {
-        let (seal, text) = sealed.split_once('\n').ok_or("it is not sealed")?;
-        let (header, signature) = seal.split_once("..").ok_or("it is not sealed")?;
-        let said = URL_SAFE_NO_PAD.decode(header).ok();
-        let said = said.as_deref().and_then(strict_json::object).ok_or("its seal cannot be read")?;
-        let is = |name: &str, value: &Value| said.get(name) == Some(value);
+        let (seal, text) = sealed.split_once('\n').ok_or("the snapshot is not sealed")?;
+        let (header, signature) = seal.split_once("..").ok_or("the snapshot is not sealed")?;
+        let members = URL_SAFE_NO_PAD.decode(header).ok();
+        let members = members.as_deref().and_then(strict_json::object).ok_or("the seal is malformed")?;
+        let is = |name: &str, value: &Value| members.get(name) == Some(value);
         if !is("alg", &"EdDSA".into())
             || !is("typ", &TYP.into())
             || !is("b64", &false.into())
             || !is("crit", &json!(["b64"]))
         {
-            return Err("its seal is of another kind");
+            return Err("the seal is of another kind");
         }
         if !is("key", &key.into()) {
-            return Err("its seal is for another key");
+            return Err("the seal is for another KV key");
         }
-        let kid = said.get("kid").and_then(Value::as_str).unwrap_or_default();
+        let kid = members.get("kid").and_then(Value::as_str).unwrap_or_default();
         let (_, verifying) =
-            self.0.iter().find(|(known, _)| known == kid).ok_or("nobody who is trusted has sealed it")?;
+            self.0.iter().find(|(known, _)| known == kid).ok_or("the key that made the seal is not trusted")?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok());
         let good =
             signature.is_some_and(|s| verifying.verify_strict(format!("{header}.{text}").as_bytes(), &s).is_ok());
-        if good { Ok(text) } else { Err("its seal is not good") }
+        if good { Ok(text) } else { Err("the seal's signature is invalid") }
     }
 
-    /// The text of what may be sealed, believed as it is: for those who trust whoever writes to KV.
+    /// The text of a snapshot that may be sealed, without verification: for deployments that trust
+    /// every writer of KV.
     pub fn believe(sealed: &str) -> &str {
         match sealed.split_once('\n') {
             Some((seal, text)) if seal.starts_with("eyJ") => text,

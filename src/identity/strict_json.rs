@@ -1,12 +1,12 @@
-//! JSON in which no member is there twice: two readers of such an object could each believe another one
-//! (RFC 7519 §4: parsers reject them, or take the last).
+//! JSON objects without repeated members. Two parsers of an object with repeated members could each
+//! believe another one (RFC 7519 §4: parsers reject them, or take the last).
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads an object.
+/// Parses an object. Returns `None` if it is invalid or has repeated members.
 pub(super) fn object(text: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(text).ok()? {
         Strict(Value::Object(members)) => Some(members),
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for StrictReader {
         let mut members = Map::new();
         while let Some((name, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member twice"));
+                return Err(A::Error::custom("repeated member"));
             }
         }
         Ok(members.into())

@@ -1,16 +1,16 @@
-//! Circuit breakers: an origin that fails a tenant again and again is left alone for a while.
+//! Circuit breakers: they stop requests to an origin that keeps failing one tenant.
 //!
-//! A breaker is closed while calls go well. It opens when too many of the last ones failed or were slow, and after a while
-//! lets a few trial calls through, half-open: if they go well it closes, otherwise it opens again. (M. Nygard, *Release It!*,
-//! ch. 5.)
+//! A breaker is closed while calls succeed. It opens when too many recent calls failed or were
+//! slow. After a while it becomes half-open and lets a few trial calls through. If they succeed it
+//! closes; otherwise it opens again (M. Nygard, *Release It!*, chapter 5).
 //!
-//! Isolates say what became of their calls in sums, whenever they speak to the ledger, and hear how the breaker stands.
-//! Trials are given out by the ledger, so that all isolates together try no more than there are; a trial whose end nobody
-//! tells can be tried again after its time. What the gate refuses itself is no call, and is never counted.
+//! Isolates report the results of their calls as sums with their ledger requests, and receive the
+//! breaker's state in the response. The ledger hands out the trials, so that all isolates together
+//! run at most the configured number. A trial whose result is never reported becomes available
+//! again after a timeout. A request that the gate denies is not a call and is never counted.
 
 use serde::{Deserialize, Serialize};
 
-use super::LedgerState;
 use crate::model::UnixMillis;
 use crate::model::bounds::{BREAKER_RETRY_MS, BREAKER_TRIAL_MS};
 
@@ -19,82 +19,85 @@ use crate::model::bounds::{BREAKER_RETRY_MS, BREAKER_TRIAL_MS};
 pub struct BreakerConfig {
     /// Milliseconds for which a call counts.
     pub window_ms: u64,
-    /// Calls below which nothing is concluded.
+    /// The number of calls in the window below which the breaker stays closed.
     pub min_calls: u64,
-    /// Percent of calls that fail at which it opens.
+    /// The percentage of failed calls at which the breaker opens.
     pub failed_percent: u64,
-    /// Percent of calls that are slow at which it opens.
+    /// The percentage of slow calls at which the breaker opens.
     pub slow_percent: u64,
-    /// Milliseconds until trials begin.
+    /// Milliseconds from opening to the first trial.
     pub open_ms: u64,
-    /// Calls that are tried.
+    /// The number of trials.
     pub trials: u64,
 }
 
-/// What became of calls.
+/// Numbers of calls by result.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calls {
+pub struct CallCounts {
     /// Calls that have ended.
     pub ended: u64,
-    /// Those of them that failed.
+    /// Ended calls that failed.
     pub failed: u64,
-    /// Those of them that were slow, failed or not.
+    /// Ended calls that were slow, whether or not they failed.
     pub slow: u64,
 }
 
-/// How a breaker stands.
+/// The state of a breaker.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
     /// Calls pass.
     #[default]
     Closed,
-    /// No call passes until then, in milliseconds since 1970.
+    /// No call passes until this time, in milliseconds since 1970.
     Open(u64),
-    /// Trials pass; the number tells this half-open state from all others.
+    /// Trials pass. The number identifies this half-open phase.
     HalfOpen(u64),
 }
 
-/// What is said to a breaker, and asked of it.
+/// What an isolate reports to a breaker, and whether a call asks to pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerReport<'a> {
     /// The breaker: tenant and group.
     pub breaker: &'a str,
-    /// Its rules now.
-    pub fuse: BreakerConfig,
-    /// Calls that have ended since this was said last.
-    #[serde(default, skip_serializing_if = "Calls::is_empty")]
-    pub calls: Calls,
-    /// Trials that have ended, by the number of their half-open state. One that came to nothing has no call.
+    /// The breaker's current configuration.
+    #[serde(rename = "fuse")]
+    pub config: BreakerConfig,
+    /// Calls that have ended since the last report.
+    #[serde(default, skip_serializing_if = "CallCounts::is_empty")]
+    pub calls: CallCounts,
+    /// Trials that have ended, each with the number of its half-open phase. A trial without a
+    /// result has no calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trials: Vec<(u64, Calls)>,
-    /// Whether a call wants to pass: with the rest of the order, all or nothing.
+    pub trials: Vec<(u64, CallCounts)>,
+    /// Whether a call asks to pass. It does so together with the rest of the request, all or
+    /// nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks: bool,
 }
 
-/// A breaker's answer.
+/// The response to a breaker report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerStatus {
-    /// How it stands.
+    /// The breaker's state.
     pub circuit: Circuit,
-    /// What its window holds; of a half-open one, its trials that have ended.
-    pub calls: Calls,
-    /// Whether the call that asked may not pass.
+    /// The calls in the window, or the ended trials of a half-open breaker.
+    pub calls: CallCounts,
+    /// Whether the call that asked must not pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
     /// Whether the call that asked passes as a trial.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trial: bool,
-    /// Milliseconds after which a call may pass that was refused.
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
+    /// Milliseconds after which a refused call may pass.
+    #[serde(default, skip_serializing_if = "super::verdict::is_zero")]
     pub retry_after_ms: u64,
 }
 
-/// A breaker, as its ledger keeps it. The window is not stored: after a restart it fills anew.
+/// A breaker, as its ledger stores it. The window is not stored and starts empty after a restart.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitBreaker {
-    /// How often it was half-open.
+    /// The number of half-open phases so far.
     turn: u64,
     state: State,
     #[serde(skip)]
@@ -110,19 +113,19 @@ enum State {
         until_ms: u64,
     },
     HalfOpen {
-        /// Until when the end of each trial that is under way is waited for.
+        /// For each trial in flight, the time until which its result is awaited.
         under_way: Vec<u64>,
-        ended: Calls,
+        ended: CallCounts,
     },
 }
 
-impl Calls {
-    /// Nothing.
+impl CallCounts {
+    /// Whether there is nothing to report.
     pub const fn is_empty(&self) -> bool {
         self.ended == 0 && self.failed == 0
     }
 
-    /// Both together.
+    /// Returns the sum of both.
     #[must_use]
     pub const fn plus(self, more: Self) -> Self {
         Self {
@@ -132,15 +135,15 @@ impl Calls {
         }
     }
 
-    /// Whether so many of `calls` are too many.
-    fn are_bad(self, fuse: &BreakerConfig, calls: u64) -> bool {
+    /// Whether these results out of `calls` calls reach a threshold.
+    fn are_bad(self, config: &BreakerConfig, calls: u64) -> bool {
         let over = |bad: u64, percent: u64| bad > 0 && bad.saturating_mul(100) >= percent.saturating_mul(calls);
-        over(self.failed, fuse.failed_percent) || over(self.slow, fuse.slow_percent)
+        over(self.failed, config.failed_percent) || over(self.slow, config.slow_percent)
     }
 }
 
 impl CircuitBreaker {
-    /// How it stands at `now`.
+    /// Returns the state at `now`.
     pub fn circuit(&self, now: UnixMillis) -> Circuit {
         match self.state {
             State::Closed => Circuit::Closed,
@@ -150,30 +153,31 @@ impl CircuitBreaker {
         }
     }
 
-    /// Takes what is said; whether the state has changed.
-    pub fn hear(&mut self, word: &BreakerReport<'_>, now: UnixMillis) -> bool {
+    /// Applies a report. Returns whether the stored state has changed.
+    pub fn record(&mut self, report: &BreakerReport<'_>, now: UnixMillis) -> bool {
         let mut changed = false;
-        for (turn, calls) in &word.trials {
+        for (turn, calls) in &report.trials {
             changed |= self.end_trial(*turn, *calls);
         }
-        changed |= self.conclude(&word.fuse, now);
-        // What began before it opened says nothing of how things are now.
-        if self.state == State::Closed && !word.calls.is_empty() {
-            let window = self.recent.add(word.calls, word.fuse.window_ms, now);
-            if window.ended >= word.fuse.min_calls && window.are_bad(&word.fuse, window.ended) {
-                self.open(&word.fuse, now);
+        changed |= self.conclude(&report.config, now);
+        // Calls count only while the breaker is closed: those that began before it opened say
+        // nothing about the present.
+        if self.state == State::Closed && !report.calls.is_empty() {
+            let window = self.recent.add(report.calls, report.config.window_ms, now);
+            if window.ended >= report.config.min_calls && window.are_bad(&report.config, window.ended) {
+                self.open(&report.config, now);
                 changed = true;
             }
         }
         changed
     }
 
-    fn open(&mut self, fuse: &BreakerConfig, now: UnixMillis) {
-        self.state = State::Open { until_ms: now.get().saturating_add(fuse.open_ms) };
+    fn open(&mut self, config: &BreakerConfig, now: UnixMillis) {
+        self.state = State::Open { until_ms: now.get().saturating_add(config.open_ms) };
         self.recent = Recent::default();
     }
 
-    fn end_trial(&mut self, turn: u64, calls: Calls) -> bool {
+    fn end_trial(&mut self, turn: u64, calls: CallCounts) -> bool {
         let current = turn == self.turn;
         let State::HalfOpen { under_way, ended } = &mut self.state else { return false };
         if !current || under_way.is_empty() {
@@ -184,12 +188,13 @@ impl CircuitBreaker {
         true
     }
 
-    /// Opens or closes where trials have shown enough; how many are enough may have changed.
-    fn conclude(&mut self, fuse: &BreakerConfig, now: UnixMillis) -> bool {
+    /// Opens or closes a half-open breaker once enough trials have ended. Called with every report,
+    /// since the configured number of trials may have changed.
+    fn conclude(&mut self, config: &BreakerConfig, now: UnixMillis) -> bool {
         let State::HalfOpen { ended, .. } = &self.state else { return false };
-        if ended.are_bad(fuse, fuse.trials) {
-            self.open(fuse, now);
-        } else if ended.ended >= fuse.trials {
+        if ended.are_bad(config, config.trials) {
+            self.open(config, now);
+        } else if ended.ended >= config.trials {
             self.state = State::Closed;
         } else {
             return false;
@@ -197,28 +202,28 @@ impl CircuitBreaker {
         true
     }
 
-    /// Answers a word; nothing is taken yet.
-    pub fn judge(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
+    /// Returns the status for a report. Nothing is taken yet.
+    pub fn judge(&self, report: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
         let circuit = self.circuit(now);
         let calls = match &self.state {
             State::HalfOpen { ended, .. } => *ended,
-            _ => self.recent.sum(word.fuse.window_ms, now),
+            _ => self.recent.sum(report.config.window_ms, now),
         };
         let wait = match (&self.state, circuit) {
             (_, Circuit::Open(until_ms)) => until_ms.saturating_sub(now.get()).max(1),
             (State::HalfOpen { under_way, ended }, _) => {
                 let waits = under_way.iter().filter(|until| **until > now.get()).count();
                 let tried = u64::try_from(waits).unwrap_or(u64::MAX).saturating_add(ended.ended);
-                if tried < word.fuse.trials { 0 } else { BREAKER_RETRY_MS }
+                if tried < report.config.trials { 0 } else { BREAKER_RETRY_MS }
             }
             _ => 0,
         };
-        let refused = word.asks && wait > 0;
-        let trial = word.asks && !refused && circuit != Circuit::Closed;
+        let refused = report.asks && wait > 0;
+        let trial = report.asks && !refused && circuit != Circuit::Closed;
         BreakerStatus { circuit, calls, refused, trial, retry_after_ms: if refused { wait } else { 0 } }
     }
 
-    /// Gives out the trial that [`Self::judge`] has found.
+    /// Takes the trial that [`Self::judge`] offered.
     pub fn begin_trial(&mut self, now: UnixMillis) {
         let until = now.get().saturating_add(BREAKER_TRIAL_MS);
         if let State::HalfOpen { under_way, .. } = &mut self.state {
@@ -226,66 +231,21 @@ impl CircuitBreaker {
             under_way.push(until);
         } else {
             self.turn = self.turn.saturating_add(1);
-            self.state = State::HalfOpen { under_way: vec![until], ended: Calls::default() };
+            self.state = State::HalfOpen { under_way: vec![until], ended: CallCounts::default() };
         }
     }
 }
 
-impl LedgerState {
-    pub(super) fn hear_of_calls(&mut self, word: &BreakerReport<'_>, now: UnixMillis) {
-        // Of who is closed and has nothing to say nothing is kept.
-        if !self.breakers.contains_key(word.breaker) {
-            if word.calls.is_empty() && word.trials.is_empty() {
-                return;
-            }
-            self.put_breaker(word.breaker, CircuitBreaker::default());
-        }
-        let changed = self.breakers.get_mut(word.breaker).is_some_and(|breaker| breaker.hear(word, now));
-        if changed {
-            self.note_breaker(word.breaker);
-        }
-    }
-
-    pub(super) fn circuit(&self, word: &BreakerReport<'_>, now: UnixMillis) -> BreakerStatus {
-        self.breakers
-            .get(word.breaker)
-            .map_or_else(|| CircuitBreaker::default().judge(word, now), |known| known.judge(word, now))
-    }
-
-    pub(super) fn begin_trial(&mut self, breaker: &str, now: UnixMillis) {
-        if let Some(known) = self.breakers.get_mut(breaker) {
-            known.begin_trial(now);
-            self.note_breaker(breaker);
-        }
-    }
-
-    pub(super) fn note_breaker(&mut self, name: &str) {
-        if let Some(changes) = &mut self.changes {
-            changes.breakers.insert(name.into());
-        }
-    }
-
-    /// A breaker, if it was ever told of calls.
-    pub fn breaker(&self, name: &str) -> Option<&CircuitBreaker> {
-        self.breakers.get(name)
-    }
-
-    /// Writes a breaker as it was stored.
-    pub fn put_breaker(&mut self, name: &str, breaker: CircuitBreaker) {
-        self.breakers.insert(name.into(), breaker);
-    }
-}
-
-/// Parts that a window is counted in.
+/// The number of parts into which the window is divided.
 const PARTS: u64 = 10;
 
-/// Calls of the last while, by part of the window; oldest first.
+/// Recent calls by part of the window, oldest first.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Recent(Vec<(u64, Calls)>);
+struct Recent(Vec<(u64, CallCounts)>);
 
 impl Recent {
-    /// Adds calls; what the window holds then.
-    fn add(&mut self, calls: Calls, window_ms: u64, now: UnixMillis) -> Calls {
+    /// Adds calls. Returns the calls in the window.
+    pub(super) fn add(&mut self, calls: CallCounts, window_ms: u64, now: UnixMillis) -> CallCounts {
         let part = part(now, window_ms);
         self.0.retain(|(other, _)| other.saturating_add(PARTS) > part);
         match self.0.last_mut() {
@@ -295,10 +255,10 @@ impl Recent {
         self.sum(window_ms, now)
     }
 
-    fn sum(&self, window_ms: u64, now: UnixMillis) -> Calls {
+    fn sum(&self, window_ms: u64, now: UnixMillis) -> CallCounts {
         let part = part(now, window_ms);
         let young = self.0.iter().filter(|(other, _)| other.saturating_add(PARTS) > part);
-        young.fold(Calls::default(), |sum, (_, calls)| sum.plus(*calls))
+        young.fold(CallCounts::default(), |sum, (_, calls)| sum.plus(*calls))
     }
 }
 
@@ -318,21 +278,21 @@ mod tests {
         open_ms: 5_000,
         trials: 3,
     };
-    const GOOD: Calls = Calls { ended: 1, failed: 0, slow: 0 };
-    const FAILED: Calls = Calls { ended: 1, failed: 1, slow: 0 };
+    const GOOD: CallCounts = CallCounts { ended: 1, failed: 0, slow: 0 };
+    const FAILED: CallCounts = CallCounts { ended: 1, failed: 1, slow: 0 };
 
-    fn word(calls: Calls, trials: &[(u64, Calls)], asks: bool) -> BreakerReport<'static> {
-        BreakerReport { breaker: "t/api", fuse: FUSE, calls, trials: trials.to_vec(), asks }
+    fn report(calls: CallCounts, trials: &[(u64, CallCounts)], asks: bool) -> BreakerReport<'static> {
+        BreakerReport { breaker: "t/api", config: FUSE, calls, trials: trials.to_vec(), asks }
     }
 
-    fn say(breaker: &mut CircuitBreaker, calls: Calls, at: u64) {
-        breaker.hear(&word(calls, &[], false), UnixMillis::new(at));
+    fn send(breaker: &mut CircuitBreaker, calls: CallCounts, at: u64) {
+        breaker.record(&report(calls, &[], false), UnixMillis::new(at));
     }
 
-    /// Asks to pass, and passes if it may: whether it did, and whether as a trial.
+    /// Asks to pass and passes if allowed. Returns whether it did, and whether as a trial.
     fn ask(breaker: &mut CircuitBreaker, at: u64) -> (bool, bool) {
         let now = UnixMillis::new(at);
-        let answer = breaker.judge(&word(Calls::default(), &[], true), now);
+        let answer = breaker.judge(&report(CallCounts::default(), &[], true), now);
         if answer.trial {
             breaker.begin_trial(now);
         }
@@ -341,78 +301,78 @@ mod tests {
 
     fn open() -> CircuitBreaker {
         let mut breaker = CircuitBreaker::default();
-        say(&mut breaker, Calls { ended: 20, failed: 10, slow: 0 }, 1_000);
+        send(&mut breaker, CallCounts { ended: 20, failed: 10, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Open(6_000));
         breaker
     }
 
     #[test]
-    fn it_opens_at_its_share_of_enough_calls_in_its_window() {
+    fn it_opens_at_a_threshold_of_enough_calls_in_the_window() {
         let mut breaker = CircuitBreaker::default();
-        say(&mut breaker, Calls { ended: 9, failed: 9, slow: 0 }, 1_000);
-        assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Closed, "too few to conclude anything");
-        // Those nine have left the window.
-        say(&mut breaker, Calls { ended: 10, failed: 4, slow: 7 }, 12_000);
+        send(&mut breaker, CallCounts { ended: 9, failed: 9, slow: 0 }, 1_000);
+        assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Closed, "too few calls to open");
+        // The first nine calls have left the window.
+        send(&mut breaker, CallCounts { ended: 10, failed: 4, slow: 7 }, 12_000);
         assert_eq!(breaker.circuit(UnixMillis::new(12_000)), Circuit::Closed);
-        say(&mut breaker, Calls { ended: 5, failed: 0, slow: 5 }, 12_500);
+        send(&mut breaker, CallCounts { ended: 5, failed: 0, slow: 5 }, 12_500);
         assert_eq!(breaker.circuit(UnixMillis::new(12_500)), Circuit::Open(17_500), "twelve of fifteen were slow");
     }
 
     #[test]
-    fn trials_decide_and_are_no_more_than_there_are() {
+    fn the_configured_number_of_trials_decides() {
         let mut breaker = open();
         assert_eq!(ask(&mut breaker, 5_999), (false, false));
         for _ in 0..3 {
             assert_eq!(ask(&mut breaker, 6_000), (true, true));
         }
         assert_eq!(ask(&mut breaker, 6_000), (false, false));
-        // Calls from before it opened end now: they say nothing of how things are.
-        say(&mut breaker, Calls { ended: 50, failed: 50, slow: 50 }, 6_500);
+        // Calls that began before the breaker opened do not count.
+        send(&mut breaker, CallCounts { ended: 50, failed: 50, slow: 50 }, 6_500);
         let good = [(1, GOOD), (1, GOOD), (1, GOOD)];
-        assert!(breaker.hear(&word(Calls::default(), &good, false), UnixMillis::new(7_000)));
+        assert!(breaker.record(&report(CallCounts::default(), &good, false), UnixMillis::new(7_000)));
         assert_eq!(ask(&mut breaker, 7_000), (true, false));
     }
 
     #[test]
-    fn it_opens_again_as_soon_as_trials_cannot_go_well_any_more() {
+    fn it_reopens_as_soon_as_the_trials_can_no_longer_succeed() {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
-        breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(6_100));
+        breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(6_100));
         assert_eq!(ask(&mut breaker, 6_100), (true, true), "one of three may fail");
-        breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(6_200));
+        breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(6_200));
         assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Open(11_200));
-        // The third of them ends when it counts no more, not even as one of the next.
+        // A trial of an earlier phase does not count for this one.
         assert_eq!(ask(&mut breaker, 11_200), (true, true));
-        assert!(!breaker.hear(&word(Calls::default(), &[(1, FAILED)], false), UnixMillis::new(11_300)));
+        assert!(!breaker.record(&report(CallCounts::default(), &[(1, FAILED)], false), UnixMillis::new(11_300)));
         assert_eq!(breaker.circuit(UnixMillis::new(11_300)), Circuit::HalfOpen(2));
     }
 
     #[test]
-    fn fewer_trials_than_have_ended_are_enough() {
+    fn lowering_the_number_of_trials_concludes_at_once() {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
-        breaker.hear(&word(Calls::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
+        breaker.record(&report(CallCounts::default(), &[(1, GOOD), (1, GOOD)], false), UnixMillis::new(6_100));
         let fewer = BreakerReport {
-            fuse: BreakerConfig { trials: 2, ..FUSE },
+            config: BreakerConfig { trials: 2, ..FUSE },
             asks: true,
-            ..word(Calls::default(), &[], true)
+            ..report(CallCounts::default(), &[], true)
         };
-        assert!(breaker.hear(&fewer, UnixMillis::new(6_200)));
+        assert!(breaker.record(&fewer, UnixMillis::new(6_200)));
         assert_eq!(breaker.circuit(UnixMillis::new(6_200)), Circuit::Closed);
     }
 
     #[test]
-    fn a_trial_whose_end_nobody_tells_is_tried_again() {
+    fn an_unreported_trial_becomes_available_again() {
         let mut breaker = open();
         for _ in 0..3 {
             ask(&mut breaker, 6_000);
         }
         assert_eq!(ask(&mut breaker, 6_000 + BREAKER_TRIAL_MS - 1), (false, false));
         assert_eq!(ask(&mut breaker, 6_000 + BREAKER_TRIAL_MS), (true, true));
-        // One that came to nothing leaves its place at once.
-        breaker.hear(&word(Calls::default(), &[(1, Calls::default())], false), UnixMillis::new(70_000));
+        // A trial without a result becomes available at once.
+        breaker.record(&report(CallCounts::default(), &[(1, CallCounts::default())], false), UnixMillis::new(70_000));
         assert_eq!(ask(&mut breaker, 70_000), (true, true));
     }
 }

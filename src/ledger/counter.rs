@@ -1,47 +1,50 @@
-//! One counter and what can happen to it.
+//! Counters and their meters: [`Counter::step`] judges one operation on one counter.
 
 use serde::{Deserialize, Serialize};
 
 use super::gcra::{Bucket, Rate};
 use super::quota::Quota;
+use super::verdict::{LeaseStep, Verdict, is_zero};
 use super::window::Window;
 use crate::model::UnixMillis;
 use crate::model::bounds::CONCURRENCY_RETRY_MS;
 
-/// The rule by which a counter is judged: the tenant's allowance as it stands now.
+/// The rule by which a counter is judged: kind and allowance, as they stand now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Meter {
-    /// Speed.
+    /// A rate.
     Rate(Rate),
-    /// So much in any stretch of `window_ms`; `None` counts without bound.
+    /// At most `limit` units in any stretch of `window_ms` milliseconds. `None` counts without a
+    /// limit.
     Window {
         /// Units allowed in the window.
         limit: Option<u64>,
-        /// The window's length in milliseconds.
+        /// Length of the window in milliseconds.
         window_ms: u64,
     },
-    /// So much from `starts_ms` to `ends_ms` (exclusive); `None` counts without bound.
+    /// At most `limit` units from `starts_ms` to `ends_ms` (exclusive). `None` counts without a
+    /// limit.
     Quota {
         /// Units allowed in the period.
         limit: Option<u64>,
-        /// Start of the period in milliseconds since 1970.
+        /// Start of the period, in milliseconds since 1970.
         starts_ms: u64,
         /// End of the period, exclusive.
         ends_ms: u64,
-        /// Beyond the limit it counts, and lets through.
+        /// Whether units beyond the limit are counted and allowed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         over: bool,
     },
-    /// A level of at most `limit`; `None` counts without bound.
+    /// A level of at most `limit`. `None` counts without a limit.
     Gauge {
         /// The highest level allowed.
         limit: Option<u64>,
-        /// Beyond the limit it counts, and lets through.
+        /// Whether a level beyond the limit is counted and allowed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         over: bool,
     },
-    /// At most `limit` held at the same time; `None` counts without bound.
+    /// At most `limit` units held at the same time. `None` counts without a limit.
     Concurrency {
         /// Units that may be held.
         limit: Option<u64>,
@@ -49,12 +52,12 @@ pub enum Meter {
 }
 
 impl Meter {
-    /// A rate.
+    /// Creates a rate meter.
     pub const fn rate(limit: u64, burst: u64, window_ms: u64) -> Self {
         Self::Rate(Rate { limit, burst, window_ms })
     }
 
-    /// The end of the period that is counted, in milliseconds since 1970, where there is one.
+    /// Returns the end of the period, in milliseconds since 1970, if the meter has one.
     pub const fn ends_ms(self) -> Option<u64> {
         match self {
             Self::Quota { ends_ms, .. } => Some(ends_ms),
@@ -62,7 +65,7 @@ impl Meter {
         }
     }
 
-    /// Whether another meter counts the same: units are of one kind, and of one period.
+    /// Whether another meter has the same kind and the same period.
     pub(super) fn counts_as(self, other: Self) -> bool {
         match (self, other) {
             (Self::Quota { starts_ms, .. }, Self::Quota { starts_ms: start, .. }) => starts_ms == start,
@@ -70,7 +73,7 @@ impl Meter {
         }
     }
 
-    /// Units allowed; `None`: without bound.
+    /// Returns the limit. `None` is unlimited.
     pub const fn limit(self) -> Option<u64> {
         match self {
             Self::Rate(rate) => Some(rate.limit),
@@ -81,12 +84,13 @@ impl Meter {
         }
     }
 
-    /// Whether it lets through what is beyond its limit.
+    /// Whether units beyond the limit are allowed.
     pub const fn lets_over(self) -> bool {
         matches!(self, Self::Quota { over: true, .. } | Self::Gauge { over: true, .. })
     }
 
-    /// The same meter without a bound; a rate, which has no meaning without one, stays.
+    /// Returns the same meter without a limit. A rate is returned unchanged, because it has no
+    /// meaning without one.
     #[must_use]
     pub const fn unlimited(self) -> Self {
         match self {
@@ -99,26 +103,30 @@ impl Meter {
     }
 }
 
-/// What a request does to a counter.
+/// What a charge does to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CounterOp {
-    /// Takes units; 0 looks without taking. Of a concurrency limit nothing can be taken for good.
+    /// Takes units; 0 only reads. A concurrency limit refuses it, because its units are only ever
+    /// held.
     Take(u64),
-    /// Gives units of a gauge back, never below 0; or of a quota, which refuses more than were used. Other meters refuse it.
+    /// Returns units: of a gauge, down to 0; of a quota, which refuses to return more than were
+    /// used. Other meters refuse it.
     Release(u64),
-    /// Sets the level of a gauge. Refused above the limit unless it lowers the level. Other meters refuse it.
+    /// Sets the level of a gauge. It is refused above the limit unless it lowers the level. Other
+    /// meters refuse it.
     Set(u64),
-    /// Moves a level by as much as the preceding charge moved its own, but not below 0: ancestors follow.
+    /// Moves the level of an ancestor by as much as the preceding charge moved the tenant's, but
+    /// not below 0.
     Follow,
-    /// Sets units aside, under the hold that the order names.
+    /// Sets units aside in the hold that the request names.
     Hold(u64),
-    /// Says how many units were used in the end, of the hold that the order settles.
+    /// Reports the units that were used of the hold that the request settles.
     Settle(u64),
 }
 
 impl CounterOp {
-    /// Units that it would take.
+    /// Returns the units that the operation would take.
     pub const fn cost(self) -> u64 {
         match self {
             Self::Take(units) | Self::Hold(units) => units,
@@ -126,19 +134,18 @@ impl CounterOp {
         }
     }
 
-    /// Units that it names.
+    /// Returns the units that the operation names.
     pub const fn units(self) -> u64 {
         match self {
-            Self::Take(units)
-            | Self::Hold(units)
-            | Self::Release(units)
-            | Self::Set(units)
-            | Self::Settle(units) => units,
+            Self::Take(units) | Self::Hold(units) | Self::Release(units) | Self::Set(units) | Self::Settle(units) => {
+                units
+            }
             Self::Follow => 0,
         }
     }
 
-    /// What it is, after a charge that moved its level from `before` to `after`, for a counter at `level`.
+    /// Resolves [`Self::Follow`] for a counter at `level`, after a charge that moved its level from
+    /// `before` to `after`.
     pub(super) fn after(self, before: u64, after: u64, level: u64) -> Self {
         match self {
             Self::Follow if after >= before => Self::Take(after.saturating_sub(before)),
@@ -147,74 +154,43 @@ impl CounterOp {
         }
     }
 
-    /// Units that were used, if it says so.
+    /// Returns the units that [`Self::Settle`] reports, or 0.
     pub(super) const fn settled(self) -> u64 {
         if let Self::Settle(units) = self { units } else { 0 }
     }
 }
 
-/// What a counter remembers.
+/// The state of a counter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counter {
-    /// Of a rate.
+    /// For a rate.
     Rate(Bucket),
-    /// Of a sliding window.
+    /// For a sliding window.
     Window(Box<Window>),
-    /// Of a quota.
+    /// For a quota.
     Quota(Quota),
-    /// Of a gauge.
+    /// For a gauge.
     Gauge {
-        /// The level.
+        /// The level, without held units.
         level: u64,
-        /// Units that are held, besides.
+        /// Units held.
         #[serde(default, skip_serializing_if = "is_zero")]
         leased: u64,
     },
-    /// Of a concurrency limit.
+    /// For a concurrency limit.
     Concurrency {
-        /// Units that are held.
+        /// Units held.
         leased: u64,
     },
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for; 32-bit platforms are not warned")]
-pub(super) const fn is_zero(units: &u64) -> bool {
-    *units == 0
-}
-
-/// What happens to units that are set aside: leased, or held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LeaseStep {
-    /// Units are set aside.
-    Granted(u64),
-    /// Units that were set aside have been used.
-    Spent(u64),
-    /// Units that were set aside are free again.
-    Returned(u64),
-}
-
-/// The answer for one charge. On a denial nothing was taken, and the numbers say what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Whether this charge alone would pass.
-    pub allowed: bool,
-    /// The limit; `None` is unlimited.
-    pub limit: Option<u64>,
-    /// Units used after the decision.
-    pub used: u64,
-    /// Units left after the decision; `u64::MAX` where unlimited.
-    pub remaining: u64,
-    /// Milliseconds until the limit is whole again; 0 if it is, or if time does not restore it.
-    pub reset_ms: u64,
-    /// Milliseconds until the same charge can pass, if nobody else takes anything. `None` if waiting does not help.
-    pub retry_after_ms: Option<u64>,
-}
-
 impl Counter {
-    /// Decides `op` at `now`: the verdict, and the counter as it is if the charge is committed.
+    /// Judges `op` at `now`. Returns the verdict, and the counter as it is once the charge is
+    /// committed.
     ///
-    /// A hold is judged like a taking. What was settled is not judged here: it has happened.
+    /// A hold is judged like a charge for the same units. [`CounterOp::Settle`] is not judged here,
+    /// because it reports what has already happened.
     pub fn step(current: Option<&Self>, meter: Meter, op: CounterOp, now: UnixMillis) -> (Verdict, Self) {
         if let CounterOp::Hold(units) = op
             && !matches!(meter, Meter::Concurrency { .. })
@@ -261,7 +237,8 @@ impl Counter {
                 let wanted = quota.total().saturating_add(op.cost());
                 let allowed = takes && (over || limit.is_none_or(|limit| wanted <= limit && limit > 0));
                 let after = if allowed { quota.plus(op.cost()) } else { quota };
-                // The next period that is asked for may start before the one that counts is over: then this is the earliest.
+                // The next requested period may start before the counted one ends, so this is the
+                // earliest reset.
                 let reset_ms = ends_ms.max(quota.period().1).saturating_sub(now.get());
                 let fits = limit.is_some_and(|limit| op.cost() <= limit && limit > 0);
                 let verdict = Verdict {
@@ -281,7 +258,7 @@ impl Counter {
                 };
                 let total = wanted.saturating_add(leased);
                 let fits = over || limit.is_none_or(|limit| total <= limit);
-                // After a downgrade the level stays; only growth is refused.
+                // After a downgrade the level stays. Only growth is refused.
                 let allowed = match op {
                     CounterOp::Take(0) => fits && (over || limit != Some(0)),
                     _ => fits || wanted <= level,
@@ -295,7 +272,7 @@ impl Counter {
             Meter::Concurrency { limit } => {
                 let held = current.map_or(0, Self::leased);
                 let wanted = held.saturating_add(op.cost());
-                // To look is to ask whether one more would pass.
+                // Reading a concurrency limit asks whether one more unit would pass.
                 let fits = limit.is_none_or(|limit| wanted.max(held.saturating_add(1)) <= limit);
                 let allowed = fits && matches!(op, CounterOp::Hold(_) | CounterOp::Take(0));
                 let after = if allowed { wanted } else { held };
@@ -309,8 +286,8 @@ impl Counter {
         }
     }
 
-    /// Units that count as used for another kind of meter, as if they had just been: a limit whose kind changes is not whole again.
-    /// Levels are something else.
+    /// Returns the units that carry over to a meter of another kind, as if they had just been used:
+    /// changing the kind of a limit does not restore it. Levels do not carry over.
     fn consumed(&self) -> u64 {
         match self {
             Self::Rate(bucket) => bucket.cells(),
@@ -320,12 +297,13 @@ impl Counter {
         }
     }
 
-    /// Whether the period that is counted began after a time.
+    /// Whether the counted period began after a time.
     pub(super) const fn began_after(&self, at_ms: u64) -> bool {
         matches!(self, Self::Quota(quota) if quota.period().0 > at_ms)
     }
 
-    /// The meter, for the period that is counted: what is set aside now belongs to that one, whichever was asked for.
+    /// Returns the meter with the counted period. Units set aside now belong to that period,
+    /// whichever one was requested.
     pub(super) const fn dated(&self, meter: Meter) -> Meter {
         match (self, meter) {
             (Self::Quota(quota), Meter::Quota { limit, over, .. }) => {
@@ -336,8 +314,9 @@ impl Counter {
         }
     }
 
-    /// The counter after something has happened to units that were set aside under `meter`, which is [dated](Self::dated). A quota of
-    /// another period has none; whatever was held of a concurrency limit is free again, used or not.
+    /// Returns the counter after a step on units that were set aside under `meter`, which must be
+    /// [dated](Self::dated). A quota of another period has no such units. Units held of a
+    /// concurrency limit are free again afterwards, used or not.
     pub(super) fn moved(self, meter: Meter, units: LeaseStep, now: UnixMillis) -> Self {
         let change = |used: u64, leased: u64| match units {
             LeaseStep::Granted(units) => (used, leased.saturating_add(units)),
@@ -363,7 +342,7 @@ impl Counter {
         }
     }
 
-    /// The level of a gauge, or what counts of a quota: what those above follow.
+    /// Returns the level of a gauge or the total of a quota, which ancestors follow.
     pub(super) const fn level(&self) -> u64 {
         match self {
             Self::Gauge { level, .. } => *level,
@@ -372,7 +351,7 @@ impl Counter {
         }
     }
 
-    /// Units that are leased or held now.
+    /// Returns the units that are leased or held.
     pub const fn leased(&self) -> u64 {
         match self {
             Self::Rate(bucket) => bucket.leased(),
@@ -382,7 +361,7 @@ impl Counter {
         }
     }
 
-    /// The counter as if `units` had not been taken.
+    /// Returns the counter as if `units` had not been taken.
     pub(super) fn without(self, units: u64) -> Self {
         match self {
             Self::Rate(bucket) => Self::Rate(bucket.without(units)),
@@ -391,17 +370,5 @@ impl Counter {
             Self::Gauge { level, leased } => Self::Gauge { level: level.saturating_sub(units), leased },
             Self::Concurrency { leased } => Self::Concurrency { leased: leased.saturating_sub(units) },
         }
-    }
-}
-
-impl Verdict {
-    /// A refusal where all is used, as far as is known.
-    pub fn exhausted(limit: Option<u64>) -> Self {
-        Self::of_level(false, limit, limit.unwrap_or(0), 0)
-    }
-
-    fn of_level(allowed: bool, limit: Option<u64>, used: u64, reset_ms: u64) -> Self {
-        let remaining = limit.map_or(u64::MAX, |limit| limit.saturating_sub(used));
-        Self { allowed, limit, used, remaining, reset_ms, retry_after_ms: None }
     }
 }

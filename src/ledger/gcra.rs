@@ -1,15 +1,16 @@
-//! Rates: the generic cell rate algorithm in its leaky-bucket form (ITU-T I.371, annex A), in exact integers.
+//! Rates: the generic cell rate algorithm in its leaky-bucket form (ITU-T I.371, annex A), in exact
+//! integer arithmetic. A cell is one unit.
 //!
-//! The bucket holds work in units of one cell times one millisecond of window: a cell adds `window_ms`, every
-//! millisecond drains `limit`. Nothing is divided on the way, so exactly `limit` cells pass per window, for every limit.
+//! The bucket measures its fill in cells × milliseconds of the window: a cell adds `window_ms`, and
+//! every millisecond drains `limit`. No intermediate step divides, so exactly `limit` cells pass
+//! per window, for every limit.
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, Verdict, is_zero};
 use crate::model::UnixMillis;
 
-/// A rate: `limit` cells per `window_ms`, of which `burst` may come at once.
+/// A rate: `limit` cells per `window_ms`, at most `burst` of them at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// Cells per window; 0 blocks.
@@ -20,41 +21,42 @@ pub struct Rate {
     pub window_ms: u64,
 }
 
-/// How full the bucket was, and when.
+/// The fill of the bucket at a point in time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
-    /// Work in the bucket: cells × `window_ms`.
+    /// The fill, in cells × `window_ms`.
     fill: u64,
     /// The window in which `fill` is measured.
     window_ms: u64,
     /// When the fill was measured, in milliseconds since 1970.
     at_ms: u64,
-    /// Cells that are leased: each keeps its room, undrained, until it is said when it was spent. So what isolates let
-    /// through on leases conforms to the rate exactly, whenever they do it.
+    /// Leased cells. Each occupies its room, undrained, until it is reported as spent. Leased cells
+    /// therefore conform to the rate exactly, whenever isolates spend them.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
 }
 
 impl Bucket {
-    /// A bucket in which so many cells have just come, as far as there is room.
+    /// Creates a bucket into which `cells` cells have just come, as far as there is room.
     pub(super) fn holding(cells: u64, rate: Rate, now: UnixMillis) -> Self {
         let window = rate.window_ms.max(1);
         Self { fill: times(cells.min(rate.burst), window), window_ms: window, at_ms: now.get(), leased: 0 }
     }
 
-    /// Cells that were in it when it was measured last, leased ones included.
+    /// Returns the cells in the bucket at the last measurement, including leased ones.
     pub(super) const fn cells(self) -> u64 {
         let window = if self.window_ms == 0 { 1 } else { self.window_ms };
         self.fill.div_ceil(window).saturating_add(self.leased)
     }
 
-    /// Decides `cost` cells at `now`: the verdict, and the bucket if they are taken.
+    /// Judges `cost` cells at `now`. Returns the verdict, and the bucket if they are taken.
     ///
-    /// Time that runs backwards drains nothing and is otherwise ignored.
+    /// If time runs backwards, nothing drains; it has no other effect.
     pub fn step(self, rate: Rate, cost: u64, now: UnixMillis) -> (Verdict, Self) {
         let window = rate.window_ms.max(1);
         let fill = self.drained(rate, now);
-        // INVARIANT (no overflow): MAX_RATE × MAX_WINDOW_MS fits; whatever saturates is beyond every room.
+        // INVARIANT (no overflow): MAX_RATE × MAX_WINDOW_MS fits into 64 bits. A saturated product
+        // exceeds every possible room.
         let room = times(rate.burst.saturating_sub(self.leased), window);
         let wanted = fill.saturating_add(times(cost, window));
 
@@ -65,24 +67,24 @@ impl Bucket {
             allowed,
             limit: Some(rate.limit),
             used,
-            // ⌊(burst × window − after) ÷ window⌋, without another division.
+            // Equals ⌊(burst × window − after) ÷ window⌋, without another division.
             remaining: if rate.limit == 0 { 0 } else { rate.burst.saturating_sub(used) },
-            // What is leased may be spent any time: at best now.
+            // Leased cells may be spent at any time; now is the earliest.
             reset_ms: drain_ms(after.saturating_add(times(self.leased, window)), rate.limit),
-            // A cost above the burst never passes: there is no time to come back at.
+            // A cost above the burst never passes, so there is no time at which to retry.
             retry_after_ms: (!allowed && rate.limit > 0 && cost <= rate.burst)
                 .then(|| drain_ms(wanted.saturating_sub(room), rate.limit)),
         };
         (verdict, Self { fill: after, window_ms: window, at_ms: now.get().max(self.at_ms), leased: self.leased })
     }
 
-    /// What is left of the fill at `now`.
+    /// Returns the fill that remains at `now`.
     fn drained(self, rate: Rate, now: UnixMillis) -> u64 {
         let drained = times(now.get().saturating_sub(self.at_ms), rate.limit);
         self.measured_in(rate.window_ms.max(1)).saturating_sub(drained)
     }
 
-    /// The bucket after something has happened to leased cells.
+    /// Returns the bucket after a step on leased cells.
     pub(super) fn moved(self, rate: Rate, leased: LeaseStep, now: UnixMillis) -> Self {
         match leased {
             LeaseStep::Granted(cells) => Self { leased: self.leased.saturating_add(cells), ..self },
@@ -99,18 +101,18 @@ impl Bucket {
         }
     }
 
-    /// Cells that are leased.
+    /// Returns the leased cells.
     pub(super) const fn leased(self) -> u64 {
         self.leased
     }
 
-    /// The bucket as if `cells` had not come.
+    /// Returns the bucket as if `cells` had not come.
     #[must_use]
     pub fn without(self, cells: u64) -> Self {
         Self { fill: self.fill.saturating_sub(cells.saturating_mul(self.window_ms)), ..self }
     }
 
-    /// The fill for a window of another length: the same number of cells, rounded up.
+    /// Returns the fill for a window of another length: the same number of cells, rounded up.
     fn measured_in(self, window: u64) -> u64 {
         let own = self.window_ms.max(1);
         if own == window {
@@ -121,7 +123,8 @@ impl Bucket {
     }
 }
 
-/// A product that saturates. Factors of 32 bits, the usual case, need no 128-bit arithmetic, which WebAssembly lacks.
+/// A saturating product. Factors of at most 32 bits, the usual case, avoid 128-bit arithmetic,
+/// which WebAssembly lacks.
 fn times(a: u64, b: u64) -> u64 {
     if (a | b) >> 32 == 0 { a.wrapping_mul(b) } else { a.saturating_mul(b) }
 }

@@ -1,4 +1,8 @@
-//! What is asked of a ledger, and what it answers: messages that travel.
+//! The messages between an isolate and a ledger: one request, one response.
+//!
+//! These types travel as JSON. Where a Rust name differs from its JSON member, `serde(rename)`
+//! keeps the member, because an isolate and a ledger of different versions exchange messages during
+//! a deployment.
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicUsize;
@@ -7,183 +11,183 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    BreakerReport, BreakerStatus, CounterOp, Hold, Inquiry, LeaseClaim, LeaseGrant, Meter, Migration, Question,
-    QuotaInquiry, QuotaPeriod, TransferSnapshot, UsageEntry, UsagePeriod, Verdict,
+    BreakerReport, BreakerStatus, CounterOp, Hold, Inquiry, LeaseClaim, LeaseGrant, Meter, Migration, QuotaInquiry,
+    QuotaPeriod, TransferSnapshot, UsageEntry, UsagePeriod, Verdict,
 };
 
-/// One thing that a request takes.
+/// What one request does to one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge<'a> {
-    /// The counter: tenant and limit. Not the allowance, which may change under it.
+    /// The name of the counter: tenant and limit. It excludes the allowance, which may change while
+    /// the counter lives.
     pub counter: &'a str,
-    /// The allowance.
+    /// The meter, with the tenant's current allowance.
     pub meter: Meter,
-    /// What happens to the counter.
+    /// The operation on the counter.
     pub op: CounterOp,
-    /// Counts and reports, never denies.
+    /// Whether the charge is counted and reported but never denied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
 }
 
-/// Something that a book can take: it says what, and is told how it stands.
+/// Something that carries a charge and receives its verdict.
 pub trait Chargeable {
-    /// What is taken.
+    /// The charge.
     fn charge(&self) -> Charge<'_>;
-    /// How it stands then.
-    fn settle(&mut self, verdict: Verdict);
-    /// Where the counter was found last: a hint that saves looking it up again.
+    /// Stores the verdict on the charge.
+    fn record(&mut self, verdict: Verdict);
+    /// A cache for the counter's index in [`super::LedgerState`], which saves the lookup by name.
     fn hint(&self) -> Option<&AtomicUsize> {
         None
     }
 }
 
-/// What is asked of a ledger.
+/// A request to a ledger.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRequest<'a> {
-    /// The tenant that it is about.
+    /// The tenant that the request concerns.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<&'a str>,
-    /// What to take, all or nothing.
+    /// The charges, all or nothing.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub charges: SmallVec<[Charge<'a>; 4]>,
-    /// What is said of leases, and wanted of them: with the charges, all or nothing.
+    /// Lease claims. A `need` that cannot be granted denies the whole request.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub claims: SmallVec<[LeaseClaim<'a>; 2]>,
-    /// What is said of circuit breakers, and asked of them: with the charges, all or nothing.
+    /// Circuit breaker reports. A breaker that refuses a call denies the whole request.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub breakers: SmallVec<[BreakerReport<'a>; 1]>,
-    /// Snapshots that it was made from, with their epochs.
+    /// The snapshots that the isolate used for this request, with their epochs.
     #[serde(borrow, default, skip_serializing_if = "SmallVec::is_empty")]
     pub epochs: SmallVec<[(Cow<'a, str>, u64); 2]>,
-    /// Up to which change of a snapshot whoever asks has been told; see [`LedgerResponse::told`].
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
-    pub heard: u64,
-    /// Judge only, take nothing.
+    /// The position of the isolate in the ledger's log of snapshot changes: the last
+    /// [`LedgerResponse::cursor`] that it received.
+    #[serde(rename = "heard", default, skip_serializing_if = "super::verdict::is_zero")]
+    pub cursor: u64,
+    /// Whether this is a dry run: the ledger judges the request and takes nothing.
     #[serde(rename = "look", default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// Take it once only.
+    /// The idempotency key. The request counts at most once per key.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub once: Option<IdempotencyKey<'a>>,
-    /// Under which name charges with [`CounterOp::Hold`] are set aside.
+    /// The hold that charges with [`CounterOp::Hold`] create.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold<'a>>,
-    /// The hold that ends with this order; its charges say [`CounterOp::Settle`].
+    /// The name of the hold to settle. The charges use [`CounterOp::Settle`].
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<&'a str>,
-    /// What an event of usage adds up to; its charges say [`CounterOp::Settle`].
+    /// The metric values of a usage event. The charges use [`CounterOp::Settle`].
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<UsageEntry<'a>>,
-    /// The event itself, for whoever is told of all of them.
+    /// The usage event itself, which the adapter exports.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Cow<'a, str>>,
-    /// Usage that is asked for.
+    /// Queries for metric totals.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<Inquiry<'a>>,
-    /// Periods of quotas that are asked for, beside [`Self::report`].
+    /// A query for quota periods, answered together with [`Self::report`].
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub quotas: Option<QuotaInquiry<'a>>,
-    /// Tenants that leave for another family; may be said again until what they take along has arrived.
+    /// Tenants that leave for another family. The request may be repeated until their counts have
+    /// arrived there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave: Option<Migration>,
-    /// Tenants that arrive from another family, with what they bring; with an [`IdempotencyKey`].
+    /// Tenants that arrive from another family, with their counts. Requires an [`IdempotencyKey`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrive: Option<(Migration, TransferSnapshot)>,
 }
 
 impl LedgerRequest<'_> {
-    /// Whether it tells of what has happened already, and is to be counted whatever limits say.
+    /// Whether the request reports something that has already happened. Such a request is counted
+    /// regardless of limits.
     pub const fn has_happened(&self) -> bool {
         self.settle.is_some() || !self.usage.is_empty()
     }
 }
 
-/// An event that must count once, however often it is told.
+/// The name under which a request counts once, however often it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey<'a> {
-    /// Its name, for ever: tenant and key.
+    /// Tenant and key. The name is never reused.
     pub id: &'a str,
-    /// A digest of what it takes, so that another event under the same name is found out.
+    /// A digest of what the request takes. It tells a repetition from a different request under the
+    /// same key.
     #[serde(rename = "print")]
     pub fingerprint: &'a str,
-    /// Whether it is remembered as long as an event of usage may be late, instead of a day.
+    /// Whether the key is kept for as long as a usage event may be late. Otherwise it is kept for
+    /// one day.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub event: bool,
 }
 
-/// What became of an [`IdempotencyKey`] that was told before.
+/// The outcome for an [`IdempotencyKey`] that the ledger already knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {
-    /// It was taken then, and nothing is taken now.
+    /// The same request was executed before. This time it takes nothing.
     Repeated,
-    /// It was another event; nothing is taken.
+    /// The key belongs to a different request. Nothing is taken.
     Reused,
 }
 
-/// Why an order has no answer.
+/// Why a ledger request has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerFailure {
-    /// The ledger, or the line to it, has too much to do: refused whatever `on_error` says, so that a flood lifts no limit.
+    /// The ledger, or the connection to it, is overloaded. The request is refused whatever
+    /// `on_error` says, so that a flood of requests cannot disable a limit.
     Overloaded,
-    /// The message itself failed: `on_error` decides.
+    /// The exchange failed. `on_error` decides.
     Failed,
 }
 
-/// Why the answer to another request's question does not serve a request that waited for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitFailure {
-    /// The ledger granted all it had for this question, and that is not enough: the request is refused by the limit that was asked for.
-    Short(Question),
-    /// There is no answer.
-    Unanswered(LedgerFailure),
-}
-
-/// The answer to an order.
+/// The response to a ledger request.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerResponse {
-    /// Whether all was taken. If not, nothing was.
+    /// Whether everything was taken. If not, nothing was.
     pub allowed: bool,
-    /// One verdict for each charge, in their order.
+    /// One verdict for each charge, in the order of the charges.
     pub verdicts: SmallVec<[Verdict; 4]>,
     /// One grant for each claim.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
     pub grants: SmallVec<[LeaseGrant; 2]>,
-    /// One answer for each word to a breaker.
+    /// One status for each breaker report.
     #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
     pub breakers: SmallVec<[BreakerStatus; 1]>,
-    /// Snapshots that have changed since [`LedgerRequest::heard`], with the latest epochs that anybody has told of.
+    /// The snapshots that have changed since [`LedgerRequest::cursor`], each with the latest epoch
+    /// that any isolate has reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<(String, u64)>,
-    /// Up to which change that is.
-    #[serde(default, skip_serializing_if = "super::counter::is_zero")]
-    pub told: u64,
-    /// Whether it was told before.
+    /// The position in the log of snapshot changes up to which `newer` reports.
+    #[serde(rename = "told", default, skip_serializing_if = "super::verdict::is_zero")]
+    pub cursor: u64,
+    /// Set if the ledger already knew the idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// When the hold ends by itself, in milliseconds since 1970.
+    /// When the hold expires, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_ms: Option<u64>,
-    /// Whether the hold is not there: one to settle, which had ended by itself or never was, or one that was asked for before
-    /// and has ended since.
+    /// Whether the hold does not exist: either the hold to settle has expired or never existed, or
+    /// a repeated request's hold has ended since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
-    /// Whether it is about a tenant that has left for another family.
+    /// Whether the request concerns a tenant that has left for another family.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
-    /// What those that leave take along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub luggage: Option<TransferSnapshot>,
-    /// The buckets that were asked for.
+    /// The counts of the tenants that leave.
+    #[serde(rename = "luggage", default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferSnapshot>,
+    /// The metric totals that `report` queried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<UsagePeriod>,
-    /// The periods of quotas that were asked for, by counter.
+    /// The quota periods that `quotas` queried, by counter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<(String, QuotaPeriod)>,
 }
 
 impl LedgerResponse {
-    /// Whether the order's [`IdempotencyKey`] is to be remembered: it was done, just now.
-    pub fn is_news(&self, order: &LedgerRequest<'_>) -> bool {
-        self.allowed && !order.dry_run && self.seen.is_none()
+    /// Whether the request's [`IdempotencyKey`] must be stored, because this response executed the
+    /// request.
+    pub fn stores_key(&self, request: &LedgerRequest<'_>) -> bool {
+        self.allowed && !request.dry_run && self.seen.is_none()
     }
 }

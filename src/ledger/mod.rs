@@ -1,7 +1,15 @@
-//! State machines that count. Each step is a pure function of a counter, a rule, an operation and `now`;
-//! a [`LedgerState`] holds the counters and takes several charges all-or-nothing.
+//! The state machines that count usage: limits, leases, holds, circuit breakers and metrics.
 //!
-//! No counter is judged by a limit that it remembers: when a plan changes in mid-window, what was used stays used.
+//! [`Counter::step`] is a pure function of a counter, its meter, an operation and `now`.
+//! [`LedgerState`] holds all counters of one ledger and executes a [`LedgerRequest`] all or
+//! nothing. [`LeaseCache`] is the counterpart in each isolate: it spends the units that a ledger
+//! has leased to the isolate.
+//!
+//! A counter never enforces a stored limit: every charge carries its meter. Units used before a
+//! plan change therefore stay used after it.
+//!
+//! Nothing here does I/O or reads a clock. The adapter passes the time, stores what [`Changes`]
+//! lists and restores it with the `put_…` methods.
 
 #![forbid(unsafe_code)]
 
@@ -20,20 +28,20 @@ mod quota;
 mod series;
 mod state;
 mod usage;
+mod verdict;
 mod window;
 
-pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, Calls, Circuit, CircuitBreaker};
+pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circuit, CircuitBreaker};
 pub use closed::{QuotaInquiry, QuotaPeriod};
-pub use counter::{Counter, CounterOp, Meter, Verdict};
+pub use counter::{Counter, CounterOp, Meter};
 pub use gcra::{Bucket, Rate};
 pub use hold::{HeldUnits, Hold};
-pub use lease::{Lease, LeaseClaim, LeaseGrant, Level};
-pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend};
-pub use message::{
-    Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen, WaitFailure,
-};
+pub use lease::{BudgetRef, Lease, LeaseClaim, LeaseGrant};
+pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend, WaitFailure};
+pub use message::{Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen};
 pub use migration::{Migration, TransferSnapshot};
 pub use quota::Quota;
 pub use series::{Series, Setting};
 pub use state::{Changes, LedgerState};
 pub use usage::{Inquiry, Tally, UsageEntry, UsagePeriod};
+pub use verdict::Verdict;

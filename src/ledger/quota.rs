@@ -1,53 +1,58 @@
-//! Quotas: so many units in a billing period, whatever happens to the period while it is counted.
+//! Quotas: a number of units per billing period, whatever happens to the period while it is
+//! counted.
 //!
-//! A request says which period its settings lead to now. The counter keeps the period that it is in, and begins another one only for a
-//! request whose period starts at or after the end of its own. So a billing anchor may move, a period may get longer or shorter, and a clock may be
-//! behind: used units stay used until the period ends in which they were used. Nobody gains by changing settings back and forth, and every
-//! unit is counted.
+//! A request names the period that results from its settings. The counter keeps its current period
+//! and starts another one only for a request whose period starts at or after the end of the current
+//! one. A billing anchor may move, a period may become longer or shorter, and a clock may be
+//! behind: used units stay used until the period in which they were used ends. Changing settings
+//! back and forth gains nothing, and every unit is counted.
 //!
-//! A period lasts at least as long as any that it was counted under: the units of a month are not forgotten at the end of a day.
+//! A period lasts at least as long as any period that it was counted under, so the units of a month
+//! are not forgotten at the end of a day.
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, is_zero};
 
-/// Units used in one period.
+/// The units used in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Start of the period, in milliseconds since 1970.
     starts_ms: u64,
-    /// The end of the period, exclusive.
+    /// End of the period, exclusive.
     #[serde(default)]
     ends_ms: u64,
     /// Units used.
     used: u64,
-    /// Units that are leased or held, besides.
+    /// Units leased or held, which `used` does not include.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
-    /// Units that were given back, of those above.
+    /// Units returned, of those used, leased or held.
     #[serde(default, skip_serializing_if = "is_zero")]
     given: u64,
-    /// Units that were allowed when it was judged last; `None`: without bound.
+    /// The limit when the quota was last judged. `None` if unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
-    /// Whether what is beyond them was let through.
+    /// Whether units beyond the limit were allowed then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     over: bool,
 }
 
 impl Quota {
-    /// A period in which `used` units were used.
+    /// Creates a period in which `used` units were used.
     pub(super) const fn new(starts_ms: u64, ends_ms: u64, used: u64) -> Self {
         Self { starts_ms, ends_ms, used, leased: 0, given: 0, limit: None, over: false }
     }
 
-    /// The period that counts for whoever asks for the one from `starts_ms` to `ends_ms`.
+    /// Returns the period that counts for a request whose settings name the one from `starts_ms` to
+    /// `ends_ms`.
     pub(super) const fn at(self, starts_ms: u64, ends_ms: u64) -> Self {
         if starts_ms >= self.ends_ms && starts_ms > self.starts_ms {
             return Self::new(starts_ms, ends_ms, 0);
         }
         let (own, asked) = (self.ends_ms.saturating_sub(self.starts_ms), ends_ms.saturating_sub(starts_ms));
-        // Months differ by a tenth; of two kinds of periods the longer is at least four times as long.
+        // Tells another kind of period from a longer month: months differ by a tenth in length, and
+        // a longer kind of period is at least four times as long as a shorter one.
         if asked / 2 >= own {
             Self { ends_ms: if ends_ms > self.ends_ms { ends_ms } else { self.ends_ms }, ..self }
         } else {
@@ -55,54 +60,55 @@ impl Quota {
         }
     }
 
-    /// The quota, judged by an allowance.
+    /// Returns the quota with the allowance that judges it.
     pub(super) const fn under(self, limit: Option<u64>, over: bool) -> Self {
         Self { limit, over, ..self }
     }
 
-    /// The allowance by which it was judged last, and whether what is beyond it was let through.
+    /// Returns the limit that last judged the quota, and whether units beyond it were allowed.
     pub(super) const fn terms(self) -> (Option<u64>, bool) {
         (self.limit, self.over)
     }
 
-    /// Units that count, leased ones included.
+    /// Returns the units that count, including leased and held ones.
     pub const fn total(self) -> u64 {
         self.used.saturating_add(self.leased).saturating_sub(self.given)
     }
 
-    /// The quota after a refund of `units`. The units may be leased, so that a refund need not wait until leases end.
+    /// Returns the quota after a refund of `units`. Leased units can be refunded too, so that a
+    /// refund need not wait for leases to end.
     pub(super) const fn refunded(self, units: u64) -> Self {
         Self { given: self.given.saturating_add(units), ..self }
     }
 
-    /// Units that are leased or held.
+    /// Returns the units that are leased or held.
     pub(super) const fn leased(self) -> u64 {
         self.leased
     }
 
-    /// Start and end of the period.
+    /// Returns the start and the end of the period.
     pub(super) const fn period(self) -> (u64, u64) {
         (self.starts_ms, self.ends_ms)
     }
 
-    /// The quota with `units` more used.
+    /// Returns the quota with `units` more used.
     pub(super) const fn plus(self, units: u64) -> Self {
         Self { used: self.used.saturating_add(units), ..self }
     }
 
-    /// The quota as if `units` had not been used.
+    /// Returns the quota as if `units` had not been used.
     pub(super) const fn without(self, units: u64) -> Self {
         Self { used: self.used.saturating_sub(units), ..self }
     }
 
-    /// The quota after something has happened to leased units.
+    /// Returns the quota after a step on leased or held units.
     pub(super) const fn moved(self, leased: LeaseStep) -> Self {
         match leased {
             LeaseStep::Granted(units) => Self { leased: self.leased.saturating_add(units), ..self },
             LeaseStep::Returned(units) => {
                 let leased = self.leased.saturating_sub(units);
                 let all = self.used.saturating_add(leased);
-                // What comes back was not used, and cannot be given back besides.
+                // Returned units were not used, so they cannot be refunded as well.
                 Self { leased, given: if self.given > all { all } else { self.given }, ..self }
             }
             LeaseStep::Spent(units) => Self { leased: self.leased.saturating_sub(units), ..self }.plus(units),
@@ -116,7 +122,8 @@ mod tests {
 
     const DAY: u64 = 86_400_000;
 
-    /// What is left of one unit used in the period from day `from` to day `to`, for whoever asks for another period.
+    /// Returns what remains of one unit used in the period from day `from` to day `to`, after
+    /// requests for other periods.
     fn used(from: u64, to: u64, asked: &[(u64, u64)]) -> u64 {
         let mut quota = Quota::new(from * DAY, to * DAY, 1);
         for (starts, ends) in asked {
@@ -126,24 +133,24 @@ mod tests {
     }
 
     #[test]
-    fn a_period_goes_on_until_one_is_asked_for_that_starts_after_its_end() {
-        // The anchor moved back, forward, and back again.
+    fn a_period_continues_until_one_that_starts_after_its_end_is_requested() {
+        // The anchor moves back, forward, and back again.
         assert_eq!(used(20, 50, &[(1, 31)]), 1);
         assert_eq!(used(1, 31, &[(10, 40), (20, 50), (30, 60)]), 1);
         assert_eq!(used(1, 31, &[(20, 50), (1, 31)]), 1);
-        // A clock that is behind.
+        // A clock is behind.
         assert_eq!(used(31, 61, &[(1, 31)]), 1);
         assert_eq!(used(1, 31, &[(31, 61)]), 0);
         assert_eq!(used(1, 31, &[(33, 63)]), 0);
-        // An anchor that was moved by mistake, and back, changes nothing.
+        // An anchor moved by mistake and moved back changes nothing.
         assert_eq!(used(1, 31, &[(20, 50), (1, 31), (31, 61)]), 0);
     }
 
     #[test]
-    fn what_is_given_back_is_given_back_once_whatever_becomes_of_leases() {
+    fn a_refund_counts_once_whatever_becomes_of_leases() {
         let leased = Quota::new(0, DAY, 10).moved(LeaseStep::Granted(5));
         assert_eq!(leased.refunded(12).total(), 3);
-        // Spent or returned, nothing is given back twice.
+        // Whether spent or returned, no unit is refunded twice.
         assert_eq!(leased.refunded(12).moved(LeaseStep::Spent(5)).total(), 3);
         assert_eq!(leased.refunded(12).moved(LeaseStep::Returned(5)).total(), 0);
         assert_eq!(leased.refunded(12).moved(LeaseStep::Returned(5)).plus(4).total(), 4);

@@ -1,8 +1,9 @@
-//! The periods of a metric: a recorded sequence, without gaps and without overlaps.
+//! The periods of a metric: a recorded sequence without gaps or overlaps.
 //!
-//! Today's settings say how periods go on. They never say how periods went: one that has ended keeps its boundaries, and so does the one
-//! that is counted now. When the billing anchor moves, or the metric's period changes, the new settings begin where that one ends; the
-//! first period under them is shorter than the others, unless the boundaries meet.
+//! Settings determine only how periods continue. A period that has ended keeps its boundaries, and
+//! so does the current one. When the billing anchor moves or the metric's period changes, the new
+//! settings take effect where the current period ends. The first period under them is shorter than
+//! the others unless the boundaries coincide.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +11,15 @@ use crate::model::UnixMillis;
 use crate::model::bounds::MAX_ERAS;
 use crate::model::period::{Period, bounds};
 
-/// How the periods of a metric go on, as the settings have it.
+/// The settings that determine the periods of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Their length.
+    /// The length of a period.
     pub period: Period,
     /// The tenant's billing anchor, in milliseconds since 1970.
     pub anchor_ms: u64,
-    /// The version of the catalog and the epoch of the record that say so: of two settings the later one counts, whichever is heard last.
+    /// The version of the catalog and the epoch of the record that contain the settings. Of two
+    /// settings the one with the higher stamp counts, in whatever order they arrive.
     pub stamp: (u64, u64),
 }
 
@@ -28,7 +30,7 @@ pub struct Series {
     eras: Vec<PeriodRule>,
 }
 
-/// A time under one setting.
+/// Periods under one setting, from a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct PeriodRule {
     from_ms: u64,
@@ -42,7 +44,7 @@ impl Series {
         Self { stamp, eras: vec![PeriodRule { from_ms: 0, period, anchor_ms }] }
     }
 
-    /// Notes how periods go on from `now`; whether that is new.
+    /// Records how periods continue from `now`. Returns whether the setting is new.
     pub(super) fn note(&mut self, setting: Setting, now: UnixMillis) -> bool {
         let current = |series: &Self| series.eras.last().map(|era| (era.period, era.anchor_ms));
         if setting.stamp < self.stamp
@@ -51,7 +53,7 @@ impl Series {
             return false;
         }
         self.stamp = setting.stamp;
-        // What has not begun yet leaves no trace.
+        // A setting that has not taken effect yet is replaced.
         if self.eras.len() > 1 && self.eras.last().is_some_and(|era| era.from_ms > now.get()) {
             self.eras.pop();
         }
@@ -62,7 +64,7 @@ impl Series {
         true
     }
 
-    /// Start and end of the period that holds `at_ms`.
+    /// Returns the start and the end of the period that contains `at_ms`.
     pub(super) fn period_at(&self, at_ms: u64) -> (u64, u64) {
         let next = self.eras.iter().position(|era| era.from_ms > at_ms).unwrap_or(self.eras.len());
         let Some(era) = next.checked_sub(1).and_then(|index| self.eras.get(index)) else { return (0, u64::MAX) };
@@ -90,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_begun_keeps_its_boundaries() {
+    fn a_period_that_has_begun_keeps_its_boundaries() {
         let mut series = Series::new(setting(Period::Month, "01-01", 1));
         assert!(series.note(setting(Period::Month, "01-20", 2), UnixMillis::new(at("03-10"))));
         assert_eq!(dates(&series, "02-25"), ["02-01", "03-01"]);
         assert_eq!(dates(&series, "03-25"), ["03-01", "04-01"]);
         assert_eq!(dates(&series, "04-01"), ["04-01", "04-20"]);
         assert_eq!(dates(&series, "04-20"), ["04-20", "05-20"]);
-        // Another length, and back again before it has begun.
+        // Another length, reverted before it takes effect.
         assert!(series.note(setting(Period::Day, "01-20", 3), UnixMillis::new(at("04-21"))));
         assert_eq!(dates(&series, "05-21"), ["05-21", "05-22"]);
         assert!(series.note(setting(Period::Month, "01-20", 4), UnixMillis::new(at("04-22"))));
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_setting_counts_whichever_is_heard_last() {
+    fn the_later_setting_counts_in_any_order_of_arrival() {
         let [one, two] = [setting(Period::Month, "01-01", 1), setting(Period::Month, "01-20", 2)];
         let now = UnixMillis::new(at("03-10"));
         let mut series = Series::new(one);

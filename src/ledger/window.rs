@@ -1,46 +1,46 @@
-//! Sliding windows: in any stretch of `window_ms`, wherever it begins, at most so many units.
+//! Sliding windows: at most `limit` units in any stretch of `window_ms` milliseconds.
 //!
-//! The window is counted in 32 parts. A unit counts until its whole part has left the window, so nothing is ever admitted
-//! that a log of every unit would refuse. The price: a unit counts for up to a 32nd of the window (3.2 %) too long, so that
-//! of a steady stream at least 32 in 33 (97 %) of what the limit allows is let through.
+//! The window is divided into 32 parts. A unit counts until its whole part has left the window, so
+//! no unit is admitted that an exact log would refuse. In return a unit counts for up to 1/32 of
+//! the window (3.2 %) too long, so that a steady stream gets at least 32/33 (97 %) of the limit.
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
-use super::counter::{LeaseStep, is_zero};
+use super::verdict::{LeaseStep, Verdict, is_zero};
 use crate::model::UnixMillis;
 
-/// Parts that a window is counted in.
+/// The number of parts in a window.
 const PARTS: u64 = 32;
-/// Parts that may reach into a window: one is there in part.
+/// The number of parts that a window can overlap: the oldest one only in part.
 const KEPT: usize = 33;
 
-/// Units by part of the window.
+/// The units of a window, by part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// The length of a part, in milliseconds.
+    /// Length of a part in milliseconds.
     part_ms: u64,
     /// The number of the latest part: its start divided by its length.
     latest: u64,
-    /// Units of the latest part and those before it, latest first; trailing zeros are left out.
+    /// Units by part, the latest first. Trailing zeros are omitted.
     units: Vec<u64>,
-    /// Units that are leased or held: they count until it is said what became of them.
+    /// Units leased or held. They count until their use is reported.
     #[serde(default, skip_serializing_if = "is_zero")]
     leased: u64,
 }
 
 impl Window {
-    /// An empty window.
+    /// Creates an empty window.
     pub(super) fn new(window_ms: u64, now: UnixMillis) -> Self {
         let part_ms = window_ms.div_ceil(PARTS).max(1);
         Self { part_ms, latest: part(now, part_ms), units: Vec::new(), leased: 0 }
     }
 
-    /// The window at `now`, without what has left it. Time that runs backwards brings nothing back.
+    /// Returns the window at `now`, without the parts that have left it. If time runs backwards,
+    /// the parts stay.
     pub(super) fn at(&self, window_ms: u64, now: UnixMillis) -> Self {
         let fresh = Self::new(window_ms, now);
         if fresh.part_ms != self.part_ms {
-            // Of a window of another length all units are as new as can be.
+            // The length has changed: all units count as if they had just come.
             let used = self.units.iter().fold(0, |sum: u64, units| sum.saturating_add(*units));
             let units = if used == 0 { Vec::new() } else { vec![used] };
             return Self { units, leased: self.leased, ..fresh };
@@ -58,13 +58,13 @@ impl Window {
         Self { latest: fresh.latest.max(self.latest), units, ..*self }
     }
 
-    /// The window with `units` more, that have just come.
+    /// Returns the window with `units` more that have just come.
     pub(super) fn plus(mut self, units: u64) -> Self {
         self.count(units);
         self
     }
 
-    /// Units that count, leased ones included.
+    /// Returns the units that count, including leased ones.
     pub(super) fn used(&self) -> u64 {
         self.units.iter().fold(self.leased, |sum, units| sum.saturating_add(*units))
     }
@@ -73,7 +73,7 @@ impl Window {
     pub(super) fn step(mut self, limit: Option<u64>, cost: u64, now: UnixMillis) -> (Verdict, Self) {
         let used = self.used();
         let allowed = limit.is_none_or(|limit| limit > 0 && used.saturating_add(cost) <= limit);
-        // What has to leave before it fits.
+        // The units that must leave before the cost fits.
         let excess = limit.map_or(0, |limit| used.saturating_add(cost).saturating_sub(limit));
         let retry_after_ms =
             (!allowed && limit.is_some_and(|limit| limit > 0 && cost <= limit)).then(|| self.leaves_ms(excess, now));
@@ -86,7 +86,8 @@ impl Window {
         (Verdict { allowed, limit, used, remaining, reset_ms, retry_after_ms }, self)
     }
 
-    /// Milliseconds until so many units have left, oldest first; leased ones leave last, as if they were spent now.
+    /// Returns the milliseconds until `units` units have left, oldest first. Leased units leave
+    /// last, as if they were spent now.
     fn leaves_ms(&self, units: u64, now: UnixMillis) -> u64 {
         let mut left = 0_u64;
         let mut leaves = self.latest;
@@ -113,7 +114,7 @@ impl Window {
         }
     }
 
-    /// The window after something has happened to leased units.
+    /// Returns the window after a step on leased or held units.
     pub(super) fn moved(mut self, units: LeaseStep) -> Self {
         match units {
             LeaseStep::Granted(units) => self.leased = self.leased.saturating_add(units),
@@ -126,12 +127,12 @@ impl Window {
         self
     }
 
-    /// Units that are leased or held.
+    /// Returns the units that are leased or held.
     pub(super) const fn leased(&self) -> u64 {
         self.leased
     }
 
-    /// The window as if `units` had not come.
+    /// Returns the window as if `units` had not come.
     pub(super) fn without(mut self, mut units: u64) -> Self {
         for count in &mut self.units {
             let taken = units.min(*count);
@@ -158,26 +159,26 @@ mod tests {
     }
 
     #[test]
-    fn it_passes_when_it_said_it_would() {
+    fn a_charge_passes_after_its_retry_time() {
         let empty = Window::new(3_200, UnixMillis::new(50));
         let (verdict, full) = take(&empty, 10, 50);
         assert!(verdict.allowed && verdict.remaining == 0);
         let (refused, same) = take(&full, 1, 700);
-        // The part from 0 to 100 has left the window as a whole at 3,300.
+        // The part from 0 to 100 has left the window completely at 3,300.
         assert_eq!((refused.allowed, refused.retry_after_ms), (false, Some(2_600)));
         assert!(!take(&same, 1, 3_299).0.allowed);
         assert!(take(&same, 10, 3_300).0.allowed);
     }
 
     #[test]
-    fn time_that_runs_backwards_brings_nothing_back() {
+    fn no_units_return_when_time_runs_backwards() {
         let (_, full) = take(&Window::new(3_200, UnixMillis::new(90_000)), 10, 90_000);
         assert!(!take(&full, 1, 10).0.allowed);
         assert!(!take(&take(&full, 0, 10).1, 1, 91_000).0.allowed);
     }
 
     #[test]
-    fn a_cost_above_the_limit_has_no_time_to_come_back_at() {
+    fn a_cost_above_the_limit_has_no_retry_time() {
         let empty = Window::new(3_200, UnixMillis::new(0));
         assert_eq!(take(&empty, 11, 0).0.retry_after_ms, None);
     }

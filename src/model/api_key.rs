@@ -1,4 +1,5 @@
-//! API keys: `tg_live_…` and `tg_test_…`, and what is kept of them. The key itself is shown once and never stored.
+//! API keys (`tg_live_…`, `tg_test_…`) and their records. The key itself is shown once, when it is
+//! issued, and never stored. The record holds only its hash.
 
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
@@ -8,65 +9,66 @@ use super::secret_text::{ENTROPY_BYTES, SecretText};
 use super::{Epoch, KeyId, Problems, Read, Reader, Scope, TenantId, UnixMillis, choice, document};
 
 choice! {
-    /// What a key, or a deployment, is for.
+    /// The environment of an API key or a deployment. A key works only in deployments of its own.
     pub enum Environment {
-        /// The real thing.
+        /// Production.
         Live = "live",
-        /// Trials.
+        /// Testing.
         Test = "test",
     }
 }
 
 document! {
-    /// An API key, as it is kept.
+    /// The record of an API key.
     pub struct ApiKey {
-        /// The part of the key that names it.
+        /// The id: the public part of the key.
         id: KeyId,
-        /// The tenant it is for.
+        /// The tenant that the key belongs to.
         tenant: TenantId,
         /// SHA-256 of the whole key, in hexadecimal.
         hash: KeyHash,
-        /// Where it works. Default `live`.
+        /// The environment in which the key works. Default `live`.
         environment: Environment = Environment::Live,
-        /// What its holder may do.
+        /// What the key allows.
         scopes: Vec<Scope> = Vec::new(),
-        /// For people.
+        /// Display name. Not interpreted.
         name: Option<String> = None,
-        /// When it was issued.
+        /// When the key was issued.
         created_at: UnixMillis,
-        /// Until when it works, exclusive. Default: for ever. A key that was replaced keeps working until here.
+        /// When the key expires, exclusive. Default: never. A replaced key keeps working until this
+        /// time.
         expires_at: Option<UnixMillis> = None,
-        /// When it was revoked: from then on it does not work.
+        /// When the key was revoked. It does not work from this time on.
         revoked_at: Option<UnixMillis> = None,
         /// Grows with every publication of this record.
         epoch: Epoch = Epoch(1),
     } => ApiKey::check
 }
 
-/// SHA-256 of a key. Compared in constant time, never shown.
+/// SHA-256 of a key. Compared in constant time and never printed by `Debug`.
 #[derive(Clone, Copy, Eq)]
 pub struct KeyHash([u8; 32]);
 
-/// A key that a request presented: well-formed, not yet verified.
+/// A key that a request presents: well-formed, but not verified.
 #[derive(Clone)]
 pub struct PresentedKey<'a> {
     secret: SecretText<&'a str>,
-    /// What it is for, as it says itself.
+    /// The environment that the key's prefix claims.
     pub environment: Environment,
-    /// The part that names it.
+    /// The id.
     pub id: KeyId,
 }
 
-/// A key as it was issued: `text` goes to its holder and nowhere else, `record` is published.
+/// A newly issued key. `text` goes to its holder and nowhere else. `record` is published.
 pub struct IssuedKey {
-    /// The key. Not stored anywhere.
+    /// The key. Never stored.
     pub text: String,
-    /// What is kept of it.
+    /// The record to store.
     pub record: ApiKey,
 }
 
 impl<'a> PresentedKey<'a> {
-    /// Reads a key; `None`: it has not the form of one.
+    /// Parses a key. Returns `None` if it is malformed.
     pub fn parse(text: &'a str) -> Option<Self> {
         [Environment::Live, Environment::Test].into_iter().find_map(|environment| {
             let secret = SecretText::parse(text, environment.prefix())?;
@@ -74,7 +76,7 @@ impl<'a> PresentedKey<'a> {
         })
     }
 
-    /// Whether the checksum is right: what is mistyped, or made up, is told apart without looking it up.
+    /// Whether the checksum is correct. Mistyped and made-up keys are rejected without a lookup.
     pub fn is_whole(&self) -> bool {
         self.secret.is_whole()
     }
@@ -94,10 +96,10 @@ impl Environment {
 }
 
 impl ApiKey {
-    /// About how many bytes it holds.
+    /// The approximate number of bytes that the record occupies in memory.
     pub(crate) fn bytes(&self) -> usize {
         let scopes = self.scopes.iter().map(|scope| scope.as_str().len().saturating_add(size_of::<Scope>()));
-        // Its credential has the scopes too.
+        // The credential made from the record holds the scopes again.
         let own = scopes.fold(0_usize, usize::saturating_add).saturating_mul(2);
         own.saturating_add(self.name.as_ref().map_or(0, String::len))
             .saturating_add(size_of::<Self>().saturating_mul(2))
@@ -114,15 +116,16 @@ impl ApiKey {
         })
     }
 
-    /// Makes a key for a tenant out of randomness that the caller provides; scopes, name and expiry are the caller's to
-    /// add. `None`: what was provided is not random.
+    /// Issues a key for a tenant from randomness that the caller provides. The caller adds scopes,
+    /// name and expiry. Returns `None` if the randomness is unusable.
     ///
     /// # Examples
     /// ```
     /// use tenantgate::model::{ApiKey, Environment, PresentedKey, TenantId, UnixMillis};
     /// let entropy = [7; 96]; // from the platform's generator, never this
     /// let tenant = TenantId::parse("t_acme").unwrap();
-    /// let issued = ApiKey::issue(tenant, Environment::Live, &entropy, UnixMillis::new(0)).unwrap();
+    /// let now = UnixMillis::new(0);
+    /// let issued = ApiKey::issue(tenant, Environment::Live, &entropy, now).unwrap();
     /// assert!(issued.text.starts_with("tg_live_"));
     /// assert!(issued.record.is(&PresentedKey::parse(&issued.text).unwrap()));
     /// ```
@@ -148,12 +151,12 @@ impl ApiKey {
         Some(IssuedKey { text: secret.into_text(), record })
     }
 
-    /// Whether a presented key is this one. Takes the same time whatever the answer.
+    /// Whether a presented key is this key. Compares in constant time.
     pub fn is(&self, presented: &PresentedKey<'_>) -> bool {
         self.hash == presented.hash()
     }
 
-    /// Why the key does not work at `now`; `None`: it works.
+    /// The reason why the key does not work at `now`, or `None` if it works.
     pub fn refusal(&self, environment: Environment, now: UnixMillis) -> Option<&'static str> {
         if self.environment != environment {
             Some("the API key is for another environment")
@@ -166,7 +169,8 @@ impl ApiKey {
         }
     }
 
-    /// The same key, working until `until` at the latest: how a replaced key leaves, with time for its holder to change.
+    /// The same key, expiring at `until` at the latest. A replaced key is retired this way, so that
+    /// its holder has time to switch.
     #[must_use]
     pub fn retired(mut self, until: UnixMillis) -> Self {
         self.expires_at = Some(self.expires_at.map_or(until, |at| at.min(until)));
@@ -203,7 +207,7 @@ impl Read for KeyHash {
             .as_str()
             .filter(|text| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
         let Some(text) = text else {
-            return r.refuse("no hash", "SHA-256 of the key: 64 digits in lower-case hexadecimal");
+            return r.refuse("an invalid hash", "the SHA-256 of the key: 64 lower-case hexadecimal digits");
         };
         let mut hash = [0; 32];
         for (index, byte) in hash.iter_mut().enumerate() {

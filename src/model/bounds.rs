@@ -1,37 +1,40 @@
-//! Every bound of the product, each with its unit and reason. Past a bound there is a clear error, and nothing is lost;
-//! where a constant says otherwise, it says so.
+//! Every bound of the product, with its unit and its reason. Exceeding a bound gives a clear error
+//! and loses nothing, unless the constant says otherwise.
 
-/// Bytes of a host name: the longest that DNS can carry (RFC 1035 §2.3.4).
+/// Bytes of a host name: the maximum in DNS (RFC 1035 §2.3.4).
 pub const MAX_HOST_BYTES: usize = 253;
-/// Bytes of a request path; longer than what common servers accept.
+/// Bytes of a request path. Common servers accept no more.
 pub const MAX_PATH_BYTES: usize = 8_192;
-/// Bytes of a query string; as for the path.
+/// Bytes of a query string. The same as for the path.
 pub const MAX_QUERY_BYTES: usize = 8_192;
-/// Bytes of a value that names a tenant in a header or query parameter: room for an id, no room for a payload.
+/// Bytes of a value that names a tenant in a header or query parameter: enough for an id, too few
+/// for a payload.
 pub const MAX_SIGNAL_BYTES: usize = 128;
-/// Bytes of a tenant id: fits a Durable Object name and a KV key (512) with its prefix.
+/// Bytes of a tenant id: with its prefix it fits a Durable Object name and a KV key (512 bytes).
 pub const MAX_TENANT_ID_BYTES: usize = 128;
 /// Bytes of a slug: one DNS label (RFC 1035 §2.3.4).
 pub const MAX_SLUG_BYTES: usize = 63;
-/// Bytes of a feature, limit, plan, add-on or variant key.
+/// Bytes of the key of a feature, limit, plan, add-on or variant.
 pub const MAX_KEY_BYTES: usize = 64;
-/// Bytes of a body sent to the gate's own endpoints.
+/// Bytes of the body of a request to one of the gate's own endpoints.
 pub const MAX_BODY_BYTES: usize = 65_536;
-/// Milliseconds that a body may take to arrive, so that nobody holds requests open by sending slowly.
+/// Milliseconds within which a body must arrive, so that slow senders do not hold requests open.
 pub const MAX_BODY_MS: u64 = 30_000;
-/// Bytes of a catalog: parsed in a few milliseconds, well below KV's 25 MiB a value.
+/// Bytes of a catalog: parsed within a few milliseconds, and well below KV's 25 MiB per value.
 pub const MAX_CATALOG_BYTES: usize = 4 << 20;
 /// Bytes of a tenant record.
 pub const MAX_RECORD_BYTES: usize = 256 << 10;
-/// Bytes of a text in a document, where nothing says fewer: a public key in PEM is the longest that is useful.
+/// Bytes of a text in a document whose type has no smaller bound. The longest useful text is a
+/// public key in PEM.
 pub const MAX_TEXT_BYTES: usize = 2_048;
-/// Depth of nesting in a feature's JSON value.
+/// Nesting depth of a feature's JSON value.
 pub const MAX_JSON_DEPTH: usize = 32;
-/// Problems reported for one document; the report says when there were more.
+/// Problems in the report on one document. The report says if there are more.
 pub const MAX_PROBLEMS: usize = 100;
-/// Features in a catalog: four times the largest plan that is benchmarked.
+/// Features in a catalog: four times the largest plan in the benchmarks.
 pub const MAX_FEATURES: usize = 4_096;
-/// Rules of one feature: evaluated in order, so they bound a decision's time.
+/// Rules of one feature. They are evaluated in order, so their number bounds the time of a
+/// decision.
 pub const MAX_RULES: usize = 64;
 /// Conditions of one rule.
 pub const MAX_CONDITIONS: usize = 32;
@@ -43,173 +46,191 @@ pub const MAX_VARIANTS: usize = 64;
 pub const MAX_PREREQUISITES: usize = 16;
 /// Metrics in a catalog.
 pub const MAX_METRICS: usize = 256;
-/// Bytes of what an event of usage calls itself: `id`, `source` and `type`, each; and of the path to its value.
+/// Bytes of a usage event's `id`, `source` and `type`, each, and of the path to its value.
 pub const MAX_EVENT_NAME_BYTES: usize = 255;
-/// Events of usage in one batch.
+/// Usage events in one batch.
 pub const MAX_EVENTS: usize = 1_000;
-/// Bytes of a batch of events of usage.
+/// Bytes of a batch of usage events.
 pub const MAX_USAGE_BODY_BYTES: usize = 1 << 20;
-/// Bytes of one event of usage, as it is handed on: what every intermediary takes (CloudEvents 1.0 §5), and a queue.
+/// Bytes of one usage event as forwarded: every intermediary (CloudEvents 1.0 §5) and queue accepts
+/// this many.
 pub const MAX_EVENT_BYTES: usize = 65_536;
-/// Milliseconds by which an event may be late and still fall into the period of its time: the longest month, and time to notice.
+/// Milliseconds by which a usage event may be late and still count in the period of its time: the
+/// longest month, plus time to notice the delay.
 pub const MAX_EVENT_LATE_MS: u64 = 40 * 86_400_000;
-/// Milliseconds that an origin has for the head of its answer, where the route does not say.
+/// Milliseconds within which an origin must send its response headers, unless the route sets
+/// `timeout_ms`.
 pub const ORIGIN_MS: u64 = 60_000;
-/// The most that a route may say.
+/// Maximum `timeout_ms` of a route, in milliseconds.
 pub const MAX_ORIGIN_MS: u64 = 600_000;
-/// Headers that a catalog allows for the origin: each request is compared with them.
+/// Headers in the catalog's `allow_headers`. Each request is compared with all of them.
 pub const MAX_ORIGIN_HEADERS: usize = 64;
-/// Bytes of the name of a header.
+/// Bytes of a header name.
 pub const MAX_HEADER_NAME_BYTES: usize = 128;
-/// Changes of a metric's periods that are recorded, of each tenant; later ones do not count.
+/// Recorded changes of a metric's period settings, per tenant. Later changes have no effect.
 pub const MAX_ERAS: usize = 256;
-/// Milliseconds by which an event may be ahead: clocks that differ.
+/// Milliseconds by which a usage event's time may be in the future, because clocks differ.
 pub const MAX_EVENT_AHEAD_MS: u64 = 300_000;
-/// Milliseconds for which a ledger remembers events of usage, at least; at most twice that. As long as an event may be late:
-/// told again with its time, it is remembered or refused, and never counts twice.
+/// Minimum milliseconds for which a ledger remembers usage events; the maximum is twice that. This
+/// is as long as an event may be late: an event that is sent again with the same time is either
+/// remembered or rejected, and never counts twice.
 pub const EVENT_ONCE_MS: u64 = MAX_EVENT_LATE_MS;
-/// Events that are handed on in one batch: the most that a queue takes.
+/// Usage events forwarded in one batch: the maximum of a queue.
 pub const MAX_OUTBOX_BATCH: u32 = 100;
-/// Bytes of events that are handed on in one batch, or by itself the first of it: the most that a queue takes is 256 KB.
+/// Bytes of usage events forwarded in one batch, unless a single event is larger. A queue accepts
+/// at most 256 KB.
 pub const MAX_OUTBOX_BYTES: u32 = 200_000;
-/// Bytes of texts that a ledger hands to `SQLite` in one piece, or one text by itself: as JSON they may be twice as long, and
-/// Cloudflare takes up to 2 MB.
+/// Bytes of text that a ledger writes to `SQLite` in one value, unless a single text is larger.
+/// Encoded as JSON, the text may be twice as long, and Cloudflare accepts at most 2 MB.
 pub const MAX_SLICE_BYTES: usize = 512 << 10;
 /// Bytes of the name of a limit's unit.
 pub const MAX_UNIT_BYTES: usize = 64;
 /// Limits in a catalog.
 pub const MAX_LIMITS: usize = 256;
-/// Limits one request may charge, its ancestors' included: they are taken in one transaction.
+/// Budgets that one request may charge, including those of ancestors. They are charged in one
+/// transaction.
 pub const MAX_CHARGES: usize = 64;
-/// Plan versions in a catalog, and add-ons.
+/// Plan versions in a catalog, and add-ons, each.
 pub const MAX_PLANS: usize = 1_024;
-/// Routes in a catalog: searched longest prefix first.
+/// Routes in a catalog. They are searched by longest prefix first.
 pub const MAX_ROUTES: usize = 512;
-/// Resolution strategies configured side by side.
+/// Resolution strategies in a catalog.
 pub const MAX_STRATEGIES: usize = 8;
 /// Base domains, reserved labels and central hosts, each.
 pub const MAX_HOSTS: usize = 256;
-/// Headers that a custom resolver reads.
+/// Headers that a custom resolver receives.
 pub const MAX_VARY: usize = 16;
-/// Domains of one tenant.
+/// Domains of one tenant, and of one licence.
 pub const MAX_DOMAINS: usize = 256;
-/// Milliseconds for which an override or a contract may serve beyond its end: a quarter, for renewals that are negotiated.
+/// Milliseconds for which an override or a contract may still apply after its end: a quarter of a
+/// year, for renewals that are still being negotiated.
 pub const MAX_GRACE_MS: u64 = 90 * 86_400_000;
-/// Bytes of a tenant's name for people.
+/// Bytes of a tenant's display name.
 pub const MAX_NAME_BYTES: usize = 200;
 /// Bytes of an admin token's name.
 pub const MAX_TOKEN_NAME_BYTES: usize = 120;
-/// Admin tokens that made each other, from the operator's on: each request looks at all of them.
+/// Generations of admin tokens, each made with the one before, starting with the operator's. Each
+/// request looks up the whole chain.
 pub const MAX_TOKEN_GENERATIONS: usize = 8;
-/// Tenants that one page of a dry run compares.
+/// Tenants that one page of an impact report compares.
 pub const MAX_IMPACT_PAGE: u64 = 1_000;
-/// Recorded questions that one dry run asks again.
+/// Recorded requests that one impact report replays.
 pub const MAX_REPLAYED: usize = 1_000;
-/// Days for which the data of a tenant that has left is kept, unless it is said otherwise.
+/// Default number of days for which the data of a deleted tenant is kept.
 pub const DEFAULT_RETENTION_DAYS: u64 = 30;
-/// The longest that the data of a tenant that has left is kept, in days.
+/// Maximum number of days for which the data of a deleted tenant is kept.
 pub const MAX_RETENTION_DAYS: u64 = 3_650;
-/// Milliseconds for which nobody gets a slug that a deleted tenant had: bookmarks, mails and caches know it.
+/// Milliseconds for which the slug of a deleted tenant is not reassigned, because bookmarks, mails
+/// and caches still contain it.
 pub const SLUG_QUARANTINE_MS: u64 = 90 * 86_400_000;
-/// Entries of a page that the admin API lists.
+/// Entries in one page of a list in the admin API.
 pub const MAX_PAGE: u64 = 1_000;
-/// Tenants below one tenant, unless the catalog's `sub_tenants` says fewer.
+/// Direct sub-tenants of one tenant, unless the catalog's `sub_tenants` allows fewer.
 pub const MAX_CHILDREN: u64 = 10_000;
-/// Tenants that move to another family together: their counts are one message between two ledgers.
+/// Tenants that move to another family together. Their counters travel between the two ledgers in
+/// one message.
 pub const MAX_MOVING: usize = 500;
-/// API keys that work, and licences, of one tenant.
+/// Working API keys of one tenant, and licences, each.
 pub const MAX_ISSUED: u64 = 1_000;
-/// Changes that a tenant's own admins may make in a day, and at once: enough for people and their scripts.
+/// Changes that a tenant's admins may make per day, enough for people and their scripts.
 pub const ADMIN_DAY_CHANGES: u64 = 2_000;
-/// See [`ADMIN_DAY_CHANGES`].
+/// Changes that a tenant's admins may make at once.
 pub const ADMIN_BURST_CHANGES: u64 = 120;
-/// All tenants below a root have as much again together, and each of them at most this part of it.
+/// All descendants of a root share one further budget of the same size. Each of them may use at
+/// most one part in `ADMIN_SHARES` of it.
 pub const ADMIN_SHARES: u64 = 4;
-/// Bytes that those changes may write in a day, and at once: ten gigabytes, all that a database takes, are two years of it, or one
-/// where tenants below use theirs too.
+/// Bytes that the changes of a tenant's admins may write per day. The ten gigabytes that a database
+/// holds last for two years, or for one if descendants use their budget too.
 pub const ADMIN_DAY_BYTES: u64 = 12 << 20;
-/// See [`ADMIN_DAY_BYTES`].
+/// Bytes that the changes of a tenant's admins may write at once.
 pub const ADMIN_BURST_BYTES: u64 = 4 << 20;
-/// Bytes that a change writes beside what its body says.
+/// Bytes that a change writes in addition to its body.
 pub const ADMIN_ROW_BYTES: u64 = 2_048;
-/// The longest that a key which is replaced works on, in milliseconds.
+/// Maximum milliseconds for which a replaced API key keeps working.
 pub const MAX_OVERLAP_MS: u64 = 90 * 86_400_000;
-/// Milliseconds after which an API key that has ended is deleted.
+/// Milliseconds after which an expired or revoked API key is deleted.
 pub const ENDED_KEY_KEPT_MS: u64 = 30 * 86_400_000;
-/// Keys that one turn of the clock deletes.
+/// API keys that one run of the scheduled task deletes.
 pub const ENDED_KEYS_TOGETHER: u64 = 100;
 /// Days for which denials are kept.
 pub const DENIALS_KEPT_DAYS: u64 = 90;
-/// Bytes of the entries of one page of the admin API, or one entry by itself.
+/// Bytes of the entries of one page of the admin API, unless a single entry is larger.
 pub const MAX_PAGE_BYTES: u64 = 1 << 20;
-/// Versions of the catalog that are kept however old they are; and for how long the others are.
+/// Latest catalog versions that are kept regardless of their age.
 pub const CATALOGS_KEPT: u64 = 100;
-/// See [`CATALOGS_KEPT`].
+/// Milliseconds for which older catalog versions are kept.
 pub const CATALOG_KEPT_MS: u64 = 90 * 86_400_000;
-/// Domains that a tenant may have claimed and not proven.
+/// Domains that a tenant has claimed but not proven.
 pub const MAX_PENDING_DOMAINS: u64 = 32;
-/// Bytes of one piece of a catalog in D1, which takes at most 2 MB a value.
+/// Bytes of one part of a catalog in D1, which accepts at most 2 MB per value.
 pub const MAX_CATALOG_PART_BYTES: usize = 1 << 20;
-/// Tenants that a long run changes in one slice: each is a few statements of one transaction.
+/// Tenants that a bulk job changes in one slice. Each needs a few statements of one transaction.
 pub const JOB_SLICE: u64 = 50;
-/// Milliseconds between the first two notes of one isolate of a tenant's denials with the same code. The time doubles while denials go on.
+/// Milliseconds before an isolate first records a tenant's denials with the same code again. The
+/// interval doubles while denials continue.
 pub const DENIAL_GATHER_MS: u64 = 10_000;
-/// The most that it becomes, so that a flood of denials is no flood of writes.
+/// Maximum of that interval in milliseconds, so that a flood of denials does not become a flood of
+/// writes.
 pub const DENIAL_SAMPLE_MS: u64 = 600_000;
-/// Denials, by tenant and code, that one isolate counts; past it, counting begins anew.
+/// Counters of denials by tenant and code in one isolate. Beyond that, counting starts again.
 pub const MAX_COUNTED_DENIALS: usize = 4_096;
-/// Milliseconds for which an idempotency key of the admin API is remembered, at least.
+/// Minimum milliseconds for which the admin API remembers an idempotency key.
 pub const ADMIN_ONCE_MS: u64 = 86_400_000;
-/// Milliseconds after which an isolate reads behind a request which snapshots have changed.
+/// Milliseconds after which an isolate reads the feed in the background of a request.
 pub const FEED_SOFT_MS: u64 = 5_000;
-/// Milliseconds after which an isolate reads which snapshots have changed before it decides: with the time of that reading, the
-/// bound on how long any change may go unseen.
+/// Milliseconds after which an isolate reads the feed before it decides. Together with the time of
+/// that read, this bounds how long any change can go unnoticed.
 pub const FEED_FIRM_MS: u64 = 10_000;
-/// Milliseconds between two readings of the feed because a tenant is not known: how long one that was set up elsewhere may be
-/// unknown to an isolate that was asked for it before.
+/// Milliseconds between two reads of the feed that an unknown tenant causes: how long a new tenant
+/// can be unknown to an isolate that has looked it up before.
 pub const FEED_MISS_MS: u64 = 200;
-/// The same, where one reading after the other brings nothing.
+/// The same interval after repeated reads without changes.
 pub const MAX_FEED_MISS_MS: u64 = 2_000;
-/// Changes of one page of the feed.
+/// Changes in one page of the feed.
 pub const MAX_FEED: u64 = 500;
-/// Pages that one reading of the feed takes; past it, everything that is held is doubted.
+/// Pages of the feed in one read. Beyond that, all snapshots are marked stale.
 pub const MAX_FEED_PAGES: usize = 20;
-/// Milliseconds that D1 may take to say what has changed: somebody may wait.
+/// Milliseconds within which D1 must return the feed, because a request may be waiting.
 pub const FEED_DEADLINE_MS: u32 = 1_000;
-/// Milliseconds back from which an isolate that starts reads the feed: KV's cache, and some.
+/// Milliseconds before its start from which a new isolate reads the feed: the lifetime of KV's
+/// cache, plus a margin.
 pub const FEED_LATELY_MS: u64 = 120_000;
-/// Milliseconds for which what has changed is read from D1: KV's cache, and time for a publication to be tried again.
+/// Milliseconds for which a changed snapshot is read from D1: the lifetime of KV's cache, plus time
+/// to retry a publication.
 pub const STRONG_MS: u64 = 600_000;
-/// Changed keys that an isolate remembers by name; past it, everything is read from D1 for a while.
+/// Changed keys that an isolate remembers individually. Beyond that, all keys are read from D1 for
+/// [`STRONG_MS`].
 pub const MAX_STRONG: usize = 16_384;
-/// Secrets that were good at open endpoints which one isolate remembers.
+/// Valid secrets of open endpoints that one isolate remembers.
 pub const MAX_GUESTS: usize = 4_096;
-/// Addresses whose knocking at the open endpoints one isolate counts.
+/// Client addresses whose requests to open endpoints one isolate counts.
 pub const MAX_KNOCKING: usize = 8_192;
-/// Milliseconds for which a ticket of support may be redeemed.
+/// Milliseconds for which a support ticket can be redeemed.
 pub const TICKET_MS: u64 = 60_000;
-/// Milliseconds for which the API key behind a ticket works.
+/// Milliseconds for which the API key from a support ticket works.
 pub const SUPPORT_MS: u64 = 15 * 60_000;
-/// Milliseconds for which a change stands in the feed after it was published: longer than KV's cache, and than any isolate
-/// goes on without reading.
+/// Milliseconds for which a change remains in the feed after its publication: longer than the
+/// lifetime of KV's cache and the longest time that an isolate goes without reading the feed.
 pub const FEED_KEPT_MS: u64 = 3_600_000;
 
-/// Milliseconds for which a signed licence may be used without asking, at most: a quarter.
+/// Maximum milliseconds for which a signed licence may be used without contacting the gate: a
+/// quarter of a year.
 pub const MAX_OFFLINE_MS: u64 = 90 * 86_400_000;
-/// Milliseconds without a question after which an activation may end by itself: instances ask when they start, and some run for long.
+/// Minimum milliseconds without a check after which an activation may end. Instances check when
+/// they start, and some run for a long time.
 pub const MIN_ACTIVATION_MS: u64 = 60_000;
-/// See [`MIN_ACTIVATION_MS`].
+/// Maximum milliseconds without a check after which an activation may end.
 pub const MAX_ACTIVATION_MS: u64 = 365 * 86_400_000;
 /// Bytes of the name of an instance that activates a licence.
 pub const MAX_INSTANCE_BYTES: usize = 128;
 
-/// Discounts of a contract, and credits of a service level.
+/// Discounts of a contract, and credits of a service level, each.
 pub const MAX_CONTRACT_TERMS: usize = 32;
-/// Days until an invoice is to be paid, at most.
+/// Maximum days within which an invoice must be paid.
 pub const MAX_NET_DAYS: u64 = 365;
-/// Bytes of what a tenant calls itself.
+/// Bytes of a tenant's brand name.
 pub const MAX_BRAND_NAME_BYTES: usize = 120;
-/// Places that hold data of tenants.
+/// Shards in a catalog.
 pub const MAX_SHARDS: usize = 1_024;
 /// Overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 1_024;
@@ -217,20 +238,21 @@ pub const MAX_OVERRIDES: usize = 1_024;
 pub const MAX_ADDONS: usize = 64;
 /// Bytes of a token's subject (`OpenID` Connect Core §2).
 pub const MAX_SUBJECT_BYTES: usize = 255;
-/// Tenants from a project up to its root, both included.
+/// Tenants in a line, from the tenant itself to its root.
 pub const MAX_HIERARCHY_DEPTH: usize = 8;
-/// The largest limit, cost or level: integers that JavaScript represents exactly stay below 2^53.
+/// The largest limit, cost or level: far below 2^53, so that JavaScript represents it and sums of
+/// it exactly.
 pub const MAX_QUANTITY: u64 = 1_000_000_000_000;
-/// The largest rate and burst, in units per window: times the longest window it still fits 64 bits, so that rates are
-/// exact integers.
+/// The largest rate and burst, in units per window. Multiplied by the longest window it fits 64
+/// bits, so that rates are exact integers.
 pub const MAX_RATE: u64 = 1_000_000_000;
-/// The longest window of a rate limit, in milliseconds: beyond a day, use a quota.
+/// The longest window of a rate or window limit, in milliseconds. Use a quota for more than a day.
 pub const MAX_WINDOW_MS: u64 = 86_400_000;
-/// Bytes of a token, its signature included: what common servers take in one header.
+/// Bytes of a token, including its signature: the most that common servers accept in one header.
 pub const MAX_TOKEN_BYTES: usize = 8_192;
-/// Bytes of a `Cookie` header in which a token is looked for.
+/// Bytes of a `Cookie` header that is searched for a token.
 pub const MAX_COOKIE_BYTES: usize = 16_384;
-/// Bytes of the text that names a claim, its path included, and of a token's `typ`.
+/// Bytes of the name or path of a claim, and of a token's `typ`.
 pub const MAX_CLAIM_BYTES: usize = 128;
 /// Scopes of a route, a key or a token.
 pub const MAX_SCOPES: usize = 64;
@@ -240,184 +262,198 @@ pub const MAX_SCOPE_BYTES: usize = 128;
 pub const MAX_ISSUERS: usize = 256;
 /// Audiences of one issuer, and of one token.
 pub const MAX_AUDIENCES: usize = 16;
-/// Tenants that an issuer may speak for by name; more have a prefix.
+/// Tenants that an issuer lists by id. Use a prefix for more.
 pub const MAX_NAMED_TENANTS: usize = 256;
 /// Keys of one issuer in the catalog.
 pub const MAX_ISSUER_KEYS: usize = 16;
-/// Bytes of the name of a key in tokens.
+/// Bytes of a `kid`.
 pub const MAX_KEY_ID_BYTES: usize = 128;
-/// Bytes of an issuer's name, and of the URL of its keys: fits a KV key (512) with its prefix.
+/// Bytes of an issuer's `iss`, and of the URL of its keys: with its prefix it fits a KV key (512
+/// bytes).
 pub const MAX_URL_BYTES: usize = 480;
-/// Bytes of a published set of keys: its largest keys, with certificates that are not looked at.
+/// Bytes of a published key set: room for the largest keys, with certificates that are ignored.
 pub const MAX_JWKS_BYTES: usize = 131_072;
-/// Keys of a published set.
+/// Keys in a published key set.
 pub const MAX_JWKS_KEYS: usize = 64;
-/// Bits of an RSA key, at least (NIST SP 800-131A).
+/// Minimum bits of an RSA key (NIST SP 800-131A).
 pub const MIN_RSA_BITS: usize = 2_048;
-/// Bits of an RSA key, at most: verification grows with the square.
+/// Maximum bits of an RSA key. The cost of verification grows with the square.
 pub const MAX_RSA_BITS: usize = 4_096;
-/// Milliseconds by which clocks of issuer and gate may differ, unless the issuer says otherwise.
+/// Default milliseconds by which the clocks of issuer and gate may differ.
 pub const DEFAULT_LEEWAY_MS: u64 = 30_000;
-/// The largest leeway: beyond, an expired token is no longer expired.
+/// Maximum leeway in milliseconds. With more, expiry would lose its meaning.
 pub const MAX_LEEWAY_MS: u64 = 300_000;
-/// Bytes of subject and scopes of a token that is remembered once verified, and of an assertion that is used again: larger
-/// ones are dealt with anew, so that nobody fills an isolate's memory with them.
+/// Bytes of subject and scopes of a verified token that is cached, and of an assertion that is
+/// reused. Larger ones are processed anew each time, so that they cannot fill an isolate's memory.
 pub const MAX_REMEMBERED_BYTES: usize = 2_048;
-/// Verified tokens that one isolate remembers.
+/// Verified tokens that one isolate caches.
 pub const MAX_CACHED_TOKENS: usize = 4_096;
-/// Refused tokens that one isolate remembers, by their digests alone.
+/// Rejected tokens that one isolate remembers, by their digests alone.
 pub const MAX_REFUSED_TOKENS: usize = 8_192;
-/// Bytes of what a page is told of its tenant's features: no more than a catalog may have.
+/// Bytes of a client snapshot: no more than a catalog can contain.
 pub const MAX_CLIENT_SNAPSHOT_BYTES: usize = MAX_CATALOG_BYTES;
-/// Seconds for which a page may wait for a change of its features (`Prefer: wait`), less than proxies wait for an answer.
+/// Seconds for which a page may wait for a change of its features (`Prefer: wait`): less than
+/// proxies wait for a response.
 pub const MAX_WAIT_S: u64 = 30;
-/// Questions of pages that one isolate holds at the same time; past it they are answered at once.
+/// Waiting requests of pages in one isolate. Beyond that, requests are answered immediately.
 pub const MAX_HELD: usize = 4_096;
-/// The same, of one family of tenants: a quarter of a thousand tabs, of which each waits for itself.
+/// Waiting requests of pages of one family in one isolate. Each browser tab waits by itself.
 pub const MAX_HELD_BY_ONE: usize = 256;
-/// Milliseconds after which whoever waits for a change looks again.
+/// Milliseconds after which a waiting request checks for a change again.
 pub const WAIT_STEP_MS: u32 = 1_000;
-/// Features that one may require in all, directly or by way of others: each is looked at whenever that one is.
+/// Direct and indirect prerequisites of one feature. Each is evaluated whenever the feature is.
 pub const MAX_REQUIRED: usize = 64;
 /// Context attributes of one request.
 pub const MAX_ATTRIBUTES: usize = 64;
-/// Bytes of one context attribute's value; a longer one counts as absent, so that a rule's time stays bounded.
+/// Bytes of the value of one context attribute. A longer value counts as absent, so that the time
+/// of a rule stays bounded.
 pub const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 /// Features that one request may ask for.
 pub const MAX_ASKED_FEATURES: usize = 256;
-/// Bytes that all caches of one isolate may hold together, of the 128 MB that the platform gives it. A test adds them up.
+/// Bytes of all caches of one isolate together, out of the platform's 128 MB. A test adds them up.
 pub const MAX_CACHE_BYTES: usize = 64 << 20;
-/// Bytes of tenants' records and of what is compiled from them.
+/// Bytes of cached tenant records and of the entitlements compiled from them.
 pub const MAX_TENANT_CACHE_BYTES: usize = 24 << 20;
-/// Bytes of API keys' records, proven absences included.
+/// Bytes of cached API key records, including known absences.
 pub const MAX_KEY_CACHE_BYTES: usize = 4 << 20;
-/// Bytes of what pages are told of their tenants' features.
+/// Bytes of cached client snapshots.
 pub const MAX_TOLD_BYTES: usize = 4 << 20;
-/// Families and tenants of which one isolate remembers something small: epochs, news.
+/// Families and tenants for which one isolate caches small values, such as epochs and changes.
 pub const MAX_CACHED_TENANTS: usize = 4_096;
-/// Index entries (slug or domain to id, and proven absences) that one isolate keeps.
+/// Index entries (slug or domain to id, including known absences) that one isolate caches.
 pub const MAX_CACHED_INDEX: usize = 8_192;
-/// Counters of `local` limits that one isolate keeps; past it, it starts counting anew.
+/// Counters of `local` limits in one isolate. Beyond that, the isolate starts counting again.
 pub const MAX_LOCAL_COUNTERS: usize = 65_536;
 /// Bytes of an idempotency key.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
-/// Milliseconds for which a ledger remembers idempotency keys, at least; at most twice that.
+/// Minimum milliseconds for which a ledger remembers idempotency keys; the maximum is twice that.
 pub const ONCE_MS: u64 = 86_400_000;
-/// Idempotency keys that a ledger in this process remembers, the latest.
+/// Latest idempotency keys that a ledger in this process remembers.
 pub const MAX_LOCAL_KEYS: usize = 65_536;
-/// Bytes of a message to a ledger: orders that travel together, each far smaller than the body that it came from.
+/// Bytes of a message to a ledger: ledger requests that travel together, each far smaller than the
+/// body that it came from.
 pub const MAX_LEDGER_MESSAGE_BYTES: usize = 16 << 20;
-/// Orders that wait for one ledger's next commit; more are refused with `LEDGER_UNAVAILABLE`.
+/// Ledger requests that wait for a ledger's next commit. Further ones are denied with
+/// `LEDGER_UNAVAILABLE`.
 pub const MAX_LEDGER_QUEUE: usize = 4_096;
 
-/// Milliseconds after which a snapshot is refreshed behind the request.
+/// Milliseconds after which a snapshot is refreshed in the background of a request.
 pub const SOFT_AGE_MS: u64 = 300_000;
-/// Milliseconds after which a snapshot is fetched again before it is used, and used all the same where that fails: with
-/// KV's own cache (60 s), the bound on how long a suspension may go unseen while KV can be read.
+/// Milliseconds after which a snapshot is fetched again before it is used. If that fails, the old
+/// one is used. Together with KV's own cache (60 s), this bounds how long a suspension can go
+/// unnoticed while KV is readable.
 pub const FIRM_AGE_MS: u64 = 600_000;
-/// Milliseconds after which a snapshot is no longer trusted.
+/// Milliseconds after which a snapshot is no longer used.
 pub const HARD_AGE_MS: u64 = 86_400_000;
-/// Milliseconds for which an unknown name is remembered as unknown.
+/// Milliseconds for which an unknown name is cached as unknown.
 pub const NEGATIVE_AGE_MS: u64 = 30_000;
 /// Milliseconds between two attempts to refresh the same snapshot.
 pub const REFRESH_INTERVAL_MS: u64 = 10_000;
-/// Milliseconds a client is asked to wait where a condition will pass by itself.
+/// Milliseconds after which a client may retry if the cause of a denial passes by itself.
 pub const RETRY_AFTER_MS: u64 = 5_000;
-/// Milliseconds a custom resolver may take.
+/// Milliseconds within which a custom resolver must return.
 pub const CUSTOM_RESOLVER_MS: u64 = 2_000;
 
-/// Milliseconds for which units of a lease may be spent without a word with the ledger: how long units can lie idle, and how
-/// long a change in the ledger can go unseen.
+/// Milliseconds for which an isolate may spend a lease without contacting the ledger. Bounds how
+/// long units can lie idle and how long a change in the ledger can go unnoticed.
 pub const LEASE_MS: u64 = 10_000;
-/// Milliseconds after a lease's end in which its isolate can still say what became of it: the time of a message, and of
-/// clocks that differ.
+/// Milliseconds after the end of a lease within which its isolate can still report what it spent:
+/// the time of a message, plus the difference of clocks.
 pub const LEASE_GRACE_MS: u64 = 5_000;
-/// Milliseconds after which an isolate no longer waits for an answer that somebody else in it has asked for.
+/// Milliseconds for which a request waits for the reply to a claim that another request of the same
+/// isolate has sent.
 pub const LEASE_ANSWER_MS: u64 = 5_000;
-/// Milliseconds for which an isolate repeats a ledger's refusal without asking again, where the ledger is near.
+/// Milliseconds for which an isolate repeats a ledger's refusal without asking again, if the ledger
+/// is near.
 pub const LEASE_DRY_MS: u64 = 100;
-/// The same where it is far: as long as the question took, at most this long.
+/// Maximum of that time for a distant ledger, in milliseconds. Below it, the time equals the round
+/// trip.
 pub const MAX_LEASE_DRY_MS: u64 = 1_000;
-/// Milliseconds that one request may wait for ledgers and snapshots, all its waits together, until it is refused with
-/// `LEDGER_UNAVAILABLE`, whatever `on_error` says: others were served meanwhile. A message that is under way by then keeps its own time.
+/// Milliseconds for which one request may wait for ledgers and snapshots in total, before it is
+/// denied with `LEDGER_UNAVAILABLE`, whatever `on_error` says, because other requests were served
+/// meanwhile. A message that is already in flight has its own timeout.
 pub const PATIENCE_MS: u64 = 8_000;
-/// Leases of one ledger: isolates times limits that they spend of.
+/// Leases of one ledger: the number of isolates times the number of limits that they spend.
 pub const MAX_LEASES: usize = 65_536;
-/// Leases of which one message speaks, of those in use and of those that have ended each: fits [`MAX_BODY_BYTES`].
+/// Leases in one message: at most this many in use, and this many ended. Fits [`MAX_BODY_BYTES`].
 pub const MAX_CLAIMS: usize = 64;
-/// Leases of one isolate; past it, further limits are asked for each time.
+/// Leases of one isolate. Beyond that, the ledger is asked on every request.
 pub const MAX_HELD_LEASES: usize = 16_384;
-/// Holds of one ledger: reservations that are not settled yet, and requests in flight under a concurrency limit.
+/// Holds of one ledger: reservations that are not settled, and requests in flight under a
+/// concurrency limit.
 pub const MAX_HOLDS: usize = 65_536;
-/// Milliseconds for which a reservation holds its units, unless it says otherwise.
+/// Default milliseconds for which a reservation holds its units.
 pub const DEFAULT_HOLD_MS: u64 = 60_000;
-/// The longest that a reservation, or a request in flight, may hold units, in milliseconds.
+/// Maximum milliseconds for which a reservation or a request in flight may hold units.
 pub const MAX_HOLD_MS: u64 = 86_400_000;
-/// Milliseconds after which a request is asked to come back that found all slots of a concurrency limit taken: nobody knows
-/// when one becomes free.
+/// Milliseconds after which a request may be retried if all slots of a concurrency limit were
+/// taken. When a slot becomes free is unknown.
 pub const CONCURRENCY_RETRY_MS: u64 = 1_000;
-/// Changed snapshots that a ledger tells of in one answer; the others follow with the next.
+/// Changed snapshots that a ledger reports in one reply. The others follow in the next.
 pub const MAX_NEWS: usize = 64;
-/// Periods of quotas that go along when tenants move to another family: about a tenth of what a message may hold.
+/// Quota periods that move with tenants to another family: about a tenth of what a message can
+/// hold.
 pub const MAX_MOVED_PERIODS: usize = 10_000;
-/// Periods of quotas in an export; reports have those before.
+/// Quota periods in an export. Reports contain the earlier ones.
 pub const MAX_EXPORTED_QUOTAS: usize = 2_000;
 /// CORS policies in a catalog.
 pub const MAX_CORS: usize = 64;
-/// Origins of a CORS policy: each request of a page is compared with them.
+/// Origins of a CORS policy. Each request of a page is compared with all of them.
 pub const MAX_CORS_ORIGINS: usize = 256;
-/// Methods of a CORS policy, and headers: an answer names all of them.
+/// Methods of a CORS policy, and headers, each. A response to a preflight lists all of them.
 pub const MAX_CORS_HEADERS: usize = 64;
-/// Bytes of what a preflight asks for that are repeated in its answer.
+/// Bytes of the headers that a preflight asks for and its response repeats.
 pub const MAX_CORS_ASKED_BYTES: usize = 4_096;
-/// Seconds for which a browser is told to remember a preflight: Firefox's bound.
+/// Maximum seconds for which a browser may cache a preflight: Firefox's maximum.
 pub const MAX_CORS_AGE_S: u64 = 86_400;
 /// Circuit breakers in a catalog.
 pub const MAX_BREAKERS: usize = 64;
 /// The longest window of a circuit breaker, in milliseconds.
 pub const MAX_BREAKER_WINDOW_MS: u64 = 3_600_000;
-/// The longest that a circuit breaker stays open before calls are tried, in milliseconds.
+/// Maximum milliseconds for which a circuit breaker stays open before it allows trials.
 pub const MAX_BREAKER_OPEN_MS: u64 = 86_400_000;
-/// Calls that a half-open circuit breaker tries at most.
+/// Maximum trials of a half-open circuit breaker.
 pub const MAX_BREAKER_TRIALS: u64 = 100;
-/// Milliseconds after which a trial whose end nobody told is tried again.
+/// Milliseconds after which a trial without a reported result is replaced by another.
 pub const BREAKER_TRIAL_MS: u64 = 60_000;
-/// Milliseconds after which a call is asked to come back that found all trials of a half-open circuit breaker under way.
+/// Milliseconds after which a request may be retried if all trials of a half-open circuit breaker
+/// are in flight.
 pub const BREAKER_RETRY_MS: u64 = 1_000;
-/// Circuit breakers of which one isolate remembers how they stand; past it, all are forgotten and asked for anew.
+/// Circuit breakers whose state one isolate caches. Beyond that, all are dropped and fetched anew.
 pub const MAX_KNOWN_BREAKERS: usize = 16_384;
-/// Units that an isolate asks to have beforehand.
+/// Maximum units that an isolate claims in advance.
 pub const MAX_LEASE_UNITS: u64 = 1_000_000;
 
-/// Milliseconds after which an API key's record is refreshed behind the request.
+/// Milliseconds after which an API key record is refreshed in the background of a request.
 pub const KEY_SOFT_AGE_MS: u64 = 30_000;
-/// Milliseconds after which an API key's record is fetched again before it is trusted: with KV's own cache (60 s), the
-/// bound on how long a revoked key may work.
+/// Milliseconds after which an API key record is fetched again before it is used. Together with
+/// KV's own cache (60 s), this bounds how long a revoked key can work.
 pub const KEY_HARD_AGE_MS: u64 = 60_000;
-/// Milliseconds after which published keys are refreshed behind the request.
+/// Milliseconds after which published keys are refreshed in the background of a request.
 pub const JWKS_SOFT_AGE_MS: u64 = 600_000;
-/// Milliseconds after which published keys are fetched again before they are used, and used all the same where that fails:
-/// the bound on how long a key may work that its issuer has withdrawn.
+/// Milliseconds after which published keys are fetched again before they are used. If that fails,
+/// the old ones are used. Bounds how long a key that its issuer has withdrawn can work.
 pub const JWKS_FIRM_AGE_MS: u64 = 1_200_000;
-/// Milliseconds for which published keys are trusted while their issuer cannot be reached.
+/// Milliseconds for which published keys are used while their issuer is unreachable.
 pub const JWKS_HARD_AGE_MS: u64 = 86_400_000;
-/// Milliseconds between two fetches of the same published keys, whatever unknown `kid`s arrive.
+/// Milliseconds between two fetches of the same published keys, however many unknown `kid`s arrive.
 pub const JWKS_COOLDOWN_MS: u64 = 30_000;
-/// Milliseconds that an issuer may take to send its keys.
+/// Milliseconds within which an issuer must send its keys.
 pub const JWKS_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds for which an origin may trust the gate's assertion of a tenant.
+/// Milliseconds for which an assertion is valid.
 pub const ASSERTION_LIFETIME_MS: u64 = 60_000;
-/// Signed assertions that one isolate keeps for use again.
+/// Signed assertions that one isolate keeps for reuse.
 pub const MAX_CACHED_ASSERTIONS: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What each cache of an isolate holds at worst, in bytes: entries times what one of them weighs, or its budget.
+    /// Adds up the maximum size of each cache of an isolate in bytes: its budget, or its entries
+    /// times the size of one.
     #[test]
     fn caches_fit_their_budget() {
-        // A name, an id, times, and what the map adds.
+        // A name, an id, times, and the overhead of the map.
         let named = |entries: usize| entries * (2 * MAX_HOST_BYTES + MAX_TENANT_ID_BYTES + 128);
         let caches = [
             MAX_TENANT_CACHE_BYTES,
@@ -425,7 +461,8 @@ mod tests {
             MAX_TOLD_BYTES,
             // Slugs, domains, and hosts as they arrived.
             2 * named(MAX_CACHED_INDEX),
-            // Verified tokens and signed assertions: what their issuers say is bounded, most say less than a tenth of it.
+            // Verified tokens and signed assertions. Their sizes are bounded, and most use less
+            // than a tenth of the bound.
             (MAX_CACHED_TOKENS + MAX_CACHED_ASSERTIONS) * MAX_REMEMBERED_BYTES / 4,
             MAX_REFUSED_TOKENS * 128,
             MAX_LOCAL_COUNTERS * 96,

@@ -1,4 +1,5 @@
-//! How a tenant looks. Every value is safe to put into a page: what could break out of an attribute or a style is refused.
+//! A tenant's branding. Every value is safe in HTML attributes and CSS: values that could break out
+//! of either are rejected.
 
 use serde_json::Value;
 
@@ -7,23 +8,23 @@ use super::resolution::is_host;
 use super::{Read, Reader, document};
 
 document! {
-    /// How a tenant looks, for portals, mails and documentation.
+    /// A tenant's branding, for portals, mails and documentation.
     pub struct Branding {
-        /// What it calls itself; no `<`, `>`, `&`, quotes or control characters.
+        /// The tenant's brand name. No `<`, `>`, `&`, quotes or control characters.
         name: Option<BrandName> = None,
-        /// Its logo, `https`.
+        /// The URL of the logo, `https`.
         logo_url: Option<WebUrl> = None,
-        /// Its main colour, such as `#0a7cff`.
+        /// The primary colour, such as `#0a7cff`.
         primary_color: Option<Color> = None,
-        /// Its second colour.
+        /// The accent colour.
         accent_color: Option<Color> = None,
-        /// The family of its font: letters, digits, blanks and `-`.
+        /// The font family: letters, digits, spaces and `-`.
         font_family: Option<FontFamily> = None,
-        /// The domain that its mails are sent from.
+        /// The domain from which the tenant's mails are sent.
         sender_domain: Option<SenderDomain> = None,
-        /// Its documentation, `https`.
+        /// The URL of the documentation, `https`.
         docs_url: Option<WebUrl> = None,
-        /// Where its people find help, `https`.
+        /// The URL of the support page, `https`.
         support_url: Option<WebUrl> = None,
     }
 }
@@ -62,14 +63,14 @@ macro_rules! safe_text {
 }
 
 safe_text!(
-    /// A name that is safe in HTML.
+    /// A brand name that is safe in HTML.
     BrandName, "1 to 120 bytes without `<`, `>`, `&`, quotes or control characters",
     |text| !text.is_empty() && text.len() <= MAX_BRAND_NAME_BYTES
         && !text.chars().any(|c| matches!(c, '<' | '>' | '&' | '"' | '\'' | '`') || c.is_control())
 );
 safe_text!(
     /// An `https` URL that is safe in HTML and CSS.
-    WebUrl, "an `https://` URL of a host and plain characters, at most 480 bytes",
+    WebUrl, "an `https://` URL of a host without port and plain characters, at most 480 bytes",
     |text| text.len() <= MAX_URL_BYTES && text.strip_prefix("https://").is_some_and(|rest| {
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         is_host(host) && path.bytes().all(|b| {
@@ -83,13 +84,13 @@ safe_text!(
     |text| text.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 );
 safe_text!(
-    /// A font's family.
-    FontFamily, "1 to 64 letters, digits, blanks and `-`",
+    /// A font family.
+    FontFamily, "1 to 64 letters, digits, spaces and `-`",
     |text| !text.is_empty() && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-'))
 );
 safe_text!(
-    /// A domain that mails are sent from.
-    SenderDomain, "a domain of two labels or more, lower case, as A-labels",
+    /// A domain from which mails are sent.
+    SenderDomain, "a domain of at least two labels, in lower case, as A-labels",
     |text| is_host(text) && text.contains('.') && !text.contains('_')
 );

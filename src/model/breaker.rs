@@ -1,42 +1,48 @@
-//! Circuit breakers: when routes of a tenant are left alone because their origin fails.
+//! Circuit breakers in the catalog. A breaker stops the requests of one tenant to a group of routes
+//! while their origin fails.
 
 use super::bounds::{MAX_BREAKER_OPEN_MS, MAX_BREAKER_TRIALS, MAX_BREAKER_WINDOW_MS};
 use super::limit::Quantity;
 use super::{Reader, choice, document};
 
 choice! {
-    /// Who moves a breaker.
+    /// What controls a breaker's state.
     pub enum BreakerMode {
-        /// It moves by itself.
+        /// The breaker follows its calls.
         Auto = "auto",
-        /// It is open until somebody says otherwise: for incidents.
+        /// The breaker stays open until the mode changes. For incidents.
         ForcedOpen = "forced_open" | "forced-open",
-        /// It lets everything through and counts nothing.
+        /// The breaker allows all requests and counts nothing.
         Disabled = "disabled",
     }
 }
 
 document! {
-    /// A circuit breaker for a group of routes; each tenant has its own. It counts what was forwarded: calls that the origin
-    /// answers with 500 or above, or not at all, have failed. What the gate refuses is not counted.
+    /// A circuit breaker for a group of routes. Each tenant has its own. It counts forwarded
+    /// requests: a call has failed if the origin responds with a status of 500 or above, or not at
+    /// all. Denied requests are not counted.
     pub struct Breaker {
-        /// Who moves it, unless a tenant's record says otherwise. Default `auto`.
+        /// The mode, unless a tenant's record sets another one. Default `auto`.
         mode: BreakerMode = BreakerMode::Auto,
-        /// Milliseconds for which a call counts, 1000 to 3600000. Default 10000.
+        /// Milliseconds for which a call is counted, 1000 to 3600000. Default 10000.
         window_ms: Quantity = Quantity(10_000),
-        /// Calls in the window below which it never opens, at least 1. Default 20.
+        /// Minimum number of calls in the window before the breaker can open, at least 1. Default
+        /// 20.
         min_calls: Quantity = Quantity(20),
-        /// Percent of the calls that fail at which it opens, 1 to 100. Default 50.
+        /// Percentage of failed calls at which the breaker opens, 1 to 100. Default 50.
         failed_percent: Quantity = Quantity(50),
-        /// Milliseconds from which a call is slow, to its response's head. Default: none is.
+        /// Milliseconds until the response headers from which a call counts as slow. Default: no
+        /// call is slow.
         slow_ms: Option<Quantity> = None,
-        /// Percent of the calls that are slow at which it opens, 1 to 100. Default 100.
+        /// Percentage of slow calls at which the breaker opens, 1 to 100. Default 100.
         slow_percent: Quantity = Quantity(100),
-        /// Milliseconds for which it stays open before calls are tried, 1 to 86400000. Default 30000.
+        /// Milliseconds for which the breaker stays open before it allows trials, 1 to 86400000.
+        /// Default 30000.
         open_ms: Quantity = Quantity(30_000),
-        /// Calls that are tried then, 1 to 100: by the same percentages it closes or opens again. Default 5.
+        /// Number of trials, 1 to 100. The same percentages then close the breaker or open it
+        /// again. Default 5.
         trial_calls: Quantity = Quantity(5),
-        /// For people.
+        /// Description for readers. Not interpreted.
         description: Option<String> = None,
     } => Breaker::check
 }

@@ -1,7 +1,9 @@
-//! A bounded map that forgets what was not used lately.
+//! A bounded map that evicts entries that have not been used recently.
 //!
-//! Two generations: entries are written and found in the young one; when it is full, the old one is dropped and the
-//! young one grows old. Whatever is used at least once per generation stays. No list to keep in order, no clock.
+//! The map has two generations. Entries are written to the young one, and an entry found in the old
+//! one moves to the young one. When the young one is full, it replaces the old one. An entry that
+//! is used at least once per generation therefore stays. The map needs neither a list in order of
+//! use nor a clock.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -23,12 +25,13 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         Self { young: FxHashMap::default(), old: FxHashMap::default(), half: capacity.div_ceil(2).max(1) }
     }
 
-    /// Finds an entry, and keeps it for another generation.
+    /// Returns an entry and keeps it for another generation.
     pub(crate) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
-        // Most caches never fill half: then there is nothing old, and one look-up is all.
+        // Most caches never fill one generation. The old one is then empty, and one lookup is
+        // enough.
         if !self.old.is_empty() && !self.young.contains_key(key) {
             let (key, value) = self.old.remove_entry(key)?;
             self.insert(key, value);
@@ -37,7 +40,7 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
     }
 
     #[cfg(test)]
-    /// Finds an entry without keeping it.
+    /// Returns an entry without keeping it.
     pub(crate) fn peek<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -45,7 +48,7 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    /// Writes an entry.
+    /// Inserts or replaces an entry.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.half && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);
@@ -54,7 +57,7 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.young.insert(key, value);
     }
 
-    /// Forgets an entry.
+    /// Removes an entry.
     pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stays_within_its_bound_and_keeps_what_is_used() {
+    fn stays_within_its_bound_and_keeps_used_entries() {
         let mut cache = Cache::new(100);
         cache.insert(0, "kept");
         for key in 1..10_000 {

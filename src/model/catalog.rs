@@ -1,4 +1,7 @@
-//! The catalog: plans, features, limits and routes. One document for all tenants.
+//! The catalog: the operator's document for all tenants.
+//!
+//! [`Catalog::parse`] first parses every part by itself, then checks the references between parts:
+//! a route's feature, a plan's limits, a feature's prerequisites.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,38 +20,39 @@ use super::{
 document! {
     /// The catalog.
     pub struct Catalog {
-        /// Grows with every publication; an older one is refused where a newer was seen.
+        /// Grows with every publication. An isolate that has seen a version rejects older ones.
         version: Epoch,
-        /// How a request names its tenant.
+        /// How the gate finds the tenant of a request.
         resolution: Resolution,
-        /// Who may say which tenant a caller belongs to, by a name of your own. For the strategy `jwt`.
+        /// Token issuers, by a name of your choice. For the strategy `jwt`.
         issuers: BTreeMap<Key, Issuer> = BTreeMap::new(),
-        /// What each path needs and costs; the longest matching prefix counts.
+        /// What requests to each path need and cost. The longest matching prefix applies.
         routes: Vec<Route> = Vec::new(),
-        /// What the origin is told of a request.
+        /// Which parts of a client's request the origin receives.
         origin: Option<Origin> = None,
         /// Features by key.
         features: BTreeMap<Key, Feature> = BTreeMap::new(),
         /// Limits by key.
         limits: BTreeMap<Key, Limit> = BTreeMap::new(),
-        /// Circuit breakers by key: routes that name the same one are a group.
+        /// Circuit breakers by key. Routes that name the same breaker form a group.
         breakers: BTreeMap<Key, Breaker> = BTreeMap::new(),
-        /// CORS policies by key: which pages of other origins may read the answers of routes that name them.
+        /// CORS policies by key: which pages of other origins may read the responses of the routes
+        /// that name the policy.
         cors: BTreeMap<Key, Cors> = BTreeMap::new(),
-        /// Metrics of usage by key.
+        /// Usage metrics by key.
         metrics: BTreeMap<Key, Metric> = BTreeMap::new(),
-        /// Plan versions, such as `pro@2`. Immutable: a change is a new version.
+        /// Plan versions, such as `pro@2`. A version never changes: a change needs a new version.
         plans: BTreeMap<PlanRef, Plan> = BTreeMap::new(),
-        /// Add-ons by key: their features are granted, their limits are added to the plan's.
+        /// Add-ons by key. An add-on grants its features and adds its limits to the plan's.
         addons: BTreeMap<Key, Plan> = BTreeMap::new(),
-        /// Places that hold data of tenants, by key.
+        /// Shards by key: the places that store tenant data.
         shards: BTreeMap<Key, Shard> = BTreeMap::new(),
-        /// The gauge that counts the tenants directly below a tenant, so that a plan says how many it may have. Default: they
-        /// are not counted.
+        /// The gauge that counts a tenant's direct sub-tenants, so that plans can limit them.
+        /// Default: they are not counted.
         sub_tenants: Option<Key> = None,
-        /// What the record of a new tenant says unless it is told otherwise, as a merge patch (RFC 7396).
+        /// Defaults for the record of a new tenant, as a merge patch (RFC 7396).
         tenant_defaults: Option<Value> = None,
-        /// Where denials send people who want more. Default `/pricing`.
+        /// The URL at which tenants can upgrade, as given in denials. Default `/pricing`.
         upgrade_url: String = String::from("/pricing"),
     }
 }
@@ -56,74 +60,79 @@ document! {
 document! {
     /// A plan version, or an add-on.
     pub struct Plan {
-        /// For people.
+        /// Display name. Not interpreted.
         title: Option<String> = None,
-        /// Features it grants: a list of keys, or values by key.
+        /// The granted features: a list of keys, or values by key.
         features: Grants = Grants::default(),
-        /// How much of each limit it allows.
+        /// The allowance of each limit.
         limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
-        /// No longer sold: who has it keeps it, nobody else gets it. Default false.
+        /// Whether it is no longer sold. Tenants that have it keep it. Default false.
         retired: bool = false,
     }
 }
 
 choice! {
-    /// Who may come in.
+    /// Which requests a route accepts.
     pub enum Access {
-        /// Requests of a tenant, judged in full.
+        /// Only requests of a tenant. All checks apply.
         Tenant = "tenant",
-        /// Also requests that name no tenant; those that do are judged in full.
+        /// Also requests that name no tenant. All checks apply to requests that name one.
         Central = "central",
-        /// Everybody, unjudged.
+        /// All requests, without any check of tenant, credential or limits.
         Public = "public",
     }
 }
 
 choice! {
-    /// How a caller must show that it belongs to its tenant.
+    /// The credential that a route requires.
     pub enum Auth {
-        /// Not at all. What it shows nevertheless must be good, and agree.
+        /// None. A credential that is presented anyway must be valid and agree with the other
+        /// signals.
         None = "none",
-        /// By a token or an API key.
+        /// A token or an API key.
         Any = "any",
-        /// By a token.
+        /// A token.
         Jwt = "jwt",
-        /// By an API key.
+        /// An API key.
         ApiKey = "api_key" | "api-key",
     }
 }
 
 document! {
-    /// What a path needs and costs.
+    /// What requests to a path need and cost.
     pub struct Route {
-        /// Matches this path and everything below it, by whole segments.
+        /// The path prefix. Matches the path and everything below it, by whole segments.
         path: String,
-        /// Methods it is for, upper case; others go on to the next route that matches. An origin that lets bodies change the
-        /// method (`_method`) must not do so behind routes that differ by it. Default: all.
+        /// The methods that the route matches, in upper case. Other methods fall through to the
+        /// next matching route. An origin that lets the body override the method (`_method`) must
+        /// not be behind routes that differ by method. Default: all.
         methods: Vec<String> = Vec::new(),
-        /// Who may come in. Default `tenant`.
+        /// Which requests the route accepts. Default `tenant`.
         access: Access = Access::Tenant,
-        /// How callers show that they belong to the tenant. Default `any` where `jwt` or `api_key` is configured: a route
-        /// that was forgotten is closed. Otherwise `none`.
+        /// The required credential. Default: `any` if the strategy `jwt` or `api_key` is
+        /// configured, so that a forgotten route is closed; otherwise `none`.
         auth: Option<Auth> = None,
-        /// What a caller's token or API key must allow, all of it.
+        /// Scopes that the token or API key must have, all of them.
         scopes: Vec<Scope> = Vec::new(),
-        /// Credentials of a tenant also serve for tenants below it. Default false.
+        /// Whether credentials of a tenant are also valid for its descendants. Default false.
         act_for_descendants: bool = false,
-        /// The feature a tenant must have.
+        /// The feature that the tenant must have.
         feature: Option<Key> = None,
-        /// The circuit breaker that it belongs to.
+        /// The route's circuit breaker.
         breaker: Option<Key> = None,
-        /// The CORS policy that it belongs to. The routes `/_gate/v1/features` and `/_gate/ofrep` may name one too.
+        /// The route's CORS policy. The routes `/_gate/v1/features` and `/_gate/ofrep` may name one
+        /// too.
         cors: Option<Key> = None,
-        /// Milliseconds that the origin has for the head of its answer, 1 to 600000; then the answer is 504. Default 60000.
+        /// Milliseconds within which the origin must send its response headers, 1 to 600000. After
+        /// that, the gate responds with 504. Default 60000.
         timeout_ms: Option<Quantity> = None,
-        /// Units of each limit that one request costs. 0 looks without taking.
+        /// Units of each limit that one request costs. 0 checks the limit without consuming units.
         limits: BTreeMap<Key, Quantity> = BTreeMap::new(),
     } => Route::check
 }
 
-/// Members of a tenant's record that no default says for all: who it is, whose, where its data is, and what proves something.
+/// Members of a tenant's record that cannot have a default: they identify the tenant, place it or
+/// its data, or prove something.
 const NO_DEFAULTS: [&str; 8] = ["id", "slug", "epoch", "status", "parent", "domains", "data_route", "credentials_from"];
 
 impl Catalog {
@@ -135,8 +144,11 @@ impl Catalog {
     /// # Examples
     /// ```
     /// use tenantgate::model::Catalog;
-    /// let problems = Catalog::parse(r#"{"version": 1, "resolution": {"strategies": [{"strategy": "telepathy"}]}}"#).unwrap_err();
-    /// assert!(problems.to_string().starts_with("$.resolution.strategies[0].strategy: found \"telepathy\", expected one of"));
+    /// let resolution = r#"{"strategies": [{"strategy": "telepathy"}]}"#;
+    /// let catalog = format!(r#"{{"version": 1, "resolution": {resolution}}}"#);
+    /// let problems = Catalog::parse(&catalog).unwrap_err();
+    /// assert_eq!(problems.0[0].path, "$.resolution.strategies[0].strategy");
+    /// assert_eq!(problems.0[0].found, "\"telepathy\"");
     /// ```
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {
@@ -159,7 +171,7 @@ impl Catalog {
                 r.at_index(index, |r| {
                     self.check_route(route, r);
                     if !seen.insert((route.path.trim_end_matches('/'), &route.methods)) {
-                        r.problem("a second route for the same path and methods", "one");
+                        r.problem("a second route for the same path and methods", "one route");
                     }
                 });
             }
@@ -168,13 +180,15 @@ impl Catalog {
             r.at_most(self.issuers.len(), MAX_ISSUERS);
             match (self.resolution.strategy(StrategyKind::Jwt), self.issuers.is_empty()) {
                 (Some(_), true) => r.problem("nothing", "at least one issuer for the strategy `jwt`"),
-                (None, false) => r.problem("issuers", "nothing: no strategy `jwt` reads their tokens"),
+                (None, false) => r.problem("issuers", "no issuers, because no strategy `jwt` reads their tokens"),
                 _ => {}
             }
             let mut seen = BTreeSet::new();
             for (key, issuer) in &self.issuers {
                 if !seen.insert(&issuer.issuer) {
-                    r.at(key.as_str(), |r| r.at("issuer", |r| r.problem("the issuer of another entry", "each once")));
+                    r.at(key.as_str(), |r| {
+                        r.at("issuer", |r| r.problem("the `issuer` of another entry", "each `issuer` once"))
+                    });
                 }
             }
         });
@@ -195,7 +209,7 @@ impl Catalog {
                 .filter(|name| self.tenant_defaults.as_ref().is_some_and(|one| one.get(name).is_some()))
             {
                 r.at(name, |r| {
-                    r.problem("a default", "nothing: it is each tenant's own, or has an operation of its own")
+                    r.problem("a default", "no default: each tenant has its own value, or a separate operation sets it")
                 });
             }
         });
@@ -269,11 +283,11 @@ impl Catalog {
             });
         }
         if !route.scopes.is_empty() && self.auth(route) == Auth::None {
-            r.at("scopes", |r| r.problem("scopes without a credential", "none, or an `auth` other than `none`"));
+            r.at("scopes", |r| r.problem("scopes without a credential", "no scopes, or an `auth` other than `none`"));
         }
     }
 
-    /// How callers of a route show that they belong to their tenant.
+    /// The credential that a route requires, defaults applied.
     pub fn auth(&self, route: &Route) -> Auth {
         match (route.access, route.auth) {
             (Access::Public, _) => Auth::None,
@@ -283,13 +297,13 @@ impl Catalog {
         }
     }
 
-    /// What the paths of routes begin with that need no tenant.
+    /// The first segments of the paths of routes that need no tenant.
     pub fn own_segments(&self) -> impl Iterator<Item = &str> {
         let own = self.routes.iter().filter(|route| route.access != Access::Tenant);
         own.filter_map(|route| route.path.split('/').nth(1)).filter(|segment| !segment.is_empty())
     }
 
-    /// Whether a slug would lead elsewhere than to its tenant.
+    /// Whether a slug is reserved: requests that use it would not reach its tenant.
     pub fn is_reserved(&self, slug: &Slug) -> bool {
         let first = self.resolution.is_first_segment() && self.own_segments().any(|segment| segment == slug.as_str());
         first || self.resolution.is_reserved(slug)
@@ -301,7 +315,7 @@ impl Catalog {
         }
     }
 
-    /// Checks what a plan, add-on or contract grants.
+    /// Checks the features and limits of a plan, add-on or contract.
     pub(super) fn check_bundle(&self, features: &Grants, limits: &BTreeMap<Key, Allowance>, r: &mut Reader) {
         r.at("features", |r| {
             for (key, value) in &features.0 {
@@ -328,18 +342,17 @@ impl Catalog {
     fn check_prerequisites(&self, feature: &Feature, required: &Required, r: &mut Reader) {
         r.at("requires", |r| {
             if *required == Required::TooMany {
-                r.problem("too many, directly or by way of others", format!("at most {MAX_REQUIRED} in all"));
+                r.problem("too many, direct and indirect", format!("at most {MAX_REQUIRED} in all"));
             }
             for (index, key) in feature.requires.iter().enumerate() {
                 let found = match self.features.get(key) {
                     None => "an unknown feature",
-                    Some(_) if *required == Required::Circle(index) => "a circle",
-                    Some(other) if feature.client && !other.client => "a feature that pages may not know (`client`)",
+                    Some(_) if *required == Required::Cycle(index) => "a cycle",
+                    Some(other) if feature.client && !other.client => "not a `client` feature",
                     Some(_) => continue,
                 };
                 r.at_index(index, |r| {
-                    let expected =
-                        "a feature that does not require this one, and that pages may know if they may know this one";
+                    let expected = "a known feature that does not require this one, with `client` if this one has it";
                     r.problem(format!("`{key}`: {found}"), expected);
                 });
             }
@@ -356,13 +369,14 @@ impl Route {
         if let Some(Quantity(given)) = self.timeout_ms.filter(|given| !(1..=MAX_ORIGIN_MS).contains(&given.0)) {
             r.at("timeout_ms", |r| r.problem(given.to_string(), format!("1 to {MAX_ORIGIN_MS}")));
         }
-        // Who says nothing of a tenant would be asked for nothing.
+        // A request that names no tenant is not asked for a credential, so these options would have
+        // no effect.
         if self.access != Access::Tenant {
             if self.auth.is_some_and(|auth| auth != Auth::None) {
-                r.at("auth", |r| r.problem("a credential of everybody", "none, or `access: tenant`"));
+                r.at("auth", |r| r.problem("a credential on a route without tenant", "no `auth`, or `access: tenant`"));
             }
             if !self.scopes.is_empty() {
-                r.at("scopes", |r| r.problem("scopes of everybody", "none, or `access: tenant`"));
+                r.at("scopes", |r| r.problem("scopes on a route without tenant", "no scopes, or `access: tenant`"));
             }
         }
         r.at("scopes", |r| r.at_most(self.scopes.len(), MAX_SCOPES));
@@ -376,7 +390,8 @@ impl Route {
     }
 }
 
-/// Whether a path can be that of a request in its comparable form; others would guard nothing.
+/// Whether a path can equal a request's path in comparable form. A route with any other path would
+/// never match and would protect nothing.
 fn is_plain_path(path: &str) -> bool {
     path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%' | b'\\' | b';'))
         && !path.contains("//")

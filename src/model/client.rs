@@ -1,5 +1,7 @@
-//! What a page may know of its tenant's features: everything that depends on the tenant is decided, what depends on who looks
-//! at the page is left as rules.
+//! The client snapshot: the features of one tenant that its pages may know.
+//!
+//! The gate decides everything that depends on the tenant alone. Answers that depend on the visitor
+//! remain rules, which the page evaluates.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,7 @@ use super::bounds::MAX_CLIENT_SNAPSHOT_BYTES;
 use super::{Epoch, Feature, Key, PlanRef, Problems, Read, Reader, Slug, TenantId, UnixMillis, choice, document};
 
 document! {
-    /// The features of one tenant that a page may know.
+    /// The features of one tenant that its pages may know.
     pub struct ClientSnapshot {
         /// The tenant.
         tenant: ClientTenant,
@@ -17,12 +19,13 @@ document! {
         catalog: Epoch,
         /// The tenant record's epoch.
         epoch: Epoch,
-        /// Whether it was told to whom a credential named: then it is that caller's alone, not whoever's comes by the same address
-        /// next. Default false.
+        /// Whether a credential named the tenant. The snapshot then belongs to that caller alone,
+        /// and must not be given to another caller at the same URL. Default false.
         by_credential: bool = false,
-        /// When something dated of the tenant changes next (RFC 3339). Absent: nothing does.
+        /// When the next dated change of the tenant takes effect (RFC 3339). Absent if there is
+        /// none.
         valid_until: Option<UnixMillis> = None,
-        /// Features with one answer, whoever asks.
+        /// Features with the same answer for every visitor.
         settled: BTreeMap<Key, Settled> = BTreeMap::new(),
         /// Features whose answer depends on the context.
         features: BTreeMap<Key, Feature> = BTreeMap::new(),
@@ -32,19 +35,19 @@ document! {
 document! {
     /// A tenant, as its own pages know it.
     pub struct ClientTenant {
-        /// Its id.
+        /// The tenant's id.
         id: TenantId,
-        /// Its slug.
+        /// The tenant's slug.
         slug: Slug,
-        /// The plan it lives by.
+        /// The plan that is in force.
         plan: Option<PlanRef> = None,
-        /// Its region.
+        /// The tenant's region.
         region: Option<String> = None,
     }
 }
 
 choice! {
-    /// The tier that settled a feature.
+    /// The tier that decided a feature's answer.
     pub enum SettledTier {
         /// The kill switch.
         Kill = "kill",
@@ -62,15 +65,15 @@ choice! {
 }
 
 document! {
-    /// The one answer that a feature has.
+    /// The answer of a feature that has the same answer for every visitor.
     pub struct Settled {
-        /// Its value.
+        /// The value.
         value: Value,
-        /// Whether the tenant has it.
+        /// Whether the tenant has the feature.
         enabled: bool,
         /// The tier that decided.
         tier: SettledTier,
-        /// Why.
+        /// The reason.
         reason: String,
         /// The rule that decided.
         rule: Option<Key> = None,
@@ -80,7 +83,7 @@ document! {
 }
 
 impl ClientSnapshot {
-    /// Parses and checks a snapshot; what a later gate says beyond what is known here is left out.
+    /// Parses and checks a snapshot. Members that a later version of the gate adds are ignored.
     ///
     /// # Errors
     /// All problems, each with its JSON path.

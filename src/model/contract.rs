@@ -1,31 +1,32 @@
-//! Contracts: what was agreed with a tenant instead of its plan.
+//! Contracts: terms that were agreed with one tenant and take precedence over its plan.
 //!
-//! Features and limits are enforced; prices and service levels are kept for whoever bills by them.
+//! Features and limits are enforced. Prices and service levels are stored for the billing system.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::bounds::{MAX_CONTRACT_TERMS, MAX_KEY_BYTES, MAX_NET_DAYS};
-use super::tenant::{check_dates, check_grace};
+use super::dates::{check_dates, check_grace};
 use super::{Allowance, Grants, Key, Quantity, Read, Reader, UnixMillis, choice, document, json_bytes};
 
 document! {
-    /// What was agreed instead of the plan.
+    /// A contract with one tenant.
     pub struct Contract {
-        /// Features it grants.
+        /// The granted features.
         features: Grants = Grants::default(),
         /// Allowances that replace the plan's.
         limits: BTreeMap<Key, Allowance> = BTreeMap::new(),
-        /// What it costs; kept, not enforced.
+        /// The price. Stored, but not enforced.
         price: Option<Price> = None,
-        /// What service is promised; kept, not enforced.
+        /// The promised service level. Stored, but not enforced.
         sla: Option<Sla> = None,
-        /// From when it holds. Default: always.
+        /// When the contract takes effect. Default: no start time.
         starts_at: Option<UnixMillis> = None,
-        /// Until when it holds, exclusive. Default: for ever.
+        /// When the contract ends, exclusive. Default: never.
         ends_at: Option<UnixMillis> = None,
-        /// Milliseconds after `ends_at` in which it still serves, up to 7776000000 (90 days); decisions say so. Default 0.
+        /// Milliseconds after `ends_at` for which the contract still applies, at most 7776000000
+        /// (90 days). Decisions report it. Default 0.
         grace_ms: Quantity = Quantity(0),
     } => Contract::check
 }
@@ -41,61 +42,61 @@ choice! {
 }
 
 document! {
-    /// What a contract costs.
+    /// The price of a contract.
     pub struct Price {
         /// The currency (ISO 4217), such as `EUR`.
         currency: Currency,
         /// The price of one interval, in the currency's minor unit (cents).
         amount: Quantity,
-        /// How often it is due. Default `year`.
+        /// How often the price is due. Default `year`.
         interval: Interval = Interval::Year,
-        /// Days until an invoice is to be paid, up to 365. Default 30.
+        /// Days within which an invoice must be paid, at most 365. Default 30.
         net_days: Quantity = Quantity(30),
-        /// What larger volumes cost less.
+        /// Volume discounts.
         discounts: Vec<Discount> = Vec::new(),
     } => Price::check
 }
 
 document! {
-    /// What a larger volume costs less.
+    /// A volume discount.
     pub struct Discount {
-        /// From how many units of the limit on.
+        /// The number of units of the limit from which the discount applies.
         from: Quantity,
         /// The limit whose units are counted.
         limit: Key,
-        /// Percent less, 1 to 100.
+        /// The discount in percent, 1 to 100.
         percent: Quantity,
     } => Discount::check
 }
 
 document! {
-    /// What service is promised, and what is credited where it falls short.
+    /// The promised service level, and the credits if it is missed.
     pub struct Sla {
-        /// The availability promised, in hundredths of a percent: 9995 is 99.95 %.
+        /// The promised availability, in hundredths of a percent: 9995 is 99.95 %.
         uptime_basis_points: Quantity,
-        /// What is credited, from the least severe on.
+        /// The credits, from the least to the most severe.
         credits: Vec<Credit> = Vec::new(),
     } => Sla::check
 }
 
 document! {
-    /// What is credited below an availability.
+    /// The credit below a certain availability.
     pub struct Credit {
-        /// Below which availability, in hundredths of a percent.
+        /// The availability below which the credit applies, in hundredths of a percent.
         below_basis_points: Quantity,
-        /// Percent of the price, 1 to 100.
+        /// The credit in percent of the price, 1 to 100.
         percent: Quantity,
     } => Credit::check
 }
 
-/// A currency's code (ISO 4217): three capital letters.
+/// A currency code (ISO 4217): three capital letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Currency(String);
 
 impl Read for Currency {
     fn read(value: &Value, r: &mut Reader) -> Option<Self> {
         let code = value.as_str().filter(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()));
-        code.map(|code| Self(code.to_owned())).or_else(|| r.unexpected(value, "a currency's code, such as `EUR`"))
+        code.map(|code| Self(code.to_owned())).or_else(|| r.unexpected(value, "a currency code such as `EUR`"))
     }
 }
 
@@ -110,7 +111,7 @@ impl schemars::JsonSchema for Currency {
 }
 
 impl Contract {
-    /// About how many bytes it holds.
+    /// The approximate number of bytes that the contract occupies in memory.
     pub(crate) fn bytes(&self) -> usize {
         let values = self.features.0.values().map(json_bytes).fold(0_usize, usize::saturating_add);
         let places = self.features.0.len().saturating_add(self.limits.len()).saturating_mul(MAX_KEY_BYTES);

@@ -1,4 +1,4 @@
-//! CORS: which pages of other origins may read the answers of a group of routes.
+//! CORS policies: which pages of other origins may read the responses of a group of routes.
 
 use serde_json::Value;
 
@@ -8,21 +8,23 @@ use super::resolution::{is_host, is_token};
 use super::{Reader, document};
 
 document! {
-    /// Which pages of other origins may read the answers of a group of routes (CORS). The gate answers preflights itself, before it asks
-    /// for a credential, and sets the headers on all answers of these routes, also on denials and on what the origin answers.
+    /// A CORS policy: which pages of other origins may read the responses of a group of routes. The
+    /// gate answers preflights itself, before it asks for a credential. It sets the headers on all
+    /// responses of these routes, including denials and the origin's own responses.
     pub struct Cors {
-        /// Origins whose pages may: `https://app.example.com`, `https://*.example.com` for one label more, or `*` alone for all.
+        /// Origins whose pages are allowed: `https://app.example.com`, `https://*.example.com` for
+        /// exactly one more label, or `*` alone for all.
         origins: Vec<String>,
         /// Methods that pages may use. Default: `GET`, `HEAD`, `POST`, `PUT`, `PATCH` and `DELETE`.
         methods: Vec<String> = Vec::new(),
-        /// Headers that pages may send. Default: whatever a page asks for.
+        /// Headers that pages may send. Default: all that a preflight asks for.
         headers: Option<Vec<String>> = None,
-        /// Headers of the origin's answers that pages may read, beside `RateLimit-Policy`, `RateLimit`, `Retry-After`, `ETag` and
-        /// `WWW-Authenticate`.
+        /// Response headers that pages may read, in addition to `RateLimit-Policy`, `RateLimit`,
+        /// `Retry-After`, `ETag` and `WWW-Authenticate`.
         expose_headers: Vec<String> = Vec::new(),
-        /// Whether pages may send cookies and read what comes back. Not with `*`. Default false.
+        /// Whether pages may send cookies and read the response. Not with `*`. Default false.
         credentials: bool = false,
-        /// Seconds for which a browser remembers a preflight, 0 to 86400. Default 600.
+        /// Seconds for which a browser caches a preflight, 0 to 86400. Default 600.
         max_age_s: Quantity = Quantity(600),
     } => Cors::check
 }
@@ -40,13 +42,13 @@ impl Cors {
                     r.at_index(index, |r| {
                         r.unexpected::<()>(
                             &Value::from(origin.as_str()),
-                            "an origin as browsers write it: scheme and host in lower case, no path, no default port; or `*` alone",
+                            "an origin as browsers send it: scheme and host in lower case, no path, no default port; or `*` alone",
                         )
                     });
                 }
             }
             if self.credentials && self.origins.iter().any(|origin| origin == ANY) {
-                r.problem("`*` with `credentials`", "origins by name: browsers refuse this, and it would open every tenant");
+                r.problem("`*` with `credentials`", "named origins: browsers reject `*` here, and it would open every tenant to every page");
             }
         });
         for (index, method) in self.methods.iter().enumerate() {
@@ -63,9 +65,7 @@ impl Cors {
                 r.at_most(list.len(), MAX_CORS_HEADERS);
                 for (index, header) in list.iter().enumerate() {
                     if !is_token(header) || header.len() > MAX_HEADER_NAME_BYTES {
-                        r.at_index(index, |r| {
-                            r.unexpected::<()>(&Value::from(header.as_str()), "the name of a header")
-                        });
+                        r.at_index(index, |r| r.unexpected::<()>(&Value::from(header.as_str()), "a header name"));
                     }
                 }
             });
@@ -76,15 +76,16 @@ impl Cors {
         }
     }
 
-    /// Whether pages of every origin may read the answers.
+    /// Whether the policy allows all origins.
     pub fn allows_all(&self) -> bool {
         self.origins.iter().any(|origin| origin == ANY)
     }
 
-    /// Whether pages of an origin, as a browser writes it, may read the answers.
+    /// Whether the policy allows an origin, written as browsers send it.
     pub fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|allowed| match allowed.split_once("*.") {
-            // INVARIANT (whole labels): `*` stands for one label, so that no other site's name ends like one of ours.
+            // INVARIANT (whole labels): `*` matches exactly one label, so that no other site's name
+            // can end like an allowed one.
             Some((scheme, base)) => origin
                 .strip_prefix(scheme)
                 .and_then(|host| host.strip_suffix(base)?.strip_suffix('.'))
@@ -94,16 +95,18 @@ impl Cors {
     }
 }
 
-/// Whether a text is one label of a host. What is allowed is repeated in a header, so nothing else passes.
+/// Whether a text is one label of a host. An allowed origin is repeated in a response header, so
+/// nothing else may pass.
 fn is_label(text: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     !text.is_empty() && text.bytes().all(is_plain)
 }
 
-/// Every origin.
+/// The entry that allows all origins.
 const ANY: &str = "*";
 
-/// Whether a text is an origin as browsers serialise it, or one with `*` for the first label. Others would never match.
+/// Whether a text is an origin as browsers serialise it, or such an origin with `*` as its first
+/// label. Any other entry would never match.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else { return false };
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_never_match_is_refused() {
+    fn origins_that_could_never_match_are_rejected() {
         for origin in [
             "null",
             "app.example.com",

@@ -1,7 +1,8 @@
-//! Where a tenant's data lives, so that its origin finds it.
+//! Data routes: where a tenant's data is stored, so that the origin can find it.
 //!
-//! The route is settled once, when the tenant is set up, and stands in its record: a shard that is added later must not make
-//! an origin look for old data in a new place.
+//! The gate chooses the route once, when it creates the tenant, and stores it in the tenant's
+//! record. A shard that is added later therefore never makes an origin look for existing data in a
+//! new place.
 
 use std::collections::BTreeMap;
 
@@ -11,71 +12,74 @@ use sha2::{Digest as _, Sha256};
 use super::{Key, TenantId, choice, document};
 
 choice! {
-    /// How a tenant's data is kept apart.
+    /// How a tenant's data is isolated from other tenants' data.
     pub enum Isolation {
-        /// Shared tables, told apart by the tenant's id.
+        /// Shared tables; rows carry the tenant's id.
         Shared = "shared",
-        /// A schema of its own in a shared database.
+        /// A separate schema in a shared database.
         Schema = "schema",
-        /// A database of its own.
+        /// A separate database.
         Database = "database",
-        /// Shared tables, and a database of its own for what must not be shared.
+        /// Shared tables, plus a separate database for data that must not be shared.
         Hybrid = "hybrid",
     }
 }
 
 document! {
-    /// Where a tenant's data lives.
+    /// Where a tenant's data is stored, as requested in its record.
     pub struct DataRoute {
-        /// How it is kept apart. Default `shared`.
+        /// How the data is isolated. Default `shared`.
         strategy: Isolation = Isolation::Shared,
-        /// The shard. Default: chosen when the tenant is set up. Naming one pins the tenant to it.
+        /// The shard. Default: chosen when the tenant is created. Naming a shard pins the tenant to
+        /// it.
         shard: Option<Key> = None,
-        /// The schema or database. Default: made of the tenant's id, except where all is shared.
+        /// The schema or database. Default: derived from the tenant's id, except for `shared`.
         name: Option<Key> = None,
     }
 }
 
 document! {
-    /// A place that holds data of tenants.
+    /// A shard: a place that stores tenant data.
     pub struct Shard {
-        /// Where it stands; tenants with a `region` go to shards of theirs.
+        /// The shard's region. Tenants with a `region` are placed on shards in that region.
         region: Option<String> = None,
-        /// Takes no new tenants. Default false.
+        /// Whether the shard accepts no new tenants. Default false.
         closed: bool = false,
     }
 }
 
-/// A route as it is handed to the origin.
+/// The complete data route that the gate passes to the origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SettledRoute {
-    /// How the data is kept apart.
+    /// How the data is isolated.
     pub strategy: Isolation,
-    /// The shard, where the catalog has any.
+    /// The shard, if the catalog has shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
-    /// The schema or database, except where all is shared.
+    /// The schema or database, except for `shared`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
 impl DataRoute {
-    /// Settles a route for a tenant. `None`: no open shard stands in its region.
+    /// Chooses a data route for a tenant. Returns `None` if no open shard is in the tenant's
+    /// region.
     ///
     /// # Examples
     /// ```
     /// use tenantgate::model::{DataRoute, TenantId};
-    /// let route = DataRoute::settle(None, &TenantId::parse("t_acme").unwrap(), None, &Default::default()).unwrap();
+    /// let tenant = TenantId::parse("t_acme").unwrap();
+    /// let route = DataRoute::settle(None, &tenant, None, &Default::default()).unwrap();
     /// assert_eq!(serde_json::to_string(&route).unwrap(), r#"{"strategy":"shared"}"#);
     /// ```
     pub fn settle(
-        asked: Option<&Self>,
+        requested: Option<&Self>,
         tenant: &TenantId,
         region: Option<&str>,
         shards: &BTreeMap<Key, Shard>,
     ) -> Option<SettledRoute> {
-        let strategy = asked.map_or(Isolation::Shared, |asked| asked.strategy);
-        let pinned = asked.and_then(|asked| asked.shard.clone());
+        let strategy = requested.map_or(Isolation::Shared, |requested| requested.strategy);
+        let pinned = requested.and_then(|requested| requested.shard.clone());
         let shard = match pinned {
             Some(shard) => Some(shard.to_string()),
             None if shards.is_empty() => None,
@@ -90,15 +94,15 @@ impl DataRoute {
             ),
         };
         let own = (strategy != Isolation::Shared).then(|| {
-            let asked = asked.and_then(|asked| asked.name.as_ref()).map(ToString::to_string);
-            asked.unwrap_or_else(|| format!("tenant_{}", tenant.as_str().to_ascii_lowercase().replace('-', "_")))
+            let requested = requested.and_then(|requested| requested.name.as_ref()).map(ToString::to_string);
+            requested.unwrap_or_else(|| format!("tenant_{}", tenant.as_str().to_ascii_lowercase().replace('-', "_")))
         });
         Some(SettledRoute { strategy, shard, name: own })
     }
 }
 
-/// The shard with the highest weight for this tenant (Thaler and Ravishankar 1998): one that is added or closed moves only
-/// those tenants that it wins or had.
+/// Rendezvous hashing (Thaler and Ravishankar 1998): the shard with the highest weight for this
+/// tenant. Adding or closing a shard moves only the tenants that the shard wins or had.
 fn rendezvous<'a>(tenant: &TenantId, shards: impl Iterator<Item = (&'a Key, &'a Shard)>) -> Option<&'a Key> {
     shards.map(|(key, _)| key).max_by_key(|key| <[u8; 32]>::from(Sha256::digest(format!("{key}\n{tenant}"))))
 }
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_tenants_evenly_and_a_new_one_takes_only_its_own() {
+    fn tenants_spread_evenly_and_a_new_shard_moves_only_its_own_tenants() {
         let (four, five) = (shards(&["a", "b", "c", "d"]), shards(&["a", "b", "c", "d", "e"]));
         let mut counts = BTreeMap::new();
         let mut moved = 0;
@@ -134,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_wins_and_a_region_is_kept() {
+    fn a_pinned_shard_wins_over_the_region() {
         let mut all = shards(&["eu-1", "us-1", "us-2"]);
         for (key, shard) in &mut all {
             shard.region = key.as_str().get(..2).map(String::from);
         }
         let tenant = TenantId::parse("T-9").unwrap();
-        let settle = |asked: Option<&DataRoute>, region| DataRoute::settle(asked, &tenant, region, &all);
+        let settle = |requested: Option<&DataRoute>, region| DataRoute::settle(requested, &tenant, region, &all);
         assert_eq!(settle(None, Some("eu")).unwrap().shard.as_deref(), Some("eu-1"));
         assert_eq!(settle(None, Some("ap")), None);
         let pinned = DataRoute { strategy: Isolation::Schema, shard: Key::parse("us-2"), name: None };

@@ -1,7 +1,9 @@
-//! Reading documents: one declaration gives the type, the reader that reports every problem, and the JSON Schema.
+//! Document parsing: one declaration yields the type, the parser and the JSON Schema.
 //!
-//! serde stops at the first error; whoever mends a catalog wants all of them. So a document is read from a parsed
-//! [`serde_json::Value`] by [`Read`], which goes on after a problem and remembers where it was.
+//! serde stops at the first error, but the author of a catalog wants to see all of them. Documents
+//! are therefore parsed from a [`serde_json::Value`] by [`Read`], which records each problem with
+//! its path in a [`Reader`] and continues. `document!` declares a struct and `choice!` an enum
+//! of names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +13,15 @@ use serde_json::{Map, Value};
 
 use super::bounds::{MAX_PROBLEMS, MAX_TEXT_BYTES};
 
-/// One thing wrong with a document.
+/// One problem in a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// Where: a JSON path such as `$.plans["pro@1"].limits.requests`.
+    /// The JSON path, such as `$.plans["pro@1"].limits.requests`.
     pub path: String,
-    /// What stands there, shortened.
+    /// The value found, shortened.
     pub found: String,
-    /// What may stand there.
+    /// The values allowed.
     pub expected: String,
 }
 
@@ -29,13 +31,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a document, in the order of the document; at most [`MAX_PROBLEMS`].
+/// All problems of a document, in document order, at most [`MAX_PROBLEMS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// Those that are not among `known`, wherever in a list they stand.
+    /// The problems that are not in `known`. List indexes are ignored, because entries may have
+    /// moved.
     #[must_use]
     pub fn beyond(self, known: &Self) -> Self {
         let place = |problem: &Problem| -> String { problem.path.chars().filter(|c| !c.is_ascii_digit()).collect() };
@@ -47,18 +50,18 @@ impl Problems {
     }
 }
 
-/// Collects problems while a document is read.
+/// Collects problems while a document is parsed.
 pub(crate) struct Reader {
     problems: Vec<Problem>,
     path: String,
-    /// Members that nobody knows are left out: whoever wrote them may be newer than the reader.
+    /// Ignores unknown members, because the writer may be newer than this parser.
     lenient: bool,
-    /// Bytes of a text, where its type does not say fewer.
+    /// Maximum bytes of a text whose type has no smaller bound.
     max_text_bytes: usize,
 }
 
 impl Problem {
-    /// A problem of a member, by the keys that lead there.
+    /// A problem at the member that `keys` lead to.
     pub fn at(keys: &[&str], found: &str, expected: &str) -> Self {
         let mut reader = Reader::new();
         for key in keys {
@@ -73,12 +76,12 @@ impl Reader {
         Self { problems: Vec::new(), path: String::from("$"), lenient: false, max_text_bytes: MAX_TEXT_BYTES }
     }
 
-    /// Takes longer texts, such as the headers of a request.
+    /// Raises the bound on texts, for example for request headers.
     pub(crate) fn take_texts_of(&mut self, max_bytes: usize) {
         self.max_text_bytes = max_bytes;
     }
 
-    /// Reads a whole document: `Ok` only if there was no problem at all.
+    /// Parses a whole document. Returns `Ok` only if there are no problems.
     pub(crate) fn run<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
         let mut reader = Self::new();
         match read(&mut reader) {
@@ -87,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// The same, but for members that nobody knows.
+    /// Like [`Self::run`], but ignores unknown members.
     pub(crate) fn run_leniently<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
         Self::run(|reader| {
             reader.lenient = true;
@@ -111,7 +114,8 @@ impl Reader {
         self.record(found.into(), expected.into());
     }
 
-    // What follows is called from every field of every document: out of line, it is there once.
+    // Every field of every document calls this function. Not inlining it keeps the WebAssembly
+    // small.
     #[inline(never)]
     fn record(&mut self, found: String, expected: String) {
         if self.problems.len() < MAX_PROBLEMS {
@@ -120,24 +124,24 @@ impl Reader {
             self.problems.push(Problem {
                 path: String::from("$"),
                 found: String::from("more problems"),
-                expected: format!("at most {MAX_PROBLEMS} in one report; mend these first"),
+                expected: format!("at most {MAX_PROBLEMS} in one report; fix these first"),
             });
         }
     }
 
-    /// Records a problem and ends the reading of this value.
+    /// Records a problem and returns `None`, which abandons the current value.
     pub(crate) fn refuse<T>(&mut self, found: impl Into<String>, expected: impl Into<String>) -> Option<T> {
         self.record(found.into(), expected.into());
         None
     }
 
-    /// Records that `value` is not what was expected.
+    /// Records that `value` is not the expected one, and returns `None`.
     pub(crate) fn unexpected<T>(&mut self, value: &Value, expected: impl Into<String>) -> Option<T> {
         self.record(shorten(value), expected.into());
         None
     }
 
-    /// Runs `read` one step deeper, at a key.
+    /// Runs `read` with the path extended by a key.
     pub(crate) fn at<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.enter(key);
         let result = read(self);
@@ -145,7 +149,7 @@ impl Reader {
         result
     }
 
-    /// Runs `read` one step deeper, at an index.
+    /// Runs `read` with the path extended by an index.
     pub(crate) fn at_index<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.enter_index(index);
         let result = read(self);
@@ -153,7 +157,7 @@ impl Reader {
         result
     }
 
-    /// Extends the path by a key; returns how long it was.
+    /// Extends the path by a key. Returns the previous length of the path.
     #[inline(never)]
     fn enter(&mut self, key: &str) -> usize {
         let length = self.path.len();
@@ -171,12 +175,12 @@ impl Reader {
         length
     }
 
-    /// The members of an object; members that are not in `known` are problems.
+    /// The members of an object. Records a problem for each member that is not in `known`.
     pub(crate) fn object<'v>(&mut self, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
         let Value::Object(members) = value else {
             return self.unexpected(value, "an object");
         };
-        // Editors find the schema of a document by this member; it says nothing else.
+        // Editors find a document's schema through this member. It has no other meaning.
         let is_known = |name: &str| known.contains(&name) || name == "$schema" && self.path == "$";
         for name in members.keys().filter(|name| !self.lenient && !is_known(name)).collect::<Vec<_>>() {
             self.at(name, |r| r.problem("an unknown field", format!("one of {}", quoted(known))));
@@ -184,7 +188,7 @@ impl Reader {
         Some(members)
     }
 
-    /// A list of at most `max` entries.
+    /// Parses a list of at most `max` entries.
     pub(crate) fn list<T>(
         &mut self,
         value: &Value,
@@ -199,18 +203,18 @@ impl Reader {
         read.into_iter().collect()
     }
 
-    /// Refuses more than `max` entries.
+    /// Records a problem if there are more than `max` entries.
     pub(crate) fn at_most(&mut self, count: usize, max: usize) -> Option<()> {
         if count > max { self.refuse(format!("{count} entries"), format!("at most {max}")) } else { Some(()) }
     }
 }
 
-/// Something that can stand in a document.
+/// A type that can be parsed from a document.
 pub(crate) trait Read: Sized {
-    /// Whether `null` is one of its values. For all others it is as good as nothing.
+    /// Whether `null` is a value of this type. For all other types, `null` means absent.
     const HAS_NULL: bool = false;
 
-    /// Reads `value`; `None` means that a problem was recorded.
+    /// Parses `value`. `None` means that a problem was recorded.
     fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
 }
 
@@ -220,7 +224,7 @@ impl Read for bool {
     }
 }
 
-/// INVARIANT (every text has a bound): what a type does not bound by itself is bounded here.
+/// INVARIANT (every text has a bound): a text whose type sets no bound is bounded here.
 impl Read for String {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
         let Some(text) = value.as_str() else { return reader.unexpected(value, "a string") };
@@ -232,7 +236,7 @@ impl Read for String {
     }
 }
 
-/// Any JSON value, of which nothing is kept: what is only handed on costs no memory where nobody reads it.
+/// Any JSON value, discarded. A field that the core only passes on costs no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unread;
 
@@ -261,9 +265,9 @@ impl Read for Value {
     }
 }
 
-/// A JSON value with one spelling for each number: `7.0` is 7, as whoever wrote it means.
+/// A JSON value with one representation for each number: `7.0` becomes 7.
 pub(crate) fn plain(value: &Value) -> Value {
-    /// Whole numbers up to here have a float of their own.
+    /// The largest integer up to which every integer is exactly representable as a float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -277,10 +281,11 @@ pub(crate) fn plain(value: &Value) -> Value {
     }
 }
 
-/// About how many bytes a JSON value holds in memory: many times its text, where it is of small parts.
+/// The approximate number of bytes that a JSON value occupies in memory. Many small parts occupy a
+/// multiple of their text.
 pub(crate) fn json_bytes(value: &Value) -> usize {
     const NODE: usize = size_of::<Value>();
-    // A member of an object is a place in a tree and a key of its own.
+    // Each member of an object has a tree node and an allocated key.
     const MEMBER: usize = 96;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => NODE,
@@ -326,8 +331,8 @@ impl<K: Read + Ord, T: Read> Read for BTreeMap<K, T> {
     }
 }
 
-/// A map of entries, inserted one by one: collecting brings a sorting algorithm along for every type of map, 8 KB of
-/// WebAssembly each.
+/// Builds a map by inserting one entry at a time. `collect` would instantiate a sorting algorithm
+/// for every map type, 8 KB of WebAssembly each.
 pub(crate) fn map_of<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
     for (key, value) in entries {
@@ -336,12 +341,13 @@ pub(crate) fn map_of<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BT
     map
 }
 
-/// A field's name in documents: Rust's keywords carry a trailing underscore in code (`type_`).
+/// A field's name in documents. Fields that are Rust keywords have a trailing underscore in code
+/// (`type_`).
 pub(crate) fn field_name(identifier: &'static str) -> &'static str {
     identifier.trim_end_matches('_')
 }
 
-/// `` `a`, `b`, `c` ``
+/// Formats names as `` `a`, `b`, `c` ``.
 pub(crate) fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -359,8 +365,9 @@ fn shorten(value: &Value) -> String {
     }
 }
 
-/// Declares a struct of a document: fields without a default are required, unknown fields are problems. What follows
-/// `=>` judges what was read, by itself; references between parts are judged when the whole document has been read.
+/// Declares a document struct. Fields without a default are required, and unknown fields are
+/// problems. The function after `=>` checks the struct by itself. References between parts of a
+/// document are checked after the whole document has been parsed.
 macro_rules! document {
     ($(#[doc = $doc:literal])* $vis:vis struct $Name:ident {
         $($(#[doc = $field_doc:literal])* $field:ident : $Type:ty $(= $default:expr)?),* $(,)?
@@ -416,7 +423,7 @@ macro_rules! document {
     (@required $default:expr) => { false };
 }
 
-/// Declares a choice between names.
+/// Declares an enum whose variants are names in documents.
 macro_rules! choice {
     ($(#[doc = $doc:literal])* $vis:vis enum $Name:ident {
         $($(#[doc = $variant_doc:literal])* $Variant:ident = $text:literal $(| $alias:literal)*),* $(,)?
@@ -428,7 +435,7 @@ macro_rules! choice {
         }
 
         impl $Name {
-            /// The name that stands in documents.
+            /// The name used in documents.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$Variant => $text,)* }
             }

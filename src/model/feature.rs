@@ -1,4 +1,7 @@
-//! Features: typed values that tiers grant, with rules for the global default.
+//! Features: typed values that tiers grant, and rules that refine the global default.
+//!
+//! This module checks features by themselves. [`Catalog`](super::Catalog) checks references between
+//! features, plans and routes, and [`crate::flags`] evaluates features.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -11,7 +14,7 @@ use super::document::quoted;
 use super::limit::Quantity;
 use super::{Key, Read, Reader, UnixMillis, choice, document};
 
-/// A value of a feature. `null` is one, for features of the type `json`.
+/// A feature's value. `null` is a value of features of type `json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct FeatureValue(pub Value);
@@ -69,7 +72,7 @@ impl FeatureType {
         }
     }
 
-    /// Refuses values of another type, and JSON that is nested too deeply.
+    /// Records a problem for a value of another type, and for JSON that is nested too deeply.
     pub(super) fn check(self, value: &Value, r: &mut Reader) {
         if !self.holds(value) {
             r.unexpected::<()>(value, format!("a value of type `{}`", self.as_str()));
@@ -89,45 +92,49 @@ fn depth(value: &Value) -> usize {
 }
 
 document! {
-    /// A feature. Its value comes from the strongest tier that says anything:
-    /// kill, tenant override, add-on, contract, plan, and last the default below, refined by rules.
+    /// A feature. Its value comes from the strongest tier that has one: kill, override, add-on,
+    /// contract, plan, and finally the default below, which rules refine.
     pub struct Feature {
-        /// The type of all its values. Default `boolean`.
+        /// The type of all values of the feature. Default `boolean`.
         type_: FeatureType = FeatureType::Boolean,
         /// The global default. Default: false for booleans; required for other types.
         default: Option<FeatureValue> = None,
-        /// Off for everyone, whatever any tier says: for incidents. Default false.
+        /// Turns the feature off for all tenants, whatever their tiers grant. For incidents.
+        /// Default false.
         kill: bool = false,
-        /// Features that must be on for this one to be on.
+        /// Prerequisites: features that must be on for this one to be on.
         requires: Vec<Key> = Vec::new(),
-        /// Named values, for rules and rollouts to serve.
+        /// Named values that rules and rollouts can serve.
         variants: BTreeMap<Key, Value> = BTreeMap::new(),
-        /// Refine the default: the first rule that matches serves its value.
+        /// Rules that refine the default. The first rule that matches serves its value.
         rules: Vec<Rule> = Vec::new(),
-        /// Whether pages may know it: it is part of what browsers of the tenant are told, with those of its rules that can
-        /// apply to the tenant. What it requires must be too. Default false.
+        /// Whether the feature is sent to browsers of the tenant, together with those of its rules
+        /// that can apply to the tenant. Its prerequisites must be `client` features too. Default
+        /// false.
         client: bool = false,
-        /// For people.
+        /// Description for readers. Not interpreted.
         description: Option<String> = None,
     } => Feature::check
 }
 
 document! {
-    /// A rule: all its conditions must hold. It serves exactly one of `value`, `variant`, `rollout`.
+    /// A rule. It matches if all its conditions hold, and serves exactly one of `value`, `variant`
+    /// and `rollout`.
     pub struct Rule {
-        /// Named in every answer that the rule gave.
+        /// The rule's name. Answers report it.
         name: Key,
-        /// Conditions on the request's context; all must hold. Default: none, the rule always matches.
+        /// Conditions on the request's context. All must hold. Default: no conditions; the rule
+        /// always matches.
         when: Vec<Condition> = Vec::new(),
-        /// From when the rule matches. Default: always.
+        /// When the rule starts to match. Default: no start time.
         starts_at: Option<UnixMillis> = None,
-        /// Until when the rule matches, exclusive. Default: for ever.
+        /// When the rule stops matching, exclusive. Default: never.
         ends_at: Option<UnixMillis> = None,
         /// Serves this value.
         value: Option<FeatureValue> = None,
         /// Serves this variant's value.
         variant: Option<Key> = None,
-        /// Serves one of several values, by a stable share of all who ask.
+        /// Serves one of several values, each to a stable share of subjects.
         rollout: Option<Rollout> = None,
     }
 }
@@ -135,17 +142,17 @@ document! {
 choice! {
     /// How a condition compares the attribute with its value.
     pub enum Op {
-        /// Equal, of the same type.
+        /// Equal, and of the same type.
         Eq = "eq",
-        /// Equal to one of a list.
+        /// Equal to an entry of a list.
         In = "in",
-        /// Less, numbers only.
+        /// Less than. Numbers only.
         Lt = "lt",
-        /// Less or equal, numbers only.
+        /// Less than or equal to. Numbers only.
         Lte = "lte",
-        /// Greater, numbers only.
+        /// Greater than. Numbers only.
         Gt = "gt",
-        /// Greater or equal, numbers only.
+        /// Greater than or equal to. Numbers only.
         Gte = "gte",
         /// Text that starts with the value.
         StartsWith = "starts_with",
@@ -153,35 +160,40 @@ choice! {
         EndsWith = "ends_with",
         /// Text that contains the value.
         Contains = "contains",
-        /// A version that meets a requirement such as `>=1.2, <2`: by precedence (Semantic Versioning §11), pre-releases like all others; `^` and `~` as
-        /// npm has them. `v1.2.3`, `1.2` and `1` are versions too.
+        /// A version that satisfies a requirement such as `>=1.2, <2`. Versions are compared by
+        /// precedence (Semantic Versioning §11), including pre-releases. `^` and `~` have the same
+        /// meaning as in npm. `v1.2.3`, `1.2` and `1` are valid versions.
         Semver = "semver",
-        /// The attribute is there.
+        /// The attribute is present.
         Exists = "exists",
     }
 }
 
 document! {
-    /// One condition on one attribute. An attribute that is absent, or of another type, never matches,
-    /// not even negated; only `exists` can ask for absence.
+    /// A condition on one attribute. If the attribute is absent or of another type, the condition
+    /// does not hold, not even negated. Only `exists` can test for absence.
     pub struct Condition {
-        /// An attribute of the context, or of the tenant: `tenant.id`, `tenant.slug`, `tenant.plan`, `tenant.region`.
+        /// An attribute of the context or of the tenant: `tenant.id`, `tenant.slug`, `tenant.plan`,
+        /// `tenant.region`.
         attribute: String,
-        /// How to compare.
+        /// The comparison.
         op: Op,
-        /// What to compare with: a list for `in`, nothing for `exists`.
+        /// The value to compare with. A list for `in`, absent for `exists`.
         value: Option<Value> = None,
-        /// Turns the answer round. Default false.
+        /// Negates the condition. Default false.
         not: bool = false,
     } => Condition::check
 }
 
 document! {
-    /// A stable share: the same key always falls into the same bucket (murmur3, as in flagd's fractional evaluation).
+    /// A rollout. The same subject always falls into the same bucket (murmur3, as in flagd's
+    /// fractional evaluation).
     pub struct Rollout {
-        /// The attribute that is hashed, a number as its text. Default `targeting_key`; `tenant.id` rolls out by tenant. Absent: no match.
+        /// The attribute that is hashed; numbers are hashed as text. Default `targeting_key`.
+        /// `tenant.id` rolls out by tenant. If the attribute is absent, the rule does not match.
         by: String = String::from("targeting_key"),
-        /// Hashed before the attribute, so that features roll out independently. Default: the feature's key.
+        /// Text that is hashed before the attribute, so that features roll out independently.
+        /// Default: the feature's key.
         salt: Option<String> = None,
         /// The buckets in order, with relative weights.
         split: Vec<Weighted> = Vec::new(),
@@ -189,9 +201,9 @@ document! {
 }
 
 document! {
-    /// One bucket of a rollout: exactly one of `value` and `variant`.
+    /// One bucket of a rollout. It serves exactly one of `value` and `variant`.
     pub struct Weighted {
-        /// Its share of the sum of all weights, 0 to 2147483647.
+        /// The bucket's share of the sum of all weights, 0 to 2147483647.
         weight: Quantity,
         /// Serves this value.
         value: Option<FeatureValue> = None,
@@ -201,12 +213,12 @@ document! {
 }
 
 impl Feature {
-    /// The value when no tier says anything and no rule matches.
+    /// The value if no tier grants one and no rule matches.
     pub fn default_value(&self) -> Value {
         self.given_default().cloned().unwrap_or(Value::Bool(false))
     }
 
-    /// Its default, if one is given.
+    /// The default, if one is given.
     fn given_default(&self) -> Option<&Value> {
         let is_nothing = |value: &Value| value.is_null() && self.type_ != FeatureType::Json;
         self.default.as_deref().filter(|value| !is_nothing(value))
@@ -276,7 +288,7 @@ impl Feature {
 }
 
 impl Rule {
-    /// The value that it serves. Beside something else that it serves, `null` is none.
+    /// The value that the rule serves. A `null` beside `variant` or `rollout` means absent.
     pub fn value(&self) -> Option<&Value> {
         let serves_more = self.variant.is_some() || self.rollout.is_some();
         self.value.as_deref().filter(|value| !(value.is_null() && serves_more))
@@ -284,15 +296,16 @@ impl Rule {
 }
 
 impl Weighted {
-    /// The value that it serves. Beside a variant, `null` is none.
+    /// The value that the bucket serves. A `null` beside `variant` means absent.
     pub fn value(&self) -> Option<&Value> {
         self.value.as_deref().filter(|value| !(value.is_null() && self.variant.is_some()))
     }
 }
 
-/// Refuses none of several members, and more than one.
+/// Records a problem unless exactly one of the members is given.
 fn exactly_one(members: &[(&str, bool)], r: &mut Reader) {
-    let names = |all: bool| members.iter().filter(|(_, said)| all || *said).map(|(name, _)| *name).collect::<Vec<_>>();
+    let names =
+        |all: bool| members.iter().filter(|(_, given)| all || *given).map(|(name, _)| *name).collect::<Vec<_>>();
     let found = names(false);
     if found.len() != 1 {
         let found = if found.is_empty() { String::from("none of them") } else { quoted(&found) };
@@ -300,7 +313,7 @@ fn exactly_one(members: &[(&str, bool)], r: &mut Reader) {
     }
 }
 
-/// The sum of weights in flagd's fractional evaluation: a positive 32-bit integer.
+/// The largest sum of weights in flagd's fractional evaluation: a positive 32-bit integer.
 const MAX_TOTAL_WEIGHT: u64 = 0x7FFF_FFFF;
 
 impl Condition {
@@ -320,7 +333,7 @@ impl Condition {
             }
             (Op::Semver, Some(Value::String(text))) if semver::VersionReq::parse(text).is_ok() => return,
             (Op::Semver, _) => "a version requirement such as `>=1.2, <2`",
-            (Op::Exists, Some(_)) => "nothing: `exists` takes no value",
+            (Op::Exists, Some(_)) => "no value with `exists`",
             (Op::Eq, _) => "text, a number or a boolean",
             (Op::In, _) => "a list",
             (Op::Lt | Op::Lte | Op::Gt | Op::Gte, _) => "a number",
@@ -331,7 +344,7 @@ impl Condition {
     }
 }
 
-/// What a plan, add-on or contract grants: `["webhooks"]` means the same as `{"webhooks": true}`.
+/// The features that a plan, add-on or contract grants. `["webhooks"]` means `{"webhooks": true}`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants(pub BTreeMap<Key, Value>);
 
@@ -359,7 +372,7 @@ impl schemars::JsonSchema for Grants {
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "Features granted: a list of keys, or an object of values by key.",
+            "description": "The granted features: a list of keys, or an object of values by key.",
             "anyOf": [generator.subschema_for::<Vec<Key>>(), { "type": "object" }],
         })
     }

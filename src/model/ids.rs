@@ -1,4 +1,5 @@
-//! Names: opaque tenant ids, slugs, keys, plan references, epochs. Parsed at the edge, trusted inside.
+//! Names: tenant ids, slugs, keys, plan references, key ids and scopes; and epochs. A name can only
+//! be made by parsing, so that a value of one of these types is always valid.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -18,15 +19,16 @@ macro_rules! name {
         pub struct $Name(Arc<str>);
 
         impl $Name {
-            /// The regular expression that describes it, for schemas and messages.
+            /// The regular expression that valid text matches, for schemas and messages.
             pub const PATTERN: &'static str = $pattern;
 
-            /// Accepts only what [`Self::PATTERN`] describes, within its length.
+            /// Parses text that matches [`Self::PATTERN`] and is not too long. Returns `None`
+            /// otherwise.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::is_valid(text).then(|| Self(text.into()))
             }
 
-            /// Whether [`Self::parse`] would accept it; allocates nothing.
+            /// Whether [`Self::parse`] would accept the text. Does not allocate.
             pub fn is_valid(text: &str) -> bool {
                 let valid: fn(&str) -> bool = $valid;
                 !text.is_empty() && text.len() <= $max && valid(text)
@@ -37,7 +39,7 @@ macro_rules! name {
                 &self.0
             }
 
-            /// The text, shared.
+            /// The text, as a shared pointer.
             pub fn shared(&self) -> Arc<str> {
                 Arc::clone(&self.0)
             }
@@ -76,7 +78,7 @@ macro_rules! name {
 }
 
 name!(
-    /// A tenant's identity: opaque, never changes, never reused.
+    /// A tenant's id: opaque, never changed and never reused.
     ///
     /// # Examples
     /// ```
@@ -90,9 +92,10 @@ name!(
 );
 
 name!(
-    /// A tenant's name in hosts and paths: one DNS label, lower case, no A-label; may change.
+    /// A tenant's name in hosts and paths: one DNS label in lower case, not an A-label. May change.
     ///
-    /// `constructor` and `prototype` are no slugs: every JavaScript object answers to them.
+    /// `constructor` and `prototype` are invalid, because every JavaScript object has members of
+    /// these names.
     Slug, MAX_SLUG_BYTES, "^(?!xn--|constructor$|prototype$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
     |text| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && text.as_bytes().first() != Some(&b'-') && text.as_bytes().last() != Some(&b'-') && !text.starts_with("xn--")
@@ -100,14 +103,14 @@ name!(
 );
 
 name!(
-    /// The key of a feature, limit, add-on or variant. Case matters: `SSO` is not `sso`.
+    /// The key of a feature, limit, add-on or variant. Case-sensitive: `SSO` is not `sso`.
     Key, MAX_KEY_BYTES, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
     |text| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 );
 
 name!(
-    /// A plan pinned to a version: `pro@2`.
+    /// A plan and its version: `pro@2`.
     PlanRef, MAX_KEY_BYTES, "^[A-Za-z0-9][A-Za-z0-9_.-]*@[1-9][0-9]{0,8}$",
     |text| text.split_once('@').is_some_and(|(name, version)| {
         Key::is_valid(name)
@@ -119,18 +122,18 @@ name!(
 );
 
 name!(
-    /// The part of an API key that names it; no secret.
+    /// The id of an API key: its public part.
     KeyId, 16, "^[0-9A-Za-z]{16}$",
     |text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_alphanumeric())
 );
 
 name!(
-    /// Something that a credential's holder may do (RFC 6749 §3.3): `api.read`.
+    /// A scope of a credential (RFC 6749 §3.3), such as `api.read`.
     Scope, MAX_SCOPE_BYTES, "^[!#-\\[\\]-~]+$",
     |text| text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
 );
 
-/// A number that only grows: the n-th publication of a document.
+/// The number of a document's publication. It only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

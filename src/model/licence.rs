@@ -1,4 +1,8 @@
-//! Licence keys: what software that runs elsewhere may be used for, and where.
+//! Licences: the terms under which software that runs outside the gate may be used.
+//!
+//! A licence has a status, a validity period, hosts and a maximum number of activations.
+//! [`LicenceTerms::refusal`] checks everything except the activations, which the admin API counts
+//! in D1.
 
 use serde_json::Value;
 
@@ -7,36 +11,38 @@ use super::resolution::is_host;
 use super::{Quantity, Read, Reader, UnixMillis, choice, document};
 
 choice! {
-    /// Where a licence stands.
+    /// The status of a licence.
     pub enum LicenceStatus {
-        /// It is good.
+        /// The licence is in force.
         Active = "active",
-        /// Stopped for a while.
+        /// Temporarily not in force.
         Suspended = "suspended",
-        /// Ended for good.
+        /// Permanently ended.
         Revoked = "revoked",
     }
 }
 
 document! {
-    /// What a licence is for.
+    /// The terms of a licence.
     pub struct LicenceTerms {
-        /// For people.
+        /// Display name. Not interpreted.
         name: Option<String> = None,
-        /// Where it stands. Default `active`.
+        /// The status. Default `active`.
         status: LicenceStatus = LicenceStatus::Active,
-        /// Hosts that it is good for: exact ones such as `example.com`, or `*.example.com` for those with one label more.
+        /// Hosts on which the licence is valid: an exact host such as `example.com`, or
+        /// `*.example.com` for hosts with exactly one more label. Default: all hosts.
         domains: Vec<DomainPattern> = Vec::new(),
-        /// From when it is good. Default: always.
+        /// Start of validity. Default: no start time.
         starts_at: Option<UnixMillis> = None,
-        /// Until when it is good, exclusive. Default: for ever.
+        /// End of validity, exclusive. Default: never.
         expires_at: Option<UnixMillis> = None,
-        /// Instances that may be activated. Default: any number.
+        /// Maximum number of activated instances. Default: unlimited.
         max_activations: Option<Quantity> = None,
-        /// Milliseconds for which a signed token may stand in for an answer, up to 7776000000 (90 days). Default 604800000, a
-        /// week; 0: no token.
+        /// Milliseconds for which a signed token may be used without contacting the gate, at most
+        /// 7776000000 (90 days). Default 604800000 (one week). 0 issues no token.
         offline_ms: Quantity = Quantity(604_800_000),
-        /// Milliseconds after which an instance that has not asked gives up its place, 60000 to 31536000000 (a year). Default: never.
+        /// Milliseconds without a check after which an instance loses its activation, 60000 to
+        /// 31536000000 (one year). Default: never.
         activation_ms: Option<Quantity> = None,
     } => LicenceTerms::check
 }
@@ -52,10 +58,10 @@ impl LicenceTerms {
             let expected = format!("{MIN_ACTIVATION_MS} to {MAX_ACTIVATION_MS}");
             r.at("activation_ms", |r| r.problem(given.to_string(), expected));
         }
-        super::tenant::check_dates(self.starts_at, self.expires_at, r);
+        super::dates::check_dates(self.starts_at, self.expires_at, r);
     }
 
-    /// Why the licence is not good on `host` at `now`; `None`: it is.
+    /// The reason why the licence is not valid on `host` at `now`, or `None` if it is valid.
     pub fn refusal(&self, host: Option<&str>, now: UnixMillis) -> Option<LicenceCode> {
         match self.status {
             LicenceStatus::Revoked => return Some(LicenceCode::Revoked),
@@ -77,43 +83,45 @@ impl LicenceTerms {
 }
 
 choice! {
-    /// What becomes of the question whether a licence is good.
+    /// The result of a licence check.
     pub enum LicenceCode {
-        /// It is.
+        /// The licence is valid.
         Valid = "VALID",
-        /// There is no such licence.
+        /// The licence does not exist.
         Unknown = "LICENCE_UNKNOWN",
-        /// It is suspended.
+        /// The licence is suspended.
         Suspended = "LICENCE_SUSPENDED",
-        /// It was revoked.
+        /// The licence was revoked.
         Revoked = "LICENCE_REVOKED",
-        /// It has expired.
+        /// The licence has expired.
         Expired = "LICENCE_EXPIRED",
-        /// It is not good yet.
+        /// The licence is not valid yet.
         NotYet = "LICENCE_NOT_YET_VALID",
-        /// It is not for this domain.
+        /// The licence is not valid on this domain.
         DomainNotAllowed = "DOMAIN_NOT_ALLOWED",
-        /// As many instances are activated as may be.
+        /// The maximum number of instances is activated.
         ActivationsExceeded = "ACTIVATIONS_EXCEEDED",
-        /// Its tenant is not served.
+        /// The licence's tenant is not served.
         TenantInactive = "TENANT_INACTIVE",
     }
 }
 
-/// A host, or `*.` and a host: then those with exactly one label before it. INVARIANT (whole labels): never a part of one, so
-/// that neither `evil-example.com` nor `example.com.evil.net` passes for `example.com`.
+/// A host, or `*.` followed by a host for hosts with exactly one more label.
+///
+/// INVARIANT (whole labels): a pattern never matches part of a label. Neither `evil-example.com`
+/// nor `example.com.evil.net` matches `example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainPattern(String);
 
 impl DomainPattern {
-    /// Whether a host is meant. Letters' case, one trailing dot and a port do not matter.
+    /// Whether the pattern covers a host. Letter case, one trailing dot and a port are ignored.
     ///
     /// # Examples
     /// ```
     /// use tenantgate::model::DomainPattern;
     /// let pattern = DomainPattern::parse("*.example.com").unwrap();
     /// assert!(pattern.covers("Shop.Example.com."));
-    /// for other in ["example.com", "a.b.example.com", "shop.example.com.evil.net", "shopexample.com", ".example.com"] {
+    /// for other in ["example.com", "a.b.example.com", "shop.example.com.evil.net", "shopexample.com"] {
     ///     assert!(!pattern.covers(other), "{other}");
     /// }
     /// ```
@@ -130,13 +138,13 @@ impl DomainPattern {
         }
     }
 
-    /// Reads a pattern.
+    /// Parses a pattern. Returns `None` if it is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let host = text.strip_prefix("*.").unwrap_or(text);
         (is_host(host) && (host.contains('.') || host == "localhost")).then(|| Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -144,7 +152,10 @@ impl DomainPattern {
 
 impl Read for DomainPattern {
     fn read(value: &Value, r: &mut Reader) -> Option<Self> {
-        value.as_str().and_then(Self::parse).or_else(|| r.unexpected(value, "a host, or `*.` and a host, as A-labels"))
+        value
+            .as_str()
+            .and_then(Self::parse)
+            .or_else(|| r.unexpected(value, "a host, or `*.` followed by a host, with A-labels"))
     }
 }
 

@@ -1,4 +1,7 @@
-//! Limits: what is counted, over which span, and how much each plan allows.
+//! Limits: what is counted and over which period. Plans say how much is allowed.
+//!
+//! A [`Limit`] defines the kind, the mode and the period. An [`Allowance`] is the amount that a
+//! plan, add-on, contract or override allows. [`crate::ledger`] does the counting.
 
 use serde_json::Value;
 
@@ -7,30 +10,31 @@ use super::period::Period;
 use super::{Read, Reader, choice, document};
 
 choice! {
-    /// What a limit bounds.
+    /// The kind of a limit.
     pub enum Kind {
-        /// Speed: so many units per window, with a burst.
+        /// A number of units per window, with a burst.
         Rate = "rate",
-        /// Speed, without a burst: so many units in any stretch of the window's length, wherever it begins. Never more is
-        /// let through; a unit counts for up to 3.2 % of the window too long, which is the price of counting in 32 parts.
+        /// A number of units in any period of the window's length, wherever it starts, without a
+        /// burst. The limit is never exceeded. Usage is counted in 32 parts of the window, and a
+        /// unit can count for up to 3.2 % of the window too long.
         Window = "window",
-        /// A billing period: so many units from its start to its end.
+        /// A number of units per billing period.
         Quota = "quota",
-        /// A level that goes up and down: seats, bytes.
+        /// A level that rises and falls, such as seats or bytes.
         Gauge = "gauge",
-        /// What is in flight at the same time: requests, jobs.
+        /// A number of requests or jobs in flight at the same time.
         Concurrency = "concurrency",
     }
 }
 
 choice! {
-    /// What happens beyond a limit.
+    /// What happens when a limit is exceeded.
     pub enum Overage {
-        /// It is refused.
+        /// The request is denied.
         Hard = "hard",
-        /// It is let through and counted, and decisions say so.
+        /// The request is allowed and counted, and the decision reports it.
         Soft = "soft",
-        /// As `soft`, and to be paid for: what is beyond the limit is the plan's overage.
+        /// Like `soft`, but the units beyond the limit are charged as the plan's overage.
         Paid = "paid",
     }
 }
@@ -38,50 +42,56 @@ choice! {
 choice! {
     /// Where a limit is counted.
     pub enum Mode {
-        /// The ledger is asked each time: exactly the limit is admitted.
+        /// In the ledger, on every request. Exactly the limit is allowed.
         Strict = "strict",
-        /// Isolates spend leases that the ledger has set aside for them: never more than the limit is admitted, and nearly
-        /// all of it; see [`crate::ledger`]. Gauges, concurrency and limits in shadow ask the ledger each time.
+        /// In the isolate, with leased units from the ledger. The limit is never exceeded, but
+        /// slightly less than the limit may be allowed; see [`crate::ledger`]. Gauges, concurrency
+        /// and shadow limits are counted in the ledger on every request.
         Leased = "leased",
-        /// Each isolate counts alone: for pre-filtering, the limit holds per isolate.
+        /// In each isolate by itself. The limit applies per isolate, which suits pre-filtering.
         Local = "local",
     }
 }
 
 choice! {
-    /// What happens to a request when its ledger cannot be reached.
+    /// What happens to a request if its ledger is unreachable.
     pub enum OnError {
-        /// It is let through, and the decision says so.
+        /// The request is allowed, and the decision reports it.
         Open = "open",
-        /// It is refused with `LEDGER_UNAVAILABLE`.
+        /// The request is denied with `LEDGER_UNAVAILABLE`.
         Closed = "closed",
     }
 }
 
 document! {
-    /// A limit: what is counted. How much is allowed stands in the plans.
+    /// A limit: what is counted, and how. Plans hold the allowances.
     pub struct Limit {
-        /// What it bounds: `rate`, `window`, `quota`, `gauge` or `concurrency`.
+        /// The kind: `rate`, `window`, `quota`, `gauge` or `concurrency`.
         kind: Kind,
-        /// Length of the window in milliseconds, 1 to 86400000. Rates and windows only, required there.
+        /// Length of the window in milliseconds, 1 to 86400000. Only for rates and windows, where
+        /// it is required.
         window_ms: Option<Quantity> = None,
-        /// Length of a quota's period. Quotas only, required there.
+        /// Length of the period. Only for quotas, where it is required.
         period: Option<Period> = None,
-        /// Milliseconds for which something in flight holds its slot at most, 1 to 86400000. Concurrency only. Default 60000.
+        /// Maximum number of milliseconds for which a request in flight holds its slot, 1 to
+        /// 86400000. Only for concurrency. Default 60000.
         max_duration_ms: Option<Quantity> = None,
-        /// What one unit is, for people: `cpu_ms`, `rows`, `bytes`. Costs of routes and quantities of usage are in it.
+        /// Name of the unit for readers, such as `cpu_ms`, `rows` or `bytes`. Route costs and usage
+        /// quantities are given in this unit.
         unit: Option<String> = None,
-        /// What happens beyond the limit, where the plan's allowance does not say. Quotas and gauges only. Default `hard`.
+        /// What happens beyond the limit, unless the plan's allowance says otherwise. Only for
+        /// quotas and gauges. Default `hard`.
         overage: Overage = Overage::Hard,
-        /// Where it is counted. Default `leased`.
+        /// Where the limit is counted. Default `leased`.
         mode: Mode = Mode::Leased,
-        /// What happens when the ledger cannot be reached. Default `open`.
+        /// What happens if the ledger is unreachable. Default `open`.
         on_error: OnError = OnError::Open,
-        /// Counts and reports, never denies. Default false.
+        /// Whether the limit only counts and reports, and never denies. Default false.
         shadow: bool = false,
-        /// What plans that do not name the limit allow. Without it every plan must name the limit.
+        /// The allowance of plans that do not name the limit. Without it, every plan must name the
+        /// limit.
         default: Option<Allowance> = None,
-        /// For people.
+        /// Description for readers. Not interpreted.
         description: Option<String> = None,
     } => Limit::check
 }
@@ -91,19 +101,19 @@ impl Limit {
         let windowed = matches!(self.kind, Kind::Rate | Kind::Window);
         match self.window_ms {
             None if windowed => {
-                r.at("window_ms", |r| r.problem("nothing", "milliseconds: rates and windows have a window"))
+                r.at("window_ms", |r| r.problem("nothing", "milliseconds, because rates and windows need a window"))
             }
             Some(Quantity(window)) if windowed && (window == 0 || window > MAX_WINDOW_MS) => {
                 r.at("window_ms", |r| r.problem(window.to_string(), format!("1 to {MAX_WINDOW_MS}")));
             }
             Some(_) if !windowed => {
-                r.at("window_ms", |r| r.problem("a window", "none: only rates and windows have one"));
+                r.at("window_ms", |r| r.problem("a window", "no `window_ms`: only rates and windows have one"));
             }
             _ => {}
         }
         match self.max_duration_ms {
             Some(_) if self.kind != Kind::Concurrency => {
-                r.at("max_duration_ms", |r| r.problem("a duration", "none: only concurrency has one"));
+                r.at("max_duration_ms", |r| r.problem("a duration", "no `max_duration_ms`: only concurrency has one"));
             }
             Some(Quantity(duration)) if duration == 0 || duration > MAX_HOLD_MS => {
                 r.at("max_duration_ms", |r| r.problem(duration.to_string(), format!("1 to {MAX_HOLD_MS}")));
@@ -111,24 +121,24 @@ impl Limit {
             _ => {}
         }
         if self.unit.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > MAX_UNIT_BYTES) {
-            r.at("unit", |r| r.problem("a text of another length", format!("1 to {MAX_UNIT_BYTES} bytes")));
+            r.at("unit", |r| r.problem("text that is empty or too long", format!("1 to {MAX_UNIT_BYTES} bytes")));
         }
         check_overage(self.overage, self.kind, r);
         match (self.kind, self.period) {
-            (Kind::Quota, None) => r.at("period", |r| r.problem("nothing", "a period: quotas have one")),
+            (Kind::Quota, None) => r.at("period", |r| r.problem("nothing", "a period, because quotas need one")),
             (Kind::Quota, Some(_)) => {}
-            (_, Some(_)) => r.at("period", |r| r.problem("a period", "none: only quotas have one")),
+            (_, Some(_)) => r.at("period", |r| r.problem("a period", "no `period`: only quotas have one")),
             _ => {}
         }
         if matches!(self.kind, Kind::Gauge | Kind::Concurrency) && self.mode == Mode::Local {
-            r.at("mode", |r| r.problem("`local`", "`strict` or `leased`: a level is one, wherever it is changed"));
+            r.at("mode", |r| r.problem("`local`", "`strict` or `leased`, because all isolates share one level"));
         }
         if let Some(allowance) = &self.default {
             r.at("default", |r| allowance.check(self.kind, r));
         }
     }
 
-    /// Milliseconds for which something in flight holds its slot at most.
+    /// Maximum number of milliseconds for which a request in flight holds its slot.
     pub fn max_duration_ms(&self) -> u64 {
         self.max_duration_ms.map_or(DEFAULT_HOLD_MS, |duration| duration.0)
     }
@@ -142,19 +152,19 @@ fn check_overage(overage: Overage, kind: Kind, r: &mut Reader) {
     }
 }
 
-/// How much of a limit is allowed: a number, `{"limit": 100, "burst": 20}`,
+/// How much of a limit a tenant may use: a number, `{"limit": 100, "burst": 20}`,
 /// `{"limit": 1000, "overage": "paid"}`, or `"unlimited"`. `0` blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowance {
-    /// Counted, never denied. Said in so many words; an absent allowance is never unlimited.
+    /// Counted, never denied. It must be explicit: an absent allowance is never unlimited.
     Unlimited,
     /// At most `limit` units.
     Limited {
         /// Units per window, per period, or at once.
         limit: u64,
-        /// Units of a rate that may come at once; default is `limit`.
+        /// Units of a rate that may be used at once. Default: `limit`.
         burst: Option<u64>,
-        /// What happens beyond the limit; default is what the limit says.
+        /// What happens beyond the limit. Default: the limit's `overage`.
         overage: Option<Overage>,
     },
 }
@@ -164,7 +174,7 @@ impl Allowance {
         if let Self::Limited { burst: Some(burst), .. } = self
             && kind != Kind::Rate
         {
-            r.at("burst", |r| r.problem(burst.to_string(), "none: only rates have a burst"));
+            r.at("burst", |r| r.problem(burst.to_string(), "no `burst`: only rates have one"));
         }
         if let Self::Limited { overage: Some(overage), .. } = self {
             check_overage(overage, kind, r);
@@ -177,7 +187,7 @@ impl Allowance {
         }
     }
 
-    /// Both together: what an add-on adds to a plan.
+    /// The sum of two allowances, for an add-on that adds to a plan.
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
         match (self, more) {
@@ -216,13 +226,14 @@ impl Read for Allowance {
 }
 
 document! {
-    /// An allowance with all that can be said of it.
+    /// The long form of an allowance.
     struct FullAllowance {
         /// Units per window, per period, or at once.
         limit: Quantity,
-        /// Units of a rate that may come at once. Default: the limit.
+        /// Units of a rate that may be used at once. Default: the limit.
         burst: Option<Quantity> = None,
-        /// What happens beyond the limit, of quotas and gauges. Default: what the limit says.
+        /// What happens beyond the limit. Only for quotas and gauges. Default: the limit's
+        /// `overage`.
         overage: Option<Overage> = None,
     }
 }
@@ -264,12 +275,12 @@ impl schemars::JsonSchema for Quantity {
     }
 }
 
-/// Reads a whole number; `3.0` is one, `-1`, `0.1` and `1e308` are not.
+/// Parses a whole number. `3.0` is a whole number; `-1`, `0.1` and `1e308` are not.
 pub(super) fn quantity(value: &Value, reader: &mut Reader) -> Option<u64> {
     parse_quantity(value).or_else(|| reader.unexpected(value, format!("a whole number from 0 to {MAX_QUANTITY}")))
 }
 
-/// A whole number from 0 to [`MAX_QUANTITY`], or nothing.
+/// Parses a whole number from 0 to [`MAX_QUANTITY`]. Returns `None` for anything else.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

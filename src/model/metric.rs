@@ -1,21 +1,21 @@
-//! Metrics: what events of usage add up to.
+//! Metrics: how usage events are aggregated.
 
 use super::bounds::{MAX_EVENT_NAME_BYTES, MAX_UNIT_BYTES};
 use super::period::Period;
 use super::{Key, Reader, choice, document};
 
 choice! {
-    /// How the events of a stretch of time become one number.
+    /// How the events of a period become one number.
     pub enum Aggregation {
-        /// The sum of their values.
+        /// The sum of the values.
         Sum = "sum",
-        /// How many there were.
+        /// The number of events.
         Count = "count",
         /// The largest value.
         Max = "max",
-        /// How many different values there were.
+        /// The number of distinct values.
         Unique = "unique",
-        /// The value of the latest, by the events' own times.
+        /// The value of the latest event, by the events' own times.
         Latest = "latest",
     }
 }
@@ -25,19 +25,21 @@ document! {
     pub struct Metric {
         /// The `type` of the events (CloudEvents 1.0).
         event: String,
-        /// How they become one number. Default `sum`.
+        /// How the events become one number. Default `sum`.
         aggregation: Aggregation = Aggregation::Sum,
-        /// Where in an event's `data` the value stands: a member, or a path with dots. A whole number; for `unique` also text.
-        /// `count` needs none. Default `quantity`.
+        /// The location of the value in an event's `data`: a member, or a path with dots. The value
+        /// is a whole number; for `unique`, also text. Not used by `count`. Default `quantity`.
         value: String = String::from("quantity"),
-        /// The billing period that it is counted in, from the tenant's billing anchor. Default `month`.
+        /// The billing period over which events are aggregated, from the tenant's billing anchor.
+        /// Default `month`.
         period: Period = Period::Month,
-        /// What one unit is, for people.
+        /// Name of the unit for readers.
         unit: Option<String> = None,
-        /// A quota that events count against too, as far as they fall into its current period; for `sum` and `count`. Usage has
-        /// happened: it is counted beyond the limit, and what comes next is refused.
+        /// A quota that events are also counted against, if they fall into its current period. Only
+        /// for `sum` and `count`. Reported usage has already happened, so it is counted even beyond
+        /// the limit, and later requests are denied.
         limit: Option<Key> = None,
-        /// For people.
+        /// Description for readers. Not interpreted.
         description: Option<String> = None,
     } => Metric::check
 }
@@ -50,11 +52,11 @@ impl Metric {
             }
         }
         if self.unit.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > MAX_UNIT_BYTES) {
-            r.at("unit", |r| r.problem("a text of another length", format!("1 to {MAX_UNIT_BYTES} bytes")));
+            r.at("unit", |r| r.problem("text that is empty or too long", format!("1 to {MAX_UNIT_BYTES} bytes")));
         }
         if self.limit.is_some() && !matches!(self.aggregation, Aggregation::Sum | Aggregation::Count) {
-            let found = format!("a limit of `{}`", self.aggregation.as_str());
-            r.at("limit", |r| r.problem(found, "none, or the aggregation `sum` or `count`"));
+            let found = format!("a limit with `{}`", self.aggregation.as_str());
+            r.at("limit", |r| r.problem(found, "no `limit`, or the aggregation `sum` or `count`"));
         }
     }
 }

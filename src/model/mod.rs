@@ -1,7 +1,13 @@
-//! What is known: catalog and tenant records, parsed once into typed, immutable form.
+//! The documents that the gate works with: the catalog, tenant records and API key records.
 //!
-//! A document is read whole: every problem is reported with its JSON path, what was found and what is allowed.
-//! After that nothing is checked again: the types carry the rule.
+//! A document is parsed once, in full, into immutable types. The parser reports every problem with
+//! its JSON path, the value found and the values allowed. Nothing is checked again after that,
+//! because the types carry the rules.
+//!
+//! `document` holds the two macros that declare documents, [`bounds`] holds every size and time
+//! bound of the product, and `ids` holds the names. [`Catalog`] and [`Tenant`] are the places to
+//! start reading.
+//!
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +21,7 @@ mod client;
 mod contract;
 mod cors;
 mod data_route;
+mod dates;
 mod document;
 mod feature;
 mod ids;

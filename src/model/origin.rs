@@ -1,32 +1,34 @@
-//! What stands behind the gate, and what it is told of a request.
+//! The origin policy: which parts of a client's request the origin receives.
 
 use super::bounds::{MAX_HEADER_NAME_BYTES, MAX_ORIGIN_HEADERS};
 use super::resolution::is_token;
 use super::{Reader, choice, document};
 
 choice! {
-    /// Which headers of a client the origin is given.
+    /// Which of the client's headers the origin receives.
     pub enum HeaderMode {
-        /// All but those by which an origin may serve another route, method, host or scheme than was judged: names with other characters
-        /// than letters, digits and `-`, and names that speak of such a thing, as `X-Original-URL` does.
+        /// All headers except those that could make an origin serve another route, method, host or
+        /// scheme than the one decided on: names with characters other than letters, digits and
+        /// `-`, and names that override one of these, such as `X-Original-URL`.
         Safe = "safe",
-        /// Those that standards and browsers know, and no others.
+        /// Only headers that standards or browsers define.
         Strict = "strict",
     }
 }
 
 document! {
-    /// What the origin is told of a request.
+    /// Which parts of a client's request the origin receives.
     pub struct Origin {
-        /// Which headers of a client it is given: `safe` or `strict`. Default `safe`.
+        /// Which of the client's headers the origin receives: `safe` or `strict`. Default `safe`.
         headers: HeaderMode = HeaderMode::Safe,
-        /// Headers that it is given besides, by name. None that names a tenant, or that the gate sets.
+        /// Names of further headers that the origin receives. Headers that name a tenant or that
+        /// the gate sets are not allowed.
         allow_headers: Vec<String> = Vec::new(),
-        /// Whether the parameter `_method` of a query is handed on: an origin that takes it for the method must not do so behind routes
-        /// that differ by it. Default false.
+        /// Whether the query parameter `_method` is forwarded. An origin that takes the method from
+        /// it must not be behind routes that differ by method. Default false.
         method_override: bool = false,
-        /// Whether the origin puts `X-Forwarded-Prefix` before its paths by itself. Otherwise the gate does so with `Location` and with
-        /// paths of cookies. Default false.
+        /// Whether the origin adds `X-Forwarded-Prefix` to its paths itself. Otherwise the gate
+        /// adds it to `Location` and to the paths of cookies. Default false.
         adds_prefix: bool = false,
     } => Origin::check
 }
@@ -38,22 +40,25 @@ impl Origin {
             for (index, name) in self.allow_headers.iter().enumerate() {
                 let own = name.to_ascii_lowercase();
                 if !is_token(name) || name.len() > MAX_HEADER_NAME_BYTES {
-                    r.at_index(index, |r| r.problem(format!("`{name}`"), "the name of a header"));
+                    r.at_index(index, |r| r.problem(format!("`{name}`"), "a header name"));
                 } else if own.starts_with("x-tenant-") || OWN.contains(&own.as_str()) {
-                    r.at_index(index, |r| r.problem(format!("`{name}`"), "no header that the gate sets or hides"));
+                    r.at_index(index, |r| {
+                        r.problem(format!("`{name}`"), "a header that the gate neither sets nor hides")
+                    });
                 }
             }
         });
     }
 
-    /// The policy, as the adapter reads it.
+    /// The policy in the form that the adapter reads: the mode, then the allowed headers, separated
+    /// by commas.
     pub fn policy(&self) -> String {
         let names = self.allow_headers.iter().map(|name| format!(",{}", name.to_ascii_lowercase()));
         std::iter::once(self.headers.as_str().to_owned()).chain(names).collect()
     }
 }
 
-/// Headers that the gate sets, or that are of the connection.
+/// Headers that the gate sets, and headers of the connection.
 const OWN: [&str; 9] = [
     "host",
     "connection",

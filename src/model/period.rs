@@ -1,7 +1,8 @@
-//! Billing periods: calendar arithmetic on an anchor, one function used everywhere.
+//! Billing periods: calendar arithmetic relative to an anchor, in one function for all uses.
 //!
-//! A month from 31 January ends on 28 or 29 February, the next on 31 March: periods are counted from the anchor, never
-//! from the previous period, so a short month leaves no trace. All times are UTC; the end is exclusive.
+//! Periods are counted from the anchor, never from the previous period. A month that starts on 31
+//! January ends on 28 or 29 February, and the next one ends on 31 March: a short month has no
+//! lasting effect. All times are in UTC, and the end of a period is exclusive.
 
 use chrono::{Datelike, Days, Months, NaiveDateTime};
 use serde::de::Error as _;
@@ -12,15 +13,15 @@ use super::{UnixMillis, choice};
 choice! {
     /// The length of a quota's period.
     pub enum Period {
-        /// 60 minutes from the anchor's minute.
+        /// 60 minutes, starting at the anchor's minute.
         Hour = "hour",
-        /// 24 hours from the anchor's time of day.
+        /// 24 hours, starting at the anchor's time of day.
         Day = "day",
         /// 7 days.
         Week = "week",
-        /// A calendar month; the anchor's day, or the last day of a shorter month.
+        /// A calendar month, starting on the anchor's day or on the last day of a shorter month.
         Month = "month",
-        /// A calendar year; an anchor on 29 February falls on the 28th in common years.
+        /// A calendar year. An anchor on 29 February falls on the 28th in common years.
         Year = "year",
     }
 }
@@ -29,22 +30,25 @@ impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let all = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
-        all.into_iter().find(|period| period.as_str() == text).ok_or_else(|| D::Error::custom("an unknown period"))
+        all.into_iter().find(|period| period.as_str() == text).ok_or_else(|| D::Error::custom("unknown period"))
     }
 }
 
-/// The period that holds `now`, as start (inclusive) and end (exclusive). Before the anchor, periods run backwards.
+/// The period that contains `now`, as start (inclusive) and end (exclusive). Periods extend
+/// backwards before the anchor.
 ///
 /// # Examples
 /// ```
 /// use tenantgate::model::{UnixMillis, period::{Period, bounds}};
 /// let at = |text| UnixMillis::parse(text).unwrap();
-/// let (start, end) = bounds(Period::Month, at("2026-01-31T00:00:00Z"), at("2026-03-01T12:00:00Z"));
+/// let anchor = at("2026-01-31T00:00:00Z");
+/// let (start, end) = bounds(Period::Month, anchor, at("2026-03-01T12:00:00Z"));
 /// assert_eq!((start, end), (at("2026-02-28T00:00:00Z"), at("2026-03-31T00:00:00Z")));
 /// ```
 pub fn bounds(period: Period, anchor: UnixMillis, now: UnixMillis) -> (UnixMillis, UnixMillis) {
     let (from, at) = (anchor.utc().naive_utc(), now.utc().naive_utc());
-    // The first guess may be one period too far, because the anchor's day and time of day are not in it.
+    // The first guess may be one period too late, because it ignores the anchor's day and time of
+    // day.
     let mut index = match period {
         Period::Hour => hours(at).saturating_sub(hours(from)),
         Period::Day => days(at).saturating_sub(days(from)),
@@ -55,7 +59,8 @@ pub fn bounds(period: Period, anchor: UnixMillis, now: UnixMillis) -> (UnixMilli
     if nth(period, from, index).is_none_or(|start| start > at) {
         index = index.saturating_sub(1);
     }
-    // Outside chrono's range there is no such date; the ends of time stand in, and the period is merely longer.
+    // Beyond chrono's range there is no such date. The bounds of `UnixMillis` take its place, which
+    // only makes the period longer.
     let millis = |time: Option<NaiveDateTime>| {
         time.map(|t| UnixMillis::new(u64::try_from(t.and_utc().timestamp_millis()).unwrap_or(0)))
     };

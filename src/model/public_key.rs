@@ -1,4 +1,5 @@
-//! Public keys, as JWK (RFC 7517) or PEM: read once, and refused if they are weak, private, or for another use.
+//! Public keys, as JWK (RFC 7517) or PEM. Weak keys, private keys and keys for another use are
+//! rejected when they are parsed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +11,7 @@ use super::bounds::{MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_KEY_ID_BYTES, MAX_RSA_BIT
 use super::{Problem, Problems, Read, Reader, choice};
 
 choice! {
-    /// A signature algorithm (RFC 7518, RFC 8037). There is no `none`.
+    /// A signature algorithm (RFC 7518, RFC 8037). `none` does not exist here.
     pub enum Algorithm {
         /// HMAC with SHA-256.
         Hs256 = "HS256",
@@ -39,7 +40,8 @@ choice! {
     }
 }
 
-/// What a key consists of. An algorithm belongs to one kind, so that no key is ever used as another kind's.
+/// The key material. An algorithm belongs to exactly one kind, so that no key is ever used as a key
+/// of another kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Material {
     /// Modulus and exponent, big-endian, without leading zeros.
@@ -57,24 +59,25 @@ pub enum Material {
     Ed25519([u8; 32]),
 }
 
-/// A key that verifies signatures.
+/// A public key that verifies signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    /// Its name in tokens.
+    /// The key's `kid` in tokens.
     pub kid: Option<String>,
-    /// The one algorithm it is for; `None`: any of its kind.
+    /// The only algorithm that the key may be used with. `None` allows all algorithms of its kind.
     pub algorithm: Option<Algorithm>,
-    /// The key itself.
+    /// The key material.
     pub material: Material,
 }
 
 impl Algorithm {
-    /// Reads the name as it stands in a token; case matters.
+    /// Parses an algorithm name as it appears in tokens. Case-sensitive.
     pub fn parse(name: &str) -> Option<Self> {
         Self::read(&Value::from(name), &mut Reader::new())
     }
 
-    /// About how many milliseconds an isolate works to find out that a signature is bad, rounded up.
+    /// The approximate number of milliseconds that an isolate needs to reject an invalid signature,
+    /// rounded up.
     pub const fn cost_ms(self) -> u64 {
         match self {
             Self::Hs256 | Self::Hs384 | Self::Hs512 | Self::EdDsa => 1,
@@ -83,7 +86,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes that a shared secret must have (RFC 7518 §3.2); `None` for algorithms with public keys.
+    /// Minimum bytes of a shared secret (RFC 7518 §3.2). `None` for algorithms with public keys.
     pub const fn min_secret_bytes(self) -> Option<usize> {
         match self {
             Self::Hs256 => Some(32),
@@ -107,7 +110,7 @@ impl PublicKey {
         kind && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
-    /// Reads a JWK. Members that say nothing of the key, such as `x5c`, are not looked at.
+    /// Parses a JWK. Members that are not part of the key, such as `x5c`, are ignored.
     pub(super) fn read_jwk(value: &Value, r: &mut Reader) -> Option<Self> {
         let Value::Object(jwk) = value else {
             return r.unexpected(value, "a JWK");
@@ -147,14 +150,14 @@ impl PublicKey {
         Self { kid, algorithm, material }.checked(r)
     }
 
-    /// Reads a PEM text with a public key (`BEGIN PUBLIC KEY`, RFC 7468).
+    /// Parses a public key in PEM (`BEGIN PUBLIC KEY`, RFC 7468).
     pub(super) fn read_pem(text: &str, kid: Option<String>, r: &mut Reader) -> Option<Self> {
         const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
         const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
         const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
         let found = Document::from_pem(text).ok().filter(|(label, _)| *label == "PUBLIC KEY");
         let Some((_, document)) = found else {
-            return r.refuse("another text", "a PEM text that begins with `-----BEGIN PUBLIC KEY-----`");
+            return r.refuse("other text", "PEM text that begins with `-----BEGIN PUBLIC KEY-----`");
         };
         let info = SubjectPublicKeyInfoRef::try_from(document.as_bytes()).ok();
         let parts = info.as_ref().and_then(|info| Some((info.algorithm.oid, info.subject_public_key.as_bytes()?)));
@@ -180,34 +183,35 @@ impl PublicKey {
             Material::Rsa { .. } | Material::Ed25519(_) => true,
         };
         if !on_curve {
-            return r.refuse("a point beside the curve", "a point of the curve");
+            return r.refuse("a point that is not on the curve", "a point on the curve");
         }
         match self.algorithm {
             Some(algorithm) if !self.verifies(algorithm) => {
-                r.at("alg", |r| r.refuse(format!("`{}`", algorithm.as_str()), "an algorithm of this kind of key"))
+                r.at("alg", |r| r.refuse(format!("`{}`", algorithm.as_str()), "an algorithm for this kind of key"))
             }
             _ => Some(self),
         }
     }
 }
 
-/// A set of keys (RFC 7517 §5), as an issuer publishes it.
+/// A key set (RFC 7517 §5) as an issuer publishes it.
 ///
-/// A set may hold keys for other uses: what cannot be used is left out, and said. Keys that share a `kid` are all left
-/// out, since nobody can say which is meant; so is a key without one, unless it is alone.
+/// A set may contain keys for other uses. Unusable keys are left out and reported. Keys that share
+/// a `kid` are all left out, because it is ambiguous which one a token means. A key without `kid`
+/// is left out, unless it is the only key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeySet {
-    /// The keys that can be used.
+    /// The usable keys.
     pub keys: Vec<PublicKey>,
-    /// Why others were left out, for the operator.
+    /// Why the other keys were left out, for the operator.
     pub left_out: Vec<Problem>,
 }
 
 impl KeySet {
-    /// Reads a set.
+    /// Parses a key set.
     ///
     /// # Errors
-    /// It is no set of keys, or too large.
+    /// The text is not a key set, or is too large.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         let list = Reader::run(|r| {
             let mut set = r.json(text, MAX_JWKS_BYTES)?;
@@ -225,7 +229,9 @@ impl KeySet {
                         let same = |other: &&Value| other.get("kid") == jwk.get("kid");
                         match jwk.get("kid") {
                             None if !alone => r.refuse("a key without `kid`", "a `kid`, or a set of one key"),
-                            Some(_) if list.iter().filter(same).count() > 1 => r.refuse("a `kid` twice", "each once"),
+                            Some(_) if list.iter().filter(same).count() > 1 => {
+                                r.refuse("a repeated `kid`", "each `kid` once")
+                            }
                             _ => PublicKey::read_jwk(jwk, r),
                         }
                     })
@@ -249,7 +255,7 @@ fn read_kid(value: &Value, r: &mut Reader) -> Option<String> {
 
 fn member(jwk: &Map<String, Value>, name: &str, r: &mut Reader) -> Option<Vec<u8>> {
     let bytes = jwk.get(name).and_then(Value::as_str).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    bytes.or_else(|| r.at(name, |r| r.refuse("nothing that can be read", "base64url without padding")))
+    bytes.or_else(|| r.at(name, |r| r.refuse("a missing or invalid value", "base64url without padding")))
 }
 
 fn rsa(n: &[u8], e: &[u8], r: &mut Reader) -> Option<Material> {
@@ -260,7 +266,7 @@ fn rsa(n: &[u8], e: &[u8], r: &mut Reader) -> Option<Material> {
     let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = n.len().saturating_mul(8).saturating_sub(zeros);
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-        return r.refuse(format!("an RSA key of {bits} bits"), format!("{MIN_RSA_BITS} to {MAX_RSA_BITS}"));
+        return r.refuse(format!("an RSA key of {bits} bits"), format!("{MIN_RSA_BITS} to {MAX_RSA_BITS} bits"));
     }
     let odd = |bytes: &[u8]| bytes.last().is_some_and(|byte| byte & 1 == 1);
     if !odd(n) || !odd(e) || e == [1] || e.len() > 4 {
@@ -279,10 +285,10 @@ fn point(jwk: &Map<String, Value>, size: usize, r: &mut Reader) -> Option<Vec<u8
 
 fn ed25519(bytes: &[u8], r: &mut Reader) -> Option<Material> {
     let key = <[u8; 32]>::try_from(bytes).ok();
-    // Keys of small order take one signature for every message.
+    // With a key of small order, one signature is valid for every message.
     let strong = |key: &[u8; 32]| ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak());
     match key.filter(strong) {
         Some(key) => Some(Material::Ed25519(key)),
-        None => r.refuse("no Ed25519 key, or a weak one", "32 bytes that are a point of large order"),
+        None => r.refuse("an invalid or weak Ed25519 key", "32 bytes that encode a point of large order"),
     }
 }

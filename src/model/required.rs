@@ -1,22 +1,26 @@
-//! What features require, directly or by way of others: found once for all of them.
+//! Transitive prerequisites of features, computed once for the whole catalog.
 
 use std::collections::BTreeMap;
 
 use super::bounds::MAX_REQUIRED;
 use super::{Feature, Key};
 
-/// What one feature requires in all.
+/// All prerequisites of one feature, direct and transitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Required {
-    /// These, by their places among the keys, sorted.
+    /// The prerequisites, as sorted positions among the keys.
     These(Vec<u32>),
-    /// More than may be.
+    /// More than [`MAX_REQUIRED`] prerequisites.
     TooMany,
-    /// What it requires at this place leads back to it.
-    Circle(usize),
+    /// The direct prerequisite at this index leads back to the feature.
+    Cycle(usize),
 }
 
-/// Finds what each feature requires, in the order of their keys. Names that nobody has are left out.
+/// Computes the prerequisites of each feature, in the order of their keys. Unknown names are
+/// ignored.
+///
+/// The function is a depth-first search with its own stack, so that a long chain of prerequisites
+/// cannot overflow the call stack. It visits each feature once.
 pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
     let places: BTreeMap<&Key, usize> = features.keys().zip(0..).collect();
     let direct: Vec<Vec<Option<usize>>> = features
@@ -24,31 +28,31 @@ pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
         .map(|feature| feature.requires.iter().map(|key| places.get(key).copied()).collect())
         .collect();
     let mut found: Vec<Option<Required>> = vec![None; direct.len()];
-    let mut under_way = vec![false; direct.len()];
+    let mut on_path = vec![false; direct.len()];
     for start in 0..direct.len() {
-        // A path through the features, each with how many of its own it has looked at.
+        // The path from `start`: each feature, and the number of its prerequisites visited so far.
         let mut path = vec![(start, 0)];
-        while let Some((feature, looked)) = path.last().copied() {
+        while let Some((feature, visited)) = path.last().copied() {
             if found.get(feature).is_none_or(Option::is_some) {
                 path.pop();
                 continue;
             }
-            set(&mut under_way, feature, true);
+            set(&mut on_path, feature, true);
             let own = direct.get(feature).map(Vec::as_slice).unwrap_or_default();
-            let Some(next) = own.get(looked) else {
+            let Some(next) = own.get(visited) else {
                 let all = union(own, &found);
                 set(&mut found, feature, Some(all));
-                set(&mut under_way, feature, false);
+                set(&mut on_path, feature, false);
                 path.pop();
                 continue;
             };
             if let Some(last) = path.last_mut() {
-                last.1 = looked.saturating_add(1);
+                last.1 = visited.saturating_add(1);
             }
             match *next {
-                Some(next) if under_way.get(next) == Some(&true) => {
-                    set(&mut found, feature, Some(Required::Circle(looked)));
-                    set(&mut under_way, feature, false);
+                Some(next) if on_path.get(next) == Some(&true) => {
+                    set(&mut found, feature, Some(Required::Cycle(visited)));
+                    set(&mut on_path, feature, false);
                 }
                 Some(next) => path.push((next, 0)),
                 None => {}
@@ -58,7 +62,7 @@ pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
     found.into_iter().map(|found| found.unwrap_or(Required::These(Vec::new()))).collect()
 }
 
-/// Everything that is required by way of these, and they themselves.
+/// The direct prerequisites and everything that they require.
 fn union(own: &[Option<usize>], found: &[Option<Required>]) -> Required {
     if own.len() > MAX_REQUIRED {
         return Required::TooMany;
@@ -69,7 +73,7 @@ fn union(own: &[Option<usize>], found: &[Option<Required>]) -> Required {
         match found.get(*place) {
             Some(Some(Required::These(more))) => all.extend(more),
             Some(Some(Required::TooMany)) => return Required::TooMany,
-            // Said where it closes.
+            // A cycle is reported at the feature that closes it.
             _ => {}
         }
     }

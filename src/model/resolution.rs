@@ -1,4 +1,4 @@
-//! How a request names its tenant: strategies, each with the options that belong to it.
+//! Tenant resolution in the catalog: the strategies, each with its own options.
 
 use std::collections::BTreeSet;
 
@@ -9,35 +9,36 @@ use super::document::quoted;
 use super::{Problems, Read, Reader, Slug, choice, document};
 
 document! {
-    /// How a request names its tenant.
+    /// How the gate finds the tenant of a request.
     pub struct Resolution {
-        /// What is looked at, in this order.
+        /// The strategies, in the order in which they are tried.
         strategies: Vec<Strategy>,
-        /// What several signals must do. Default `agree`.
+        /// How several signals are combined. Default `agree`.
         mode: Agreement = Agreement::Agree,
-        /// Hosts that name no tenant by themselves: the gate's own names, IP literals in development, preview hosts.
+        /// Hosts that name no tenant: the gate's own names, IP literals in development, preview
+        /// hosts.
         central_hosts: Vec<String> = Vec::new(),
     } => Resolution::check
 }
 
 choice! {
-    /// What is asked of several signals in one request.
+    /// How several signals of one request are combined.
     pub enum Agreement {
-        /// Every signal that is present names the same tenant.
+        /// All signals of a request must name the same tenant.
         Agree = "agree",
-        /// The first strategy whose signal is present decides, even where it names nobody.
+        /// The first strategy with a signal decides, even if the signal names no tenant.
         First = "first",
     }
 }
 
 choice! {
-    /// Where a strategy looks.
+    /// The part of the request that a strategy reads.
     pub enum StrategyKind {
-        /// The label left of a base domain.
+        /// The label to the left of a base domain.
         Subdomain = "subdomain",
-        /// A host of the tenant's own.
+        /// A domain that belongs to the tenant.
         CustomDomain = "custom_domain" | "custom-domain",
-        /// A path segment after a prefix.
+        /// The path segment after a prefix.
         Path = "path",
         /// A request header.
         Header = "header",
@@ -47,13 +48,13 @@ choice! {
         Jwt = "jwt",
         /// A verified API key.
         ApiKey = "api_key" | "api-key",
-        /// Whatever the adapter's own resolver says.
+        /// The result of the adapter's own resolver.
         Custom = "custom",
     }
 }
 
 choice! {
-    /// What a signal's value is.
+    /// How a signal's value identifies the tenant.
     pub enum Identifies {
         /// The tenant's slug.
         Slug = "slug",
@@ -71,45 +72,49 @@ choice! {
 }
 
 document! {
-    /// One strategy, with the options that belong to it.
+    /// One strategy, with its options. An option is only valid on the strategies that it names.
     pub struct Strategy {
-        /// Where it looks.
+        /// The part of the request that the strategy reads.
         strategy: StrategyKind,
-        /// `subdomain`: the domains under which tenants live. Required there.
+        /// `subdomain`: the domains under which tenants have their subdomains. Required there.
         base_domains: Option<Vec<String>> = None,
-        /// `subdomain`, and `path` with the prefix `/`: labels or first segments that are no tenants. Default: www, api, admin, app,
-        /// mail, static, status, _dmarc and others. With the prefix `/` also what public and central routes begin with.
+        /// `subdomain`, and `path` with the prefix `/`: labels or first segments that never name a
+        /// tenant. Default: www, api, admin, app, mail, static, status, _dmarc and others. With the
+        /// prefix `/`, the first segments of public and central routes are reserved too.
         reserved: Option<Vec<String>> = None,
         /// `custom_domain`: where domains are looked up. Required there.
         domain_lookup: Option<DomainLookup> = None,
-        /// `path`: what stands before the tenant: `/t/`, or `/` where the tenant is the first segment. Default `/t/`.
+        /// `path`: the path before the tenant's segment: `/t/`, or `/` if the tenant is the first
+        /// segment. Default `/t/`.
         prefix: Option<String> = None,
         /// `header`, `api_key`: the header's name. Default `X-Tenant-ID` and `X-API-Key`.
         header_name: Option<String> = None,
         /// `query`: the parameter's name. Default `tenant`.
         query_param: Option<String> = None,
-        /// `jwt`: the claim that names the tenant, where the issuer does not say: a name, or a path with dots. Default
-        /// `tenant_id`.
+        /// `jwt`: the claim that names the tenant, unless the issuer sets `tenant_claim`: a name,
+        /// or a path with dots. Default `tenant_id`.
         jwt_claim: Option<String> = None,
-        /// `jwt`: the cookie that holds the token, where `Authorization` has none. Default: none.
+        /// `jwt`: the cookie that holds the token if `Authorization` does not. Default: no cookie.
         cookie_name: Option<String> = None,
-        /// `jwt`: the origin sees the token too. Default false.
+        /// `jwt`: whether the token is forwarded to the origin. Default false.
         forward: Option<bool> = None,
-        /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id. Default `slug`; for `jwt` `id`,
-        /// since a token that names a slug is good for whoever has the slug next.
+        /// `path`, `header`, `query`, `custom`, `jwt`: whether the value is a slug or an id.
+        /// Default `slug`, but `id` for `jwt`, because a slug in a token would be valid for the
+        /// slug's next owner too.
         identifies: Option<Identifies> = None,
-        /// `custom`: the headers that the resolver is given, and all that it may read. Default: it is given every header, and no
-        /// shared cache may keep an answer, since nobody knows what else would have led to another tenant.
+        /// `custom`: the only headers that the resolver receives and may read. Default: it receives
+        /// all headers, and shared caches may store no response, because any header may have
+        /// selected the tenant.
         vary: Option<Vec<String>> = None,
     } => Strategy::check
 }
 
-/// The header of the strategy `header`, unless it says otherwise.
+/// The default header of the strategy `header`.
 pub const DEFAULT_HEADER: &str = "X-Tenant-ID";
-/// The header of the strategy `api_key`, unless it says otherwise.
+/// The default header of the strategy `api_key`.
 pub const DEFAULT_KEY_HEADER: &str = "X-API-Key";
 
-/// Labels under a base domain that are no tenants unless the catalog says otherwise.
+/// The default of `reserved`: labels under a base domain that never name a tenant.
 pub const RESERVED: [&str; 20] = [
     "www",
     "api",
@@ -134,7 +139,7 @@ pub const RESERVED: [&str; 20] = [
 ];
 
 impl Resolution {
-    /// Parses and checks a resolution by itself.
+    /// Parses a resolution and checks it by itself.
     ///
     /// # Errors
     /// All problems, each with its JSON path.
@@ -149,7 +154,7 @@ impl Resolution {
         r.at("strategies", |r| {
             r.at_most(self.strategies.len(), MAX_STRATEGIES);
             if self.strategies.is_empty() {
-                r.problem("none", "at least one strategy");
+                r.problem("an empty list", "at least one strategy");
             }
             let mut seen = BTreeSet::new();
             for (index, strategy) in self.strategies.iter().enumerate() {
@@ -161,10 +166,11 @@ impl Resolution {
             }
             let name = |kind, default| self.strategy(kind).map(|one| one.header_name.as_deref().unwrap_or(default));
             let names = [name(StrategyKind::Header, DEFAULT_HEADER), name(StrategyKind::ApiKey, DEFAULT_KEY_HEADER)];
-            let taken = |name: &str| ["authorization", "cookie"].iter().any(|other| name.eq_ignore_ascii_case(other));
+            let is_taken =
+                |name: &str| ["authorization", "cookie"].iter().any(|other| name.eq_ignore_ascii_case(other));
             let same = matches!(names, [Some(one), Some(other)] if one.eq_ignore_ascii_case(other));
-            if same || names.into_iter().flatten().any(taken) {
-                r.problem("a `header_name` that means something else too", "a header of its own for each strategy");
+            if same || names.into_iter().flatten().any(is_taken) {
+                r.problem("a `header_name` with another use", "a separate header for each strategy");
             }
         });
         r.at("central_hosts", |r| check_hosts(&self.central_hosts, r));
@@ -175,17 +181,17 @@ impl Resolution {
         self.strategies.iter().find(|strategy| strategy.strategy == kind)
     }
 
-    /// Whether callers can show who they are.
+    /// Whether a strategy that reads credentials is configured.
     pub fn has_credentials(&self) -> bool {
         self.strategy(StrategyKind::Jwt).or_else(|| self.strategy(StrategyKind::ApiKey)).is_some()
     }
 
-    /// Whether a label under a base domain, or the first segment of a path, is kept from tenants.
+    /// Whether a slug is reserved as a label under a base domain or as the first segment of a path.
     pub fn is_reserved(&self, slug: &Slug) -> bool {
         self.reserved().any(|label| label == slug.as_str())
     }
 
-    /// Labels and first segments that are kept from tenants.
+    /// The reserved labels and first segments.
     pub fn reserved(&self) -> impl Iterator<Item = &str> {
         let all = self.strategies.iter().filter(|strategy| strategy.reserves());
         all.flat_map(|strategy| match &strategy.reserved {
@@ -199,14 +205,14 @@ impl Resolution {
         self.strategy(StrategyKind::Path).is_some_and(Strategy::reserves)
     }
 
-    /// The domains under which tenants live.
+    /// The domains under which tenants have their subdomains.
     pub fn base_domains(&self) -> impl Iterator<Item = &str> {
         self.strategies.iter().flat_map(|strategy| strategy.base_domains.iter().flatten()).map(String::as_str)
     }
 }
 
 impl Strategy {
-    /// Whether some names that it could find are kept from tenants.
+    /// Whether the strategy has reserved names.
     fn reserves(&self) -> bool {
         self.strategy == StrategyKind::Subdomain || self.prefix.as_deref() == Some("/")
     }
@@ -232,14 +238,14 @@ impl Strategy {
                 let names: Vec<_> = strategies.iter().map(|kind| kind.as_str()).collect();
                 r.at(name, |r| {
                     r.problem(
-                        format!("an option for `{}`", kind.as_str()),
-                        format!("none: it belongs to {}", quoted(&names)),
+                        format!("the option on `{}`", kind.as_str()),
+                        format!("the option only on {}", quoted(&names)),
                     )
                 });
             }
         }
         if kind == Path && self.reserved.is_some() && !self.reserves() {
-            r.at("reserved", |r| r.problem("names behind a prefix of their own", "none, or the prefix `/`"));
+            r.at("reserved", |r| r.problem("reserved names after a prefix", "no `reserved`, or the prefix `/`"));
         }
         match &self.base_domains {
             Some(domains) => r.at("base_domains", |r| check_hosts(domains, r)),
@@ -247,13 +253,13 @@ impl Strategy {
             None => {}
         }
         if kind == CustomDomain && self.domain_lookup.is_none() {
-            missing("domain_lookup", "`index`: custom domains must be looked up somewhere", r);
+            missing("domain_lookup", "`index`, because custom domains need a lookup", r);
         }
         let texts = [
             (
                 "prefix",
                 &self.prefix,
-                "`/`, or a path such as `/t/`, of letters, digits and `-_.~@`",
+                "`/`, or a path such as `/t/` of letters, digits and `-_.~@`",
                 is_prefix as fn(&str) -> bool,
             ),
             ("header_name", &self.header_name, "a header name", is_token),
@@ -290,9 +296,9 @@ fn check_hosts(hosts: &[String], r: &mut Reader) {
 }
 
 pub(super) const HOST_EXPECTED: &str =
-    "a host in lower case, names beyond ASCII as A-labels (xn--…), no port, no trailing dot";
+    "a host in lower case, with non-ASCII labels as A-labels (xn--…), without port or trailing dot";
 
-/// Whether a host stands as it would be compared: lower case, ASCII, no port, no trailing dot.
+/// Whether a host is in comparable form: lower case, ASCII, no port, no trailing dot.
 pub(super) fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= MAX_HOST_BYTES

@@ -1,4 +1,8 @@
-//! Tenant records: who a customer is, what it bought, and what was agreed besides.
+//! Tenant records: who the tenant is, what it bought, and what was agreed with it.
+//!
+//! A record is checked twice: by itself, when it is parsed, and against the catalog that it refers
+//! to ([`Tenant::parse_against`]). [`parse_seed`] does both for a whole document of catalog,
+//! tenants and API keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +10,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::bounds::{
-    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_GRACE_MS, MAX_HIERARCHY_DEPTH, MAX_KEY_BYTES, MAX_OVERRIDES,
-    MAX_RECORD_BYTES,
+    MAX_ADDONS, MAX_CATALOG_BYTES, MAX_DOMAINS, MAX_HIERARCHY_DEPTH, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_RECORD_BYTES,
 };
+use super::dates::{check_dates, check_grace};
 use super::resolution::{HOST_EXPECTED, is_host};
 use super::{
     Allowance, ApiKey, Branding, BreakerMode, Catalog, Contract, DataRoute, Epoch, FeatureValue, Key, PlanRef,
@@ -16,27 +20,27 @@ use super::{
 };
 
 choice! {
-    /// Where a tenant stands in its life.
+    /// The status of a tenant.
     pub enum Status {
-        /// Served.
+        /// The tenant is served.
         Active = "active",
-        /// Being set up; come back soon.
+        /// The tenant is being created. Retry later.
         Provisioning = "provisioning",
         /// Stopped by the operator.
         Suspended = "suspended",
-        /// Stopped by the tenant itself.
+        /// Stopped by the tenant.
         Inactive = "inactive",
-        /// Under maintenance; come back soon.
+        /// Under maintenance. Retry later.
         Maintenance = "maintenance",
-        /// Gone; its name means nobody.
+        /// Deleted. Its names no longer resolve.
         Deleted = "deleted",
     }
 }
 
 choice! {
-    /// Whether a domain is the tenant's.
+    /// Whether the tenant has proven that it owns a domain.
     pub enum DomainState {
-        /// Claimed, not yet proven: names nobody.
+        /// Claimed but not yet proven. Does not resolve.
         Pending = "pending",
         /// Proven.
         Verified = "verified",
@@ -46,93 +50,96 @@ choice! {
 document! {
     /// A tenant.
     pub struct Tenant {
-        /// Never changes, never reused.
+        /// The id. Never changes and is never reused.
         id: TenantId,
-        /// Its name in hosts and paths.
+        /// The tenant's name in hosts and paths.
         slug: Slug,
-        /// For people.
+        /// Display name. Not interpreted.
         name: Option<String> = None,
-        /// Where it stands in its life. Default `active`.
+        /// The status. Default `active`.
         status: Status = Status::Active,
-        /// The plan version it bought. Required unless it has a parent, whose plan it then shares.
+        /// The plan version that the tenant bought. Required, unless the tenant has a parent and
+        /// shares its plan.
         plan: Option<PlanRef> = None,
-        /// A plan version that it tries instead for a while.
+        /// A plan version that replaces the plan for a limited time.
         trial: Option<Trial> = None,
-        /// The tenant it belongs to.
+        /// The parent tenant.
         parent: Option<TenantId> = None,
         /// Grows with every publication of this record.
         epoch: Epoch = Epoch(1),
-        /// Domains of its own.
+        /// The tenant's own domains.
         domains: Vec<Domain> = Vec::new(),
-        /// Exceptions for this tenant and its descendants: the strongest tier but kill.
+        /// Overrides for this tenant and its descendants: the strongest tier except kill.
         overrides: Vec<Override> = Vec::new(),
-        /// Add-ons it bought.
+        /// The add-ons that the tenant bought.
         addons: Vec<Key> = Vec::new(),
-        /// What was agreed instead of the plan.
+        /// The contract, which takes precedence over the plan.
         contract: Option<Contract> = None,
-        /// Circuit breakers that do not move by themselves, or do where the catalog says otherwise: for this tenant and its
-        /// descendants.
+        /// Modes of circuit breakers for this tenant and its descendants, where they differ from
+        /// the catalog.
         breakers: BTreeMap<Key, BreakerMode> = BTreeMap::new(),
-        /// Credentials issued before are refused: tokens by `iat`, API keys by `created_at`. Default: none.
+        /// Credentials issued before this time are rejected: tokens by `iat`, API keys by
+        /// `created_at`. Default: no credentials are rejected.
         credentials_from: Option<UnixMillis> = None,
-        /// Where its billing periods start. Default 1970-01-01, so months begin on the first.
+        /// The start of billing periods. Default 1970-01-01, so that months start on the first.
         billing_anchor: UnixMillis = UnixMillis::default(),
-        /// Where its data lives; for conditions.
+        /// The region. Chooses the shard, and conditions can read it.
         region: Option<String> = None,
-        /// Places that may serve it. Default: everywhere.
+        /// The places that may serve the tenant. Default: all.
         residency: Vec<String> = Vec::new(),
-        /// Where its data lives; handed to the origin.
+        /// Where the tenant's data is stored. Passed to the origin.
         data_route: Option<DataRoute> = None,
-        /// How it looks.
+        /// The tenant's branding.
         branding: Option<Branding> = None,
-        /// Anything else; kept, not read.
+        /// Any other data. Stored, but not interpreted.
         metadata: Option<Unread> = None,
     } => Tenant::check
 }
 
 document! {
-    /// A domain of a tenant's own.
+    /// A domain that belongs to a tenant.
     pub struct Domain {
         /// The exact host, as A-labels.
         host: String,
-        /// Whether it is proven. Default `pending`.
+        /// Whether ownership is proven. Default `pending`.
         state: DomainState = DomainState::Pending,
     }
 }
 
 document! {
-    /// An exception: a feature's value, or a limit's allowance.
+    /// An override: a feature's value, or a limit's allowance.
     pub struct Override {
-        /// The feature it is for.
+        /// The feature.
         feature: Option<Key> = None,
-        /// The feature's value. `false`, `0` and `""` are values.
+        /// The feature's value. `false`, `0` and `""` are values too.
         value: Option<FeatureValue> = None,
-        /// The limit it is for.
+        /// The limit.
         limit: Option<Key> = None,
         /// The limit's allowance.
         allowance: Option<Allowance> = None,
-        /// From when it holds. Default: always.
+        /// When it takes effect. Default: no start time.
         starts_at: Option<UnixMillis> = None,
-        /// Until when it holds, exclusive. Default: for ever.
+        /// When it ends, exclusive. Default: never.
         ends_at: Option<UnixMillis> = None,
-        /// Milliseconds after `ends_at` in which it still serves where nothing of its tier is in force, up to 7776000000 (90
-        /// days); decisions say so. Default 0.
+        /// Milliseconds after `ends_at` for which the override still applies if nothing else of its
+        /// tier is in force, at most 7776000000 (90 days). Decisions report it. Default 0.
         grace_ms: Quantity = Quantity(0),
-        /// Why.
+        /// The reason.
         reason: Option<String> = None,
-        /// Who.
+        /// Who made the override.
         actor: Option<String> = None,
     } => Override::check
 }
 
 document! {
-    /// A plan version on trial. When it has ended the tenant lives by its own plan again; what it has used stays used.
+    /// A plan version on trial. After it ends, the tenant's own plan applies again; used units stay
+    /// counted.
     pub struct Trial {
         /// The plan version.
         plan: PlanRef,
-        /// From when it holds. Default: always.
+        /// When it takes effect. Default: no start time.
         starts_at: Option<UnixMillis> = None,
-        /// Until when it holds, exclusive.
+        /// When it ends, exclusive.
         ends_at: UnixMillis,
     } => Trial::check
 }
@@ -143,14 +150,8 @@ impl Trial {
     }
 }
 
-pub(super) fn check_grace(Quantity(grace_ms): Quantity, ends_at: Option<UnixMillis>, r: &mut Reader) {
-    if grace_ms > MAX_GRACE_MS || grace_ms > 0 && ends_at.is_none() {
-        r.at("grace_ms", |r| r.problem(grace_ms.to_string(), format!("0 to {MAX_GRACE_MS}, after an `ends_at`")));
-    }
-}
-
 impl Tenant {
-    /// About how many bytes it holds.
+    /// The approximate number of bytes that the record occupies in memory.
     pub(crate) fn bytes(&self) -> usize {
         let overrides = self.overrides.iter().map(|one| {
             let texts = [&one.reason, &one.actor].into_iter().flatten().map(String::len).fold(0, usize::saturating_add);
@@ -163,7 +164,7 @@ impl Tenant {
         parts.fold(size_of::<Self>().saturating_add(lists.saturating_mul(MAX_KEY_BYTES)), usize::saturating_add)
     }
 
-    /// Parses a record by itself.
+    /// Parses a record and checks it by itself.
     ///
     /// # Errors
     /// All problems, each with its JSON path.
@@ -173,7 +174,8 @@ impl Tenant {
     /// use tenantgate::model::Tenant;
     /// let tenant = Tenant::parse(r#"{"id": "t_acme", "slug": "acme", "plan": "pro@2"}"#).unwrap();
     /// assert_eq!(tenant.plan.unwrap().as_str(), "pro@2");
-    /// assert!(Tenant::parse(r#"{"id": "t_acme", "slug": "Acme Inc", "plan": "pro"}"#).unwrap_err().0.len() == 2);
+    /// let invalid = r#"{"id": "t_acme", "slug": "Acme Inc", "plan": "pro"}"#;
+    /// assert_eq!(Tenant::parse(invalid).unwrap_err().0.len(), 2);
     /// ```
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {
@@ -182,7 +184,7 @@ impl Tenant {
         })
     }
 
-    /// Parses a record, and checks it against the catalog that it will live by.
+    /// Parses a record and checks it against a catalog.
     ///
     /// # Errors
     /// All problems, each with its JSON path.
@@ -195,8 +197,10 @@ impl Tenant {
         })
     }
 
-    /// A record after a change. INVARIANT (a change is judged by what it changes): what was wrong with the record before, as names that a
-    /// catalog has dropped, does not stand in the way.
+    /// Parses a record after a change.
+    ///
+    /// INVARIANT (a change is judged by what it changes): problems that the record had before the
+    /// change, such as names that the catalog has since dropped, do not block the change.
     ///
     /// # Errors
     /// The problems that the record did not have before.
@@ -209,11 +213,11 @@ impl Tenant {
         }
     }
 
-    /// What can be judged without a catalog.
+    /// Checks the record without a catalog.
     fn check(&self, r: &mut Reader) {
         if self.plan.is_none() && self.parent.is_none() {
             r.at("plan", |r| {
-                r.problem("nothing", "a plan version such as `pro@1`: only tenants with a parent share a plan")
+                r.problem("nothing", "a plan version such as `pro@1`: only a tenant with a parent may omit it")
             });
         }
         if self.parent.as_ref() == Some(&self.id) {
@@ -233,7 +237,7 @@ impl Tenant {
         r.at("overrides", |r| r.at_most(self.overrides.len(), MAX_OVERRIDES));
     }
 
-    /// What can be judged only beside a catalog.
+    /// Checks the record's references to the catalog.
     fn check_against(&self, catalog: &Catalog, r: &mut Reader) {
         if let Some(plan) = self.plan.as_ref().filter(|plan| !catalog.plans.contains_key(*plan)) {
             r.at("plan", |r| r.problem(format!("`{plan}`"), "a plan version of the catalog"));
@@ -306,55 +310,49 @@ impl Override {
     fn check(&self, r: &mut Reader) {
         let feature =
             self.feature.is_some() && self.value.is_some() && self.limit.is_none() && self.allowance.is_none();
-        // Of a limit `null` is no value.
+        // In an override of a limit, `"value": null` means absent.
         let valued = self.value.as_deref().is_some_and(|value| !value.is_null());
         let limit = self.limit.is_some() && self.allowance.is_some() && self.feature.is_none() && !valued;
         if !feature && !limit {
-            r.problem("an override", "either `feature` with `value`, or `limit` with `allowance`");
+            r.problem("a wrong set of fields", "either `feature` with `value`, or `limit` with `allowance`");
         }
         check_dates(self.starts_at, self.ends_at, r);
         check_grace(self.grace_ms, self.ends_at, r);
     }
 }
 
-pub(super) fn check_dates(starts_at: Option<UnixMillis>, ends_at: Option<UnixMillis>, r: &mut Reader) {
-    if let (Some(start), Some(end)) = (starts_at, ends_at)
-        && end <= start
-    {
-        r.at("ends_at", |r| r.problem(end.to_string(), format!("a time after {start}")));
-    }
-}
-
 document! {
-    /// A catalog, the tenants that live by it and their API keys, in one document.
+    /// A catalog, its tenants and their API keys, in one document.
     struct SeedParts {
         /// The catalog.
         catalog: Value,
         /// The tenants.
         tenants: Vec<Value>,
-        /// Records of API keys.
+        /// The API key records.
         api_keys: Vec<Value> = Vec::new(),
     }
 }
 
-/// A catalog, the tenants that live by it and their API keys.
+/// A catalog, its tenants and their API keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seed {
     /// The catalog.
     pub catalog: Catalog,
     /// The tenants.
     pub tenants: Vec<Tenant>,
-    /// Records of API keys.
+    /// The API key records.
     pub api_keys: Vec<ApiKey>,
 }
 
-/// Checks `{"catalog": …, "tenants": […], "api_keys": […]}` as a whole: each part, and that they fit together.
+/// Parses `{"catalog": …, "tenants": […], "api_keys": […]}` and checks each part and the references
+/// between them.
 ///
 /// # Errors
 /// All problems, each with its JSON path.
 pub fn parse_seed(text: &str) -> Result<Seed, Problems> {
     Reader::run(|r| {
-        // Many records fit beside one catalog; the bound keeps a mistaken file from filling memory.
+        // Room for many records beside one catalog. The bound keeps a wrong file from filling
+        // memory.
         let value = r.json(text, MAX_CATALOG_BYTES.saturating_mul(16))?;
         let seed = SeedParts::read(&value, r)?;
         let catalog = r.at("catalog", |r| Catalog::read_checked(&seed.catalog, r));
@@ -376,7 +374,7 @@ pub fn parse_seed(text: &str) -> Result<Seed, Problems> {
                     r.at("tenant", |r| r.problem(format!("`{}`", key.tenant), "the id of a tenant in this document"));
                 }
                 if !seen.insert(key.id.clone()) {
-                    r.at("id", |r| r.problem(format!("`{}`, which another key has", key.id), "a name of its own"));
+                    r.at("id", |r| r.problem(format!("`{}`, which another key has", key.id), "a unique id"));
                 }
             })
         });
@@ -396,7 +394,8 @@ fn read_all<T: Read>(values: &[Value], r: &mut Reader, mut check: impl FnMut(&T,
     read.into_iter().collect()
 }
 
-/// Ids, slugs and domains are unique; parents exist; nobody is its own ancestor.
+/// Checks that ids, slugs and domains are unique, that parents exist, and that no tenant is its own
+/// ancestor.
 fn check_family(tenants: &[Tenant], r: &mut Reader) {
     let parents: FxHashMap<_, _> = tenants.iter().map(|tenant| (&tenant.id, tenant.parent.as_ref())).collect();
     let (mut ids, mut slugs, mut hosts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -407,12 +406,10 @@ fn check_family(tenants: &[Tenant], r: &mut Reader) {
                 ("slug", tenant.slug.as_str(), slugs.insert(&tenant.slug)),
             ];
             for (field, name, _) in names.into_iter().filter(|(_, _, fresh)| !fresh) {
-                r.at(field, |r| r.problem(format!("`{name}`, which another tenant has"), "a name of its own"));
+                r.at(field, |r| r.problem(format!("`{name}`, which another tenant has"), "a unique value"));
             }
             for domain in tenant.domains.iter().filter(|domain| !hosts.insert(domain.host.as_str())) {
-                r.at("domains", |r| {
-                    r.problem(format!("`{}`, which is claimed twice", domain.host), "a host of its own")
-                });
+                r.at("domains", |r| r.problem(format!("`{}`, which is claimed twice", domain.host), "a unique host"));
             }
             let mut ancestor = tenant.parent.as_ref();
             for _ in 1..MAX_HIERARCHY_DEPTH {
@@ -426,7 +423,10 @@ fn check_family(tenants: &[Tenant], r: &mut Reader) {
             }
             if ancestor.is_some() {
                 r.at("parent", |r| {
-                    r.problem("a circle or a long line", format!("at most {MAX_HIERARCHY_DEPTH} generations"))
+                    r.problem(
+                        "a cycle, or a line that is too long",
+                        format!("at most {MAX_HIERARCHY_DEPTH} generations"),
+                    )
                 });
             }
         });

@@ -1,4 +1,4 @@
-//! Points in time. The core has no clock: whoever calls it says what time it is.
+//! Points in time. The core has no clock; callers pass the current time.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use serde_json::Value;
 
 use super::{Read, Reader};
 
-/// Milliseconds since 1970-01-01T00:00:00Z, between the years 1970 and 9999.
+/// Milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999.
 ///
-/// In documents it is written as RFC 3339 (`2026-01-31T00:00:00Z`) or as a number of milliseconds.
+/// Documents contain either RFC 3339 text (`2026-01-31T00:00:00Z`) or a number of milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(u64);
 
 impl UnixMillis {
-    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can represent.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// Later times become [`Self::MAX`].
+    /// A time. Values after [`Self::MAX`] become [`Self::MAX`].
     pub const fn new(millis: u64) -> Self {
         if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
     }
 
-    /// From a JavaScript number; fractions are dropped, NaN and negative numbers become 0.
+    /// Converts a JavaScript number. Fractions are dropped; NaN and negative numbers become 0.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,7 +33,7 @@ impl UnixMillis {
         Self::new(millis as u64)
     }
 
-    /// From RFC 3339 text.
+    /// Parses RFC 3339 text. Returns `None` if it is invalid or before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         u64::try_from(time.timestamp_millis()).ok().map(Self::new)
@@ -44,46 +44,47 @@ impl UnixMillis {
         self.0
     }
 
-    /// The time `millis` later.
+    /// The time `millis` milliseconds later.
     #[must_use]
     pub const fn plus(self, millis: u64) -> Self {
         Self::new(self.0.saturating_add(millis))
     }
 
-    /// Milliseconds since `earlier`; 0 if it is later.
+    /// Milliseconds since `earlier`, or 0 if `earlier` is later than this time.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     pub(crate) fn utc(self) -> DateTime<Utc> {
-        // INVARIANT (time in range): `new` keeps it below the year 10000, which chrono represents.
+        // INVARIANT (time in range): `new` keeps the value below the year 10000, which chrono can
+        // represent.
         i64::try_from(self.0).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default()
     }
 }
 
-/// When a question was sent to a ledger.
+/// When a request was sent to a ledger.
 ///
-/// INVARIANT (time across waiting): once the answer is there, this time is in the past. A decision is
-/// finished at a [`HeardAt`], and no function turns one into the other.
+/// INVARIANT (time across waiting): this time is in the past once the reply has arrived. A decision
+/// is completed at a [`HeardAt`], and no function converts one into the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AskedAt(UnixMillis);
 
-/// When an answer was heard, or given up: the present, after a wait.
+/// When a reply arrived or the wait for it was abandoned: the current time after a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeardAt(UnixMillis);
 
 impl AskedAt {
-    /// The question is sent now.
+    /// A request that is sent now.
     pub const fn now(now: UnixMillis) -> Self {
         Self(now)
     }
 
-    /// Whether the question is at least `millis` old.
+    /// Whether the request is at least `millis` milliseconds old.
     pub const fn is_older(self, millis: u64, now: UnixMillis) -> bool {
         now.since(self.0) >= millis
     }
 
-    /// The time `millis` after the question.
+    /// The time `millis` milliseconds after the request.
     #[must_use]
     pub const fn plus(self, millis: u64) -> UnixMillis {
         self.0.plus(millis)
@@ -91,7 +92,7 @@ impl AskedAt {
 }
 
 impl HeardAt {
-    /// The answer is heard now: the clock is to be read after the wait.
+    /// A reply that arrives now. Read the clock after the wait.
     pub const fn now(now: UnixMillis) -> Self {
         Self(now)
     }
@@ -101,7 +102,7 @@ impl HeardAt {
         self.0
     }
 
-    /// How long the question and its answer were on the way, in milliseconds.
+    /// Milliseconds between the request and its reply.
     pub const fn since(self, asked: AskedAt) -> u64 {
         self.0.since(asked.0)
     }

@@ -1,8 +1,10 @@
-//! A map that is bounded by the bytes that its entries hold, and in which each owner's entries push out that owner's first.
+//! A map with a bound on the bytes of its entries, in which an owner's entries evict that owner's
+//! own entries first.
 //!
-//! Owners decide how large their entries are, so a bound on the number of entries bounds nothing. An owner that holds more than an
-//! eighth of the budget loses its own least recently used entries. If all owners together hold more than the budget, the least
-//! recently used entries of all go. Both leave some room, so that eviction is rare.
+//! Owners decide how large their entries are, so a bound on the number of entries would bound
+//! nothing. An owner that exceeds an eighth of the budget loses its own least recently used
+//! entries. If all owners together exceed the budget, the least recently used entries overall are
+//! evicted. Both evictions free some extra room, so that they are rare.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -11,14 +13,14 @@ use rustc_hash::FxHashMap;
 
 use super::TenantId;
 
-/// A map whose entries hold at most a given number of bytes.
+/// A map whose entries occupy at most a given number of bytes.
 #[derive(Debug)]
 pub(crate) struct WeighedCache<K, V> {
     entries: FxHashMap<K, CacheEntry<V>>,
     owners: FxHashMap<TenantId, usize>,
     bytes: usize,
     max_bytes: usize,
-    /// Grows with every use.
+    /// A logical clock that advances with every use.
     now: u64,
 }
 
@@ -30,16 +32,16 @@ struct CacheEntry<V> {
     used: u64,
 }
 
-/// Bytes of an entry beside what it holds: its place in the map, its key.
+/// Bytes of an entry in addition to its value: the map slot and the key.
 const ENTRY_BYTES: usize = 256;
 
 impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
-    /// A map of at most `max_bytes`.
+    /// An empty map of at most `max_bytes`.
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self { entries: FxHashMap::default(), owners: FxHashMap::default(), bytes: 0, max_bytes, now: 0 }
     }
 
-    /// Finds an entry, and uses it.
+    /// Returns an entry and marks it as used.
     pub(crate) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -50,18 +52,18 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         Some(&mut entry.value)
     }
 
-    /// Writes an entry that holds `bytes`. `owner`: the tenant that it counts for, if any.
+    /// Inserts or replaces an entry of `bytes` bytes that counts for `owner`.
     pub(crate) fn insert(&mut self, key: K, owner: Option<TenantId>, bytes: usize, value: V) {
         self.remove(&key);
         let bytes = bytes.saturating_add(ENTRY_BYTES);
         self.now = self.now.wrapping_add(1);
         self.weigh(owner.as_ref(), bytes);
-        let whose = owner.clone();
+        let owned_by = owner.clone();
         self.entries.insert(key, CacheEntry { value, owner, bytes, used: self.now });
-        self.make_room(whose.as_ref());
+        self.make_room(owned_by.as_ref());
     }
 
-    /// Corrects the bytes that an entry holds.
+    /// Updates the size of an entry.
     pub(crate) fn set_bytes<Q: Eq + Hash + ?Sized>(&mut self, key: &Q, bytes: usize)
     where
         K: Borrow<Q>,
@@ -74,7 +76,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         self.make_room(owner.as_ref());
     }
 
-    /// Forgets an entry.
+    /// Removes an entry.
     pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -84,7 +86,7 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         }
     }
 
-    /// Keeps what `keep` wants to keep.
+    /// Removes the entries for which `keep` returns false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
         let keys = self.entries.iter_mut().filter_map(|(key, entry)| (!keep(&mut entry.value)).then(|| key.clone()));
         for key in keys.collect::<Vec<_>>() {
@@ -123,7 +125,8 @@ impl<K: Eq + Hash + Clone, V> WeighedCache<K, V> {
         }
     }
 
-    /// Removes the least recently used entries for which `may` is true until `bytes` are free. The entry used last stays.
+    /// Removes the least recently used entries for which `may` returns true, until `bytes` bytes
+    /// are free. The most recently used entry always stays.
     fn evict(&mut self, bytes: usize, may: impl Fn(&CacheEntry<V>) -> bool) {
         let last = self.now;
         let candidates = self.entries.iter().filter(|(_, entry)| entry.used != last && may(entry));
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_within_its_bytes() {
+    fn stays_within_its_byte_budget() {
         let mut cache = WeighedCache::new(1_000_000);
         for key in 0..10_000_u32 {
             cache.insert(key, owner(&format!("t_{key}")), 5_000, key);
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_pushes_out_its_own_first() {
+    fn an_owner_evicts_its_own_entries_first() {
         let mut cache = WeighedCache::new(1_000_000);
         cache.insert(u32::MAX, owner("t_victim"), 10_000, 0);
         for key in 0..1_000 {
@@ -170,7 +173,7 @@ mod tests {
         }
         assert_eq!(cache.get_mut(&u32::MAX), Some(&mut 0));
         assert!(cache.owners[&owner("t_hostile").unwrap()] <= 125_000);
-        // What it used last is there, and what grows is weighed again.
+        // The most recently used entry stays, and an entry that grows is weighed again.
         assert_eq!(cache.get_mut(&999), Some(&mut 999));
         cache.set_bytes(&999, 120_000);
         assert_eq!(cache.entries.len(), 2);

@@ -1,4 +1,8 @@
-//! The buffer through which questions and answers pass: words and texts in, numbers out. Its regions never move.
+//! The buffers between JavaScript and the gate: words and texts in, numbers out.
+//!
+//! They are allocated once and never move, so JavaScript can hold views of them. JavaScript writes
+//! the words and the concatenated texts; a [`Cursor`] reads them in order. [`super::JsGate`]
+//! documents the layout of each call.
 
 use crate::flags::{AnswerId, FeatureSet, Slots};
 use crate::model::bounds::MAX_FEATURES;
@@ -12,20 +16,20 @@ use {
     smallvec::SmallVec,
 };
 
-/// Words: lengths of texts, numbers of features, kinds of attributes.
+/// The number of words: lengths of texts, numbers of features, kinds of attributes.
 pub(super) const WORDS: usize = 512;
-/// Bytes of text: what a request may carry by the bounds of the model, with room to spare.
+/// The number of text bytes: more than a request may carry within the model's bounds.
 pub(super) const BYTES: usize = 65_536;
-/// One for each feature of a catalog.
+/// The number of outcomes: one for each feature of a catalog.
 pub(super) const OUTCOMES: usize = MAX_FEATURES;
 
-/// What JavaScript writes.
+/// The input, which JavaScript writes.
 pub(super) struct Input {
     words: Box<[u32]>,
     text: Box<[u8]>,
 }
 
-/// Takes one thing after the other from the input. What was not written reads as empty.
+/// Reads the input from front to back. Input that was not written reads as empty.
 struct Cursor<'a> {
     words: std::slice::Iter<'a, u32>,
     text: &'a str,
@@ -57,7 +61,8 @@ impl<'a> Cursor<'a> {
         f64::from_bits(low | high << 32)
     }
 
-    /// The context: how many attributes, then for each its place among the names, its kind, its value.
+    /// Reads the context: the number of attributes, then for each its index, its kind and its
+    /// value.
     fn slots(&mut self, slots: &mut Slots<'a>) {
         let count = usize::try_from(self.word()).unwrap_or(0).min(WORDS);
         for _ in 0..count {
@@ -90,12 +95,12 @@ impl Input {
     }
 
     fn cursor(&self, length: usize) -> Cursor<'_> {
-        // JavaScript's encoder writes nothing but UTF-8; if ever it does, there is no text.
+        // JavaScript's encoder produces only UTF-8. Anything else is treated as empty text.
         let text = self.text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
         Cursor { words: self.words.iter(), text }
     }
 
-    /// A name, and a context behind it whose attributes are named by their places in the set.
+    /// Reads a name and a context, whose attributes are numbered as in `set`.
     pub(super) fn name_and_context(&self, length: usize, set: &FeatureSet) -> (&str, Slots<'_>) {
         let mut cursor = self.cursor(length);
         let name = cursor.text();
@@ -105,7 +110,7 @@ impl Input {
     }
 }
 
-/// One outcome per feature, for JavaScript to read.
+/// The outcome of each feature, for JavaScript to read.
 pub(super) struct Outcomes(Box<[u32]>);
 
 impl Default for Outcomes {
@@ -126,36 +131,38 @@ impl Outcomes {
     }
 }
 
-/// Numbers of an answer.
+/// The number of numbers in a decision.
 #[cfg(feature = "npm")]
 pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
-/// Numbers before the first feature: tenant, milliseconds to wait, caller, whether something is held.
+/// The numbers before the first feature: tenant, retry time in milliseconds, caller, whether there
+/// is a hold.
 #[cfg(feature = "npm")]
 const HEAD: usize = 4;
-/// Numbers per feature: its number, its outcome.
+/// The numbers per feature: number of the feature, outcome.
 #[cfg(feature = "npm")]
 const PER_FEATURE: usize = 2;
-/// Numbers per limit: number of the limit, limit, used, remaining, milliseconds to reset.
+/// The numbers per limit: number of the limit, limit, used, remaining, milliseconds until reset.
 #[cfg(feature = "npm")]
 const PER_LIMIT: usize = 5;
 
-/// Names that JavaScript says by number.
+/// The names to which JavaScript refers by number.
 #[cfg(feature = "npm")]
 #[derive(Default)]
 pub(super) struct Names {
-    /// Headers that strategies read.
+    /// The headers that strategies read.
     pub(super) headers: Vec<String>,
-    /// How many attributes rules read.
+    /// The number of attributes that rules read.
     pub(super) attributes: usize,
 }
 
-/// The length of a text that is not there.
+/// The length that denotes an absent text.
 #[cfg(feature = "npm")]
 const ABSENT: u32 = u32::MAX;
 
 #[cfg(feature = "npm")]
 impl Input {
-    /// Decides what stands in it: flags, method, host, path, query, custom, headers, context, features.
+    /// Decides the request in the input: flags, method, host, path, query, custom, headers,
+    /// context, features.
     pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
         let mut cursor = self.cursor(length);
         let flags = cursor.word();
@@ -189,7 +196,7 @@ impl Input {
     }
 }
 
-/// What a decision says, for JavaScript to read.
+/// The numbers of a decision, for JavaScript to read.
 #[cfg(feature = "npm")]
 pub(super) struct Results(Box<[f64]>);
 
@@ -206,14 +213,15 @@ impl Results {
         self.0.as_ptr()
     }
 
-    /// Writes the number of a tenant alone.
+    /// Writes only the number of a tenant.
     pub(super) fn write_tenant(&mut self, serial: u32) {
         if let Some(slot) = self.0.first_mut() {
             *slot = f64::from(serial);
         }
     }
 
-    /// Writes a decision, with the number of its caller; see [`super::Gate::decide`] for what is returned.
+    /// Writes a decision and the number of its caller. Returns the packed word that
+    /// [`super::JsGate::decide`] documents.
     #[expect(clippy::cast_precision_loss, reason = "quantities stay below 2^53 (MAX_QUANTITY)")]
     pub(super) fn write(&mut self, decision: &Decision, caller: f64) -> u32 {
         let mut put = self.0.iter_mut();
@@ -223,9 +231,9 @@ impl Results {
             }
         };
         write(decision.tenant.as_ref().map_or(0.0, |tenant| f64::from(tenant.serial())));
-        write(decision.retry_after_ms.map_or(-1.0, |millis| millis as f64));
+        write(decision.extras().retry_after_ms.map_or(-1.0, |millis| millis as f64));
         write(caller);
-        write(f64::from(u8::from(decision.hold.is_some())));
+        write(f64::from(u8::from(decision.extras().hold.is_some())));
         for answer in &decision.features {
             write(answer.id.map_or(-1.0, f64::from));
             write(f64::from(answer.outcome.get()));
@@ -238,7 +246,7 @@ impl Results {
             write(gauged.verdict.map_or(-1.0, |verdict| verdict.reset_ms as f64));
         }
         let count = |number: usize| u32::try_from(number).unwrap_or(0);
-        // INVARIANT (packing): MAX_ASKED_FEATURES and MAX_CHARGES stay below 4096.
+        // INVARIANT (packing): MAX_ASKED_FEATURES and MAX_CHARGES are below 4096.
         decision.code.index() | count(decision.features.len()) << 8 | count(decision.limits.len()) << 20
     }
 }

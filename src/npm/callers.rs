@@ -1,4 +1,4 @@
-//! Callers by number: who shows the same credential again is not described to JavaScript again.
+//! Numbers for callers, so that JavaScript reads the description of a caller only once.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use crate::gate::Bearer;
 use crate::model::Cache;
 use crate::model::bounds::MAX_CACHED_TOKENS;
 
-/// Numbers of callers. A credential that is held here keeps its address, so that the address can stand for it.
+/// The numbers of callers by the address of their credential. The cache keeps the credential alive,
+/// so its address is not reused.
 pub(super) struct Callers {
     known: Cache<usize, (Bearer, f64)>,
     last: f64,
@@ -19,7 +20,7 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// The number of a caller: 1 and up, never that of another one.
+    /// Returns the number of a caller, from 1. Numbers are never reused.
     pub(super) fn number(&mut self, bearer: &Bearer) -> f64 {
         let address = Arc::as_ptr(&bearer.credential).addr();
         match self.known.get_mut(&address) {

@@ -1,7 +1,9 @@
-//! The gate, as JavaScript holds it.
+//! The gate for JavaScript.
 //!
-//! The buffer: `u32` words that say how long each text is, then the texts. `decide` reads them in this order:
-//! flags, method, host, path, query, custom, then the headers and the context that [`JsGate::keys`] names, then features.
+//! The input of [`JsGate::decide`] consists of `u32` words, which contain the length of each text,
+//! and of the texts. They are read in this order: flags, method, host, path, query, custom, then
+//! the headers and the context in the order of [`JsGate::keys`], then features.
+//! [`JsGate::features`] reads a tenant's id and a context.
 
 use std::sync::Arc;
 
@@ -26,13 +28,13 @@ pub struct JsGate {
     names: Names,
     callers: Callers,
     last: Option<Box<Decision>>,
-    /// The tenant whose features were asked for last, and the catalog that they are of.
+    /// The tenant and the catalog of the last call to [`Self::features`].
     asked: Option<(Arc<CompiledCatalog>, Arc<Entitlements>)>,
 }
 
 #[wasm_bindgen(js_class = Gate)]
 impl JsGate {
-    /// A gate for a catalog as JSON text. Throws the list of problems.
+    /// Creates a gate for a catalog as JSON text. Throws the list of problems.
     #[wasm_bindgen(constructor)]
     pub fn new(catalog: &str) -> Result<JsGate, JsValue> {
         console_error_panic_hook::set_once();
@@ -50,19 +52,23 @@ impl JsGate {
         Ok(gate)
     }
 
-    /// Replaces the catalog. Throws the list of problems, or a sentence; the one held then stays.
+    /// Replaces the catalog. Throws the list of problems or a sentence, and then keeps the current
+    /// catalog.
     #[wasm_bindgen(js_name = putCatalog)]
     pub fn put_catalog(&mut self, catalog: &str) -> Result<(), JsValue> {
-        let plans = CompiledCatalog::parse(catalog).map_err(problems)?;
-        self.local.put_plans(plans).map_err(|rejected| rejected.to_string())?;
-        if let Some(plans) = self.local.plans() {
-            self.names =
-                Names { headers: plans.resolver().headers().to_vec(), attributes: plans.features().attributes().len() };
+        let catalog = CompiledCatalog::parse(catalog).map_err(problems)?;
+        self.local.put_catalog(catalog).map_err(|rejected| rejected.to_string())?;
+        if let Some(catalog) = self.local.catalog() {
+            self.names = Names {
+                headers: catalog.resolver().headers().to_vec(),
+                attributes: catalog.features().attributes().len(),
+            };
         }
         Ok(())
     }
 
-    /// Adds or replaces a tenant, as JSON text; returns its id. Throws the list of problems, or a sentence; the one held then stays.
+    /// Adds or replaces a tenant, as JSON text. Returns its id. Throws the list of problems or a
+    /// sentence, and then keeps the current record.
     #[wasm_bindgen(js_name = putTenant)]
     pub fn put_tenant(&mut self, tenant: &str) -> Result<String, JsValue> {
         let tenant = Tenant::parse(tenant).map_err(problems)?;
@@ -71,7 +77,7 @@ impl JsGate {
         Ok(id)
     }
 
-    /// Forgets a tenant.
+    /// Removes a tenant.
     #[wasm_bindgen(js_name = removeTenant)]
     pub fn remove_tenant(&mut self, id: &str) {
         if let Some(id) = TenantId::parse(id) {
@@ -79,19 +85,21 @@ impl JsGate {
         }
     }
 
-    /// Takes the keys that issuers publish at `url`, as JSON text. Throws the list of problems; what is held then stays.
+    /// Sets the issuer keys that are published at `url`, as JSON text. Throws the list of problems,
+    /// and then keeps the current keys.
     #[wasm_bindgen(js_name = putKeys)]
     pub fn put_keys(&mut self, url: &str, jwks: &str) -> Result<(), JsValue> {
-        self.local.put_keys(url, jwks).map_err(rejected)
+        self.local.put_issuer_keys(url, jwks).map_err(rejected)
     }
 
-    /// Takes the value of a secret that issuers refer to.
+    /// Sets the value of a secret that issuers refer to.
     #[wasm_bindgen(js_name = putSecret)]
     pub fn put_secret(&mut self, name: &str, value: &str) {
         self.local.put_secret(name, value);
     }
 
-    /// Adds or replaces an API key, as JSON text; returns its id. Throws the list of problems, or a sentence; the one held then stays.
+    /// Adds or replaces an API key, as JSON text. Returns its id. Throws the list of problems or a
+    /// sentence, and then keeps the current record.
     #[wasm_bindgen(js_name = putApiKey)]
     pub fn put_api_key(&mut self, record: &str) -> Result<String, JsValue> {
         let record = ApiKey::parse(record).map_err(problems)?;
@@ -100,13 +108,14 @@ impl JsGate {
         Ok(id)
     }
 
-    /// Says where the gate runs: `live` or `test`. Throws a sentence.
+    /// Sets the environment of the gate: `live` or `test`. Throws a sentence.
     pub fn serve(&mut self, environment: &str) -> Result<(), JsValue> {
-        self.local.serve(super::environment(environment)?);
+        self.local.set_environment(super::environment(environment)?);
         Ok(())
     }
 
-    /// Names as `{features, limits, codes, headers, attributes}`: their places are the numbers that decisions speak in.
+    /// Returns the names as `{features, limits, codes, headers, attributes}`. The index of a name
+    /// is its number in calls and results.
     pub fn keys(&self) -> Result<JsValue, JsValue> {
         #[derive(Serialize)]
         struct Keys<'a> {
@@ -116,10 +125,10 @@ impl JsGate {
             headers: &'a [String],
             attributes: &'a [String],
         }
-        let plans = self.local.plans().ok_or("no catalog")?;
+        let plans = self.local.catalog().ok_or("there is no catalog")?;
         let keys = Keys {
-            features: plans.catalog().features.keys().map(Key::as_str).collect(),
-            limits: plans.catalog().limits.keys().map(Key::as_str).collect(),
+            features: plans.document().features.keys().map(Key::as_str).collect(),
+            limits: plans.document().limits.keys().map(Key::as_str).collect(),
             codes: Code::ALL.map(Code::as_str).to_vec(),
             headers: &self.names.headers,
             attributes: plans.features().attributes(),
@@ -127,7 +136,7 @@ impl JsGate {
         comfortable(&keys)
     }
 
-    /// Where the buffer is: addresses and lengths of its words, its text, its results, and its outcomes.
+    /// Returns the addresses and lengths of the words, the text, the results and the outcomes.
     pub fn buffer(&self) -> Vec<usize> {
         vec![
             self.input.words() as usize,
@@ -141,22 +150,23 @@ impl JsGate {
         ]
     }
 
-    /// Decides on what stands in the buffer, with `length` bytes of text, and takes what the decision takes.
+    /// Decides the request in the buffer, with `length` bytes of text, and takes what it consumes.
     ///
-    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 19, that of limits in bits 20 to 31.
+    /// Returns the code in bits 0 to 7, the number of features in bits 8 to 19 and the number of
+    /// limits in bits 20 to 31.
     pub fn decide(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
         if let Some(done) = self.last.take() {
             self.local.reuse(done);
         }
         let decision = self.input.decide(length, &mut self.local, &self.names, now);
-        let caller = decision.credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
+        let caller = decision.extras().credential.as_ref().map_or(0.0, |bearer| self.callers.number(bearer));
         let packed = self.results.write(&decision, caller);
         self.last = Some(decision);
         packed
     }
 
-    /// The tenant of the last decision, as `{id, slug, plan}` in JSON text.
+    /// Returns the tenant of the last decision, as `{id, slug, plan}` in JSON text.
     pub fn tenant(&self) -> String {
         let tenant = self.last.as_ref().and_then(|decision| decision.tenant.as_ref());
         let view = tenant.map(|entitled| {
@@ -165,31 +175,34 @@ impl JsGate {
         json(&view)
     }
 
-    /// The credential of the last decision, as JSON text.
+    /// Returns the credential of the last decision, as JSON text.
     pub fn credential(&self) -> String {
-        let bearer = self.last.as_ref().and_then(|decision| decision.credential.as_ref());
+        let bearer = self.last.as_ref().and_then(|decision| decision.extras().credential.as_ref());
         json(&bearer.map(CredentialView::from))
     }
 
-    /// What the last decision has set aside, as `{id, ends_at}` in JSON text.
+    /// Returns the hold of the last decision, as `{id, ends_at}` in JSON text.
     pub fn hold(&self) -> String {
-        json(&self.last.as_ref().and_then(|decision| decision.hold.as_ref()).map(HoldView::from))
+        json(&self.last.as_ref().and_then(|decision| decision.extras().hold.as_ref()).map(HoldView::from))
     }
 
-    /// A feature of the last decision, as JSON text.
+    /// Returns a feature of the last decision, as JSON text.
     pub fn answer(&self, index: usize) -> String {
         let answer = self.last.as_ref().and_then(|decision| decision.features.get(index));
         json(&answer.map(AnswerView::from))
     }
 
-    /// Evaluates every feature for the tenant whose id stands in the buffer, before the context, with `length` bytes of text:
-    /// one outcome per feature, in the order of [`Self::keys`]. Outcomes of one number are the same answer, of a catalog or,
-    /// those that are 0, of one compilation of a tenant, whose number stands first in the results.
+    /// Evaluates every feature for a tenant. The buffer contains the tenant's id and the context,
+    /// with `length` bytes of text. Writes one outcome for each feature, in the order of
+    /// [`Self::keys`], and the number of the compiled tenant as the first result.
     ///
-    /// Returns the code: where it is not that of success, there are no outcomes.
+    /// JavaScript can cache answers by outcome: equal outcomes denote the same answer within a
+    /// catalog, and outcome 0 the same answer within one compiled tenant.
+    ///
+    /// Returns the code. If it is not that of success, no outcomes are written.
     pub fn features(&mut self, length: usize, now_ms: f64) -> u32 {
         let now = UnixMillis::from_js(now_ms);
-        let Some(plans) = self.local.plans().map(Arc::clone) else { return Code::SnapshotUnavailable.index() };
+        let Some(plans) = self.local.catalog().map(Arc::clone) else { return Code::SnapshotUnavailable.index() };
         let (id, context) = self.input.name_and_context(length, plans.features());
         let found = TenantId::parse(id).ok_or(Code::BadRequest).and_then(|id| self.local.tenant(&id, now));
         match found {
@@ -203,7 +216,8 @@ impl JsGate {
         }
     }
 
-    /// The answer that an outcome of the last call to [`Self::features`] stands for, as JSON text.
+    /// Returns the answer that an outcome of the last call to [`Self::features`] denotes, as JSON
+    /// text.
     pub fn outcome(&self, feature: u32, outcome: u32) -> String {
         let answer = self.asked.as_ref().and_then(|(plans, tenant)| {
             plans.features().answer(feature, AnswerId::from(outcome), tenant.facts(&[], UnixMillis::default()))
@@ -211,10 +225,11 @@ impl JsGate {
         json(&answer.as_ref().map(AnswerView::from))
     }
 
-    /// Decides a question given as the JSON text of a `DecideBody`: `{status, headers, path, decision}` as JSON text, which
-    /// JavaScript reads as it stands, whatever members are called. Throws the list of problems.
-    pub fn ask(&mut self, question: &str, now_ms: f64) -> Result<String, JsValue> {
-        let body = DecideBody::parse(question).map_err(problems)?;
+    /// Decides a request given as the JSON text of a [`DecideBody`]. Returns `{status, headers,
+    /// path, decision}` as JSON text, in which JavaScript finds every member under its name on the
+    /// wire. Throws the list of problems.
+    pub fn ask(&mut self, body: &str, now_ms: f64) -> Result<String, JsValue> {
+        let body = DecideBody::parse(body).map_err(problems)?;
         let parts = body.borrow();
         let ask: Ask<'_> = body.ask(&parts);
         let decision = self.local.decide(&body.request(&parts, None), &ask, UnixMillis::from_js(now_ms));

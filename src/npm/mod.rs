@@ -1,7 +1,8 @@
-//! The wasm-bindgen adapters behind the npm package: the gate, and what a page needs of it.
+//! The wasm-bindgen adapters behind the npm package: the gate, the resolver, the client and tools
+//! without a gate.
 //!
-//! What is asked often crosses the boundary as bytes in one shared buffer and as integers; what JavaScript would have to build
-//! is asked for once and kept there. Loading and explaining may be comfortable, and use JSON.
+//! Frequent calls cross the boundary as bytes in a shared buffer and as integers; JavaScript reads
+//! descriptions once and caches them. Rare calls, such as loading and explaining, use JSON.
 
 #![allow(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
 
@@ -30,7 +31,7 @@ use serde::Serialize;
 #[cfg(feature = "npm")]
 use wasm_bindgen::JsValue;
 
-/// What always has a JSON form: text, numbers, lists and objects of them.
+/// Serialises a value that always has a JSON form: text, numbers, lists and objects of them.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| String::from("null"))
 }

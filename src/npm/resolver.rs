@@ -1,4 +1,4 @@
-//! Resolution alone, for those who look tenants up themselves.
+//! Resolution alone, for callers that look up tenants themselves.
 
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
@@ -9,7 +9,7 @@ use crate::model::Resolution;
 use crate::resolve::{KnownHost, Name, PresentedCredential, ResolveError, Resolver as Strategies};
 use crate::wire::DecideBody;
 
-/// Finds what a request says of its tenant.
+/// Finds the signals and the presented credentials of a request.
 #[wasm_bindgen(js_name = Resolver)]
 pub struct JsResolver {
     strategies: Strategies,
@@ -17,22 +17,23 @@ pub struct JsResolver {
 
 #[wasm_bindgen(js_class = Resolver)]
 impl JsResolver {
-    /// A resolver for a resolution as JSON text. Throws the list of problems.
+    /// Creates a resolver for a resolution as JSON text. Throws the list of problems.
     #[wasm_bindgen(constructor)]
     pub fn new(resolution: &str) -> Result<JsResolver, JsValue> {
         let resolution = Resolution::parse(resolution).map_err(problems)?;
         Ok(Self { strategies: Strategies::new(&resolution) })
     }
 
-    /// The lower-case names of the headers that strategies read.
+    /// Returns the lower-case names of the headers that strategies read.
     pub fn headers(&self) -> Vec<String> {
         self.strategies.headers().to_vec()
     }
 
-    /// What a question names: `{signals: [{strategy, names, value}], shown: [{strategy, value}], path}`; `names` is `slug`, `id`,
-    /// `domain`, `credential` or `nobody`; what is shown is unverified. Throws the list of problems, or a code.
-    pub fn signals(&self, question: &str) -> Result<JsValue, JsValue> {
-        let body = DecideBody::parse(question).map_err(problems)?;
+    /// Returns `{signals: [{strategy, names, value}], shown: [{strategy, value}], path}` for a
+    /// request. `names` is `slug`, `id`, `domain`, `credential` or `nobody`. `shown` contains the
+    /// presented credentials, which are not verified. Throws the list of problems or a code.
+    pub fn signals(&self, body: &str) -> Result<JsValue, JsValue> {
+        let body = DecideBody::parse(body).map_err(problems)?;
         let parts = body.borrow();
         let request = body.request(&parts, None);
         let host: KnownHost = self.strategies.host(request.host).map_err(code)?;

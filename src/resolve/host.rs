@@ -1,4 +1,4 @@
-//! Hosts as they are compared: lower case, no port, no trailing dot, names beyond ASCII as A-labels.
+//! Hosts in comparable form: lower case, no port, no trailing dot, non-ASCII labels as A-labels.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -8,16 +8,16 @@ use crate::model::bounds::MAX_HOST_BYTES;
 /// A host in comparable form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host<'a> {
-    /// No host at all.
+    /// An empty host.
     Empty,
-    /// An IP literal; IPv6 in brackets.
+    /// An IP literal. IPv6 in brackets.
     Ip(Cow<'a, str>),
-    /// A name.
+    /// A host name.
     Name(Cow<'a, str>),
 }
 
 impl Host<'_> {
-    /// The comparable text.
+    /// The host as text.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Empty => "",
@@ -26,7 +26,7 @@ impl Host<'_> {
     }
 }
 
-/// Reads a host or `Host` header. `None`: no host can be made of it.
+/// Parses a host or a `Host` header. Returns `None` if it is invalid.
 ///
 /// # Examples
 /// ```
@@ -57,24 +57,24 @@ pub fn parse(text: &str) -> Option<Host<'_>> {
     is_comparable(&name).then(|| if is_ipv4(&name) { Host::Ip(name) } else { Host::Name(name) })
 }
 
-/// Whether a name stands in comparable form already, as it mostly does.
+/// Whether a name is already in comparable form, as most are.
 fn is_comparable(name: &str) -> bool {
-    let (mut label, mut good) = (0_usize, true);
+    let (mut label, mut valid) = (0_usize, true);
     for byte in name.bytes() {
         if byte == b'.' {
-            good &= label > 0 && label <= 63;
+            valid &= label > 0 && label <= 63;
             label = 0;
         } else {
             // INVARIANT (table): 256 entries, one for every byte.
-            good &= LABEL.get(usize::from(byte)).copied().unwrap_or(false);
+            valid &= LABEL.get(usize::from(byte)).copied().unwrap_or(false);
             label = label.saturating_add(1);
         }
     }
-    good && label > 0 && label <= 63 && name.len() <= MAX_HOST_BYTES
+    valid && label > 0 && label <= 63 && name.len() <= MAX_HOST_BYTES
 }
 
-/// Bytes of a label: lower-case letters, digits, hyphen and underscore.
-#[expect(clippy::indexing_slicing, reason = "at compile time, where a mistake does not compile")]
+/// The bytes allowed in a label: lower-case letters, digits, hyphen and underscore.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where an invalid index is a compile error")]
 const LABEL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -89,9 +89,10 @@ fn is_port(text: &str) -> bool {
     text.is_empty() || text.len() <= 5 && text.parse::<u16>().is_ok() && !text.starts_with('+')
 }
 
-/// A name whose last label is a number is an IPv4 address or nothing (WHATWG URL, "ends in a number").
+/// Whether a name is an IPv4 address. A name whose last label is a number is an IPv4 address or
+/// invalid (WHATWG URL, "ends in a number").
 fn is_ipv4(name: &str) -> bool {
-    // Few names end in a digit, and hexadecimal ones in nothing else than hexadecimal digits.
+    // Fast path: a number, decimal or hexadecimal, ends with a hexadecimal digit.
     if !name.ends_with(|c: char| c.is_ascii_hexdigit()) {
         return false;
     }
@@ -108,7 +109,8 @@ fn to_ascii(name: &str) -> Option<Cow<'_, str>> {
     }
     #[cfg(not(target_family = "wasm"))]
     return idna::domain_to_ascii_cow(name.as_bytes(), idna::AsciiDenyList::URL).ok();
-    // The platform's URL class has made A-labels before a host comes here.
+    // In WebAssembly, the adapter passes hosts from the platform's URL class, which has already
+    // converted them to A-labels.
     #[cfg(target_family = "wasm")]
     return None;
 }

@@ -1,13 +1,18 @@
-//! Paths as they are compared.
+//! Paths in comparable form, and the other paths that an origin might read in them.
+//!
+//! The gate and the origin may read a path differently. [`comparable`] rejects paths that were
+//! never normalised. [`lenient`] gives the reading of the most liberal origin; the gate denies a
+//! request if that reading leads to another route.
 
 use std::borrow::Cow;
 
 use crate::model::bounds::MAX_PATH_BYTES;
 
-/// The path in the form in which prefixes are compared: escapes of unreserved characters undone (RFC 3986 §6.2.2.2),
-/// and what is remarkable about it.
-/// `None`: the path is too long, or was never normalised (dot segments, also escaped; backslashes; control characters), so
-/// that an origin might read it as another one.
+/// Brings a path into the form in which prefixes are compared: escapes of unreserved characters are
+/// decoded (RFC 3986 §6.2.2.2).
+///
+/// Returns `None` if the path is too long or was never normalised, so that an origin might read it
+/// as another path: dot segments (escaped or not), backslashes, control characters.
 pub fn comparable(path: &str) -> Option<Comparable<'_>> {
     if !path.starts_with('/') || path.len() > MAX_PATH_BYTES {
         return None;
@@ -22,7 +27,7 @@ pub fn comparable(path: &str) -> Option<Comparable<'_>> {
         }
         before = class;
     }
-    if seen & BAD != 0 || seen & ESCAPE != 0 && !(well_escaped(path) && visible(path)) {
+    if seen & BAD != 0 || seen & ESCAPE != 0 && !(is_well_escaped(path) && escapes_are_visible(path)) {
         return None;
     }
     let plain = if seen & ESCAPE != 0 { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
@@ -34,14 +39,14 @@ pub fn comparable(path: &str) -> Option<Comparable<'_>> {
     })
 }
 
-/// A path as prefixes compare it.
+/// A path in comparable form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparable<'a> {
     /// The path.
     pub path: Cow<'a, str>,
-    /// Whether it has runs of slashes, which [`folded`] folds.
+    /// Whether the path has runs of slashes, which [`folded`] collapses.
     pub doubled: bool,
-    /// Whether an origin might read it as another path: see [`lenient`].
+    /// Whether an origin might read the path as another one: see [`lenient`].
     pub ambiguous: bool,
 }
 
@@ -49,25 +54,29 @@ fn escapes_root(path: &str) -> bool {
     path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
-/// Whether every `%` begins an escape. Others would become escapes when what follows them is undone.
-fn well_escaped(path: &str) -> bool {
+/// Whether every `%` starts an escape. Any other `%` could become an escape when the characters
+/// after it are decoded.
+fn is_well_escaped(path: &str) -> bool {
     path.split('%')
         .skip(1)
         .all(|rest| rest.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())))
 }
 
-/// Whether no escape is of a control character, at which some origins cut a path off.
-fn visible(path: &str) -> bool {
-    let hidden = |digits: &str| u8::from_str_radix(digits, 16).is_ok_and(|byte| byte.is_ascii_control());
-    !path.split('%').skip(1).any(|rest| rest.get(..2).is_some_and(hidden))
+/// Whether no escape encodes a control character. Some origins truncate a path there.
+fn escapes_are_visible(path: &str) -> bool {
+    let is_hidden = |digits: &str| u8::from_str_radix(digits, 16).is_ok_and(|byte| byte.is_ascii_control());
+    !path.split('%').skip(1).any(|rest| rest.get(..2).is_some_and(is_hidden))
 }
 
-/// How often an escape may be an escape of an escape: once by the origin, once by what stands before it.
+/// How often [`lenient`] decodes escapes: nested escapes may be decoded by the origin and by
+/// proxies before it.
 const PASSES: usize = 3;
 
-/// The path as the most liberal origin might read it: escapes undone again and again, backslashes as slashes, cut off at
-/// `?` and `#`, path parameters (`;v=1`), dots and blanks at the end of a segment cut off, slashes folded, lower case.
-/// `None`: read like that, it climbs.
+/// The path as the most liberal origin might read it: escapes decoded repeatedly, backslashes as
+/// slashes, truncated at `?` and `#`, without path parameters (`;v=1`) and without dots and spaces
+/// at the end of segments, slashes collapsed, lower case.
+///
+/// Returns `None` if such an origin might find a dot segment in the path.
 pub fn lenient(path: &str) -> Option<String> {
     let mut text = path.to_owned();
     for _ in 0..PASSES {
@@ -77,22 +86,23 @@ pub fn lenient(path: &str) -> Option<String> {
     let text = text.replace(['\\', '\u{ff0f}', '\u{ff3c}'], "/").replace('\u{ff0e}', ".");
     let before_parameters = |segment| str::split(segment, ';').next().unwrap_or_default();
     let cut: Vec<_> = text.split('/').map(before_parameters).collect();
-    let blank = |c: char| c == '.' || c.is_whitespace();
-    let trimmed: Vec<_> = cut.iter().map(|segment| segment.trim_end_matches(blank)).collect();
-    // What consists of dots and blanks is a dot segment to some, and nothing to others.
+    let is_blank = |c: char| c == '.' || c.is_whitespace();
+    let trimmed: Vec<_> = cut.iter().map(|segment| segment.trim_end_matches(is_blank)).collect();
+    // Some origins read a segment of dots and spaces as a dot segment, and others as empty.
     if cut.iter().zip(&trimmed).any(|(segment, rest)| rest.is_empty() && !segment.is_empty()) {
         return None;
     }
     Some(folded(&trimmed.join("/")))
 }
 
-/// A path without the extension of its last segment: many origins take `/reports.json` for `/reports`.
+/// The path without the extension of its last segment, because many origins serve `/reports` for
+/// `/reports.json`. Returns `None` if there is no extension.
 pub fn without_extension(path: &str) -> Option<&str> {
     let (stem, extension) = path.rsplit_once('.')?;
     (!extension.contains('/') && !stem.ends_with('/')).then_some(stem)
 }
 
-/// All escapes undone once.
+/// The path with all escapes decoded once.
 fn decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -105,7 +115,8 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-// Classes of bytes in a path, as bits. `DOUBLE` and `DOTTED` are a slash and a dot after a slash: their class, shifted.
+// Classes of bytes in a path, as bits. `DOUBLE` and `DOTTED` are a slash and a dot after a slash:
+// the class of the byte, shifted left by one.
 const PLAIN: u8 = 0;
 const SLASH: u8 = 1;
 const DOUBLE: u8 = 2;
@@ -120,7 +131,7 @@ const CLASSES: [u8; 256] = classes();
 #[expect(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "at compile time, where a mistake does not compile"
+    reason = "evaluated at compile time, where a mistake is a compile error"
 )]
 const fn classes() -> [u8; 256] {
     let mut classes = [PLAIN; 256];
@@ -150,7 +161,8 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
-/// The path in the form in which routes are compared: runs of slashes folded, as many origins do.
+/// The path in the form in which routes are compared: runs of slashes collapsed, as many origins
+/// do.
 pub fn folded(path: &str) -> String {
     let mut folded = String::with_capacity(path.len());
     for c in path.chars() {
@@ -173,14 +185,15 @@ fn unescape(path: &str) -> String {
     plain
 }
 
-/// The unreserved character behind `%41`; others stay escaped.
+/// The character that an escape such as `%41` encodes, if it is unreserved. Others stay escaped.
 fn unescaped(escape: &str) -> Option<char> {
     let digits = escape.strip_prefix('%')?;
     let byte = u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
     (byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')).then(|| char::from(byte))
 }
 
-/// The tenant segment after `prefix`, and the rest of the path, which starts with `/`. `None`: not under the prefix.
+/// Splits a path into the tenant segment after `prefix` and the rest, which starts with `/`.
+/// Returns `None` if the path does not start with the prefix.
 pub(super) fn split<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
     let tail = path.strip_prefix(prefix)?;
     let end = tail.find('/').unwrap_or(tail.len());

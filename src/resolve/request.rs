@@ -1,52 +1,55 @@
-//! What the gate is told of a request.
+//! The facts of a request that the core decides on.
 
 use crate::model::bounds::MAX_ATTRIBUTE_BYTES;
 
-/// The facts of one request. Strings are borrowed: nothing is copied on the way in.
+/// The facts of one request. All strings are borrowed, so nothing is copied.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
-    /// The method, upper case. Empty counts as `GET`.
+    /// The method in upper case. Empty means `GET`.
     pub method: &'a str,
-    /// The host that the client connected to, as it arrived. Never `X-Forwarded-Host`, unless a trusted proxy sent it.
+    /// The host that the client connected to, unchanged. Never `X-Forwarded-Host`, unless a trusted
+    /// proxy sent it.
     pub host: &'a str,
-    /// The path of the normalised URL: dot segments resolved. Others are refused.
+    /// The path of the normalised URL, with dot segments resolved. Other paths are rejected.
     pub path: &'a str,
     /// The query string without `?`.
     pub query: &'a str,
-    /// Headers by lower-case name. Those that [`crate::resolve::Resolver::headers`] names suffice.
+    /// Headers by lower-case name. Only those that [`crate::resolve::Resolver::headers`] lists are
+    /// needed.
     pub headers: &'a [(&'a str, &'a str)],
-    /// What the adapter's own resolver said.
+    /// The result of the adapter's own resolver.
     pub custom: Custom<'a>,
-    /// Where the gate runs, for residency.
+    /// The place where the gate runs, for residency.
     pub place: Option<&'a str>,
-    /// Attributes that rules may ask about.
+    /// Attributes that rules can read.
     pub context: EvalContext<'a>,
-    /// Whether the adapter answers preflights for the origin, by the CORS policy of their route. Otherwise they are requests like others.
+    /// Whether the adapter answers preflights by the CORS policy of their route. Otherwise they are
+    /// decided like other requests.
     pub preflights: bool,
-    /// Whether the decision carries its trace.
+    /// Whether the decision includes its trace.
     pub explain: bool,
 }
 
-/// What the adapter's own resolver said.
+/// The result of the adapter's own resolver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Custom<'a> {
-    /// It was not asked yet.
+    /// The resolver has not been called yet.
     #[default]
     NotAsked,
     /// The request names no tenant.
     Nobody,
-    /// The request names this one.
+    /// The request names the given tenant.
     Named(&'a str),
-    /// It threw, or took too long.
+    /// The resolver threw an exception or timed out.
     Failed,
 }
 
-/// Attributes that rules may ask about.
+/// Attributes that rules can read.
 #[derive(Debug, Clone, Copy)]
 pub enum EvalContext<'a> {
-    /// By name.
+    /// Attributes by name.
     Named(&'a [(&'a str, Attribute<'a>)]),
-    /// Each in its place among those that rules read, as `FeatureSet::attributes` has them.
+    /// Attributes at their positions in `FeatureSet::attributes`.
     Placed(&'a [Option<Attribute<'a>>]),
 }
 
@@ -68,7 +71,8 @@ pub enum Attribute<'a> {
 }
 
 impl Attribute<'_> {
-    /// The attribute, where it can be compared in bounded time; one that is too long is as good as absent.
+    /// The attribute, or `None` if it is too long to compare in bounded time. A long attribute
+    /// counts as absent.
     pub fn comparable(self) -> Option<Self> {
         (!matches!(self, Self::Text(text) if text.len() > MAX_ATTRIBUTE_BYTES)).then_some(self)
     }

@@ -1,4 +1,4 @@
-//! The configured strategies, compiled: a request goes in, its signals come out.
+//! The compiled strategies of a catalog. [`Resolver::signals`] turns a request into its signals.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::credential::{self, AUTHORIZATION, COOKIE, Carrier, FETCH_SITE, ORIGIN, PresentedCredential, UPGRADE};
+use super::error::ResolveError;
 use super::host::{self, Host};
 use super::path::{self, Comparable};
 use super::request::{Custom, Request};
@@ -15,74 +16,63 @@ use crate::model::{
     TenantId,
 };
 
-/// What one strategy found.
+/// What one strategy found in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signal<'a> {
-    /// Where it was found.
+    /// The strategy that found the signal.
     pub strategy: StrategyKind,
-    /// Whom it names.
+    /// The tenant that the signal names.
     pub name: Name<'a>,
 }
 
-/// Whom a signal names.
+/// How a signal names its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name<'a> {
-    /// The tenant with this slug.
+    /// By slug.
     Slug(Cow<'a, str>),
-    /// The tenant with this id.
+    /// By id.
     Id(Cow<'a, str>),
-    /// The tenant that has verified this domain.
+    /// By a domain that the tenant has verified.
     Domain(Cow<'a, str>),
-    /// Whomever a credential names; known once it has been verified.
+    /// By a credential. The tenant is known once the credential is verified.
     Credential,
-    /// Nobody that could exist: a host that is neither central nor any tenant's.
+    /// No tenant that can exist: the host is neither central nor a tenant's.
     Nobody,
 }
 
 /// The signals of a request, in configured order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signals<'a> {
-    /// What was found.
+    /// The signals.
     pub found: SmallVec<[Signal<'a>; 2]>,
-    /// The path behind a tenant prefix, in comparable form: what routes and the origin see.
+    /// The path after the tenant prefix, in comparable form. Routes and the origin see this path.
     pub path: Cow<'a, str>,
-    /// What `path` has lost: a prefix and the tenant's segment, such as `/t/acme`.
+    /// What was removed from `path`: a prefix and the tenant's segment, such as `/t/acme`.
     pub prefix: Option<String>,
     /// Whether the path has runs of slashes.
     doubled: bool,
     /// Whether an origin might read the path as another one.
     pub ambiguous: bool,
-    /// What the caller shows, in configured order, also where `mode: first` did not need it to find the tenant.
+    /// The presented credentials, in configured order, even if `mode: first` did not need them to
+    /// find the tenant.
     pub shown: SmallVec<[PresentedCredential<'a>; 2]>,
-    /// Whether a cookie's token was left out: the request comes from another origin, or does not say where from.
+    /// Whether a token in a cookie was ignored, because the request comes from another origin or
+    /// does not state its origin.
     pub withheld: bool,
 }
 
-/// Why a request could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResolveError {
-    /// Something in it cannot be read; the text says what, for the operator.
-    Unreadable(&'static str),
-    /// A signal is there more than once.
-    Repeated(StrategyKind),
-    /// The adapter's own resolver has to be asked first.
-    AskCustom,
-    /// The adapter's own resolver failed.
-    CustomFailed,
-}
-
-/// The strategies of a catalog, ready for use.
+/// The strategies of a catalog, compiled.
 #[derive(Debug)]
 pub struct Resolver {
     strategies: Vec<Compiled>,
     mode: Agreement,
-    /// `None` where no strategy looks at the host: then every host is as good as another.
+    /// `None` if no strategy reads the host. All hosts are then equivalent.
     hosts: Option<HostTable>,
     headers: Vec<String>,
-    /// What the adapter's own resolver may read; `None`: anything.
+    /// The headers that the adapter's own resolver may read. `None` means all.
     custom_reads: Option<Vec<String>>,
     forward: bool,
-    /// First segments that are no tenants; `None` where they are not looked at.
+    /// Reserved first segments of the path. `None` if the first segment does not name a tenant.
     own_segments: Option<FxHashSet<String>>,
 }
 
@@ -108,12 +98,12 @@ struct HostTable {
     custom_domains: bool,
 }
 
-/// A host, and whom it names. It depends on the resolution alone, so that it can be remembered.
+/// A host and the tenant that it names. Both depend on the resolution alone and can be cached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownHost {
     /// The host in comparable form.
     pub text: String,
-    /// Whom it names; `None` where it is central, or no strategy looks at hosts.
+    /// The host's signal. `None` if the host is central or no strategy reads hosts.
     pub signal: Option<Signal<'static>>,
 }
 
@@ -175,7 +165,7 @@ impl Resolver {
         }
     }
 
-    /// The same, for a catalog in which these first segments lead to routes that need no tenant.
+    /// Also reserves the given first segments, which lead to routes that need no tenant.
     #[must_use]
     pub fn with_own_segments<'a>(mut self, segments: impl Iterator<Item = &'a str>) -> Self {
         if let Some(own) = &mut self.own_segments {
@@ -189,21 +179,24 @@ impl Resolver {
         &self.headers
     }
 
-    /// The lower-case names of the headers that may lead to another tenant: shared caches must know. `None`: any header may.
+    /// The lower-case names of the headers that can select another tenant, for `Vary`. `None` means
+    /// that any header can.
     pub fn varies_by(&self) -> Option<impl Iterator<Item = &str>> {
-        let telling = |name: &&str| ![FETCH_SITE, ORIGIN, UPGRADE].contains(name);
-        let own = self.headers.iter().map(String::as_str).filter(telling);
+        let selects = |name: &&str| ![FETCH_SITE, ORIGIN, UPGRADE].contains(name);
+        let own = self.headers.iter().map(String::as_str).filter(selects);
         let custom = self.custom_reads.as_deref();
         let known = custom.is_some() || !self.strategies.iter().any(|one| matches!(one, Compiled::Custom(_)));
         known.then(|| own.chain(custom.unwrap_or_default().iter().map(String::as_str)))
     }
 
-    /// The lower-case names of the headers that the adapter's own resolver is given; `None`: all.
+    /// The lower-case names of the headers that the adapter's own resolver receives. `None` means
+    /// all.
     pub fn custom_reads(&self) -> Option<&[String]> {
         self.custom_reads.as_deref()
     }
 
-    /// The lower-case names of headers that hold nothing but a signal, which the origin must not see.
+    /// The lower-case names of headers that hold only a signal. They must not be forwarded to the
+    /// origin.
     pub fn own_headers(&self) -> impl Iterator<Item = &str> {
         self.strategies.iter().filter_map(|strategy| match strategy {
             Compiled::Header(name, _) | Compiled::ApiKey(name) => Some(name.as_str()),
@@ -211,7 +204,8 @@ impl Resolver {
         })
     }
 
-    /// Whether tokens are read that the origin must not see, and the cookie that may hold them.
+    /// `Some` if tokens must not be forwarded to the origin, with the name of the cookie that may
+    /// hold one.
     pub fn hidden_token(&self) -> Option<Option<&str>> {
         self.strategies.iter().find_map(|strategy| match strategy {
             Compiled::Jwt(cookie) if !self.forward => Some(cookie.as_deref()),
@@ -219,7 +213,7 @@ impl Resolver {
         })
     }
 
-    /// The query parameter that a strategy reads, which the origin must not see.
+    /// The query parameter that names the tenant. It must not be forwarded to the origin.
     pub fn query_param(&self) -> Option<&str> {
         self.strategies.iter().find_map(|strategy| match strategy {
             Compiled::Query(name, _) => Some(name.as_str()),
@@ -227,17 +221,17 @@ impl Resolver {
         })
     }
 
-    /// Reads the host of a request.
+    /// Parses the host of a request.
     ///
     /// # Errors
     /// [`ResolveError::Unreadable`].
     pub fn host(&self, text: &str) -> Result<KnownHost, ResolveError> {
-        let host = host::parse(text).ok_or(ResolveError::Unreadable("the host is not a host name"))?;
+        let host = host::parse(text).ok_or(ResolveError::Unreadable("the host is not a valid host name"))?;
         let signal = self.hosts.as_ref().and_then(|hosts| hosts.signal(&host));
         Ok(KnownHost { text: host.as_str().to_owned(), signal })
     }
 
-    /// The signals of a request whose host is `host`.
+    /// The signals of a request. `host` is the parsed host of the request.
     ///
     /// # Errors
     /// See [`ResolveError`].
@@ -247,7 +241,8 @@ impl Resolver {
         Ok(signals)
     }
 
-    /// The same, into a place that is there already: what is found is too large to be handed about.
+    /// Like [`Self::signals`], but writes into existing signals, because the struct is expensive to
+    /// move.
     ///
     /// # Errors
     /// See [`ResolveError`].
@@ -259,7 +254,7 @@ impl Resolver {
     ) -> Result<(), ResolveError> {
         signals.read_path(request)?;
         let host = host.signal.as_ref();
-        let mut settled = false;
+        let mut decided = false;
         for strategy in &self.strategies {
             let mut credential = strategy.credential(request)?;
             if credential.is_some_and(|shown| shown.carrier() == Carrier::Cookie) && !credential::cookies_count(request)
@@ -268,12 +263,13 @@ impl Resolver {
                 signals.withheld = true;
             }
             signals.shown.extend(credential);
-            if settled {
+            if decided {
                 continue;
             }
             let (kind, name) = match strategy {
                 Compiled::Subdomain | Compiled::CustomDomain => match host {
-                    // INVARIANT (no fall-through): an unknown host names nobody, whatever else the request says.
+                    // INVARIANT (no fall-through): an unknown host names no tenant, whatever else
+                    // the request says.
                     Some(signal) if signal.name == Name::Nobody && !signals.has(&Name::Nobody) => {
                         (strategy.kind(), Name::Nobody)
                     }
@@ -285,7 +281,8 @@ impl Resolver {
                 Compiled::Path(prefix, identifies) => match signals.take_prefix(prefix, self.own_segments.as_ref()) {
                     None => continue,
                     Some(segment) => match identifies.name(segment) {
-                        // Every path has a first segment: one that cannot be a tenant's name names nobody.
+                        // Every path has a first segment. One that cannot be a tenant's name names
+                        // no tenant.
                         Err(_) if self.own_segments.is_some() => (StrategyKind::Path, Name::Nobody),
                         name => (StrategyKind::Path, name?),
                     },
@@ -308,15 +305,15 @@ impl Resolver {
                 Compiled::Jwt(_) | Compiled::ApiKey(_) => (strategy.kind(), Name::Credential),
             };
             signals.found.push(Signal { strategy: kind, name });
-            settled = self.mode == Agreement::First;
+            decided = self.mode == Agreement::First;
         }
         Ok(())
     }
 
-    /// What is left of a request whose signals do not matter: its path, behind the tenant prefix.
+    /// Reads only the path of a request whose signals do not matter, and removes the tenant prefix.
     ///
     /// # Errors
-    /// [`ResolveError::Unreadable`]: path or query.
+    /// [`ResolveError::Unreadable`] for an invalid path or query.
     pub(crate) fn skip<'a>(&self, request: &Request<'a>, signals: &mut Signals<'a>) -> Result<(), ResolveError> {
         *signals = Signals::default();
         signals.read_path(request)?;
@@ -340,12 +337,12 @@ impl<'a> Signals<'a> {
         Ok(())
     }
 
-    /// The path as routes compare it.
+    /// The path in the form in which routes are compared.
     pub fn route_path(&self) -> Cow<'_, str> {
         if self.doubled { path::folded(&self.path).into() } else { Cow::Borrowed(&self.path) }
     }
 
-    /// Whether the host names somebody, and nothing else in the request says anything of its tenant.
+    /// Whether the host is the only signal, and no credential is presented.
     pub fn is_host_alone(&self) -> bool {
         let host =
             |signal: &Signal<'_>| matches!(signal.strategy, StrategyKind::Subdomain | StrategyKind::CustomDomain);
@@ -356,7 +353,9 @@ impl<'a> Signals<'a> {
         self.found.iter().any(|signal| signal.name == *name)
     }
 
-    /// Takes the tenant segment off the path, if the path has the prefix. `own`: first segments that are no tenants.
+    /// Removes the prefix and the tenant segment from the path, and returns the segment. Returns
+    /// `None` if the path does not have the prefix, or if its first segment is in `own`, the
+    /// reserved ones.
     fn take_prefix(&mut self, prefix: &str, own: Option<&FxHashSet<String>>) -> Option<Cow<'a, str>> {
         let (segment, rest) = match &self.path {
             path if own
@@ -379,7 +378,7 @@ impl<'a> Signals<'a> {
     }
 }
 
-/// Whether a path whose first segment this is belongs to nobody.
+/// Whether the first segment of a path cannot name a tenant.
 fn is_own(own: &FxHashSet<String>, path: &str, first: &str) -> bool {
     path == "/" || first.is_empty() || own.contains(first)
 }
@@ -398,7 +397,7 @@ impl Compiled {
         }
     }
 
-    /// What the caller shows, where this strategy looks for it.
+    /// The credential that this strategy finds in a request.
     fn credential<'a>(&self, request: &Request<'a>) -> Result<Option<PresentedCredential<'a>>, ResolveError> {
         match self {
             Self::Jwt(cookie) => credential::token(request, cookie.as_deref()),
@@ -432,7 +431,7 @@ impl Compiled {
 }
 
 impl HostTable {
-    /// Whom a host names; `None` where it is central.
+    /// The signal of a host. `None` if the host is central.
     fn signal(&self, host: &Host<'_>) -> Option<Signal<'static>> {
         let text = host.as_str();
         if self.central.contains(text) {
@@ -442,7 +441,8 @@ impl HostTable {
         let Host::Name(name) = host else {
             return subdomain(Name::Nobody);
         };
-        // The longest base domain counts, so that `eu.example.com` can be a base beside `example.com`.
+        // The longest base domain applies, so that `eu.example.com` can be a base domain beside
+        // `example.com`.
         let labels = self.base_domains.iter().filter_map(|base| {
             let left = name.strip_suffix(base.as_str())?;
             if left.is_empty() {
@@ -469,7 +469,7 @@ impl Identifies {
         match self {
             Self::Slug if Slug::is_valid(&value) => Ok(Name::Slug(value)),
             Self::Id if TenantId::is_valid(&value) => Ok(Name::Id(value)),
-            _ => Err(ResolveError::Unreadable("the value that should name a tenant cannot be a tenant's name")),
+            _ => Err(ResolveError::Unreadable("the value that names the tenant is not a valid slug or id")),
         }
     }
 }
@@ -478,12 +478,13 @@ fn header_value<'a>(request: &Request<'a>, name: &str, kind: StrategyKind) -> Re
     let Some(value) = credential::header(request, name, kind)? else {
         return Ok(None);
     };
-    // A repeated header arrives joined by commas, and neither a name of a tenant nor an API key has one.
+    // A repeated header arrives joined by commas, which neither a tenant's name nor an API key
+    // contains.
     if value.contains(',') {
         return Err(ResolveError::Repeated(kind));
     }
     if value.len() > MAX_SIGNAL_BYTES {
-        return Err(ResolveError::Unreadable("the header that should name a tenant is too long"));
+        return Err(ResolveError::Unreadable("the header with the tenant or the API key is too long"));
     }
     Ok(Some(value.trim_matches([' ', '\t'])))
 }
@@ -503,14 +504,14 @@ fn query_value<'a>(query: &'a str, param: &str) -> Result<Option<Cow<'a, str>>, 
             }
             found = Some(value);
         } else if may_be_read_as(&name, param) || value.split(';').skip(1).any(|pair| may_be_read_as(pair, param)) {
-            return Err(ResolveError::Unreadable("a parameter that may be read as the tenant parameter"));
+            return Err(ResolveError::Unreadable("a query parameter may be mistaken for the tenant parameter"));
         }
     }
     Ok(found)
 }
 
-/// Whether some framework takes a parameter for another: `tenant[]`, `tenant[x]`, ` Tenant`, `tenant.x`; with `;` in front
-/// where that separates pairs too.
+/// Whether some framework might read a query parameter as `param`: `tenant[]`, `tenant[x]`,
+/// ` Tenant`, `tenant.x`, or any of them after `;`, which separates parameters in some frameworks.
 fn may_be_read_as(name: &str, param: &str) -> bool {
     name.split(';').any(|name| {
         let name = name.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());

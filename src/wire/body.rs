@@ -1,19 +1,21 @@
-//! The body of `POST /_gate/v1/decide`.
+//! The body of `POST /_gate/v1/decide`, as parsed and checked from JSON.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::gate::Ask;
+use crate::gate::{Ask, Intent};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
 use crate::resolve::{Attribute, Custom, EvalContext, Request};
 
 document! {
-    /// A question: who is this, what may it use, how much is left. Either `tenant`, or the facts of a request.
+    /// Asks for the decision on a request, or on a tenant: which tenant it is, what it may use and
+    /// how much is left. Contains either `tenant` or the facts of a request.
     pub struct DecideBody {
-        /// The id of a tenant that the caller vouches for. No signal is read and no route applies.
+        /// The id of a tenant that the caller vouches for. Signals are not read and no route
+        /// applies.
         tenant: Option<String> = None,
         /// The request's method. Default `GET`.
         method: String = String::from("GET"),
@@ -25,38 +27,46 @@ document! {
         query: String = String::new(),
         /// The request's headers.
         headers: BTreeMap<String, String> = BTreeMap::new(),
-        /// What the caller's own resolver said, for the `custom` strategy. Default: the request names nobody.
+        /// The result of the caller's own resolver, for the `custom` strategy. Default: the
+        /// strategy finds no signal.
         custom: Option<String> = None,
-        /// Features to answer.
+        /// The features to evaluate.
         features: Vec<String> = Vec::new(),
-        /// Answer every feature. Default false.
+        /// Whether to evaluate every feature. Default false.
         all_features: bool = false,
-        /// What to do to limits, replacing what the route says: a number takes, `{"release": 1}` and `{"set": 5}` move a gauge.
+        /// Operations on limits, which replace those of the route: a number takes units,
+        /// `{"release": 1}` and `{"set": 5}` change a gauge.
         limits: BTreeMap<String, LimitOp> = BTreeMap::new(),
         /// Attributes for rules: text, numbers, booleans.
         context: BTreeMap<String, Value> = BTreeMap::new(),
-        /// Judge as ever, but take nothing. Default false.
+        /// Whether this is a dry run: it decides in the same way and takes nothing. Default false.
         look: bool = false,
-        /// Takes from the tenant's ledger once, however often it is asked under this key; 1 to 255 visible ASCII characters
-        /// but `"` and `\\`. Kept for a day at least. What isolates count alone (`mode: local`) is taken each time.
+        /// The request takes from the tenant's ledger once, however often it is sent under this
+        /// key: 1 to 255 visible ASCII characters except `"` and `\\`. A key is kept for at least a
+        /// day. Limits that isolates count alone (`mode: local`) are charged every time.
         idempotency_key: Option<String> = None,
-        /// Sets aside what `limits` and the route say instead of taking it, until it is settled; for work whose cost is known
-        /// later. Asked for again under the same id it is the same reservation.
+        /// Sets the units of `limits` and the route aside instead of taking them, until they are
+        /// settled; for work whose cost is known later. A repetition under the same id returns the
+        /// same reservation.
         reserve: Option<Reserve> = None,
-        /// Ends the reservation, or the slots, of this id: `limits` say what was used in the end, more or less than was set
-        /// aside; what they do not name was not used. Neither status nor features nor limits refuse it: it has happened.
+        /// Settles the reservation, or the slots, with this id. `limits` states the units that were
+        /// used, which may be more or fewer than were set aside; limits that it does not name have
+        /// used none. Status, features and limits never refuse it, because the use has already
+        /// happened.
         settle: Option<String> = None,
-        /// Add the trace. Default false.
+        /// Whether to add the trace. Default false.
         explain: bool = false,
     }
 }
 
 document! {
-    /// What is set aside.
+    /// A reservation.
     pub struct Reserve {
-        /// Its name among those of the tenant; as an idempotency key, which it is too.
+        /// The reservation's name, unique within the tenant. It is an idempotency key and has its
+        /// syntax.
         id: String,
-        /// Milliseconds after which it ends by itself, and its units are free again: 1 to 86400000. Default 60000.
+        /// Milliseconds after which the reservation expires and its units are free again: 1 to
+        /// 86400000. Default 60000.
         for_ms: Option<Quantity> = None,
     } => Reserve::check
 }
@@ -70,7 +80,7 @@ impl Reserve {
     }
 }
 
-/// What to do to a limit.
+/// An operation on a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOp(pub CounterOp);
 
@@ -99,7 +109,7 @@ impl schemars::JsonSchema for LimitOp {
     }
 }
 
-/// The parts of a question that borrow from it.
+/// The parts of a body that borrow from it.
 #[derive(Debug)]
 pub struct Borrowed<'a> {
     features: Vec<&'a str>,
@@ -115,13 +125,13 @@ impl DecideBody {
     /// All problems, each with its JSON path.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         Reader::run(|r| {
-            // The parts of a request are bounded where they are read.
+            // The parts of a request have their own bounds, checked where they are read.
             r.take_texts_of(MAX_BODY_BYTES);
             let value = r.json(text, MAX_BODY_BYTES)?;
             let mut body = Self::read(&value, r)?;
             for (name, value) in std::mem::take(&mut body.headers) {
                 if body.headers.insert(name.to_ascii_lowercase(), value).is_some() {
-                    r.at("headers", |r| r.problem(format!("`{name}` twice"), "each header once, whatever its case"));
+                    r.at("headers", |r| r.problem(format!("`{name}` twice"), "each header once, in any case"));
                 }
             }
             for (key, at) in [(&body.idempotency_key, "idempotency_key"), (&body.settle, "settle")] {
@@ -131,10 +141,10 @@ impl DecideBody {
             }
             let names = [body.idempotency_key.is_some(), body.reserve.is_some(), body.settle.is_some()];
             if names.into_iter().filter(|given| *given).count() > 1 {
-                r.problem("two of them", "one of `idempotency_key`, `reserve` and `settle`: each is a key by itself");
+                r.problem("more than one of them", "at most one of `idempotency_key`, `reserve` and `settle`");
             }
             if body.settle.is_some() && body.limits.values().any(|op| !matches!(op.0, CounterOp::Take(_))) {
-                r.at("limits", |r| r.problem("`release` or `set`", "whole numbers: what was used"));
+                r.at("limits", |r| r.problem("`release` or `set`", "whole numbers: the units used"));
             }
             r.at("context", |r| {
                 r.at_most(body.context.len(), MAX_ATTRIBUTES);
@@ -148,7 +158,7 @@ impl DecideBody {
         })
     }
 
-    /// Borrows the parts that [`Self::request`] and [`Self::ask`] need.
+    /// Returns the parts that [`Self::request`] and [`Self::ask`] need.
     pub fn borrow(&self) -> Borrowed<'_> {
         Borrowed {
             features: self.features.iter().map(String::as_str).collect(),
@@ -158,7 +168,7 @@ impl DecideBody {
         }
     }
 
-    /// The facts of the request.
+    /// Returns the facts of the request.
     pub fn request<'a>(&'a self, borrowed: &'a Borrowed<'a>, place: Option<&'a str>) -> Request<'a> {
         Request {
             preflights: false,
@@ -174,7 +184,19 @@ impl DecideBody {
         }
     }
 
-    /// What is asked beyond the route.
+    fn intent(&self) -> Intent<'_> {
+        if let Some(reserve) = &self.reserve {
+            let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
+            return Intent::Reserve { id: &reserve.id, for_ms };
+        }
+        match (&self.settle, &self.idempotency_key) {
+            (Some(id), _) => Intent::Settle { id },
+            (None, Some(key)) => Intent::Once { key },
+            (None, None) => Intent::Decide,
+        }
+    }
+
+    /// Returns what the caller asks for in addition to the route.
     pub fn ask<'a>(&'a self, borrowed: &'a Borrowed<'a>) -> Ask<'a> {
         Ask {
             tenant: self.tenant.as_deref(),
@@ -182,13 +204,7 @@ impl DecideBody {
             all_features: self.all_features,
             limits: &borrowed.limits,
             dry_run: self.look,
-            identify: false,
-            once: self.idempotency_key.as_deref(),
-            reserve: self.reserve.as_ref().map(|reserve| {
-                let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
-                (reserve.id.as_str(), for_ms)
-            }),
-            settle: self.settle.as_deref(),
+            intent: self.intent(),
             awaited: None,
         }
     }
@@ -198,7 +214,7 @@ fn check_key(key: &str, at: &str, r: &mut Reader) {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(plain) {
         r.at(at, |r| {
-            let expected = format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters but `\"` and `\\`");
+            let expected = format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters except `\"` and `\\`");
             r.problem(format!("{} bytes", key.len()), expected);
         });
     }

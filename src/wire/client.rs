@@ -1,4 +1,5 @@
-//! What a page is told of its tenant's features, as JSON: what [`crate::model::ClientSnapshot`] reads.
+//! The client snapshot: a tenant's features for use in a page, as JSON.
+//! [`crate::model::ClientSnapshot`] reads it.
 
 use serde_json::{Map, Value, json};
 
@@ -6,19 +7,19 @@ use super::view::AnswerView;
 use crate::gate::ClientView;
 use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted};
 
-/// The snapshot as JSON text.
+/// Returns the client snapshot as JSON text.
 pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String {
     let tenant = visible.tenant.tenant();
-    let settled = visible.settled.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
+    let settled = visible.constant.iter().map(|answer| (answer.key.to_string(), json!(AnswerView::from(answer))));
     let features = visible.features.iter().map(|(key, feature)| (key.to_string(), feature_json(feature)));
-    let told = object([
+    let identity = object([
         ("id", Some(json!(tenant.id))),
         ("slug", Some(json!(tenant.slug))),
         ("plan", visible.tenant.plan().map(PlanRef::as_str).map(Value::from)),
         ("region", tenant.region.as_deref().map(Value::from)),
     ]);
     object([
-        ("tenant", Some(told)),
+        ("tenant", Some(identity)),
         ("catalog", Some(json!(visible.catalog))),
         ("epoch", Some(json!(tenant.epoch))),
         ("by_credential", by_credential.then_some(Value::Bool(true))),
@@ -29,13 +30,13 @@ pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String 
     .to_string()
 }
 
-/// An object of those members that are there.
+/// Builds an object of the members that are present.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(members.collect::<Map<_, _>>())
 }
 
-/// A list that is there if it holds anything.
+/// Returns a list, or `None` if it is empty.
 fn list<T>(entries: &[T], read: impl Fn(&T) -> Value) -> Option<Value> {
     (!entries.is_empty()).then(|| entries.iter().map(read).collect())
 }

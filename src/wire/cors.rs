@@ -1,9 +1,10 @@
-//! CORS headers (Fetch §3.2): what a browser is told of an answer, and of a preflight.
+//! CORS headers (Fetch §3.2) of responses and preflight responses.
 
 use crate::model::Cors;
 use crate::model::bounds::MAX_CORS_ASKED_BYTES;
 
-/// Headers that an origin behind the gate does not set on routes with a policy: two of a kind would make a browser refuse both.
+/// Headers that the gateway removes from an origin's response on routes with a CORS policy. A
+/// browser refuses a response that has one of them twice.
 pub const CORS_ANSWERS: [&str; 6] = [
     "access-control-allow-origin",
     "access-control-allow-credentials",
@@ -13,16 +14,17 @@ pub const CORS_ANSWERS: [&str; 6] = [
     "access-control-max-age",
 ];
 
-/// Headers of the gate's own answers that pages may read.
+/// Headers of the gateway's own responses that pages may read.
 const EXPOSED: &str = "RateLimit-Policy, RateLimit, Retry-After, ETag, WWW-Authenticate";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// The headers for an answer to a request with the headers `request`, under the policy of its route.
+/// Returns the CORS headers for a request with the headers `request`, under the policy of its
+/// route.
 pub fn cors_headers(policy: &Cors, preflight: bool, request: &[(&str, &str)]) -> Vec<(&'static str, String)> {
     let asked = |wanted: &str| request.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     let mut all = Vec::new();
     if !policy.allows_all() {
-        // The same URL answers otherwise for a page of another origin.
+        // The response depends on the page's origin, so caches must not share it.
         all.push(("vary", String::from("Origin")));
     }
     let Some(origin) = asked("origin").filter(|origin| policy.allows(origin)) else { return all };
@@ -48,7 +50,7 @@ pub fn cors_headers(policy: &Cors, preflight: bool, request: &[(&str, &str)]) ->
     all
 }
 
-/// Whether a text is a list of names of headers, and no longer than what is repeated.
+/// Whether a text is a list of header names, short enough to be repeated in a response.
 fn is_list(text: &str) -> bool {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, ".contains(&b);
     text.len() <= MAX_CORS_ASKED_BYTES && text.bytes().all(is_name)

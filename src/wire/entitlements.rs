@@ -1,4 +1,4 @@
-//! What a tenant has, and how much is left, as it travels.
+//! A tenant's entitlements and remaining units, as JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::view::{AnswerView, LimitView, TenantView};
 use crate::gate::Decision;
 
-/// What a tenant has: its features, each with its reason, and its limits, each with what is left.
+/// A tenant's features, each with its reason, and limits, each with the units that remain.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EntitlementsView<'a> {
@@ -15,11 +15,11 @@ pub struct EntitlementsView<'a> {
     pub tenant: Option<TenantView<'a>>,
     /// The catalog's version.
     pub catalog: u64,
-    /// When it was so (RFC 3339).
+    /// When the entitlements were compiled (RFC 3339).
     pub at: String,
-    /// Every feature by its key, as a caller without attributes has it.
+    /// Every feature by key, evaluated without attributes.
     pub features: BTreeMap<&'a str, AnswerView<'a>>,
-    /// Every limit that a ledger counts, the tenant's own before those above it.
+    /// Every limit that a ledger counts: the tenant's own before those of its ancestors.
     pub limits: Vec<LimitView<'a>>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> From<&'a Decision> for EntitlementsView<'a> {
         }
         Self {
             tenant: decision.tenant.as_deref().map(TenantView::from),
-            catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
+            catalog: decision.catalog.as_ref().map_or(0, |plans| plans.document().version.0),
             at: decision.decided_at.to_string(),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),

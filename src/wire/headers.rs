@@ -1,5 +1,6 @@
-//! Response headers: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), `Retry-After`,
-//! `WWW-Authenticate` (RFC 9110 §11.6.1, RFC 6750 §3).
+//! Response headers of a decision: `RateLimit-Policy` and `RateLimit`
+//! (draft-ietf-httpapi-ratelimit-headers-10), `Retry-After`, `WWW-Authenticate` (RFC 9110 §11.6.1,
+//! RFC 6750 §3).
 
 use std::fmt::Write as _;
 
@@ -7,15 +8,16 @@ use crate::gate::{Decision, LimitCheck};
 use crate::ledger::Meter;
 use crate::model::{Scope, UnixMillis};
 
-/// Seconds for `Retry-After`: rounded up, at least 1, never earlier than the refusing limit's `t`.
+/// Returns the seconds for `Retry-After`: rounded up, at least 1, never less than the `t` of the
+/// limit that refuses.
 pub fn retry_after_s(decision: &Decision) -> Option<u64> {
-    decision.retry_after_ms.map(whole_seconds)
+    decision.extras().retry_after_ms.map(whole_seconds)
 }
 
-/// The value of `WWW-Authenticate`: what a caller could show. What was wrong with a token is not said beyond RFC 6750's
-/// codes.
+/// Returns the value of `WWW-Authenticate`, which names the credentials that a caller may present.
+/// It reveals no more about an invalid token than the codes of RFC 6750.
 pub fn www_authenticate(decision: &Decision) -> Option<String> {
-    let challenge = decision.challenge.as_ref()?;
+    let challenge = decision.extras().challenge.as_ref()?;
     let mut schemes = Vec::new();
     if challenge.token || challenge.invalid_token {
         let mut bearer = format!("Bearer {REALM}");
@@ -35,10 +37,11 @@ pub fn www_authenticate(decision: &Decision) -> Option<String> {
 
 const REALM: &str = "realm=\"tenantgate\"";
 
-/// The values of `RateLimit-Policy` and `RateLimit`; `None` where no limit was touched.
+/// Returns the values of `RateLimit-Policy` and `RateLimit`, or `None` if no limit was charged.
 ///
-/// A limit that several generations share is reported once, as it stands where least is left. Limits in shadow, and
-/// allowances without bound, promise nothing and are left out.
+/// A limit with several budgets in the tenant's line is reported once, by the budget with the
+/// fewest units left. Shadow limits and unlimited allowances are omitted, because they promise
+/// nothing.
 pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
     let (mut policies, mut states) = (String::new(), String::new());
     for (index, gauged) in decision.limits.iter().enumerate() {
@@ -60,7 +63,7 @@ pub fn rate_limit_headers(decision: &Decision) -> Option<(String, String)> {
     (!policies.is_empty()).then_some((policies, states))
 }
 
-/// Whether no other counter of the same limit has less left.
+/// Whether no other budget of the same limit has fewer units left.
 fn tightest(decision: &Decision, index: usize, gauged: &LimitCheck) -> bool {
     let rank =
         |gauged: &LimitCheck, index: usize| (gauged.verdict.map_or(u64::MAX, |verdict| verdict.remaining), index);

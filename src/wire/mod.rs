@@ -1,4 +1,8 @@
-//! How it is said: JSON shapes, error envelope, response headers. Shapes are a contract.
+//! The wire formats: JSON shapes of requests and responses, the error envelope and response
+//! headers.
+//!
+//! The shapes are a public contract. Members are added, never renamed or removed. With the feature
+//! `schema` they are the source of the `OpenAPI` document, whose descriptions are these comments.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Usage: events as they arrive (CloudEvents 1.0, JSON format, structured or batch), reports as they are given.
+//! Usage: events in (CloudEvents 1.0, JSON format, structured or batch), reports out.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -8,10 +8,10 @@ use crate::ledger::{LedgerResponse, QuotaPeriod, Tally, UsagePeriod};
 use crate::model::bounds::{MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_PROBLEMS, MAX_USAGE_BODY_BYTES};
 use crate::model::{Aggregation, Problem, Problems, Reader, TenantId, UnixMillis};
 
-/// Reads one event, or an array of them.
+/// Reads one event or an array of events.
 ///
 /// # Errors
-/// All problems, each with its JSON path; then nothing is to be counted.
+/// All problems, each with its JSON path. Then none of the events may be counted.
 ///
 /// # Examples
 /// ```
@@ -27,7 +27,7 @@ pub fn parse_events(text: &str) -> Result<Vec<UsageEvent>, Problems> {
         let value = r.json(text, MAX_USAGE_BODY_BYTES)?;
         let Value::Array(events) = &value else { return Some(vec![event(&value, r)?]) };
         if events.is_empty() {
-            return r.refuse("no events", "one at least");
+            return r.refuse("an empty list", "at least one event");
         }
         r.at_most(events.len(), MAX_EVENTS);
         let events: Vec<_> =
@@ -44,14 +44,16 @@ fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
     let id = required(members, "id", r, named, &name);
     let source = required(members, "source", r, named, &name);
     let kind = required(members, "type", r, named, &name);
-    let tenant = required(members, "subject", r, TenantId::parse, "the id of the tenant that used it");
+    let tenant = required(members, "subject", r, TenantId::parse, "the id of the tenant");
     let time = optional(members, "time", r, UnixMillis::parse, "a time (RFC 3339)");
     optional(members, "datacontenttype", r, |kind| is_json(kind).then_some(()), "`application/json`");
     for (name, value) in members {
-        // Extension attributes are named so (CloudEvents 1.0 §3.1); what they say is not ours.
+        // CloudEvents 1.0 §3.1 defines the names of extension attributes. Their values are ignored.
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         if !plain {
-            r.at(name, |r| r.unexpected::<()>(value, "an attribute of CloudEvents 1.0 in JSON"));
+            r.at(name, |r| {
+                r.unexpected::<()>(value, "an attribute name of CloudEvents 1.0: lowercase letters and digits")
+            });
         }
     }
     let data = match members.get("data") {
@@ -63,7 +65,7 @@ fn event(value: &Value, r: &mut Reader) -> Option<UsageEvent> {
     Some(UsageEvent { id: id?, source: source?, kind: kind?, tenant: tenant?, time, data: data? })
 }
 
-/// Whether a media type (RFC 9110 §8.3.1) says JSON.
+/// Whether a media type (RFC 9110 §8.3.1) denotes JSON.
 fn is_json(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
@@ -80,7 +82,7 @@ fn required<T>(
     r.at(name, |r| value.as_str().and_then(read).or_else(|| r.unexpected(value, expected)))
 }
 
-/// `None`: absent, or a problem, which the reader then has.
+/// Returns `None` if the attribute is absent or invalid. The reader then has the problem.
 fn optional<T>(
     members: &Map<String, Value>,
     name: &str,
@@ -88,46 +90,46 @@ fn optional<T>(
     read: impl FnOnce(&str) -> Option<T>,
     expected: &str,
 ) -> Option<T> {
-    // An attribute that is null is absent (CloudEvents 1.0, JSON format §2.2).
+    // A null attribute is absent (CloudEvents 1.0, JSON format §2.2).
     if members.get(name).is_none_or(Value::is_null) {
         return None;
     }
     required(members, name, r, read, expected)
 }
 
-/// What became of events that were told.
+/// The outcome for a batch of usage events.
 #[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptView {
-    /// Events that were counted now.
+    /// The number of events that were counted.
     pub accepted: usize,
-    /// Events that had been counted before.
+    /// The number of events that had been counted before.
     pub duplicates: usize,
-    /// Metrics that do not count some of the events, which others count: an event says nothing that the metric can read. One of each
-    /// kind. Absent: there are none.
+    /// Metrics that did not count some of the events, because a member that the metric reads is
+    /// missing or invalid. One entry for each metric and kind of problem. Omitted if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub uncounted: Vec<UncountedView>,
 }
 
-/// A metric that does not count an event.
+/// Events that a metric did not count.
 #[derive(Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UncountedView {
     /// The metric's key.
     pub metric: String,
-    /// Where the event stands: its JSON path.
+    /// The JSON path of the problem in the first such event.
     pub path: String,
-    /// What stands there.
+    /// The value found there.
     pub found: String,
-    /// What the metric reads.
+    /// The value that the metric expects.
     pub expected: String,
-    /// Events of this kind.
+    /// The number of events with this problem.
     pub events: usize,
 }
 
 impl ReceiptView {
-    /// Notes that a metric does not count an event.
+    /// Records that a metric did not count an event.
     pub fn note_uncounted(&mut self, metric: &str, path: String, problem: &Problem) {
         let same = |one: &&mut UncountedView| one.metric == metric && one.found == problem.found;
         if let Some(one) = self.uncounted.iter_mut().find(same) {
@@ -139,44 +141,45 @@ impl ReceiptView {
     }
 }
 
-/// What a tenant has used.
+/// The usage of a tenant.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageView<'a> {
-    /// The tenant.
+    /// The tenant's id.
     pub tenant: &'a str,
-    /// Its metrics, by key.
+    /// The tenant's metrics, by key.
     pub usage: Vec<MetricView<'a>>,
-    /// Its quotas, as they were counted. Absent: one metric was asked for.
+    /// The tenant's quotas, as they were counted. Omitted if the request names a metric.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub quotas: Vec<QuotaView<'a>>,
 }
 
-/// What a period of a quota has come to.
+/// One period of a quota.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QuotaView<'a> {
     /// The limit's key.
     pub key: &'a str,
-    /// Start of the period that was counted (RFC 3339), inclusive.
+    /// Start of the counted period (RFC 3339), inclusive.
     pub starts_at: String,
-    /// Its end, exclusive.
+    /// End of the period (RFC 3339), exclusive.
     pub ends_at: String,
-    /// Whether it is over.
+    /// Whether the period has ended.
     pub ended: bool,
     /// Units used.
     pub used: u64,
-    /// Units that were allowed when it was judged last; null is unlimited.
+    /// The limit when the quota was last judged; null is unlimited.
     pub limit: Option<u64>,
     /// Units beyond the limit.
     pub overage: u64,
-    /// Whether the allowance let units beyond the limit through (`soft` or `paid`). Otherwise they come from an allowance that became smaller.
+    /// Whether the allowance permits units beyond the limit (`soft` or `paid`). If not, such units
+    /// result from an allowance that was lowered.
     pub let_through: bool,
 }
 
 impl<'a> QuotaView<'a> {
-    /// Periods of a tenant's quotas, by counter.
+    /// Returns the periods of a tenant's quotas, by counter.
     pub fn list(periods: &'a [(String, QuotaPeriod)], now: UnixMillis) -> Vec<Self> {
         let view = |(counter, period): &'a (String, QuotaPeriod)| Self {
             key: counter.rsplit_once('/').map_or(counter.as_str(), |(_, key)| key),
@@ -192,50 +195,51 @@ impl<'a> QuotaView<'a> {
     }
 }
 
-/// What a metric has come to.
+/// The usage of one metric in one period.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MetricView<'a> {
     /// The metric's key.
     pub metric: &'a str,
-    /// How it is aggregated.
+    /// The aggregation of the metric.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub aggregation: Aggregation,
-    /// What one unit is.
+    /// The unit of the values.
     pub unit: Option<&'a str>,
     /// Start of the period (RFC 3339), inclusive.
     pub starts_at: String,
-    /// Its end, exclusive.
+    /// End of the period (RFC 3339), exclusive.
     pub ends_at: String,
-    /// What the period has come to.
+    /// The total of the period.
     pub value: u64,
-    /// What its days (UTC) have come to, where something was used. Distinct values of days do not add up to the period's.
+    /// The totals of the days (UTC) that have events. Distinct values of days do not add up to
+    /// those of the period.
     pub days: Vec<DayView>,
 }
 
-/// What a day has come to.
+/// The usage of one day.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DayView {
     /// The day, such as `2026-11-24`.
     pub date: String,
-    /// What it has come to.
+    /// The total of the day.
     pub value: u64,
 }
 
 impl<'a> UsageView<'a> {
-    /// A report: what was asked, and what the ledger said to each.
+    /// Builds a report from the queries and the ledger's response.
     pub fn new(tenant: &'a str, inquiries: &'a [UsageInquiry], outcome: &'a LedgerResponse, now: UnixMillis) -> Self {
-        let view = |(asked, stretch): (&'a UsageInquiry, &UsagePeriod)| {
+        let view = |(asked, period): (&'a UsageInquiry, &UsagePeriod)| {
             let of = |tally: &Tally| aggregate(tally, asked.definition.aggregation);
-            let days = stretch.days.iter().map(|(date, tally)| DayView { date: date.clone(), value: of(tally) });
+            let days = period.days.iter().map(|(date, tally)| DayView { date: date.clone(), value: of(tally) });
             MetricView {
                 metric: asked.metric.as_str(),
                 aggregation: asked.definition.aggregation,
                 unit: asked.definition.unit.as_deref(),
-                starts_at: UnixMillis::new(stretch.starts_ms).to_string(),
-                ends_at: UnixMillis::new(stretch.ends_ms).to_string(),
-                value: of(&stretch.tally),
+                starts_at: UnixMillis::new(period.starts_ms).to_string(),
+                ends_at: UnixMillis::new(period.ends_ms).to_string(),
+                value: of(&period.tally),
                 days: days.collect(),
             }
         };

@@ -1,4 +1,4 @@
-//! Decisions and errors as JSON.
+//! Decisions, errors and API keys as JSON.
 
 use std::collections::BTreeMap;
 
@@ -11,46 +11,49 @@ use crate::ledger::Meter;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 use crate::resolve::Carrier;
 
-/// A decision as it travels.
+/// A decision.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecisionView<'a> {
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub allowed: bool,
     /// The stable code: `ALLOWED`, or the code of the denial.
     pub code: &'a str,
-    /// The tenant, where one was found and may be named.
+    /// The tenant, if one was found and may be revealed.
     pub tenant: Option<TenantView<'a>>,
-    /// What the caller showed, where that was needed or counted.
+    /// The credential, if one was needed or charged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialView<'a>>,
-    /// Features by key, as asked.
+    /// The requested features, by key.
     pub features: BTreeMap<&'a str, AnswerView<'a>>,
-    /// Every limit touched, as it stands now.
+    /// Every limit that was charged, as it stands now.
     pub limits: Vec<LimitView<'a>>,
-    /// What it was decided by.
+    /// The snapshots behind the decision.
     pub snapshot: SnapshotView,
-    /// Where a default stood in for missing data: `plan`, `ledger`.
+    /// The kinds of data that were unavailable and replaced by defaults: `plan`, `ledger`.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub fallback: &'a [Fallback],
-    /// Whether it was asked before under the same idempotency key, so that nothing was taken. Absent: no.
+    /// Whether the request repeats one under the same idempotency key, so that nothing was taken.
+    /// Omitted if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub repeated: bool,
-    /// The circuit breaker of the route, if it has one.
+    /// The route's circuit breaker, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerView<'a>>,
-    /// What was set aside: a reservation, or the slots of something in flight. Settle it when the work has ended.
+    /// The hold that the request created: a reservation, or the slots of a request in flight.
+    /// Settle it when the work has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldView<'a>>,
-    /// Whether what was set aside under the name has ended before. What is settled is counted all the same. Absent: no.
+    /// Whether the named hold had already ended. The settled units are counted all the same.
+    /// Omitted if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub lapsed: bool,
-    /// Why it was denied.
+    /// Why the request was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
-    /// The steps that led to it, if they were asked for.
+    /// The trace, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Value>>"))]
     pub trace: Option<&'a [TraceStep]>,
@@ -60,69 +63,71 @@ pub struct DecisionView<'a> {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TenantView<'a> {
-    /// Its id.
+    /// The tenant's id.
     pub id: &'a str,
-    /// Its slug.
+    /// The tenant's slug.
     pub slug: &'a str,
-    /// The plan it lives by.
+    /// The plan in force.
     pub plan: Option<&'a str>,
-    /// When the trial of that plan ends (RFC 3339). Absent: it is none.
+    /// When the trial of the plan ends (RFC 3339). Omitted if there is no trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_ends_at: Option<String>,
-    /// When the first override or contract ends for good that serves beyond its end (RFC 3339). Absent: none does.
+    /// When the first grace period of an override or a contract ends (RFC 3339). Omitted if none is
+    /// running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace_ends_at: Option<String>,
-    /// Its own status.
+    /// The tenant's own status.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub status: Status,
 }
 
-/// A credential that was verified.
+/// A verified credential.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CredentialView<'a> {
     /// `jwt` or `api_key`.
     pub kind: &'a str,
-    /// The tenant it was issued for: the decision's, or one above it that acts for it.
+    /// The tenant that the credential was issued for: that of the decision, or an ancestor that
+    /// acts for it.
     pub tenant: &'a str,
-    /// Where it stood in the request: `header`, or `cookie`, which browsers send by themselves.
+    /// Where the request carried it: `header`, or `cookie`, which browsers send automatically.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub from: Carrier,
-    /// Who issued the token, by its name in the catalog.
+    /// The issuer of the token, by its key in the catalog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,
     /// The token's subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<&'a str>,
-    /// The API key's name; no secret.
+    /// The id of the API key, which is not secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
-    /// What it allows.
+    /// The scopes that the credential grants.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub scopes: &'a [Scope],
 }
 
-/// What a feature is worth.
+/// The evaluation of one feature.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnswerView<'a> {
-    /// Its value.
+    /// The feature's value.
     pub value: &'a Value,
-    /// Whether the tenant has it.
+    /// Whether the tenant has the feature.
     pub enabled: bool,
-    /// The tier that decided.
+    /// The tier that the value comes from.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub tier: Tier,
-    /// Why.
+    /// The reason for the value.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: Reason,
-    /// The rule that decided.
+    /// The rule that selected the value.
     pub rule: Option<&'a str>,
     /// The variant served.
     pub variant: Option<&'a str>,
 }
 
-/// A limit that the request touched.
+/// A limit that the request was charged for.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LimitView<'a> {
@@ -131,27 +136,29 @@ pub struct LimitView<'a> {
     /// `rate`, `window`, `quota`, `gauge` or `concurrency`.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub kind: Kind,
-    /// The tenant whose counter it is.
+    /// The tenant that owns the counter.
     pub tenant: &'a str,
     /// Units allowed; null is unlimited.
     pub limit: Option<u64>,
-    /// Units used after the decision; null where the ledger could not be reached.
+    /// Units used after the decision; null if the ledger could not be reached.
     pub used: Option<u64>,
-    /// Units left after the decision; null is unlimited or unknown.
+    /// Units left after the decision; null if unlimited or unknown.
     pub remaining: Option<u64>,
-    /// When it is whole again (RFC 3339); null where time does not restore it.
+    /// When the limit is fully available again (RFC 3339); null if time does not restore it.
     pub resets_at: Option<String>,
-    /// Whether it only counts and never denies.
+    /// Whether the limit is in shadow mode: it counts and never denies.
     pub shadow: bool,
-    /// In shadow: whether it would have refused the request. Absent: it does not count in shadow, or its ledger could not be reached.
+    /// Whether a shadow limit would have refused the request. Omitted for other limits, and if the
+    /// ledger could not be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_refuse: Option<bool>,
-    /// Units beyond the limit, where the allowance lets them through; they may have to be paid for. Absent: it does not.
+    /// Units beyond the limit, if the allowance permits them. They may be billed. Omitted if it
+    /// does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overage: Option<OverageView>,
 }
 
-/// What is beyond a limit.
+/// The overage of a limit.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OverageView {
@@ -166,54 +173,55 @@ pub struct OverageView {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BreakerView<'a> {
-    /// Its group of routes, by its key in the catalog.
+    /// The breaker's group of routes, by its key in the catalog.
     pub group: &'a str,
     /// `closed`, `open`, `half_open`, `forced_open` or `disabled`.
     pub state: &'a str,
-    /// Whether this request shows if it can be closed. Absent: no.
+    /// Whether this request is a trial, which decides whether the breaker closes. Omitted if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub trial: bool,
 }
 
-/// What is set aside.
+/// A hold.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldView<'a> {
-    /// Its name, for `settle`.
+    /// The hold's id, for `settle`.
     pub id: &'a str,
-    /// When it ends by itself (RFC 3339).
+    /// When the hold expires (RFC 3339).
     pub ends_at: String,
 }
 
-/// What a decision was made by.
+/// The snapshots behind a decision.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotView {
     /// The catalog's version.
     pub catalog: u64,
-    /// The tenant record's epoch.
+    /// The epoch of the tenant's record.
     pub epoch: Option<u64>,
     /// Milliseconds since the record was read from KV.
     pub age_ms: u64,
 }
 
-/// An error as it travels: `{"error": {…}}`.
+/// An error, sent as `{"error": {…}}`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorView {
     /// The stable code.
     pub code: &'static str,
-    /// One sentence that helps.
+    /// One sentence that explains the error and how to fix it.
     pub message: &'static str,
-    /// What the code's description promises.
+    /// Details whose members depend on the code.
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Value>"))]
     pub details: Value,
 }
 
 impl<'a> From<&'a Decision> for DecisionView<'a> {
     fn from(decision: &'a Decision) -> Self {
-        // Who is refused before the tenant's status was judged learns nothing of the tenant.
+        // A decision that ends before the status stage has no tenant here, so a refused caller
+        // learns nothing about it.
         let tenant = decision.tenant.as_deref();
         let mut features = BTreeMap::new();
         for answer in &decision.features {
@@ -223,25 +231,25 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             allowed: decision.allowed(),
             code: decision.code.as_str(),
             tenant: tenant.map(TenantView::from),
-            credential: decision.credential.as_ref().map(CredentialView::from),
+            credential: decision.extras().credential.as_ref().map(CredentialView::from),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
             snapshot: SnapshotView {
-                catalog: decision.plans.as_ref().map_or(0, |plans| plans.catalog().version.0),
-                epoch: decision.epoch.map(|epoch| epoch.0),
+                catalog: decision.catalog.as_ref().map_or(0, |plans| plans.document().version.0),
+                epoch: decision.epoch().map(|epoch| epoch.0),
                 age_ms: decision.age_ms,
             },
-            fallback: &decision.fallback,
-            repeated: decision.repeated,
-            breaker: decision.guard.as_ref().zip(decision.breaker).map(|(guard, state)| BreakerView {
-                group: guard.group.as_str(),
-                state: state.as_str(),
-                trial: decision.trial.is_some(),
+            fallback: &decision.extras().fallback,
+            repeated: decision.extras().is_repeated,
+            breaker: decision.extras().breaker.as_ref().map(|used| BreakerView {
+                group: used.breaker.group.as_str(),
+                state: used.state.as_str(),
+                trial: used.trial.is_some(),
             }),
-            hold: decision.hold.as_ref().map(HoldView::from),
-            lapsed: decision.lapsed,
+            hold: decision.extras().hold.as_ref().map(HoldView::from),
+            lapsed: decision.extras().has_lapsed,
             error: (!decision.allowed()).then(|| ErrorView::from(decision)),
-            trace: decision.trace.as_deref(),
+            trace: decision.extras().trace.as_deref(),
         }
     }
 }
@@ -304,7 +312,8 @@ impl<'a> LimitView<'a> {
             used: verdict.map(|verdict| verdict.used),
             remaining: limit.and(verdict).map(|verdict| verdict.remaining),
             resets_at: match gauged.budget.meter {
-                // A period's end is a date, whatever the ledger's clock says.
+                // The end of a quota's period is a date, so it is taken from the meter and not from
+                // the ledger's clock.
                 Meter::Quota { ends_ms, .. } => verdict.map(|_| UnixMillis::new(ends_ms).to_string()),
                 _ => verdict
                     .filter(|verdict| verdict.reset_ms > 0)
@@ -322,13 +331,13 @@ impl<'a> LimitView<'a> {
 
 impl From<&Decision> for ErrorView {
     fn from(decision: &Decision) -> Self {
-        let upgrade_url = decision.plans.as_ref().map(|plans| plans.catalog().upgrade_url.as_str());
+        let upgrade_url = decision.catalog.as_ref().map(|plans| plans.document().upgrade_url.as_str());
         let plan = decision.tenant.as_ref().and_then(|tenant| tenant.plan()).map(PlanRef::as_str);
-        let denied = decision.denied().map(|gauged| LimitView::new(gauged, decision));
-        let requested = decision.denied().map(|gauged| requested(gauged, decision));
+        let denied = decision.denied_limit().map(|gauged| LimitView::new(gauged, decision));
+        let requested = decision.denied_limit().map(|gauged| requested(gauged, decision));
         let details = match (decision.code, denied) {
             (Code::FeatureNotAvailable, _) => json!({
-                "feature": decision.denied_feature,
+                "feature": decision.extras().denied_feature,
                 "upgrade_url": upgrade_url,
                 "current_plan": plan,
             }),
@@ -346,18 +355,20 @@ impl From<&Decision> for ErrorView {
                 "limit": limit.limit,
                 "remaining": limit.remaining,
                 "requested": requested,
-                "retry_after_ms": decision.retry_after_ms,
+                "retry_after_ms": decision.extras().retry_after_ms,
             }),
-            (Code::BadRequest, _) if decision.problem.is_some() => json!({ "problems": [decision.problem] }),
+            (Code::BadRequest, _) if decision.extras().problem.is_some() => {
+                json!({ "problems": [decision.extras().problem] })
+            }
             (Code::InsufficientScope, _) => json!({
-                "scopes": decision.challenge.as_ref().map(|challenge| &challenge.scopes),
+                "scopes": decision.extras().challenge.as_ref().map(|challenge| &challenge.scopes),
             }),
-            _ => match decision.retry_after_ms {
+            _ => match decision.extras().retry_after_ms {
                 Some(retry_after_ms) => json!({ "retry_after_ms": retry_after_ms }),
                 None => json!({}),
             },
         };
-        let message = match &decision.problem {
+        let message = match &decision.extras().problem {
             Some(_) => PROBLEMS,
             None => decision.code.message(),
         };
@@ -365,16 +376,17 @@ impl From<&Decision> for ErrorView {
     }
 }
 
-/// The sentence of errors that name what of a question or a document is wrong.
-pub const PROBLEMS: &str = "what was sent has problems: see `details.problems`";
+/// The message of errors whose details list the problems of a body or document.
+pub const PROBLEMS: &str = "the request is invalid: see `details.problems`";
 
-/// Units that a request asked of a limit; of a level that followed another one, what was asked of that.
+/// Returns the units that a request charged to a limit. A counter that follows another reports the
+/// units of that one.
 fn requested(gauged: &LimitCheck, decision: &Decision) -> u64 {
     let same = decision.limits.iter().filter(|other| other.budget.limit == gauged.budget.limit);
     same.map(|gauged| gauged.op.units()).max().unwrap_or(0)
 }
 
-/// All limits that refuse, not only the one that comes first.
+/// Returns every limit that refuses the request, not only the first.
 fn violations(decision: &Decision) -> Vec<Value> {
     let refusing = decision.limits.iter().filter(|gauged| gauged.refused());
     let violation = |gauged: &LimitCheck| {
@@ -387,7 +399,8 @@ fn violations(decision: &Decision) -> Vec<Value> {
     refusing.map(violation).collect()
 }
 
-/// Everything an answer to HTTP consists of, as JSON: for tests and tools that have no HTTP.
+/// Returns all parts of the HTTP response to a decision as JSON, for tests and tools that do not
+/// use HTTP.
 pub fn transcript(decision: &Decision) -> Value {
     let mut headers = BTreeMap::new();
     if let Some((policy, state)) = super::rate_limit_headers(decision) {
@@ -400,10 +413,10 @@ pub fn transcript(decision: &Decision) -> Value {
     if let Some(challenge) = super::www_authenticate(decision) {
         headers.insert("www-authenticate", challenge);
     }
-    json!({ "status": decision.code.status(), "headers": headers, "path": decision.behind.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
+    json!({ "status": decision.code.status(), "headers": headers, "path": decision.extras().path.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
 }
 
-/// An API key's record as it is published.
+/// Returns an API key's record as it is published.
 pub fn api_key_record(key: &ApiKey) -> Value {
     let mut record = json!({
         "id": key.id,
@@ -423,12 +436,13 @@ pub fn api_key_record(key: &ApiKey) -> Value {
     record
 }
 
-/// `{"error": {"code", "message", "details"}}`
+/// Returns `{"error": {"code", "message", "details"}}`.
 pub fn error_body(error: &ErrorView) -> String {
     json!({ "error": error }).to_string()
 }
 
-/// The same as `application/problem+json` (RFC 9457); the members of `details` stand beside the standard ones.
+/// Returns the error as `application/problem+json` (RFC 9457). The members of `details` stand
+/// beside the standard ones.
 pub fn problem_body(error: &ErrorView, status: u16) -> String {
     let mut problem = json!({
         "type": format!("urn:tenantgate:error:{}", error.code),

@@ -1,4 +1,8 @@
-//! What the origin is told, signed: made once for many requests of the same caller.
+//! Assertions: the gate's signed statements to the origin about the tenant, its plan and the
+//! caller.
+//!
+//! A signature costs more than a decision, so one assertion serves many requests of the same
+//! caller.
 
 use std::cell::RefCell;
 
@@ -11,20 +15,23 @@ use crate::model::bounds::{ASSERTION_LIFETIME_MS, MAX_CACHED_ASSERTIONS, MAX_REM
 use crate::model::{Cache, PlanRef, UnixMillis};
 use crate::wire::CredentialView;
 
-/// Signs assertions, and remembers them for half their life.
-pub(super) struct Assertions {
+/// Signs assertions, and reuses each for half of its lifetime.
+pub(crate) struct Assertions {
     signer: Signer,
     audience: String,
-    /// By the digest of all that they say but the time.
+    /// Assertions with the time of their signature, by the digest of their content without the
+    /// times.
     signed: RefCell<Cache<[u8; 32], (String, UnixMillis)>>,
 }
 
 impl Assertions {
-    /// `None`: the key is none, which stands in the log. An origin that insists on assertions then refuses everything.
-    pub(super) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
+    /// Returns `None` if the key is invalid, and logs that. Requests are then forwarded without an
+    /// assertion, so an origin that requires one refuses them all.
+    pub(crate) fn new(pem: &str, audience: Option<String>) -> Option<Self> {
         let Some(signer) = Signer::from_pem(pem) else {
             console::error_1(
-                &"ASSERTION_KEY is no Ed25519 key in PEM (`BEGIN PRIVATE KEY`): nothing is asserted".into(),
+                &"ASSERTION_KEY is not an Ed25519 key in PEM (`BEGIN PRIVATE KEY`): no request carries an assertion"
+                    .into(),
             );
             return None;
         };
@@ -33,12 +40,12 @@ impl Assertions {
     }
 
     /// The public key, for origins.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         self.signer.jwk()
     }
 
-    /// The assertion for a tenant and who acts in its name.
-    pub(super) fn of(&self, tenant: &Entitlements, bearer: Option<&Bearer>, now: UnixMillis) -> String {
+    /// The assertion for a tenant and the caller that acts for it.
+    pub(crate) fn of(&self, tenant: &Entitlements, bearer: Option<&Bearer>, now: UnixMillis) -> String {
         let credential = bearer.and_then(|bearer| serde_json::to_value(CredentialView::from(bearer)).ok());
         let credential = credential.unwrap_or_default();
         let own = tenant.tenant();

@@ -1,4 +1,7 @@
-//! What the Worker is configured with: bindings, variables, secrets. Read once per isolate.
+//! The Worker's configuration: bindings, variables and secrets.
+//!
+//! Each isolate reads it once. An invalid value is logged and disables what depends on it; it never
+//! makes the gate trust more than a valid value would.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,59 +12,60 @@ use wasm_bindgen::prelude::*;
 use web_sys::console;
 use worker::kv::KvStore;
 
-use super::assertion::Assertions;
-use super::edge;
-use super::isolate::with_gate;
 use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet, TenantId};
+use crate::worker::assertion::Assertions;
+use crate::worker::runtime::edge;
 
-/// Bindings and variables, by the names in `wrangler.toml`.
-pub(super) struct Config {
-    /// `SNAPSHOTS`: catalog, tenant records and index.
-    pub(super) snapshots: Option<KvStore>,
-    /// The same, for what is written there.
-    pub(super) snapshots_binding: JsValue,
-    /// `CONTROL_DB`: the system of record; without it there is no admin API.
-    pub(super) control: JsValue,
-    /// `EVENTS_QUEUE`: is told of tenants that are ready.
-    pub(super) events: JsValue,
-    /// `PROVISIONER`: sets up what tenants' data needs.
-    pub(super) provisioner: JsValue,
-    /// `DNS_URL`: where TXT records are looked up.
-    pub(super) dns_url: String,
-    /// `SNAPSHOT_KEY`: seals what is published.
-    pub(super) sealer: Option<Sealer>,
-    /// `LICENCE_KEY`: signs licences for use without asking.
-    pub(super) licences: Option<LicenceSigner>,
-    /// Whether only what is sealed is taken from KV.
-    pub(super) seals: Option<Seals>,
+/// Bindings, variables and secrets, by their names in `wrangler.toml`.
+pub(crate) struct Config {
+    /// `SNAPSHOTS`: the KV namespace with the catalog, the records and the index. For reads.
+    pub(crate) snapshots: Option<KvStore>,
+    /// The same namespace as a JavaScript object, for publications.
+    pub(crate) snapshots_binding: JsValue,
+    /// `CONTROL_DB`: the D1 database, the system of record. Undefined: the admin API is disabled.
+    pub(crate) control: JsValue,
+    /// `EVENTS_QUEUE`: the queue that receives an event when a tenant is ready.
+    pub(crate) events: JsValue,
+    /// `PROVISIONER`: the service that sets up the storage for a tenant's data.
+    pub(crate) provisioner: JsValue,
+    /// `DNS_URL`: the DNS-over-HTTPS resolver for TXT records of domains.
+    pub(crate) dns_url: String,
+    /// `SNAPSHOT_KEY`: seals published snapshots.
+    pub(crate) sealer: Option<Sealer>,
+    /// `LICENCE_KEY`: signs licences, so that software can verify them offline.
+    pub(crate) licences: Option<LicenceSigner>,
+    /// `SNAPSHOT_KEY`, `SNAPSHOT_TRUST`: the seals that are trusted. `None` means that snapshots in
+    /// KV need no seal.
+    pub(crate) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
-    pub(super) ledger: JsValue,
-    /// `LEDGER_JURISDICTIONS`: how ids of tenants begin, and in which jurisdiction their ledgers are kept then.
-    pub(super) jurisdictions: Vec<(String, String)>,
-    /// `UPSTREAM`: the service that allowed requests go to.
-    pub(super) upstream: JsValue,
-    /// `UPSTREAM_URL`: the origin that allowed requests go to, where there is no service binding.
-    pub(super) upstream_url: Option<String>,
-    /// `RESOLVER`: the service that the `custom` strategy asks.
-    pub(super) resolver: JsValue,
-    /// `ASSETS`: the playground.
-    pub(super) assets: JsValue,
-    /// `UI_HOST`: the host that it is served on, beside this machine's own.
+    pub(crate) ledger: JsValue,
+    /// `LEDGER_JURISDICTIONS`: prefixes of tenant ids, each with the jurisdiction of the ledgers.
+    pub(crate) jurisdictions: Vec<(String, String)>,
+    /// `UPSTREAM`: the service that serves as the origin.
+    pub(crate) upstream: JsValue,
+    /// `UPSTREAM_URL`: the URL of the origin, for an origin without a service binding.
+    pub(crate) upstream_url: Option<String>,
+    /// `RESOLVER`: the service behind the strategy `custom`.
+    pub(crate) resolver: JsValue,
+    /// `ASSETS`: the files of the playground.
+    pub(crate) assets: JsValue,
+    /// `UI_HOST`: the host that serves the playground, besides `localhost`.
     ui_host: Option<String>,
-    /// `OPERATOR_TOKEN`: opens the decision API and traces. Without it both are closed.
+    /// `OPERATOR_TOKEN`: gives access to the decision API and to traces. `None` means that both are
+    /// disabled.
     operator_token: Option<String>,
-    /// `PROXY_SECRET`: who sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
+    /// `PROXY_SECRET`: a proxy that sends it in `X-Gate-Proxy-Secret` may set `X-Forwarded-Host`.
     proxy_secret: Option<String>,
-    /// `REGION`: where this deployment runs, for residency.
-    pub(super) region: Option<String>,
-    /// `ENVIRONMENT`: `test` where test keys work instead of live ones.
-    pub(super) environment: Environment,
-    /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs what the origin is told.
-    pub(super) assertions: Option<Assertions>,
-    /// Whether `USAGE_QUEUE` or `USAGE_DB` is told of every event of usage.
-    pub(super) tells_usage: bool,
-    /// All of it, for secrets that the catalog refers to by name.
+    /// `REGION`: the region of this deployment, for the stage residency.
+    pub(crate) region: Option<String>,
+    /// `ENVIRONMENT`: `live`, or `test` to accept test keys instead of live keys.
+    pub(crate) environment: Environment,
+    /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs the assertions for the origin.
+    pub(crate) assertions: Option<Assertions>,
+    /// Whether each usage event is handed on to `USAGE_QUEUE` or `USAGE_DB`.
+    pub(crate) tells_usage: bool,
+    /// The environment object, for secrets that the catalog refers to by name.
     env: JsValue,
 }
 
@@ -69,9 +73,12 @@ thread_local! {
     static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
 }
 
-/// The configuration of this isolate.
-pub(super) fn load(env: &JsValue) -> Rc<Config> {
-    CONFIG.with_borrow_mut(|config| Rc::clone(config.get_or_insert_with(|| Rc::new(Config::read(env)))))
+/// The configuration of this isolate, and whether this call has read it.
+pub(crate) fn load(env: &JsValue) -> (Rc<Config>, bool) {
+    CONFIG.with_borrow_mut(|config| {
+        let is_first = config.is_none();
+        (Rc::clone(config.get_or_insert_with(|| Rc::new(Config::read(env)))), is_first)
+    })
 }
 
 impl Config {
@@ -84,17 +91,12 @@ impl Config {
             None | Some("live") => Environment::Live,
             Some("test") => Environment::Test,
             Some(_) => {
-                console::error_1(&"ENVIRONMENT is neither `live` nor `test`: taken for `live`".into());
+                console::error_1(&"ENVIRONMENT is neither `live` nor `test`: the Worker uses `live`".into());
                 Environment::Live
             }
         };
         let jurisdictions = jurisdictions(text("LEDGER_JURISDICTIONS").as_deref().unwrap_or_default());
         let (sealer, seals) = seals(text("SNAPSHOT_KEY").as_deref(), text("SNAPSHOT_TRUST").as_deref());
-        if let Some(seals) = seals.clone() {
-            with_gate(|gate| gate.snapshots.trust(seals));
-        }
-        // Names that isolates spend leases under; there is randomness only while a request is served.
-        with_gate(|gate| gate.lease_as(edge::unique()));
         let assertions = text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience));
         let licences = text("LICENCE_KEY").and_then(|pem| {
             let signer = LicenceSigner::from_pem(&pem);
@@ -140,27 +142,28 @@ impl Config {
         }
     }
 
-    /// A secret or variable that the catalog refers to. The gate's own are none of its business.
-    pub(super) fn secret(&self, name: &str) -> Option<String> {
+    /// A secret or variable that the catalog refers to. The gate's own secrets are not available to
+    /// it.
+    pub(crate) fn secret(&self, name: &str) -> Option<String> {
         let own = ["OPERATOR_TOKEN", "PROXY_SECRET", "ASSERTION_KEY", "SNAPSHOT_KEY", "LICENCE_KEY"].contains(&name);
         Reflect::get(&self.env, &name.into()).ok()?.as_string().filter(|_| !own)
     }
 
-    /// The public halves of what signs for others: origins, and software that runs elsewhere.
-    pub(super) fn public_keys(&self) -> Vec<serde_json::Value> {
+    /// The public keys with which origins verify assertions, and software verifies licences.
+    pub(crate) fn public_keys(&self) -> Vec<serde_json::Value> {
         let assertions = self.assertions.as_ref().map(Assertions::jwk);
         assertions.into_iter().chain(self.licences.as_ref().map(LicenceSigner::jwk)).collect()
     }
 
-    /// The jurisdiction that a tenant's ledger is kept in; `None`: none in particular.
-    pub(super) fn jurisdiction(&self, root: &str) -> Option<&str> {
+    /// The jurisdiction of the ledger of the family of `root`. Returns `None` if it has none.
+    pub(crate) fn jurisdiction(&self, root: &str) -> Option<&str> {
         let found = self.jurisdictions.iter().find(|(prefix, _)| root.starts_with(prefix.as_str()));
         found.map(|(_, jurisdiction)| jurisdiction.as_str())
     }
 
-    /// Whether the playground is served on a host. On a tenant's, a page of the tenant's could stand in its place, by a service worker,
-    /// and be given the operator's token.
-    pub(super) fn serves_ui_on(&self, host: &str) -> bool {
+    /// Whether the playground is served on a host. It is never served on a tenant's host: a service
+    /// worker of the tenant could replace the page there, and receive the operator token.
+    pub(crate) fn serves_ui_on(&self, host: &str) -> bool {
         let name = host
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
@@ -169,23 +172,24 @@ impl Config {
             && (matches!(name, "localhost" | "127.0.0.1" | "[::1]") || self.ui_host.as_deref() == Some(name))
     }
 
-    /// Whether allowed requests go anywhere.
-    pub(super) fn has_upstream(&self) -> bool {
+    /// Whether there is an origin.
+    pub(crate) fn has_upstream(&self) -> bool {
         !self.upstream.is_undefined() || self.upstream_url.is_some()
     }
 
-    /// Whether `token` is the operator's.
-    pub(super) fn is_operator(&self, token: Option<&str>) -> bool {
+    /// Whether `token` is the operator token.
+    pub(crate) fn is_operator(&self, token: Option<&str>) -> bool {
         matches(self.operator_token.as_deref(), token)
     }
 
-    /// Whether `secret` is the trusted proxy's.
-    pub(super) fn is_proxy(&self, secret: Option<&str>) -> bool {
+    /// Whether `secret` is that of the trusted proxy.
+    pub(crate) fn is_proxy(&self, secret: Option<&str>) -> bool {
         matches(self.proxy_secret.as_deref(), secret)
     }
 }
 
-/// `t_eu_=eu t_us_=fedramp`: how ids of tenants begin whose ledgers are kept in a jurisdiction.
+/// Parses `LEDGER_JURISDICTIONS`, such as `t_eu_=eu t_us_=fedramp`: pairs of a prefix of tenant ids
+/// and a jurisdiction. Returns `None` if it is invalid; no ledger can be asked then.
 fn jurisdictions(text: &str) -> Option<Vec<(String, String)>> {
     let pair = |pair: &str| {
         let (prefix, jurisdiction) = pair.split_once('=')?;
@@ -193,25 +197,26 @@ fn jurisdictions(text: &str) -> Option<Vec<(String, String)>> {
     };
     text.split_whitespace().map(pair).collect::<Option<_>>().or_else(|| {
         console::error_1(
-            &"LEDGER_JURISDICTIONS is not of the form `prefix=jurisdiction`: no ledger is asked, since nobody knows where it is"
+            &"LEDGER_JURISDICTIONS is not a list of `prefix=jurisdiction`: the Worker cannot locate ledgers and asks none"
                 .into(),
         );
         None
     })
 }
 
-/// What seals, and whose seals are trusted: its own, and those of a set of keys (RFC 7517) while one is replaced. `None`: whoever
-/// writes to KV is believed.
+/// The key that seals publications, and the seals that are trusted: those of this key, and those of
+/// a key set (RFC 7517), which is needed while the key is replaced. No trusted seals: snapshots in
+/// KV need none.
 fn seals(pem: Option<&str>, jwks: Option<&str>) -> (Option<Sealer>, Option<Seals>) {
     let complain =
-        |what: &str| console::error_1(&format!("{what}: nothing in KV is trusted that it should vouch for").into());
+        |what: &str| console::error_1(&format!("{what}: snapshots in KV that need its seal are not trusted").into());
     let sealer = pem.and_then(Sealer::from_pem);
     if pem.is_some() && sealer.is_none() {
-        complain("SNAPSHOT_KEY is no Ed25519 key in PEM");
+        complain("SNAPSHOT_KEY is not an Ed25519 key in PEM");
     }
     let set = jwks.map(|jwks| KeySet::parse(jwks).unwrap_or_default());
     if set.as_ref().is_some_and(|set| set.keys.is_empty()) {
-        complain("SNAPSHOT_TRUST has no key");
+        complain("SNAPSHOT_TRUST contains no usable key");
     }
     if pem.is_none() && jwks.is_none() {
         return (None, None);
@@ -224,7 +229,7 @@ fn seals(pem: Option<&str>, jwks: Option<&str>) -> (Option<Sealer>, Option<Seals
     (sealer, Some(seals))
 }
 
-/// Compares in time that depends on the length only; an absent secret matches nothing.
+/// Compares in a time that depends only on the length. A missing secret matches nothing.
 fn matches(secret: Option<&str>, given: Option<&str>) -> bool {
     let (Some(secret), Some(given)) = (secret, given) else { return false };
     secret.as_bytes().ct_eq(given.as_bytes()).into()

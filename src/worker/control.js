@@ -1,49 +1,72 @@
-// The control plane's side of JavaScript: D1, KV, the queue, DNS, the provisioner.
+// The JavaScript side of the control plane: D1, KV, queues, DNS and the provisioner.
+//
+// Values cross the boundary as JSON, with two exceptions. `transact` returns JSON, or `!` and the
+// reason why the database refused: `Store::run` in `control/store.rs` reads it. Lists of texts that
+// cannot contain a line break (KV keys, TXT records) are returned one a line.
 
 import { answered } from "./edge.js";
 
 /**
- * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction: the rows of each, as JSON. Where a constraint refuses them,
- * `!` and what it is on: then nothing was done. Throws where there is no answer in time.
+ * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction. Returns the rows of each
+ * statement, as JSON. If the database refuses the transaction, nothing has changed, and the result
+ * is one of:
+ *
+ * - `!` and the columns of the violated constraint, such as `!slugs.slug`;
+ * - `!premise`, if a precondition does not hold (`Transaction::precondition` in
+ *   `control/store.rs`).
+ *
+ * Throws if the database fails or times out.
  */
 export async function transact(db, statements, timeoutMs) {
   const list = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
   let timer;
-  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs); });
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("the database timed out")), timeoutMs); });
   try {
     const answered = list.length === 1 ? list[0].all().then((one) => [one]) : db.batch(list);
     const results = await Promise.race([answered, late]);
     return JSON.stringify(results.map(({ results }) => results));
   } catch (error) {
-    const refused = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
-    if (refused) return `!${refused[1].trim()}`;
-    // What a change requires does not hold.
-    if (error.message.includes("malformed JSON")) return "!premise";
+    const violated = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
+    if (violated) return `!${violated[1].trim()}`;
+    if (isFailedPrecondition(error)) return "!premise";
     throw error;
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Writes entries, `[[key, value | null], …]` as JSON, to KV, null deletes: the keys that failed, one a line. */
+/**
+ * Whether a failed precondition aborted the transaction. SQL has no statement that raises an error
+ * outside a trigger, so `fail_unless` in `control/store.rs` parses malformed JSON instead. No other
+ * statement can cause this error: everything else that D1 stores as JSON was serialized from a
+ * value.
+ */
+const isFailedPrecondition = (error) => error.message.includes("malformed JSON");
+
+/**
+ * Writes entries, `[[key, value | null], …]` as JSON, to KV; null deletes a key. Returns the keys
+ * that failed, one a line.
+ */
 export async function putEntries(kv, entries) {
   const list = JSON.parse(entries);
   const written = await Promise.allSettled(list.map(([key, value]) => (value === null ? kv.delete(key) : kv.put(key, value))));
   const failed = list.map(([key], i) => ({ key, ...written[i] })).filter(({ status }) => status === "rejected");
-  for (const { key, reason } of failed) console.error(`\`${key}\` is not published: ${reason}`);
+  for (const { key, reason } of failed) console.error(`publishing \`${key}\` failed: ${reason}`);
   return failed.map(({ key }) => key).join("\n");
 }
 
-/** What KV has under keys, a JSON array: a JSON array of texts and nulls. */
+/**
+ * Reads keys, a JSON array, from KV. Returns a JSON array of the values, null for an absent key.
+ */
 export const getEntries = async (kv, keys) => JSON.stringify(await Promise.all(JSON.parse(keys).map((key) => kv.get(key))));
 
-/** Puts an event on a queue. */
+/** Sends an event to a queue. */
 export const tell = (queue, event) => queue.send(JSON.parse(event), { contentType: "json" });
 
-/** Runs `ask` with a signal that ends it after a while; no timer is left behind. */
+/** Runs `ask` with a signal that aborts it after `timeoutMs`. Leaves no timer behind. */
 async function within(timeoutMs, ask) {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(new Error("no answer in time")), timeoutMs);
+  const timer = setTimeout(() => controller.abort(new Error("the request timed out")), timeoutMs);
   try {
     return await ask(controller.signal);
   } finally {
@@ -51,11 +74,14 @@ async function within(timeoutMs, ask) {
   }
 }
 
-/** Bytes of what DNS and the provisioner answer. */
+/** Maximum sizes of the responses of the DNS resolver and the provisioner. */
 const MAX_DNS_BYTES = 131_072;
 const MAX_PROVISIONER_BYTES = 4_096;
 
-/** The TXT records of a name, by DNS over HTTPS (the JSON form of Cloudflare and Google): one a line. Throws where it cannot say. */
+/**
+ * Looks up the TXT records of a name over DNS over HTTPS, in the JSON format of Cloudflare and
+ * Google. Returns them one a line. Throws if the lookup fails.
+ */
 export async function txtRecords(url, name, timeoutMs) {
   const asked = new URL(url);
   asked.searchParams.set("name", name);
@@ -66,20 +92,23 @@ export async function txtRecords(url, name, timeoutMs) {
     if (!response.ok) throw new Error(`the resolver answered ${response.status}`);
     return JSON.parse(await answered(response, MAX_DNS_BYTES, timeoutMs));
   });
-  if (!Array.isArray(answers)) throw new Error("the resolver's answers are not a list");
-  // 3: there is no such name.
+  if (!Array.isArray(answers)) throw new Error("the resolver's `Answer` must be an array");
+  // 3 (NXDOMAIN): the name does not exist.
   if (status !== 0 && status !== 3) throw new Error(`the resolver failed with ${status}`);
   const TXT = 16;
-  // A record is one or more quoted strings, which belong together.
+  // A record consists of one or more quoted strings, which are concatenated.
   return answers.filter(({ type }) => type === TXT).map(({ data }) => data.replace(/^"|"$/g, "").replace(/" "/g, "")).join("\n");
 }
 
-/** Has a tenant's data set up: null, or why it cannot be. Throws where it may yet work. */
+/**
+ * Asks the provisioner to set up a tenant's data. Returns null if that succeeded, or the reason if
+ * the provisioner refused it for good. Throws if a retry may succeed.
+ */
 export async function setUpData(provisioner, question, timeoutMs) {
   const init = { method: "POST", body: question, headers: { "content-type": "application/json" } };
   const { ok, status, text } = await within(timeoutMs, async (signal) => {
     const response = await provisioner.fetch("https://provisioner/", { ...init, signal });
-    // Only a refusal says anything, and what is longer than that says nothing useful.
+    // Only a refusal has a reason, and a body over the maximum is not a useful one.
     const reason = response.ok ? "" : await answered(response, MAX_PROVISIONER_BYTES, timeoutMs).catch(() => "");
     return { ok: response.ok, status: response.status, text: reason.slice(0, 500) };
   });
@@ -89,4 +118,7 @@ export async function setUpData(provisioner, question, timeoutMs) {
 }
 
 /** Random bytes, in hexadecimal. */
-export const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export function random(bytes) {
+  const values = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(values, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,13 +1,24 @@
-// The ledger's side of JavaScript: SQLite, groups of orders, the outbox.
+// The JavaScript side of the ledger: SQLite, batches of ledger requests, and the outbox of usage
+// events.
+//
+// Names and documents cross the boundary as JSON. `saveBook` takes slices of three lines, and
+// `serveLedger` exchanges ledger requests and answers one a line: see there.
 
 import { sleep, text } from "./edge.js";
 
-/** What a ledger keeps in memory, each a table of JSON texts by name. */
+/** Tables that a ledger keeps in memory, each with JSON texts by name. */
 const KEPT = ["counters", "leases", "holds", "breakers", "epochs", "gone"];
-/** Names that are remembered for a while, each in two generations: the older one is emptied as a whole, which costs no row each. */
+/**
+ * Kinds of names that a ledger remembers for a limited time. Each has two tables, one for the
+ * current generation and one for the previous one. Emptying a whole table costs no row write for
+ * each name.
+ */
 const REMEMBERED = ["keys", "events"];
 
-/** Opens a ledger's tables and reads them: of each kept one `[[name, text], …]`, as JSON. */
+/**
+ * Creates a ledger's tables. Returns the contents of the tables in `KEPT`, `[[name, text], …]`
+ * each, as JSON.
+ */
 export function openBook(state) {
   const { sql } = state.storage;
   const table = (name) => sql.exec(`CREATE TABLE IF NOT EXISTS ${name} (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`);
@@ -17,7 +28,8 @@ export function openBook(state) {
   table("series");
   table("closed");
   table("distinct_values");
-  sql.exec("CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, queued INTEGER NOT NULL DEFAULT 0)");
+  sql.exec(`CREATE TABLE IF NOT EXISTS outbox
+    (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, queued INTEGER NOT NULL DEFAULT 0)`);
   const read = (name) => {
     table(name);
     return sql.exec(`SELECT name, value FROM ${name}`).raw().toArray();
@@ -25,7 +37,10 @@ export function openBook(state) {
   return JSON.stringify(KEPT.map(read));
 }
 
-/** Of these names, a JSON array, those that are remembered in this generation or the one before: `{name: value}` as JSON. */
+/**
+ * Of these names, a JSON array, returns those that the ledger remembers from this generation or the
+ * previous one: `{name: value}` as JSON. Empties the tables of older generations.
+ */
 export function remembered(state, kind, names, generation) {
   const { sql } = state.storage;
   const last = sql.exec("SELECT current FROM generations WHERE name = ?", kind).raw().toArray()[0]?.[0];
@@ -33,32 +48,42 @@ export function remembered(state, kind, names, generation) {
     state.storage.transactionSync(() => {
       if (last !== generation - 1) sql.exec(`DELETE FROM ${kind}_${(generation + 1) % 2}`);
       sql.exec(`DELETE FROM ${kind}_${generation % 2}`);
-      sql.exec("INSERT INTO generations (name, current) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET current = excluded.current", kind, generation);
+      const advance = "INSERT INTO generations (name, current) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET current = excluded.current";
+      sql.exec(advance, kind, generation);
     });
   }
   const of = (table) => sql.exec(`SELECT name, value FROM ${table} WHERE name IN (SELECT value FROM json_each(?))`, names).raw().toArray();
   return JSON.stringify(Object.fromEntries([...of(`${kind}_0`), ...of(`${kind}_1`)]));
 }
 
-/** Of these names, a JSON array, what stands in a table: `{name: text}` as JSON. */
+/** Reads the rows with these names, a JSON array, from a table: `{name: text}` as JSON. */
 export function stored(state, table, names) {
-  const rows = state.storage.sql.exec(`SELECT name, value FROM ${table} WHERE name IN (SELECT value FROM json_each(?))`, names).raw().toArray();
+  const { sql } = state.storage;
+  const rows = sql.exec(`SELECT name, value FROM ${table} WHERE name IN (SELECT value FROM json_each(?))`, names).raw().toArray();
   return JSON.stringify(Object.fromEntries(rows));
 }
 
-/** What stands in a table under these names, a JSON array, and below them: `{name: text}` as JSON. */
+/**
+ * Reads the rows with these names, a JSON array, and with names below them (`name/…`) from a table:
+ * `{name: text}` as JSON.
+ */
 export function storedBelow(state, table, names) {
   const rows = state.storage.sql.exec(
-    // `0` comes after `/`.
-    `SELECT name, ${table}.value FROM json_each(?) AS asked JOIN ${table} ON name = asked.value OR name > asked.value || '/' AND name < asked.value || '0'`,
+    // `0` is the character after `/`.
+    `SELECT name, ${table}.value FROM json_each(?) AS asked
+     JOIN ${table} ON name = asked.value OR name > asked.value || '/' AND name < asked.value || '0'`,
     names,
   );
   return JSON.stringify(Object.fromEntries(rows.raw().toArray()));
 }
 
 /**
- * Writes what has changed, all of it or nothing. `slices`: three lines each. Names of tables that something is written to; names of
- * tables from which names whose text is null are deleted; JSON, of each table an object of texts by name, and a list of events.
+ * Writes changes, all or nothing. `slices` has three lines for each slice:
+ *
+ * 1. the tables that rows are written to, separated by spaces;
+ * 2. the tables that rows are deleted from, separated by spaces;
+ * 3. JSON: for each table an object of texts by name, where null deletes the row; for `outbox`, a
+ *    list of events.
  */
 export function saveBook(state, slices) {
   const lines = slices.split("\n");
@@ -84,16 +109,22 @@ function saveSlice(sql, written, deleted, changes) {
   }
 }
 
-/** Milliseconds after which events are handed on, and between two tries where that fails: twice as long each time, up to a minute. */
+/**
+ * Milliseconds before the outbox is emptied. If that fails, the delay doubles with each failure in
+ * a row, up to the maximum.
+ */
 const OUTBOX_MS = 1_000;
 const OUTBOX_MAX_MS = 60_000;
 
-/** Has the outbox emptied soon, if it is not to be already. The alarm is as durable as what is written with it. */
+/**
+ * Schedules emptying the outbox, unless it is scheduled already. The alarm is as durable as the
+ * rows.
+ */
 export async function wakeOutbox(state) {
   if ((await state.storage.getAlarm()) === null) await state.storage.setAlarm(Date.now() + OUTBOX_MS);
 }
 
-/** Has an outbox emptied that an earlier life has left. */
+/** Schedules emptying an outbox in which an earlier instance of the ledger has left events. */
 export function reviveOutbox(state) {
   if (state.storage.sql.exec("SELECT 1 FROM outbox LIMIT 1").raw().toArray().length) state.waitUntil(wakeOutbox(state));
 }
@@ -101,21 +132,23 @@ export function reviveOutbox(state) {
 let failures = 0;
 
 /**
- * Hands events on to the queue and the database that are bound, in batches, and forgets them then: at least once each, under names
- * that never change. An alarm that comes twice finds less to do.
+ * Delivers events in batches to the queue and the database, if they are bound, and then deletes
+ * them. Delivers each event at least once, under a name that never changes. A repeated alarm does
+ * no harm.
  */
 export async function emptyOutbox(state, env, maxEvents, maxBytes) {
   const { sql } = state.storage;
   const { USAGE_QUEUE: queue, USAGE_DB: db } = env;
   try {
     for (;;) {
-      const rows = batch(sql.exec("SELECT number, event, queued, length(CAST(event AS BLOB)) AS bytes FROM outbox ORDER BY number LIMIT ?", maxEvents), maxBytes);
+      const oldest = "SELECT number, event, queued, length(CAST(event AS BLOB)) AS bytes FROM outbox ORDER BY number LIMIT ?";
+      const rows = batch(sql.exec(oldest, maxEvents), maxBytes);
       if (!rows.length) break;
       const last = rows.at(-1).number;
       const queued = rows.filter((row) => !row.queued);
       if (queue && queued.length) {
         await queue.sendBatch(queued.map(({ event }) => ({ body: JSON.parse(event), contentType: "json" })));
-        // So that the queue is not told again where only the database fails.
+        // If only the database fails, the queue does not receive the events again.
         if (db) sql.exec("UPDATE outbox SET queued = 1 WHERE number <= ?", last);
       }
       if (db) await db.batch(rows.map(({ event }) => inserted(db, JSON.parse(event))));
@@ -123,12 +156,12 @@ export async function emptyOutbox(state, env, maxEvents, maxBytes) {
     }
     failures = 0;
   } catch (error) {
-    console.error(`usage is not handed on, and will be: ${error}`);
+    console.error(`delivering usage events failed and will be retried: ${error}`);
     await state.storage.setAlarm(Date.now() + Math.min(OUTBOX_MS * 2 ** failures++, OUTBOX_MAX_MS));
   }
 }
 
-/** Rows up to so many bytes, one at least where there is any. */
+/** The first rows, at most `maxBytes` in total, but at least one if there is any. */
 function batch(rows, maxBytes) {
   const taken = [];
   let bytes = 0;
@@ -144,23 +177,26 @@ const inserted = (db, { subject, source, id, type, time, metrics, data }) => db.
   "INSERT INTO usage_events (tenant, source, id, type, time, metrics, data) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 ).bind(subject, source, id, type, time, JSON.stringify(metrics), JSON.stringify(data));
 
-/** Milliseconds that a message may take to arrive. */
+/** Milliseconds that the body of a message may take to arrive. */
 const MESSAGE_MS = 5_000;
 
 /**
- * Serves a ledger: messages that arrive together are handed to `commit` as one text. `commit` takes orders, one a line, and
- * returns their answers, one a line; where it throws, or traps, the whole group fails.
+ * Serves a ledger: messages that arrive together form a group, which `commit` takes as one text.
+ * `commit` takes ledger requests, one a line, and returns one answer a line, in the same order. If
+ * it throws or traps, the whole group fails.
  *
- * Every request waits for a timer of its own, and whoever wakes first commits for all: a request that waited for another
- * one's timer would hang when that one is cut off, and the runtime then ends the whole object.
+ * Each message waits for its own timer, and the first one to wake commits the whole group. A
+ * message that waited for another one's timer would hang if the runtime cancelled that one, and the
+ * runtime would then end the whole Durable Object.
  */
 export function serveLedger(commit, maxBytes, maxWaiting) {
   let waiting = [];
-  let orders = 0;
+  // The ledger requests that wait, and their characters.
+  let requests = 0;
   let length = 0;
-  const turn = () => {
+  const commitGroup = () => {
     const group = waiting;
-    [waiting, orders, length] = [[], 0, 0];
+    [waiting, requests, length] = [[], 0, 0];
     try {
       const answers = commit(group.map(({ message }) => message).join("\n")).split("\n");
       for (const one of group) one.answer = answers.splice(0, one.count).join("\n");
@@ -172,13 +208,15 @@ export function serveLedger(commit, maxBytes, maxWaiting) {
     const message = await text(request, maxBytes, MESSAGE_MS);
     if (typeof message !== "string") return new Response(null, { status: 413 });
     const count = message.split("\n").length;
-    if (orders + count > maxWaiting || (orders && length + message.length > maxBytes)) return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    if (requests + count > maxWaiting || (requests && length + message.length > maxBytes)) {
+      return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    }
     const own = { message, count, answer: null, error: null };
     waiting.push(own);
-    orders += count;
+    requests += count;
     length += message.length;
     await sleep(0);
-    if (waiting.includes(own)) turn();
+    if (waiting.includes(own)) commitGroup();
     if (own.error) throw own.error;
     return new Response(own.answer);
   };

@@ -1,47 +1,76 @@
-//! The Cloudflare adapter: requests, KV, the Durable Object, the upstream.
+//! The Cloudflare adapter: requests, KV, D1, the Durable Object, the origin.
 //!
-//! `fetch` answers without a Promise wherever nothing has to be waited for: a request crosses into WebAssembly once,
-//! with its facts in one string, and its answer crosses back once. Only snapshots that are not held yet, limits that
-//! the ledger counts, and an upstream make it wait.
+//! `fetch` answers without a Promise wherever nothing has to be waited for: a request crosses into
+//! WebAssembly once, with its facts in one string, and its answer crosses back once. Only snapshots
+//! that are not held yet, limits that the ledger counts, and an origin make it wait.
+//!
+//! Floors, lowest first; each may use those below it:
+//!
+//! | floor | what it does |
+//! |---|---|
+//! | `runtime` | the gate of the isolate, futures, the clock, JavaScript |
+//! | `config` | bindings and variables |
+//! | `http` | one request, and responses to it |
+//! | `sources` | answers what the gate needs; [`sources::drive`] is the loop |
+//! | `ledger` | the Durable Object, and how an isolate talks to it |
+//! | `gateway` | requests to the operator's hosts |
+//! | `api`, `admin` | the gate's own endpoints; neither knows the other |
+//! | `router` | which endpoint a request is for |
 
+mod admin;
 mod api;
 mod assertion;
-mod call;
-mod charge;
-mod clock;
 mod config;
-mod control;
-mod denials;
-mod doors;
-mod edge;
-mod feed;
-mod flags;
-mod isolate;
-mod keys;
+mod gateway;
+mod http;
 mod ledger;
-mod reply;
-mod task;
-mod usage;
+mod router;
+mod runtime;
+mod sources;
+
+use std::rc::Rc;
 
 use js_sys::Promise;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 
-use call::Call;
+use config::Config;
+use http::call::Call;
+use http::reply;
 pub use ledger::TenantLedger;
+use runtime::cell::with_gate;
+use runtime::fault::fault;
+use runtime::{edge, task};
 
-/// Panics where a test asks for it, which traps: never in a release.
-fn fault(asked: Option<&str>, here: &str) {
-    assert!(!cfg!(feature = "faults") || asked != Some(here), "a fault was asked for: {here}");
+/// The configuration, and on the first request of an isolate what the gate needs of it.
+fn load(env: &JsValue) -> Rc<Config> {
+    let (config, is_first) = config::load(env);
+    if is_first {
+        with_gate(|gate| {
+            if let Some(seals) = config.seals.clone() {
+                gate.trust(seals);
+            }
+            gate.set_environment(config.environment);
+            // Randomness exists only while a request is served.
+            gate.lease_as(edge::unique());
+        });
+    }
+    config
 }
 
-/// The clock's turn: see `triggers` in `wrangler.toml`.
+/// Reports a panic with file and line before it traps.
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
+/// The scheduled event; see `triggers` in `wrangler.toml`.
 #[wasm_bindgen]
 pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
-    let config = config::load(env);
+    let config = load(env);
     let context: edge::ExecutionContext = context.unchecked_into();
     task::promise(async move {
-        control::scheduled(&config, &context).await;
+        admin::scheduled(&config, &context).await;
         JsValue::UNDEFINED
     })
 }
@@ -49,29 +78,31 @@ pub fn scheduled(env: &JsValue, context: JsValue) -> Promise {
 /// The Worker's entry point. Returns a `Response`, or a Promise of one.
 #[wasm_bindgen]
 pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
-    let config = config::load(env);
-    isolate::with_gate(|gate| gate.serve(config.environment));
+    let config = load(env);
     let Some(call) = Call::read(request, context, &config) else {
         return reply::unreadable().into();
     };
-    // An origin that answers TRACE repeats what the gate has added, such as a signed assertion (RFC 9110 §9.3.8).
+    // An origin that answers TRACE repeats the headers that the gate has added, such as a signed
+    // assertion (RFC 9110 §9.3.8).
     if matches!(call.method(), "TRACE" | "TRACK" | "CONNECT") {
         return reply::Failure::TRACE.respond(&call).into();
     }
     fault(call.fault(), "trap");
     let context = call.context.clone();
     let promise = if call.is_own() {
-        match api::answer_now(&call, &config) {
+        match router::answer_now(&call, &config) {
             Some(response) => return response.into(),
-            None => task::promise(async move { api::answer(call, &config).await.into() }),
+            None => task::promise(async move { router::answer(call, &config).await.into() }),
         }
     } else {
-        match isolate::decide_now(&call, &config) {
-            isolate::Now::Answered(response) => return response.into(),
-            isolate::Now::Waits(step) => task::promise(async move { isolate::decide(call, *step, &config).await }),
+        match gateway::decide_now(&call, &config) {
+            gateway::Now::Answered(response) => return response.into(),
+            gateway::Now::Waits(progress) => {
+                task::promise(async move { gateway::decide(call, progress, &config).await })
+            }
         }
     };
-    // What was begun comes to its end, also if the client goes away: others may wait for it.
+    // Started work comes to its end even if the client leaves: other requests may wait for it.
     context.wait_until(&promise);
     promise.into()
 }

@@ -1,33 +1,50 @@
-// Which headers of a client an origin is given: all but those by which it may serve something else than the gate has judged.
+// Which of a client's headers the origin receives: all except those that may make it serve another
+// request than the one that the gate judged.
 //
-// A list of forbidden names has holes: every framework has its own. So whatever speaks of a path, a method, a host or a scheme is left
-// out, in any spelling, and the names that do so harmlessly are listed.
+// A list of forbidden names would have gaps, since every framework adds its own. So a header is
+// removed if any part of its name refers to a path, a method, a host or a scheme, in any spelling.
+// Harmless names with such a part are listed as exceptions.
 
-/** Servers that hand headers on as variables make one name of these: `X-A`, `x_a`, `X.A`. */
+/**
+ * Names without ambiguous punctuation. Servers that turn headers into variables map `X-A`, `x_a`
+ * and `X.A` to one name.
+ */
 const NAME = /^[a-z0-9-]+$/;
 
-/** What a part of a name says that may lead to another route, method, host or scheme; or whom a server takes the client for. */
+/**
+ * Parts of names that may select another route, method, host or scheme, or change which client a
+ * server believes it talks to.
+ */
 const REROUTING = new RegExp(`^(?:${[
   ".*(?:url|uri|path|pathname|prefix)", ".*method", "override", "rewrite", "subrequest", "invoke", "middleware", "root", "script",
-  "host", "port", "proxy(?:host|port)", ".*scheme", ".*proto", "protocol", "https?", "http2", "ssl", "forwarded", "remote", "cgi", "gateway", "wsgi", "asgi", "php",
+  "host", "port", "proxy(?:host|port)", ".*scheme", ".*proto", "protocol", "https?", "http2", "ssl", "forwarded", "remote", "cgi",
+  "gateway", "wsgi", "asgi", "php",
 ].join("|")})$`);
 
-/** Names that are variables of their own where headers become variables (RFC 3875 §4.1), or of programs that an origin starts. */
+/**
+ * Names that collide with other variables when headers become variables: those of CGI (RFC 3875
+ * §4.1), and those that programs started by an origin read.
+ */
 const VARIABLES = new Set([
   "auth-type", "path-info", "path-translated", "query-string", "request-method", "server-name", "server-software", "server-addr",
   "document-root", "proxy",
 ]);
 
-/** Names that say such a thing of something else. */
+/** Names with a rerouting part that do not concern the request itself. */
 const HARMLESS = new Set([
-  "access-control-request-method", "dropbox-api-path-root", "git-protocol", "hx-current-url", "next-url", "paypal-cert-url", "sec-websocket-protocol",
-  "x-forwarded-for", "x-goog-resource-uri", "x-goog-upload-protocol", "x-http-accept", "x-rapidapi-host",
+  "access-control-request-method", "dropbox-api-path-root", "git-protocol", "hx-current-url", "next-url", "paypal-cert-url",
+  "sec-websocket-protocol", "x-forwarded-for", "x-goog-resource-uri", "x-goog-upload-protocol", "x-http-accept", "x-rapidapi-host",
 ]);
 
-/** Of the connection to the gate, not of the request (RFC 9110 §7.6.1). What they name could be a header that the gate sets. */
+/**
+ * Headers of the connection to the gate, not of the request (RFC 9110 §7.6.1). `Connection` could
+ * name a header that the gate sets, and have it removed.
+ */
 const OF_CONNECTION = new Set(["connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"]);
 
-/** In `strict` mode, what is passed on beside the names that the catalog allows. */
+/**
+ * Names that the origin receives in `strict` mode, in addition to those that the catalog allows.
+ */
 const STANDARD = new RegExp(`^(?:${[
   "accept(?:-charset|-encoding|-language)?", "access-control-request-(?:headers|method)", "authorization", "baggage", "cache-control",
   "content-(?:digest|disposition|encoding|language|length|location|range|type)", "cookie", "date", "dnt", "expect", "from",
@@ -36,8 +53,10 @@ const STANDARD = new RegExp(`^(?:${[
   "via", "x-csrf-token", "x-forwarded-for", "x-request-id", "x-requested-with", "x-xsrf-token", "cf-[a-z0-9-]+",
 ].join("|")})$`);
 
-/** How many names are remembered: clients make up as many as they like. */
-const MANY_NAMES = 1_000;
+/** Maximum number of cached names for each filter, since clients can send any number of names. */
+const MAX_NAMES = 1_000;
+/** Maximum number of cached filters. */
+const MAX_FILTERS = 100;
 
 function passes(name, strict) {
   if (!NAME.test(name) || OF_CONNECTION.has(name) || VARIABLES.has(name)) return false;
@@ -45,23 +64,24 @@ function passes(name, strict) {
   return HARMLESS.has(name) || !name.split("-").some((part) => REROUTING.test(part));
 }
 
-/** Filters by their texts: catalogs change seldom. */
+/** Filters by their policy. */
 const filters = new Map();
 
 /**
- * Whether a header, in lower case, is passed on. `policy`: `safe` or `strict`, and the names that the catalog allows, each after a
+ * Returns a function that reports whether the origin receives a header; it takes the name in lower
+ * case. `policy`: `safe` or `strict`, followed by the names that the catalog allows, each after a
  * comma.
  */
 export function filter(policy) {
   const known = filters.get(policy);
   if (known) return known;
-  if (filters.size >= 100) filters.clear();
+  if (filters.size >= MAX_FILTERS) filters.clear();
   const [mode, ...allowed] = policy.split(",");
   const [may, seen] = [new Set(allowed), new Map()];
   const isPassed = (name) => {
     let passed = seen.get(name);
     if (passed === undefined) {
-      if (seen.size >= MANY_NAMES) seen.clear();
+      if (seen.size >= MAX_NAMES) seen.clear();
       passed = may.has(name) || passes(name, mode === "strict");
       seen.set(name, passed);
     }

@@ -1,6 +1,6 @@
 // Tries an attack of the table on a target, and says whether it got through.
 
-import { send } from "./send.mjs";
+import { send } from "../support/send.mjs";
 
 /** What a target must offer for an attack to be tried. */
 const offers = (t) => ({

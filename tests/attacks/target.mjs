@@ -1,8 +1,8 @@
 // The Worker as a target: two tenants, two issuers, every kind of key.
 
 import { issueApiKey } from "../../pkg/node.js";
-import { OPERATOR, worker } from "../worker/harness.mjs";
-import { issuer } from "../worker/issuer.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
 
 /** Starts the Worker with everything that the attacks need. */
 export async function target() {

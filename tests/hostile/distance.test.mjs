@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ask, burst, code, pace } from "./client.mjs";
+import { ask, burst, code, pace } from "../support/client.mjs";
 import { assertUnharmed, tally, told, watch, watchDuring } from "./measure.mjs";
 import { origin } from "./origin.mjs";
-import { world } from "./world.mjs";
+import { world } from "../support/world.mjs";
 
 const DISTANCES = [
   { distanceMs: 1, isolates: 2 },

@@ -4,14 +4,15 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { issuer } from "../worker/issuer.mjs";
+import { issuer } from "../support/issuer.mjs";
 import { bomb } from "./bomb.mjs";
-import { ask, burst, code, dawdle, pace, sleep } from "./client.mjs";
+import { ask, burst, code, dawdle, pace } from "../support/client.mjs";
 import { secret, tokens } from "./forge.mjs";
 import { assertUnharmed, latency, peak, tally, watch, watchDuring } from "./measure.mjs";
 import { origin } from "./origin.mjs";
 import { table } from "./table.mjs";
-import { measurable, world } from "./world.mjs";
+import { sleep } from "../support/wait.mjs";
+import { measurable, world } from "../support/world.mjs";
 
 const BASE = "app.example.com";
 const FLOOD = { perSecond: 200, ms: 2_500 };

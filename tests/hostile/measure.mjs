@@ -1,7 +1,8 @@
 // What a flood does to a victim: its answers and latency, quiet and flooded, and the Worker's memory.
 
 import assert from "node:assert/strict";
-import { pace, sleep } from "./client.mjs";
+import { pace } from "../support/client.mjs";
+import { sleep } from "../support/wait.mjs";
 
 /** Flooded latency may be `times` the quiet one, plus a slack for other work on the machine. */
 const MEDIAN = { times: 5, plusMs: 40 };

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { bomb } from "./bomb.mjs";
-import { ask, burst, sleep } from "./client.mjs";
+import { ask, burst } from "../support/client.mjs";
 import { peak } from "./measure.mjs";
-import { measurable, world } from "./world.mjs";
+import { sleep } from "../support/wait.mjs";
+import { measurable, world } from "../support/world.mjs";
 
 const ISOLATES = 16;
 /** What one isolate's memory may grow by, idle beside flooded. */

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ask, burst, code, dawdle, raw, sleep } from "./client.mjs";
+import { ask, burst, code, dawdle, raw } from "../support/client.mjs";
 import { origin } from "./origin.mjs";
-import { world } from "./world.mjs";
+import { as } from "../support/harness.mjs";
+import { sleep, until } from "../support/wait.mjs";
+import { world } from "../support/world.mjs";
 
 const seed = {
   catalog: {
@@ -28,8 +30,7 @@ describe("an origin behind the gate", () => {
     await gate?.stop();
     await counting?.stop();
   });
-  const as = (slug) => ({ "x-tenant-id": slug });
-  const send = (slug, path, options) => ask(gate.urls[0], path, { headers: as(slug), ...options });
+  const send = (slug, path, options) => ask(gate.urls[0], path, { ...as(slug), ...options });
 
   async function assertClosed(slug) {
     // What became of calls is told a moment later.
@@ -42,13 +43,13 @@ describe("an origin behind the gate", () => {
   }
 
   test("a breaker is not opened by uploads that are cut off", async () => {
-    await burst(24, () => dawdle(gate.urls[0], "/api", { headers: as("mallory"), length: 100, everyMs: 20, ms: 80 }));
+    await burst(24, () => dawdle(gate.urls[0], "/api", { ...as("mallory"), length: 100, everyMs: 20, ms: 80 }));
     await assertClosed("mallory");
   });
 
   test("a breaker is not opened by uploads that are slow", async () => {
     // Two bytes, 1.2 seconds apart: in all longer than `slow_ms`.
-    const answers = await burst(24, () => dawdle(gate.urls[0], "/api", { headers: as("acme-eu"), length: 2, everyMs: 1_200, ms: 4_000 }));
+    const answers = await burst(24, () => dawdle(gate.urls[0], "/api", { ...as("acme-eu"), length: 2, everyMs: 1_200, ms: 4_000 }));
     assert(answers.every(({ status }) => status === 200), JSON.stringify(answers));
     await assertClosed("acme-eu");
   });
@@ -105,12 +106,11 @@ describe("a slot lasts as long as the origin's call, also when its client leaves
   }
   /** None is lost either. */
   async function assertFree() {
-    for (const end = Date.now() + 10_000; ; await sleep(100)) {
+    await until(async () => {
       const answer = await ask(gate.urls[0], path, { headers });
-      if (answer.status === 200) return;
-      assert.equal(code(answer), "CONCURRENCY_LIMITED");
-      assert(Date.now() < end, "the slot is never free again");
-    }
+      if (answer.status !== 200) assert.equal(code(answer), "CONCURRENCY_LIMITED");
+      return answer.status === 200;
+    }, "the slot is free again", { ms: 10_000, everyMs: 100 });
   }
 
   test("behind a URL", async (t) => {
@@ -125,7 +125,7 @@ describe("a slot lasts as long as the origin's call, also when its client leaves
     gate = await world({ seed, origin: bound });
     t.after(() => gate.stop());
     await leaveOften();
-    assert.equal(await (await (await gate.flare.getWorker("origin")).fetch("http://origin/most")).text(), "1");
+    assert.equal(await (await gate.askOrigin("/most")).text(), "1");
     await assertFree();
   });
 });

@@ -138,10 +138,10 @@ describe("what has failed within is one line in the log, with the reason", () =>
   const feature = (gate) => ({ requireFeature }) => requireFeature("webhooks", { gate });
   const failures = {
     "a gate that cannot be reached": [() => [{ gate: unreachable() }], 503, "GATE_FAILED", /GATE_FAILED: the gate could not be reached.*TypeError: fetch failed.*ECONNREFUSED/],
-    "a gate that refuses the token": [() => [{ gate: refusing() }], 503, "GATE_FAILED", /GATE_FAILED: the gate refused to answer: UNAUTHENTICATED.*this request needs a valid token/],
-    "something else that answers": [() => [{ gate: rebuffed() }], 503, "GATE_FAILED", /GATE_FAILED: the gate's answer could not be read: its status is 502/],
-    "a feature's gate that refuses the token": [() => [byHeader, [feature(refusing())]], 503, "GATE_FAILED", /the gate refused to answer: UNAUTHENTICATED/],
-    "a feature without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: there is no gate/],
+    "a gate that refuses the token": [() => [{ gate: refusing() }], 503, "GATE_FAILED", /GATE_FAILED: the gate rejected the application: UNAUTHENTICATED.*this request needs a valid token/],
+    "something else that answers": [() => [{ gate: rebuffed() }], 503, "GATE_FAILED", /GATE_FAILED: the gate's response is not JSON: its status is 502/],
+    "a feature's gate that refuses the token": [() => [byHeader, [feature(refusing())]], 503, "GATE_FAILED", /the gate rejected the application: UNAUTHENTICATED/],
+    "a feature without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: a gate is missing/],
     "a resolver of the application's own": [() => [resolver], 503, "RESOLVER_FAILED", /RESOLVER_FAILED: .*Error: postgres:/],
   };
   for (const [framework, ask] of Object.entries(frameworks)) {

@@ -1,7 +1,7 @@
 // The middleware through each framework, by a gate and by a configuration with a lookup: the same requests, the same answers.
 
 import assert from "node:assert/strict";
-import { createServer, request as connect } from "node:http";
+import { request as connect } from "node:http";
 import { after, before, describe, test } from "node:test";
 import express from "express";
 import { Hono } from "hono";
@@ -12,6 +12,8 @@ import * as forHono from "../../pkg/hono.js";
 import * as forFetch from "../../pkg/middleware.js";
 import { memory } from "../../pkg/module.js";
 import { Gate, InputError, issueApiKey } from "../../pkg/node.js";
+import { serve as serveHttp } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
 
 const BASE = "app.example.com";
 
@@ -79,11 +81,10 @@ function overFetch(fetch) {
 
 /** A client of a server on a real port; nothing is normalised on the way. */
 async function overPort(listener) {
-  const server = createServer(listener).listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
+  const { port, stop } = await serveHttp(listener);
   const open = ({ method = "GET", host = BASE, target = "/", headers = [], body }) => new Promise((resolve, reject) => {
     const pairs = [["Host", host], ...headers, ["Connection", "close"]].flat();
-    const sent = connect({ port: server.address().port, host: "127.0.0.1", method, path: target, setHost: false, headers: pairs }, (response) => {
+    const sent = connect({ port, host: "127.0.0.1", method, path: target, setHost: false, headers: pairs }, (response) => {
       const chunks = response.setEncoding("utf8")[Symbol.asyncIterator]();
       resolve({
         status: response.statusCode, headers: response.headers,
@@ -93,8 +94,7 @@ async function overPort(listener) {
     });
     sent.on("error", reject).end(body);
   });
-  const stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
-  return { ...client(open), port: server.address().port, stop };
+  return { ...client(open), port, stop };
 }
 
 const client = (open) => ({
@@ -113,11 +113,6 @@ async function serve(t, name, ...more) {
   const app = await frameworks[name](...more);
   t.after(app.stop);
   return app;
-}
-
-/** Waits until it is so, and fails if it never is. */
-async function until(holds, what) {
-  for (const end = Date.now() + 5_000; !(await holds()); await new Promise((resolve) => setTimeout(resolve, 10))) assert(Date.now() < end, what);
 }
 
 /** Checks an answer: the id of the tenant that is served, or the code of a denial. */
@@ -724,7 +719,7 @@ describe("the body of a request", () => {
   test("that is not JSON is 400, and nothing of it is said", async () => {
     for (const body of ["{", "secret", "{}{}", "\u{feff}{}x", "NaN"]) {
       const { status, headers, body: said } = await post(body);
-      assert.deepEqual([status, headers["content-type"], JSON.parse(said)], [400, "application/json", { error: { code: "BAD_REQUEST", message: "the body is not JSON", details: {} } }], body);
+      assert.deepEqual([status, headers["content-type"], JSON.parse(said)], [400, "application/json", { error: { code: "BAD_REQUEST", message: "the body is not valid JSON", details: {} } }], body);
     }
   });
 

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { createServer } from "node:http";
 import { after, afterEach, describe, test } from "node:test";
 import { OpenFeature, ServerProviderEvents, ServerProviderStatus } from "@openfeature/server-sdk";
 import { ClientProviderEvents, ClientProviderStatus, ErrorCode, OpenFeature as OpenFeatureWeb } from "@openfeature/web-sdk";
@@ -11,11 +10,9 @@ import { FeatureClient } from "../../pkg/client/node.js";
 import { Gate, RemoteGate } from "../../pkg/node.js";
 import { TenantgateWebProvider } from "../../pkg/openfeature-web.js";
 import { TenantgateProvider } from "../../pkg/openfeature.js";
+import { serve } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
 
-/** Until something is so. */
-async function until(done) {
-  for (const end = Date.now() + 5_000; !done(); await new Promise((resolve) => setTimeout(resolve, 5))) assert(Date.now() < end, `never: ${done}`);
-}
 const rule = (name, attribute, op, value, served) => ({ name, when: [{ attribute, op, value }], ...served });
 
 describe("the provider for servers", () => {
@@ -41,22 +38,17 @@ describe("the provider for servers", () => {
   /** What answers for a Worker: a gate here, or whatever it is told to. */
   const decider = open();
   let fails = null;
-  const server = createServer(async (request, response) => {
+  const server = serve(async (request, response) => {
     const chunks = await request.toArray();
     if (fails) return fails(response);
     const { decision } = decider.ask(JSON.parse(Buffer.concat(chunks).toString()));
     response.setHeader("content-type", "application/json").end(JSON.stringify(decision));
   });
-  const listening = new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   after(async () => {
     await OpenFeature.close();
-    server.closeAllConnections();
-    server.close();
+    await (await server).stop();
   });
-  const elsewhere = async () => {
-    await listening;
-    return new RemoteGate({ url: `http://127.0.0.1:${server.address().port}`, token: "t" });
-  };
+  const elsewhere = async () => new RemoteGate({ url: (await server).url, token: "t" });
   const connect = async (domain, gate) => {
     await OpenFeature.setProviderAndWait(domain, new TenantgateProvider(gate));
     return OpenFeature.getClient(domain);
@@ -90,7 +82,7 @@ describe("the provider for servers", () => {
       test("gives the default where there is no answer, and says why", async () => {
         const flags = await connect(where, await gate());
         for (const [key, context, code, message] of [
-          ["absent", { tenant }, "FLAG_NOT_FOUND", /no such feature/], ["theme", { tenant }, "TYPE_MISMATCH", /no number/], ["layout", { tenant }, "TYPE_MISMATCH", /no number/],
+          ["absent", { tenant }, "FLAG_NOT_FOUND", /no such feature/], ["theme", { tenant }, "TYPE_MISMATCH", /not of type number/], ["layout", { tenant }, "TYPE_MISMATCH", /not of type number/],
           ["plan", {}, "INVALID_CONTEXT", /`tenant`/],
           ["plan", { tenant: 7 }, "INVALID_CONTEXT", /`tenant`/], ["plan", { tenant: "t_off" }, "GENERAL", /^TENANT_SUSPENDED: /], ["plan", { tenant: "t_nobody" }, "GENERAL", /^TENANT_NOT_FOUND: /], ["plan", { tenant: "../x" }, "GENERAL", /^BAD_REQUEST: /],
         ]) {

@@ -163,16 +163,16 @@ describe("a name that is no option is refused, with those that are", () => {
   const config = { resolution: "header" };
   const gate = gateOf([{ strategy: "header" }]);
   const refused = {
-    Gate: [InputError, () => new Gate({ version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "p@1": {} } }, [], { apikeys: [] }), /`apikeys` is no option of `Gate`: there are keys, secrets, apiKeys, environment/],
-    RemoteGate: [InputError, () => new RemoteGate({ url, token, fetcher: () => {} }), /`fetcher` is no option of `RemoteGate`/],
-    FeatureClient: [InputError, () => new FeatureClient({ waitMs: 1 }), /`waitMs` is no option of `FeatureClient`/],
-    configure: [InputError, () => configure({ authentication: () => null }), /`authentication` is no option of `configure`/],
-    handler: [InputError, () => handler(() => 1, { scope: ["admin"] }), /`scope` is no option of `handler`/],
-    createQuotaMiddleware: [InputError, () => createQuotaMiddleware({ quotaKey: "q", checkusage: () => 1 }), /`checkusage` is no option/],
-    "config of createTenantMiddleware": [ConfigurationError, () => createTenantMiddleware({ config: { ...config, header_name: "X-Org" }, lookupTenant }), /`header_name` is no option/],
+    Gate: [InputError, () => new Gate({ version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "p@1": {} } }, [], { apikeys: [] }), /unknown option `apikeys` of `Gate`: the options are keys, secrets, apiKeys, environment/],
+    RemoteGate: [InputError, () => new RemoteGate({ url, token, fetcher: () => {} }), /unknown option `fetcher` of `RemoteGate`/],
+    FeatureClient: [InputError, () => new FeatureClient({ waitMs: 1 }), /unknown option `waitMs` of `FeatureClient`/],
+    configure: [InputError, () => configure({ authentication: () => null }), /unknown option `authentication` of `configure`/],
+    handler: [InputError, () => handler(() => 1, { scope: ["admin"] }), /unknown option `scope` of `handler`/],
+    createQuotaMiddleware: [InputError, () => createQuotaMiddleware({ quotaKey: "q", checkusage: () => 1 }), /unknown option `checkusage`/],
+    "config of createTenantMiddleware": [ConfigurationError, () => createTenantMiddleware({ config: { ...config, header_name: "X-Org" }, lookupTenant }), /unknown option `header_name`/],
     ...Object.fromEntries(Object.entries({ fetch: { createTenantMiddleware, requireFeature }, Hono: forHono, Express: forExpress }).flatMap(([name, module]) => [
-      [`createTenantMiddleware of ${name}`, [InputError, () => module.createTenantMiddleware({ gate, customresolver: () => null }), /`customresolver` is no option/]],
-      [`requireFeature of ${name}`, [InputError, () => module.requireFeature("f", { gates: gate }), /`gates` is no option/]],
+      [`createTenantMiddleware of ${name}`, [InputError, () => module.createTenantMiddleware({ gate, customresolver: () => null }), /unknown option `customresolver`/]],
+      [`requireFeature of ${name}`, [InputError, () => module.requireFeature("f", { gates: gate }), /unknown option `gates`/]],
     ])),
   };
   for (const [what, [type, run, message]] of Object.entries(refused)) {
@@ -210,7 +210,7 @@ describe("a remote gate", () => {
     const sent = t.mock.method(globalThis, "fetch", async () => Response.json(allowed));
     const env = {};
     for (const fetch of [env.GATE?.fetch, undefined, null, {}, "fetch", 7, { fetch() {} }]) {
-      assert.throws(() => new RemoteGate({ url, token, fetch }), (error) => error instanceof InputError && /^`fetch` is .+, not a function: leave it out for the runtime's own$/.test(error.message));
+      assert.throws(() => new RemoteGate({ url, token, fetch }), (error) => error instanceof InputError && /^`fetch` is .+, not a function: omit it to use the runtime's own$/.test(error.message));
       assert.throws(() => new FeatureClient({ url, fetch, storage: null }), (error) => error instanceof InputError && error.message.startsWith("`fetch` is "));
     }
     for (const service of [env.GATE, null, {}, () => {}, "GATE"]) {

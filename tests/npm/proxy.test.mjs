@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer, request as connect } from "node:http";
+import { request as connect } from "node:http";
 import { describe, test } from "node:test";
 import express from "express";
 import { createTenantMiddleware, requireFeature } from "../../pkg/express.js";
 import { Gate } from "../../pkg/node.js";
+import { serve as serveHttp } from "../support/server.mjs";
 
 const BASE = "app.example.com";
 const catalog = { version: 1, resolution: { strategies: [{ strategy: "subdomain", base_domains: [BASE] }] }, features: { webhooks: { default: true } }, plans: { "p@1": {} } };
@@ -17,10 +18,8 @@ const forms = { gate: { gate }, config: { config: { resolution: "subdomain", bas
 
 /** A server on a port of its own; headers are sent as they are written. */
 async function serve(t, listener) {
-  const server = createServer(listener).listen(0, "127.0.0.1");
-  t.after(() => { server.close(); server.closeAllConnections(); });
-  await once(server, "listening");
-  const { port } = server.address();
+  const { port, stop } = await serveHttp(listener);
+  t.after(stop);
   return async ({ target = "/", ...headers }) => {
     const sent = connect({ port, host: "127.0.0.1", path: target, setHost: false, headers: Object.entries({ ...headers, connection: "close" }).flatMap(([name, value]) => [value].flat().map((one) => [name, one])).flat() });
     sent.end();

@@ -2,34 +2,15 @@
 // `/admin`, and says which method and path it served.
 
 import { spawn, spawnSync } from "node:child_process";
-import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import net from "node:net";
 import { join } from "node:path";
+import { freePort, serve } from "../support/server.mjs";
+import { sleep } from "../support/wait.mjs";
 import { absolute, overrides, rewritten } from "./apps/express.mjs";
 import { hono, honoForms } from "./apps/hono.mjs";
 import { others } from "./apps/others.mjs";
 import { NEXT, apps, next, npm, python } from "./setup.mjs";
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Serves a handler of Node's. */
-export async function serve(handler) {
-  const server = createServer(handler);
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    stop: () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }),
-  };
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const connects = (port) => new Promise((resolve) => {
   const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); });

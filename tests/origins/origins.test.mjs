@@ -6,10 +6,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { issueApiKey } from "../../pkg/node.js";
-import { send } from "../attacks/send.mjs";
-import { raw } from "../hostile/client.mjs";
-import { worker } from "../worker/harness.mjs";
-import { forms, origins, serve } from "./origins.mjs";
+import { send } from "../support/send.mjs";
+import { raw } from "../support/client.mjs";
+import { worker } from "../support/harness.mjs";
+import { serve } from "../support/server.mjs";
+import { forms, origins } from "./origins.mjs";
 import { rows, unharmed } from "./table.mjs";
 
 const HOST = "acme.app.example.com";
@@ -27,8 +28,7 @@ const seed = {
 
 /** The Worker before an origin; requests reach it as they are sent. */
 async function gateBefore(upstream) {
-  const gate = await worker({ seed, bindings: { UPSTREAM_URL: upstream }, more: { unsafeDirectSockets: [{ host: "127.0.0.1" }] } });
-  return { url: await gate.flare.unsafeGetDirectURL("gate"), stop: gate.stop };
+  return worker({ seed, bindings: { UPSTREAM_URL: upstream }, direct: true });
 }
 
 const get = (url, path, headers = []) => send(url, { host: HOST, target: path, headers });

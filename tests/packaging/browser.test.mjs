@@ -6,8 +6,10 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { root } from "../../scripts/setup.mjs";
-import { worker } from "../worker/harness.mjs";
-import { chrome, modules, project, remove, run, served, server, sizes } from "./project.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { worker } from "../support/harness.mjs";
+import { serve } from "../support/server.mjs";
+import { modules, project, remove, run, served, sizes } from "../support/project.mjs";
 
 after(remove);
 
@@ -65,7 +67,7 @@ before(async () => {
   assert.deepEqual(await run(place, join(modules, ".bin/vite"), ["build", "--logLevel=warn"]), { code: 0, stdout: "", stderr: "" });
 
   // The page's own origin: its files, and before the gate what a reverse proxy does.
-  site = await server(async (request, response) => {
+  site = await serve(async (request, response) => {
     const tenant = request.headers.host.split(".")[0];
     const answer = request.url.startsWith("/_gate/") ? await forward(tenant, request, response).catch(() => null) : file(join(place, "dist"), request.url);
     if (answer === null) return request.destroy();
@@ -140,7 +142,7 @@ test("the page shows its tenant's features", async (t) => {
   for (const name of assets) t.diagnostic(`the module of the client was built as: ${readFileSync(join(root, "pkg/dist", name), "utf8")}`);
   const resources = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname).filter((path) => path.startsWith("/assets/")));
   assert.deepEqual(resources.map((path) => path.split(".").at(-1)).sort(), ["js", "wasm"]);
-  for (const path of resources) t.diagnostic(`${path}: ${sizes(Buffer.from(await (await fetch(site.origin + path)).arrayBuffer()))}`);
+  for (const path of resources) t.diagnostic(`${path}: ${sizes(Buffer.from(await (await fetch(site.url + path)).arrayBuffer()))}`);
 });
 
 test("features are evaluated by the context, as the gate does", async () => {

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { transformSync } from "esbuild";
 import webpack from "webpack";
-import { chrome, fileServer, modules, node, project, remove, run, sizes } from "./project.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { fileServer, modules, node, project, remove, run, sizes } from "../support/project.mjs";
 
 after(remove);
 
@@ -79,7 +80,7 @@ describe("esbuild", () => {
       for (const input of ["awaited.js", "given.js"]) assert.deepEqual(await outcome(await build(input, `esbuild/own-${input}-${file}`, ...conditions)), SAID, input);
       for (const [i, sentence] of (await outcome(await build("fails.js", `esbuild/fails-${file}`, ...conditions))).entries()) {
         const [code, module] = [["MISCONFIGURED", "tenantgate_bg.wasm"], ["INVALID_INPUT", "client_bg.wasm"], ["MISCONFIGURED", "tenantgate_bg.wasm"]][i];
-        assert.equal(sentence, `${code}: the WebAssembly module is not loaded yet: \`await init()\` first, or give that the bytes of \`tenantgate/dist/${module}\`, or leave \`tenantgate\` out of the bundle`);
+        assert.equal(sentence, `${code}: the WebAssembly module is not loaded yet: call \`await init()\` first, or pass it the bytes of \`tenantgate/dist/${module}\`, or exclude \`tenantgate\` from the bundle`);
       }
     });
   }
@@ -89,12 +90,12 @@ describe("esbuild", () => {
       const page = await run(place, join(modules, ".bin/esbuild"), ["fails.js", "--bundle", "--platform=browser", "--log-level=error", `--format=${format}`, `--outfile=esbuild/page-${format}.mjs`]);
       assert.deepEqual(page, { code: 0, stdout: "", stderr: "" });
       const said = await outcome(`esbuild/page-${format}.mjs`);
-      assert.deepEqual([...new Set(said.map((sentence) => sentence.split(": ").slice(1).join(": ")))], ["the WebAssembly module is not loaded yet: `await init()` first"]);
+      assert.deepEqual([...new Set(said.map((sentence) => sentence.split(": ").slice(1).join(": ")))], ["the WebAssembly module is not loaded yet: call `await init()` first"]);
     }
     const code = transformSync(`${IMPORTS} (async () => { const said = []; for (const load of [init, initClient]) await load().catch(({ code, message }) => said.push(code + ": " + message)); console.log(JSON.stringify(said)); })();`, { format: "esm" }).code;
     writeFileSync(join(place, "unfound.js"), code);
     await run(place, join(modules, ".bin/esbuild"), ["unfound.js", "--bundle", "--platform=browser", "--log-level=error", "--format=iife", "--outfile=esbuild/unfound.mjs"]);
-    const said = ["tenantgate_bg.wasm", "client_bg.wasm"].map((file) => `GATE_FAILED: the WebAssembly module could not be loaded: give \`init\` the bytes or the address of \`tenantgate/dist/${file}\`, or leave \`tenantgate\` out of the bundle`);
+    const said = ["tenantgate_bg.wasm", "client_bg.wasm"].map((file) => `GATE_FAILED: the WebAssembly module could not be loaded: pass \`init\` the bytes or the URL of \`tenantgate/dist/${file}\`, or exclude \`tenantgate\` from the bundle`);
     assert.deepEqual(await outcome("esbuild/unfound.mjs"), said);
   });
 });
@@ -150,7 +151,7 @@ describe("webpack", () => {
     try {
       const opened = await chromium.newPage();
       const failed = new Promise((_, reject) => opened.on("pageerror", reject));
-      await opened.goto(server.origin);
+      await opened.goto(server.url);
       await Promise.race([failed, opened.waitForFunction("document.title")]);
       assert.deepEqual(JSON.parse(await opened.title()), SAID);
     } finally {

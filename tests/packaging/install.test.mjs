@@ -9,7 +9,8 @@ import { after, before, describe, test } from "node:test";
 import { transformSync } from "esbuild";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { root } from "../../scripts/setup.mjs";
-import { chrome, fileServer, modules, node, project, remove, run, sizes, tarball } from "./project.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { fileServer, modules, node, project, remove, run, sizes, tarball } from "../support/project.mjs";
 
 after(remove);
 
@@ -243,7 +244,7 @@ describe("in Chromium", () => {
     const page = await chromium.newPage();
     try {
       const failed = new Promise((_, reject) => page.on("pageerror", reject));
-      await page.goto(server.origin);
+      await page.goto(server.url);
       await Promise.race([failed, page.waitForFunction("document.title")]);
       return JSON.parse(await page.title());
     } finally {

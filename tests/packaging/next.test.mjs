@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, test } from "node:test";
 import { join } from "node:path";
-import { chrome, modules, project, quiet, remove, run, server } from "./project.mjs";
+import { chrome } from "../support/chrome.mjs";
+import { freePort } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
+import { modules, project, quiet, remove, run } from "../support/project.mjs";
 
 after(remove);
 
@@ -63,15 +66,13 @@ before(async () => {
   const next = join(modules, "next/dist/bin/next");
   built = await run(place, process.execPath, [next, "build"]);
   assert.equal(built.code, 0, built.stdout + built.stderr);
-  // A port that was free a moment ago.
-  const { port, stop } = await server(() => {});
-  await stop();
+  const port = await freePort();
   const child = spawn(process.execPath, [next, "start", "--port", port], { cwd: place, env: quiet, stdio: "ignore" });
   app = { origin: `http://localhost:${port}`, stop: () => child.kill() };
-  for (const end = Date.now() + 30_000; !(await fetch(app.origin).then(({ ok }) => ok, () => false));) {
-    assert(Date.now() < end && child.exitCode === null, "`next start` does not answer");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await until(async () => {
+    assert.equal(child.exitCode, null, "`next start` has ended");
+    return fetch(app.origin).then(({ ok }) => ok, () => false);
+  }, "`next start` answers", { ms: 60_000, everyMs: 100 });
 });
 after(() => app?.stop());
 

@@ -7,7 +7,7 @@ import { after, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
-import { modules, node, project, remove, run, tarball } from "./project.mjs";
+import { modules, node, project, remove, run, tarball } from "../support/project.mjs";
 
 after(remove);
 

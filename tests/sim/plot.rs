@@ -1,48 +1,62 @@
-//! The plot of `docs/load.svg`: admitted against offered load, under the default mode of limits.
+//! Draws `docs/load.svg`: admitted against offered load, under the default mode of limits.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::utilisation;
-use crate::world::{Nature, START, World};
+use crate::options::Options;
+use crate::run::Run;
+use crate::scenarios::{after, check};
+use crate::time::START;
+use crate::workload::Operation::Route;
+use crate::world::World;
 
 /// Requests a second that the rate allows.
 const ALLOWED: f64 = 1_000.0;
-/// Pauses between two requests at each of 10 isolates, in milliseconds: from a tenth of the rate to two and a half times as much.
+/// Pauses between two requests at each of 10 isolates, in milliseconds: from a tenth of the rate to
+/// two and a half times the rate.
 const PAUSES_MS: [u64; 10] = [100, 50, 25, 17, 14, 12, 10, 8, 6, 4];
-/// Milliseconds that are left out, while the burst of the beginning is used up, and then measured.
+/// Milliseconds that are left out, while the burst of the beginning is used up, and milliseconds
+/// that are measured.
 const WARM_MS: u64 = 6_000;
 const MEASURED_MS: u64 = 12_000;
 
-/// Offered, admitted and, of what could have been admitted, wrongly refused: requests a second.
-fn measured(pause_ms: u64) -> (f64, f64, f64) {
-    let nature = Nature { pause_ms: (pause_ms / 2, pause_ms + pause_ms.div_ceil(2)), ..Nature::calm() };
-    let sums = |world: &World| {
-        let truth = world.truth();
-        [truth.offered, truth.rate_cells, truth.wrongly].map(|count| count as f64)
-    };
-    let mut world = utilisation(nature, &["/rate"], WARM_MS);
-    let before = sums(&world);
-    while world.now < START + WARM_MS + MEASURED_MS {
-        world.step();
-    }
-    let after = sums(&world);
-    let of = |index: usize| (after[index] - before[index]) * 1_000.0 / MEASURED_MS as f64;
-    (of(0), of(1), of(2))
+/// One point of the plot, in requests a second.
+#[derive(Debug)]
+struct Point {
+    offered: f64,
+    admitted: f64,
+}
+
+fn measure(pause_ms: u64) -> Point {
+    let options = Options { pause_ms: (pause_ms / 2, pause_ms + pause_ms.div_ceil(2)), ..Options::calm() };
+    let run = Run::of_test(the_plot_shows_what_the_simulation_says, 7, options);
+    let mut world = after(WARM_MS, run, &[Route("/rate")]);
+    let before = counts(&world);
+    world.run_until(START + WARM_MS + MEASURED_MS);
+    let after = counts(&world);
+    let per_second = |index: usize| (after[index] - before[index]) * 1_000.0 / MEASURED_MS as f64;
+    let [offered, admitted, wrongly_refused] = [0, 1, 2].map(per_second);
+    println!("{offered:.0}/s offered, {admitted:.0}/s admitted, {wrongly_refused:.2}/s wrongly refused");
+    let ideal = offered.min(ALLOWED);
+    // What is left of the burst of the beginning may be let through on top.
+    let is_ideal = admitted >= ideal * 0.99 && admitted <= ideal * 1.05;
+    check!(world, is_ideal, "the rate is used to the full", "{admitted} of {ideal}");
+    // Beyond what is allowed some must be refused; that no capacity is lost by it is what
+    // `admitted` says.
+    let is_fair = offered > ALLOWED || wrongly_refused <= offered * 0.001;
+    check!(world, is_fair, "requests within the rate pass", "{wrongly_refused} of {offered} refused");
+    Point { offered, admitted }
+}
+
+fn counts(world: &World) -> [f64; 3] {
+    let truth = world.truth();
+    [truth.offered, truth.rate_units, truth.wrongly_refused].map(|count| count as f64)
 }
 
 #[test]
 fn the_plot_shows_what_the_simulation_says() {
-    let points = PAUSES_MS.map(measured);
-    for (offered, admitted, wrongly) in points {
-        println!("{offered:.0}/s offered, {admitted:.0}/s admitted, {wrongly:.2}/s wrongly refused");
-        let ideal = offered.min(ALLOWED);
-        // What is left of the burst of the beginning may be let through on top.
-        assert!(admitted >= ideal * 0.99 && admitted <= ideal * 1.05, "{admitted} of {ideal}");
-        // Beyond what is allowed some must be refused; that no capacity is lost by it is what `admitted` says.
-        assert!(offered > ALLOWED || wrongly <= offered * 0.001, "{wrongly} of {offered}");
-    }
+    let points = PAUSES_MS.map(measure);
     let mut svg = String::new();
     draw(&points, &mut svg).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/load.svg");
@@ -51,10 +65,11 @@ fn the_plot_shows_what_the_simulation_says() {
         std::fs::write(&path, &svg).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == svg, "docs/load.svg is not what the simulation says: run `UPDATE=1 cargo test --test sim`");
+    let command = "UPDATE=1 cargo test --no-default-features --test sim the_plot";
+    assert!(found == svg, "docs/load.svg is out of date: run `{command}`");
 }
 
-fn draw(points: &[(f64, f64, f64)], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(points: &[Point], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     const MOST: f64 = 2_750.0;
     let area = SVGBackend::with_string(svg, (720, 400)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -79,7 +94,7 @@ fn draw(points: &[(f64, f64, f64)], svg: &mut String) -> Result<(), Box<dyn std:
         .label("what a limit of 1,000 a second allows")
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], ideal.stroke_width(2)));
     let leased = RGBColor(20, 110, 180);
-    let admitted: Vec<_> = points.iter().map(|(offered, admitted, _)| (*offered, *admitted)).collect();
+    let admitted: Vec<_> = points.iter().map(|point| (point.offered, point.admitted)).collect();
     chart
         .draw_series(LineSeries::new(admitted.clone(), leased.stroke_width(2)))?
         .label("leased: admitted")

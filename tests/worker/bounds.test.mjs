@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
-import { issuer } from "./issuer.mjs";
+import { OPERATOR, workers } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
+import { until } from "../support/wait.mjs";
 
 const DAY = 86_400_000;
 /** As in `src/model/bounds.rs`. */
@@ -15,10 +16,12 @@ const MAX_PAGE_BYTES = 1 << 20;
 const ADMIN_BURST_CHANGES = 120;
 
 const plain = { version: 1, resolution: { strategies: [{ strategy: "api_key" }] }, plans: { "pro@1": {} } };
-const started = async (catalog = plain, options = {}) => {
-  const gate = await worker({ control: true, ...options });
+// Each has tenants, budgets and a catalog of its own.
+const gates = await workers(Object.fromEntries(["keys", "pages", "changes", "ended", "teams"].map((name) => [name, { control: true }])));
+after(() => gates.keys.stop());
+/** A gate with a catalog, and what tests ask of it. */
+const prepared = async (gate, catalog = plain) => {
   const put = await gate.admin("PUT", "/catalog", catalog);
-  if (put.status !== 200) await gate.stop();
   assert.equal(put.status, 200, JSON.stringify(put.body));
   const tenant = async (more = {}) => {
     const made = await gate.admin("POST", "/tenants", { plan: "pro@1", api_key_scopes: null, ...more });
@@ -32,14 +35,6 @@ const started = async (catalog = plain, options = {}) => {
   };
   return { ...gate, tenant, rows };
 };
-/** Asks until it holds. */
-const until = async (what, holds, ms = 20_000) => {
-  for (const end = Date.now() + ms; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    const found = await holds();
-    if (found) return found;
-    assert(Date.now() < end, `not within ${ms} ms: ${what}`);
-  }
-};
 const hex = (bytes) => randomBytes(bytes).toString("hex");
 const KEY = "INSERT INTO api_keys (id, tenant, epoch, record, created_at) VALUES (?, ?, 1, ?, ?)";
 const keyRow = (tenant, more = {}, id = hex(8)) => {
@@ -51,10 +46,9 @@ const ago = (ms) => new Date(Date.now() - ms).toISOString();
 describe("API keys", () => {
   let gate, acme;
   before(async () => {
-    gate = await started();
+    gate = await prepared(gates.keys);
     acme = await gate.tenant({ name: "Acme" });
   });
-  after(() => gate?.stop());
   const issue = (body, tenant = acme) => gate.admin("POST", `/tenants/${tenant.id}/api-keys`, body);
   const rotate = (id, body, tenant = acme) => gate.admin("POST", `/tenants/${tenant.id}/api-keys/${id}/rotate`, body);
   const path = ({ body }) => body.error.details.problems[0].path;
@@ -117,10 +111,9 @@ describe("API keys", () => {
 describe("pages", () => {
   let gate, acme;
   before(async () => {
-    gate = await started();
+    gate = await prepared(gates.pages);
     acme = await gate.tenant({ name: "Acme" });
   });
-  after(() => gate?.stop());
   const read = async (path) => {
     const response = await gate.sendTo(0, `/_gate/v1/admin${path}`, { headers: { authorization: `Bearer ${OPERATOR}` } });
     assert.equal(response.status, 200, path);
@@ -239,12 +232,12 @@ describe("changes of a tenant's own admins", () => {
   const limits = { teams: { kind: "gauge" } };
   before(async () => {
     source = await issuer();
-    gate = await started({
+    gate = await prepared(gates.changes, {
       version: 1, resolution: { strategies: [{ strategy: "jwt" }] }, issuers: { main: source.entry }, limits, sub_tenants: "teams",
       plans: { "pro@1": { limits: { teams: 5 } } },
     });
   });
-  after(() => Promise.all([gate?.stop(), source.stop()]));
+  after(() => source.stop());
   const tokenOf = ({ id }) => source.sign(id, { scope: "tenantgate:admin" });
   /** A change that changes nothing; reading takes nothing. */
   const change = (as, tenant) => gate.admin("DELETE", `/tenants/${tenant.id}/api-keys/0000000000000000`, undefined, { as });
@@ -312,10 +305,9 @@ describe("changes of a tenant's own admins", () => {
 describe("what has ended", () => {
   let gate, acme;
   before(async () => {
-    gate = await started();
+    gate = await prepared(gates.ended);
     acme = await gate.tenant({ name: "Acme", metadata: { note: "made-by-hand" }, branding: { name: "Acme Branding" } });
   });
-  after(() => gate?.stop());
 
   test("API keys are deleted thirty days after their end, in KV too", async () => {
     const rows = {
@@ -337,11 +329,11 @@ describe("what has ended", () => {
       return found;
     };
     const gone = ["revoked", "expired", "revoked before its end"];
-    await until("keys that ended long ago are gone", async () => {
+    await until(async () => {
       await gate.tick();
       const found = await left();
       return gone.every((name) => found[name] === "false false");
-    });
+    }, "keys that ended long ago are gone");
     const found = await left();
     for (const name of Object.keys(rows).filter((name) => !gone.includes(name))) assert.equal(found[name], "true true", name);
   });
@@ -353,10 +345,10 @@ describe("what has ended", () => {
     const left = gate.db.prepare("SELECT count(*) AS n FROM api_keys WHERE record LIKE ?").bind(`%${revoked_at}%`);
     const count = async () => (await left.first()).n;
     assert.equal(await count(), 250);
-    await until("all are gone", async () => {
+    await until(async () => {
       await gate.tick();
       return (await count()) === 0;
-    });
+    }, "all are gone");
   });
 
   test("who is set up leaves nothing of what it says of itself but its record", async () => {
@@ -376,9 +368,9 @@ describe("tenants below a tenant", () => {
   before(async () => {
     source = await issuer();
     const resolution = { strategies: [{ strategy: "jwt" }] };
-    gate = await started({ version: 1, resolution, issuers: { main: source.entry }, plans: { "pro@1": {} } });
+    gate = await prepared(gates.teams, { version: 1, resolution, issuers: { main: source.entry }, plans: { "pro@1": {} } });
   });
-  after(() => Promise.all([gate?.stop(), source.stop()]));
+  after(() => source.stop());
   const below = async (parent, who, name) =>
     gate.admin("POST", "/tenants", { name, parent: parent.id }, { as: await source.sign(who.id, { scope: "tenantgate:admin" }) });
 

@@ -1,9 +1,10 @@
 // Circuit breakers in front of a real origin that fails, is slow, and recovers.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { after, describe, test } from "node:test";
-import { OPERATOR, storage, worker } from "./harness.mjs";
+import { OPERATOR, as, workers } from "../support/harness.mjs";
+import { serve } from "../support/server.mjs";
+import { sleep, until } from "../support/wait.mjs";
 
 const OPEN_MS = 700;
 const seed = {
@@ -24,7 +25,7 @@ const seed = {
     plans: { "pro@1": { limits: { month: 100_000 } } },
   },
   tenants: [
-    { id: "t_acme", slug: "acme", plan: "pro@1" }, { id: "t_other", slug: "other", plan: "pro@1", breakers: { off: "disabled" } },
+    ...["acme", "trials", "slow", "throws"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })), { id: "t_other", slug: "other", plan: "pro@1", breakers: { off: "disabled" } },
     { id: "t_team", slug: "team", parent: "t_other" }, { id: "t_small", slug: "small", plan: "pro@1", overrides: [{ limit: "month", allowance: 3 }] },
   ],
 };
@@ -35,19 +36,32 @@ const origin = `export default { async fetch(request) {
   if (request.headers.get("x-throw")) throw new Error("the origin is broken");
   return new Response("origin", { status: Number(request.headers.get("x-status") ?? 200) });
 } }`;
-const as = (slug, headers = {}) => ({ headers: { "x-tenant-id": slug, ...headers } });
 const FAIL = { "x-status": "503" };
 
-async function until(condition, what, ms = 8_000) {
-  for (const end = Date.now() + ms; !(await condition()); await new Promise((resolve) => setTimeout(resolve, 20))) {
-    assert(Date.now() < end, what);
-  }
-}
+const stays = { ...seed, catalog: { ...seed.catalog, breakers: { ...seed.catalog.breakers, api: { min_calls: 5, open_ms: 600_000 } } } };
+// Accepts connections, and never answers a path with `hang`.
+const hung = await serve((request, response) => { if (!request.url.includes("hang")) response.end("fine"); });
+const hanging = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    routes: [{ path: "/guarded", breaker: "guarded", timeout_ms: 600_000 }, { path: "/short", breaker: "short", timeout_ms: 300 }, { path: "/bare", timeout_ms: 300 }, { path: "/both", breaker: "both", timeout_ms: 300 }],
+    breakers: { guarded: { min_calls: 5, slow_ms: 100, slow_percent: 50, open_ms: 60_000 }, short: { min_calls: 3, failed_percent: 50, open_ms: 60_000 }, both: { min_calls: 5, failed_percent: 50, slow_ms: 100, slow_percent: 100, open_ms: 60_000 } },
+    plans: { "pro@1": {} },
+  },
+  tenants: [{ id: "t_a", slug: "a", plan: "pro@1" }],
+};
+const gates = await workers({
+  gate: { seed, origin, isolates: 4 },
+  stays: { seed: stays, origin },
+  hanging: { seed: hanging, bindings: { UPSTREAM_URL: hung.url }, direct: true },
+});
+after(() => Promise.all([gates.gate.stop(), hung.stop()]));
 
 describe("circuit breakers", () => {
+  const { gate } = gates;
+
   test("open for the tenant and the group that fails, and close again when trials go well", async () => {
-    const gate = await worker({ seed, origin, isolates: 2 });
-    after(() => gate.stop());
     const send = async (path, slug, headers, isolate = 0) => {
       const response = await gate.sendTo(isolate, path, as(slug, headers));
       const body = await response.text();
@@ -62,11 +76,6 @@ describe("circuit breakers", () => {
     // Neither another tenant nor another group.
     assert.equal((await send("/api", "other")).code, "origin");
     assert.equal((await send("/free", "acme")).code, "origin");
-    // A denial consumes nothing.
-    const used = async () => (await gate.decide({ tenant: "t_acme", limits: { month: 0 } })).body.limits[0].used;
-    const before = await used();
-    for (let i = 0; i < 5; i++) await send("/api", "acme");
-    assert.equal(await used(), before);
 
     // The trials fail: open again. Then they go well: closed, in the isolate that asks and in the other.
     await until(async () => (await send("/api", "acme", FAIL)).code === "origin", "trials begin");
@@ -78,33 +87,37 @@ describe("circuit breakers", () => {
     }, "it closes");
   });
 
+  test("consume nothing while they are open", async () => {
+    // Open for minutes: no trial is let through meanwhile.
+    const gate = gates.stays;
+    await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it opens");
+    const used = async () => (await gate.decide({ tenant: "t_acme", limits: { month: 0 } })).body.limits[0].used;
+    const before = await used();
+    for (let i = 0; i < 5; i++) assert.equal((await gate.send("/api", as("acme"))).status, 503);
+    assert.equal(await used(), before);
+  });
+
   test("let no more than their trials through at once, over all isolates", async () => {
-    const gate = await worker({ seed, origin, isolates: 4 });
-    after(() => gate.stop());
     // Every isolate speaks to the ledger in time: that it is open, all know.
     await until(async () => {
-      const answers = await Promise.all([0, 1, 2, 3].map((isolate) => gate.sendTo(isolate, "/api", as("acme", FAIL)).then((response) => response.text())));
+      const answers = await Promise.all([0, 1, 2, 3].map((isolate) => gate.sendTo(isolate, "/api", as("trials", FAIL)).then((response) => response.text())));
       return answers.every((text) => text.includes("TENANT_CIRCUIT_OPEN"));
     }, "it opens everywhere");
-    await new Promise((resolve) => setTimeout(resolve, OPEN_MS));
+    await sleep(OPEN_MS);
     // Calls that take a while, so that all trials are under way together.
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => gate.sendTo(i % 4, "/api", as("acme", { "x-wait": "300" })).then((response) => response.text())));
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => gate.sendTo(i % 4, "/api", as("trials", { "x-wait": "300" })).then((response) => response.text())));
     assert.equal(answers.filter((text) => text === "origin").length, 3);
   });
 
   test("count slow calls, and an origin that throws", async () => {
-    const gate = await worker({ seed, origin });
-    after(() => gate.stop());
-    await until(async () => (await gate.send("/slow", as("acme", { "x-wait": "60" }))).status === 503, "slow calls open it");
+    await until(async () => (await gate.send("/slow", as("slow", { "x-wait": "60" }))).status === 503, "slow calls open it");
     await until(async () => {
-      const response = await gate.send("/api", as("other", { "x-throw": "1" }));
+      const response = await gate.send("/api", as("throws", { "x-throw": "1" }));
       return response.status === 503 && (await response.json()).error.code === "TENANT_CIRCUIT_OPEN";
     }, "throwing opens it");
   });
 
   test("do not count what the gate itself refuses", async () => {
-    const gate = await worker({ seed, origin });
-    after(() => gate.stop());
     const codes = new Set();
     for (let i = 0; i < 40; i++) codes.add((await gate.send("/api", as("small"))).status);
     assert.deepEqual([...codes], [200, 429]);
@@ -113,8 +126,6 @@ describe("circuit breakers", () => {
   });
 
   test("are forced open and disabled, for all or for one tenant and those below it", async () => {
-    const gate = await worker({ seed, origin });
-    after(() => gate.stop());
     const forced = await gate.send("/off", as("acme"));
     assert.deepEqual([forced.status, (await forced.json()).error.code], [503, "TENANT_CIRCUIT_OPEN"]);
     for (const slug of ["other", "team"]) assert.equal((await gate.send("/off", as(slug))).status, 200, slug);
@@ -124,39 +135,11 @@ describe("circuit breakers", () => {
     const step = trace.find(({ stage }) => stage === "breaker");
     assert(step && !step.passed && step.found.includes("forced_open"), JSON.stringify(trace));
   });
-
-  test("stay open over a restart of the ledger", async () => {
-    const disk = await storage();
-    after(() => disk.remove());
-    const stays = { ...seed, catalog: { ...seed.catalog, breakers: { ...seed.catalog.breakers, api: { min_calls: 5, open_ms: 600_000 } } } };
-    let gate = await worker({ seed: stays, origin, storage: disk.folder });
-    await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it opens");
-    await gate.stop();
-    gate = await worker({ origin, storage: disk.folder });
-    after(() => gate.stop());
-    // The new isolate hears of it with its first words to the ledger.
-    await until(async () => (await (await gate.send("/api", as("acme", FAIL))).text()).includes("TENANT_CIRCUIT_OPEN"), "it hears of it");
-  });
 });
 
 describe("an origin that hangs", () => {
   test("opens the breaker while its calls are open, also where clients give up; and no call waits for ever", async () => {
-    // It accepts, and never answers what says so.
-    const hung = createServer((request, response) => { if (!request.url.includes("hang")) response.end("fine"); });
-    await new Promise((resolve) => hung.listen(0, "127.0.0.1", resolve));
-    const catalog = {
-      version: 1,
-      resolution: { strategies: [{ strategy: "header" }] },
-      routes: [{ path: "/guarded", breaker: "guarded", timeout_ms: 600_000 }, { path: "/short", breaker: "short", timeout_ms: 300 }, { path: "/bare", timeout_ms: 300 }, { path: "/both", breaker: "both", timeout_ms: 300 }],
-      breakers: { guarded: { min_calls: 5, slow_ms: 100, slow_percent: 50, open_ms: 60_000 }, short: { min_calls: 3, failed_percent: 50, open_ms: 60_000 }, both: { min_calls: 5, failed_percent: 50, slow_ms: 100, slow_percent: 100, open_ms: 60_000 } },
-      plans: { "pro@1": {} },
-    };
-    after(() => {
-      hung.closeAllConnections();
-      hung.close();
-    });
-    const gate = await worker({ seed: { catalog, tenants: [{ id: "t_a", slug: "a", plan: "pro@1" }] }, bindings: { UPSTREAM_URL: `http://127.0.0.1:${hung.address().port}` } });
-    after(() => gate.stop());
+    const gate = gates.hanging;
     const ask = async (path, ms = 10_000) => {
       try {
         const response = await fetch(new URL(path, gate.url), { ...as("a"), signal: AbortSignal.timeout(ms) });
@@ -178,6 +161,6 @@ describe("an origin that hangs", () => {
     // What was told as slow, and fails then, has failed too.
     for (let i = 0; i < 2; i++) assert.deepEqual(await ask("/both"), [200, "fine"]);
     for (let i = 0; i < 3; i++) assert.deepEqual(await ask("/both/hang"), [504, "UPSTREAM_TIMEOUT"]);
-    await until(async () => (await ask("/both/hang"))[1] === "TENANT_CIRCUIT_OPEN", "three of five have failed, and not all were slow", 2_000);
+    await until(async () => (await ask("/both/hang"))[1] === "TENANT_CIRCUIT_OPEN", "three of five have failed, and not all were slow", { ms: 2_000 });
   });
 });

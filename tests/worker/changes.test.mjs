@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
 
 const DAY = 86_400_000;
 const iso = (ms) => new Date(ms).toISOString();

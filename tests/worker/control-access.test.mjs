@@ -1,25 +1,28 @@
 // Who may do what: tenants' own admins by their tokens, support by tickets, domains by proof.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { after, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
-import { issuer } from "./issuer.mjs";
+import { OPERATOR, as as asTenant, workers } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
+import { serve } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
 
 const source = await issuer();
 after(() => source.stop());
 // A resolver that speaks DNS over HTTPS in its JSON form: the real ones cannot be reached from everywhere that tests run.
 const zone = new Map();
-const dns = createServer((request, response) => {
+const dns = await serve((request, response) => {
   const name = new URL(request.url, "http://dns").searchParams.get("name");
   const texts = zone.get(name);
   response.setHeader("content-type", "application/dns-json");
   response.end(JSON.stringify({ Status: texts ? 0 : 3, Answer: texts?.map((text) => ({ name, type: 16, TTL: 60, data: `"${text}"` })) }));
 });
-await new Promise((resolve) => dns.listen(0, "127.0.0.1", resolve));
-after(() => dns.close());
+after(() => dns.stop());
 
-const gate = await worker({ control: true, isolates: 2, bindings: { DNS_URL: `http://127.0.0.1:${dns.address().port}/dns-query` } });
+const { gate, routing } = await workers({
+  gate: { control: true, isolates: 2, bindings: { DNS_URL: `${dns.url}/dns-query` } },
+  routing: { control: true, origin: "export default { fetch: (request) => Response.json(Object.fromEntries(request.headers)) };" },
+});
 after(() => gate.stop());
 const { admin } = gate;
 assert.equal((await admin("PUT", "/catalog", {
@@ -160,13 +163,11 @@ test("what is no domain, or lies under a base domain, is refused", async () => {
 });
 
 test("the origin is told where a tenant's data lives, by the gate alone", async () => {
-  const own = await worker({ control: true, origin: "export default { fetch: (request) => Response.json(Object.fromEntries(request.headers)) };" });
-  after(() => own.stop());
-  await own.admin("PUT", "/catalog", {
+  await routing.admin("PUT", "/catalog", {
     version: 1, resolution: { strategies: [{ strategy: "header" }] }, shards: { "eu-1": { region: "eu" }, "eu-2": { region: "eu", closed: true } }, plans: { "pro@1": {} },
   });
-  const { tenant } = (await own.admin("POST", "/tenants", { slug: "routed", plan: "pro@1", region: "eu", data_route: { strategy: "database" } })).body;
-  const seen = await (await own.send("/", { headers: { "x-tenant-id": "routed", "x-tenant-data-route": "strategy=shared" } })).json();
+  const { tenant } = (await routing.admin("POST", "/tenants", { slug: "routed", plan: "pro@1", region: "eu", data_route: { strategy: "database" } })).body;
+  const seen = await (await routing.send("/", asTenant("routed", { "x-tenant-data-route": "strategy=shared" }))).json();
   assert.equal(seen["x-tenant-data-route"], `strategy=database, shard="eu-1", name="tenant_${tenant.id}"`);
 });
 
@@ -202,14 +203,12 @@ test("denials are counted beside the tenant's trail, and say of what", async () 
   const { key } = (await admin("POST", `/tenants/${acme.id}/api-keys`, { expires_at: Date.now() + 1_000 })).body;
   for (let i = 0; i < 5; i++) assert.equal((await gate.decide({ tenant: victim.id, path: "/reports", method: "POST" })).body.code, "TENANT_SUSPENDED");
   const noted = async (id, count) => {
-    for (const end = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
-      const { items, next_cursor: next } = (await admin("GET", `/tenants/${id}/denials`)).body;
-      if (items.some((one) => one.count >= count)) {
-        assert.equal(next, null);
-        return items;
-      }
-      assert(Date.now() < end, JSON.stringify(items));
-    }
+    const { items, next_cursor: next } = await until(async () => {
+      const { body } = await admin("GET", `/tenants/${id}/denials`);
+      return body.items.some((one) => one.count >= count) && body;
+    }, `${count} denials of ${id} are noted`, { ms: 20_000, everyMs: 100 });
+    assert.equal(next, null);
+    return items;
   };
   const [one, ...others] = await noted(victim.id, 5);
   assert.deepEqual([others, one.code, one.count], [[], "TENANT_SUSPENDED", 5]);

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
-import { issuer } from "./issuer.mjs";
+import { OPERATOR, workers } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
 
 const ALL = [
   "tenants:read", "tenants:write", "catalog:read", "catalog:write", "identity:write", "keys:write", "audit:read", "publish", "support",
@@ -12,11 +12,13 @@ const ALL = [
 const resolution = { strategies: [{ strategy: "header" }] };
 const plain = { version: 1, resolution, plans: { "pro@1": {} } };
 
-/** A Worker with a catalog, and what tests ask of it. */
-const started = async (catalog, options = {}) => {
-  const gate = await worker({ control: true, ...options });
+// Each has tenants, tokens and a catalog of its own.
+const NAMES = ["permissions", "catalogs", "records", "tokens", "places", "support", "issuers"];
+const gates = await workers(Object.fromEntries(NAMES.map((name) => [name, { control: true }])));
+after(() => gates.permissions.stop());
+/** A gate with a catalog, and what tests ask of it. */
+const prepared = async (gate, catalog) => {
   const put = await gate.admin("PUT", "/catalog", catalog);
-  if (put.status !== 200) await gate.stop();
   assert.equal(put.status, 200, JSON.stringify(put.body));
   /** A token with these permissions, made by `as`. */
   const token = async (permissions, { as, expires_at } = {}) => {
@@ -41,7 +43,7 @@ describe("each permission", () => {
   let gate, acme, licence, operations, known;
   const tokens = new Map();
   before(async () => {
-    gate = await started({ ...plain, features: { sso: {} } });
+    gate = await prepared(gates.permissions, { ...plain, features: { sso: {} } });
     acme = await gate.tenant({ name: "Acme" });
     licence = (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.id;
     const { body: job } = await gate.admin("POST", "/plans/pro@1/move", { to: "pro@1" });
@@ -55,7 +57,6 @@ describe("each permission", () => {
       }));
     for (const permission of known) tokens.set(permission, (await gate.token([permission])).token);
   });
-  after(() => gate?.stop());
 
   /** What is read is there; what would change something is asked of what is not there. */
   const ask = (as, { method, path }) => {
@@ -120,10 +121,10 @@ describe("whoever sets prices", () => {
   before(async () => {
     source = await issuer();
     base.issuers = { main: source.entry };
-    gate = await started(base);
+    gate = await prepared(gates.catalogs, base);
     [prices, both] = [(await gate.token(["catalog:write"])).token, (await gate.token(["catalog:write", "identity:write"])).token];
   });
-  after(() => Promise.all([gate?.stop(), source.stop()]));
+  after(() => source.stop());
 
   const changed = (edit) => {
     const catalog = structuredClone(base);
@@ -191,14 +192,13 @@ describe("members of records that are more than a record", () => {
   let gate, acme;
   const tokens = {};
   before(async () => {
-    gate = await started({ ...plain, shards: { "eu-1": { region: "eu" } } });
+    gate = await prepared(gates.records, { ...plain, shards: { "eu-1": { region: "eu" } } });
     acme = await gate.tenant({ name: "Acme", data_route: { strategy: "schema" } });
     for (const [name, permissions] of Object.entries({
       writer: ["tenants:write"], places: ["tenants:write", "identity:write"], keys: ["tenants:write", "keys:write"],
       mover: ["identity:write"], prices: ["catalog:write"],
     })) tokens[name] = (await gate.token(permissions)).token;
   });
-  after(() => gate?.stop());
   const patch = (who, body) => gate.judged(tokens[who], "PATCH", `/tenants/${acme.id}`, body);
   const create = (who, body) => gate.judged(tokens[who], "POST", "/tenants", { name: "New", plan: "pro@1", ...body });
 
@@ -261,8 +261,7 @@ describe("members of records that are more than a record", () => {
 describe("admin tokens", () => {
   const HOUR = 3_600_000;
   let gate;
-  before(async () => { gate = await started(plain); });
-  after(() => gate?.stop());
+  before(async () => { gate = await prepared(gates.tokens, plain); });
   const works = async ({ token }) => (await gate.judged(token, "GET", "/tokens")) === 200;
   const later = (ms) => new Date(Date.now() + ms).toISOString();
   const issue = (as, body) => gate.admin("POST", "/tokens", { name: "child", permissions: ["tokens:write"], ...body }, { as: as.token });
@@ -358,8 +357,7 @@ describe("admin tokens", () => {
 describe("places of data", () => {
   let gate;
   const shards = { "eu-1": { region: "eu" }, "eu-2": { region: "eu" } };
-  before(async () => { gate = await started({ ...plain, shards }); });
-  after(() => gate?.stop());
+  before(async () => { gate = await prepared(gates.places, { ...plain, shards }); });
   const place = (name, shard = "eu-1") => ({ strategy: "schema", shard, name });
   const create = (data_route, more) => gate.judged(OPERATOR, "POST", "/tenants", { name: "Mallory", plan: "pro@1", data_route, ...more });
   const TAKEN = "409 DATA_ROUTE_TAKEN";
@@ -415,10 +413,9 @@ describe("places of data", () => {
 describe("support", () => {
   let gate, acme;
   before(async () => {
-    gate = await started({ ...plain, resolution: { strategies: [{ strategy: "api_key" }] } });
+    gate = await prepared(gates.support, { ...plain, resolution: { strategies: [{ strategy: "api_key" }] } });
     acme = await gate.tenant({ name: "Acme" });
   });
-  after(() => gate?.stop());
   const enter = ({ token }, scopes = []) =>
     gate.admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "ticket 4711", scopes }, { as: token });
   const redeem = async (ticket) => (await gate.send("/_gate/v1/tickets", { method: "POST", body: JSON.stringify({ ticket }) })).status;
@@ -451,13 +448,13 @@ describe("two issuers that both speak for a tenant", () => {
   let gate, acme, main, other;
   before(async () => {
     [main, other] = [await issuer(), await issuer({ kid: "k2" })];
-    gate = await started({
+    gate = await prepared(gates.issuers, {
       ...plain, resolution: { strategies: [{ strategy: "jwt" }] }, issuers: { main: main.entry, other: other.entry },
       limits: { teams: { kind: "gauge" } }, sub_tenants: "teams", plans: { "pro@1": { limits: { teams: 10 } } },
     });
     acme = await gate.tenant({ name: "Acme" });
   });
-  after(() => Promise.all([gate?.stop(), main.stop(), other.stop()]));
+  after(() => Promise.all([main.stop(), other.stop()]));
   const as = (source, claims) => source.sign(acme.id, { scope: "tenantgate:admin", sub: "user-1", ...claims });
 
   test("are told apart in the trail", async () => {

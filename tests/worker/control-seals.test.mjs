@@ -3,24 +3,41 @@
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync, verify } from "node:crypto";
 import { after, test } from "node:test";
-import { storage, worker } from "./harness.mjs";
+import * as jose from "jose";
+import { workers } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
 
 const pair = () => generateKeyPairSync("ed25519").privateKey;
 const pem = (key) => key.export({ type: "pkcs8", format: "pem" });
 const catalog = { version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "free@1": {}, "pro@1": {} } };
 
-const disk = await storage();
-after(() => disk.remove());
 const [first, second] = [pair(), pair()];
+const FORGERIES = 8;
+const thumbprint = await jose.calculateJwkThumbprint(createPublicKey(first).export({ format: "jwk" }));
+const trusted = { ...createPublicKey(first).export({ format: "jwk" }), kid: thumbprint, alg: "EdDSA", use: "sig" };
 let jwk, acme, victim;
-const edge = async (bindings) => worker({ storage: disk.folder, bindings });
-const ask = async (gate, tenant) => {
-  const { body } = await gate.decide({ tenant });
+const sealer = { SNAPSHOT_KEY: pem(first) };
+// An edge is an isolate that has read nothing yet, before KV that others have written.
+const gates = await workers({
+  control: { control: true, bindings: sealer },
+  edge: { shares: "control", isolates: FORGERIES, bindings: sealer },
+  issuers: { control: true, bindings: sealer },
+  open: { control: true },
+  sealing: { control: true, bindings: sealer },
+  rotated: { control: true, shares: "control", bindings: { SNAPSHOT_KEY: pem(second), SNAPSHOT_TRUST: JSON.stringify({ keys: [trusted] }) } },
+  secondEdge: { shares: "control", bindings: { SNAPSHOT_KEY: pem(second) } },
+  firstEdge: { shares: "control", bindings: sealer },
+  keyless: { shares: "control" },
+  broken: { shares: "control", bindings: { SNAPSHOT_KEY: "broken" } },
+});
+after(() => gates.control.stop());
+const ask = async (gate, tenant, isolate = 0) => {
+  const { body } = await gate.decide({ tenant }, { isolate });
   return body.tenant?.plan ?? body.code;
 };
 
 test("what is published is a JWS with a detached payload that any library verifies", async () => {
-  const gate = await worker({ control: true, storage: disk.folder, bindings: { SNAPSHOT_KEY: pem(first) } });
+  const gate = gates.control;
   await gate.admin("PUT", "/catalog", catalog);
   [acme, victim] = [(await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body.tenant, (await gate.admin("POST", "/tenants", { name: "Victim", plan: "pro@1" })).body.tenant];
   jwk = (await gate.admin("GET", "/publications")).body.key;
@@ -32,11 +49,12 @@ test("what is published is a JWS with a detached payload that any library verifi
   const text = sealed.slice(line + 1);
   assert.deepEqual(JSON.parse(text), acme);
   assert(verify(null, Buffer.from(`${header}.${text}`), createPublicKey({ key: jwk, format: "jwk" }), Buffer.from(signature, "base64url")));
-  await gate.stop();
+  assert.equal(jwk.kid, thumbprint);
 });
 
 test("an edge believes what is sealed, and nothing that somebody else has put there", async () => {
-  for (const [what, forge] of [
+  const gate = gates.edge;
+  const forgeries = [
     ["as it is", (_, own) => own],
     ["unsealed", () => JSON.stringify({ ...acme, plan: "pro@1" })],
     ["changed", (_, own) => own.replace("free@1", "pro@1")],
@@ -45,44 +63,38 @@ test("an edge believes what is sealed, and nothing that somebody else has put th
     ["sealed by nobody known", (_, own) => own.replace(/^[^.]+/, (header) => Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(header, "base64url")), kid: "me" })).toString("base64url"))],
     ["without a signature", (_, own) => own.replace(/\.\.[^\n]+/, "..")],
     ["a header alone", () => "eyJhbGciOiJub25lIn0..\n{}"],
-  ]) {
-    const gate = await edge({ SNAPSHOT_KEY: pem(first) });
+  ];
+  assert.equal(forgeries.length, FORGERIES);
+  for (const [isolate, [what, forge]] of forgeries.entries()) {
     const own = await gate.kv.get(`tenant:${acme.id}`);
     await gate.kv.put(`tenant:${acme.id}`, forge(await gate.kv.get(`tenant:${victim.id}`), own));
-    assert.equal(await ask(gate, acme.id), what === "as it is" ? "free@1" : "SNAPSHOT_UNAVAILABLE", what);
-    assert.equal(await ask(gate, victim.id), "pro@1");
+    assert.equal(await ask(gate, acme.id, isolate), what === "as it is" ? "free@1" : "SNAPSHOT_UNAVAILABLE", what);
+    assert.equal(await ask(gate, victim.id, isolate), "pro@1");
     await gate.kv.put(`tenant:${acme.id}`, own);
-    await gate.stop();
   }
 });
 
 test("keys of issuers in KV are believed where they are sealed", async () => {
-  const { issuer } = await import("./issuer.mjs");
   const [source, forger] = [await issuer(), await issuer()];
   after(() => Promise.all([source.stop(), forger.stop()]));
   const seed = {
     catalog: { version: 1, resolution: { strategies: [{ strategy: "jwt" }] }, issuers: { main: source.entry }, plans: { "free@1": {} } },
     tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }],
   };
-  const gate = await worker({ control: true, bindings: { SNAPSHOT_KEY: pem(first) } });
-  after(() => gate.stop());
+  const gate = gates.issuers;
   assert.equal((await gate.admin("POST", "/import", seed)).status, 200);
-  const jwks = { keys: [...forger.keys.values()].map(({ jwk }) => jwk) };
-  await gate.kv.put(`jwks:${source.url}`, JSON.stringify({ fetched_at: Date.now(), jwks }));
+  await gate.putIssuerKeys(source.url, [...forger.keys.values()].map(({ jwk }) => jwk));
   const status = async (from) => (await gate.send("/", { headers: { authorization: `Bearer ${await from.sign("t_acme", { iss: source.name })}` } })).status;
   assert.deepEqual([await status(forger), await status(source)], [401, 200]);
   assert.match(await gate.kv.get(`jwks:${source.url}`), /^eyJ/);
 });
 
 test("where KV is not believed, the system of record is", async () => {
-  const gate = await worker({ control: true, bindings: {} });
-  after(() => gate.stop());
+  const { open: gate, sealing } = gates;
   await gate.admin("PUT", "/catalog", catalog);
   const { tenant } = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body;
   const [published, text] = [await gate.kv.get(`tenant:${tenant.id}`), await gate.kv.get("catalog")];
   assert(!published.startsWith("eyJ"));
-  const sealing = await worker({ control: true, bindings: { SNAPSHOT_KEY: pem(first) } });
-  after(() => sealing.stop());
   assert.equal((await sealing.admin("POST", "/import", { catalog: JSON.parse(text), tenants: [tenant] })).status, 200);
   await sealing.db.prepare("DELETE FROM publications").run();
   await sealing.kv.put(`tenant:${tenant.id}`, published);
@@ -92,25 +104,16 @@ test("where KV is not believed, the system of record is", async () => {
 
 test("a key is replaced with overlap: first it is trusted, then it seals, then the old one goes", async () => {
   // The new key seals, the old one is still trusted.
-  let gate = await worker({ control: true, storage: disk.folder, bindings: { SNAPSHOT_KEY: pem(second), SNAPSHOT_TRUST: JSON.stringify({ keys: [jwk] }) } });
+  const gate = gates.rotated;
   assert.equal(await ask(gate, acme.id), "free@1");
   const fresh = (await gate.admin("GET", "/publications")).body.key;
   assert.notEqual(fresh.kid, jwk.kid);
   await gate.admin("POST", "/publications?all=true");
   while ((await gate.admin("POST", "/publications")).body.waiting > 0);
-  await gate.stop();
   // The old one is gone: everything was sealed anew.
-  gate = await edge({ SNAPSHOT_KEY: pem(second) });
-  assert.equal(await ask(gate, acme.id), "free@1");
-  await gate.stop();
-  gate = await edge({ SNAPSHOT_KEY: pem(first) });
-  assert.equal(await ask(gate, acme.id), "SNAPSHOT_UNAVAILABLE");
-  await gate.stop();
+  assert.equal(await ask(gates.secondEdge, acme.id), "free@1");
+  assert.equal(await ask(gates.firstEdge, acme.id), "SNAPSHOT_UNAVAILABLE");
   // Without a key whoever writes to KV is believed, also where that is sealed; with a broken one, nobody.
-  gate = await edge({});
-  assert.equal(await ask(gate, acme.id), "free@1");
-  await gate.stop();
-  gate = await edge({ SNAPSHOT_KEY: "broken" });
-  assert.equal(await ask(gate, acme.id), "SNAPSHOT_UNAVAILABLE");
-  await gate.stop();
+  assert.equal(await ask(gates.keyless, acme.id), "free@1");
+  assert.equal(await ask(gates.broken, acme.id), "SNAPSHOT_UNAVAILABLE");
 });

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
+import { OPERATOR, workers } from "../support/harness.mjs";
+import { sleep } from "../support/wait.mjs";
 
 const catalog = {
   version: 1,
@@ -17,7 +18,8 @@ const catalog = {
   sub_tenants: "teams",
 };
 
-const gate = await worker({ control: true, isolates: 3 });
+// A system of record takes a document over once: that needs one of its own.
+const { gate, own } = await workers({ gate: { control: true, isolates: 3 }, own: { control: true } });
 after(() => gate.stop());
 const { admin } = gate;
 const host = (slug) => `${slug}.app.example.com`;
@@ -48,7 +50,7 @@ test("a tenant is set up in one call, and served at once where it was unknown a 
   acme = made.body.tenant;
   assert.deepEqual([acme.slug, acme.status, acme.data_route, made.body.features], ["acme", "active", { strategy: "shared" }, ["webhooks"]]);
   assert.match(made.body.api_key, /^tg_live_/);
-  await new Promise((resolve) => setTimeout(resolve, MISS_MS));
+  await sleep(MISS_MS);
   for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "ALLOWED");
   // The same request again: the same tenant, and no second key.
   const again = await admin("POST", "/tenants", { name: "Acme", plan: "pro@1", api_key_scopes: ["api.read"] }, { "idempotency-key": "signup-1" });
@@ -83,7 +85,7 @@ test("what is done to a tenant is seen by every isolate within the bound", async
   for (const isolate of [1, 2]) {
     while ((await code("acme", isolate)) !== "TENANT_SUSPENDED") {
       assert(Date.now() - since < 11_000, "unseen for longer than the bound");
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     }
   }
   assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`)).body.error.code, "WRONG_STATUS");
@@ -228,8 +230,6 @@ test("admin tokens do what they are for, and nothing else", async () => {
 });
 
 test("what stands elsewhere is taken over, once", async () => {
-  const own = await worker({ control: true });
-  after(() => own.stop());
   const seed = {
     catalog,
     tenants: [{ id: "t_kid", slug: "kid", parent: "t_mum", epoch: 4 }, { id: "t_mum", slug: "mum", plan: "pro@1", domains: [{ host: "mum.example", state: "verified" }] }],

@@ -3,22 +3,15 @@
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { brotliCompressSync, crc32, gzipSync } from "node:zlib";
 import * as jose from "jose";
-import { OPERATOR, worker } from "./harness.mjs";
-import { AUDIENCE } from "./issuer.mjs";
+import { COMPATIBILITY_DATE, OPERATOR, workers } from "../support/harness.mjs";
+import { AUDIENCE } from "../support/issuer.mjs";
+import { serve } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
 
-/** Asks until it holds. */
-const until = async (what, holds, ms = 15_000) => {
-  for (const end = Date.now() + ms; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    const found = await holds();
-    if (found) return found;
-    assert(Date.now() < end, `not within ${ms} ms: ${what}`);
-  }
-};
 const licenceKey = () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /** A secret that has the form of one, and that nobody issued. */
@@ -29,14 +22,105 @@ const madeUp = (prefix) => {
   return body + sum;
 };
 
+// What `/_gate/ui` serves, and what issuers answer.
+const html = readFileSync(join(import.meta.dirname, "../../www/index.html"), "utf8");
+const assets = `export default { fetch: (request) => new URL(request.url).pathname === "/"
+  ? new Response(${JSON.stringify(html)}, { headers: { "content-type": "text/html", "cache-control": "public, max-age=600" } })
+  : new Response(null, { status: 404 }) };`;
+const seen = new Map();
+const KIB = 1_024;
+const pair = await jose.generateKeyPair("ES256", { extractable: true });
+const jwk = { ...(await jose.exportJWK(pair.publicKey)), kid: "k1", alg: "ES256", use: "sig" };
+const padded = (bytes) => {
+  const empty = JSON.stringify({ keys: [jwk], pad: "" });
+  return JSON.stringify({ keys: [jwk], pad: "x".repeat(bytes - empty.length) });
+};
+const small = padded(500);
+const answers = {
+  "/plain": [{}, small],
+  "/gzip": [{ "content-encoding": "gzip" }, gzipSync(small)],
+  "/br": [{ "content-encoding": "br" }, brotliCompressSync(small)],
+  "/bomb": [{ "content-encoding": "gzip" }, gzipSync(Buffer.alloc(256 << 20, 0x20), { level: 1 })],
+  "/full": [{}, padded(128 * KIB)],
+  "/full-chunked": [{ chunked: true }, padded(128 * KIB)],
+  "/long": [{}, padded(128 * KIB + 1)],
+  "/long-chunked": [{ chunked: true }, padded(128 * KIB + 1)],
+  "/endless": [{ chunked: true, endless: true }, small],
+};
+const server = await serve(async (request, response) => {
+  seen.set(request.url, request.headers["accept-encoding"]);
+  const [{ chunked, endless, ...headers }, body] = answers[request.url];
+  const more = chunked ? {} : { "content-length": Buffer.byteLength(body) };
+  response.writeHead(200, { "content-type": "application/json", ...headers, ...more });
+  if (!endless) return response.end(body);
+  let sent = 0;
+  response.on("close", () => seen.set(`${request.url} bytes`, sent));
+  const piece = " ".repeat(16 * KIB);
+  const send = () => {
+    while (!response.destroyed && sent < 512 << 20) {
+      sent += piece.length;
+      if (!response.write(piece)) return response.once("drain", send);
+    }
+    response.end();
+  };
+  send();
+});
+after(() => server.stop());
+const issuerEntry = (path) => ({
+  issuer: `https://${path.slice(1)}.id.example.com`, audience: [AUDIENCE], algorithms: ["ES256"], tenants: "all",
+  jwks_url: `${server.url}${path}`,
+});
+const resolver = `let seen; export default { fetch(request) {
+  if (new URL(request.url).pathname === "/seen") return Response.json(seen);
+  seen = Object.fromEntries(request.headers);
+  return Response.json({ tenant: request.headers.get("x-org") ?? "acme" });
+} };`;
+const origin = `export default { fetch: (request) => new Response(request.headers.get("x-tenant-id"), { headers: {
+  "cache-control": "public, max-age=60, s-maxage=600", "cdn-cache-control": "max-age=600", "surrogate-control": "max-age=600",
+  vary: "accept-language",
+} }) };`;
+const acme = { id: "t_acme", slug: "acme", plan: "pro@1" };
+const catalog = (more) => ({ version: 1, plans: { "pro@1": {} }, ...more });
+/** A gate with the custom strategy. */
+const custom = (options) => ({
+  resolver, origin,
+  seed: {
+    catalog: catalog({ resolution: { strategies: [{ strategy: "custom", ...options }] } }),
+    tenants: [acme, { id: "t_victim", slug: "victim", plan: "pro@1" }],
+  },
+});
+const gates = await workers({
+  strangers: { control: true, bindings: { LICENCE_KEY: licenceKey() } },
+  feed: { control: true, isolates: 3 },
+  issuers: {
+    seed: {
+      catalog: catalog({
+        resolution: { strategies: [{ strategy: "jwt" }] },
+        issuers: Object.fromEntries(Object.keys(answers).map((path) => [path.slice(1), issuerEntry(path)])),
+      }),
+      tenants: [acme],
+    },
+  },
+  page: {
+    seed: { catalog: catalog({ resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] } }), tenants: [acme] },
+    bindings: { UI_HOST: "console.example.net" },
+    more: { serviceBindings: { ASSETS: "assets" } },
+    beside: [{ name: "assets", modules: true, script: assets, compatibilityDate: COMPATIBILITY_DATE }],
+  },
+  licences: { control: true, bindings: { LICENCE_KEY: licenceKey() } },
+  any: custom({}),
+  named: custom({ vary: ["X-Org", "x-team"] }),
+  none: custom({ vary: [] }),
+});
+after(() => gates.strangers.stop());
+
 describe("strangers who knock", () => {
-  let gate, acme;
+  const gate = gates.strangers;
+  let acme;
   before(async () => {
-    gate = await worker({ control: true, bindings: { LICENCE_KEY: licenceKey() } });
     await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "api_key" }] }, plans: { "pro@1": {} } });
     acme = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant;
   });
-  after(() => gate?.stop());
   const friend = "192.0.2.1";
   const post = (path, body, ip) => gate.send(path, { method: "POST", body: JSON.stringify(body), headers: { "cf-connecting-ip": ip } });
   const impersonate = async () => (await gate.admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "x" })).body.ticket;
@@ -74,20 +158,24 @@ describe("strangers who knock", () => {
         assert.deepEqual([...new Set(many.map(({ status }) => status))], [good]);
       }
       const answers = [];
-      for (let i = 0; i < 60; i++) answers.push(await ask(madeUp(prefix), stranger));
+      for (let i = 0; i < 60; i++) {
+        const response = await ask(madeUp(prefix), stranger);
+        // Read at once: Node's fetch ends a body that nobody reads.
+        answers.push({ status: response.status, headers: response.headers, text: await response.text() });
+      }
       const said = answers.map(({ status }) => status);
       const first = said.indexOf(429);
       assert(first >= 20 && first <= 59, `the first refusal is number ${first}`);
       assert.deepEqual([...new Set(said)].sort(), [unknown, 429].sort());
       const refused = answers[first];
       assert.match(refused.headers.get("retry-after"), /^[1-9]\d*$/);
-      assert.equal((await refused.json()).error.code, "RATE_LIMITED");
+      assert.equal(JSON.parse(refused.text).error.code, "RATE_LIMITED");
       // Meanwhile others come in, also many of them, and so does who operates, from wherever.
       assert.equal((await ask(await secret(), friend)).status, good);
       const operator = { authorization: `Bearer ${OPERATOR}`, "cf-connecting-ip": stranger };
       assert.equal((await gate.send("/_gate/v1/admin/tenants", { headers: operator })).status, 200);
       // And the same address, after a while.
-      await until("the address may come again", async () => (await ask(await secret(), stranger)).status === good);
+      await until(async () => (await ask(await secret(), stranger)).status === good, "the address may come again", { everyMs: 50 });
     });
   }
 
@@ -129,21 +217,19 @@ describe("strangers who knock", () => {
 });
 
 describe("the feed of changes", () => {
-  let gate, victim;
+  const gate = gates.feed;
+  let victim;
   const catalog = {
     version: 1, resolution: { strategies: [{ strategy: "api_key" }, { strategy: "subdomain", base_domains: ["app.example.com"] }] },
     plans: { "pro@1": {} }, routes: [{ path: "/open", auth: "none" }],
   };
   before(async () => {
-    gate = await worker({ control: true, isolates: 3 });
     await gate.admin("PUT", "/catalog", catalog);
     victim = (await gate.admin("POST", "/tenants", { slug: "victim", plan: "pro@1" })).body.tenant;
     for (let i = 0; i < 8; i++) {
-      await gate.kv.put(`tenant:t_kv${i}`, JSON.stringify({ id: `t_kv${i}`, slug: `kv${i}`, plan: "pro@1", epoch: 1 }));
-      await gate.kv.put(`slug:kv${i}`, `t_kv${i}`);
+      await gate.putTenant({ id: `t_kv${i}`, slug: `kv${i}`, plan: "pro@1", epoch: 1 });
     }
   });
-  after(() => gate?.stop());
   const ask = async (isolate, slug) => (await gate.sendTo(isolate, "/open", { host: `${slug}.app.example.com` })).status;
 
   test("of many makes no isolate forget what only KV has", async () => {
@@ -160,7 +246,7 @@ describe("the feed of changes", () => {
     // What comes after them is seen within the bound: then the isolate has read them all.
     const since = Date.now();
     assert.equal((await gate.admin("POST", `/tenants/${victim.id}/suspend`)).status, 200);
-    await until("the suspension is seen", async () => (await ask(1, "victim")) !== 200, 12_000);
+    await until(async () => (await ask(1, "victim")) !== 200, "the suspension is seen", { ms: 12_000 });
     assert(Date.now() - since < 12_000);
     assert.deepEqual([await ask(1, "kv0"), await ask(1, "kv1"), await ask(1, "kv2")], [200, 200, 200]);
     // An isolate that starts.
@@ -189,79 +275,20 @@ describe("the feed of changes", () => {
     assert.deepEqual(read.sort(), [`slug:acme`, `tenant:${made.tenant.id}`]);
     for (const isolate of [0, 1, 2]) {
       // Its key may still be known there; its tenant is not.
-      for (const key of keys) await until(`isolate ${isolate} refuses its keys`, async () => (await status(isolate, key)) !== 200, 12_000);
+      for (const key of keys) await until(async () => (await status(isolate, key)) !== 200, `isolate ${isolate} refuses its keys`, { ms: 12_000 });
       for (const key of keys) assert.match(String(await status(isolate, key)), /^40[14]$/);
     }
     // KV hears of the keys all the same, in time.
-    await until("the keys are ended in KV", async () => {
+    await until(async () => {
       await gate.tick();
       const ended = await Promise.all(keys.map(async (key) => JSON.parse(await gate.kv.get(`key:${key.slice(8, 24)}`)).revoked_at));
       return ended.every(Boolean);
-    });
+    }, "the keys are ended in KV");
   });
 });
 
 describe("keys of issuers", () => {
-  let gate, server, pair;
-  const seen = new Map();
-  const KIB = 1_024;
-  before(async () => {
-    pair = await jose.generateKeyPair("ES256", { extractable: true });
-    const jwk = { ...(await jose.exportJWK(pair.publicKey)), kid: "k1", alg: "ES256", use: "sig" };
-    const padded = (bytes) => {
-      const empty = JSON.stringify({ keys: [jwk], pad: "" });
-      return JSON.stringify({ keys: [jwk], pad: "x".repeat(bytes - empty.length) });
-    };
-    const small = padded(500);
-    const answers = {
-      "/plain": [{}, small],
-      "/gzip": [{ "content-encoding": "gzip" }, gzipSync(small)],
-      "/br": [{ "content-encoding": "br" }, brotliCompressSync(small)],
-      "/bomb": [{ "content-encoding": "gzip" }, gzipSync(Buffer.alloc(256 << 20, 0x20), { level: 1 })],
-      "/full": [{}, padded(128 * KIB)],
-      "/full-chunked": [{ chunked: true }, padded(128 * KIB)],
-      "/long": [{}, padded(128 * KIB + 1)],
-      "/long-chunked": [{ chunked: true }, padded(128 * KIB + 1)],
-      "/endless": [{ chunked: true, endless: true }, small],
-    };
-    server = createServer(async (request, response) => {
-      seen.set(request.url, request.headers["accept-encoding"]);
-      const [{ chunked, endless, ...headers }, body] = answers[request.url];
-      const more = chunked ? {} : { "content-length": Buffer.byteLength(body) };
-      response.writeHead(200, { "content-type": "application/json", ...headers, ...more });
-      if (!endless) return response.end(body);
-      let sent = 0;
-      response.on("close", () => seen.set(`${request.url} bytes`, sent));
-      const piece = " ".repeat(16 * KIB);
-      const send = () => {
-        while (!response.destroyed && sent < 512 << 20) {
-          sent += piece.length;
-          if (!response.write(piece)) return response.once("drain", send);
-        }
-        response.end();
-      };
-      send();
-    });
-    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const entry = (path) => ({
-      issuer: `https://${path.slice(1)}.id.example.com`, audience: [AUDIENCE], algorithms: ["ES256"], tenants: "all",
-      jwks_url: `http://127.0.0.1:${server.address().port}${path}`,
-    });
-    gate = await worker({
-      seed: {
-        catalog: {
-          version: 1, resolution: { strategies: [{ strategy: "jwt" }] }, plans: { "pro@1": {} },
-          issuers: Object.fromEntries(Object.keys(answers).map((path) => [path.slice(1), entry(path)])),
-        },
-        tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
-      },
-    });
-  });
-  after(async () => {
-    await gate?.stop();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
+  const gate = gates.issuers;
   const call = async (name) => {
     const now = Math.floor(Date.now() / 1_000);
     const claims = { iss: `https://${name}.id.example.com`, aud: AUDIENCE, sub: "user-1", tenant_id: "t_acme", iat: now, exp: now + 600 };
@@ -279,49 +306,31 @@ describe("keys of issuers", () => {
   test("that come packed are refused, and not unpacked", async () => {
     for (const name of ["gzip", "br"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until("why stands in the log", () => logged(name).includes("the answer is packed"));
+      await until(() => logged(name).includes("the response is compressed"), "the log says why");
     }
     const since = performance.now();
     assert.equal(await call("bomb"), "ISSUER_UNAVAILABLE");
     assert(performance.now() - since < 2_000, `${performance.now() - since} ms`);
-    await until("why stands in the log", () => logged("bomb").includes("the answer is packed"));
+    await until(() => logged("bomb").includes("the response is compressed"), "the log says why");
   });
 
   test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
     for (const name of ["long", "long-chunked"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
-      await until("why stands in the log", () => logged(name).includes("the answer is too large"));
+      await until(() => logged(name).includes("the response is too large"), "the log says why");
     }
   });
 
   test("without an end are read no further than that", async () => {
     assert.equal(await call("endless"), "ISSUER_UNAVAILABLE");
-    const sent = await until("the connection is closed", () => seen.get("/endless bytes"));
+    const sent = await until(() => seen.get("/endless bytes"), "the connection is closed");
     // What the runtime and the network hold on the way is beyond it.
     assert(sent < 64 << 20, `${sent} bytes`);
   });
 });
 
 describe("the page of the gate's own", () => {
-  const html = readFileSync(join(import.meta.dirname, "../../www/index.html"), "utf8");
-  let gate;
-  before(async () => {
-    const script = `export default { fetch: (request) => new URL(request.url).pathname === "/"
-      ? new Response(${JSON.stringify(html)}, { headers: { "content-type": "text/html", "cache-control": "public, max-age=600" } })
-      : new Response(null, { status: 404 }) };`;
-    gate = await worker({
-      seed: {
-        catalog: {
-          version: 1, plans: { "pro@1": {} }, resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
-        },
-        tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
-      },
-      bindings: { UI_HOST: "console.example.net" },
-      more: { serviceBindings: { ASSETS: "assets" } },
-      beside: [{ name: "assets", modules: true, script, compatibilityDate: "2026-11-01" }],
-    });
-  });
-  after(() => gate?.stop());
+  const gate = gates.page;
   const get = (host, init) => gate.sendTo(0, "/_gate/ui", { host, ...init });
 
   test("is served on hosts that are no tenant's", async () => {
@@ -334,6 +343,13 @@ describe("the page of the gate's own", () => {
       "acme.app.example.com", "app.example.com", "localhost.example.com", "evil.localhost", "example.com", "console.example.net.example",
     ]) assert.equal((await get(host)).status, 404, host);
     for (const method of ["POST", "PUT", "DELETE"]) assert.equal((await get("localhost", { method })).status, 404, method);
+  });
+
+  test("the book is there too, below a path that ends with a slash", async () => {
+    const book = (host) => gate.sendTo(0, "/_gate/docs", { host, redirect: "manual" });
+    const response = await book("localhost");
+    assert.deepEqual([response.status, response.headers.get("location")], [308, "/_gate/docs/"]);
+    assert.equal((await book("acme.app.example.com")).status, 404);
   });
 
   test("runs and shows nothing but its own, in no frame", async () => {
@@ -355,13 +371,12 @@ describe("the page of the gate's own", () => {
 });
 
 describe("places of a licence", () => {
-  let gate, acme;
+  const gate = gates.licences;
+  let acme;
   before(async () => {
-    gate = await worker({ control: true, bindings: { LICENCE_KEY: licenceKey() } });
     await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "pro@1": {} } });
     acme = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant;
   });
-  after(() => gate?.stop());
   const issue = async (terms) => (await gate.admin("POST", `/tenants/${acme.id}/licences`, { max_activations: 1, ...terms })).body;
   const ask = async (path, body) => (await gate.send(`/_gate/v1/licences/${path}`, { method: "POST", body: JSON.stringify(body) })).json();
   const validate = (key, instance) => ask("validate", { key, instance });
@@ -377,10 +392,10 @@ describe("places of a licence", () => {
       assert.deepEqual(await validate(key, `i${i}`), { valid: false, code: "ACTIVATIONS_EXCEEDED" });
       assert.deepEqual(await deactivate(key, `i${i}`), { deactivated: false, free_at: null });
     }
-    const next = await until("its place is free", async () => {
+    const next = await until(async () => {
       const answer = await validate(key, "i1");
       return answer.valid && answer;
-    });
+    }, "its place is free");
     assert(Date.now() >= Date.parse(ended.free_at), "it was free before its token had ended");
     assert.equal(next.activations.used, 1);
     // Whoever had it is one of those who wait now.
@@ -423,29 +438,12 @@ describe("places of a licence", () => {
 });
 
 describe("the custom strategy, and caches that many share", () => {
-  const resolver = `let seen; export default { fetch(request) {
-    if (new URL(request.url).pathname === "/seen") return Response.json(seen);
-    seen = Object.fromEntries(request.headers);
-    return Response.json({ tenant: request.headers.get("x-org") ?? "acme" });
-  } };`;
-  const origin = `export default { fetch: (request) => new Response(request.headers.get("x-tenant-id"), { headers: {
-    "cache-control": "public, max-age=60, s-maxage=600", "cdn-cache-control": "max-age=600", "surrogate-control": "max-age=600",
-    vary: "accept-language",
-  } }) };`;
-  const start = (custom) => worker({
-    resolver, origin,
-    seed: {
-      catalog: { version: 1, resolution: { strategies: [{ strategy: "custom", ...custom }] }, plans: { "pro@1": {} } },
-      tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }, { id: "t_victim", slug: "victim", plan: "pro@1" }],
-    },
-  });
   const headers = { "x-org": "victim", "x-team": "red", cookie: "session=secret", authorization: "Basic eDp5", accept: "text/html" };
-  const seenBy = async (gate) => (await (await gate.flare.getWorker("resolver")).fetch("http://resolver/seen")).json();
+  const seenBy = async (gate) => (await gate.askResolver("/seen")).json();
   const vary = (response) => response.headers.get("vary").split(",").map((name) => name.trim().toLowerCase()).sort();
 
   test("any header may have led to the tenant: no such cache keeps the answer", async () => {
-    const gate = await start({});
-    after(() => gate.stop());
+    const gate = gates.any;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_victim");
     assert.equal(response.headers.get("cache-control"), "private, max-age=60");
@@ -455,8 +453,7 @@ describe("the custom strategy, and caches that many share", () => {
   });
 
   test("those that it names: they keep it, by these, and it is given no others", async () => {
-    const gate = await start({ vary: ["X-Org", "x-team"] });
-    after(() => gate.stop());
+    const gate = gates.named;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_victim");
     assert.equal(response.headers.get("cache-control"), "public, max-age=60, s-maxage=600");
@@ -471,8 +468,7 @@ describe("the custom strategy, and caches that many share", () => {
   });
 
   test("none at all: the URL alone says who it is", async () => {
-    const gate = await start({ vary: [] });
-    after(() => gate.stop());
+    const gate = gates.none;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_acme");
     assert.equal(response.headers.get("cache-control"), "public, max-age=60, s-maxage=600");

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { FeatureClient } from "../../pkg/client/node.js";
-import { worker } from "./harness.mjs";
+import { worker } from "../support/harness.mjs";
 
 const [PAST, FUTURE] = ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"];
 const when = (attribute, op, value, not) => ({ attribute, op, ...(value !== undefined && { value }), ...(not && { not }) });
@@ -236,7 +236,7 @@ describe("what has changed", () => {
 /** A page of a tenant: its client, which asks once and is told of nothing more. */
 async function page(slug, headers) {
   const url = `http://${host(slug)}/_gate/v1/features`;
-  const fetch = (_, init) => (init.headers.prefer ? new Promise(() => {}) : look(slug, init.headers));
+  const fetch = (_, { headers, signal }) => (headers.prefer ? new Promise((_, reject) => signal.addEventListener("abort", reject)) : look(slug, headers));
   const client = new FeatureClient({ url, headers, fetch, storage: null });
   await client.ready;
   client.close();

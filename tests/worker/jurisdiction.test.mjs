@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ledgers } from "../../src/worker/edge.js";
-import { worker } from "./harness.mjs";
+import { ledgers } from "../../src/worker/ledger_client.js";
+import { worker } from "../support/harness.mjs";
 
 const namespace = (place = "anywhere") => ({
   jurisdiction: (name) => namespace(name),

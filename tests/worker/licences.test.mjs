@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { after, test } from "node:test";
 import * as jose from "jose";
-import { worker } from "./harness.mjs";
+import { worker } from "../support/harness.mjs";
 
 const pem = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 const gate = await worker({ control: true, bindings: { LICENCE_KEY: pem } });

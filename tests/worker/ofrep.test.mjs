@@ -6,8 +6,9 @@ import { OFREPProvider } from "@openfeature/ofrep-provider";
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 import { OpenFeature } from "@openfeature/server-sdk";
 import { OpenFeature as OpenFeatureWeb, ClientProviderEvents, ClientProviderStatus } from "@openfeature/web-sdk";
-import { OPERATOR, worker } from "./harness.mjs";
-import { issuer } from "./issuer.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
+import { issuer } from "../support/issuer.mjs";
+import { until } from "../support/wait.mjs";
 
 const [PAST, FUTURE] = ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"];
 const dutch = { name: "dutch", when: [{ attribute: "country", op: "eq", value: "NL" }] };
@@ -58,10 +59,6 @@ async function ask(key, context, { as = "acme", body = JSON.stringify({ context 
 }
 const keysOf = ({ body }) => body.flags.map(({ key }) => key);
 const forPages = Object.keys(features).filter((key) => features[key].client).sort();
-/** Until something is so. */
-async function until(done) {
-  for (const end = Date.now() + 10_000; !done(); await new Promise((resolve) => setTimeout(resolve, 10))) assert(Date.now() < end, `never: ${done}`);
-}
 
 describe("an evaluation", () => {
   const nl = { targetingKey: "user-1", country: "NL" };

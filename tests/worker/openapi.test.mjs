@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { schemathesis } from "../../scripts/setup.mjs";
-import { OPERATOR, worker } from "./harness.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
 
 const tool = schemathesis();
 const EXAMPLES = process.env.SCHEMATHESIS_EXAMPLES ?? "12";

@@ -1,8 +1,8 @@
 // Pages of other origins (CORS), and origins behind a path prefix that they do not see.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { OPERATOR, worker } from "./harness.mjs";
+import { after, describe, test } from "node:test";
+import { OPERATOR, workers } from "../support/harness.mjs";
 
 const APP = "https://app.example.com";
 const seed = {
@@ -47,11 +47,26 @@ const preflight = (gate, path, from, asked = {}) =>
 const told = ({ headers }) => Object.fromEntries([...headers].filter(([name]) => name.startsWith("access-control-")));
 const varies = ({ headers }) => (headers.get("vary") ?? "").toLowerCase().split(",").map((name) => name.trim()).sort();
 
-for (const upstream of [undefined, origin]) {
-  describe(upstream ? "pages, before an origin" : "pages, where the gate answers", () => {
-    let gate;
-    before(async () => { gate = await worker({ seed, origin: upstream }); });
-    after(() => gate.stop());
+const withCatalog = (changes) => ({ ...seed, catalog: { ...seed.catalog, ...changes } });
+const gates = await workers({
+  own: { seed },
+  before: { seed, origin },
+  prefix: { seed, origin, bindings: { UPSTREAM_URL: "http://origin.internal:8080" } },
+  segment: {
+    seed: withCatalog({
+      resolution: { strategies: [{ strategy: "path", prefix: "/" }, { strategy: "header" }, { strategy: "api_key" }] },
+      routes: [...seed.catalog.routes, { path: "/login", access: "public" }],
+    }),
+    origin,
+  },
+  adds: { seed: withCatalog({ origin: { adds_prefix: true } }), origin },
+  down: { seed, origin: "export default { fetch() { throw new Error('down'); } }" },
+});
+after(() => gates.own.stop());
+
+for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.before, "before an origin"]]) {
+  const upstream = gate === gates.before;
+  describe(`pages, ${about}`, () => {
 
     test("a preflight is answered before a credential is asked for", async () => {
       const response = await preflight(gate, "/t/acme/api/exports", APP, { "access-control-request-headers": "x-api-key, content-type" });
@@ -179,9 +194,7 @@ for (const upstream of [undefined, origin]) {
 }
 
 describe("behind a prefix", () => {
-  let gate;
-  before(async () => { gate = await worker({ seed, origin, bindings: { UPSTREAM_URL: "http://origin.internal:8080" } }); });
-  after(() => gate.stop());
+  const gate = gates.prefix;
 
   test("the origin is told what was taken off, and by nobody else", async () => {
     const body = await (await gate.send("/t/acme/x", { headers: { "x-forwarded-prefix": "/evil" } })).json();
@@ -226,13 +239,7 @@ describe("behind a prefix", () => {
 });
 
 describe("the tenant as the first segment", () => {
-  const first = {
-    ...seed, catalog: { ...seed.catalog, resolution: { strategies: [{ strategy: "path", prefix: "/" }, { strategy: "header" }, { strategy: "api_key" }] },
-      routes: [...seed.catalog.routes, { path: "/login", access: "public" }] },
-  };
-  let gate;
-  before(async () => { gate = await worker({ seed: first, origin }); });
-  after(() => gate.stop());
+  const gate = gates.segment;
 
   test("leads back below it, and nowhere else", async () => {
     const lead = async (path, location) => (await gate.send(`${path}?${new URLSearchParams({ location })}`)).headers.get("location");
@@ -249,16 +256,14 @@ describe("the tenant as the first segment", () => {
 });
 
 test("where the origin has the client's host, only it knows the scheme; and one that adds the prefix is believed", async () => {
-  const gate = await worker({ seed: { ...seed, catalog: { ...seed.catalog, origin: { adds_prefix: true } } }, origin });
-  after(() => gate.stop());
+  const gate = gates.adds;
   const lead = async (location) => (await gate.send(`/t/acme/x?${new URLSearchParams({ location })}`)).headers.get("location");
   assert.equal(await lead("https://app.example.com/t/acme/x"), "https://app.example.com/t/acme/x");
   assert.equal(await lead("/t/acme/x"), "/t/acme/x");
 });
 
 test("a page is told that the origin cannot be reached", async () => {
-  const gate = await worker({ seed, origin: "export default { fetch() { throw new Error('down'); } }" });
-  after(() => gate.stop());
+  const gate = gates.down;
   const response = await gate.send("/api/open", { headers: { origin: APP, "x-tenant-id": "acme" } });
   assert.equal(response.status, 502);
   assert.equal(told(response)["access-control-allow-origin"], APP);

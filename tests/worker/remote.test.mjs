@@ -1,14 +1,14 @@
 // A gate that runs elsewhere: `RemoteGate` and what is built on it, against the Worker with its control plane, and when that fails.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { after, describe, test } from "node:test";
 import {
   ConfigurationError, DocumentError, checkLimit, configure, createQuotaMiddleware, createTenantMiddleware, getCurrentTenant, handler, meterUsage, provisionTenant,
   requireFeature, resolveFeature,
 } from "../../pkg/middleware.js";
 import { Gate, GateFailedError, InputError, RemoteGate, TenantNotFoundError, TenantSuspendedError, TenantgateError } from "../../pkg/node.js";
-import { OPERATOR, worker } from "./harness.mjs";
+import { OPERATOR, worker } from "../support/harness.mjs";
+import { freePort, serve } from "../support/server.mjs";
 
 const dutch = [{ attribute: "country", op: "eq", value: "NL" }];
 const catalog = {
@@ -312,13 +312,11 @@ describe("middleware over it", () => {
 
 describe("where the gate fails", () => {
   let answer = () => {};
-  const server = createServer((request, response) => answer(response));
-  const listening = new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  after(() => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }));
+  const server = serve((request, response) => answer(response));
+  after(async () => (await server).stop());
   const broken = async (answers, options) => {
-    await listening;
     answer = answers;
-    return new RemoteGate({ url: `http://127.0.0.1:${server.address().port}`, token: "t", ...options });
+    return new RemoteGate({ url: (await server).url, token: "t", ...options });
   };
   /** Everything that it can be asked. */
   const questions = [
@@ -339,11 +337,7 @@ describe("where the gate fails", () => {
   });
 
   test("unreachable", async () => {
-    const free = createServer();
-    await new Promise((resolve) => free.listen(0, "127.0.0.1", resolve));
-    const { port } = free.address();
-    await new Promise((resolve) => free.close(resolve));
-    await unreached(new RemoteGate({ url: `http://127.0.0.1:${port}`, token: "t" }));
+    await unreached(new RemoteGate({ url: `http://127.0.0.1:${await freePort()}`, token: "t" }));
     await unreached(await broken((response) => response.destroy()));
   });
 

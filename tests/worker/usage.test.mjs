@@ -1,78 +1,26 @@
 // Metering: events of usage count once, in the periods of their own times, and are handed on to a real queue and a real D1.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
-import { publish } from "../../pkg/node.js";
-import { OPERATOR, storage, worker } from "./harness.mjs";
-import { workerd } from "./workerd.mjs";
+import { after, describe, test } from "node:test";
+import { as, workers } from "../support/harness.mjs";
+import {
+  ANCHORS, DAY, NOW, client, event, events, handedOn, handsOn, iso, metrics, name, names, seats, seed, today, tokens,
+} from "../support/usage.mjs";
+import { until, untilEqual } from "../support/wait.mjs";
 
-const DAY = 86_400_000;
-const NOW = Date.now();
-const today = NOW - (NOW % DAY);
-const iso = (ms) => new Date(ms).toISOString();
-// Periods begin in the middle of a day: that day is in two of them.
-const ANCHORS = { t_acme: today - 9.5 * DAY, t_team: today - 2.5 * DAY };
-const metrics = {
-  tokens: { event: "llm.completion", value: "tokens", unit: "token", limit: "tokens" },
-  calls: { event: "llm.completion", aggregation: "count" },
-  largest: { event: "llm.completion", aggregation: "max", value: "tokens" },
-  models: { event: "llm.completion", aggregation: "unique", value: "model.name" },
-  seats: { event: "seats.changed", aggregation: "latest", value: "seats" },
-};
-const seed = {
-  catalog: {
-    version: 1, metrics, resolution: { strategies: [{ strategy: "header" }] }, routes: [{ path: "/llm", limits: { tokens: 1 } }],
-    limits: { tokens: { kind: "quota", period: "month" } },
-    plans: { "pro@1": { limits: { tokens: 1_000 } }, "big@1": { limits: { tokens: "unlimited" } } },
-  },
-  tenants: [
-    { id: "t_acme", slug: "acme", plan: "big@1", billing_anchor: iso(ANCHORS.t_acme) },
-    { id: "t_team", slug: "team", parent: "t_acme", billing_anchor: iso(ANCHORS.t_team) },
-    { id: "t_small", slug: "small", plan: "pro@1", billing_anchor: iso(ANCHORS.t_acme) },
-    { id: "t_child", slug: "child", parent: "t_small", billing_anchor: iso(ANCHORS.t_team), overrides: [{ limit: "tokens", allowance: 400 }] },
-    { id: "t_other", slug: "other", plan: "big@1" }, { id: "t_gone", slug: "gone", plan: "big@1", status: "suspended" },
-  ],
-};
-const tokens = (number, model = "m-1") => ({ data: { tokens: number, model: { name: model } } });
-const seats = (number) => ({ type: "seats.changed", data: { seats: number } });
-const event = (id, ...more) => Object.assign({ specversion: "1.0", id, source: "/api", type: "llm.completion", subject: "t_acme", time: iso(NOW), ...tokens(1) }, ...more);
-const events = (name, number, more = () => ({})) => Array.from({ length: number }, (_, i) => event(`${name}-${i}`, more(i)));
-function client(send) {
-  const call = async (path, init = {}) => {
-    const response = await send(path, { headers: { authorization: `Bearer ${OPERATOR}` }, ...init });
-    return { status: response.status, allow: response.headers.get("allow"), body: await response.json() };
-  };
-  const post = (body, signal) => call("/_gate/v1/usage", { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body), signal });
-  const told = async (body, accepted, duplicates = 0) => {
-    const answer = await post(body);
-    assert.deepEqual([answer.status, answer.body], [200, { accepted, duplicates }], JSON.stringify(answer.body));
-  };
-  const report = async (tenant, at) => {
-    const { body } = await call(`/_gate/v1/usage?tenant=${tenant}${at === undefined ? "" : `&at=${iso(at)}`}`);
-    return Object.fromEntries(body.usage.map((metric) => [metric.metric, metric]));
-  };
-  const values = async (tenant, at) => Object.fromEntries(Object.entries(await report(tenant, at)).map(([key, { value }]) => [key, value]));
-  const limit = async (tenant, cost = 0) => {
-    const { body } = await call("/_gate/v1/decide", { method: "POST", body: JSON.stringify({ tenant, limits: { tokens: cost } }) });
-    return { code: body.code, used: Object.fromEntries(body.limits.map((limit) => [limit.tenant, limit.used])) };
-  };
-  return { call, post, told, report, values, limit };
-}
+// Each counts the usage of the same tenants for itself.
+const gates = await workers({
+  adds: { seed }, conflicts: { seed }, refuses: { seed },
+  arrives: { seed, ...handsOn("arrives") }, large: { seed, ...handsOn("large") },
+});
+after(() => gates.adds.stop());
+
 const below = (number) => Math.floor(Math.random() * number);
 const refused = ({ status, body }, expected) => assert.deepEqual([status, body.error?.details.problems?.map(({ path }) => path)], [400, expected]);
-const until = async (found, expected) => {
-  for (const end = Date.now() + 25_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 200))) {
-    if (JSON.stringify(await found()) === JSON.stringify(expected)) return;
-  }
-  assert.deepEqual(await found(), expected);
-};
 
 describe("adding up", () => {
-  let gate, usage;
-  before(async () => { gate = await worker({ seed }); usage = client(gate.send); });
-  after(() => gate.stop());
+  const gate = gates.adds;
+  const usage = client(gate.send);
 
   test("five aggregations by period and by day, in whatever order events come, and for the parent too", async () => {
     const told = events("e", 240, (i) => ({
@@ -136,38 +84,13 @@ describe("adding up", () => {
     assert.equal((await usage.values("t_small")).tokens, 6_100);
     assert.equal((await usage.values("t_child")).tokens, 550);
     // What was leased before may still be spent for a while, then nothing.
-    await until(async () => (await gate.send("/llm", { headers: { "x-tenant-id": "small" } })).status, 429);
+    await until(async () => (await gate.send("/llm", as("small"))).status === 429, "what was leased is spent");
   });
 });
 
 describe("identity", () => {
-  test("the same event counts once: at the same time, in one batch, and after a restart", async () => {
-    const disk = await storage();
-    after(() => disk.remove());
-    let gate = await worker({ seed, storage: disk.folder, isolates: 3 });
-    const one = event("e-1", tokens(5));
-    const usages = [0, 1, 2].map((isolate) => client((path, init) => gate.sendTo(isolate, path, init)));
-    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => usages[i % 3].post(one)));
-    assert.deepEqual(answers.map(({ body }) => body.accepted).sort(), [...Array(29).fill(0), 1]);
-    assert(answers.every(({ status, body }) => status === 200 && body.accepted + body.duplicates === 1));
-    await usages[0].told([event("e-2"), event("e-2"), one], 1, 2);
-    // The same, in other words.
-    const { specversion, data, ...rest } = one;
-    await usages[0].told(JSON.stringify({ traceparent: "00-ab", data: { model: data.model, tokens: 5 }, ...rest, specversion }, null, 1), 0, 1);
-    await gate.stop();
-
-    gate = await worker({ storage: disk.folder });
-    after(() => gate.stop());
-    const usage = client(gate.send);
-    await usage.told([one, event("e-2")], 0, 2);
-    assert.deepEqual(await usage.values("t_acme"), { tokens: 6, calls: 2, largest: 5, models: 1, seats: 0 });
-    assert.deepEqual((await usage.limit("t_acme")).used, { t_acme: 6 });
-  });
-
   test("what says something else under the same name is refused by its place, and the others of its batch count", async () => {
-    const gate = await worker({ seed });
-    after(() => gate.stop());
-    const usage = client(gate.send);
+    const usage = client(gates.conflicts.send);
     const { data } = tokens(2);
     await usage.told([event("e-1"), event("e-2")], 2);
     for (const other of [{ data }, { time: iso(NOW - 1) }, { data: { ...tokens(1).data, note: "more" } }, seats(1)]) {
@@ -186,9 +109,7 @@ describe("identity", () => {
 });
 
 describe("refusals", () => {
-  let gate, usage;
-  before(async () => { gate = await worker({ seed }); usage = client(gate.send); });
-  after(() => gate.stop());
+  const usage = client(gates.refuses.send);
 
   test("every problem of a batch is named, and nothing of the batch is counted", async () => {
     const wrong = [
@@ -245,129 +166,37 @@ describe("refusals", () => {
   });
 });
 
-const consumer = `export default {
-  async queue({ messages }, env) { await Promise.all(messages.map(({ body }) => env.SEEN.put([body.subject, body.source, body.id].join(" "), JSON.stringify(body)))); },
-};`;
-const migration = join(import.meta.dirname, "../../migrations/0001_usage.sql");
-const TABLE = existsSync(migration) ? readFileSync(migration, "utf8").replace(/--.*/g, "") : `CREATE TABLE usage_events (
-  tenant TEXT NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, time TEXT NOT NULL, metrics TEXT NOT NULL, data TEXT,
-  PRIMARY KEY (tenant, source, id)) WITHOUT ROWID`;
-
 describe("handing on", () => {
-  const name = ({ subject, tenant = subject, source, id }) => [tenant, source, id].join(" ");
-  const names = (events) => events.map(name).sort();
-  const start = async (options) => {
-    const gate = await worker({
-      seed, ...options,
-      more: { queueProducers: { USAGE_QUEUE: { queueName: "usage" } }, d1Databases: { USAGE_DB: "usage" } },
-      beside: [{
-        name: "consumer", modules: true, script: consumer, compatibilityDate: "2026-11-01", kvNamespaces: ["SEEN"],
-        queueConsumers: { usage: { maxBatchSize: 100, maxBatchTimeout: 0.1 } },
-      }],
-    });
-    const [db, seen] = [await gate.flare.getD1Database("USAGE_DB", "gate"), await gate.flare.getKVNamespace("SEEN", "consumer")];
-    const queued = async () => (await seen.list()).keys.map(({ name }) => name);
-    const stored = async () => names((await db.prepare("SELECT tenant, source, id FROM usage_events").all()).results);
-    const create = () => db.batch(TABLE.split(";").filter((one) => one.trim()).map((one) => db.prepare(one)));
-    return { ...gate, db, seen, queued, stored, create, usage: client(gate.send) };
-  };
-
   test("every event arrives in the queue and in the database, a duplicate not twice", async () => {
-    const gate = await start();
-    after(() => gate.stop());
-    await gate.create();
+    const gate = gates.arrives;
+    const { db, seen, queued, stored, create } = await handedOn(gate);
+    const usage = client(gate.send);
+    await create();
     const many = events("e", 250, (i) => ({ ...tokens(i, `m "\\\n${i}`), subject: ["t_acme", "t_team", "t_other"][i % 3], source: `/s"'${i % 2}é` }));
-    await Promise.all([0, 50, 100, 150, 200].map((from) => gate.usage.told(many.slice(from, from + 50), 50)));
-    await gate.usage.told(many, 0, 250);
-    assert.equal((await gate.usage.post({ ...many[0], ...tokens(9) })).status, 409);
+    await Promise.all([0, 50, 100, 150, 200].map((from) => usage.told(many.slice(from, from + 50), 50)));
+    await usage.told(many, 0, 250);
+    assert.equal((await usage.post({ ...many[0], ...tokens(9) })).status, 409);
     const last = event("last", seats(12));
-    await gate.usage.told(last, 1);
-    await until(gate.queued, names([...many, last]));
-    await until(gate.stored, names([...many, last]));
+    await usage.told(last, 1);
+    await untilEqual(queued, names([...many, last]));
+    await untilEqual(stored, names([...many, last]));
     const { subject: tenant, specversion, ...rest } = many[17];
     const counted = { tokens: 17, calls: 1, largest: 17, models: rest.data.model.name };
-    const row = await gate.db.prepare("SELECT * FROM usage_events WHERE id = 'e-17'").first();
+    const row = await db.prepare("SELECT * FROM usage_events WHERE id = 'e-17'").first();
     assert.deepEqual({ ...row, metrics: JSON.parse(row.metrics), data: JSON.parse(row.data) }, { tenant, ...rest, metrics: counted });
-    assert.deepEqual(await gate.seen.get(name(many[17]), "json"), { ...many[17], metrics: counted });
+    assert.deepEqual(await seen.get(name(many[17]), "json"), { ...many[17], metrics: counted });
   });
 
   test("large events are handed on too, a few at a time, and hold up nobody", async () => {
-    const gate = await start();
-    after(() => gate.stop());
-    await gate.create();
+    const gate = gates.large;
+    const { queued, stored, create } = await handedOn(gate);
+    const usage = client(gate.send);
+    await create();
     const large = events("l", 24, (i) => ({ data: { ...tokens(1).data, prompt: `${i}"`.padEnd(30_000, '"') } }));
     const small = events("s", 20);
-    const told = [...large, ...small].map((event) => gate.usage.told(event, 1));
+    const told = [...large, ...small].map((event) => usage.told(event, 1));
     await Promise.all(told);
-    await until(gate.stored, names([...large, ...small]));
-    await until(gate.queued, names([...large, ...small]));
+    await untilEqual(stored, names([...large, ...small]));
+    await untilEqual(queued, names([...large, ...small]));
   });
-
-  test("events wait while the database fails, also over a restart, and arrive once it is there", async () => {
-    const disk = await storage();
-    after(() => disk.remove());
-    const [early, late] = [events("early", 130), events("late", 130)];
-    let gate = await start({ storage: disk.folder });
-    await gate.usage.told(early, 130);
-    // The queue has heard of the first ones: that the database failed is certain then.
-    await until(async () => (await gate.queued()).length >= 100, true);
-    await gate.stop();
-
-    gate = await start({ seed: undefined, storage: disk.folder });
-    after(() => gate.stop());
-    await gate.create();
-    // Nobody has spoken to the ledger in this life.
-    await until(gate.stored, names(early));
-    await gate.db.prepare("ALTER TABLE usage_events RENAME TO away").run();
-    await gate.usage.told([...early, ...late], 130, 130);
-    await until(async () => (await gate.queued()).length >= 230, true);
-    await gate.db.prepare("ALTER TABLE away RENAME TO usage_events").run();
-    await until(gate.stored, names([...early, ...late]));
-    await until(gate.queued, names([...early, ...late]));
-  });
-});
-
-test("under SIGKILL, events that are told until they are acknowledged count exactly once", { timeout: 90_000 }, async () => {
-  const disk = await storage();
-  const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(seed), bindings: { OPERATOR_TOKEN: OPERATOR } });
-  let server = await gate.start();
-  const usage = client((path, init) => fetch(`http://127.0.0.1:${server.ports.gate}${path}`, init));
-  const acknowledged = new Map();
-  let [next, done] = [0, false];
-  const teller = async () => {
-    while (!done) {
-      const batch = Array.from({ length: 1 + below(3) }, () => event(`k-${next++}`, tokens(1 + below(50), `m-${below(90)}`), { subject: next % 2 ? "t_acme" : "t_team" }));
-      for (let told = false; !told; await new Promise(setImmediate)) {
-        // One answer in five is not waited for.
-        const signal = below(5) ? undefined : AbortSignal.timeout(1 + below(8));
-        const { status } = await usage.post(batch, signal).catch(() => ({ status: 0 }));
-        assert([200, 503, 0].includes(status), String(status));
-        told = status === 200;
-      }
-      for (const { id, data } of batch) acknowledged.set(id, data);
-    }
-  };
-  const tellers = Array.from({ length: 12 }, teller);
-  const reached = async (count) => {
-    while (acknowledged.size < count) await new Promise((resolve) => setTimeout(resolve, 5));
-  };
-  for (let kill = 1; kill <= 3; kill++) {
-    await reached(kill * 400);
-    await server.kill();
-    const before = acknowledged.size;
-    server = await gate.start();
-    const { calls } = await usage.values("t_acme");
-    assert(calls >= before, `kill ${kill}: ${calls} of ${before} acknowledged are there`);
-  }
-  await reached(1_600);
-  done = true;
-  await Promise.all(tellers);
-  const units = [...acknowledged.values()].map(({ tokens }) => tokens);
-  const sum = units.reduce((a, b) => a + b, 0);
-  assert.equal(acknowledged.size, next);
-  const models = new Set([...acknowledged.values()].map(({ model }) => model.name)).size;
-  assert.deepEqual(await usage.values("t_acme"), { tokens: sum, calls: next, largest: Math.max(...units), models, seats: 0 });
-  assert.deepEqual((await usage.limit("t_acme")).used, { t_acme: sum });
-  await server.kill();
-  await disk.remove();
 });

@@ -4,25 +4,25 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
-import { difference, vectors, worker } from "./harness.mjs";
+import { workers } from "../support/harness.mjs";
+import { difference, vectors } from "../support/vectors.mjs";
 
 // The status of each code, as the Worker's own description says.
 const openapi = JSON.parse(readFileSync(new URL("../../src/worker/openapi.json", import.meta.url), "utf8"));
 const statuses = Object.fromEntries([...openapi.info.description.matchAll(/- `(\w+)` \((\d+)\)/g)].map(([, code, status]) => [code, Number(status)]));
 
-for (const file of await vectors()) {
-  const cases = file.cases.filter((one) => one.ask && !one.at);
-  if (!cases.length) continue;
+const files = (await vectors()).map((file) => ({ ...file, cases: file.cases.filter((one) => one.ask && !one.at) })).filter(({ cases }) => cases.length);
+// Each file has a catalog and secrets of its own.
+const gates = await workers(Object.fromEntries(files.map(({ name, catalog, tenants, api_keys = [], secrets = {} }) =>
+  [name.replace(".json", ""), { seed: { catalog, tenants: tenants.filter(valid(catalog)), api_keys }, bindings: secrets }])));
+after(() => Object.values(gates)[0].stop());
+
+for (const file of files) {
   test(`${file.name}: ${file.about}`, async (t) => {
-    const { catalog, tenants, api_keys = [], keys = {}, secrets = {} } = file;
-    const gate = await worker({ seed: { catalog, tenants: tenants.filter(valid(catalog)), api_keys }, bindings: secrets });
-    after(() => gate.stop());
-    for (const [url, jwks] of Object.entries(keys)) await gate.kv.put(`jwks:${url}`, JSON.stringify({ fetched_at: Date.now(), jwks }));
-    for (const tenant of file.tenants) {
-      await gate.kv.put(`tenant:${tenant.id}`, JSON.stringify(tenant));
-      await gate.kv.put(`slug:${tenant.slug}`, tenant.id);
-    }
-    for (const { name, ask, expect } of cases) {
+    const gate = gates[file.name.replace(".json", "")];
+    for (const [url, jwks] of Object.entries(file.keys ?? {})) await gate.putIssuerKeys(url, jwks.keys);
+    for (const tenant of file.tenants) await gate.putTenant(tenant);
+    for (const { name, ask, expect } of file.cases) {
       await t.test(name, async () => {
         const { status, headers, body } = await gate.decide(ask);
         assert.equal(status, 200);

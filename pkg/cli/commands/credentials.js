@@ -1,18 +1,19 @@
-// What opens the door: admin tokens of operators, API keys of tenants. Each is shown once.
+// Admin tokens of operators and API keys of tenants. Each secret is printed only once.
 
 import { path } from "../client.js";
-import { given, list as texts, more, paging, text, whole } from "../options.js";
+import { listing } from "../listing.js";
+import { given, list as texts, text, whole } from "../options.js";
 
 const tenant = { tenant: "The tenant's id." };
 const key = { ...tenant, key: "The key's id." };
-const expires = { "expires-at": text("Until when it works, exclusive (RFC 3339); by default for ever.") };
+const expires = { "expires-at": text("When it expires, exclusive (RFC 3339); default never.") };
 
 const issueToken = {
   command: "issue",
-  describe: "Issue an admin token, and show it once.",
+  describe: "Issue an admin token and show it, only once.",
   options: {
-    name: text("For people.", { demandOption: true }),
-    permissions: texts("What its holder may do, with commas between, such as tenants:read,audit:read.", { demandOption: true }),
+    name: text("A name for people.", { demandOption: true }),
+    permissions: texts("Comma-separated permissions, such as tenants:read,audit:read.", { demandOption: true }),
     ...expires,
   },
   async run({ argv, client, out }) {
@@ -25,68 +26,58 @@ const issueToken = {
   },
 };
 
-const listTokens = {
+const listTokens = listing({
   command: "list",
   describe: "List admin tokens, without secrets.",
-  options: paging,
-  async run({ argv, client, out }) {
-    const page = await client.list("/tokens", argv);
-    out.result(page, () => {
-      const rows = page.items.map((token) => [token.id, token.name, token.permissions.join(", "), token.created_at, token.expires_at, token.revoked_at]);
-      out.table(["Id", "Name", "Permissions", "Created", "Expires", "Revoked"], rows, "No tokens.");
-      more(out, page);
-    });
-  },
-};
+  at: () => "/tokens",
+  head: ["Id", "Name", "Permissions", "Created", "Expires", "Revoked"],
+  row: (one) => [one.id, one.name, one.permissions.join(", "), one.created_at, one.expires_at, one.revoked_at],
+  none: "No tokens.",
+});
 
 const revokeToken = {
   command: "revoke <id>",
-  describe: "End an admin token.",
+  describe: "Revoke an admin token.",
   positionals: { id: "The token's id." },
   async run({ argv, client, out }) {
     const ended = await client.admin("DELETE", path`/tokens/${argv.id}`);
-    out.result(ended, () => out.line(`The token ${ended.id} is revoked.`));
+    out.result(ended, () => out.line(`The token ${ended.id} has been revoked.`));
   },
 };
 
-const keyRow = (record) => ({ id: record.id, tenant: record.tenant, name: record.name, scopes: (record.scopes ?? []).join(", "), expires_at: record.expires_at });
+const described = ({ id, tenant, name, scopes, expires_at }) => ({ id, tenant, name, scopes: (scopes ?? []).join(", "), expires_at });
 
 const issueKey = {
   command: "issue <tenant>",
-  describe: "Issue an API key for a tenant, and show it once.",
+  describe: "Issue an API key for a tenant and show it, only once.",
   positionals: tenant,
   options: {
-    name: text("For people."),
-    scopes: texts("What its holder may do, with commas between."),
-    environment: text("Where it works; by default live.", { choices: ["live", "test"] }),
+    name: text("A name for people."),
+    scopes: texts("Comma-separated scopes."),
+    environment: text("The environment that accepts it; default live.", { choices: ["live", "test"] }),
     ...expires,
   },
   async run({ argv, client, out }) {
     const body = given({ name: argv.name, scopes: argv.scopes, environment: argv.environment, expires_at: argv.expiresAt });
     const made = await client.admin("POST", path`/tenants/${argv.tenant}/api-keys`, { body });
     out.result(made, () => {
-      out.members(keyRow(made.record));
+      out.members(described(made.record));
       out.secret("The API key", made.key);
     });
   },
 };
 
-const listKeys = {
+const listKeys = listing({
   command: "list <tenant>",
   describe: "List a tenant's API keys, without secrets.",
   positionals: tenant,
-  options: paging,
-  async run({ argv, client, out }) {
-    const page = await client.list(path`/tenants/${argv.tenant}/api-keys`, argv);
-    out.result(page, () => {
-      const rows = page.items.map((one) => [one.id, one.name, stateOf(one), (one.scopes ?? []).join(", "), one.expires_at, one.revoked_at]);
-      out.table(["Id", "Name", "State", "Scopes", "Expires", "Revoked"], rows, "No API keys.");
-      more(out, page);
-    });
-  },
-};
+  at: (argv) => path`/tenants/${argv.tenant}/api-keys`,
+  head: ["Id", "Name", "State", "Scopes", "Expires", "Revoked"],
+  row: (one) => [one.id, one.name, stateOf(one), (one.scopes ?? []).join(", "), one.expires_at, one.revoked_at],
+  none: "No API keys.",
+});
 
-/** Whether a key works, by this machine's clock. */
+/** The state of a key according to the local clock. */
 function stateOf({ expires_at: ends, revoked_at: revoked }) {
   if (revoked) return "revoked";
   return ends && Date.parse(ends) <= Date.now() ? "expired" : "active";
@@ -94,14 +85,14 @@ function stateOf({ expires_at: ends, revoked_at: revoked }) {
 
 const rotateKey = {
   command: "rotate <tenant> <key>",
-  describe: "Issue an API key in place of another, which works on for a while.",
+  describe: "Replace an API key; the old key keeps working for a while.",
   positionals: key,
-  options: { "overlap-ms": whole("Milliseconds for which the old key works on; by default a day.") },
+  options: { "overlap-ms": whole("Milliseconds for which the old key keeps working; default one day.") },
   async run({ argv, client, out }) {
     const body = given({ overlap_ms: argv.overlapMs });
     const made = await client.admin("POST", path`/tenants/${argv.tenant}/api-keys/${argv.key}/rotate`, { body });
     out.result(made, () => {
-      out.members({ ...keyRow(made.record), replaces: made.replaced.id, "which works until": made.replaced.expires_at });
+      out.members({ ...described(made.record), replaces: made.replaced.id, "old key works until": made.replaced.expires_at });
       out.secret("The API key", made.key);
     });
   },
@@ -109,13 +100,17 @@ const rotateKey = {
 
 const revokeKey = {
   command: "revoke <tenant> <key>",
-  describe: "End an API key.",
+  describe: "Revoke an API key.",
   positionals: key,
   async run({ argv, client, out }) {
     const ended = await client.admin("DELETE", path`/tenants/${argv.tenant}/api-keys/${argv.key}`);
-    out.result(ended, () => out.line(`The API key ${ended.id} is revoked since ${ended.revoked_at}.`));
+    out.result(ended, () => out.line(`The API key ${ended.id} has been revoked since ${ended.revoked_at}.`));
   },
 };
 
-export const tokens = { command: "token", describe: "Issue and end admin tokens.", commands: [issueToken, listTokens, revokeToken] };
-export const keys = { command: "key", describe: "Issue, replace and end API keys of tenants.", commands: [issueKey, listKeys, rotateKey, revokeKey] };
+export const tokens = {
+  command: "token", describe: "Issue, list and revoke admin tokens.", commands: [issueToken, listTokens, revokeToken],
+};
+export const keys = {
+  command: "key", describe: "Issue, list, replace and revoke API keys of tenants.", commands: [issueKey, listKeys, rotateKey, revokeKey],
+};

@@ -1,17 +1,17 @@
-// Domains of tenants: claimed, proven by a TXT record, given up.
+// Domains of tenants: claimed, verified by a TXT record, and removed.
 
 import { path } from "../client.js";
 
-const host = { tenant: "The tenant's id.", host: "The exact host, as A-labels." };
+const host = { tenant: "The tenant's id.", host: "The exact host; non-ASCII names as A-labels." };
 
 const claim = {
   command: "claim <tenant> <host>",
-  describe: "Claim a domain for a tenant, and say which TXT record proves it.",
+  describe: "Claim a domain, and show the TXT record that proves it.",
   positionals: host,
   async run({ argv, client, out }) {
     const claimed = await client.admin("POST", path`/tenants/${argv.tenant}/domains`, { body: { host: argv.host } });
     out.result(claimed, () => {
-      out.line(`${claimed.host} is ${claimed.state}. This record proves it:`);
+      out.line(`${claimed.host} is ${claimed.state}. Create this record to prove it:`);
       out.table(["Type", "Name", "Value"], [[claimed.proof.type, claimed.proof.name, claimed.proof.value]]);
     });
   },
@@ -19,7 +19,7 @@ const claim = {
 
 const verify = {
   command: "verify <tenant> <host>",
-  describe: "Look for the proof of a domain, and serve it.",
+  describe: "Verify a domain by its TXT record, and serve it.",
   positionals: host,
   async run({ argv, client, out }) {
     const proven = await client.admin("POST", path`/tenants/${argv.tenant}/domains/${argv.host}/verify`);
@@ -29,11 +29,11 @@ const verify = {
 
 const remove = {
   command: "remove <tenant> <host>",
-  describe: "Give a domain up.",
+  describe: "Remove a domain from a tenant.",
   positionals: host,
   async run({ argv, client, out }) {
     const record = await client.admin("DELETE", path`/tenants/${argv.tenant}/domains/${argv.host}`);
-    out.result(record, () => out.line(`${argv.host} is no longer ${record.id}'s.`));
+    out.result(record, () => out.line(`${argv.host} no longer belongs to ${record.id}.`));
   },
 };
 
@@ -43,8 +43,11 @@ const list = {
   positionals: { tenant: host.tenant },
   async run({ argv, client, out }) {
     const { domains = [] } = await client.admin("GET", path`/tenants/${argv.tenant}`);
-    out.result(domains, () => out.table(["Host", "State"], domains.map(({ host: name, state = "pending" }) => [name, state]), "No domains."));
+    const rows = domains.map(({ host: name, state = "pending" }) => [name, state]);
+    out.result(domains, () => out.table(["Host", "State"], rows, "No domains."));
   },
 };
 
-export const group = { command: "domain", describe: "Claim, prove and give up domains of tenants.", commands: [claim, verify, list, remove] };
+export const group = {
+  command: "domain", describe: "Claim, verify, list and remove domains of tenants.", commands: [claim, verify, list, remove],
+};

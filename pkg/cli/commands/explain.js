@@ -1,4 +1,4 @@
-// One request, with every step that leads to its decision.
+// Sends a request to a gate, and shows every step of its decision.
 
 import http from "node:http";
 import https from "node:https";
@@ -7,17 +7,17 @@ import { EXIT, Failure, unreachable, wrongUsage } from "../failure.js";
 import { many, text } from "../options.js";
 
 const TIMEOUT_MS = 30_000;
-// Without a body there is no trace: not HEAD.
+// The trace is in the body, so HEAD is excluded.
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/** Headers as they were typed. What is wrong with one is said by its place: it may hold a secret. */
+/** Parses headers. Errors name a header by its position, since it may contain a secret. */
 function headersOf(given) {
   const headers = Object.create(null);
   for (const [index, line] of given.entries()) {
     const at = line.indexOf(":");
     const [name, value] = [line.slice(0, Math.max(at, 0)).trim(), line.slice(at + 1).trim()];
     if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) throw wrongUsage(`header ${index + 1} is not 'Name: value'`);
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw wrongUsage(`the value of header ${index + 1} holds characters that no header has`);
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw wrongUsage(`the value of header ${index + 1} contains invalid characters`);
     const key = name.toLowerCase();
     headers[key] = key in headers ? [headers[key], value].flat() : value;
   }
@@ -27,12 +27,12 @@ function headersOf(given) {
 function target(text, argv) {
   const url = text.startsWith("/") ? new URL(text, baseOf(argv)) : URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
-    throw wrongUsage("explain takes an http or https URL without credentials, or a path of the deployment");
+    throw wrongUsage("the address must be an http or https URL without credentials, or a path of the deployment");
   }
   return url;
 }
 
-/** Sends a request as it is, `Host` included, which `fetch` would write by itself. */
+/** Sends a request with all its headers, even `Host`, which `fetch` would replace. */
 function send(url, method, headers) {
   const { request } = url.protocol === "https:" ? https : http;
   return new Promise((resolve, reject) => {
@@ -49,7 +49,8 @@ function show(out, { allowed, code, tenant, error, trace, limits = [], features 
   const who = tenant ? `${tenant.id}${tenant.plan ? ` on ${tenant.plan}` : ""}` : "no tenant needed";
   out.line(allowed ? `allowed: ${who}` : `${code}: ${error?.message}`);
   out.line();
-  out.table(["Stage", "", "Found", "What would change it"], trace.map((step) => [step.stage, step.passed ? "passed" : "stopped", step.found, step.remedy]));
+  const steps = trace.map((step) => [step.stage, step.passed ? "passed" : "stopped", step.found, step.remedy]);
+  out.table(["Stage", "", "Found", "What would change it"], steps);
   if (limits.length) {
     out.line();
     const rows = limits.map((limit) => [limit.key, limit.tenant, limit.used ?? "?", limit.limit ?? "unlimited", limit.resets_at]);
@@ -64,10 +65,10 @@ function show(out, { allowed, code, tenant, error, trace, limits = [], features 
 
 export const explain = {
   command: "explain <address>",
-  describe: "Show how a request is decided, step by step; needs the operator's token.",
-  positionals: { address: "The request's URL, or a path of the deployment. The token goes where it points." },
+  describe: "Show step by step how a request is decided; needs the operator token.",
+  positionals: { address: "The request's URL, or a path of the deployment. The token is sent to this address." },
   options: {
-    header: many("A header of the request, as 'Name: value'; may be repeated.", { alias: "H" }),
+    header: many("A header of the request as 'Name: value'; may be repeated.", { alias: "H" }),
     method: text("The request's method.", { alias: "X", default: "GET", choices: METHODS }),
   },
   async run({ argv, out }) {
@@ -78,8 +79,8 @@ export const explain = {
     });
     const decision = parsed(answer.body);
     if (!Array.isArray(decision?.trace)) {
-      const message = `the answer, of status ${answer.status}, has no trace: no gate is there, or the token is not its operator's`;
-      throw new Failure(message, { code: "NO_TRACE" });
+      const why = "the server is not a gate, or the token is not its operator token";
+      throw new Failure(`the response with status ${answer.status} has no trace: ${why}`, { code: "NO_TRACE" });
     }
     out.result(decision, () => show(out, decision));
     return decision.allowed ? EXIT.done : EXIT.no;

@@ -1,15 +1,16 @@
-// Licences: for software that runs elsewhere. A key is shown once.
+// Licences for software that runs elsewhere. A licence key is printed only once.
 
 import { path } from "../client.js";
 import { EXIT } from "../failure.js";
-import { given, list as texts, more, paging, text, whole } from "../options.js";
+import { listing } from "../listing.js";
+import { given, list as texts, text, whole } from "../options.js";
 
 const terms = {
-  name: text("For people."),
-  domains: texts("Hosts that it is good for, with commas between; `*.` and a host for those with one label more."),
-  "expires-at": text("Until when it is good, exclusive (RFC 3339); by default for ever."),
-  "max-activations": whole("Instances that may be activated; by default any number."),
-  "offline-ms": whole("Milliseconds for which a signed token stands in for an answer; by default a week."),
+  name: text("A name for people."),
+  domains: texts("Comma-separated hosts that it is valid for; `*.` and a host stands for its direct subdomains."),
+  "expires-at": text("When it expires, exclusive (RFC 3339); default never."),
+  "max-activations": whole("The maximum number of activated instances; default unlimited."),
+  "offline-ms": whole("Milliseconds for which an instance may work offline with a signed token; default one week."),
 };
 
 const termsOf = ({ name, domains, expiresAt, maxActivations, offlineMs, status }) =>
@@ -23,7 +24,7 @@ const HEAD = ["Id", "Name", "Status", "Domains", "Expires", "Activations"];
 
 const issue = {
   command: "issue <tenant>",
-  describe: "Issue a licence key, and show it once.",
+  describe: "Issue a licence key and show it, only once.",
   positionals: { tenant: "The tenant's id." },
   options: terms,
   async run({ argv, client, out }) {
@@ -35,25 +36,21 @@ const issue = {
   },
 };
 
-const list = {
+const list = listing({
   command: "list <tenant>",
-  describe: "List a tenant's licences, with the instances that use them.",
+  describe: "List a tenant's licences.",
   positionals: { tenant: "The tenant's id." },
-  options: paging,
-  async run({ argv, client, out }) {
-    const page = await client.list(path`/tenants/${argv.tenant}/licences`, argv);
-    out.result(page, () => {
-      out.table(HEAD, page.items.map(row), "No licences.");
-      more(out, page);
-    });
-  },
-};
+  at: ({ tenant }) => path`/tenants/${tenant}/licences`,
+  head: HEAD,
+  row,
+  none: "No licences.",
+});
 
 const change = {
   command: "change <tenant> <licence>",
-  describe: "Change a licence: suspend it, revoke it, bind it to other domains.",
+  describe: "Change the status and terms of a licence.",
   positionals: { tenant: "The tenant's id.", licence: "The licence's id." },
-  options: { ...terms, status: text("Where it stands.", { choices: ["active", "suspended", "revoked"] }) },
+  options: { ...terms, status: text("Its status.", { choices: ["active", "suspended", "revoked"] }) },
   async run({ argv, client, out }) {
     const changed = await client.admin("PATCH", path`/tenants/${argv.tenant}/licences/${argv.licence}`, { body: termsOf(argv) });
     out.result(changed, () => out.table(HEAD, [row(changed)]));
@@ -62,9 +59,12 @@ const change = {
 
 const validate = {
   command: "validate <key>",
-  describe: "Ask whether a licence key is good, as the software would.",
+  describe: "Check a licence key as the licensed software does.",
   positionals: { key: "The licence key." },
-  options: { domain: text("The host that it is used on."), instance: text("The name of the instance, which this activates.") },
+  options: {
+    domain: text("The host that the software runs on."),
+    instance: text("The name of the instance; a valid check activates it."),
+  },
   async run({ argv, client, out }) {
     const { key, domain, instance } = argv;
     const answer = await client.json("POST", "/_gate/v1/licences/validate", { body: given({ key, domain, instance }) });
@@ -76,30 +76,29 @@ const validate = {
   },
 };
 
-const instances = {
+const instances = listing({
   command: "activations <tenant> <licence>",
   describe: "List the instances that use a licence.",
   positionals: { tenant: "The tenant's id.", licence: "The licence's id." },
-  options: paging,
-  async run({ argv, client, out }) {
-    const page = await client.list(path`/tenants/${argv.tenant}/licences/${argv.licence}/activations`, argv);
-    out.result(page, () => {
-      const rows = page.items.map((one) => [one.instance, one.domain, one.activated_at, one.seen_at, one.ended_at, one.holds_until_at]);
-      out.table(["Instance", "Domain", "Activated", "Seen", "Ended", "Holds its place until"], rows, "No activations.");
-      more(out, page);
-    });
-  },
-};
+  at: ({ tenant, licence }) => path`/tenants/${tenant}/licences/${licence}/activations`,
+  head: ["Instance", "Domain", "Activated", "Last seen", "Ended", "Holds its place until"],
+  row: (one) => [one.instance, one.domain, one.activated_at, one.seen_at, one.ended_at, one.holds_until_at],
+  none: "No activations.",
+});
 
 const end = {
   command: "end-activation <tenant> <licence> <instance>",
-  describe: "End the activation of an instance, without its key.",
+  describe: "End the activation of an instance.",
   positionals: { tenant: "The tenant's id.", licence: "The licence's id.", instance: "The name of the instance." },
   async run({ argv, client, out }) {
     const { tenant, licence, instance } = argv;
     const ended = await client.admin("DELETE", path`/tenants/${tenant}/licences/${licence}/activations/${instance}`);
-    out.result(ended, () => out.line(`The activation of ${instance} has ended${ended.free_at ? `; its place is free at ${ended.free_at}` : ""}.`));
+    const free = ended.free_at ? `; its place becomes free at ${ended.free_at}` : "";
+    out.result(ended, () => out.line(`The activation of ${instance} has ended${free}.`));
   },
 };
 
-export const group = { command: "licence", describe: "Licence keys of tenants.", commands: [issue, list, change, validate, instances, end] };
+export const group = {
+  command: "licence", describe: "Issue, list, change and check licences of tenants.",
+  commands: [issue, list, change, validate, instances, end],
+};

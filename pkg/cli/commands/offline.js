@@ -1,4 +1,4 @@
-// What needs no deployment: documents are checked and compared.
+// Commands without a deployment: check and compare documents.
 
 import { differences, impactRows, impacts } from "../compare.js";
 import { examine, good } from "../documents.js";
@@ -9,8 +9,8 @@ const count = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
 
 const validate = {
   command: "validate <file>",
-  describe: "Check a seed document or a catalog, and name every problem by its JSON path.",
-  positionals: { file: "A seed document or a catalog, as JSON." },
+  describe: "Check a seed or a catalog, and show every problem with its JSON path.",
+  positionals: { file: "A file with a seed or a catalog, as JSON." },
   run({ argv, out }) {
     const { seed, value, problems } = examine(argv.file);
     const kind = seed ? "seed" : "catalog";
@@ -27,15 +27,16 @@ const validate = {
 
 const diff = {
   command: "diff <old> <new>",
-  describe: "Compare two documents, and for seeds what each tenant would gain or lose.",
-  positionals: { old: "A seed document or a catalog.", new: "Another of the same kind." },
+  describe: "Compare two documents, and show what each tenant of a seed would gain or lose.",
+  positionals: { old: "A file with a seed or a catalog.", new: "Another file of the same kind." },
   run({ argv, out }) {
     const [before, after] = [good(argv.old), good(argv.new)];
-    if (before.seed !== after.seed) throw wrongUsage("a seed document and a bare catalog cannot be compared");
+    if (before.seed !== after.seed) throw wrongUsage("a seed and a catalog cannot be compared");
     const changes = differences(before.value, after.value);
     const tenants = before.seed ? impacts(before.value, after.value) : [];
     out.result({ changes, ...(before.seed && { tenants }) }, () => {
-      out.table(["Path", "Before", "After"], changes.map(({ path, before, after }) => [path, clipped(before), clipped(after)]), "Nothing differs.");
+      const rows = changes.map(({ path, before, after }) => [path, clipped(before), clipped(after)]);
+      out.table(["Path", "Before", "After"], rows, "No differences.");
       if (!before.seed || !changes.length) return;
       out.line();
       out.table(["Tenant", "What", "Effect", "Before", "After"], impactRows(tenants, clipped), "No tenant gains or loses anything.");

@@ -1,4 +1,4 @@
-// Plans: what a change would mean before it is made, and moving all tenants of a plan version.
+// Plans: a dry run of changes, and moving all tenants of a plan version.
 
 import { impactRows } from "../compare.js";
 import { catalogOf, lines } from "../documents.js";
@@ -8,9 +8,9 @@ import { clipped } from "../output.js";
 import { path } from "../client.js";
 
 const PAGE = 500;
-/** Recorded questions of one request. */
+/** Maximum number of recorded questions in one request. */
 const MAX_LOG = 1_000;
-/** So often in a row a slice is tried again that somebody else's change has overtaken. */
+/** Maximum number of attempts in a row to run a slice that conflicts with other changes. */
 const TRIES = 5;
 
 function moves(pairs) {
@@ -24,21 +24,25 @@ function moves(pairs) {
   return plans;
 }
 
-/** The log in the slices that one request takes; without a log, one slice of nothing. */
+/** Splits the log into slices for one request each; an empty log has one empty slice. */
 function slices(log) {
   const parts = [];
   for (let start = 0; start === 0 || start < log.length; start += MAX_LOG) parts.push({ start, log: log.slice(start, start + MAX_LOG) });
   return parts;
 }
 
-/** Asks page by page: the gates of a page know its tenants only, so each page answers the whole log for its own. */
+/**
+ * Compares page by page. The gates of a page know only the tenants of that page, so each page
+ * evaluates the whole log for its own tenants.
+ */
 async function impact(client, question, log, bar) {
   const whole = { compared: 0, tenants: [], ...(log.length && { replayed: { asked: log.length, changed: {} } }) };
   let cursor;
   do {
     let page;
     for (const part of slices(log)) {
-      page = await client.admin("POST", "/catalog/impact", { body: given({ ...question, cursor, limit: PAGE, log: part.log.length ? part.log : undefined }) });
+      const body = given({ ...question, cursor, limit: PAGE, log: part.log.length ? part.log : undefined });
+      page = await client.admin("POST", "/catalog/impact", { body });
       for (const [index, shift] of Object.entries(page.replayed?.changed ?? {})) whole.replayed.changed[part.start + Number(index)] = shift;
     }
     whole.compared += page.compared;
@@ -51,11 +55,11 @@ async function impact(client, question, log, bar) {
 
 const dryRun = {
   command: "dry-run",
-  describe: "Say who would gain or lose what by another catalog, or by moves between plans.",
+  describe: "Show what tenants would gain or lose by another catalog or plan.",
   options: {
-    catalog: text("The catalog that would be: a file."),
-    move: many("Plan versions that tenants would have instead of theirs, as from=to; may be repeated."),
-    log: text('Recorded questions to ask again: a file with a line {"at", "question"} for each.'),
+    catalog: text("A file with the other catalog."),
+    move: many("A move between plan versions, as from=to; may be repeated."),
+    log: text('A file with recorded questions to ask again, one {"at", "question"} a line.'),
   },
   async run({ argv, client, out }) {
     const question = given({ catalog: argv.catalog && catalogOf(argv.catalog), plans: argv.move && moves(argv.move) });
@@ -72,25 +76,29 @@ const dryRun = {
       out.table(["Tenant", "What", "Effect", "Before", "After"], impactRows(found.tenants, clipped), "No tenant gains or loses anything.");
       if (found.replayed) {
         out.line();
-        const rows = Object.entries(found.replayed.changed).map(([index, { effect, before, after }]) => [Number(index) + 1, effect, before, after]);
-        out.table(["Question", "Effect", "Before", "After"], rows, "Every recorded question is answered as before.");
+        const changed = Object.entries(found.replayed.changed);
+        const rows = changed.map(([index, { effect, before, after }]) => [Number(index) + 1, effect, before, after]);
+        out.table(["Question", "Effect", "Before", "After"], rows, "All recorded questions have the same answers as before.");
       }
+      const replayed = found.replayed ? ` Questions replayed: ${found.replayed.asked}.` : "";
       out.line();
-      out.line(`Compared: ${found.compared}. Affected: ${found.tenants.length}.${found.replayed ? ` Asked again: ${found.replayed.asked}.` : ""}`);
+      out.line(`Tenants compared: ${found.compared}. Tenants affected: ${found.tenants.length}.${replayed}`);
     });
   },
 };
 
 /** Runs a job to its end. */
 async function drive(client, job, bar) {
-  let overtaken = 0;
+  let conflicts = 0;
   while (job.state === "running") {
     try {
       job = await client.admin("POST", path`/jobs/${job.id}/run`);
-      overtaken = 0;
+      conflicts = 0;
     } catch (error) {
-      if (error instanceof Failure && error.exit === EXIT.unreachable) error.hint = `The job ${job.id} goes on by itself: nothing is lost.`;
-      if (error.code !== "CONFLICT" || ++overtaken === TRIES) throw error;
+      if (error instanceof Failure && error.exit === EXIT.unreachable) {
+        error.hint = `The deployment continues the job ${job.id}: nothing is lost.`;
+      }
+      if (error.code !== "CONFLICT" || ++conflicts === TRIES) throw error;
     }
     bar.at(job.done + job.failed, job.total);
   }
@@ -100,11 +108,11 @@ async function drive(client, job, bar) {
 const move = {
   command: "move <from>",
   describe: "Move all tenants of a plan version to another.",
-  positionals: { from: "The plan version that they have, such as pro@1." },
+  positionals: { from: "The current plan version, such as pro@1." },
   options: {
-    to: text("The plan version that they get.", { demandOption: true }),
+    to: text("The new plan version.", { demandOption: true }),
     reason,
-    wait: flag("Drive the job to its end."),
+    wait: flag("Run the job to its end."),
   },
   async run({ argv, client, out }) {
     let job = await client.admin("POST", path`/plans/${argv.from}/move`, { body: given({ to: argv.to, reason: argv.reason }) });
@@ -118,9 +126,12 @@ const move = {
     }
     const { id, state, total, done, failed } = job;
     out.result(job, () => out.members({ job: id, state, total, moved: done, failed }));
-    if (failed) out.note("Those that failed have agreements that do not fit the new plan, and stay on the old one; the log says why.");
+    if (failed) {
+      const lists = `\`tenantgate job show ${id}\` lists them`;
+      out.note(`Some tenants have agreements that do not fit the new plan and stay on the old one: ${lists}.`);
+    }
     return failed ? EXIT.no : EXIT.done;
   },
 };
 
-export const group = { command: "plan", describe: "Try changes of plans, and move tenants between them.", commands: [dryRun, move] };
+export const group = { command: "plan", describe: "Preview changes of plans, and move tenants between plans.", commands: [dryRun, move] };

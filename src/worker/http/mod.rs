@@ -1,0 +1,4 @@
+//! HTTP at the Worker: incoming requests and the responses to them.
+
+pub(crate) mod call;
+pub(crate) mod reply;

@@ -1,0 +1,138 @@
+//! Bindings to the JavaScript side of the Worker, and to objects of the runtime.
+//!
+//! Each crossing of the boundary between WebAssembly and JavaScript costs time, so one crossing
+//! carries all its data in one text. Both sides must keep the formats of these texts:
+//!
+//! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
+//!   records, ledger requests and their responses) are written one per line.
+//! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
+//! - [`forward`] takes headers as alternating names and values, one per line.
+//! - [`respond`] takes five lines and the body; [`save_book`] takes slices of three lines. The
+//!   comments in JavaScript describe them.
+//! - [`transact`] returns JSON. If the database refuses the transaction, it returns `!` and the
+//!   reason: the columns of the violated constraint, or `premise` for a failed precondition.
+//! - Everything else is JSON.
+//!
+//! Any module that one of these modules imports must be declared here too: wasm-bindgen copies only
+//! declared modules into the build. The copies keep their relative paths.
+
+use js_sys::{Function, Promise};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/src/worker/edge.js")]
+extern "C" {
+    pub fn facts(request: &JsValue, names: &JsValue) -> String;
+    pub fn respond(status: u16, text: &str) -> web_sys::Response;
+    pub fn text(request: &JsValue, max_bytes: u32, timeout_ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = fetchKeys)]
+    pub fn fetch_keys(url: &str, max_bytes: u32, timeout_ms: u32) -> Promise;
+    pub fn page(assets: &JsValue, url: &str) -> Promise;
+    #[wasm_bindgen(js_name = resolveCustom)]
+    pub fn resolve_custom(resolver: &JsValue, request: &JsValue, reads: Option<&str>, timeout_ms: u32) -> Promise;
+    pub fn sleep(ms: u32) -> Promise;
+    pub fn unique() -> String;
+    /// Whether the client of a request has disconnected.
+    pub fn aborted(request: &JsValue) -> bool;
+    /// The client's address, if the platform reports it.
+    pub fn address(request: &JsValue) -> Option<String>;
+    /// One header of a request.
+    pub fn header(request: &JsValue, name: &str) -> Option<String>;
+}
+
+#[wasm_bindgen(module = "/src/worker/forward.js")]
+extern "C" {
+    pub fn forward(
+        request: &JsValue,
+        upstream: &JsValue,
+        url: &str,
+        is_passed: &Function,
+        removed: &JsValue,
+        cookie: Option<&str>,
+        added: &str,
+        marks: &str,
+        private: bool,
+        prefix: &str,
+        timeout_ms: u32,
+        flight: &JsValue,
+    ) -> Promise;
+    pub fn flight(watches: bool, slow_ms: u32) -> Flight;
+}
+
+#[wasm_bindgen(module = "/src/worker/ledger_client.js")]
+extern "C" {
+    pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
+    /// Sends one ledger request. Resolves to the response, or to null if the ledger is overloaded.
+    #[wasm_bindgen(js_name = askLedger)]
+    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
+}
+
+#[wasm_bindgen(module = "/src/worker/origin_headers.js")]
+extern "C" {
+    /// Returns a function that decides whether the origin receives a header, according to a policy
+    /// of [`crate::gate::CompiledCatalog::origin_policy`].
+    pub fn filter(policy: &str) -> Function;
+}
+
+#[wasm_bindgen(module = "/src/worker/control.js")]
+extern "C" {
+    pub fn transact(db: &JsValue, statements: &str, timeout_ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = putEntries)]
+    pub fn put_entries(kv: &JsValue, entries: &str) -> Promise;
+    #[wasm_bindgen(js_name = getEntries)]
+    pub fn get_entries(kv: &JsValue, keys: &str) -> Promise;
+    pub fn tell(queue: &JsValue, event: &str) -> Promise;
+    #[wasm_bindgen(js_name = txtRecords)]
+    pub fn txt_records(url: &str, name: &str, timeout_ms: u32) -> Promise;
+    #[wasm_bindgen(js_name = setUpData)]
+    pub fn set_up_data(provisioner: &JsValue, question: &str, timeout_ms: u32) -> Promise;
+    pub fn random(bytes: u32) -> String;
+}
+
+#[wasm_bindgen(module = "/src/worker/ledger.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = openBook)]
+    pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = saveBook)]
+    pub fn save_book(state: &JsValue, slices: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn remembered(state: &JsValue, kind: &str, names: &str, generation: u32) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn stored(state: &JsValue, table: &str, names: &str) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = storedBelow)]
+    pub fn stored_below(state: &JsValue, table: &str, names: &str) -> Result<String, JsValue>;
+    #[wasm_bindgen(js_name = wakeOutbox)]
+    pub fn wake_outbox(state: &JsValue) -> Promise;
+    #[wasm_bindgen(catch, js_name = reviveOutbox)]
+    pub fn revive_outbox(state: &JsValue) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = emptyOutbox)]
+    pub fn empty_outbox(state: &JsValue, env: &JsValue, max_events: u32, max_bytes: u32) -> Promise;
+    #[wasm_bindgen(js_name = serveLedger)]
+    pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The state of a call to the origin.
+    pub type Flight;
+    /// Resolves when the call has ended: its response has been sent, or it has failed.
+    #[wasm_bindgen(method, getter)]
+    pub fn ended(this: &Flight) -> Promise;
+    /// Resolves once the origin has taken too long without a response.
+    #[wasm_bindgen(method, getter)]
+    pub fn slow(this: &Flight) -> Promise;
+    /// Whether the origin has taken too long without a response.
+    #[wasm_bindgen(method, getter, js_name = isSlow)]
+    pub fn is_slow(this: &Flight) -> bool;
+    /// Whether the client disconnected while it was sending its body.
+    #[wasm_bindgen(method, getter)]
+    pub fn broken(this: &Flight) -> bool;
+    /// Milliseconds from the end of the request to the head of the origin's response.
+    #[wasm_bindgen(method, getter, js_name = originMs)]
+    pub fn origin_ms(this: &Flight) -> f64;
+
+    /// The context of one invocation of the Worker.
+    #[derive(Clone)]
+    pub type ExecutionContext;
+    #[wasm_bindgen(method, js_name = waitUntil)]
+    pub fn wait_until(this: &ExecutionContext, promise: &Promise);
+}

@@ -1,0 +1,61 @@
+// What only time shows: leases that end, windows that slide, ledgers that stay silent. The tests
+// wait side by side.
+
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { askLedger } from "../../src/worker/ledger_client.js";
+import { as, worker } from "../support/harness.mjs";
+import { until } from "../support/wait.mjs";
+
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    routes: [{ path: "/quota", limits: { month: 1 } }, { path: "/sliding", limits: { sliding: 1 } }],
+    limits: { month: { kind: "quota", period: "month", default: 1000 }, sliding: { kind: "window", window_ms: 2000, default: 20 } },
+    plans: { "pro@1": {} },
+  },
+  tenants: ["spare", "b"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
+};
+const gate = await worker({ seed, isolates: 4 });
+after(() => gate.stop());
+const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
+
+describe("in time", { concurrency: true }, () => {
+  test("what an isolate does not spend goes back before its lease ends", async () => {
+    let admitted = 0;
+    for (let i = 0; i < 120; i++) admitted += (await gate.send("/quota", as("spare"))).status === 200 ? 1 : 0;
+    const used = async () => (await gate.decide({ tenant: "t_spare", limits: { month: 0 } })).body.limits[0].used;
+    assert(await used() > admitted, "something is leased beyond what was spent");
+    // A lease lasts ten seconds; what is not spent is reported before that.
+    await until(async () => (await used()) === admitted, "what was not spent has gone back", { ms: 14_000, everyMs: 250 });
+  });
+
+  test("in no stretch of the window's length more than the limit", async () => {
+    const admitted = [];
+    for (const end = Date.now() + 5_000; Date.now() < end;) {
+      await many(8, async (i) => {
+        const sent = Date.now();
+        const { status } = await gate.sendTo(i % 4, "/sliding", as("b"));
+        if (status === 200) admitted.push({ sent, answered: Date.now() });
+      });
+    }
+    // Those that were sent and answered within a window were let through within it.
+    const within = ({ sent }) => admitted.filter((other) => other.sent >= sent && other.answered < sent + 2000).length;
+    assert(admitted.every((first) => within(first) <= 20), `${Math.max(...admitted.map(within))} within two seconds`);
+    assert(admitted.length >= 30, `${admitted.length} in five seconds`);
+  });
+
+  // The local runtime has no ledger that accepts a message and never answers: a promise that never
+  // settles stands in for it.
+  test("a ledger that never answers holds up nobody, the sender included", { timeout: 30_000 }, async () => {
+    const context = { waitUntil() {} };
+    const answering = (fetch) => ({ stub: () => ({ fetch }) });
+    const echo = answering(async (_, { body }) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n")));
+    const silent = answering(() => new Promise(() => {}));
+    for (const end of await Promise.allSettled(["1", "2", "3"].map((body) => askLedger(silent, "silent", body, context)))) {
+      assert.match(String(end.reason), /the ledger did not answer in time/);
+    }
+    assert.equal(await askLedger(echo, "silent", "4", context), "answer to 4");
+  });
+});
