@@ -8,7 +8,7 @@ use super::cache::{HostCache, Rejected, Snapshots};
 use super::compiled::{CompiledCatalog, PlanShape};
 use super::cx::{Cx, Exit};
 use super::decide::{Parts, Verifier, bearer, judge};
-use super::need::{Need, Progress, Refresh, SnapshotKey};
+use super::need::{Progress, Refresh, SnapshotKey};
 use super::spend::{CallEnd, Exchange, Pending, Spender, Step, hold_name};
 use crate::identity::Seals;
 use crate::ledger::{LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, Question};
@@ -266,15 +266,5 @@ impl Decision {
     pub fn hold_name(&self) -> Option<(&TenantId, String)> {
         let (hold, tenant) = self.extras().hold.as_ref().zip(self.tenant.as_ref())?;
         Some((tenant.root(), hold_name(&tenant.tenant().id, &hold.id)))
-    }
-}
-
-impl Progress<Step> {
-    /// The data that the decision lacks, if that is what it waits for.
-    pub const fn need(&self) -> Option<&Need> {
-        match self {
-            Self::Need(need) => Some(need),
-            Self::Ready(_) => None,
-        }
     }
 }

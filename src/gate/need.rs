@@ -21,16 +21,6 @@ pub enum Progress<T> {
     Need(Need),
 }
 
-impl<T> Progress<T> {
-    /// Applies `f` to the result.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Progress<U> {
-        match self {
-            Self::Ready(value) => Progress::Ready(f(value)),
-            Self::Need(need) => Progress::Need(need),
-        }
-    }
-}
-
 impl<T> From<Result<T, Need>> for Progress<T> {
     fn from(result: Result<T, Need>) -> Self {
         result.map_or_else(Self::Need, Self::Ready)

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::answer::Decision;
 use super::ask::Ask;
+use super::code::Code;
 use super::compiled::{LimitCheck, PlanShape};
 use super::cx::Cx;
 use super::need::{Need, Progress, Refresh};
@@ -36,6 +37,13 @@ pub enum Step {
     Decided(Box<Decision>),
     /// Send this to the ledger, and pass its response to [`super::Gate::finish`].
     Charge(Pending),
+}
+
+impl Step {
+    /// Whether the decision is that the tenant is unknown.
+    pub fn is_unknown_tenant(&self) -> bool {
+        matches!(self, Self::Decided(decision) if decision.code == Code::TenantNotFound)
+    }
 }
 
 /// The counters, leases and breakers of one isolate.

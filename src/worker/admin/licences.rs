@@ -15,7 +15,7 @@ use super::keys::{entropy, once_shown};
 use super::page::{ListQuery, timed};
 use super::request::{AdminRequest, AdminResponse, checked, small_body};
 use crate::control::{Deactivate, LicenceQuestion, changes, merge};
-use crate::gate::{Ask, Code, Gate, Progress, Step};
+use crate::gate::{Ask, Gate, Progress, Step};
 use crate::identity::Licensed;
 use crate::ledger::WaitFailure;
 use crate::model::bounds::MAX_ISSUED;
@@ -159,7 +159,7 @@ impl GateQuestion for LicenceHolder<'_> {
     }
 
     fn is_unknown(answer: &Step) -> bool {
-        matches!(answer, Step::Decided(decision) if decision.code == Code::TenantNotFound)
+        answer.is_unknown_tenant()
     }
 }
 

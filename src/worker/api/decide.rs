@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use web_sys::Response;
 
-use crate::gate::{Ask, CallEnd, Code, Decision, Gate, Progress, Step};
+use crate::gate::{Ask, CallEnd, Decision, Gate, Progress, Step};
 use crate::ledger::WaitFailure;
 use crate::model::UnixMillis;
 use crate::model::bounds::MAX_BODY_BYTES;
@@ -35,7 +35,7 @@ impl GateQuestion for BodyQuestion<'_> {
     }
 
     fn is_unknown(answer: &Step) -> bool {
-        matches!(answer, Step::Decided(decision) if decision.code == Code::TenantNotFound)
+        answer.is_unknown_tenant()
     }
 }
 

@@ -18,8 +18,8 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Response, console};
 
-use self::questions::{CallQuestion, Identification};
-use crate::gate::{Ask, CallEnd, Code, Decision, Progress, Step};
+use self::questions::CallQuestion;
+use crate::gate::{Ask, CallEnd, Code, Decision, Intent, Progress, Step};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
@@ -45,12 +45,12 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         return Now::Waits(None);
     }
     let now = clock::now();
-    let waits = |decision: &Decision| {
-        let is_unknown = decision.code == Code::TenantNotFound;
-        is_forwarded(call, config, decision) || is_unknown && feed::may_know_more(config, now)
-    };
-    match with_gate(|gate| questions::ask(call, config, gate, None, now)) {
-        Progress::Ready(Step::Decided(mut decision)) if !waits(&decision) => {
+    let progress = with_gate(|gate| questions::ask(call, config, &questions::to_serve(call), gate, now));
+    match progress {
+        Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => {
+            Now::Waits(Some(Box::new(Progress::Ready(step))))
+        }
+        Progress::Ready(Step::Decided(mut decision)) if !is_forwarded(call, config, &decision) => {
             let response = reply::decision(call, &decision);
             behind::after(call, config, &mut decision);
             Now::Answered(response)
@@ -64,7 +64,8 @@ pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>
     fault(call.fault(), "trap-late");
     let patience = Patience::new();
     let context = call.context.clone();
-    let question = CallQuestion { call: &mut call, config };
+    let ask = questions::to_serve(&call);
+    let question = CallQuestion { call: &mut call, config, ask };
     let decision = match drive_on(question, progress.map(|progress| *progress), config, &context, patience).await {
         Ok(step) => keeper::conclude(step, config, &context, patience).await,
         Err(_) => unavailable_to(&call, config),
@@ -75,8 +76,9 @@ pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>
 /// Identifies the tenant of a request, and whether the request may pass. Debits nothing.
 pub(crate) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>) -> Decision {
     let context = call.context.clone();
-    let identification = Identification { call: &mut *call, config, ask };
-    match drive(identification, config, &context, Patience::new()).await {
+    let ask = Ask { intent: Intent::Identify, ..*ask };
+    let question = CallQuestion { call: &mut *call, config, ask };
+    match drive(question, config, &context, Patience::new()).await {
         Ok(Step::Decided(mut decision)) => {
             behind::after(call, config, &mut decision);
             *decision

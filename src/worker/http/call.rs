@@ -12,14 +12,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use crate::resolve::{Custom, Request};
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
-use crate::worker::runtime::header_names;
-
-const ACCEPT: usize = 0;
-const AUTHORIZATION: usize = 1;
-const EXPLAIN: usize = 2;
-const FORWARDED_HOST: usize = 3;
-const PROXY_SECRET: usize = 4;
-const FAULT: usize = 5;
+use crate::worker::runtime::header_names::{
+    self, ACCEPT, AUTHORIZATION, EXPLAIN, FAULT, FORWARDED_HOST, OWN_COUNT, PROXY_SECRET,
+};
 
 /// A request, and what [`Call::read`] read of it.
 pub(crate) struct Call {
@@ -75,8 +70,7 @@ pub(crate) enum Resolved {
 impl Call {
     /// Reads a request. Returns `None` if its URL is invalid.
     pub(crate) fn read(request: JsValue, context: JsValue, config: &Config) -> Option<Self> {
-        let (names, array) = header_names::current();
-        let text = edge::facts(&request, &array);
+        let (names, text) = header_names::read(|array| edge::facts(&request, array));
         let mut start = 0_usize;
         let lines: Vec<_> = text
             .split('\n')
@@ -181,7 +175,7 @@ impl Call {
     pub(crate) fn headers(&self) -> Vec<(&str, &str)> {
         let values = self.lines.iter().skip(2).map(|line| self.slice(line));
         let pairs = self.names.iter().map(String::as_str).zip(values);
-        pairs.skip(header_names::OWN_HEADERS.len()).filter(|(_, value)| *value != "\0").collect()
+        pairs.skip(OWN_COUNT).filter(|(_, value)| *value != "\0").collect()
     }
 
     /// The request as the core takes it.

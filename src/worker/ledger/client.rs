@@ -37,20 +37,20 @@ pub(crate) fn ask(
     send(root, order, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
 }
 
-/// Like [`ask`]. The request may wait in this isolate's queue for the ledger for at most `line_ms`
+/// Like [`ask`]. The request may wait in this isolate's queue for the ledger for at most `queue_ms`
 /// milliseconds.
 pub(super) fn send(
     root: &TenantId,
     order: &LedgerRequest<'_>,
     config: &Config,
     context: &edge::ExecutionContext,
-    line_ms: u32,
+    queue_ms: u32,
 ) -> Asked {
     if config.ledger.is_undefined() {
         return Err(String::from("the Durable Object binding `LEDGER` is missing"));
     }
     let body = serde_json::to_string(order).map_err(|error| error.to_string())?;
-    Ok(edge::order(&config.ledger, root.as_str(), &body, context, line_ms))
+    Ok(edge::ask_ledger(&config.ledger, root.as_str(), &body, context, queue_ms))
 }
 
 /// Awaits the response of a ledger. The log contains the cause of a failure.

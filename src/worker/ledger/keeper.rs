@@ -91,8 +91,8 @@ async fn charge(
     let root = pending.ledger().cloned();
     let asked = match &root {
         Some(root) => {
-            let line_ms = u32::try_from(patience.left_ms()).unwrap_or(u32::MAX);
-            with_gate(|gate| send(root, &gate.request(&pending), config, context, line_ms))
+            let queue_ms = u32::try_from(patience.left_ms()).unwrap_or(u32::MAX);
+            with_gate(|gate| send(root, &gate.request(&pending), config, context, queue_ms))
         }
         None => Err(String::from("the decision has no tenant")),
     };

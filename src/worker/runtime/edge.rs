@@ -63,7 +63,7 @@ extern "C" {
     pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
     /// Sends one ledger request. Resolves to the response, or to null if the ledger is overloaded.
     #[wasm_bindgen(js_name = askLedger)]
-    pub fn order(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
+    pub fn ask_ledger(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
 }
 
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]

@@ -14,24 +14,35 @@ thread_local! {
 }
 
 /// The headers that the Worker itself reads.
-pub(crate) const OWN_HEADERS: [&str; 6] =
+const OWN: [&str; 6] =
     ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "x-fault"];
 
+/// The number of headers that the Worker itself reads. Those of the catalog follow.
+pub(crate) const OWN_COUNT: usize = OWN.len();
+
+// The places of the Worker's own headers in the list.
+pub(crate) const ACCEPT: usize = 0;
+pub(crate) const AUTHORIZATION: usize = 1;
+pub(crate) const EXPLAIN: usize = 2;
+pub(crate) const FORWARDED_HOST: usize = 3;
+pub(crate) const PROXY_SECRET: usize = 4;
+pub(crate) const FAULT: usize = 5;
+
 fn names(catalog: &[String]) -> (Rc<[String]>, JsValue) {
-    let names: Vec<String> = OWN_HEADERS.iter().map(ToString::to_string).chain(catalog.iter().cloned()).collect();
+    let names: Vec<String> = OWN.iter().map(ToString::to_string).chain(catalog.iter().cloned()).collect();
     let array: Array = names.iter().map(|name| JsValue::from(name.as_str())).collect();
     (names.into(), array.into())
 }
 
-/// The names, and the same list as a JavaScript array.
-pub(crate) fn current() -> (Rc<[String]>, JsValue) {
-    NAMES.with_borrow(|(names, array)| (Rc::clone(names), array.clone()))
+/// Runs `read` with the list in JavaScript. Returns its result with the names.
+pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<[String]>, T) {
+    NAMES.with_borrow(|(names, array)| (Rc::clone(names), read(array)))
 }
 
 /// Replaces the catalog's part of the list. Later requests are read with it.
 pub(crate) fn read_also(catalog: &[String]) {
     NAMES.with_borrow_mut(|current| {
-        let unchanged = current.0.get(OWN_HEADERS.len()..).is_some_and(|known| known == catalog);
+        let unchanged = current.0.get(OWN_COUNT..).is_some_and(|known| known == catalog);
         if !unchanged {
             *current = names(catalog);
         }
