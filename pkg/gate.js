@@ -120,13 +120,13 @@ export class Gate {
     this.#change((binding) => binding.putCatalog(json));
     this.#held.catalog = json;
     this.#learn();
-    this.#tell();
+    this.#notify();
   }
 
   putTenant(tenant) {
     const json = text(tenant);
     this.#held.tenants.set(this.#change((binding) => binding.putTenant(json)), json);
-    this.#tell();
+    this.#notify();
   }
 
   putKeys(url, jwks) {
@@ -151,7 +151,7 @@ export class Gate {
     text(textual(id, "a tenant's id"));
     this.#change((binding) => binding.removeTenant(id));
     this.#held.tenants.delete(id);
-    this.#tell();
+    this.#notify();
   }
 
   onChange(listener) {
@@ -160,7 +160,7 @@ export class Gate {
     return () => this.#listeners.delete(listener);
   }
 
-  #tell() {
+  #notify() {
     for (const listener of this.#listeners) {
       try {
         listener();

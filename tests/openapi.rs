@@ -319,7 +319,7 @@ fn openapi() {
                         "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
                         "409": failure("`EVENT_CONFLICT`: events at the places of `details.conflicts` were told before and said something else; the others are counted."),
                         "408": failure("`REQUEST_TIMEOUT`"), "413": failure("`PAYLOAD_TOO_LARGE`"),
-                        "503": failure("`LEDGER_UNAVAILABLE`: tell the same events again; each counts once."),
+                        "503": failure("`LEDGER_UNAVAILABLE`: send the same events again; each counts once."),
                     },
                 },
                 "get": {

@@ -22,8 +22,8 @@ document! {
         /// Whether a credential named the tenant. The snapshot then belongs to that caller alone,
         /// and must not be given to another caller at the same URL. Default false.
         by_credential: bool = false,
-        /// When the next dated change of the tenant takes effect (RFC 3339). Absent if there is
-        /// none.
+        /// The time (RFC 3339) of the tenant's next change by date: a trial, a contract or an
+        /// override that starts or ends. Absent if no such change is known.
         valid_until: Option<UnixMillis> = None,
         /// Features with the same answer for every visitor.
         settled: BTreeMap<Key, Settled> = BTreeMap::new(),

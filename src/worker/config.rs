@@ -64,7 +64,7 @@ pub(crate) struct Config {
     /// `ASSERTION_KEY`, `ASSERTION_AUDIENCE`: signs the assertions for the origin.
     pub(crate) assertions: Option<Assertions>,
     /// Whether each usage event is handed on to `USAGE_QUEUE` or `USAGE_DB`.
-    pub(crate) tells_usage: bool,
+    pub(crate) exports_usage: bool,
     /// The environment object, for secrets that the catalog refers to by name.
     env: JsValue,
 }
@@ -137,7 +137,7 @@ impl Config {
             region: text("REGION"),
             environment,
             assertions,
-            tells_usage: !binding("USAGE_QUEUE").is_undefined() || !binding("USAGE_DB").is_undefined(),
+            exports_usage: !binding("USAGE_QUEUE").is_undefined() || !binding("USAGE_DB").is_undefined(),
             env: env.clone(),
         }
     }

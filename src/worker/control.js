@@ -61,7 +61,7 @@ export async function putEntries(kv, entries) {
 export const getEntries = async (kv, keys) => JSON.stringify(await Promise.all(JSON.parse(keys).map((key) => kv.get(key))));
 
 /** Sends an event to a queue. */
-export const tell = (queue, event) => queue.send(JSON.parse(event), { contentType: "json" });
+export const sendEvent = (queue, event) => queue.send(JSON.parse(event), { contentType: "json" });
 
 /** Runs `ask` with a signal that aborts it after `timeoutMs`. Leaves no timer behind. */
 async function within(timeoutMs, ask) {

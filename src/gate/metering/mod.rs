@@ -60,13 +60,13 @@ pub struct UsageInquiry {
 }
 
 impl Gate {
-    /// Returns what the ledger has to count for an event, or the problems of the event. `tell`:
+    /// Returns what the ledger has to count for an event, or the problems of the event. `export`:
     /// whether the ledger hands on each event. The tenant's status does not matter, because the
     /// usage has already happened.
     pub fn meter(
         &mut self,
         event: &UsageEvent,
-        tell: bool,
+        export: bool,
         now: UnixMillis,
     ) -> Progress<Result<Metered, Vec<Problem>>> {
         let mut cx = Cx::silent(now);
@@ -77,7 +77,7 @@ impl Gate {
         // Refreshes are carried out behind the next decision.
         self.background.append(&mut cx.refresh);
         match found {
-            Ok((catalog, found)) => Progress::Ready(count(event, tell, &catalog, &found, now)),
+            Ok((catalog, found)) => Progress::Ready(count(event, export, &catalog, &found, now)),
             Err(Exit::Need(need)) => Progress::Need(need),
             Err(Exit::Denied) => {
                 Progress::Ready(Err(vec![problem("subject", "an unknown tenant", "the id of a tenant")]))
@@ -156,7 +156,7 @@ impl Metered {
 
 fn count(
     event: &UsageEvent,
-    tell: bool,
+    export: bool,
     catalog: &CompiledCatalog,
     found: &Found,
     now: UnixMillis,
@@ -228,7 +228,7 @@ fn count(
             }
         }
     }
-    if tell {
+    if export {
         metered.event = serde_json::json!({
             "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind, "subject": event.tenant,
             "time": at.to_string(), "data": event.data, "metrics": told,

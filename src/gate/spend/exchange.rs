@@ -45,8 +45,8 @@ impl Exchange {
 }
 
 impl Spender {
-    /// What to send to the ledger of `root`: claims for leases on `counters` (each needs so many
-    /// units), the leases that have ended here, and breaker reports. `trial`: the breaker that is
+    /// What to send to the ledger of `root`: claims for leases on `counters`, each with the
+    /// units that it needs, the leases that have ended here, and breaker reports. `trial`: the breaker that is
     /// asked for a trial.
     pub(super) fn exchange<'a>(
         &mut self,

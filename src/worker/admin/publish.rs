@@ -66,7 +66,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
     if rows.is_empty() {
         return Ok(Flushed::default());
     }
-    let unheard = tell(request, &rows).await?;
+    let unheard = notify_ledgers(request, &rows).await?;
     let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
     for row in rows.iter().filter(|row| !unheard.contains(text(row, "ledger"))) {
         let latest = epochs.entry(text(row, "key")).or_default();
@@ -129,7 +129,7 @@ async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTree
 }
 
 /// Announces new epochs to the ledgers. Returns the roots whose ledger did not answer.
-async fn tell(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
+async fn notify_ledgers(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     if request.config.ledger.is_undefined() {
         return Ok(BTreeSet::new());

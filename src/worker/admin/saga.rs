@@ -199,7 +199,7 @@ async fn take(
                 "data": { "slug": record.member("slug"), "name": record.value.get("name"), "plan": record.value.get("plan"), "features": features },
             });
             if !request.config.events.is_undefined()
-                && let Err(error) = JsFuture::from(edge::tell(&request.config.events, &event.to_string())).await
+                && let Err(error) = JsFuture::from(edge::send_event(&request.config.events, &event.to_string())).await
             {
                 web_sys::console::error_2(&"control: the welcome event was not accepted".into(), &error);
                 return Err(AdminError::UNAVAILABLE);

@@ -27,14 +27,14 @@ use crate::worker::sources::drive::{GateQuestion, drive};
 struct MeterQuestion<'e> {
     event: &'e UsageEvent,
     /// Whether the ledger hands on each event.
-    tell: bool,
+    export: bool,
 }
 
 impl GateQuestion for MeterQuestion<'_> {
     type Answer = Result<Metered, Vec<Problem>>;
 
     fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
-        gate.meter(self.event, self.tell, now)
+        gate.meter(self.event, self.export, now)
     }
 
     fn is_unknown(answer: &Self::Answer) -> bool {
@@ -76,7 +76,7 @@ pub(crate) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
     let mut problems = Vec::new();
     let mut metered = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
-        let meter = MeterQuestion { event, tell: config.tells_usage };
+        let meter = MeterQuestion { event, export: config.exports_usage };
         match drive(meter, config, &call.context, patience).await {
             Ok(Ok(ready)) => metered.push(ready),
             Ok(Err(found)) => {
@@ -97,12 +97,12 @@ pub(crate) async fn receive(call: &Call, config: &Rc<Config>) -> Response {
             receipt.note_uncounted(metric.as_str(), at, problem);
         }
     }
-    tell(call, config, &metered, receipt).await
+    count_in_ledgers(call, config, &metered, receipt).await
 }
 
 /// Sends the events to their ledgers. All are sent before the first response is awaited, so that
 /// the events for one ledger travel in one message.
-async fn tell(call: &Call, config: &Config, metered: &[Metered], mut receipt: ReceiptView) -> Response {
+async fn count_in_ledgers(call: &Call, config: &Config, metered: &[Metered], mut receipt: ReceiptView) -> Response {
     let mut answers = Vec::with_capacity(metered.len());
     for event in metered {
         answers.push(client::ask(event.root(), &event.request(), config, &call.context));

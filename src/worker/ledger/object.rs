@@ -240,7 +240,7 @@ struct WriteBatch {
     full: Vec<Slice>,
     slice: Slice,
     /// Whether the outbox gets events.
-    tells: bool,
+    exports: bool,
 }
 
 /// The changes of each table: texts by name, or null to delete the name. The changes of the outbox
@@ -275,7 +275,7 @@ impl WriteBatch {
         page.table("closed", closed.collect());
         page.table("series", texts(&changes.series, &|name| serde_json::to_string(book.series(name)?).ok()));
         page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
-        page.tells = !changes.events.is_empty();
+        page.exports = !changes.events.is_empty();
         for event in changes.events {
             page.room(event.len());
             if let Value::Array(events) = page.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new()))
@@ -311,7 +311,7 @@ impl WriteBatch {
             return Ok(());
         }
         edge::save_book(state, &slices.join("\n"))?;
-        if self.tells {
+        if self.exports {
             // Not awaited: the output gate holds responses back until the alarm is set, as for
             // writes.
             let _ = edge::wake_outbox(state);

@@ -80,7 +80,8 @@ extern "C" {
     pub fn put_entries(kv: &JsValue, entries: &str) -> Promise;
     #[wasm_bindgen(js_name = getEntries)]
     pub fn get_entries(kv: &JsValue, keys: &str) -> Promise;
-    pub fn tell(queue: &JsValue, event: &str) -> Promise;
+    #[wasm_bindgen(js_name = sendEvent)]
+    pub fn send_event(queue: &JsValue, event: &str) -> Promise;
     #[wasm_bindgen(js_name = txtRecords)]
     pub fn txt_records(url: &str, name: &str, timeout_ms: u32) -> Promise;
     #[wasm_bindgen(js_name = setUpData)]
