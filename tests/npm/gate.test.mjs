@@ -1,9 +1,10 @@
-// The npm package in Node: the shared vectors through `ask`, and `decide` beside it.
+// The npm package in Node: the shared vectors through `ask` and `decide`.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DocumentError, Gate, InputError, publish } from "../../pkg/node.js";
 import { difference, vectors } from "../support/vectors.mjs";
+import { ask, catalog, tenant } from "../support/feature_gate.mjs";
 
 const at = (step) => ({ now: step.at ? Date.parse(step.at) : 1_780_000_000_000 });
 
@@ -51,16 +52,6 @@ test("a bad document throws all its problems", () => {
   });
   assert.throws(() => publish("{"), DocumentError);
 });
-
-const catalog = {
-  version: 2,
-  resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
-  features: { f: { rules: [{ name: "r", when: [{ attribute: "n", op: "gt", value: 1.5 }], value: true }] } },
-  routes: [{ path: "/f", feature: "f" }],
-  plans: { "p@1": {} },
-};
-const tenant = { id: "t", slug: "t", plan: "p@1", epoch: 2 };
-const ask = (gate, more) => gate.decide({ host: "t.app.example.com", ...more }, { now: 0 });
 
 test("context attributes of every type", () => {
   const gate = new Gate(catalog, [tenant]);

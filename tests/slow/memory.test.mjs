@@ -3,16 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Gate } from "../../pkg/node.js";
-
-const catalog = {
-  version: 2,
-  resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] },
-  features: { f: { rules: [{ name: "r", when: [{ attribute: "n", op: "gt", value: 1.5 }], value: true }] } },
-  routes: [{ path: "/f", feature: "f" }],
-  plans: { "p@1": {} },
-};
-const tenant = { id: "t", slug: "t", plan: "p@1", epoch: 2 };
-const ask = (gate, more) => gate.decide({ host: "t.app.example.com", ...more }, { now: 0 });
+import { ask, catalog, tenant } from "../support/feature_gate.mjs";
 
 test("memory stays flat over a thousand snapshots and a million decisions", () => {
   const gate = new Gate(catalog, [tenant]);
