@@ -78,6 +78,7 @@ export function request(command, variables) {
 }
 
 const TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+const MARK = '"…"';
 const VARIES = new Set(["age_ms", "etag", "valid_until"]);
 
 /**
@@ -86,8 +87,9 @@ const VARIES = new Set(["age_ms", "etag", "valid_until"]);
  * members. `kept` gets the texts that were cut off, by the names of their members in upper case.
  */
 export function difference(printed, answer, kept = {}) {
-  const partial = /(^|[,{[\s])…/.test(printed);
-  const told = JSON.parse(printed.replaceAll(/,\s*…(?=\s*[,}\]])/g, "").replaceAll(/…\s*,|(?<=[{[]\s*)…/g, ""));
+  // `…` becomes a member, or the last entry of a list, so that it counts for its own place alone.
+  const marked = printed.replaceAll(/"(?:[^"\\]|\\.)*"|…/g, (text) => (text === "…" ? MARK : text));
+  const told = JSON.parse(marked.replaceAll(new RegExp(`(?<=[{,]\\s*)${MARK}(?=\\s*[,}])`, "g"), `${MARK}: 0`));
   const compare = (a, b, path) => {
     if (typeof a === "string" && a.endsWith("…") && typeof b === "string" && b.startsWith(a.slice(0, -1))) {
       kept[path.split(".").at(-1).toUpperCase()] = b;
@@ -96,7 +98,9 @@ export function difference(printed, answer, kept = {}) {
     if (typeof a === "string" && TIME.test(a) && typeof b === "string" && TIME.test(b)) return undefined;
     if (VARIES.has(path.split(".").at(-1)) && typeof a === typeof b) return undefined;
     if (a && b && typeof a === "object" && typeof b === "object" && Array.isArray(a) === Array.isArray(b)) {
-      const names = partial ? Object.keys(a) : [...new Set([...Object.keys(a), ...Object.keys(b)])];
+      const partial = Array.isArray(a) ? a.at(-1) === "…" : "…" in a;
+      const printedNames = Object.keys(a).filter((name) => name !== "…" && a[name] !== "…");
+      const names = partial ? printedNames : [...new Set([...printedNames, ...Object.keys(b)])];
       return names.map((name) => compare(a[name], b[name], `${path}.${name}`)).find(Boolean);
     }
     return a === b ? undefined : `${path}: the page has ${JSON.stringify(a)}, the answer ${JSON.stringify(b)}`;

@@ -23,6 +23,12 @@ const folder = join(root, "build/docs-examples");
 mkdirSync(folder, { recursive: true });
 after(() => rmSync(folder, { recursive: true }));
 
+test("the pages have examples, and they are found", () => {
+  const found = (language) => pages().flatMap((page) => runnable(page, language)).length;
+  assert(found("js") >= 10 && found("json") >= 20, `${found("js")} in JavaScript, ${found("json")} documents`);
+  assert(runnable("README.md", "js").length >= 1);
+});
+
 describe("JavaScript examples", () => {
   for (const page of pages()) {
     for (const [index, block] of runnable(page, "js").entries()) {

@@ -52,6 +52,12 @@ function compare(printed, text, kept) {
   return missing ? `no header \`${missing}\` in ${text}` : body && difference(body, text.split("\n\n").slice(1).join("\n\n"), kept);
 }
 
+test("the pages have commands, and they are found", () => {
+  const found = (language) => pages().flatMap((page) => runnable(page, language)).length;
+  assert(found("console") >= 25 && found("sh") >= 20, `${found("console")} with answers, ${found("sh")} without`);
+  assert(runnable("README.md", "console").length >= 2);
+});
+
 describe("commands", () => {
   for (const page of pages()) {
     const found = runnable(page, "console", "sh");

@@ -83,6 +83,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       const asks = (path, from, method) => preflight(gate, path, from, { "access-control-request-method": method });
       for (const path of ["/t/nobody/api/exports", "/t/suspended/api/exports", "/t/No%20Name/api/exports"]) assert.equal((await asks(path, APP, "GET")).status, 204, path);
       assert.equal((await asks("/t/acme/posted", "https://poster.example", "POST")).status, 204);
+      assert.equal((await asks("/t/acme/api/exports", "https://acme.pages.example.com", "GET")).status, 204);
       assert.equal((await asks("/t/acme/posted", "https://poster.example", "DELETE")).status, 403);
       const none = [{ origin: APP }, { "access-control-request-method": "GET" }];
       for (const headers of none) assert.equal((await gate.send("/t/acme/api/exports", { method: "OPTIONS", headers })).status, 401);

@@ -146,7 +146,7 @@ describe("refusals", () => {
     }
     for (const method of ["PUT", "DELETE", "PATCH"]) {
       const { status, allow } = await usage.call(path, { method });
-      assert.deepEqual([status, allow], [405, "GET, POST"]);
+      assert.deepEqual([status, allow], [405, "GET, HEAD, POST"]);
     }
     const large = (bytes) => JSON.stringify(event("large")).padEnd(bytes);
     assert.equal((await usage.post(large((1 << 20) + 1))).status, 413);

@@ -38,17 +38,17 @@ impl Spender {
             Err(LedgerFailure::Overloaded) => {
                 // INVARIANT (overload is not absence): refused whatever `on_error` says, so that a
                 // flood cannot lift a limit.
-                self.undo(&mut pending);
+                self.undo(&mut pending, now);
                 return pending.without_ledger("the ledger is overloaded", "fewer requests at once");
             }
             Err(LedgerFailure::Failed) => return self.without_response(pending, now),
         };
         if response.gone {
-            self.undo(&mut pending);
+            self.undo(&mut pending, now);
             return pending.moved();
         }
         if response.seen == Some(Seen::Reused) {
-            self.undo(&mut pending);
+            self.undo(&mut pending, now);
             return pending.key_reused();
         }
         note_hold(&mut pending, response);
@@ -100,7 +100,7 @@ impl Spender {
         // A settlement must be counted: the caller reports it again.
         if pending.settles() || asked.any(closed) {
             drop(asked);
-            self.undo(&mut pending);
+            self.undo(&mut pending, now);
             let remedy = "`on_error: open` for every limit of the route";
             return pending.without_ledger("the ledger could not be reached", remedy);
         }
@@ -112,7 +112,7 @@ impl Spender {
     /// Makes the decision once every check has its verdict.
     pub(in crate::gate) fn decided(&mut self, mut pending: Pending, now: UnixMillis) -> Box<Decision> {
         if pending.refused {
-            self.undo(&mut pending);
+            self.undo(&mut pending, now);
         }
         self.conclude_leases(&pending, true);
         self.note_leased_verdicts(&mut pending, now);
@@ -129,9 +129,8 @@ impl Spender {
     }
 
     /// Gives back what was taken provisionally. INVARIANT (a denial consumes nothing).
-    pub(super) fn undo(&mut self, pending: &mut Pending) {
+    pub(super) fn undo(&mut self, pending: &mut Pending, now: UnixMillis) {
         if std::mem::take(&mut pending.taken) {
-            let now = pending.cx.now;
             self.local.give_back(pending.local_mut(), now);
         }
         self.conclude_leases(pending, false);

@@ -102,7 +102,8 @@ impl Spender {
             format!("{name}.{names}")
         });
         if let Some(need) = self.pay_from_leases(&mut pending) {
-            self.undo(&mut pending);
+            let now = pending.cx.now;
+            self.undo(&mut pending, now);
             background.append(&mut pending.cx.refresh);
             return Progress::Need(need);
         }

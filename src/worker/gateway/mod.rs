@@ -66,7 +66,7 @@ pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>
     let context = call.context.clone();
     let ask = questions::to_serve(&call);
     let question = CallQuestion { call: &mut call, config, ask };
-    let decision = match drive_on(question, progress.map(|progress| *progress), config, &context, patience).await {
+    let decision = match drive_on(question, progress.map(|progress| *progress), config, patience).await {
         Ok(step) => keeper::conclude(step, config, &context, patience).await,
         Err(_) => unavailable_to(&call, config),
     };

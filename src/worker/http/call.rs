@@ -104,9 +104,12 @@ impl Call {
         Some(call)
     }
 
-    /// Reads the request again: while it waited, a catalog that needs other headers may have
-    /// arrived. Keeps the answer of the custom resolver.
+    /// Reads the request again if a catalog that needs other headers has arrived since. Keeps the
+    /// answer of the custom resolver.
     pub(crate) fn read_again(&mut self, config: &Config) {
+        if header_names::is_current(&self.names) {
+            return;
+        }
         if let Some(again) = Self::read(self.request.clone(), self.context.clone().into(), config) {
             let custom = std::mem::take(&mut self.custom);
             *self = Self { custom, ..again };

@@ -120,8 +120,8 @@ impl Failure {
     pub(crate) const GET_AND_POST: Self = Self {
         status: 405,
         code: "METHOD_NOT_ALLOWED",
-        message: "this endpoint supports only GET and POST",
-        header: "allow: GET, POST",
+        message: "this endpoint supports only GET, HEAD and POST",
+        header: "allow: GET, HEAD, POST",
     };
     pub(crate) const UNAUTHENTICATED: Self = Self {
         status: 401,

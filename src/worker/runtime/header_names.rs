@@ -39,6 +39,11 @@ pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<[String]>, T) {
     NAMES.with_borrow(|(names, array)| (Rc::clone(names), read(array)))
 }
 
+/// Whether the list is still the one that [`read`] returned.
+pub(crate) fn is_current(names: &Rc<[String]>) -> bool {
+    NAMES.with_borrow(|current| Rc::ptr_eq(&current.0, names))
+}
+
 /// Replaces the catalog's part of the list. Later requests are read with it.
 pub(crate) fn read_also(catalog: &[String]) {
     NAMES.with_borrow_mut(|current| {

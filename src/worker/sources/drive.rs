@@ -44,20 +44,33 @@ pub(crate) async fn drive<Q: GateQuestion>(
     context: &edge::ExecutionContext,
     patience: Patience,
 ) -> Result<Q::Answer, Unavailable> {
-    drive_on(question, None, config, context, patience).await
+    if feed::is_due(config, context, clock::now()) {
+        // If another request's reading hangs, the held snapshots serve.
+        let _ = feed::read(config, patience).await;
+    }
+    ask_until_ready(question, None, config, patience).await
 }
 
-/// Like [`drive`], but continues from a first answer of the gate, if there is one.
+/// Like [`drive`], for a caller that has begun without waiting. `progress` is the first answer.
+/// `None` means that the feed has to be read first: nothing is decided by older snapshots.
 pub(crate) async fn drive_on<Q: GateQuestion>(
+    question: Q,
+    progress: Option<Progress<Q::Answer>>,
+    config: &Rc<Config>,
+    patience: Patience,
+) -> Result<Q::Answer, Unavailable> {
+    if progress.is_none() {
+        feed::read(config, patience).await?;
+    }
+    ask_until_ready(question, progress, config, patience).await
+}
+
+async fn ask_until_ready<Q: GateQuestion>(
     mut question: Q,
     mut progress: Option<Progress<Q::Answer>>,
     config: &Rc<Config>,
-    context: &edge::ExecutionContext,
     patience: Patience,
 ) -> Result<Q::Answer, Unavailable> {
-    if progress.is_none() && feed::is_due(config, context, clock::now()) {
-        feed::read(config, patience).await?;
-    }
     let mut awaited = None;
     loop {
         let now = clock::now();
