@@ -45,9 +45,9 @@ impl Exchange {
 }
 
 impl Spender {
-    /// What to send to the ledger of `root`: claims for leases on `counters`, each with the
-    /// units that it needs, the leases that have ended here, and breaker reports. `trial`: the breaker that is
-    /// asked for a trial.
+    /// What to send to the ledger of `root`: claims for leases on `counters`, each with the units
+    /// that it needs; the leases that have ended here; and breaker reports. `trial` is the breaker
+    /// that is asked for a trial.
     pub(super) fn exchange<'a>(
         &mut self,
         root: &TenantId,
