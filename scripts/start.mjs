@@ -41,8 +41,11 @@ const server = start(
     "dev", "--ip", "127.0.0.1", "--port", String(port), "--persist-to", state, "--log-level", "warn",
     "--show-interactive-dev-session=false",
   ],
-  { stdio: ["ignore", "inherit", "inherit"], ...quick },
+  { stdio: ["ignore", "inherit", "pipe"], ...quick },
 );
+// wrangler warns that crons do not run locally. The interval below runs them.
+const CRONS = /^.*Scheduled Workers are not automatically triggered[^]*?#test-cron-triggers-locally.*\s*/m;
+server.stderr.setEncoding("utf8").on("data", (text) => process.stderr.write(text.replace(CRONS, "")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill(signal));
 server.on("exit", (code) => process.exit(code ?? 0));
 

@@ -33,7 +33,7 @@ const CATALOG: &str = r#"{
 fuzz_target!(|text: &str| {
     let mut gate = LocalGate::new(CATALOG).expect("the catalog is good");
     gate.put(Tenant::parse(r#"{"id": "t_1", "slug": "t", "plan": "p@1"}"#).expect("the record is good")).expect("nothing is held");
-    gate.put_keys("https://id.example/keys", JWKS).expect("the keys are good");
+    gate.put_issuer_keys("https://id.example/keys", JWKS).expect("the keys are good");
     gate.put_secret("S", "a secret that the fuzzer does not know: 9f2c");
     let mut lines = text.split('\n');
     let mut next = || lines.next().unwrap_or_default();
