@@ -5,7 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { buildNpm, buildWorker } from "./build.mjs";
+import { buildWorker } from "./build.mjs";
 import { env, fail, root, run, setup, start } from "./setup.mjs";
 
 const { values } = options();
@@ -16,12 +16,10 @@ if (!existsSync(file)) {
   fail(`The file \`${values.seed}\` does not exist: --seed must name a JSON document {"catalog": …, "tenants": […]}.`);
 }
 
-setup({ tools: ["wasm-bindgen"] });
-buildNpm({ quick: true, pages: false });
-const { issueApiKey, publish } = await import("../pkg/node.js");
 const document = readFileSync(file, "utf8");
-published(document);
-const visitor = guest(JSON.parse(document));
+const seed = parsed(document);
+
+setup({ tools: ["wasm-bindgen"] });
 buildWorker({ quick: true });
 
 // Local secrets are in a file that git ignores, so the operator token survives restarts.
@@ -50,14 +48,14 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => server.kill
 server.on("exit", (code) => process.exit(code ?? 0));
 
 await ready();
-await imported();
+const visitor = await imported();
 // Locally no cron trigger fires. This calls the handler every minute, as `triggers` in
 // `wrangler.toml` does.
 setInterval(() => {
   fetch(`http://127.0.0.1:${port}/cdn-cgi/handler/scheduled?cron=${encodeURIComponent("* * * * *")}`).catch(() => {});
 }, 60_000).unref();
 console.log(`\ntenantgate serves ${values.seed} on http://127.0.0.1:${port}. Requests to try:\n`);
-for (const line of requests(JSON.parse(document), visitor)) console.log(`  ${line}\n`);
+for (const line of requests(seed.catalog, visitor)) console.log(`  ${line}\n`);
 console.log(`To see decisions step by step, open http://127.0.0.1:${port}/_gate/ui and enter the token above.\n`);
 
 function options() {
@@ -68,45 +66,50 @@ function options() {
   }
 }
 
-function published(text) {
+function parsed(text) {
+  let seed;
   try {
-    return publish(text);
+    seed = JSON.parse(text);
   } catch (error) {
-    const { problems } = error;
-    if (!problems) throw error;
-    const list = problems.map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`).join("\n");
-    return fail(`\`${values.seed}\` has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${list}`);
+    return fail(`\`${values.seed}\` is not valid JSON: ${error.message}`);
   }
-}
-
-/**
- * The first active tenant, with a new API key for this run if the catalog has the strategy
- * `api_key`.
- */
-function guest({ catalog, tenants }) {
-  const tenant = tenants.find(({ status = "active" }) => status === "active");
-  const reads = catalog.resolution.strategies.find(({ strategy }) => strategy === "api_key");
-  if (!tenant || !reads) return { tenant };
-  const scopes = [...new Set((catalog.routes ?? []).flatMap(({ scopes = [] }) => scopes))];
-  return { tenant, header: reads.header_name ?? "X-API-Key", ...issueApiKey({ tenant: tenant.id, scopes, name: "npm start" }) };
+  if (!Array.isArray(seed?.tenants) || !seed.catalog) return fail(`\`${values.seed}\` must be a JSON document {"catalog": …, "tenants": […]}.`);
+  return seed;
 }
 
 /**
  * Imports the document into the control plane. Keeps what exists there, unless the document has
- * changed.
+ * changed. Returns who may send requests: the first active tenant, and its API key.
  */
 async function imported() {
-  const seed = JSON.parse(document);
-  const body = JSON.stringify({ ...seed, api_keys: [...(seed.api_keys ?? []), ...(visitor.record ? [visitor.record] : [])] });
+  const stamp = join(state, "import.json");
   const print = createHash("sha256").update(document).digest("hex");
-  const stamp = join(state, "imported");
-  const overwrite = existsSync(stamp) && readFileSync(stamp, "utf8") !== print;
+  const last = existsSync(stamp) ? JSON.parse(readFileSync(stamp, "utf8")) : {};
+  await admin(`/import?overwrite=${last.print !== undefined && last.print !== print}`, document);
+  const visitor = last.print === print ? last.visitor : await guest(seed);
+  writeFileSync(stamp, JSON.stringify({ print, visitor }));
+  return visitor;
+}
+
+/** The first active tenant, with an API key if the catalog has the strategy `api_key`. */
+async function guest({ catalog, tenants }) {
+  const tenant = tenants.find(({ status = "active" }) => status === "active");
+  const reads = catalog.resolution.strategies.find(({ strategy }) => strategy === "api_key");
+  if (!tenant || !reads) return { tenant };
+  const scopes = [...new Set((catalog.routes ?? []).flatMap(({ scopes = [] }) => scopes))];
+  const { key } = await admin(`/tenants/${tenant.id}/api-keys`, JSON.stringify({ name: "npm start", scopes }));
+  return { tenant, header: reads.header_name ?? "X-API-Key", key };
+}
+
+async function admin(path, body) {
   const init = { method: "POST", headers: { authorization: `Bearer ${token}` }, body };
-  const response = await fetch(`http://127.0.0.1:${port}/_gate/v1/admin/import?overwrite=${overwrite}`, init);
-  if (response.ok) return writeFileSync(stamp, print);
+  const response = await fetch(`http://127.0.0.1:${port}/_gate/v1/admin${path}`, init);
+  const answer = await response.json();
+  if (response.ok) return answer;
   server.kill();
-  const { error } = await response.json();
-  fail(`Importing \`${values.seed}\` failed: ${error.code}: ${error.message} ${JSON.stringify(error.details)}`);
+  const { code, message, details } = answer.error;
+  const problems = details?.problems?.map(({ path, found, expected }) => `\n  ${path}: found ${found}, expected ${expected}`);
+  return fail(`Importing \`${values.seed}\` failed: ${code}: ${message}${problems?.join("") ?? ` ${JSON.stringify(details)}`}`);
 }
 
 async function ready() {
@@ -123,7 +126,7 @@ async function ready() {
  * Requests that fit the document: one of its first active tenant, one with an explanation, one with
  * an API key, and one to the decision API.
  */
-function requests({ catalog }, { tenant, header: keyHeader, key }) {
+function requests(catalog, { tenant, header: keyHeader, key }) {
   if (!tenant) return ["(the document has no active tenant)"];
   const strategies = Object.fromEntries(catalog.resolution.strategies.map((one) => [one.strategy, one]));
   const open = (route) => (route.auth === "none" || !(strategies.jwt || strategies.api_key)) && route.access !== "public";
