@@ -12,12 +12,13 @@ import { machine } from "./disk.mjs";
 import { compile, growth } from "./growth.mjs";
 import { memory } from "./memory.mjs";
 import { size } from "./size.mjs";
+import { tokens } from "./tokens.mjs";
 import { worker } from "./worker.mjs";
 
 const { values } = parseArgs({ options: { json: { type: "string" } } });
 const rows = [
   ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
-  ...(await worker()), ...(await ledger()), ...(await control()), ...(await distance()),
+  ...(await worker()), ...(await tokens()), ...(await ledger()), ...(await control()), ...(await distance()),
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));

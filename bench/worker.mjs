@@ -1,19 +1,17 @@
-// (b) The Worker on workerd, compared with an empty JavaScript Worker that sets the same headers.
-// Both run in one workerd process and are measured in turns, with the same number of connections.
+// (b) The Worker on workerd, beside what a user would run instead: as a gateway in front of an origin,
+// beside a gateway written by hand and a plain proxy; and answering by itself, beside an empty
+// JavaScript Worker that sends the same response. All run in one workerd process.
 
-import { spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { publish } from "../pkg/node.js";
-import { freePort } from "../tests/support/server.mjs";
+import { workerd } from "../tests/support/workerd.mjs";
 import { catalog } from "./decision.mjs";
+import { get, latencies, ratio, turns } from "./load.mjs";
 
 const root = resolve(import.meta.dirname, "..");
-const CONNECTIONS = 16;
-const ROUND_MS = 1500;
-const ROUNDS = Number(process.env.ROUNDS ?? 8);
+const build = process.env.BENCH_BUILD ?? "build";
 
 // Stages that need no ledger: resolution, status, a feature, a rate.
 const seed = {
@@ -27,121 +25,80 @@ const seed = {
   tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
 };
 
-const kv = (entries) => `const entries = new Map(${JSON.stringify(entries)});
-export default { fetch({ url }) {
-  const key = decodeURIComponent(new URL(url).pathname.slice(1));
-  return entries.has(key) ? new Response(entries.get(key)) : new Response(null, { status: 404 });
-} }`;
+/** A request as a browser sends it. */
+const request = get("/api/tasks?page=2", {
+  "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+  Accept: "application/json, text/plain, */*", "Accept-Encoding": "identity", "Accept-Language": "en-GB,en;q=0.9,nl;q=0.8",
+  Cookie: "sid=0123456789abcdef; theme=dark", Referer: "https://acme.app.example.com/tasks",
+  "sec-ch-ua": '"Chromium";v="140"', "sec-ch-ua-mobile": "?0", "sec-ch-ua-platform": '"Linux"',
+  "sec-fetch-dest": "empty", "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin", DNT: "1", "X-Requested-With": "XMLHttpRequest",
+});
 
-const empty = (headers, body) => `const headers = ${JSON.stringify(headers)}, body = ${JSON.stringify(body)};
+const origin = `export default { fetch({ headers }) {
+  return new Response(JSON.stringify({ ok: true, tenant: headers.get("x-tenant-id") }), { headers: { "content-type": "application/json" } });
+} }`;
+const proxy = "export default { fetch(request, { UPSTREAM }) { return UPSTREAM.fetch(request); } }";
+const constant = ({ headers, body }) => `const headers = ${JSON.stringify(headers)}, body = ${JSON.stringify(body)};
 export default { fetch() { return new Response(body, { headers }); } }`;
 
-const config = (ports) => `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [(name = "gate", worker = .gate), (name = "kv", worker = .kv), (name = "empty", worker = .empty)],
-  sockets = [
-    (name = "gate", address = "127.0.0.1:${ports[0]}", http = (), service = "gate"),
-    (name = "empty", address = "127.0.0.1:${ports[1]}", http = (), service = "empty"),
-  ],
-);
-const gate :Workerd.Worker = (
-  modules = [
-    (name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"),
-    (name = "index_bg.wasm", wasm = embed "index_bg.wasm"),
-  ],
-  compatibilityDate = "2026-11-01",
-  compatibilityFlags = ["enable_request_signal"],
-  bindings = [(name = "SNAPSHOTS", kvNamespace = "kv")],
-);
-const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "2026-11-01");
-const empty :Workerd.Worker = (modules = [(name = "empty.js", esModule = embed "empty.js")], compatibilityDate = "2026-11-01");
-`;
-
-const request = "GET /api/tasks HTTP/1.1\r\nHost: acme.app.example.com\r\n\r\n";
-
-/** Requests per second over `CONNECTIONS` connections, with one request in flight on each. */
-function load(port, ms) {
-  return new Promise((done, fail) => {
-    let count = 0;
-    const sockets = Array.from({ length: CONNECTIONS }, () => {
-      const socket = connect(port, "127.0.0.1", () => socket.write(request));
-      let text = "";
-      socket.setNoDelay(true).setEncoding("latin1").on("error", fail).on("data", (chunk) => {
-        text += chunk;
-        const head = text.indexOf("\r\n\r\n");
-        if (head < 0) return;
-        if (!text.startsWith("HTTP/1.1 200")) return fail(new Error(text.slice(0, 300)));
-        const length = Number(/content-length: (\d+)/i.exec(text)[1]);
-        if (text.length < head + 4 + length) return;
-        text = "";
-        count++;
-        socket.write(request);
-      });
-      return socket;
-    });
-    const begun = performance.now();
-    setTimeout(() => {
-      const rate = (count * 1000) / (performance.now() - begun);
-      for (const socket of sockets) socket.destroy();
-      done(rate);
-    }, ms);
-  });
+/** What the gate answers by itself, without the headers that the server adds. */
+async function ownResponse(port) {
+  const response = await fetch(`http://127.0.0.1:${port}/api/tasks?page=2`, { headers: { host: "acme.app.example.com" } });
+  const { "content-length": _, ...headers } = Object.fromEntries(response.headers);
+  return { headers, body: await response.text() };
 }
 
-const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
+const row = (name, value, unit, peer = null, ratio = null, target = null) => ({ name, value, unit, peer, ratio, target, ok: target === null ? null : ratio >= target });
+const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * p) / 100))];
 
 /** Rows of the comparison. */
 export async function worker() {
   const folder = mkdtempSync(join(tmpdir(), "tenantgate-bench-"));
-  const ports = [await freePort(), await freePort()];
-  for (const name of ["entry.js", "index.js", "index_bg.wasm"]) copyFileSync(join(root, "build", name), join(folder, name));
-  writeFileSync(join(folder, "kv.js"), kv(publish(seed)));
-  writeFileSync(join(folder, "empty.js"), empty({}, ""));
-  writeFileSync(join(folder, "config.capnp"), config(ports));
-  let server = await serve(folder, ports[0]);
+  const services = { UPSTREAM: "origin" };
+  const setting = (response) => workerd({
+    folder, build, entries: publish(seed),
+    workers: {
+      gateway: { services }, byHand: { script: readFileSync(join(root, "bench/workers/by_hand.js"), "utf8"), services },
+      proxy: { script: proxy, services }, origin: { script: origin }, empty: { script: constant(response) },
+    },
+  });
+  let server = await setting({}).start();
   try {
-    // The empty Worker sends the headers and the body that the gate has just sent.
-    const response = await fetchRaw(ports[0]);
-    server.kill();
-    writeFileSync(join(folder, "empty.js"), empty(response.headers, response.body));
-    server = await serve(folder, ports[0]);
-    for (const port of ports) await load(port, 1000);
-    const rates = [[], []];
-    for (let round = 0; round < ROUNDS; round++) for (const i of [0, 1]) rates[i].push(await load(ports[i], ROUND_MS));
-    // Compares each pair of rounds, so that other load on the machine affects both.
-    const ratio = median(rates[0].map((rate, i) => rate / rates[1][i]));
-    const [own, peer] = rates.map((list) => median([...list]));
-    const name = "Worker compared with an empty JS Worker";
-    return [{ name, value: own, unit: "requests/s", peer, ratio, target: 0.9, ok: ratio >= 0.9 }];
+    // The empty Worker sends what the gate has just sent.
+    const response = await ownResponse(server.ports.gate);
+    await server.kill();
+    server = await setting(response).start();
+    const { ports, pid } = server;
+    const served = '"tenant":"t_acme"';
+    const gateway = await turns({
+      gateway: { port: ports.gateway, request, expected: served }, byHand: { port: ports.byHand, request, expected: served },
+      proxy: { port: ports.proxy, request }, origin: { port: ports.origin, request },
+    }, { pid });
+    const itself = await turns({ gate: { port: ports.gate, request }, empty: { port: ports.empty, request } }, { pid });
+    const compared = (name, one, other, target) => row(name, one.rate, "requests/s", other.rate, ratio(one, other), target);
+    const cost = (name, one, other) => row(name, one.cpuUs, "µs CPU", other.cpuUs, other.cpuUs && one.cpuUs / other.cpuUs);
+    const rows = [
+      compared("gateway beside one written by hand", gateway.gateway, gateway.byHand, 1),
+      compared("gateway beside a plain proxy", gateway.gateway, gateway.proxy, 0.75),
+      cost("gateway beside one written by hand, a request", gateway.gateway, gateway.byHand),
+      compared("gate answering by itself beside an empty JS Worker", itself.gate, itself.empty, 0.9),
+      cost("gate answering by itself beside an empty JS Worker, a request", itself.gate, itself.empty),
+    ];
+    const half = Math.min(gateway.gateway.rate, gateway.byHand.rate) / 2;
+    const own = await latencies({ port: ports.gateway, request }, half, 5_000);
+    const peer = await latencies({ port: ports.byHand, request }, half, 5_000);
+    for (const p of [50, 99, 99.9]) {
+      const [value, other] = [percentile(own, p), percentile(peer, p)];
+      rows.push(row(`gateway beside one written by hand, p${p} at ${Math.round(half)} requests/s`, value, "ms", other, value / other));
+    }
+    return rows;
   } finally {
-    server.kill();
+    await server.kill();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function serve(folder, port) {
-  const args = ["serve", join(folder, "config.capnp")];
-  const server = spawn(join(root, "node_modules/.bin/workerd"), args, { stdio: ["ignore", "inherit", "inherit"] });
-  for (let attempt = 0; attempt < 100; attempt++) {
-    await new Promise((done) => setTimeout(done, 100));
-    if (await fetchRaw(port).then(() => true, () => false)) return server;
-  }
-  server.kill();
-  throw new Error("workerd did not start");
+if (process.argv[1] === import.meta.filename) {
+  console.table(await worker());
+  process.exit(0);
 }
-
-function fetchRaw(port) {
-  return new Promise((done, fail) => {
-    let text = "";
-    const once = request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
-    const socket = connect(port, "127.0.0.1", () => socket.write(once));
-    socket.setEncoding("utf8").on("error", fail).on("data", (chunk) => (text += chunk)).on("end", () => {
-      const [head, body] = [text.slice(0, text.indexOf("\r\n\r\n")), text.slice(text.indexOf("\r\n\r\n") + 4)];
-      if (!head.startsWith("HTTP/1.1 200")) return fail(new Error(text.slice(0, 300)));
-      const lines = head.split("\r\n").slice(1).map((line) => line.split(/: (.*)/s));
-      done({ headers: Object.fromEntries(lines.filter(([name]) => !/content-length|connection/i.test(name))), body });
-    });
-  });
-}
-
-if (process.argv[1] === import.meta.filename) console.table(await worker());

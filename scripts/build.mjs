@@ -101,6 +101,8 @@ function buildModule({ what, name, features, profile, folder, options = [] }, pr
   step(`build: ${what}`, USUALLY[profile], () => {
     run("cargo", ["build", "--quiet", "--lib", "--target", "wasm32-unknown-unknown", "--profile", profile, "--no-default-features", "--features", features]);
     mkdirSync(folder, { recursive: true });
+    // A snippet that the crate no longer imports would be bundled as it was.
+    rmSync(join(folder, "snippets"), { recursive: true, force: true });
     // The state can be reset: after a trap there is a new instance.
     const shape = ["--target", "web", "--experimental-reset-state-function", "--no-typescript", ...options];
     const bindgen = [...shape, ...(names ? [] : ["--remove-name-section"]), "--out-dir", folder, "--out-name", name];

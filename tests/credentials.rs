@@ -434,6 +434,90 @@ fn a_rejected_token_is_verified_once_and_rejections_have_a_budget() {
     assert_eq!(world.code(&PresentedCredential::Token(&bad(6_000)), later), Code::Unauthenticated);
 }
 
+/// A gate whose adapter verifies signatures by ECDSA. `P256` is a point on the curve; no private key
+/// is needed, because the test answers for the adapter.
+mod delegated {
+    use super::*;
+
+    const P256: [(&str, &str); 2] = [
+        ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"),
+        ("w-wnaBWEvaD6xyrAJ8Xh-2zjE9MMRHTlClA9b6t1YDc", "etKWY6mgK7DVHG-mfSfRSdYNMSoWBcK_kdhUO_io4N0"),
+    ];
+
+    fn jwks((x, y): (&str, &str)) -> String {
+        json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "k1", "x": x, "y": y }] }).to_string()
+    }
+
+    fn token(subject: usize) -> String {
+        let mut claims = claims("main", "t_acme");
+        claims["sub"] = json!(subject.to_string());
+        super::token(&json!({ "alg": "ES256", "kid": "k1" }), &claims, |_| vec![7; 64])
+    }
+
+    fn gate() -> Gate {
+        let mut catalog = catalog(1);
+        catalog["issuers"]["main"]["algorithms"] = json!(["ES256"]);
+        let mut gate = Gate::default();
+        gate.delegate_signatures();
+        let tenant = json!({ "id": "t_acme", "slug": "acme", "plan": "p@1" });
+        gate.put_trusted(&SnapshotKey::Catalog, Some(&catalog.to_string()), START).unwrap();
+        let acme = SnapshotKey::Tenant(TenantId::parse("t_acme").unwrap());
+        gate.put_trusted(&acme, Some(&tenant.to_string()), START).unwrap();
+        gate.put_issuer_keys(URL, &jwks(P256[0]), START).unwrap();
+        gate
+    }
+
+    /// The decision, or the signature that the gate asks about.
+    fn ask(gate: &mut Gate, token: &str, now: UnixMillis) -> Result<Code, tenantgate::identity::Signature> {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let request = Request { path: "/", headers: &headers, ..Request::default() };
+        match gate.decide(&request, &Ask::default(), now) {
+            Progress::Ready(Step::Decided(decision)) => Ok(decision.code),
+            Progress::Need(Need::Signature(signature)) => Err(*signature),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_adapter_is_asked_once_and_its_answer_decides() {
+        for (is_valid, code) in [(true, Code::Allowed), (false, Code::Unauthenticated)] {
+            let (mut gate, token) = (gate(), token(0));
+            let signature = ask(&mut gate, &token, START).unwrap_err();
+            assert_eq!(format!("{}.{}", signature.message, signature.signature), token);
+            gate.put_signature(signature, is_valid);
+            // Now, and from memory.
+            assert_eq!([0; 2].map(|_| ask(&mut gate, &token, START)), [Ok(code), Ok(code)]);
+        }
+    }
+
+    #[test]
+    fn an_answer_about_another_key_or_token_is_not_used() {
+        let mut gate = gate();
+        let old = ask(&mut gate, &token(0), START).unwrap_err();
+        gate.put_signature(old.clone(), true);
+        assert_ne!(ask(&mut gate, &token(1), START).unwrap_err(), old);
+        gate.put_issuer_keys(URL, &jwks(P256[1]), START).unwrap();
+        let new = ask(&mut gate, &token(0), START).unwrap_err();
+        assert_eq!((new.key == old.key, &new.message), (false, &old.message));
+    }
+
+    #[test]
+    fn signatures_in_flight_have_a_budget_which_valid_ones_get_back() {
+        let mut gate = gate();
+        for subject in 0..1_000 {
+            let signature = ask(&mut gate, &token(subject), START).unwrap_err();
+            gate.put_signature(signature, true);
+            assert_eq!(ask(&mut gate, &token(subject), START), Ok(Code::Allowed));
+        }
+        // None of these is answered.
+        let begun = (1_000..2_000).take_while(|subject| ask(&mut gate, &token(*subject), START).is_err()).count();
+        assert!((20..500).contains(&begun), "{begun} were begun");
+        assert_eq!(ask(&mut gate, &token(3_000), START), Ok(Code::RateLimited));
+        assert_eq!(ask(&mut gate, &token(0), START), Ok(Code::Allowed));
+    }
+}
+
 /// A credential that a request may present, and the tenant for which it is valid.
 #[derive(Debug, Clone)]
 struct Exhibit {

@@ -10,7 +10,7 @@ use super::cx::{Cx, Exit};
 use super::decide::{Parts, Verifier, bearer, judge};
 use super::need::{Progress, Refresh, SnapshotKey};
 use super::spend::{CallEnd, Exchange, Pending, Spender, Step, hold_name};
-use crate::identity::Seals;
+use crate::identity::{Seals, Signature};
 use crate::ledger::{LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, Question};
 use crate::model::{Environment, HeardAt, TenantId, UnixMillis};
 use crate::resolve::Request;
@@ -163,6 +163,16 @@ impl Gate {
     /// Puts in the value of a secret. `None` means that it does not exist.
     pub fn put_secret(&mut self, name: &str, value: Option<&str>) {
         self.snapshots.put_secret(name, value);
+    }
+
+    /// Has the adapter verify signatures by RSA and ECDSA from now on: see [`Need::Signature`].
+    pub fn delegate_signatures(&mut self) {
+        self.verifier.delegates = true;
+    }
+
+    /// Puts in whether a signature is valid.
+    pub fn put_signature(&mut self, signature: Signature, is_valid: bool) {
+        self.verifier.put_signature(signature, is_valid);
     }
 
     /// The catalog, however old.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::identity::Signature;
 use crate::ledger::Question;
 use crate::model::{KeyId, Slug, TenantId};
 use crate::resolve::Name;
@@ -32,6 +33,8 @@ impl<T> From<Result<T, Need>> for Progress<T> {
 pub enum Need {
     /// A published document; see [`super::Gate::put_published`].
     Snapshot(SnapshotKey),
+    /// Whether this signature is valid; see [`super::Gate::put_signature`].
+    Signature(Box<Signature>),
     /// The secret of this name; see [`super::Gate::put_secret`].
     Secret(Arc<str>),
     /// The answer of the adapter's own resolver for this request.

@@ -1,5 +1,5 @@
-//! Keyrings: the keys of an issuer, ready to verify signatures. `jsonwebtoken` does the arithmetic.
-//! This module chooses the key and the algorithm.
+//! Keyrings: the keys of an issuer, ready to verify signatures. `jsonwebtoken` or the platform does
+//! the arithmetic. This module chooses the key and the algorithm.
 
 use jsonwebtoken::DecodingKey;
 
@@ -10,6 +10,19 @@ use crate::model::{Algorithm, IssuerKey, KeySet, Material, PublicKey};
 /// The keys of one issuer.
 #[derive(Debug, Default)]
 pub struct Keyring(Vec<RingKey>);
+
+/// A signature by RSA or ECDSA, with all that its verification needs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Signature {
+    /// How it was made.
+    pub algorithm: Algorithm,
+    /// The key that verifies it.
+    pub key: Material,
+    /// The signed text.
+    pub message: String,
+    /// The signature, encoded as base64url.
+    pub signature: String,
+}
 
 #[derive(Debug)]
 struct RingKey {
@@ -75,6 +88,20 @@ impl Keyring {
     pub fn verify(&self, token: &Jwt<'_>) -> Option<bool> {
         let held = self.find(token)?;
         Some(provider::verify(token.signature, token.signed, &held.key, named(token.algorithm)))
+    }
+
+    /// A token's signature, for verification by the platform. `None` if the keyring does not have
+    /// the token's key, or if [`Self::verify`] costs little: with shared secrets and Ed25519.
+    pub fn signature(&self, token: &Jwt<'_>) -> Option<Signature> {
+        match &self.find(token)?.kind {
+            RingKeyKind::Public(PublicKey { material: Material::Ed25519(_), .. }) | RingKeyKind::Secret(_) => None,
+            RingKeyKind::Public(key) => Some(Signature {
+                algorithm: token.algorithm,
+                key: key.material.clone(),
+                message: token.signed.to_owned(),
+                signature: token.signature.to_owned(),
+            }),
+        }
     }
 
     /// The key that a token means: the key with its `kid`, or the only key that fits.

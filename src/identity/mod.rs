@@ -6,8 +6,8 @@
 //! time and the keys that have to be fetched.
 //!
 //! A token is checked in three steps: [`Jwt::parse`] decodes it, [`Issuers::judge`] checks
-//! everything except the signature, and [`Keyring::verify`] checks the signature. API keys are
-//! checked by [`crate::model::ApiKey`].
+//! everything except the signature, and [`Keyring::verify`] checks the signature, or the adapter
+//! does with [`Keyring::signature`]. API keys are checked by [`crate::model::ApiKey`].
 
 #![forbid(unsafe_code)]
 
@@ -17,13 +17,15 @@ mod key_pair;
 mod keyring;
 mod licence;
 mod provider;
+#[cfg(not(feature = "worker"))]
+mod rsa_and_ecdsa;
 mod seal;
 mod strict_json;
 mod token;
 
 pub use assertion::{Asserted, Assertion, Signer};
 pub use issuers::{Claims, IssuerKeys, Issuers, Validity};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Signature};
 pub use licence::{LicenceSigner, Licensed, verify_licence};
 pub use seal::{Sealer, Seals};
 pub use token::Jwt;

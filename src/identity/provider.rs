@@ -1,15 +1,16 @@
 //! The signature algorithms for `jsonwebtoken`, from the `RustCrypto` crates. Verification only:
 //! the crate's own backend would also link signing with every algorithm, which is never used.
+//!
+//! In the Worker the platform verifies signatures by RSA and ECDSA ([`super::Signature`]), so that
+//! module leaves them out.
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::Verifier;
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
-use rsa::traits::SignatureScheme;
-use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPublicKey};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use sha2::{Sha256, Sha384, Sha512};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
@@ -25,7 +26,7 @@ pub(super) fn verify(signature: &str, message: &str, key: &DecodingKey, algorith
 }
 
 /// Returns whether a signature (second argument) of a message (first argument) is valid.
-type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+pub(super) type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
 struct By(Algorithm, Check);
 
@@ -50,26 +51,6 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         Algorithm::HS256 => shared::<Hmac<Sha256>>(key)?,
         Algorithm::HS384 => shared::<Hmac<Sha384>>(key)?,
         Algorithm::HS512 => shared::<Hmac<Sha512>>(key)?,
-        Algorithm::RS256 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha256>(), Sha256::digest(message).to_vec()))?,
-        Algorithm::RS384 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha384>(), Sha384::digest(message).to_vec()))?,
-        Algorithm::RS512 => rsa(key, |message| (Pkcs1v15Sign::new::<Sha512>(), Sha512::digest(message).to_vec()))?,
-        Algorithm::PS256 => rsa(key, |message| (Pss::new::<Sha256>(), Sha256::digest(message).to_vec()))?,
-        Algorithm::PS384 => rsa(key, |message| (Pss::new::<Sha384>(), Sha384::digest(message).to_vec()))?,
-        Algorithm::PS512 => rsa(key, |message| (Pss::new::<Sha512>(), Sha512::digest(message).to_vec()))?,
-        Algorithm::ES256 => {
-            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(key.try_get_as_bytes()?).map_err(unfit)?;
-            Box::new(move |message, signature| {
-                p256::ecdsa::Signature::from_slice(signature)
-                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
-            })
-        }
-        Algorithm::ES384 => {
-            let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(key.try_get_as_bytes()?).map_err(unfit)?;
-            Box::new(move |message, signature| {
-                p384::ecdsa::Signature::from_slice(signature)
-                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
-            })
-        }
         Algorithm::EdDSA => {
             let bytes = key.try_get_as_bytes()?.try_into().map_err(unfit)?;
             let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(unfit)?;
@@ -80,6 +61,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
                 signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
             })
         }
+        #[cfg(not(feature = "worker"))]
+        _ => super::rsa_and_ecdsa::check(*algorithm, key)?,
+        #[cfg(feature = "worker")]
         _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
     };
     Ok(Box::new(By(*algorithm, check)))
@@ -91,20 +75,6 @@ fn shared<M: Mac + KeyInit + Clone + 'static>(key: &DecodingKey) -> Result<Check
     Ok(Box::new(move |message, signature| mac.clone().chain_update(message).verify_slice(signature).is_ok()))
 }
 
-fn rsa<S: SignatureScheme + 'static>(
-    key: &DecodingKey,
-    scheme: impl Fn(&[u8]) -> (S, Vec<u8>) + 'static,
-) -> Result<Check, Error> {
-    let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else {
-        return Err(ErrorKind::InvalidKeyFormat.into());
-    };
-    let key = RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).map_err(unfit)?;
-    Ok(Box::new(move |message, signature| {
-        let (scheme, digest) = scheme(message);
-        key.verify(scheme, &digest, signature).is_ok()
-    }))
-}
-
-fn unfit<E>(_: E) -> Error {
+pub(super) fn unfit<E>(_: E) -> Error {
     ErrorKind::InvalidKeyFormat.into()
 }

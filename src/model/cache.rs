@@ -58,12 +58,12 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
     }
 
     /// Removes an entry.
-    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        self.young.remove(key);
-        self.old.remove(key);
+        let old = self.old.remove(key);
+        self.young.remove(key).or(old)
     }
 
     #[cfg(test)]

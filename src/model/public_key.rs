@@ -42,7 +42,7 @@ choice! {
 
 /// The key material. An algorithm belongs to exactly one kind, so that no key is ever used as a key
 /// of another kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Material {
     /// Modulus and exponent, big-endian, without leading zeros.
     Rsa {

@@ -16,6 +16,7 @@ use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet, TenantId};
 use crate::worker::assertion::Assertions;
 use crate::worker::runtime::edge;
+use crate::worker::runtime::header_names::{EXPLAIN, FORWARDED_HOST, PROXY_SECRET};
 
 /// Bindings, variables and secrets, by their names in `wrangler.toml`.
 pub(crate) struct Config {
@@ -170,6 +171,13 @@ impl Config {
             .map_or(host, |(name, _)| name);
         !self.assets.is_undefined()
             && (matches!(name, "localhost" | "127.0.0.1" | "[::1]") || self.ui_host.as_deref() == Some(name))
+    }
+
+    /// The request headers that the configuration gives a meaning.
+    pub(crate) fn header_names(&self) -> Vec<&'static str> {
+        let explain = self.operator_token.is_some().then_some(EXPLAIN);
+        let proxy = self.proxy_secret.is_some().then_some([PROXY_SECRET, FORWARDED_HOST]);
+        explain.into_iter().chain(proxy.into_iter().flatten()).collect()
     }
 
     /// Whether there is an origin.

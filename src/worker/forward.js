@@ -1,68 +1,79 @@
 // The call to the origin: what it receives of the client's request, how long it may take, and what
 // the client receives of its response.
 
-import { aborted, pairs } from "./edge.js";
+import { aborted } from "./edge.js";
 
-// Servers that turn headers into variables do not distinguish `-`, `_`, `.` and other punctuation.
-const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
+/**
+ * What forwarding needs of the configuration and of the catalog.
+ *
+ * - `upstream`: the service binding, or undefined for `fetch`.
+ * - `base`: scheme and authority of the origin's URL, or undefined for those of the request.
+ * - `passes`: whether the origin receives a header; see `filter`.
+ * - `cookie`: undefined if the origin may receive tokens; otherwise the name of the cookie that may
+ *   hold a token, or an empty text.
+ * - `vary`: the headers that a response depends on, or undefined if shared caches may not keep any.
+ * - `addsPrefix`: whether the origin itself adds a removed prefix to its URLs.
+ * - `failed`: makes the response to a request from the error and the CORS headers. The error is null
+ *   if the origin timed out.
+ */
+export function origin(upstream, base, passes, cookie, vary, addsPrefix, failed) {
+  return { upstream, passes, cookie, vary, addsPrefix, failed, host: base && new URL(base).host };
+}
+
+/** Methods whose requests have no body. */
+const isBare = (method) => method === "GET" || method === "HEAD";
+
+/** Headers that say how long a body is. */
+const OF_BODY = new Set(["content-length", "transfer-encoding"]);
 
 /**
  * Forwards a request to the origin and adds the gate's headers to the response. Removes everything
  * that the client said about its tenant, in any spelling that an origin may read.
  *
- * - `isPassed`: whether the origin receives a header.
- * - `removed`: names of further headers to remove.
- * - `cookie`: undefined if the origin may receive tokens; otherwise the name of the cookie that may
- *   hold a token, or an empty text.
- * - `added`, `marks`: headers of the request and of the response, as pairs.
- * - `isPrivate`: whether shared caches may not keep the response.
- * - `prefix`: the prefix that was removed from the path, or an empty text.
- * - `timeoutMs`: how long the origin may take for the head of its response.
- * - `flight`: a `flight` if the end of the call matters.
+ * `text` has one line for each of: the URL, empty for the request's own; the prefix that was removed
+ * from the path; the host and the scheme that the client asked for; the authority of the request's
+ * URL; id, slug, plan and data route of the tenant; its assertion; the policy and the state of rate
+ * limits. Each may be empty. Names and values of CORS headers follow in turn; an empty value removes
+ * the header.
  *
- * Throws null if the origin timed out, and the error if the call failed otherwise.
+ * `timeoutMs`: how long the origin may take for the head of its response. `flight`: a `flight` if
+ * the end of the call matters. Without one, the response reports a failed call. With one, this
+ * throws null if the origin timed out, and the error if the call failed otherwise.
  */
-export async function forward(
-  request, upstream, url, isPassed, removed, cookie, added, marks, isPrivate, prefix, timeoutMs, flight,
-) {
+export async function forward(request, origin, text, timeoutMs, flight) {
+  const lines = text.split("\n");
+  const [ownUrl, prefix, host, scheme, authority, id, slug, plan, route, assertion, policy, state] = lines;
+  const url = ownUrl || request.url;
+  const { method } = request;
+  const bare = isBare(method);
   const headers = new Headers(request.headers);
-  const hidden = removed.map(plain);
-  const opens = request.headers.get("upgrade")?.toLowerCase() === "websocket";
-  for (const name of [...headers.keys()]) {
-    if (isPassed(name) && !name.startsWith("x-tenant-") && !hidden.includes(name) && (name !== "upgrade" || opens)) continue;
+  for (const name of request.headers.keys()) {
+    if (origin.passes(name) || (!bare && OF_BODY.has(name)) || (name === "upgrade" && opensWebSocket(request))) continue;
     headers.delete(name);
   }
-  if (cookie !== undefined) hideToken(headers, cookie);
-  for (const [name, value] of pairs(added)) headers.set(name, value);
-  const bare = request.method === "GET" || request.method === "HEAD";
-  if (bare) for (const name of ["content-length", "transfer-encoding"]) headers.delete(name);
+  if (origin.cookie !== undefined) hideToken(headers, origin.cookie);
+  headers.set("x-forwarded-host", host);
+  headers.set("x-forwarded-proto", scheme);
+  if (prefix) headers.set("x-forwarded-prefix", prefix);
+  if (id) {
+    headers.set("x-tenant-id", id);
+    headers.set("x-tenant-slug", slug);
+    if (plan) headers.set("x-tenant-plan", plan);
+    if (route) headers.set("x-tenant-data-route", route);
+    if (assertion) headers.set("x-tenant-assertion", assertion);
+  }
   // The origin receives the host that the gate judged, not the text that the gate read it from.
-  headers.set("host", new URL(url).host);
-  const sent = bare || !request.body ? null : flight?.watches ? watched(request, flight) : request.body;
-  const late = new AbortController();
+  headers.set("host", origin.host ?? authority);
+  const body = bare || !request.body ? null : flight?.watches ? watched(request, flight) : request.body;
   // `no-store`: tenants may request the same URL, and one must not receive another's response.
-  const init = { method: request.method, headers, body: sent, redirect: "manual", cache: "no-store", signal: late.signal };
-  // INVARIANT (slots last as long as calls): when the client disconnects, the call and its slot
-  // continue. Otherwise an origin that does not notice would have more concurrent calls than the
-  // limit allows.
-  const begun = Date.now();
-  const timers = [];
-  // Time that the client takes to send its body does not count against the origin.
-  const after = (ms, act) => {
-    const check = () => {
-      const left = (flight?.since ?? begun) + ms - Date.now();
-      if (left > 0) timers.push(setTimeout(check, left));
-      else act();
-    };
-    timers.push(setTimeout(check, ms));
-  };
-  after(timeoutMs, () => late.abort());
-  if (flight?.slowMs) after(flight.slowMs, () => { flight.isSlow = true; flight.late(); });
-  const response = await (upstream ?? globalThis).fetch(new Request(url, init)).catch((error) => {
-    flight?.done();
-    throw late.signal.aborted ? null : error;
-  }).finally(() => timers.forEach(clearTimeout));
-  if (flight) flight.originMs = Date.now() - flight.since;
+  const init = { method, headers, body, redirect: "manual", cache: "no-store" };
+  let response;
+  try {
+    response = await (flight ? observed(origin, url, init, timeoutMs, flight) : timed(origin, url, init, timeoutMs));
+  } catch (error) {
+    if (flight) throw error;
+    return origin.failed(request, error, lines.slice(RATE_LIMIT_END).join("\n"));
+  }
   if (flight && aborted(request) && !response.webSocket) {
     // The client no longer reads the response, so the call ends here.
     await response.body?.cancel().catch(() => {});
@@ -75,14 +86,71 @@ export async function forward(
   else flight?.done();
   if (response.webSocket) return response;
   const marked = new Response(through ? through.readable : response.body, response);
-  for (const [name, value] of pairs(marks)) {
-    if (name === "vary") marked.headers.append(name, value);
-    else if (value === "") marked.headers.delete(name);
-    else marked.headers.set(name, value);
+  const answer = marked.headers;
+  for (let i = RATE_LIMIT_END; i + 1 < lines.length; i += 2) {
+    if (lines[i] === "vary") answer.append("vary", lines[i + 1]);
+    else if (lines[i + 1] === "") answer.delete(lines[i]);
+    else answer.set(lines[i], lines[i + 1]);
   }
-  if (isPrivate) keepPrivate(marked.headers);
-  restoreUrls(marked.headers, url, request.url, headers.get("x-forwarded-host"), prefix);
+  if (policy) {
+    answer.set("ratelimit-policy", policy);
+    answer.set("ratelimit", state);
+  }
+  if (origin.vary === undefined) keepPrivate(answer);
+  else if (origin.vary) answer.append("vary", origin.vary);
+  restoreUrls(answer, url, request.url, host, origin.addsPrefix ? "" : prefix);
   return marked;
+}
+
+/** The line after those about rate limits. */
+const RATE_LIMIT_END = 12;
+
+const opensWebSocket = (request) => request.headers.get("upgrade").toLowerCase() === "websocket";
+
+const send = ({ upstream }, url, init) => (upstream ?? globalThis).fetch(url, init);
+
+/** Calls the origin. Throws null after `timeoutMs`; the runtime cancels the call once the request has been answered. */
+function timed(origin, url, init, timeoutMs) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, timeoutMs, null);
+    send(origin, url, init).then(
+      (response) => { clearTimeout(timer); resolve(response); },
+      (error) => { clearTimeout(timer); reject(error); },
+    );
+  });
+}
+
+/**
+ * Calls the origin, and records in `flight` how long it takes.
+ *
+ * INVARIANT (slots last as long as calls): when the client disconnects, the call and its slot
+ * continue. Otherwise an origin that does not notice would have more concurrent calls than the
+ * limit allows.
+ */
+async function observed(origin, url, init, timeoutMs, flight) {
+  const late = new AbortController();
+  const timers = [];
+  // Time that the client takes to send its body does not count against the origin.
+  const after = (ms, act) => {
+    const check = () => {
+      const left = flight.since + ms - Date.now();
+      if (left > 0) timers.push(setTimeout(check, left));
+      else act();
+    };
+    timers.push(setTimeout(check, ms));
+  };
+  after(timeoutMs, () => late.abort());
+  if (flight.slowMs) after(flight.slowMs, () => { flight.isSlow = true; flight.late(); });
+  try {
+    const response = await send(origin, url, { ...init, signal: late.signal });
+    flight.originMs = Date.now() - flight.since;
+    return response;
+  } catch (error) {
+    flight.done();
+    throw late.signal.aborted ? null : error;
+  } finally {
+    timers.forEach(clearTimeout);
+  }
 }
 
 /**

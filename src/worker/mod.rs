@@ -40,17 +40,19 @@ use http::reply;
 pub use ledger::TenantLedger;
 use runtime::cell::with_gate;
 use runtime::fault::fault;
-use runtime::{edge, task};
+use runtime::{edge, header_names, task};
 
 /// The configuration, and on the first request of an isolate what the gate needs of it.
 fn load(env: &JsValue) -> Rc<Config> {
     let (config, is_first) = config::load(env);
     if is_first {
+        header_names::read_own(&config.header_names());
         with_gate(|gate| {
             if let Some(seals) = config.seals.clone() {
                 gate.trust(seals);
             }
             gate.set_environment(config.environment);
+            gate.delegate_signatures();
             // Randomness exists only while a request is served.
             gate.lease_as(edge::unique());
         });
@@ -87,7 +89,7 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
     if matches!(call.method(), "TRACE" | "TRACK" | "CONNECT") {
         return reply::Failure::TRACE.respond(&call).into();
     }
-    fault(call.fault(), "trap");
+    fault(call.fault().as_deref(), "trap");
     let context = call.context.clone();
     let promise = if call.is_own() {
         match router::answer_now(&call, &config) {
@@ -96,7 +98,7 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
         }
     } else {
         match gateway::decide_now(&call, &config) {
-            gateway::Now::Answered(response) => return response.into(),
+            gateway::Now::Answered(response) => return response,
             gateway::Now::Waits(progress) => {
                 task::promise(async move { gateway::decide(call, progress, &config).await })
             }

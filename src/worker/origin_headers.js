@@ -55,8 +55,6 @@ const STANDARD = new RegExp(`^(?:${[
 
 /** Maximum number of cached names for each filter, since clients can send any number of names. */
 const MAX_NAMES = 1_000;
-/** Maximum number of cached filters. */
-const MAX_FILTERS = 100;
 
 function passes(name, strict) {
   if (!NAME.test(name) || OF_CONNECTION.has(name) || VARIABLES.has(name)) return false;
@@ -64,29 +62,29 @@ function passes(name, strict) {
   return HARMLESS.has(name) || !name.split("-").some((part) => REROUTING.test(part));
 }
 
-/** Filters by their policy. */
-const filters = new Map();
+/** Servers that turn headers into variables do not distinguish `-`, `_`, `.` and other punctuation. */
+const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
+
+/** Headers that the origin receives only from certain requests; `forward` decides. */
+const CONDITIONAL = new Set(["upgrade", "content-length", "transfer-encoding"]);
 
 /**
- * Returns a function that reports whether the origin receives a header; it takes the name in lower
- * case. `policy`: `safe` or `strict`, followed by the names that the catalog allows, each after a
- * comma.
+ * Returns a function that reports whether the origin receives a header of every request; it takes
+ * the name in lower case. `policy`: `safe` or `strict`, followed by the names that the catalog
+ * allows, each after a comma. `removed`: names of headers that the origin never receives.
  */
-export function filter(policy) {
-  const known = filters.get(policy);
-  if (known) return known;
-  if (filters.size >= MAX_FILTERS) filters.clear();
+export function filter(policy, removed) {
   const [mode, ...allowed] = policy.split(",");
-  const [may, seen] = [new Set(allowed), new Map()];
-  const isPassed = (name) => {
+  const [may, hidden, seen] = [new Set(allowed), new Set(removed.map(plain)), new Map()];
+  const judge = (name) => (may.has(name) || passes(name, mode === "strict"))
+    && !name.startsWith("x-tenant-") && !hidden.has(name) && !CONDITIONAL.has(name);
+  return (name) => {
     let passed = seen.get(name);
     if (passed === undefined) {
       if (seen.size >= MAX_NAMES) seen.clear();
-      passed = may.has(name) || passes(name, mode === "strict");
+      passed = judge(name);
       seen.set(name, passed);
     }
     return passed;
   };
-  filters.set(policy, isPassed);
-  return isPassed;
 }

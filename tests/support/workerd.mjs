@@ -17,41 +17,46 @@ export default { async fetch(request) {
   return entries.has(key) ? new Response(entries.get(key)) : new Response(null, { status: 404 });
 } }`;
 
+const MODULES = ["entry.js", "index.js", "index_bg.wasm"];
+
 /**
- * Lays out a configuration in `folder`: the Worker of `build` as the service `gate`, and `workers`, JavaScript by name, each
- * with the Durable Object classes `objects`.
- * @returns {{start: () => Promise<{ports: Record<string, number>, kill: (signal?: string) => Promise<void>}>}}
+ * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and `workers`
+ * by name. A worker has a `script`, or else it is the gate once more. `objects`: its Durable Object
+ * classes. `bindings`: its variables. `services`: workers by the names of their bindings.
+ * @returns {{start: () => Promise<{ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>}>}}
  */
 export function workerd({ folder, build = "build", entries, bindings = {}, workers = {} }) {
   mkdirSync(join(folder, "disk"), { recursive: true });
-  for (const name of ["entry.js", "index.js", "index_bg.wasm"]) cpSync(join(root, build, name), join(folder, name));
+  for (const name of MODULES) cpSync(join(root, build, name), join(folder, name));
   writeFileSync(join(folder, "kv.js"), kv(entries));
-  for (const [name, { script }] of Object.entries(workers)) writeFileSync(join(folder, `${name}.js`), script);
-  const texts = Object.entries(bindings).map(([name, text]) => `, (name = "${name}", text = ${JSON.stringify(text)})`).join("");
-  const spaces = (name, classes) => classes.map((one) => `(className = "${one}", uniqueKey = "${name}-${one}", enableSql = true)`).join(", ");
-  const own = (classes) => classes.map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`).join(", ");
+  for (const [name, { script }] of Object.entries(workers)) if (script) writeFileSync(join(folder, `${name}.js`), script);
+  const all = { gate: { bindings }, ...workers };
+  const names = Object.keys(all);
+  const list = (items) => `[${items.join(", ")}]`;
+  const worker = ([name, { script, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
+  modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : MODULES.map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${file}")`))},
+  compatibilityDate = "${COMPATIBILITY_DATE}",
+  compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"'])},
+  bindings = ${list([
+    ...(script ? [] : ['(name = "SNAPSHOTS", kvNamespace = "kv")', '(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
+    ...(script ? objects : []).map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`),
+    ...Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`),
+    ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = "${service}")`),
+  ])},
+  durableObjectNamespaces = ${list(objects.map((one) => `(className = "${one}", uniqueKey = "${name}-${one}", enableSql = true)`))},
+  durableObjectStorage = (localDisk = "disk"),
+);`;
   const config = (ports) => `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "gate", worker = .gate), (name = "kv", worker = .kv), (name = "disk", disk = (path = "${join(folder, "disk")}", writable = true))${Object.keys(workers).map((name) => `, (name = "${name}", worker = .${name})`).join("")}],
-  sockets = [${Object.entries(ports).map(([name, port]) => `(name = "${name}", address = "127.0.0.1:${port}", http = (), service = "${name}")`).join(", ")}],
-);
-const gate :Workerd.Worker = (
-  modules = [(name = "entry.js", esModule = embed "entry.js"), (name = "index.js", esModule = embed "index.js"), (name = "index_bg.wasm", wasm = embed "index_bg.wasm")],
-  compatibilityDate = "${COMPATIBILITY_DATE}",
-  compatibilityFlags = ["enable_request_signal"],
-  bindings = [(name = "SNAPSHOTS", kvNamespace = "kv"), (name = "LEDGER", durableObjectNamespace = "TenantLedger")${texts}],
-  durableObjectNamespaces = [${spaces("gate", ["TenantLedger"])}],
-  durableObjectStorage = (localDisk = "disk"),
+  services = ${list([...[...names, "kv"].map((name) => `(name = "${name}", worker = .${name})`), `(name = "disk", disk = (path = "${join(folder, "disk")}", writable = true))`])},
+  sockets = ${list(names.map((name) => `(name = "${name}", address = "127.0.0.1:${ports[name]}", http = (), service = "${name}")`))},
 );
 const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${COMPATIBILITY_DATE}");
-${Object.entries(workers).map(([name, { objects = [] }]) => `const ${name} :Workerd.Worker = (
-  modules = [(name = "${name}.js", esModule = embed "${name}.js")], compatibilityDate = "${COMPATIBILITY_DATE}",
-  bindings = [${own(objects)}], durableObjectNamespaces = [${spaces(name, objects)}], durableObjectStorage = (localDisk = "disk"),
-);`).join("\n")}
+${Object.entries(all).map(worker).join("\n")}
 `;
   const start = async () => {
     const ports = {};
-    for (const name of ["gate", ...Object.keys(workers)]) ports[name] = await freePort();
+    for (const name of names) ports[name] = await freePort();
     writeFileSync(join(folder, "config.capnp"), config(ports));
     const process = spawn(join(root, "node_modules/.bin/workerd"), ["serve", join(folder, "config.capnp")], { stdio: ["ignore", "ignore", "inherit"] });
     const ended = new Promise((done) => process.on("exit", done));
@@ -60,7 +65,7 @@ ${Object.entries(workers).map(([name, { objects = [] }]) => `const ${name} :Work
       if (attempt > 200 || process.exitCode !== null) throw new Error("workerd did not start");
       await sleep(50);
     }
-    return { ports, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
+    return { ports, pid: process.pid, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
   };
   return { start };
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::gate::answer::{Challenge, Credential, Stage};
@@ -13,16 +14,22 @@ use crate::gate::code::Code;
 use crate::gate::compiled::{CompiledCatalog, CompiledRoute};
 use crate::gate::cx::{Cx, Exit};
 use crate::gate::need::Need;
-use crate::identity::{IssuerKeys, Jwt, Keyring, RefusalReason, Validity};
+use crate::identity::{IssuerKeys, Jwt, Keyring, RefusalReason, Signature, Validity};
 use crate::ledger::{Bucket, Rate};
-use crate::model::bounds::{MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES, RETRY_AFTER_MS};
-use crate::model::{Algorithm, Cache, Environment, IssuerKey, PresentedKey, UnixMillis};
+use crate::model::bounds::{
+    MAX_ANSWERED_SIGNATURES, MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES, RETRY_AFTER_MS,
+};
+use crate::model::{Cache, Environment, IssuerKey, PresentedKey, UnixMillis};
 
 /// Verifies the credentials that one isolate receives.
 #[derive(Debug)]
 pub struct Verifier {
     /// The environment whose API keys are accepted.
     pub(in crate::gate) environment: Environment,
+    /// Whether the adapter verifies signatures by RSA and ECDSA.
+    pub(in crate::gate) delegates: bool,
+    /// Signatures that the adapter has verified, until the question is asked again.
+    signatures: Cache<Signature, bool>,
     tokens: TokenVerifier,
 }
 
@@ -35,7 +42,7 @@ struct TokenVerifier {
     /// costs no more than an accepted one.
     refused: Cache<[u8; 32], (Arc<Keyring>, RefusalReason)>,
     /// The recent cost of invalid signatures, by issuer.
-    spent: Vec<Bucket>,
+    spent: FxHashMap<usize, Bucket>,
     /// The keys that the catalog contains, by issuer.
     rings: Vec<Option<Arc<Keyring>>>,
 }
@@ -80,14 +87,19 @@ impl From<RefusalReason> for Doubt {
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { environment: Environment::Live, tokens: TokenVerifier::default() }
+        Self {
+            environment: Environment::Live,
+            delegates: false,
+            signatures: Cache::new(MAX_ANSWERED_SIGNATURES),
+            tokens: TokenVerifier::default(),
+        }
     }
 }
 
 impl Default for TokenVerifier {
     fn default() -> Self {
         let (verified, refused) = (Cache::new(MAX_CACHED_TOKENS), Cache::new(MAX_REFUSED_TOKENS));
-        Self { of: None, verified, refused, spent: Vec::new(), rings: Vec::new() }
+        Self { of: None, verified, refused, spent: FxHashMap::default(), rings: Vec::new() }
     }
 }
 
@@ -101,7 +113,8 @@ impl Verifier {
         text: &str,
         route: &CompiledRoute,
     ) -> Result<Arc<Credential>, Exit> {
-        match self.tokens.verify(keys, cx, catalog, text) {
+        let signatures = self.delegates.then_some(&mut self.signatures);
+        match self.tokens.verify(keys, cx, catalog, text, signatures) {
             Ok(credential) => Ok(credential),
             Err(Doubt::Need(need)) => Err(need.into()),
             Err(Doubt::Refuse(reason)) => {
@@ -150,6 +163,10 @@ impl Verifier {
         Err(cx.challenge(Code::Unauthenticated, reason, challenge))
     }
 
+    pub(in crate::gate) fn put_signature(&mut self, signature: Signature, is_valid: bool) {
+        self.signatures.insert(signature, is_valid);
+    }
+
     /// Forgets all tokens: the secrets that verified them have changed.
     pub(in crate::gate) fn forget_tokens(&mut self) {
         self.tokens = TokenVerifier::default();
@@ -163,6 +180,7 @@ impl TokenVerifier {
         cx: &mut Cx,
         catalog: &Arc<CompiledCatalog>,
         text: &str,
+        signatures: Option<&mut Cache<Signature, bool>>,
     ) -> Result<Arc<Credential>, Doubt> {
         if !self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, catalog)) {
             *self = Self { of: Some(Arc::clone(catalog)), ..Self::default() };
@@ -187,12 +205,30 @@ impl TokenVerifier {
         {
             return Err((*reason).into());
         }
-        let after = self.one_more_refusal(validity.issuer, token.algorithm(), cx.now)?;
-        match (ring.verify(&token), catalog.issuers.keys(validity.issuer)) {
+        // INVARIANT (counted first): an invalid signature is paid for before it is verified, so that
+        // no number of concurrent requests exceeds the rate. A valid one is paid back.
+        let cost_ms = token.algorithm().cost_ms();
+        let delegated = signatures.and_then(|answered| Some((ring.signature(&token)?, answered)));
+        let is_valid = match delegated {
+            Some((signature, answered)) => match answered.remove(&signature) {
+                Some(is_valid) => Some(is_valid),
+                None => {
+                    self.pay(validity.issuer, cost_ms, cx.now)?;
+                    return Err(Need::Signature(Box::new(signature)).into());
+                }
+            },
+            None => {
+                self.pay(validity.issuer, cost_ms, cx.now)?;
+                ring.verify(&token)
+            }
+        };
+        if is_valid != Some(false) {
+            self.pay_back(validity.issuer, cost_ms);
+        }
+        match (is_valid, catalog.issuers.keys(validity.issuer)) {
             (Some(true), _) => {}
             (Some(false), _) => {
                 let reason = "the token's signature is invalid";
-                self.spend(validity.issuer, after);
                 self.refused.insert(digest, (ring, reason));
                 return Err(reason.into());
             }
@@ -214,21 +250,20 @@ impl TokenVerifier {
         Ok(credential)
     }
 
-    /// The cost of the issuer's refusals with one more, if there is room for it.
-    fn one_more_refusal(&self, issuer: usize, algorithm: Algorithm, now: UnixMillis) -> Result<Bucket, Doubt> {
-        let spent = self.spent.get(issuer).copied().unwrap_or_default();
-        let (verdict, after) = spent.step(REFUSALS, algorithm.cost_ms(), now);
-        if verdict.allowed { Ok(after) } else { Err(Doubt::Busy(verdict.retry_after_ms.unwrap_or(RETRY_AFTER_MS))) }
+    /// Pays for one more invalid signature of an issuer, if its rate has room for it.
+    fn pay(&mut self, issuer: usize, cost_ms: u64, now: UnixMillis) -> Result<(), Doubt> {
+        let spent = self.spent.entry(issuer).or_default();
+        let (verdict, after) = spent.step(REFUSALS, cost_ms, now);
+        if !verdict.allowed {
+            return Err(Doubt::Busy(verdict.retry_after_ms.unwrap_or(RETRY_AFTER_MS)));
+        }
+        *spent = after;
+        Ok(())
     }
 
-    /// Records the cost of an invalid signature.
-    fn spend(&mut self, issuer: usize, after: Bucket) {
-        if self.spent.len() <= issuer {
-            self.spent.resize(issuer.saturating_add(1), Bucket::default());
-        }
-        if let Some(spent) = self.spent.get_mut(issuer) {
-            *spent = after;
-        }
+    fn pay_back(&mut self, issuer: usize, cost_ms: u64) {
+        let spent = self.spent.entry(issuer).or_default();
+        *spent = spent.without(cost_ms);
     }
 
     /// The keys of an issuer. `Ok(None)` means that they could not be fetched.

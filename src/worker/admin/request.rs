@@ -106,7 +106,7 @@ impl<'a> AdminRequest<'a> {
                     .ok_or_else(|| AdminError::problem("If-Match", text.as_str(), "the `ETag` of a response"))?,
             ),
         };
-        let (context, fault) = (call.context.clone(), call.fault().map(String::from));
+        let (context, fault) = (call.context.clone(), call.fault());
         Ok(Self { config, context, fault, store, actor, now: clock::now(), body, query, once, if_match })
     }
 

@@ -4,92 +4,161 @@
 //! request. The origin must see the tenant only through headers that the gate sets, and must take
 //! the route that the gate has judged.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::*;
+use web_sys::{Response, console};
 
-use crate::gate::Decision;
+use crate::gate::{CompiledCatalog, Decision};
 use crate::model::DataRoute;
+use crate::wire::rate_limit_headers;
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
-use crate::worker::http::reply;
+use crate::worker::http::reply::{self, Failure};
 use crate::worker::runtime::{clock, edge};
 
+/// The headers by which a client asks something of the gate itself.
+const OF_GATE: [&str; 2] = ["x-gate-explain", "x-gate-proxy-secret"];
+
 /// Sends an allowed request to the origin. Adds the headers with the tenant, and removes the
-/// signals by which the client has named it. Resolves to the response.
-pub(super) fn forward(
-    call: &Call,
-    config: &Config,
-    decision: &Decision,
-    timeout_ms: u32,
-    flight: Option<&edge::Flight>,
-) -> Promise {
-    let scheme = call.origin().split_once(':').map_or("https", |(scheme, _)| scheme);
-    let mut added = format!("x-forwarded-host\n{}\nx-forwarded-proto\n{scheme}", call.host());
-    if let Some(tenant) = &decision.tenant {
-        added.push_str(&format!("\nx-tenant-id\n{}\nx-tenant-slug\n{}", tenant.tenant().id, tenant.tenant().slug));
-        if let Some(plan) = tenant.plan() {
-            added.push_str(&format!("\nx-tenant-plan\n{plan}"));
-        }
-        if let Some(route) = &tenant.tenant().data_route {
-            added.push_str(&format!("\nx-tenant-data-route\n{}", data_route(route)));
-        }
-        if let Some(assertions) = &config.assertions {
-            let assertion = assertions.of(tenant, decision.extras().credential.as_ref(), clock::now());
-            added.push_str(&format!("\nx-tenant-assertion\n{assertion}"));
-        }
-    }
-    let mut marks = reply::marks(call, decision);
-    let mut removed = vec![JsValue::from("x-gate-explain"), JsValue::from("x-gate-proxy-secret")];
-    let mut query = call.query().to_owned();
-    let (mut cookie, mut private) = (None, false);
-    if let Some(catalog) = &decision.catalog {
-        let resolver = catalog.resolver();
-        removed.extend(resolver.own_headers().map(JsValue::from));
-        // One URL may have a different response for each tenant. Shared caches must know the
-        // headers that it depends on, or store nothing.
-        match resolver.varies_by() {
-            Some(headers) => headers.for_each(|header| marks.push_str(&format!("vary\n{header}\n"))),
-            None => private = true,
-        }
-        cookie = resolver.hidden_token().map(Option::unwrap_or_default);
-        if let Some(param) = resolver.query_param() {
-            query = without(&query, |name| name == param);
-        }
-    }
-    let origin = decision.catalog.as_ref().and_then(|catalog| catalog.document().origin.as_ref());
-    let adds_prefix = origin.is_some_and(|origin| origin.adds_prefix);
-    // The gate has judged the method of the request, so the origin must not read another one from
-    // the query.
-    let may_say = query.contains('%') || query.to_ascii_lowercase().contains("_method");
-    if may_say && !origin.is_some_and(|origin| origin.method_override) {
-        query = without(&query, |name| name.eq_ignore_ascii_case("_method"));
-    }
+/// signals by which the client has named it. Resolves to the response; with a `flight`, rejects if
+/// there is none.
+pub(super) fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&edge::Flight>) -> Promise {
     let stripped = decision.extras().path.as_ref();
     let path = stripped.map_or_else(|| call.path(), |stripped| stripped.path.as_str());
-    let prefix = stripped.map_or("", |stripped| stripped.prefix.as_str());
-    if !prefix.is_empty() {
-        added.push_str(&format!("\nx-forwarded-prefix\n{prefix}"));
+    let query = query(call, decision.catalog.as_deref());
+    let is_own = config.upstream_url.is_none() && path == call.path() && query.is_none();
+    let query = query.as_deref().unwrap_or_else(|| call.query());
+
+    let mut text = String::with_capacity(256);
+    if !is_own {
+        let mark = if query.is_empty() { "" } else { "?" };
+        let base = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
+        [base, path, mark, query].into_iter().for_each(|part| text.push_str(part));
     }
-    let origin = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
-    let mark = if query.is_empty() { "" } else { "?" };
-    let url = format!("{origin}{path}{mark}{query}");
-    let removed: Array = removed.into_iter().collect();
+    let (scheme, authority) = call.origin().split_once("://").unwrap_or(("https", call.host()));
+    let prefix = stripped.map_or("", |stripped| stripped.prefix.as_str());
+    for line in [prefix, call.host(), scheme, authority] {
+        text.push('\n');
+        text.push_str(line);
+    }
+    push_tenant(&mut text, config, decision);
+    let (policy, state) = rate_limit_headers(decision).unwrap_or_default();
+    for line in [&policy, &state] {
+        text.push('\n');
+        text.push_str(line);
+    }
+    for (name, value) in reply::cors(call, decision) {
+        for line in [name, &value] {
+            text.push('\n');
+            text.push_str(line);
+        }
+    }
+    let timeout_ms = u32::try_from(decision.timeout_ms()).unwrap_or(u32::MAX);
     let flight = flight.map_or(JsValue::UNDEFINED, JsValue::from);
-    let is_passed = edge::filter(decision.catalog.as_ref().map_or("safe", |catalog| catalog.origin_policy()));
-    edge::forward(
-        &call.request,
-        &config.upstream,
-        &url,
-        &is_passed,
-        &removed,
-        cookie,
-        &added,
-        &marks,
-        private,
-        if adds_prefix { "" } else { prefix },
-        timeout_ms,
-        &flight,
-    )
+    with_origin(config, decision.catalog.as_ref(), |origin| {
+        edge::forward(&call.request, origin, &text, timeout_ms, &flight)
+    })
+}
+
+/// The five lines with the tenant: id, slug, plan, data route, assertion.
+fn push_tenant(text: &mut String, config: &Config, decision: &Decision) {
+    let Some(tenant) = &decision.tenant else { return text.push_str("\n\n\n\n\n") };
+    for line in [tenant.tenant().id.as_str(), tenant.tenant().slug.as_str()] {
+        text.push('\n');
+        text.push_str(line);
+    }
+    text.push('\n');
+    if let Some(plan) = tenant.plan() {
+        text.push_str(&plan.to_string());
+    }
+    text.push('\n');
+    if let Some(route) = &tenant.tenant().data_route {
+        text.push_str(&data_route(route));
+    }
+    text.push('\n');
+    if let Some(assertions) = &config.assertions {
+        text.push_str(&assertions.of(tenant, decision.extras().credential.as_ref(), clock::now()));
+    }
+}
+
+/// The query that the origin receives, if it is not the request's own: without the name of the
+/// tenant, and without another method than the one that the gate has judged.
+fn query(call: &Call, catalog: Option<&CompiledCatalog>) -> Option<String> {
+    let query = call.query();
+    if query.is_empty() {
+        return None;
+    }
+    let overrides =
+        catalog.and_then(|catalog| catalog.document().origin.as_ref()).is_some_and(|origin| origin.method_override);
+    let may_override = !overrides && (query.contains('%') || query.to_ascii_lowercase().contains("_method"));
+    let tenant = catalog.and_then(|catalog| catalog.resolver().query_param());
+    if tenant.is_none() && !may_override {
+        return None;
+    }
+    let is_left_out = |name: &str| tenant == Some(name) || may_override && name.eq_ignore_ascii_case("_method");
+    Some(without(query, is_left_out))
+}
+
+thread_local! {
+    /// What forwarding needs under the current catalog, as a JavaScript object.
+    static ORIGIN: RefCell<Option<(Option<Arc<CompiledCatalog>>, JsValue)>> = const { RefCell::new(None) };
+    /// Makes the response to a request without an answer of the origin.
+    static FAILED: Closure<dyn Fn(JsValue, JsValue, String) -> Response> = Closure::new(failed);
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a closure for JavaScript takes owned values")]
+fn failed(request: JsValue, error: JsValue, cors: String) -> Response {
+    failure(&request, &error, cors.split('\n'))
+}
+
+/// The response to a request if the origin has not answered. `error` is null after the timeout.
+pub(super) fn failure<'h>(request: &JsValue, error: &JsValue, cors: impl Iterator<Item = &'h str>) -> Response {
+    let failure = if error.is_null() { Failure::UPSTREAM_TIMEOUT } else { Failure::UPSTREAM };
+    console::error_2(&failure.code.into(), error);
+    reply::failure(request, &failure, cors)
+}
+
+fn with_origin<T>(config: &Config, catalog: Option<&Arc<CompiledCatalog>>, f: impl FnOnce(&JsValue) -> T) -> T {
+    ORIGIN.with_borrow_mut(|current| {
+        let is_same = current.as_ref().is_some_and(|(known, _)| match (known, catalog) {
+            (Some(known), Some(catalog)) => Arc::ptr_eq(known, catalog),
+            (None, None) => true,
+            _ => false,
+        });
+        if !is_same {
+            *current = None;
+        }
+        let (_, origin) = current.get_or_insert_with(|| (catalog.cloned(), origin(config, catalog)));
+        f(origin)
+    })
+}
+
+fn origin(config: &Config, catalog: Option<&Arc<CompiledCatalog>>) -> JsValue {
+    let resolver = catalog.map(|catalog| catalog.resolver());
+    let own = resolver.into_iter().flat_map(|resolver| resolver.own_headers());
+    let removed: Array = OF_GATE.into_iter().chain(own).map(JsValue::from).collect();
+    let passes = edge::filter(catalog.map_or("safe", |catalog| catalog.origin_policy()), &removed);
+    let cookie = resolver.and_then(|resolver| resolver.hidden_token()).map(Option::unwrap_or_default);
+    // One URL may have a different response for each tenant. Shared caches must know the headers
+    // that it depends on, or store nothing.
+    let vary = resolver.map_or(Some(String::new()), |resolver| {
+        resolver.varies_by().map(|headers| headers.collect::<Vec<_>>().join(", "))
+    });
+    let origin = catalog.and_then(|catalog| catalog.document().origin.as_ref());
+    FAILED.with(|failed| {
+        edge::origin(
+            &config.upstream,
+            config.upstream_url.as_deref(),
+            &passes,
+            cookie,
+            vary.as_deref(),
+            origin.is_some_and(|origin| origin.adds_prefix),
+            failed.as_ref().unchecked_ref(),
+        )
+    })
 }
 
 /// A data route as a dictionary of structured fields (RFC 9651 §3.2):

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Response, console};
+use web_sys::Response;
 
 use self::questions::CallQuestion;
 use crate::gate::{Ask, CallEnd, Code, Decision, Intent, Progress, Step};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
-use crate::worker::http::reply::{self, Failure};
+use crate::worker::http::reply;
 use crate::worker::ledger::{client, keeper};
 use crate::worker::runtime::cell::with_gate;
 use crate::worker::runtime::clock::{self, Patience};
@@ -33,8 +33,8 @@ use crate::worker::sources::feed;
 
 /// The result of [`decide_now`].
 pub(crate) enum Now {
-    /// The response.
-    Answered(Response),
+    /// The response, or a Promise of the origin's response.
+    Answered(JsValue),
     /// The request has to wait. `None` if the gate has not been asked yet.
     Waits(Option<Box<Progress<Step>>>),
 }
@@ -53,7 +53,11 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         Progress::Ready(Step::Decided(mut decision)) if !is_forwarded(call, config, &decision) => {
             let response = reply::decision(call, &decision);
             behind::after(call, config, &mut decision);
-            Now::Answered(response)
+            Now::Answered(response.into())
+        }
+        Progress::Ready(Step::Decided(mut decision)) if !is_observed(&decision) => {
+            behind::after(call, config, &mut decision);
+            Now::Answered(forward::forward(call, config, &decision, None).into())
         }
         progress => Now::Waits(Some(Box::new(progress))),
     }
@@ -61,7 +65,7 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
 
 /// Decides a request that has to wait, and answers it.
 pub(crate) async fn decide(mut call: Call, progress: Option<Box<Progress<Step>>>, config: &Rc<Config>) -> JsValue {
-    fault(call.fault(), "trap-late");
+    fault(call.fault().as_deref(), "trap-late");
     let patience = Patience::new();
     let context = call.context.clone();
     let ask = questions::to_serve(&call);
@@ -114,47 +118,52 @@ async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> J
         behind::after(call, config, &mut decision);
         return response.into();
     }
-    // The end of the call matters if the request holds slots, or if its route has a circuit
-    // breaker.
-    let flies = decision.extras().hold.is_some() || decision.extras().breaker.is_some();
-    let slow_ms = decision.extras().breaker.as_ref().and_then(|used| used.breaker.slow_ms()).unwrap_or(0);
-    let millis = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
-    let flight = flies.then(|| edge::flight(decision.extras().breaker.is_some(), millis(slow_ms)));
-    if let Some(flight) = flight.as_ref().filter(|_| decision.extras().hold.is_some()) {
-        client::release(&decision, Some(flight.ended()), config, &call.context);
+    behind::after(call, config, &mut decision);
+    if is_observed(&decision) {
+        observe(call, config, &decision).await
+    } else {
+        forward::forward(call, config, &decision, None).into()
     }
-    let forwarded = forward::forward(call, config, &decision, millis(decision.timeout_ms()), flight.as_ref());
-    if let Some(flight) = &flight {
-        // The call continues if the client disconnects.
-        call.context.wait_until(&forwarded);
-        // INVARIANT (a call that hangs counts): a slow call is reported as soon as it is slow,
-        // whether or not it ever ends.
-        if slow_ms > 0 {
-            let _ = JsFuture::from(Promise::race(&Array::of2(&forwarded, &flight.slow()))).await;
-            if flight.is_slow() {
-                let end = CallEnd::Answered { failed: false, elapsed_ms: slow_ms };
-                keeper::ended(&decision, end, config, &call.context);
-            }
+}
+
+/// Whether the end of the call to the origin matters: the request holds slots, or its route has a
+/// circuit breaker.
+fn is_observed(decision: &Decision) -> bool {
+    decision.extras().hold.is_some() || decision.extras().breaker.is_some()
+}
+
+/// Forwards a request, and reports how the call to the origin ended.
+async fn observe(call: &Call, config: &Rc<Config>, decision: &Decision) -> JsValue {
+    let slow_ms = decision.extras().breaker.as_ref().and_then(|used| used.breaker.slow_ms()).unwrap_or(0);
+    let flight = edge::flight(decision.extras().breaker.is_some(), u32::try_from(slow_ms).unwrap_or(u32::MAX));
+    if decision.extras().hold.is_some() {
+        client::release(decision, Some(flight.ended()), config, &call.context);
+    }
+    let forwarded = forward::forward(call, config, decision, Some(&flight));
+    // The call continues if the client disconnects.
+    call.context.wait_until(&forwarded);
+    // INVARIANT (a call that hangs counts): a slow call is reported as soon as it is slow, whether
+    // or not it ever ends.
+    if slow_ms > 0 {
+        let _ = JsFuture::from(Promise::race(&Array::of2(&forwarded, &flight.slow()))).await;
+        if flight.is_slow() {
+            let end = CallEnd::Answered { failed: false, elapsed_ms: slow_ms };
+            keeper::ended(decision, end, config, &call.context);
         }
     }
     let forwarded = JsFuture::from(forwarded).await;
-    if let Some(flight) = &flight {
-        match end_of(&forwarded, flight) {
-            CallEnd::Answered { failed: true, .. } if flight.is_slow() => {
-                keeper::ended(&decision, CallEnd::FailedSince, config, &call.context);
-            }
-            _ if flight.is_slow() => {}
-            end => keeper::ended(&decision, end, config, &call.context),
+    match end_of(&forwarded, &flight) {
+        CallEnd::Answered { failed: true, .. } if flight.is_slow() => {
+            keeper::ended(decision, CallEnd::FailedSince, config, &call.context);
         }
+        _ if flight.is_slow() => {}
+        end => keeper::ended(decision, end, config, &call.context),
     }
-    let response = forwarded.unwrap_or_else(|error| {
-        // `forward.js` rejects with null after the timeout.
-        let failure = if error.is_null() { Failure::UPSTREAM_TIMEOUT } else { Failure::UPSTREAM };
-        console::error_2(&failure.code.into(), &error);
-        reply::failure(call, &decision, &failure).into()
-    });
-    behind::after(call, config, &mut decision);
-    response
+    forwarded.unwrap_or_else(|error| {
+        let cors = reply::cors(call, decision);
+        let lines = cors.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+        forward::failure(&call.request, &error, lines).into()
+    })
 }
 
 /// What the end of a call shows about the origin. A client that disconnects or is slow shows

@@ -1,9 +1,10 @@
 //! One incoming request to the Worker: the parts that the gate reads.
 //!
-//! [`Call::read`] fetches the method, the URL and the headers that the gate needs as one string
-//! from JavaScript, since each crossing of the boundary costs time. The accessors return slices of
-//! it.
+//! [`Call::read`] fetches the method, the URL and the headers that every decision needs as one
+//! string from JavaScript, since each crossing of the boundary costs time. The accessors return
+//! slices of it. Headers that few requests need are read when they are looked at.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -12,9 +13,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use crate::resolve::{Custom, Request};
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
-use crate::worker::runtime::header_names::{
-    self, ACCEPT, AUTHORIZATION, EXPLAIN, FAULT, FORWARDED_HOST, OWN_COUNT, PROXY_SECRET,
-};
+use crate::worker::runtime::header_names::{self, EXPLAIN, FORWARDED_HOST, Names, PROXY_SECRET};
 
 /// A request, and what [`Call::read`] read of it.
 pub(crate) struct Call {
@@ -23,12 +22,14 @@ pub(crate) struct Call {
     /// Method, URL and header values, one per line.
     text: String,
     lines: Vec<Range<usize>>,
-    names: Rc<[String]>,
+    names: Rc<Names>,
     url: Range<usize>,
     host: Range<usize>,
     path: Range<usize>,
     query: Range<usize>,
     forwarded: bool,
+    /// The header `Authorization`, once it has been looked at.
+    authorization: OnceCell<Option<String>>,
     pub(crate) explain: bool,
     pub(crate) custom: Resolved,
 }
@@ -93,6 +94,7 @@ impl Call {
             text,
             context: context.unchecked_into(),
             forwarded: false,
+            authorization: OnceCell::new(),
             explain: false,
             custom: Resolved::NotAsked,
             request,
@@ -148,19 +150,20 @@ impl Call {
         forwarded.unwrap_or_else(|| self.slice(&self.host))
     }
 
-    fn own_header(&self, index: usize) -> Option<&str> {
-        let value = self.slice(self.lines.get(index.checked_add(2)?)?);
-        (value != "\0").then_some(value)
+    fn own_header(&self, name: &str) -> Option<&str> {
+        self.value(self.names.own(name)?)
     }
 
-    /// Whether the client accepts `application/problem+json`.
-    pub(crate) fn wants_problem(&self) -> bool {
-        self.own_header(ACCEPT).is_some_and(|accept| accept.contains("application/problem+json"))
+    /// The value of the header at a place in the list of names.
+    fn value(&self, place: usize) -> Option<&str> {
+        let value = self.slice(self.lines.get(place.checked_add(2)?)?);
+        (value != "\0").then_some(value)
     }
 
     /// The token of `Authorization: Bearer`.
     pub(crate) fn bearer(&self) -> Option<&str> {
-        let (scheme, token) = self.own_header(AUTHORIZATION)?.split_once(' ')?;
+        let authorization = self.authorization.get_or_init(|| edge::header(&self.request, "authorization"));
+        let (scheme, token) = authorization.as_deref()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     }
 
@@ -170,15 +173,13 @@ impl Call {
     }
 
     /// The fault that a test asks for; see [`crate::worker::runtime::fault`].
-    pub(crate) fn fault(&self) -> Option<&str> {
-        self.own_header(FAULT)
+    pub(crate) fn fault(&self) -> Option<String> {
+        if cfg!(feature = "faults") { edge::header(&self.request, "x-fault") } else { None }
     }
 
     /// The headers that the catalog needs, as names and values.
     pub(crate) fn headers(&self) -> Vec<(&str, &str)> {
-        let values = self.lines.iter().skip(2).map(|line| self.slice(line));
-        let pairs = self.names.iter().map(String::as_str).zip(values);
-        pairs.skip(OWN_COUNT).filter(|(_, value)| *value != "\0").collect()
+        self.names.of_catalog().filter_map(|(place, name)| Some((name, self.value(place)?))).collect()
     }
 
     /// The request as the core takes it.

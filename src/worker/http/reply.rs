@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
@@ -34,12 +35,20 @@ pub(crate) fn decision(call: &Call, decision: &Decision) -> Response {
         return respond(decision.code.status(), JSON, Some(decision), &headers.join("\t"), &json(decision));
     }
     headers.extend(www_authenticate(decision).map(|challenge| format!("www-authenticate: {challenge}")));
-    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), &headers.join("\t"))
+    error(&call.request, &ErrorView::from(decision), decision.code.status(), Some(decision), &headers.join("\t"))
 }
 
-/// An error in place of the origin's response. It has the CORS headers of the decision.
-pub(crate) fn failure(call: &Call, decision: &Decision, failure: &Failure) -> Response {
-    failure.respond_full(call, json!({}), &cors_lines(call, decision).join("\t"))
+/// An error in place of the origin's response. `cors`: names and values of CORS headers in turn;
+/// an empty value is left out.
+pub(crate) fn failure<'h>(request: &JsValue, failure: &Failure, mut cors: impl Iterator<Item = &'h str>) -> Response {
+    let mut headers = Vec::new();
+    while let (Some(name), Some(value)) = (cors.next(), cors.next()) {
+        if !value.is_empty() {
+            headers.push(format!("{name}: {value}"));
+        }
+    }
+    let view = ErrorView { code: failure.code, message: failure.message, details: json!({}) };
+    error(request, &view, failure.status, None, &headers.join("\t"))
 }
 
 /// The CORS headers of a response, each as `name: value`.
@@ -74,22 +83,11 @@ fn respond(status: u16, kind: &str, decision: Option<&Decision>, header: &str, b
     edge::respond(status, &text)
 }
 
-/// Headers to set on the origin's response: names and values alternate, one per line. An empty
-/// value removes the header.
-pub(crate) fn marks(call: &Call, decision: &Decision) -> String {
-    let mut headers = String::new();
-    if let Some(policy) = decision.cors() {
-        for name in CORS_ANSWERS {
-            headers.push_str(&format!("{name}\n\n"));
-        }
-        for (name, value) in cors_headers(policy, false, &call.headers()) {
-            headers.push_str(&format!("{name}\n{value}\n"));
-        }
-    }
-    if let Some((policy, state)) = rate_limit_headers(decision) {
-        headers.push_str(&format!("ratelimit-policy\n{policy}\nratelimit\n{state}\n"));
-    }
-    headers
+/// The CORS headers to set on the origin's response. An empty value removes the header.
+pub(crate) fn cors(call: &Call, decision: &Decision) -> Vec<(&'static str, String)> {
+    let Some(policy) = decision.cors() else { return Vec::new() };
+    let removed = CORS_ANSWERS.iter().map(|name| (*name, String::new()));
+    removed.chain(cors_headers(policy, false, &call.headers())).collect()
 }
 
 /// An error of the gate's own endpoints.
@@ -179,7 +177,7 @@ impl Failure {
     /// Responds with `header` instead of the error's own header.
     pub(crate) fn respond_full(&self, call: &Call, details: Value, header: &str) -> Response {
         let view = ErrorView { code: self.code, message: self.message, details };
-        error(call, &view, self.status, None, header)
+        error(&call.request, &view, self.status, None, header)
     }
 }
 
@@ -198,7 +196,7 @@ pub(crate) async fn body(call: &Call, max_bytes: usize) -> Result<String, Failur
 pub(crate) fn invalid(call: &Call, problems: &Problems) -> Response {
     let view =
         ErrorView { code: Code::BadRequest.as_str(), message: PROBLEMS, details: json!({ "problems": problems }) };
-    error(call, &view, 400, None, "")
+    error(&call.request, &view, 400, None, "")
 }
 
 /// A denial with a given body, and with the rate limit headers of the decision.
@@ -208,7 +206,7 @@ pub(crate) fn refusal(decision: &Decision, header: &str, body: &str) -> Response
 
 /// An error of the gate's own endpoints that reports a denial.
 pub(crate) fn unavailable(call: &Call, decision: &Decision) -> Response {
-    error(call, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
+    error(&call.request, &ErrorView::from(decision), decision.code.status(), Some(decision), "")
 }
 
 /// A view as a JSON document. A view holds only text and numbers, so it always serializes.
@@ -232,12 +230,17 @@ pub(crate) fn unreadable() -> Response {
     respond(400, JSON, None, "", &error_body(&ErrorView::from(&decision)))
 }
 
-fn error(call: &Call, view: &ErrorView, status: u16, decision: Option<&Decision>, header: &str) -> Response {
-    if call.wants_problem() {
+fn error(request: &JsValue, view: &ErrorView, status: u16, decision: Option<&Decision>, header: &str) -> Response {
+    if wants_problem(request) {
         respond(status, "application/problem+json", decision, header, &problem_body(view, status))
     } else {
         respond(status, JSON, decision, header, &error_body(view))
     }
+}
+
+/// Whether the client accepts `application/problem+json`.
+fn wants_problem(request: &JsValue) -> bool {
+    edge::header(request, "accept").is_some_and(|accept| accept.contains("application/problem+json"))
 }
 
 fn json(decision: &Decision) -> String {

@@ -6,8 +6,7 @@
 //! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
 //!   records, ledger requests and their responses) are written one per line.
 //! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
-//! - [`forward`] takes headers as alternating names and values, one per line.
-//! - [`respond`] takes five lines and the body; [`save_book`] takes slices of three lines. The
+//! - [`respond`] takes five lines and the body, and [`forward`] twelve lines and the CORS headers; [`save_book`] takes slices of three lines. The
 //!   comments in JavaScript describe them.
 //! - [`transact`] returns JSON. If the database refuses the transaction, it returns `!` and the
 //!   reason: the columns of the violated constraint, or `premise` for a failed precondition.
@@ -41,20 +40,17 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/forward.js")]
 extern "C" {
-    pub fn forward(
-        request: &JsValue,
+    #[expect(clippy::too_many_arguments, reason = "called once for each catalog")]
+    pub fn origin(
         upstream: &JsValue,
-        url: &str,
-        is_passed: &Function,
-        removed: &JsValue,
+        base: Option<&str>,
+        passes: &Function,
         cookie: Option<&str>,
-        added: &str,
-        marks: &str,
-        private: bool,
-        prefix: &str,
-        timeout_ms: u32,
-        flight: &JsValue,
-    ) -> Promise;
+        vary: Option<&str>,
+        adds_prefix: bool,
+        failed: &Function,
+    ) -> JsValue;
+    pub fn forward(request: &JsValue, origin: &JsValue, text: &str, timeout_ms: u32, flight: &JsValue) -> Promise;
     pub fn flight(watches: bool, slow_ms: u32) -> Flight;
 }
 
@@ -66,11 +62,18 @@ extern "C" {
     pub fn ask_ledger(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
 }
 
+#[wasm_bindgen(module = "/src/worker/signatures.js")]
+extern "C" {
+    /// Resolves to whether a signature is valid.
+    #[wasm_bindgen(js_name = verifySignature)]
+    pub fn verify_signature(text: &str) -> Promise;
+}
+
 #[wasm_bindgen(module = "/src/worker/origin_headers.js")]
 extern "C" {
     /// Returns a function that decides whether the origin receives a header, according to a policy
-    /// of [`crate::gate::CompiledCatalog::origin_policy`].
-    pub fn filter(policy: &str) -> Function;
+    /// of [`crate::gate::CompiledCatalog::origin_policy`]. It never receives those `removed`.
+    pub fn filter(policy: &str, removed: &JsValue) -> Function;
 }
 
 #[wasm_bindgen(module = "/src/worker/control.js")]

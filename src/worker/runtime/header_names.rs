@@ -1,4 +1,5 @@
-//! The names of the request headers that the Worker reads.
+//! The names of the headers that are read of every request: those by which the configuration and
+//! the catalog decide. Other headers are read where they are needed.
 //!
 //! JavaScript holds the list too, so that the names cross the boundary once and not with every
 //! request. The Worker's own headers come first, then those of the catalog.
@@ -9,47 +10,68 @@ use std::rc::Rc;
 use js_sys::Array;
 use wasm_bindgen::JsValue;
 
-thread_local! {
-    static NAMES: RefCell<(Rc<[String]>, JsValue)> = RefCell::new(names(&[]));
+/// Asks for the trace of a decision; the value is the operator token.
+pub(crate) const EXPLAIN: &str = "x-gate-explain";
+/// The secret of the trusted proxy.
+pub(crate) const PROXY_SECRET: &str = "x-gate-proxy-secret";
+/// The host that the client asked the trusted proxy for.
+pub(crate) const FORWARDED_HOST: &str = "x-forwarded-host";
+
+/// The list.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    all: Vec<String>,
+    /// The number of headers that the Worker itself reads.
+    own: usize,
 }
 
-/// The headers that the Worker itself reads.
-const OWN: [&str; 6] =
-    ["accept", "authorization", "x-gate-explain", "x-forwarded-host", "x-gate-proxy-secret", "x-fault"];
+impl Names {
+    /// The place of a header that the Worker itself reads. `None` if the configuration gives it no
+    /// meaning.
+    pub(crate) fn own(&self, name: &str) -> Option<usize> {
+        self.all.iter().take(self.own).position(|known| known == name)
+    }
 
-/// The number of headers that the Worker itself reads. Those of the catalog follow.
-pub(crate) const OWN_COUNT: usize = OWN.len();
+    /// The catalog's headers, with their places.
+    pub(crate) fn of_catalog(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.all.iter().map(String::as_str).enumerate().skip(self.own)
+    }
+}
 
-// The places of the Worker's own headers in the list.
-pub(crate) const ACCEPT: usize = 0;
-pub(crate) const AUTHORIZATION: usize = 1;
-pub(crate) const EXPLAIN: usize = 2;
-pub(crate) const FORWARDED_HOST: usize = 3;
-pub(crate) const PROXY_SECRET: usize = 4;
-pub(crate) const FAULT: usize = 5;
-
-fn names(catalog: &[String]) -> (Rc<[String]>, JsValue) {
-    let names: Vec<String> = OWN.iter().map(ToString::to_string).chain(catalog.iter().cloned()).collect();
-    let array: Array = names.iter().map(|name| JsValue::from(name.as_str())).collect();
-    (names.into(), array.into())
+thread_local! {
+    static NAMES: RefCell<(Rc<Names>, JsValue)> = RefCell::new((Rc::default(), Array::new().into()));
 }
 
 /// Runs `read` with the list in JavaScript. Returns its result with the names.
-pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<[String]>, T) {
+pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<Names>, T) {
     NAMES.with_borrow(|(names, array)| (Rc::clone(names), read(array)))
 }
 
 /// Whether the list is still the one that [`read`] returned.
-pub(crate) fn is_current(names: &Rc<[String]>) -> bool {
+pub(crate) fn is_current(names: &Rc<Names>) -> bool {
     NAMES.with_borrow(|current| Rc::ptr_eq(&current.0, names))
 }
 
-/// Replaces the catalog's part of the list. Later requests are read with it.
-pub(crate) fn read_also(catalog: &[String]) {
+/// Replaces the Worker's part of the list.
+pub(crate) fn read_own(own: &[&str]) {
     NAMES.with_borrow_mut(|current| {
-        let unchanged = current.0.get(OWN_COUNT..).is_some_and(|known| known == catalog);
-        if !unchanged {
-            *current = names(catalog);
+        let of_catalog: Vec<_> = current.0.of_catalog().map(|(_, name)| name.to_owned()).collect();
+        *current = names(own.iter().map(ToString::to_string), own.len(), &of_catalog);
+    });
+}
+
+/// Replaces the catalog's part of the list. Later requests are read with it.
+pub(crate) fn read_also(of_catalog: &[String]) {
+    NAMES.with_borrow_mut(|current| {
+        let before = &current.0;
+        if before.of_catalog().map(|(_, name)| name).ne(of_catalog.iter().map(String::as_str)) {
+            *current = names(before.all.iter().take(before.own).cloned(), before.own, of_catalog);
         }
     });
+}
+
+fn names(own: impl Iterator<Item = String>, count: usize, of_catalog: &[String]) -> (Rc<Names>, JsValue) {
+    let all: Vec<String> = own.chain(of_catalog.iter().cloned()).collect();
+    let array: Array = all.iter().map(|name| JsValue::from(name.as_str())).collect();
+    (Rc::new(Names { all, own: count }), array.into())
 }

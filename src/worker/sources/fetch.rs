@@ -9,7 +9,7 @@ use std::rc::Rc;
 use web_sys::console;
 
 use super::coalesce::{Ended, SharedWork, coalesce};
-use super::{feed, issuer_keys, kv};
+use super::{feed, issuer_keys, kv, signatures};
 use crate::gate::{Need, Rejected, SnapshotKey};
 use crate::ledger::{LeaseProgress, LedgerFailure, Question, WaitFailure};
 use crate::worker::config::Config;
@@ -34,6 +34,10 @@ pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -
     match need {
         Need::LedgerAnswer(question) => answer(&question, patience).await,
         Need::Snapshot(key) => snapshot(key, config, patience).await,
+        Need::Signature(signature) => {
+            signatures::verify(*signature).await;
+            Fetched::Yes
+        }
         Need::Secret(name) => {
             secret(&name, config);
             Fetched::Yes

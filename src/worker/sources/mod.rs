@@ -1,4 +1,5 @@
-//! The sources of the data that the gate lacks: KV, D1, issuers, secrets, the custom resolver.
+//! The sources of the data that the gate lacks: KV, D1, issuers, secrets, the platform's
+//! cryptography, the custom resolver.
 //!
 //! [`drive`] is the loop of every question to the gate: ask, fetch what it lacks, ask again.
 //! [`fetch`] fetches one piece of data, and [`coalesce`] makes concurrent requests share that
@@ -13,3 +14,4 @@ pub(crate) mod fetch;
 pub(crate) mod issuer_keys;
 pub(crate) mod kv;
 pub(crate) mod originals;
+pub(crate) mod signatures;
