@@ -1,7 +1,7 @@
 // Load on a Worker over raw sockets: throughput, latency, and CPU time of its process.
 
 import { connect } from "node:net";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { median } from "./measure.mjs";
 
 /** A `GET` as text. */
@@ -99,13 +99,14 @@ export function latencies({ port, request, connections = 64 }, rate, ms) {
   });
 }
 
-/** CPU milliseconds that a process has used, or null where `/proc` does not say. */
+/** CPU milliseconds that the threads of a process have used. NaN where `/proc` does not say. */
 export function cpu(pid) {
   try {
-    const [user, system] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ").slice(11, 13);
-    return (Number(user) + Number(system)) * 10;
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const ns = threads.map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]));
+    return ns.reduce((sum, one) => sum + one, 0) / 1e6;
   } catch {
-    return null;
+    return NaN;
   }
 }
 
@@ -117,19 +118,20 @@ export function cpu(pid) {
 export async function turns(contenders, { pid, slices = Number(process.env.SLICES ?? 40), ms = 300 } = {}) {
   const names = Object.keys(contenders);
   for (const name of names) await load(contenders[name], 1_000);
-  const results = Object.fromEntries(names.map((name) => [name, { rates: [], costs: [] }]));
+  const results = Object.fromEntries(names.map((name) => [name, { rates: [], cpuMs: 0, count: 0 }]));
   for (let slice = 0; slice < slices; slice++) {
     for (let i = 0; i < names.length; i++) {
       const name = names[(i + slice) % names.length];
       const before = cpu(pid);
       const rate = await load(contenders[name], ms);
       results[name].rates.push(rate);
-      if (before !== null) results[name].costs.push(((cpu(pid) - before) * 1_000) / ((rate * ms) / 1_000));
+      results[name].cpuMs += cpu(pid) - before;
+      results[name].count += (rate * ms) / 1_000;
     }
   }
   for (const one of Object.values(results)) {
     one.rate = median([...one.rates]);
-    one.cpuUs = one.costs.length ? one.costs.reduce((sum, cost) => sum + cost, 0) / one.costs.length : null;
+    one.cpuUs = Number.isNaN(one.cpuMs) ? null : (one.cpuMs * 1_000) / one.count;
   }
   return results;
 }

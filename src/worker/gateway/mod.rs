@@ -41,10 +41,10 @@ pub(crate) enum Now {
 
 /// Decides a request, and answers it if nothing has to be waited for.
 pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
-    if feed::is_due(config, &call.context, clock::now()) {
+    let now = clock::now();
+    if feed::is_due(config, &call.context, now) {
         return Now::Waits(None);
     }
-    let now = clock::now();
     let progress = with_gate(|gate| questions::ask(call, config, &questions::to_serve(call), gate, now));
     match progress {
         Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => {
