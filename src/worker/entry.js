@@ -33,7 +33,11 @@ function ready() {
 export default {
   fetch(request, env, context) {
     ready();
-    return fetch(request, env, context);
+    const answer = fetch(request, env, context);
+    // Started work comes to its end even if the client leaves: other requests may wait for it, and an
+    // origin is not interrupted.
+    if (answer instanceof Promise) context.waitUntil(answer);
+    return answer;
   },
   scheduled(_, env, context) {
     ready();

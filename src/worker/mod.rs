@@ -90,21 +90,16 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
         return reply::Failure::TRACE.respond(&call).into();
     }
     fault(call.fault().as_deref(), "trap");
-    let context = call.context.clone();
-    let promise = if call.is_own() {
-        match router::answer_now(&call, &config) {
-            Some(response) => return response.into(),
-            None => task::promise(async move { router::answer(call, &config).await.into() }),
+    if call.is_own() {
+        return match router::answer_now(&call, &config) {
+            Some(response) => response.into(),
+            None => task::promise(async move { router::answer(call, &config).await.into() }).into(),
+        };
+    }
+    match gateway::decide_now(&call, &config) {
+        gateway::Now::Answered(response) => response,
+        gateway::Now::Waits(progress) => {
+            task::promise(async move { gateway::decide(call, progress, &config).await }).into()
         }
-    } else {
-        match gateway::decide_now(&call, &config) {
-            gateway::Now::Answered(response) => return response,
-            gateway::Now::Waits(progress) => {
-                task::promise(async move { gateway::decide(call, progress, &config).await })
-            }
-        }
-    };
-    // Started work comes to its end even if the client leaves: other requests may wait for it.
-    context.wait_until(&promise);
-    promise.into()
+    }
 }

@@ -50,14 +50,11 @@ pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
         Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => {
             Now::Waits(Some(Box::new(Progress::Ready(step))))
         }
-        Progress::Ready(Step::Decided(mut decision)) if !is_forwarded(call, config, &decision) => {
-            let response = reply::decision(call, &decision);
+        Progress::Ready(Step::Decided(mut decision)) if !is_observed(call, config, &decision) => {
             behind::after(call, config, &mut decision);
-            Now::Answered(response.into())
-        }
-        Progress::Ready(Step::Decided(mut decision)) if !is_observed(&decision) => {
-            behind::after(call, config, &mut decision);
-            Now::Answered(forward::forward(call, config, &decision, None).into())
+            let response = respond(call, config, &decision);
+            with_gate(|gate| gate.reuse(decision));
+            Now::Answered(response)
         }
         progress => Now::Waits(Some(Box::new(progress))),
     }
@@ -112,24 +109,30 @@ fn unavailable_to(call: &Call, config: &Config) -> Decision {
 
 /// Answers a decided request, or forwards it and reports how the call to the origin ended.
 async fn conclude(call: &Call, config: &Rc<Config>, mut decision: Decision) -> JsValue {
+    behind::after(call, config, &mut decision);
+    if is_observed(call, config, &decision) {
+        return observe(call, config, &decision).await;
+    }
     if !is_forwarded(call, config, &decision) {
         keeper::ended(&decision, CallEnd::Unknown, config, &call.context);
-        let response = reply::decision(call, &decision);
-        behind::after(call, config, &mut decision);
-        return response.into();
     }
-    behind::after(call, config, &mut decision);
-    if is_observed(&decision) {
-        observe(call, config, &decision).await
+    respond(call, config, &decision)
+}
+
+/// The response, or a Promise of the origin's.
+fn respond(call: &Call, config: &Config, decision: &Decision) -> JsValue {
+    if is_forwarded(call, config, decision) {
+        forward::forward(call, config, decision, None).into()
     } else {
-        forward::forward(call, config, &decision, None).into()
+        reply::decision(call, decision).into()
     }
 }
 
-/// Whether the end of the call to the origin matters: the request holds slots, or its route has a
-/// circuit breaker.
-fn is_observed(decision: &Decision) -> bool {
-    decision.extras().hold.is_some() || decision.extras().breaker.is_some()
+/// Whether the request is forwarded and the end of the call to the origin matters: the request holds
+/// slots, or its route has a circuit breaker.
+fn is_observed(call: &Call, config: &Config, decision: &Decision) -> bool {
+    let ends = decision.extras().hold.is_some() || decision.extras().breaker.is_some();
+    ends && is_forwarded(call, config, decision)
 }
 
 /// Forwards a request, and reports how the call to the origin ended.
@@ -140,8 +143,6 @@ async fn observe(call: &Call, config: &Rc<Config>, decision: &Decision) -> JsVal
         client::release(decision, Some(flight.ended()), config, &call.context);
     }
     let forwarded = forward::forward(call, config, decision, Some(&flight));
-    // The call continues if the client disconnects.
-    call.context.wait_until(&forwarded);
     // INVARIANT (a call that hangs counts): a slow call is reported as soon as it is slow, whether
     // or not it ever ends.
     if slow_ms > 0 {
