@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod assertion;
+mod check;
 mod issuers;
 mod key_pair;
 mod keyring;

@@ -12,6 +12,8 @@ use jsonwebtoken::signature::Verifier;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Sha256, Sha384, Sha512};
 
+use super::check::{Check, unfit};
+
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: verifier,
@@ -24,9 +26,6 @@ pub(super) fn verify(signature: &str, message: &str, key: &DecodingKey, algorith
     let _ = PROVIDER.install_default();
     jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
 }
-
-/// Returns whether a signature (second argument) of a message (first argument) is valid.
-pub(super) type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
 struct By(Algorithm, Check);
 
@@ -73,8 +72,4 @@ fn shared<M: Mac + KeyInit + Clone + 'static>(key: &DecodingKey) -> Result<Check
     let mac = <M as Mac>::new_from_slice(key.try_get_as_bytes()?).map_err(unfit)?;
     // `verify_slice` compares in constant time.
     Ok(Box::new(move |message, signature| mac.clone().chain_update(message).verify_slice(signature).is_ok()))
-}
-
-pub(super) fn unfit<E>(_: E) -> Error {
-    ErrorKind::InvalidKeyFormat.into()
 }

@@ -7,7 +7,7 @@ use rsa::traits::SignatureScheme;
 use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPublicKey};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
-use super::provider::{Check, unfit};
+use super::check::{Check, unfit};
 
 /// The check of signatures that a key has made by an algorithm.
 pub(super) fn check(algorithm: Algorithm, key: &DecodingKey) -> Result<Check, Error> {

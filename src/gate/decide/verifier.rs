@@ -205,26 +205,7 @@ impl TokenVerifier {
         {
             return Err((*reason).into());
         }
-        // INVARIANT (counted first): an invalid signature is paid for before it is verified, so that
-        // no number of concurrent requests exceeds the rate. A valid one is paid back.
-        let cost_ms = token.algorithm().cost_ms();
-        let delegated = signatures.and_then(|answered| Some((ring.signature(&token)?, answered)));
-        let is_valid = match delegated {
-            Some((signature, answered)) => match answered.remove(&signature) {
-                Some(is_valid) => Some(is_valid),
-                None => {
-                    self.pay(validity.issuer, cost_ms, cx.now)?;
-                    return Err(Need::Signature(Box::new(signature)).into());
-                }
-            },
-            None => {
-                self.pay(validity.issuer, cost_ms, cx.now)?;
-                ring.verify(&token)
-            }
-        };
-        if is_valid != Some(false) {
-            self.pay_back(validity.issuer, cost_ms);
-        }
+        let is_valid = self.check_signature(&token, &ring, validity.issuer, signatures, cx.now)?;
         match (is_valid, catalog.issuers.keys(validity.issuer)) {
             (Some(true), _) => {}
             (Some(false), _) => {
@@ -248,6 +229,37 @@ impl TokenVerifier {
             self.verified.insert(digest, VerifiedToken { validity, ring, credential: Arc::clone(&credential) });
         }
         Ok(credential)
+    }
+
+    /// Whether a token's signature is valid. `None` if the issuer does not have the token's key.
+    /// `signatures`: those that the adapter has verified, if it does that.
+    ///
+    /// INVARIANT (counted first): an invalid signature is paid for before it is verified, so that
+    /// no number of concurrent requests exceeds the rate. A valid one is paid back.
+    fn check_signature(
+        &mut self,
+        token: &Jwt<'_>,
+        ring: &Keyring,
+        issuer: usize,
+        signatures: Option<&mut Cache<Signature, bool>>,
+        now: UnixMillis,
+    ) -> Result<Option<bool>, Doubt> {
+        let cost_ms = token.algorithm().cost_ms();
+        let delegated = signatures.and_then(|answered| Some((ring.signature(token)?, answered)));
+        let is_valid = if let Some((signature, answered)) = delegated {
+            let Some(is_valid) = answered.remove(&signature) else {
+                self.pay(issuer, cost_ms, now)?;
+                return Err(Need::Signature(Box::new(signature)).into());
+            };
+            Some(is_valid)
+        } else {
+            self.pay(issuer, cost_ms, now)?;
+            ring.verify(token)
+        };
+        if is_valid != Some(false) {
+            self.pay_back(issuer, cost_ms);
+        }
+        Ok(is_valid)
     }
 
     /// Pays for one more invalid signature of an issuer, if its rate has room for it.

@@ -13,6 +13,7 @@ use web_sys::{Response, console};
 
 use crate::gate::{CompiledCatalog, Decision};
 use crate::model::DataRoute;
+use crate::resolve::Resolver;
 use crate::wire::rate_limit_headers;
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
@@ -36,7 +37,9 @@ pub(super) fn forward(call: &Call, config: &Config, decision: &Decision, flight:
     if !is_own {
         let mark = if query.is_empty() { "" } else { "?" };
         let base = config.upstream_url.as_deref().unwrap_or_else(|| call.origin());
-        [base, path, mark, query].into_iter().for_each(|part| text.push_str(part));
+        for part in [base, path, mark, query] {
+            text.push_str(part);
+        }
     }
     let (scheme, authority) = call.origin().split_once("://").unwrap_or(("https", call.host()));
     let prefix = stripped.map_or("", |stripped| stripped.prefix.as_str());
@@ -138,10 +141,10 @@ fn with_origin<T>(config: &Config, catalog: Option<&Arc<CompiledCatalog>>, f: im
 
 fn origin(config: &Config, catalog: Option<&Arc<CompiledCatalog>>) -> JsValue {
     let resolver = catalog.map(|catalog| catalog.resolver());
-    let own = resolver.into_iter().flat_map(|resolver| resolver.own_headers());
+    let own = resolver.into_iter().flat_map(Resolver::own_headers);
     let removed: Array = OF_GATE.into_iter().chain(own).map(JsValue::from).collect();
     let passes = edge::filter(catalog.map_or("safe", |catalog| catalog.origin_policy()), &removed);
-    let cookie = resolver.and_then(|resolver| resolver.hidden_token()).map(Option::unwrap_or_default);
+    let cookie = resolver.and_then(Resolver::hidden_token).map(Option::unwrap_or_default);
     // One URL may have a different response for each tenant. Shared caches must know the headers
     // that it depends on, or store nothing.
     let vary = resolver.map_or(Some(String::new()), |resolver| {

@@ -128,8 +128,8 @@ fn respond(call: &Call, config: &Config, decision: &Decision) -> JsValue {
     }
 }
 
-/// Whether the request is forwarded and the end of the call to the origin matters: the request holds
-/// slots, or its route has a circuit breaker.
+/// Whether the request is forwarded and the end of the call to the origin matters: the request
+/// holds slots, or its route has a circuit breaker.
 fn is_observed(call: &Call, config: &Config, decision: &Decision) -> bool {
     let ends = decision.extras().hold.is_some() || decision.extras().breaker.is_some();
     ends && is_forwarded(call, config, decision)

@@ -13,7 +13,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use crate::resolve::{Custom, Request};
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
-use crate::worker::runtime::header_names::{self, EXPLAIN, FORWARDED_HOST, Names, PROXY_SECRET};
+use crate::worker::runtime::header_names::{self, EXPLAIN, FORWARDED_HOST, HeaderNames, PROXY_SECRET};
 
 /// A request, and what [`Call::read`] read of it.
 pub(crate) struct Call {
@@ -22,7 +22,7 @@ pub(crate) struct Call {
     /// Method, URL and header values, one per line.
     text: String,
     lines: Vec<Range<usize>>,
-    names: Rc<Names>,
+    names: Rc<HeaderNames>,
     url: Range<usize>,
     host: Range<usize>,
     path: Range<usize>,

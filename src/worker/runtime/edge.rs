@@ -6,8 +6,8 @@
 //! - Values that cannot contain a line break (methods, URLs, header names and values, KV keys, TXT
 //!   records, ledger requests and their responses) are written one per line.
 //! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
-//! - [`respond`] takes five lines and the body, and [`forward`] twelve lines and the CORS headers; [`save_book`] takes slices of three lines. The
-//!   comments in JavaScript describe them.
+//! - [`respond`] takes five lines and the body, [`forward`] twelve lines and the CORS headers,
+//!   [`save_book`] slices of three lines. The comments in JavaScript describe them.
 //! - [`transact`] returns JSON. If the database refuses the transaction, it returns `!` and the
 //!   reason: the columns of the violated constraint, or `premise` for a failed precondition.
 //! - Everything else is JSON.
@@ -40,7 +40,6 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/forward.js")]
 extern "C" {
-    #[expect(clippy::too_many_arguments, reason = "called once for each catalog")]
     pub fn origin(
         upstream: &JsValue,
         base: Option<&str>,

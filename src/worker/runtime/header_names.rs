@@ -19,13 +19,13 @@ pub(crate) const FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The list.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct HeaderNames {
     all: Vec<String>,
     /// The number of headers that the Worker itself reads.
     own: usize,
 }
 
-impl Names {
+impl HeaderNames {
     /// The place of a header that the Worker itself reads. `None` if the configuration gives it no
     /// meaning.
     pub(crate) fn own(&self, name: &str) -> Option<usize> {
@@ -39,16 +39,16 @@ impl Names {
 }
 
 thread_local! {
-    static NAMES: RefCell<(Rc<Names>, JsValue)> = RefCell::new((Rc::default(), Array::new().into()));
+    static NAMES: RefCell<(Rc<HeaderNames>, JsValue)> = RefCell::new((Rc::default(), Array::new().into()));
 }
 
 /// Runs `read` with the list in JavaScript. Returns its result with the names.
-pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<Names>, T) {
+pub(crate) fn read<T>(read: impl FnOnce(&JsValue) -> T) -> (Rc<HeaderNames>, T) {
     NAMES.with_borrow(|(names, array)| (Rc::clone(names), read(array)))
 }
 
 /// Whether the list is still the one that [`read`] returned.
-pub(crate) fn is_current(names: &Rc<Names>) -> bool {
+pub(crate) fn is_current(names: &Rc<HeaderNames>) -> bool {
     NAMES.with_borrow(|current| Rc::ptr_eq(&current.0, names))
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn read_also(of_catalog: &[String]) {
     });
 }
 
-fn names(own: impl Iterator<Item = String>, count: usize, of_catalog: &[String]) -> (Rc<Names>, JsValue) {
+fn names(own: impl Iterator<Item = String>, count: usize, of_catalog: &[String]) -> (Rc<HeaderNames>, JsValue) {
     let all: Vec<String> = own.chain(of_catalog.iter().cloned()).collect();
     let array: Array = all.iter().map(|name| JsValue::from(name.as_str())).collect();
-    (Rc::new(Names { all, own: count }), array.into())
+    (Rc::new(HeaderNames { all, own: count }), array.into())
 }
