@@ -62,17 +62,17 @@ const SUITES = {
   npm: {
     about: "the npm package in Node, installed, bundled, and in pages; the examples",
     builds: ["npm", "worker"],
-    run: () => node([...files("tests/npm"), ...files("tests/packaging"), ...files("tests/examples")]),
+    files: () => [...files("tests/npm"), ...files("tests/packaging"), ...files("tests/examples")],
   },
   worker: {
     about: "the Worker on workerd, with real KV, D1 and Durable Objects",
     builds: ["npm", "worker"],
-    run: () => node([...files("tests/worker").filter((file) => file !== API), ...files("tests/attacks")]),
+    files: () => [...files("tests/worker").filter((file) => file !== API), ...files("tests/attacks")],
   },
   api: {
     about: "the HTTP API against its OpenAPI description, by schemathesis",
     builds: ["npm", "worker"],
-    run: () => node([API]),
+    files: () => [API],
   },
   slow: {
     about: "real waits, kills, memory, hostile tenants, real origins, the long simulation",
@@ -138,13 +138,19 @@ if (builds.length) {
   timed("build", () => builds.forEach((build) => BUILDS[build]()));
 }
 const built = !process.exitCode;
-for (const name of names) {
-  if (SUITES[name].builds && !built) {
+// Suites of test files run as one, so that no processor waits for the last file of each. The longest file comes first.
+const ofFiles = names.filter((name) => SUITES[name].files).reverse();
+const together = () => node(ofFiles.flatMap((name) => SUITES[name].files()));
+const runs = names.filter((name) => SUITES[name].run).map((name) => [[name], SUITES[name].run]);
+if (ofFiles.length) runs.splice(names.includes("slow") ? -1 : runs.length, 0, [ofFiles, together]);
+for (const [suites, run] of runs) {
+  const name = suites.join(", ");
+  if (suites.some((suite) => SUITES[suite].builds) && !built) {
     summary.push([name, "not run", ""]);
     continue;
   }
-  console.log(`\n— ${name}: ${SUITES[name].about}`);
-  timed(name, SUITES[name].run);
+  for (const suite of suites) console.log(`\n— ${suite}: ${SUITES[suite].about}`);
+  timed(name, run);
   console.log(`— ${name}: ${summary.at(-1).slice(1).join(" after ")}`);
 }
-console.log(`\n${summary.map(([name, state, time]) => `${name.padEnd(8)} ${state.padEnd(8)} ${time.padStart(6)}`).join("\n")}`);
+console.log(`\n${summary.map(([name, state, time]) => `${name.padEnd(18)} ${state.padEnd(8)} ${time.padStart(6)}`).join("\n")}`);

@@ -7,8 +7,7 @@
 // - Values that cannot contain a line break (methods, URLs, header names and values) go one a line.
 //   `facts` writes the one-character text NUL, which no header value can be, for an absent header,
 //   so an absent header differs from an empty one.
-// - Pairs of header name and value are two lines each (`pairs`).
-// - `respond` and `serveLedger` take or return texts line by line: see there.
+// - `respond`, `forward` and `serveLedger` take or return texts line by line: see there.
 // - Everything else is JSON.
 // - `transact` in `control.js` returns JSON, or `!` and the reason why the database refused.
 
@@ -50,14 +49,6 @@ export function respond(status, text) {
     }
   }
   return new Response(body, status === 200 ? { headers } : { status, headers });
-}
-
-/** Reads names and values in turn, one a line; a line break at the end is ignored. */
-export function pairs(lines) {
-  const list = lines.split("\n");
-  const result = [];
-  for (let i = 0; i + 1 < list.length; i += 2) result.push([list[i], list[i + 1]]);
-  return result;
 }
 
 /** Whether the client of a request has disconnected. */
