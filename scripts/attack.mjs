@@ -72,7 +72,7 @@ function given() {
 async function own() {
   const { setup } = await import("./setup.mjs");
   const { buildNpm, buildWorker } = await import("./build.mjs");
-  await setup({ tools: ["wasm-bindgen"] });
+  setup({ tools: ["wasm-bindgen"] });
   buildNpm({ quick: true });
   buildWorker({ quick: true, faults: true, out: "build/test" });
   const { target } = await import("../tests/attacks/target.mjs");

@@ -4,7 +4,7 @@
 import { buildNpm, buildWorker } from "./build.mjs";
 import { run, setup } from "./setup.mjs";
 
-await setup({ tools: ["wasm-bindgen"] });
+setup({ tools: ["wasm-bindgen"] });
 buildNpm();
 buildWorker();
 run("node", ["bench/run.mjs", ...process.argv.slice(2)]);

@@ -12,7 +12,7 @@ const USAGE = "Usage: npm run key -- --tenant ID [--scopes A,B] [--environment l
 const { tenant, scopes, environment, "expires-at": expires_at, name } = options();
 if (!tenant) fail(`--tenant is missing: it is the id of the tenant that the API key belongs to. ${USAGE}`);
 if (!existsSync(join(root, "pkg/dist"))) {
-  await setup({ tools: ["wasm-bindgen"] });
+  setup({ tools: ["wasm-bindgen"] });
   buildNpm({ quick: true });
 }
 

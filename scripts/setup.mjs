@@ -93,36 +93,23 @@ setInterval(() => {
   writeSync(1, terminal ? "\\r\\x1b[K" + title + ": " + seconds + " s" : "  " + seconds + " s so far\\n");
 }, terminal ? 1_000 : 15_000);`;
 
-/** Installs the npm packages unless they are there. Resolves once they are. */
-async function install() {
-  const locked = readFileSync(join(root, "package-lock.json"), "utf8");
-  // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
-  const stamp = modules(".package-lock.json");
-  if (existsSync(stamp) && sameVersions(locked, readFileSync(stamp, "utf8"))) return;
-  const begun = Date.now();
-  console.log("set-up: npm packages, in the background (usually 1 min)");
-  const npm = start("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"], { stdio: "inherit" });
-  const code = await new Promise((done) => npm.on("error", ({ message }) => done(message)).on("exit", done));
-  if (code !== 0) fail(`\`npm install\` failed (${code}).`);
-  console.log(`set-up: npm packages: ${Math.round((Date.now() - begun) / 1000)} s`);
-}
-
 /**
  * Rust, and where they are asked for the wasm32 target, the npm packages and pinned tools.
  * `tools`: their names.
  */
-export async function setup({ wasm = true, packages = wasm, tools: wanted = Object.keys(TOOLS) } = {}) {
+export function setup({ wasm = true, packages = wasm, tools: wanted = Object.keys(TOOLS) } = {}) {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 11)) fail(`tenantgate needs Node 20.11 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
   if (!output("cargo", ["--version"])) fail("tenantgate needs Rust: install it from https://rustup.rs, then run this again.");
-  // Downloading and compiling go on at the same time.
-  const installed = packages ? install() : undefined;
-  if (wasm) compiled(wanted);
-  await installed;
-}
-
-/** Rust's wasm32 target, and the tools of these names. */
-function compiled(wanted) {
+  if (packages) {
+    const locked = readFileSync(join(root, "package-lock.json"), "utf8");
+    // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
+    const stamp = modules(".package-lock.json");
+    if (!existsSync(stamp) || !sameVersions(locked, readFileSync(stamp, "utf8"))) {
+      step("set-up: npm packages", "30 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
+    }
+  }
+  if (!wasm) return;
   if (!existsSync(join(output("rustc", ["--print", "sysroot"]).trim(), "lib/rustlib/wasm32-unknown-unknown"))) {
     if (!output("rustup", ["--version"])) fail("tenantgate needs Rust's wasm32 target: install Rust with https://rustup.rs, or `rust-std` for wasm32-unknown-unknown with your package manager.");
     step("set-up: Rust's wasm32 target", "10 s", () => run("rustup", ["target", "add", "wasm32-unknown-unknown"]));

@@ -115,7 +115,7 @@ const seconds = (begun) => `${((performance.now() - begun) / 1000).toFixed(0)} s
 const names = chosen(process.argv.slice(2));
 const suites = names.map((name) => SUITES[name]);
 const builds = Object.keys(BUILDS).filter((build) => suites.some((suite) => suite.builds?.includes(build)));
-await setup({
+setup({
   wasm: builds.length > 0 || suites.some(({ wasm }) => wasm),
   packages: builds.length > 0 || suites.some(({ packages }) => packages),
   tools: [...(builds.length ? BUILD_TOOLS : []), ...suites.flatMap(({ tools = [] }) => tools)],
