@@ -39,8 +39,8 @@ const SUITES = {
       else console.log("cargo fmt is not installed (`rustup component add rustfmt`): not run");
       if (output("cargo", ["clippy", "--version"])) for (const crate of CRATES) execute("cargo", ["clippy", "--lib", ...crate, "--", "--deny", "warnings"]);
       else console.log("cargo clippy is not installed (`rustup component add clippy`): not run");
-      // In the crate's own target folder, where clippy has left most dependencies.
-      execute("cargo", ["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", env.CARGO_TARGET_DIR ?? "target"]);
+      // In a folder of their own: their lock file has other versions of what the crate depends on.
+      execute("cargo", ["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", join(env.CARGO_TARGET_DIR ?? "target", "fuzz")]);
     },
   },
   docs: {
