@@ -66,7 +66,7 @@ export function load({ port, request, expected = "HTTP/1.1 200", connections = 1
  * Milliseconds from the moment at which each request was due until its response, sorted. Requests
  * are due `rate` times a second, whether or not earlier ones have been answered.
  */
-export function latencies({ port, request, connections = 64 }, rate, ms) {
+export function latencies({ port, request, expected = "HTTP/1.1 200", connections = 64 }, rate, ms) {
   return new Promise((done, fail) => {
     const times = [];
     const due = [];
@@ -75,7 +75,8 @@ export function latencies({ port, request, connections = 64 }, rate, ms) {
     const assign = () => {
       while (due.length && idle.length) {
         const [one, at] = [idle.pop(), due.shift()];
-        one.send(request, () => {
+        one.send(request, (response) => {
+          if (!response.includes(expected)) return fail(new Error(`${port}: ${response.slice(0, 600)}`));
           times.push(performance.now() - at);
           idle.push(one);
           assign();
