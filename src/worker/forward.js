@@ -42,6 +42,15 @@ const OF_BODY = new Set(["content-length", "transfer-encoding"]);
  */
 export async function forward(request, origin, text, timeoutMs, flight) {
   const lines = text.split("\n");
+  try {
+    return await exchange(request, origin, lines, timeoutMs, flight);
+  } catch (error) {
+    if (flight) throw error;
+    return origin.failed(request, error, lines.slice(RATE_LIMIT_END).join("\n"));
+  }
+}
+
+async function exchange(request, origin, lines, timeoutMs, flight) {
   const [ownUrl, prefix, host, scheme, authority, id, slug, plan, route, assertion, policy, state] = lines;
   const url = ownUrl || request.url;
   const { method } = request;
@@ -67,13 +76,7 @@ export async function forward(request, origin, text, timeoutMs, flight) {
   const body = bare || !request.body ? null : flight?.watches ? watched(request, flight) : request.body;
   // `no-store`: tenants may request the same URL, and one must not receive another's response.
   const init = { method, headers, body, redirect: "manual", cache: "no-store" };
-  let response;
-  try {
-    response = await (flight ? observed(origin, url, init, timeoutMs, flight) : timed(origin, url, init, timeoutMs));
-  } catch (error) {
-    if (flight) throw error;
-    return origin.failed(request, error, lines.slice(RATE_LIMIT_END).join("\n"));
-  }
+  const response = await (flight ? observed(origin, url, init, timeoutMs, flight) : timed(origin, url, init, timeoutMs));
   if (flight && aborted(request) && !response.webSocket) {
     // The client no longer reads the response, so the call ends here.
     await response.body?.cancel().catch(() => {});

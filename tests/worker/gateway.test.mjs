@@ -250,6 +250,13 @@ describe("in front of an origin", () => {
     assert.deepEqual(Object.entries(request.headers).filter(([, value]) => /victim|hooks|DELETE|enterprise/.test(value)), []);
   });
 
+  test("the origin receives the URL that was judged, and nothing behind it", async () => {
+    for (const target of ["/x", "/x?", "/x?a=1"]) {
+      const { seen: request } = await seen(target, acme);
+      assert.equal(request.url.slice(request.url.indexOf("/x")), target.replace(/\?$/, ""), target);
+    }
+  });
+
   test("paths that an origin may read as another route's", async () => {
     for (const path of ["/t/acme/public/%2%65%2%65/hooks", "/public/..%2Fhooks", "/public/..;/hooks", "/hooks%2F7", "/Hooks/7", "/hooks;x/7"]) {
       assert.equal((await gate.send(path, acme)).status, 400, path);

@@ -29,8 +29,12 @@ impl Snapshots {
                 }
                 self.observe_epoch(id.as_str(), epoch, now);
             }
-            SnapshotKey::Slug(slug) => drop(self.slugs.remove(slug.as_str())),
-            SnapshotKey::Domain(host) => drop(self.domains.remove(host)),
+            SnapshotKey::Slug(slug) => {
+                self.slugs.remove(slug.as_str());
+            }
+            SnapshotKey::Domain(host) => {
+                self.domains.remove(host);
+            }
             SnapshotKey::ApiKey(id) => return self.keys.invalidate_api_key(id, epoch),
             SnapshotKey::IssuerKeys(_) => {}
         }

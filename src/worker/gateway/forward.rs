@@ -24,13 +24,14 @@ use crate::worker::runtime::{clock, edge};
 const OF_GATE: [&str; 2] = ["x-gate-explain", "x-gate-proxy-secret"];
 
 /// Sends an allowed request to the origin. Adds the headers with the tenant, and removes the
-/// signals by which the client has named it. Resolves to the response; with a `flight`, rejects if
-/// there is none.
+/// signals by which the client has named it. Resolves to the response. If the call fails, resolves
+/// to an error response, or rejects if there is a `flight`.
 pub(super) fn forward(call: &Call, config: &Config, decision: &Decision, flight: Option<&edge::Flight>) -> Promise {
     let stripped = decision.extras().path.as_ref();
     let path = stripped.map_or_else(|| call.path(), |stripped| stripped.path.as_str());
     let query = query(call, decision.catalog.as_deref());
-    let is_own = config.upstream_url.is_none() && path == call.path() && query.is_none();
+    // A fragment or an empty query is not judged, so the origin does not receive it.
+    let is_own = config.upstream_url.is_none() && path == call.path() && query.is_none() && call.is_plain_url();
     let query = query.as_deref().unwrap_or_else(|| call.query());
 
     let mut text = String::with_capacity(256);

@@ -138,6 +138,12 @@ impl Call {
         About { method: self.method(), host: self.host(), path: self.path() }
     }
 
+    /// Whether the URL ends with its path or with a query that is not empty.
+    pub(crate) fn is_plain_url(&self) -> bool {
+        let end = if self.query.is_empty() { self.path.end } else { self.query.end };
+        end == self.url.end
+    }
+
     /// Scheme and authority, such as `https://acme.app.example.com`.
     pub(crate) fn origin(&self) -> &str {
         self.slice(&(self.url.start..self.path.start))
