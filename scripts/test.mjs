@@ -46,7 +46,7 @@ const SUITES = {
   docs: {
     about: "the book builds, and its links lead somewhere",
     packages: true,
-    run: () => execute(process.execPath, [join("scripts", "docs.mjs")]),
+    run: () => execute("node", [join("scripts", "docs.mjs")]),
   },
   browser: {
     about: "the vectors in headless Chromium, through the crate's own bindings",
@@ -92,8 +92,8 @@ function execute(command, args, more = {}) {
   if (status !== 0) throw new Error(`\`${command} ${args.slice(0, 3).join(" ")} …\` failed (${signal ?? `exit code ${status}`})`);
 }
 
-/** Runs test files, two at a time unless they measure something. */
-const node = (files, { concurrency = 2 } = {}) => execute(process.execPath, ["--test", `--test-concurrency=${concurrency}`, ...files]);
+/** Runs test files under the pinned Node, two at a time unless they measure something. */
+const node = (files, { concurrency = 2 } = {}) => execute("node", ["--test", `--test-concurrency=${concurrency}`, ...files]);
 
 /** The test files of a folder. A folder without any is a mistake: its tests would be left out silently. */
 function files(folder) {
