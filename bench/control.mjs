@@ -1,4 +1,4 @@
-// (g) The control plane with 100,000 tenants in D1: reads, provisioning, moves between plans,
+// (g) The control plane with 100,000 tenants in D1: reads, provisioning, moves between plans, and
 // publication.
 
 import assert from "node:assert/strict";

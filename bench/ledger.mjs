@@ -3,11 +3,12 @@
 // group; leased consumption, compared with an empty Worker; the costs of both; and a ledger with a
 // million event ids.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { publish } from "../pkg/node.js";
+import { filesOf } from "../tests/support/harness.mjs";
 import { workerd } from "../tests/support/workerd.mjs";
 
 const root = join(import.meta.dirname, "..");
@@ -188,6 +189,7 @@ const IDS = 1_000_000;
 
 // Wraps the built ledger to count its requests and written rows, and to fill it with event ids.
 const counting = `
+import handler, { TenantLedger } from "./gate.js";
 let requests = 0, rows = 0;
 class Counting {
   constructor({ storage }, env) {
@@ -229,9 +231,8 @@ export { handler as default, Counting as TenantLedger };`;
 async function costs(operator, own) {
   const folder = mkdtempSync(join(process.env.BENCH_DISK ?? tmpdir(), "tenantgate-costs-"));
   const build = join(folder, "build");
-  cpSync(join(root, "build"), build, { recursive: true });
-  const entry = readFileSync(join(build, "entry.js"), "utf8");
-  writeFileSync(join(build, "entry.js"), entry.replace("export default", "const handler =").replace("export { TenantLedger };", counting));
+  for (const name of filesOf("build")) cpSync(join(root, "build", name), join(build, name === "entry.js" ? "gate.js" : name));
+  writeFileSync(join(build, "entry.js"), counting);
   const bindings = { OPERATOR_TOKEN: operator };
   const { ports, kill } = await workerd({ folder, build: relative(root, build), entries: publish(seed), bindings }).start();
   const ask = async (path) => (await fetch(`http://127.0.0.1:${ports.gate}/~/${path}`)).text();

@@ -100,7 +100,7 @@ export function latencies({ port, request, expected = "HTTP/1.1 200", connection
   });
 }
 
-/** CPU milliseconds that the threads of a process have used. NaN where `/proc` does not say. */
+/** CPU milliseconds that the threads of a process have used. NaN without `/proc`. */
 export function cpu(pid) {
   try {
     const threads = readdirSync(`/proc/${pid}/task`);
@@ -113,7 +113,7 @@ export function cpu(pid) {
 
 /**
  * Measures contenders in many short slices and in changing order, so that other load on the machine
- * meets all of them. Returns for each its median requests per second, its CPU microseconds per
+ * affects all of them. Returns for each its median requests per second, its CPU microseconds per
  * request, and its slices.
  */
 export async function turns(contenders, { pid, slices = Number(process.env.SLICES ?? 40), ms = 300 } = {}) {

@@ -15,6 +15,6 @@ export function size() {
   return [
     row("npm core", ["pkg/dist/tenantgate_bg.wasm", "pkg/dist/tenantgate.js", "pkg/gate.js"], 150),
     row("npm client, for pages", ["pkg/dist/client_bg.wasm", "pkg/dist/client.js", "pkg/client.js"], 150),
-    row("Worker", ["build/index_bg.wasm", "build/index.js"], 450),
+    row("Worker", ["build/index_bg.wasm", "build/entry.js"], 450),
   ];
 }

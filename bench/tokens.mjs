@@ -1,4 +1,4 @@
-// (e) New tokens in the Worker, beside `jose` on the same runtime.
+// (e) New tokens in the Worker, compared with `jose` on the same runtime.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { get, ratio, turns } from "./load.mjs";
 
 const ALGORITHMS = ["EdDSA", "ES256", "ES384", "RS256"];
 const AUDIENCE = "https://api.example.com";
-/** More tokens than an isolate remembers, so that each is new whenever it comes again. */
+/** More tokens than an isolate remembers, so that a repeated token is new again. */
 const TOKENS = 6_000;
 
 async function issuer(alg) {

@@ -1,6 +1,7 @@
-// (b) The Worker on workerd, beside what a user would run instead: as a gateway in front of an origin,
-// beside a gateway written by hand and a plain proxy; and answering by itself, beside an empty
-// JavaScript Worker that sends the same response. All run in one workerd process.
+// (b) The Worker on workerd, compared with what a user would run instead: as a gateway before an
+// origin, compared with a gateway written by hand and with a plain proxy; and answering by itself,
+// compared with an empty JavaScript Worker that sends the same response. All run in one workerd
+// process.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Credential, Decision } from "./index.js";
+import type { Credential, Decision, TenantGateOf } from "./index.js";
 import type { FeatureOptions, Tenant, TenantOptions } from "./middleware.js";
 
 /** What the middleware sets on the request. */
@@ -7,6 +7,8 @@ export interface TenantRequest {
   tenant: Tenant;
   credential: Credential | null;
   decision: Decision | null;
+  /** The gate for questions about the tenant; null without a gate. */
+  gate: TenantGateOf | null;
 }
 
 /** Connect-style middleware: for Express and Connect, or called directly with Node's `http`. */

@@ -23,8 +23,11 @@ export class Features {
     return this.#places.has(key);
   }
 
-  get(key) {
-    return this.#answers[this.#places.get(key)] ?? UNKNOWN;
+  get(key, fallback) {
+    const answer = this.#answers[this.#places.get(key)] ?? UNKNOWN;
+    if (fallback === undefined) return answer;
+    // An unknown feature has no value, and a value of another kind is not what the caller expects.
+    return answer !== UNKNOWN && kindOf(answer.value) === kindOf(fallback) ? answer.value : fallback;
   }
 
   enabled(key) {
@@ -43,3 +46,5 @@ export class Features {
     return Object.fromEntries(this);
   }
 }
+
+const kindOf = (value) => (value === null || Array.isArray(value) ? "object" : typeof value);

@@ -86,12 +86,17 @@ export class Features implements Iterable<[string, Answer]> {
   has(key: string): boolean;
   /** The answer. An unknown feature is off, with `reason: "FEATURE_UNKNOWN"`. */
   get(key: string): Answer;
+  /** The value, or `fallback` if the feature is unknown or its value is of another type. */
+  get<T extends boolean | string | number | object>(key: string, fallback: T): Widened<T>;
   /** `get(key).enabled` */
   enabled(key: string): boolean;
   keys(): IterableIterator<string>;
   [Symbol.iterator](): IterableIterator<[string, Answer]>;
   toJSON(): Record<string, Answer>;
 }
+
+/** The type that a fallback stands for: `boolean` for `false`, `string` for `"blue"`. */
+export type Widened<T> = T extends boolean ? boolean : T extends string ? string : T extends number ? number : T;
 
 /** A verified token or API key. */
 export interface Credential {
@@ -113,6 +118,16 @@ export interface Credential {
   readonly key?: string;
 }
 
+/** The state of a limit. `limit: null` is unlimited. */
+export interface LimitState {
+  readonly key: string;
+  readonly limit: number | null;
+  readonly used: number;
+  readonly remaining: number | null;
+  /** Milliseconds until the limit is fully available again; 0 if time does not restore it. */
+  readonly reset_ms: number;
+}
+
 /** A decision in its short form. */
 export interface ShortDecision {
   readonly allowed: boolean;
@@ -123,13 +138,13 @@ export interface ShortDecision {
   readonly credential: Credential | null;
   /** The features that the route needs or the question named. */
   readonly features: Readonly<Record<string, Answer>>;
-  /** Every limit that the request charged, after the charge. `limit: null` is unlimited. */
-  readonly limits: readonly { key: string; limit: number | null; used: number; remaining: number | null; reset_ms: number }[];
+  /** Every limit that the request charged, after the charge. */
+  readonly limits: readonly LimitState[];
   /** Milliseconds after which the same request may be allowed; null if waiting does not help. */
   readonly retry_after_ms: number | null;
   /**
-   * The hold on slots of `concurrency` limits. Settle it with `ask({ tenant, settle: hold.id })`
-   * when the work has ended.
+   * The hold: a reservation, or slots of `concurrency` limits. Settle it with
+   * `settle(tenant, hold)` when the work has ended.
    */
   readonly hold: { readonly id: string; readonly ends_at: string } | null;
 }
@@ -141,6 +156,8 @@ export interface Decision {
   tenant: { id: string; slug: string; plan: string | null; status: string; trial_ends_at?: string; grace_ends_at?: string } | null;
   credential?: Credential;
   features: Record<string, Answer>;
+  /** The page where the customer can upgrade. Only if a requested feature is off. */
+  upgrade_url?: string;
   limits: {
     key: string; kind: string; tenant: string; limit: number | null; used: number | null; remaining: number | null;
     resets_at: string | null; shadow: boolean; would_refuse?: boolean; overage?: { policy: "soft" | "paid"; units: number };
@@ -173,6 +190,8 @@ export interface Question {
   all_features?: boolean;
   /** Charges by limit: a number debits units; `{release: 1}` and `{set: 5}` move a gauge. */
   limits?: Record<string, number | { release: number } | { set: number }>;
+  /** Report every limit as it stands. Default false. */
+  all_limits?: boolean;
   context?: Context;
   /** A dry run: decide as usual, but take nothing. Default false. */
   look?: boolean;
@@ -207,7 +226,91 @@ export interface GateOptions {
   environment?: "live" | "test";
 }
 
-/** The gates that middleware accepts: a `Gate` or a `RemoteGate`. */
+/** A tenant that you vouch for: its id, or an object with its id. */
+export type TenantRef = string | { readonly id: string };
+
+/** Options of questions about one tenant. `now`: only for a `Gate`; default the clock. */
+export interface CountOptions {
+  /** Counts once under this key, however often the call is repeated. */
+  idempotencyKey?: string;
+  /** Attributes for rules. */
+  context?: Context;
+  /** The keys of features to evaluate. */
+  features?: string[];
+  now?: number;
+}
+
+/**
+ * Questions about one tenant. `Reply` is a promise for gates that may have to wait. An unknown
+ * limit is a mistake of the program: the call throws a `DocumentError` that names it.
+ */
+export interface TenantQuestions<Waits extends boolean> {
+  /**
+   * Whether a charge would be allowed, without taking anything. Without `limits`: whether the
+   * tenant is served.
+   * @example
+   * if (!(await gate.check("t_acme", { exports: 1 })).allowed) hideTheButton();
+   */
+  check(tenant: TenantRef, limits?: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  /**
+   * Takes units from limits: all of them, or none if one refuses.
+   * @example
+   * const { allowed, retry_after_ms } = await gate.take("t_acme", { api_calls: 10, storage: bytes });
+   */
+  take(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  /** Gives units back to limits of kind `gauge`, such as seats. */
+  release(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  /** Sets limits of kind `gauge` to a measured level. */
+  set(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  /**
+   * Counts use that has already happened. No limit refuses it. Counts each `id` once.
+   * @param options `id`: default a random one
+   */
+  meter(tenant: TenantRef, limits: Record<string, number>, options?: { id?: string; now?: number }): Reply<Waits, ShortDecision>;
+  /**
+   * Sets units aside for work whose cost is known later. Repeating the same `id` returns the same
+   * reservation.
+   * @param options `id`: default a random one; `forMs`: milliseconds after which the units are free
+   *   again, default 60000
+   * @example
+   * const { allowed, hold } = await gate.reserve("t_acme", { tokens: 4000 });
+   * if (allowed) await gate.settle("t_acme", hold, { tokens: used });
+   */
+  reserve(
+    tenant: TenantRef, limits: Record<string, number>, options?: { id?: string; forMs?: number; now?: number },
+  ): Reply<Waits, ShortDecision>;
+  /** Ends a hold, and takes what was used, which may be more or less. Default: nothing was used. */
+  settle(
+    tenant: TenantRef, hold: string | { id: string } | null, limits?: Record<string, number>, options?: { now?: number },
+  ): Reply<Waits, ShortDecision>;
+  /**
+   * Every limit of a tenant as it stands. Of a limit that it shares with tenants above it, the one
+   * that leaves least.
+   * @throws {DeniedError} if the tenant is not served
+   * @example
+   * const { api_calls } = await gate.limits("t_acme");
+   */
+  limits(tenant: TenantRef, options?: { now?: number }): Reply<Waits, Record<string, LimitState>>;
+}
+
+/**
+ * A gate for one tenant: `take(limits)` instead of `take(tenant, limits)`. Middleware sets it for the
+ * tenant of the request. Await its answers: whether they are promises depends on the gate.
+ */
+export type TenantGateOf = {
+  [Name in keyof TenantQuestions<true>]:
+    TenantQuestions<true>[Name] extends (tenant: any, ...args: infer Args) => infer Answer ? (...args: Args) => Answer : never;
+} & {
+  /** Evaluates all features of the tenant. */
+  features(context?: Context): Promise<Features>;
+  /** The gate itself. */
+  of: AnyGate;
+};
+
+/** A result, or a promise of it from a gate that may have to wait. */
+export type Reply<Waits extends boolean, T> = Waits extends true ? Promise<T> : T;
+
+/** The gates that middleware accepts: a `Gate`, a `RemoteGate`, or an `EdgeGate` of a Worker. */
 export interface AnyGate {
   question(request: AnyRequest): Question;
   ask(question: Question): Transcript | Promise<Transcript>;
@@ -218,6 +321,7 @@ export interface AnyGate {
  * A gate with an in-memory ledger: resolves the tenant, evaluates features and counts limits in
  * this process. To share counters between processes, use a `RemoteGate` and the Worker.
  */
+export interface Gate extends TenantQuestions<false> {}
 export class Gate implements AnyGate {
   /**
    * @param catalog the catalog
@@ -309,6 +413,7 @@ export class Gate implements AnyGate {
  * const gate = new RemoteGate({ url: "https://gate.example.com", token: env.OPERATOR_TOKEN });
  * const { allowed } = await gate.decide(request);
  */
+export interface RemoteGate extends TenantQuestions<true> {}
 export class RemoteGate implements AnyGate {
   /**
    * @param options `url`: the Worker's address; `token`: its `OPERATOR_TOKEN`; `headers`: the

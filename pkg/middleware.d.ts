@@ -1,4 +1,4 @@
-import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantRecord } from "./index.js";
+import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantGateOf, TenantRecord } from "./index.js";
 
 export * from "./errors.js";
 
@@ -102,7 +102,8 @@ export type LookupTenant = (tenantId: string, how: { by: "slug" | "id" }) => Pro
 /** How the middleware finds the tenant: with a gate, or with your own lookup. */
 export type TenantOptions =
   | {
-      gate: AnyGate;
+      /** A gate, or a function that returns it for the context of the handler or framework. */
+      gate: AnyGate | ((ctx: any) => AnyGate);
       /**
        * For the strategy `custom` of the catalog: returns the name of the tenant, or null if the
        * request names none.
@@ -128,6 +129,8 @@ export interface HandlerContext<Env = unknown> {
   credential: (Partial<Credential> & { readonly scopes: readonly string[] | string }) | null;
   /** The gate's decision; null without a gate. */
   decision: Decision | null;
+  /** The gate for questions about the tenant; null without a gate. */
+  gate: TenantGateOf | null;
   /** Headers that are added to the response. */
   headers: Record<string, string>;
   /** Functions that run when the response has ended. */
@@ -238,7 +241,7 @@ export function getCurrentTenant(ctx: unknown): Tenant;
 
 /** How `requireFeature` evaluates a feature. */
 export interface FeatureOptions {
-  /** Default: the configured gate. */
+  /** Default: the gate that has let the request in, or the configured one. */
   gate?: AnyGate;
   /**
    * Attributes for rules, such as `targeting_key`, or a function of the handler's context, Hono's
@@ -247,7 +250,10 @@ export interface FeatureOptions {
   context?: Context | ((ctx: any) => Promise<Context> | Context);
   /** Your own plans instead of a gate: `features` is a list of keys, or values by key. */
   getTenantPlan?: (tenantId: string) => Promise<{ name?: string; features: string[] | Record<string, unknown> } | null>;
-  /** The address of a page where a customer can upgrade. Default `/pricing`. */
+  /**
+   * The address of a page where a customer can upgrade. Default: the catalog's `upgrade_url`, or
+   * `/pricing` without a gate.
+   */
   upgradeUrl?: string;
 }
 

@@ -2,16 +2,18 @@
 
 import { denial, ownResponse, replyTo } from "./denials.js";
 import {
-  ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantNotFoundError, TenantgateError,
+  ConfigurationError, InputError, QuotaExceededError, TenantMismatchError, TenantgateError,
 } from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
 import { causesOf, isFailure, reasonOf, sentenceOf } from "./reports.js";
 import { ended, finished, withHeaders } from "./responses.js";
 import { authenticated, configured } from "./settings.js";
-import { answerOf, checkFeature, featureOptions, requireScopes, tenancy } from "./tenancy.js";
+import { tenancy } from "./lookup.js";
+import { answerOf, checkFeature, featureOptions, getCurrentTenant, requireScopes } from "./tenancy.js";
 
 export * from "./errors.js";
+export { getCurrentTenant } from "./tenancy.js";
 export { configure } from "./settings.js";
 
 export function handler(handle, options) {
@@ -22,7 +24,7 @@ export function handler(handle, options) {
     throw new InputError("`middleware` must be an array of functions");
   }
   return async (request, env, execution) => {
-    const ctx = { request, env, execution, scopes, tenant: null, credential: null, decision: null, headers: {}, done: [] };
+    const ctx = { request, env, execution, scopes, tenant: null, credential: null, decision: null, gate: null, headers: {}, done: [] };
     const log = logger(ctx);
     const waitUntil = execution?.waitUntil?.bind(execution);
     try {
@@ -61,9 +63,9 @@ async function run(middleware, ctx, last) {
 }
 
 export function createTenantMiddleware(options) {
-  const { identify } = tenancy(options);
+  const identify = tenancy(options);
   return async (ctx, next) => {
-    const { tenant, credential, headers, decision, done } = await identify(ctx.request);
+    const { tenant, credential, headers, decision, gate = null, done } = await identify(ctx.request, ctx);
     ctx.done.push(...done);
     // A caller that `authenticate` knows must belong to the same tenant. A credential that the gate
     // has verified takes precedence over that caller.
@@ -71,6 +73,7 @@ export function createTenantMiddleware(options) {
     ctx.tenant = tenant;
     ctx.credential = credential ?? ctx.credential;
     ctx.decision = decision;
+    ctx.gate = gate;
     Object.assign(ctx.headers, headers);
     // Before anything is counted, so that a denied caller consumes nothing.
     requireScopes(ctx.credential, ctx.scopes);
@@ -115,13 +118,6 @@ export async function checkQuotas(tenantId, quotas, checkUsage, { cost = 1 } = {
     const remaining = limit === "unlimited" ? null : limit - used;
     return [quota, { limit, used, remaining }];
   }));
-}
-
-export function getCurrentTenant(ctx) {
-  // Hono stores the tenant as a variable of its context. Express has a `get` too, but for headers.
-  const tenant = ctx?.tenant ?? (typeof ctx?.set === "function" && ctx.req !== undefined ? ctx.get("tenant") : undefined);
-  if (!tenant) throw new TenantNotFoundError();
-  return tenant;
 }
 
 export function requireFeature(feature, options) {

@@ -6,6 +6,7 @@ import { DocumentError, GateFailedError, InputError, TenantgateError } from "./e
 import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
 import { fetcher, options as known, readable, text } from "./input.js";
+import { Questions, short } from "./questions.js";
 
 /** The headers that strategies read by default. */
 const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
@@ -14,7 +15,7 @@ const OF_COOKIES = ["sec-fetch-site", "origin", "upgrade"];
 /** A timer with a longer delay fires at once. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-export class RemoteGate {
+export class RemoteGate extends Questions {
   #url;
   #token;
   #fetch;
@@ -22,6 +23,7 @@ export class RemoteGate {
   #headers;
 
   constructor(options) {
+    super();
     const given = known(options, ["url", "token", "headers", "fetch", "service", "timeoutMs"], "`RemoteGate`");
     const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
     const url = String(given.url);
@@ -120,23 +122,6 @@ export class RemoteGate {
 }
 
 const isDecision = ({ allowed, features, limits }) => typeof allowed === "boolean" && features && Array.isArray(limits);
-
-/** The decision in the short form that `Gate.decide` returns. */
-function short({ allowed, code, tenant, credential = null, features, limits, hold = null, error }) {
-  const now = Date.now();
-  return {
-    allowed,
-    code,
-    tenant: tenant && { id: tenant.id, slug: tenant.slug, plan: tenant.plan },
-    credential,
-    features,
-    limits: limits.map(({ key, limit, used, remaining, resets_at }) => ({
-      key, limit, used, remaining, reset_ms: resets_at === null ? 0 : Math.max(0, Date.parse(resets_at) - now),
-    })),
-    retry_after_ms: error?.details.retry_after_ms ?? null,
-    hold,
-  };
-}
 
 /** The question with only those attributes of its context that rules can read. */
 const asked = ({ context, ...question }) => (context === undefined ? question : { ...question, context: readable(context) });

@@ -20,6 +20,17 @@ export function configured(gate = configuration().gate) {
   return gate;
 }
 
+/**
+ * A gate for one tenant: `take(limits)` instead of `take(tenant, limits)`. `of`: the gate itself.
+ */
+export function boundTo(gate, tenant) {
+  const bound = { of: gate, features: (context) => gate.features(tenant.id, context) };
+  for (const name of ["check", "take", "release", "set", "meter", "reserve", "settle", "limits"]) {
+    bound[name] = (...args) => gate[name](tenant.id, ...args);
+  }
+  return bound;
+}
+
 /** The caller as the application authenticates it; undefined if the application does not. */
 export async function authenticated(request) {
   const { authenticate } = configuration();

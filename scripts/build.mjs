@@ -1,5 +1,5 @@
 // Builds the Worker (`build/`) and the npm package's generated files (`pkg/dist/`).
-// Usage: node scripts/build.mjs [worker|npm …] [--quick] [--faults]
+// Usage: node scripts/build.mjs [worker|edge|npm …] [--quick] [--faults]
 
 import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -12,20 +12,45 @@ const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
 /** Whether modules keep the names of their functions, for profilers. Panics name file and line without them. */
 const names = process.env.TENANTGATE_NAMES === "1";
 
-/** The Worker. `quick`: minutes faster to build, a little larger. `faults`: for tests only. */
+/** The JavaScript of both Workers, and of the complete one alone. */
+const WORKER_PARTS = ["instance.js", "tenant_ledger.js"];
+const WHOLE_PARTS = ["entry.js"];
+
+/**
+ * The complete Worker: its parts in `pkg/dist/worker`, for the npm package, and in `out` one module of
+ * them. `quick`: minutes faster to build, a little larger. `faults`: for tests only.
+ */
 export function buildWorker({ quick = false, faults = false, out = "build" } = {}) {
   const folder = join(root, out);
-  const glue = join(folder, "glue");
   const features = faults ? "worker,faults" : "worker";
-  const module = { what: "the Worker", name: "index", features, profile: quick ? "quick" : "release", folder: glue, options: ["--force-enable-abort-handler"] };
-  buildModule(module, join(folder, "index.js"), () => {
-    // The glue and the JavaScript that the crate imports become one file: `entry.js` stays readable.
-    const contents = 'export { __wbg_reset_state, fetch, initSync, scheduled, TenantLedger } from "./index.js";';
-    const entry = { stdin: { contents, resolveDir: glue }, outfile: join(folder, "index.js") };
+  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker" });
+  // One file that stays readable, beside the module.
+  const contents = 'export { default, TenantGate, TenantLedger } from "./worker.js";';
+  const whole = { stdin: { contents, resolveDir: join(root, "pkg") }, outfile: join(folder, "entry.js"), loader: { ".wasm": "copy" }, assetNames: "[name]" };
+  esbuild().buildSync({ ...whole, bundle: true, external: ["cloudflare:*"], format: "esm", logLevel: "warning" });
+}
+
+/** The gate for other Workers, in `pkg/dist/edge`: without the gateway and the control plane. */
+export function buildEdge({ quick = false } = {}) {
+  buildParts({ what: "the gate for other Workers", features: "edge", quick, folder: join(root, "build/edge"), parts: WORKER_PARTS, dist: "edge" });
+}
+
+/** Builds the module of a Worker and its glue in `folder`, and copies what runs to `pkg/dist`. */
+function buildParts({ what, features, quick, folder, exports, parts, dist }) {
+  const [made, glue] = [join(folder, "parts"), join(folder, "glue")];
+  const module = { what, name: "index", features, profile: quick ? "quick" : "compact", folder: glue, options: ["--force-enable-abort-handler"] };
+  buildModule(module, join(made, "index.js"), () => {
+    // The glue and the JavaScript that the crate imports become one file.
+    const names = ["__wbg_reset_state", "EdgeBinding", "initSync", "TenantLedger", exports].filter(Boolean).join(", ");
+    const entry = { stdin: { contents: `export { ${names} } from "./index.js";`, resolveDir: glue }, outfile: join(made, "index.js") };
     esbuild().buildSync({ ...entry, bundle: true, external: ["cloudflare:*"], format: "esm", minify: true, logLevel: "warning" });
-    copyFileSync(join(glue, "index_bg.wasm"), join(folder, "index_bg.wasm"));
+    copyFileSync(join(glue, "index_bg.wasm"), join(made, "index_bg.wasm"));
   });
-  copyFileSync(join(root, "src/worker/entry.js"), join(folder, "entry.js"));
+  const target = join(root, "pkg/dist", dist);
+  rmSync(target, { recursive: true, force: true });
+  mkdirSync(target, { recursive: true });
+  for (const name of parts) copyFileSync(join(root, "src/worker", name), join(target, name));
+  for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(made, name), join(target, name));
 }
 
 /** The npm package's modules, with the glue that wasm-bindgen generates: the gate, and what pages need of it. */
@@ -88,7 +113,7 @@ const LEFT_OUT = /(^|\/)(workerd|web|edge|embedded|cli)\.js$/;
 /** Not there before `setup` has been run. */
 const esbuild = () => createRequire(import.meta.url)("esbuild");
 
-const USUALLY = { quick: "1 min", release: "3 min", small: "2 min" };
+const USUALLY = { quick: "1 min", release: "3 min", compact: "3 min", small: "2 min" };
 
 /**
  * Builds the crate for one adapter: the module and the glue that wasm-bindgen generates, both in `folder`. `then` makes
@@ -143,5 +168,6 @@ if (process.argv[1] === import.meta.filename) {
   const options = { quick: flags.includes("--quick") || process.env.TENANTGATE_PROFILE === "quick", faults: flags.includes("--faults"), out: flags.includes("--faults") ? "build/test" : "build" };
   setup({ tools: ["wasm-bindgen"] });
   if (!named.length || named.includes("worker")) buildWorker(options);
+  if (!named.length || named.includes("edge")) buildEdge(options);
   if (!named.length || named.includes("npm")) buildNpm(options);
 }

@@ -5,26 +5,30 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { buildNpm, buildWorker } from "./build.mjs";
+import { buildEdge, buildNpm, buildWorker } from "./build.mjs";
 import { browser, env, fail, output, root, setup } from "./setup.mjs";
 
 /** What a suite may need before it runs. Each is made once, whatever the number of suites. */
 const BUILDS = {
   npm: () => buildNpm({ quick: true }),
   worker: () => buildWorker({ quick: true, faults: true, out: "build/test" }),
+  edge: () => buildEdge({ quick: true }),
 };
 const BUILD_TOOLS = ["wasm-bindgen"];
 /** Unoptimised, the simulation and the properties would take minutes. */
 const OPTIMISED = { CARGO_PROFILE_TEST_OPT_LEVEL: "1" };
 const WASM = ["--target", "wasm32-unknown-unknown"];
-/** The four builds of the crate: in Rust, for Node and pages, for pages alone, in the Worker. */
+/** The builds of the crate: in Rust, for Node and pages, for pages alone, in Workers, the complete Worker. */
 const CRATES = [
   ["--no-default-features"], WASM, [...WASM, "--no-default-features", "--features", "client"],
-  [...WASM, "--no-default-features", "--features", "worker"],
+  [...WASM, "--no-default-features", "--features", "edge"], [...WASM, "--no-default-features", "--features", "worker"],
 ];
 
 /** Runs as a suite of its own: schemathesis is asked for there alone. */
 const API = join("tests", "worker", "openapi.test.mjs");
+
+/** Test files of the suite `embedded`: those that ask for decisions and forward nothing. */
+const EMBEDDED = ["vectors", "ledger", "line", "left", "usage", "faults"];
 
 const SUITES = {
   rust: {
@@ -61,22 +65,27 @@ const SUITES = {
   },
   npm: {
     about: "the npm package in Node, installed, bundled, and in pages; the examples",
-    builds: ["npm", "worker"],
+    builds: ["npm", "worker", "edge"],
     files: () => [...files("tests/npm"), ...files("tests/packaging"), ...files("tests/examples")],
   },
   worker: {
     about: "the Worker on workerd, with real KV, D1 and Durable Objects",
-    builds: ["npm", "worker"],
+    builds: ["npm", "worker", "edge"],
     files: () => [...files("tests/worker").filter((file) => file !== API), ...files("tests/attacks")],
+  },
+  embedded: {
+    about: "the vectors and the ledger's tests, against a Worker with the gate inside",
+    builds: ["npm", "worker", "edge"],
+    run: () => node(EMBEDDED.map((name) => join("tests/worker", `${name}.test.mjs`)), { more: { TENANTGATE_GATE: "embedded" } }),
   },
   api: {
     about: "the HTTP API against its OpenAPI description, by schemathesis",
-    builds: ["npm", "worker"],
+    builds: ["npm", "worker", "edge"],
     files: () => [API],
   },
   slow: {
     about: "real waits, kills, memory, hostile tenants, real origins, the long simulation",
-    builds: ["npm", "worker"],
+    builds: ["npm", "worker", "edge"],
     run() {
       // One file after the other: these measure latencies, memory and real time.
       node([...files("tests/slow"), ...files("tests/origins"), ...files("tests/hostile")], { concurrency: 1 });
@@ -93,7 +102,7 @@ function execute(command, args, more = {}) {
 }
 
 /** Runs test files under the pinned Node, two at a time unless they measure something. */
-const node = (files, { concurrency = 2 } = {}) => execute("node", ["--test", `--test-concurrency=${concurrency}`, ...files]);
+const node = (files, { concurrency = 2, more } = {}) => execute("node", ["--test", `--test-concurrency=${concurrency}`, ...files], more);
 
 /** The test files of a folder. A folder without any is a mistake: its tests would be left out silently. */
 function files(folder) {

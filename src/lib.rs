@@ -105,7 +105,7 @@ pub mod wire;
 
 #[cfg(any(feature = "npm", feature = "client"))]
 pub mod npm;
-#[cfg(all(feature = "worker", target_family = "wasm"))]
+#[cfg(all(feature = "edge", target_family = "wasm"))]
 pub mod worker;
 
 /// The Rust examples of the book.

@@ -1,4 +1,5 @@
-//! The shared vectors in a real browser, through the wasm-bindgen adapter: `npm test` runs them in headless Chromium.
+//! The shared vectors in a real browser, through the wasm-bindgen adapter. `npm test` runs them in
+//! headless Chromium.
 
 #![cfg(target_family = "wasm")]
 
@@ -41,7 +42,7 @@ impl VectorGate for JsGate {
 vector_tests!(wasm_bindgen_test, JsGate);
 
 #[wasm_bindgen_test]
-fn a_bad_catalog_throws_all_its_problems() {
+fn an_invalid_catalog_throws_all_its_problems() {
     let Err(problems) = JsGate::new(r#"{"version": -1, "resolution": {"strategies": []}, "plan": {}}"#) else {
         panic!("accepted");
     };
@@ -49,7 +50,7 @@ fn a_bad_catalog_throws_all_its_problems() {
 }
 
 #[wasm_bindgen_test]
-fn a_page_evaluates_what_it_is_told() {
+fn a_page_evaluates_features_from_its_snapshot() {
     let snapshot = r#"{"tenant": {"id": "t", "slug": "t", "plan": "pro@1"}, "catalog": 1, "epoch": 1,
         "settled": {"webhooks": {"value": true, "enabled": true, "tier": "plan", "reason": "PLAN"}},
         "features": {"beta": {"rules": [{"name": "pro", "when": [{"attribute": "tenant.plan", "op": "eq", "value": "pro@1"}], "value": true}]},
@@ -59,7 +60,7 @@ fn a_page_evaluates_what_it_is_told() {
     let answers = |client: &mut Client, now: &str| {
         client.evaluate(0, js_sys::Date::parse(now));
         let buffer = client.buffer();
-        // As JavaScript does: the memory is the same.
+        // JavaScript reads the outcomes in the same way, from the memory of the module.
         let outcomes = unsafe { std::slice::from_raw_parts(buffer[4] as *const u32, 2) };
         (0..2).map(|id| client.outcome(id, outcomes[id as usize])).collect::<Vec<_>>()
     };

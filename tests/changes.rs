@@ -1,5 +1,5 @@
-//! Changes in mid-period: whatever becomes of a limit's period, kind and anchor, what was acknowledged is counted, and nobody gains by
-//! changing it back and forth.
+//! Changes in mid-period. Changes of a limit's period, kind and anchor lose no acknowledged units,
+//! and changes back and forth gain no allowance.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -13,10 +13,10 @@ const DAY_MS: u64 = 86_400_000;
 const START: u64 = 1_795_862_400_000;
 const LIMIT: u64 = 10;
 
-/// What a limit is, by its settings of one time.
+/// The settings of a limit at one time.
 #[derive(Debug, Clone, Copy)]
 enum Setting {
-    /// With the anchor, in milliseconds before [`START`].
+    /// A quota with its period and its anchor, in milliseconds before [`START`].
     Quota(Period, u64),
     Rate,
     Window,
@@ -64,9 +64,9 @@ fn used(book: &mut LedgerState, setting: Setting, now: u64) -> u64 {
 }
 
 proptest! {
-    /// Settings that follow each other within a moment have one allowance together.
+    /// All settings that a limit has at the same time share one allowance.
     #[test]
-    fn nothing_is_gained_within_a_moment(settings in prop::collection::vec((setting(), 0_u64..5), 1..40)) {
+    fn settings_of_one_moment_share_one_allowance(settings in prop::collection::vec((setting(), 0_u64..5), 1..40)) {
         let (mut book, mut passed) = (LedgerState::default(), 0);
         for (setting, units) in settings {
             let outcome = book.answer(&charge(setting.meter(START), CounterOp::Take(units)), UnixMillis::new(START));
@@ -75,9 +75,10 @@ proptest! {
         }
     }
 
-    /// However often an anchor is moved, there is one allowance for each month that passes, and the one that was begun.
+    /// However often an anchor moves, each month that passes has one allowance. The month in which
+    /// the test starts has another one.
     #[test]
-    fn nothing_is_gained_over_months(moves in prop::collection::vec((0..400 * DAY_MS, 0..12 * DAY_MS), 1..80)) {
+    fn moving_an_anchor_grants_no_extra_allowance(moves in prop::collection::vec((0..400 * DAY_MS, 0..12 * DAY_MS), 1..80)) {
         let (mut book, mut now, mut passed) = (LedgerState::default(), START, 0);
         for (before_ms, pause_ms) in moves {
             now += pause_ms;
@@ -89,15 +90,16 @@ proptest! {
         }
     }
 
-    /// Whatever the period and the anchor become, and whichever clock asks: what is taken, settled or spent is counted.
+    /// Units that are taken, settled or spent stay counted, whatever the period and the anchor
+    /// become, and however far behind the clock of a request is.
     #[test]
-    fn nothing_that_was_acknowledged_is_uncounted(steps in prop::collection::vec((quota(), 0_u8..4, 1_u64..5, 0_u64..2_000), 1..60)) {
+    fn acknowledged_units_stay_counted_through_all_changes(steps in prop::collection::vec((quota(), 0_u8..4, 1_u64..5, 0_u64..2_000), 1..60)) {
         let (mut book, mut acknowledged, mut spent) = (LedgerState::default(), 0, 0);
         let now = UnixMillis::new(START);
-        // A period has begun that no other one here comes after.
+        // No other period in this test starts after the end of this one.
         acknowledged += u64::from(book.answer(&charge(Setting::Quota(Period::Year, 0).meter(START), CounterOp::Take(1)), now).allowed);
         for (index, (setting, what, units, behind_ms)) in steps.into_iter().enumerate() {
-            // Some clocks are behind, here across the end of any period.
+            // Some clocks are behind, so that their period may be the one before.
             let meter = |limit| match setting.meter(START - behind_ms) {
                 Meter::Quota { starts_ms, ends_ms, over, .. } => Meter::Quota { limit, starts_ms, ends_ms, over },
                 other => other,
@@ -125,20 +127,21 @@ proptest! {
             }
             prop_assert!(used(&mut book, setting, START) >= acknowledged, "{acknowledged}, {setting:?}");
         }
-        // Nothing stays set aside but what is open of the lease.
+        // The last claim leaves the lease without open units, so no units stay set aside.
         book.answer(&claim(Setting::Quota(Period::Month, 1).meter(START), (spent, 0)), now);
         prop_assert!(book.get("t/calls").is_none_or(|counter| counter.leased() == 0));
     }
 }
 
 #[test]
-fn a_new_period_begins_when_it_is_asked_for() {
+fn the_period_of_a_moved_anchor_starts_after_the_current_one_ends() {
     let month = |before_ms, now| Setting::Quota(Period::Month, before_ms).meter(now);
     let mut book = LedgerState::default();
     let mut take = |meter, now| book.answer(&charge(meter, CounterOp::Take(LIMIT)), UnixMillis::new(now)).allowed;
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
     assert!(take(month(0, START), START));
-    // Moved back by ten days: the next period that starts after this one is over is the next but one.
+    // The anchor moves back by ten days. The next boundary lies before the end of the current
+    // period, so the new period starts at the boundary after it.
     assert!(!take(month(10 * DAY_MS, START), START));
     assert!(!take(month(10 * DAY_MS, next - 9 * DAY_MS), next - 9 * DAY_MS));
     assert!(!take(month(10 * DAY_MS, next + DAY_MS), next + DAY_MS));
@@ -146,7 +149,7 @@ fn a_new_period_begins_when_it_is_asked_for() {
 }
 
 #[test]
-fn a_clock_that_is_behind_counts_in_the_period_that_has_begun() {
+fn a_clock_that_lags_counts_in_the_period_that_has_begun() {
     let setting = Setting::Quota(Period::Month, 0);
     let next = bounds(Period::Month, UnixMillis::new(START), UnixMillis::new(START)).1.get();
     let mut book = LedgerState::default();

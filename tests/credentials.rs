@@ -212,7 +212,7 @@ fn unknown_kids_fetch_keys_once_per_cooldown() {
 }
 
 #[test]
-fn a_new_key_is_found_by_the_first_token_that_names_it() {
+fn a_new_key_is_fetched_after_the_cooldown() {
     let mut world = World::new();
     world.decide(&PresentedCredential::Token(&by(1, "k1", &claims("main", "t_acme"))), START);
     world.published = Some(jwks(&[(1, "k1"), (2, "k2")]));
@@ -239,7 +239,7 @@ fn keys_of_an_unreachable_issuer_are_trusted_for_a_bounded_time() {
 }
 
 #[test]
-fn a_verified_token_is_accepted_as_long_as_its_key() {
+fn a_verified_token_is_rejected_once_its_key_is_gone() {
     let mut world = World::new();
     let good = by(1, "k1", &claims("main", "t_acme"));
     let good = PresentedCredential::Token(&good);
@@ -250,7 +250,7 @@ fn a_verified_token_is_accepted_as_long_as_its_key() {
     world.gate.put_issuer_keys(URL, &jwks(&[(2, "k2")]), START.plus(3)).unwrap();
     world.published = Some(jwks(&[(2, "k2")]));
     assert_eq!(world.code(&good, START.plus(4)), Code::Unauthenticated);
-    // Another key with the same `kid` does not help.
+    // Another key with the same `kid` does not verify it.
     world.gate.put_issuer_keys(URL, &jwks(&[(2, "k1")]), START.plus(5)).unwrap();
     assert_eq!(world.code(&good, START.plus(6)), Code::Unauthenticated);
 }
@@ -434,8 +434,8 @@ fn a_rejected_token_is_verified_once_and_rejections_have_a_budget() {
     assert_eq!(world.code(&PresentedCredential::Token(&bad(6_000)), later), Code::Unauthenticated);
 }
 
-/// A gate whose adapter verifies signatures by ECDSA. `P256` is a point on the curve; no private key
-/// is needed, because the test answers for the adapter.
+/// A gate whose adapter verifies signatures by ECDSA. `P256` has points on the curve. The tests
+/// need no private key, because they answer for the adapter.
 mod delegated {
     use super::*;
 
@@ -480,19 +480,19 @@ mod delegated {
     }
 
     #[test]
-    fn the_adapter_is_asked_once_and_its_answer_decides() {
+    fn the_adapter_verifies_a_signature_once_and_its_answer_decides() {
         for (is_valid, code) in [(true, Code::Allowed), (false, Code::Unauthenticated)] {
             let (mut gate, token) = (gate(), token(0));
             let signature = ask(&mut gate, &token, START).unwrap_err();
             assert_eq!(format!("{}.{}", signature.message, signature.signature), token);
             gate.put_signature(signature, is_valid);
-            // Now, and from memory.
+            // The second answer comes from the cache.
             assert_eq!([0; 2].map(|_| ask(&mut gate, &token, START)), [Ok(code), Ok(code)]);
         }
     }
 
     #[test]
-    fn an_answer_about_another_key_or_token_is_not_used() {
+    fn an_answer_about_another_key_or_token_does_not_count() {
         let mut gate = gate();
         let old = ask(&mut gate, &token(0), START).unwrap_err();
         gate.put_signature(old.clone(), true);
@@ -503,14 +503,14 @@ mod delegated {
     }
 
     #[test]
-    fn signatures_in_flight_have_a_budget_which_valid_ones_get_back() {
+    fn signatures_in_flight_use_a_budget_that_valid_ones_give_back() {
         let mut gate = gate();
         for subject in 0..1_000 {
             let signature = ask(&mut gate, &token(subject), START).unwrap_err();
             gate.put_signature(signature, true);
             assert_eq!(ask(&mut gate, &token(subject), START), Ok(Code::Allowed));
         }
-        // None of these is answered.
+        // These signatures stay in flight.
         let begun = (1_000..2_000).take_while(|subject| ask(&mut gate, &token(*subject), START).is_err()).count();
         assert!((20..500).contains(&begun), "{begun} were begun");
         assert_eq!(ask(&mut gate, &token(3_000), START), Ok(Code::RateLimited));
@@ -630,7 +630,7 @@ proptest! {
     /// INVARIANT (no credential, no door): whatever a request presents, it is served as a tenant
     /// only with a valid credential of that tenant, of the kind that the route requires.
     #[test]
-    fn nobody_passes_for_a_tenant_without_its_credential(
+    fn a_request_is_served_as_a_tenant_only_with_a_credential_of_that_tenant(
         shown in prop::collection::vec(prop::sample::select(exhibits()), 0..4),
         host in prop::sample::select(vec!["api.example", "acme.a.example", "victim.a.example", "www.a.example", "else.example", ""]),
         prefix in prop::sample::select(vec!["", "/t/victim", "/t/acme", "/t/t_victim", "/t/%76ictim"]),
@@ -663,7 +663,7 @@ proptest! {
 
 /// The bounds of credentials. A credential at its bound is accepted, and a larger one is rejected.
 #[test]
-fn every_bound_of_credentials() {
+fn every_bound_of_credentials_is_enforced() {
     let code = |header: &str, text: &str| {
         let request = [(header, text)];
         let request = Request { host: "api.example", path: "/any", headers: &request, ..Request::default() };

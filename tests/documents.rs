@@ -25,7 +25,7 @@ fn read<T: JsonSchema>(max_text_bytes: usize) -> Value {
 }
 
 #[test]
-fn schemas() {
+fn the_committed_schemas_match_the_types() {
     committed("pkg/schema/catalog.json", &read::<Catalog>(MAX_TEXT_BYTES));
     committed("pkg/schema/tenant.json", &read::<Tenant>(MAX_TEXT_BYTES));
     committed("pkg/schema/api_key.json", &read::<ApiKey>(MAX_TEXT_BYTES));
@@ -102,7 +102,7 @@ fn with_issuer(changes: Value) -> Value {
 
 /// Every mistake in an issuer is reported with its path, because it could let the wrong callers in.
 #[test]
-fn issuers_are_refused_with_paths() {
+fn invalid_issuers_are_rejected_with_paths() {
     assert_eq!(Catalog::parse(&with_issuer(json!({})).to_string()).err(), None);
     let ec = json!({ "kty": "EC", "crv": "P-256", "kid": "k", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" });
     let mut other_curve = ec.clone();
@@ -199,7 +199,7 @@ fn catalogs_with_unenforceable_requirements_are_rejected() {
 }
 
 #[test]
-fn api_keys_are_rejected_with_paths() {
+fn invalid_api_keys_are_rejected_with_paths() {
     let good = json!({ "id": "0123456789abcdef", "tenant": "t_acme", "hash": "ab".repeat(32), "created_at": "2026-11-22T12:00:00Z", "epoch": 1 });
     let schema = jsonschema::validator_for(&schema::<ApiKey>()).unwrap();
     assert_eq!(ApiKey::parse(&good.to_string()).err(), None);
@@ -264,7 +264,7 @@ fn every_text_has_a_bound() {
 }
 
 #[test]
-fn a_number_has_one_representation() {
+fn equal_numbers_make_equal_catalogs() {
     let catalog = |size: &str, limit: &str| {
         let text = format!(
             r#"{{"version": 1, "resolution": {{"strategies": [{{"strategy": "header"}}]}},

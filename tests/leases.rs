@@ -1,5 +1,5 @@
-//! Leases over messages that are slow or lost. The gate and the ledger are the real ones; each test
-//! says which messages arrive.
+//! Leases when messages are slow or lost. The gate and the ledger are the real ones; each test says
+//! which messages arrive.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -11,8 +11,9 @@ use tenantgate::model::UnixMillis;
 use tenantgate::model::bounds::LEASE_ANSWER_MS;
 
 const CATALOG: &str = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
-    "limits": {"few": {"kind": "quota", "period": "month", "on_error": "closed"}, "many": {"kind": "quota", "period": "month", "on_error": "closed"}},
-    "plans": {"p@1": {"limits": {"few": 5, "many": 1000}}}}"#;
+    "limits": {"few": {"kind": "quota", "period": "month", "on_error": "closed"}, "many": {"kind": "quota", "period": "month", "on_error": "closed"},
+        "dozen": {"kind": "quota", "period": "month", "on_error": "closed"}},
+    "plans": {"p@1": {"limits": {"few": 5, "many": 1000, "dozen": 12}}}}"#;
 const RECORD: &str = r#"{"id": "t1", "slug": "acme", "plan": "p@1", "epoch": 1}"#;
 const START: UnixMillis = UnixMillis::new(1_780_000_000_000);
 
@@ -21,19 +22,19 @@ fn pair() -> Pair {
 }
 
 #[test]
-fn a_limit_that_is_short_does_not_refuse_another_one() {
+fn a_scarce_limit_does_not_make_another_limit_refuse() {
     let mut pair = pair();
     let mut ids = vec![pair.request(&["few"])];
     ids.extend((0..9).map(|_| pair.request(&["few", "many"])));
     assert!(ids[1..].iter().all(|id| pair.waits(*id)));
     pair.drive(50);
     let codes: Vec<_> = ids.iter().map(|id| pair.code(*id).expect("all are answered")).collect();
-    // As many as `few` has. `many` has refused nobody, though it was asked for one unit alone.
+    // `few` has five units. `many` refuses no request, although each claim asks for one unit of it.
     assert_eq!(codes.iter().filter(|code| **code == Code::Allowed).count(), 5, "{codes:?}");
 }
 
 #[test]
-fn a_late_failure_says_nothing_to_requests_that_wait_for_a_later_question() {
+fn a_late_failure_does_not_reach_requests_that_wait_for_a_newer_question() {
     let mut pair = pair();
     let first = pair.request(&["many"]);
     pair.advance(LEASE_ANSWER_MS);
@@ -48,12 +49,12 @@ fn a_late_failure_says_nothing_to_requests_that_wait_for_a_later_question() {
 }
 
 #[test]
-fn units_of_requests_that_were_served_are_not_asked_for_again() {
+fn units_of_served_requests_are_not_claimed_again() {
     let mut pair = pair();
     let first = pair.request(&["many"]);
     let waiting: Vec<_> = (0..100).map(|_| pair.request(&["many"])).collect();
     assert_eq!(pair.deliver(first), Code::Allowed);
-    // One of them asks, and the units of the others travel with its question.
+    // One of them asks for all: its question carries the units of the others.
     let (second, waiting) = waiting.split_first().unwrap();
     pair.look(*second);
     let counter = pair.counter(*second);
@@ -71,7 +72,7 @@ fn units_of_requests_that_were_served_are_not_asked_for_again() {
 }
 
 #[test]
-fn one_question_at_a_time_is_asked_for_a_lease() {
+fn a_lease_has_at_most_one_question_in_flight() {
     let mut pair = pair();
     let first = pair.request(&["many"]);
     let counter = pair.counter(first);
@@ -80,4 +81,26 @@ fn one_question_at_a_time_is_asked_for_a_lease() {
     assert!(pair.waits(second));
     assert_eq!(pair.deliver(first), Code::Allowed);
     assert!(pair.refill(&counter).is_some());
+}
+
+#[test]
+fn a_request_that_waits_is_not_refused_while_the_ledger_has_returned_units() {
+    let mut pair = pair();
+    let first = pair.request(&["dozen"]);
+    let waiting: Vec<_> = (0..20).map(|_| pair.request(&["dozen"])).collect();
+    assert_eq!(pair.deliver(first), Code::Allowed);
+    // The grant has all units of the limit, and is short of what waits.
+    pair.look(waiting[0]);
+    let counter = pair.counter(waiting[0]);
+    assert_eq!(pair.deliver(waiting[0]), Code::Allowed);
+    // A slow isolate spends little, and returns what seems to be a surplus.
+    pair.advance(5_000);
+    pair.look(waiting[1]);
+    assert_eq!(pair.code(waiting[1]), Some(Code::Allowed));
+    assert!(pair.refill(&counter).is_some());
+    pair.look(waiting[2]);
+    assert_eq!(pair.code(waiting[2]), None, "it waits for the ledger");
+    pair.advance(LEASE_ANSWER_MS);
+    pair.look(waiting[2]);
+    assert_eq!(pair.deliver(waiting[2]), Code::Allowed);
 }

@@ -1,5 +1,5 @@
-//! The OpenAPI description, made from the types and the table of operations. It is committed; this test says when it no
-//! longer fits. `UPDATE=1 cargo test --test openapi` writes it anew.
+//! The OpenAPI description, generated from the types and the table of operations. These tests fail
+//! when the committed copy is out of date. `UPDATE=1 cargo test --test openapi` rewrites it.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -45,7 +45,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters(operation), "responses": responses,
     });
     if let Some(schema) = body(operation.route, generator) {
-        // Of the others every member has a default.
+        // In the other bodies every member has a default.
         let required = matches!(
             operation.route,
             OperationId::CreateTenant
@@ -235,7 +235,7 @@ fn answer(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 }
 
 #[test]
-fn openapi() {
+fn the_committed_description_matches_the_types_and_operations() {
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.definitions_path = "/components/schemas".into();
@@ -438,7 +438,7 @@ fn openapi() {
     }
     document["components"]["schemas"] = components(&mut generator);
     for schema in document["components"]["schemas"].as_object_mut().unwrap().values_mut() {
-        // What is read takes no member that it does not know; what is answered says nothing of that.
+        // Only documents that the gate reads forbid unknown members, and their texts have bounds.
         if schema["additionalProperties"] == json!(false) {
             bound_texts(schema, MAX_TEXT_BYTES);
         }

@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_document_panics(document in any_json()) {
+    fn no_document_makes_a_parser_panic(document in any_json()) {
         let text = document.to_string();
         let _ = Catalog::parse(&text);
         let _ = Tenant::parse(&text);
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics(text in any::<String>()) {
+    fn no_text_makes_a_parser_panic(text in any::<String>()) {
         let _ = Catalog::parse(&text);
         let _ = Tenant::parse(&text);
         let _ = DecideBody::parse(&text);
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn no_request_panics(host in hostile(), path in hostile(), query in hostile(), header in hostile(), method in hostile(), attribute in hostile(), number in any::<f64>(), now in any::<u64>()) {
+    fn no_request_makes_the_gate_panic(host in hostile(), path in hostile(), query in hostile(), header in hostile(), method in hostile(), attribute in hostile(), number in any::<f64>(), now in any::<u64>()) {
         let headers = [("x-tenant-id", header.as_str())];
         let context = [("targeting_key", Attribute::Text(&attribute)), ("n", Attribute::Number(number))];
         let mut gate = demo_gate();
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_comparable_host_is_its_own_comparable_form(text in hostile()) {
+    fn parsing_a_parsed_host_changes_nothing(text in hostile()) {
         if let Some(host) = host::parse(&text) {
             let again = host::parse(host.as_str());
             prop_assert_eq!(again.as_ref().map(host::Host::as_str), Some(host.as_str()));
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn names_match_their_patterns(text in "[a-zA-Z0-9_.@-]{0,70}") {
+    fn parsed_names_match_their_patterns(text in "[a-zA-Z0-9_.@-]{0,70}") {
         if let Some(slug) = Slug::parse(&text) {
             prop_assert!(!slug.as_str().starts_with("xn--") && !slug.as_str().starts_with('-') && slug.as_str().len() <= 63);
         }
@@ -210,10 +210,10 @@ proptest! {
         }
     }
 
-    /// A rate allows exactly what its definition says: `burst` units at once, and in any period at
-    /// most burst + limit × period / window. With constant demand, it reaches that number.
+    /// A rate allows `burst` units at once, and in any span of time at most burst + limit × span /
+    /// window.
     #[test]
-    fn a_rate_admits_exactly_what_it_says(limit in 1_u64..200, burst in 1_u64..50, window_ms in 1_u64..100_000, gaps in prop::collection::vec(0_u64..5_000, 1..200)) {
+    fn a_rate_never_exceeds_its_limit_and_its_retry_times_are_exact(limit in 1_u64..200, burst in 1_u64..50, window_ms in 1_u64..100_000, gaps in prop::collection::vec(0_u64..5_000, 1..200)) {
         let meter = Meter::rate(limit, burst, window_ms);
         let (mut now, mut counter, mut admitted) = (1_780_000_000_000_u64, None, 0_u64);
         let start = now;
@@ -235,12 +235,12 @@ proptest! {
                 prop_assert!(u128::from(admitted) * u128::from(window_ms) <= most);
             }
         }
-        // At least the burst was used.
+        // Each step takes units until a refusal, so at least the burst was admitted.
         prop_assert!(admitted >= burst);
     }
 
     #[test]
-    fn steps_never_panic_and_never_exceed_the_limit(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
+    fn counter_steps_never_panic_or_exceed_a_quota(ops in prop::collection::vec((0_u8..6, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 1..40)) {
         let mut book = LedgerState::default();
         for (kind, limit, burst, span, cost, now) in ops {
             let now = UnixMillis::new(now);
@@ -269,7 +269,7 @@ proptest! {
     /// Compares a window with a log of all units. It never allows more than the limit in any
     /// window, and denies nothing that would fit if windows were a 32nd longer.
     #[test]
-    fn a_window_admits_what_it_says(limit in 1_u64..60, window_ms in 1_u64..100_000, gaps in prop::collection::vec((0_u64..4_000, 1_u64..4), 1..300)) {
+    fn a_window_never_exceeds_its_limit_and_its_retry_times_are_exact(limit in 1_u64..60, window_ms in 1_u64..100_000, gaps in prop::collection::vec((0_u64..4_000, 1_u64..4), 1..300)) {
         let meter = Meter::Window { limit: Some(limit), window_ms };
         let (mut now, mut counter, mut log) = (1_780_000_000_000_u64, None, Vec::<(u64, u64)>::new());
         let part_ms = window_ms.div_ceil(32);
@@ -294,10 +294,10 @@ proptest! {
         }
     }
 
-    /// However holds are made, settled and left to expire: used units are exactly the settled ones,
-    /// and no hold remains.
+    /// In any order of holds, settlements and expiries, the used units are the settled ones, and
+    /// only open holds set units aside.
     #[test]
-    fn what_is_held_ends(steps in prop::collection::vec((0_u8..4, 0_u8..6, 1_u64..8, 0_u64..400), 1..80)) {
+    fn every_hold_ends_by_settlement_or_at_its_end_time(steps in prop::collection::vec((0_u8..4, 0_u8..6, 1_u64..8, 0_u64..400), 1..80)) {
         let limit = 20;
         let quota = Meter::Quota { limit: Some(limit), starts_ms: 0, ends_ms: 10_000_000, over: false };
         let slots = Meter::Concurrency { limit: Some(3) };
@@ -352,7 +352,7 @@ proptest! {
     }
 
     #[test]
-    fn periods_hold_their_time_and_join_without_gaps(anchor in 0_u64..4_102_444_800_000, now in 0_u64..4_102_444_800_000, index in 0_usize..5) {
+    fn a_period_contains_its_time_and_adjoins_the_next(anchor in 0_u64..4_102_444_800_000, now in 0_u64..4_102_444_800_000, index in 0_usize..5) {
         let period = [Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year][index];
         let (anchor, now) = (UnixMillis::new(anchor), UnixMillis::new(now));
         let (start, end) = bounds(period, anchor, now);
@@ -366,7 +366,7 @@ proptest! {
     fn rollouts_are_proportional(share in 1_u32..100, salt in "[a-z]{1,12}") {
         let inside = (0..2_000_u32).filter(|user| bucket(Murmur3::default().and(salt.as_bytes()).and(format!("user-{user}").as_bytes()).finish(), 100) < share).count();
         let expected = 20.0 * f64::from(share);
-        // Five standard deviations of the binomial distribution. A fair hash stays within.
+        // Five standard deviations of the binomial distribution. A fair hash stays within them.
         let deviation = 5.0 * (2_000.0 * f64::from(share) / 100.0 * (1.0 - f64::from(share) / 100.0)).sqrt();
         prop_assert!((f64::from(u32::try_from(inside).unwrap()) - expected).abs() <= deviation, "{inside} of 2000 at {share} %");
     }
@@ -374,7 +374,7 @@ proptest! {
 
 /// Values of the reference implementation (SMHasher, `MurmurHash3_x86_32`, seed 0).
 #[test]
-fn golden_hashes() {
+fn hashes_match_the_reference_implementation() {
     for (text, expected) in
         [("", 0_u32), ("a", 0x3C25_69B2), ("abc", 0xB3DD_93FA), ("abcd", 0x43ED_676A), ("Hello, world!", 0xC036_3E43)]
     {
@@ -383,7 +383,7 @@ fn golden_hashes() {
 }
 
 #[test]
-fn golden_buckets() {
+fn rollout_buckets_match_flagd() {
     let vectors: Value = serde_json::from_str(include_str!("vectors/rollout/buckets.json")).unwrap();
     for vector in vectors["buckets"].as_array().unwrap() {
         let (key, user, total) = (
@@ -397,7 +397,7 @@ fn golden_buckets() {
 }
 
 #[test]
-fn every_bound_of_requests() {
+fn every_bound_of_requests_is_enforced() {
     use tenantgate::model::bounds::*;
     let mut gate = demo_gate();
     let mut code = |request: &Request<'_>| gate.decide(request, &Ask::default(), UnixMillis::new(0)).code;
@@ -442,7 +442,7 @@ fn every_bound_of_requests() {
 
 /// The bounds of documents. A value at its bound is accepted, and a larger one is rejected by name.
 #[test]
-fn every_bound_of_documents() {
+fn every_bound_of_documents_is_enforced() {
     use tenantgate::model::bounds::*;
     let catalog = |changes: Value| {
         let mut catalog = json!({ "version": 1, "resolution": { "strategies": [{ "strategy": "header" }] } });
@@ -677,7 +677,7 @@ fn every_bound_of_documents() {
 
 /// The bounds of one decision: features, charges, and the length of an attribute.
 #[test]
-fn every_bound_of_decisions() {
+fn every_bound_of_decisions_is_enforced() {
     use tenantgate::model::bounds::*;
     let now = UnixMillis::new(0);
     let limits: serde_json::Map<_, _> =

@@ -33,7 +33,7 @@ fn t1() -> SnapshotKey {
 }
 
 #[test]
-fn the_first_request_fetches_what_it_needs_and_the_next_nothing() {
+fn the_first_request_fetches_its_snapshots_and_the_next_fetches_nothing() {
     let mut isolate = isolate();
     assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
     let keys: Vec<_> = isolate.fetched.iter().map(SnapshotKey::in_kv).collect();
@@ -43,7 +43,7 @@ fn the_first_request_fetches_what_it_needs_and_the_next_nothing() {
 }
 
 #[test]
-fn soft_age_refreshes_behind_the_request_and_not_too_often() {
+fn a_snapshot_past_its_soft_age_is_refreshed_in_the_background() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     let young = isolate.request("acme.a.example", START.plus(SOFT_AGE_MS));
@@ -65,7 +65,7 @@ fn soft_age_refreshes_behind_the_request_and_not_too_often() {
 }
 
 #[test]
-fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
+fn a_snapshot_past_its_firm_age_is_fetched_first_and_serves_if_that_fails() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     isolate.request("acme.a.example", START.plus(FIRM_AGE_MS));
@@ -74,7 +74,8 @@ fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
     isolate.request("acme.a.example", late);
     assert_eq!(isolate.fetched.len(), 3, "nobody asked for a while: what the store says by now comes first");
 
-    // The store is down: what is held serves until it is too old, and the store is asked now and then.
+    // The store is down. Held snapshots serve until their hard age, and the store is asked again
+    // once per interval.
     let end = late.plus(HARD_AGE_MS);
     let decision = isolate.request_without_store("acme.a.example", end).unwrap();
     assert_eq!((decision.code, isolate.fetched.len()), (Code::Allowed, 3));
@@ -87,7 +88,7 @@ fn what_is_old_is_fetched_first_and_serves_where_that_fails() {
 }
 
 #[test]
-fn absence_is_remembered_for_a_while() {
+fn an_absent_name_is_remembered_for_a_bounded_time() {
     let mut isolate = isolate();
     assert_eq!(isolate.request("nobody.a.example", START).code, Code::TenantNotFound);
     assert_eq!(isolate.fetched.len(), 2);
@@ -98,7 +99,7 @@ fn absence_is_remembered_for_a_while() {
 }
 
 #[test]
-fn publications_never_go_back() {
+fn older_altered_and_foreign_snapshots_are_rejected() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     let mut receive = |need: &SnapshotKey, text: &str| isolate.receive(need, Some(text), START);
@@ -121,7 +122,7 @@ fn publications_never_go_back() {
 }
 
 #[test]
-fn a_flood_of_names_does_not_push_out_who_is_in_use() {
+fn a_flood_of_names_does_not_evict_snapshots_in_use() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     for index in 0..50_000 {
@@ -134,7 +135,7 @@ fn a_flood_of_names_does_not_push_out_who_is_in_use() {
 }
 
 #[test]
-fn a_name_that_was_given_up_leads_nowhere() {
+fn a_former_slug_leads_to_no_tenant() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     let renamed = RECORD.replace("\"epoch\": 5", "\"epoch\": 6").replace("\"slug\": \"acme\"", "\"slug\": \"acme2\"");
@@ -144,14 +145,15 @@ fn a_name_that_was_given_up_leads_nowhere() {
         assert_eq!(decision.code, Code::TenantNotFound);
         refreshes(&decision)
     };
-    // The entry that led astray is fetched again, and not at every request: a flood of them must cost nothing.
+    // The stale entry is fetched again, but only once per interval, because a flood of requests for
+    // the former slug must not cause a flood of fetches.
     assert!(refreshed(REFRESH_INTERVAL_MS).is_empty());
     assert_eq!(refreshed(REFRESH_INTERVAL_MS + 1), ["slug:acme"]);
     assert!(refreshed(REFRESH_INTERVAL_MS + 2).is_empty());
 }
 
 #[test]
-fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
+fn a_request_that_fetches_still_asks_for_its_refreshes() {
     let mut isolate = isolate();
     isolate.request("acme.a.example", START);
     let late = START.plus(SOFT_AGE_MS + 1);
@@ -159,7 +161,8 @@ fn a_refresh_is_not_lost_where_the_request_has_to_fetch() {
     assert_eq!(decision.extras().refresh, [Refresh::Snapshot(SnapshotKey::Catalog)]);
 }
 
-/// Two requests of one isolate, interleaved: what one took while it waited for the ledger goes back if that refuses.
+/// Two requests of one isolate, interleaved. A request takes local units before it waits for the
+/// ledger, and gives them back if the ledger refuses.
 #[test]
 fn a_local_limit_and_the_ledger_consume_together_or_not_at_all() {
     let catalog = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
@@ -197,14 +200,16 @@ fn charge(driver: &mut Driver, now: UnixMillis) -> Result<Pending, Code> {
     }
 }
 
-/// What a ledger tells of a record is believed, and looked for, and what is not there is not looked for without end.
+/// An isolate that hears of a newer epoch fetches the record until it has it, but the number of
+/// fetches is bounded, because the record may not exist.
 #[test]
-fn news_of_a_record_has_it_read_again_now_and_then() {
+fn news_of_a_newer_epoch_refetches_a_record_once_per_interval() {
     let mut isolate = isolate();
     let root = TenantId::parse("t1").unwrap();
     assert_eq!(isolate.request("acme.a.example", START).code, Code::Allowed);
     isolate.hear_epochs(&root, &[("t1", 6), ("t2", 1)], START.plus(1));
-    // It was read a moment ago: it serves, and is read again as soon as it may be, as long as it is behind.
+    // The record was fetched a moment ago, so it serves. While it is behind, each interval allows
+    // one more fetch.
     assert_eq!((isolate.request("acme.a.example", START.plus(2)).code, isolate.fetched.len()), (Code::Allowed, 0));
     for round in 1..4 {
         let now = START.plus(round * (REFRESH_INTERVAL_MS + 1) + 1);
@@ -212,11 +217,11 @@ fn news_of_a_record_has_it_read_again_now_and_then() {
         assert_eq!(isolate.fetched, [t1()], "round {round}");
         assert_eq!((isolate.request("acme.a.example", now.plus(1)).code, isolate.fetched.len()), (Code::Allowed, 0));
     }
-    // `t2` is not there, whatever anybody has seen.
+    // `t2` does not exist, although the ledger has reported an epoch of it.
     assert_eq!(isolate.request_as("t2", 4, START.plus(60_000)).code, Code::TenantNotFound);
 }
 
-/// Something that happens to what an isolate holds.
+/// An event that affects the snapshots of an isolate.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Record { slug: &'static str, status: &'static str },
@@ -248,7 +253,7 @@ fn happen(isolate: &mut Isolate, event: Event, epoch: u64, now: &mut UnixMillis)
     }
 }
 
-/// What a request to `acme` comes to: a fetch, or who is served and how.
+/// The outcome of a request to `acme`: a fetch, or the code, epoch and age of its decision.
 fn outcome(isolate: &mut Isolate, now: UnixMillis) -> String {
     match isolate.step("acme.a.example", now) {
         Ok(decision) => {
@@ -260,7 +265,7 @@ fn outcome(isolate: &mut Isolate, now: UnixMillis) -> String {
 }
 
 #[test]
-fn a_host_that_was_asked_before_leads_where_it_would_lead_anew() {
+fn a_cached_host_has_the_same_outcome_as_a_fresh_one() {
     let events = [
         Event::Record { slug: "acme", status: "active" },
         Event::Record { slug: "acme", status: "suspended" },
@@ -290,7 +295,7 @@ fn a_host_that_was_asked_before_leads_where_it_would_lead_anew() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let event = events[(random >> 33) as usize % events.len()];
             history.push(event);
-            // Asked before and after: what it has learnt must not outlast the event.
+            // The request before the event fills the cache, which the event must invalidate.
             outcome(&mut asked, now);
             happen(&mut asked, event, epoch, &mut now);
             let found = outcome(&mut asked, now);

@@ -1,5 +1,5 @@
-//! The house rules, checked on the parsed sources: rooms depend one way, files form no circle,
-//! the core is pure, and no type name stands twice.
+//! The house rules, checked on the parsed sources: rooms depend in one direction, files form no
+//! cycle, the core is pure, and type names are unique.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -46,7 +46,24 @@ const FLOORS: [(&str, &[&str]); 2] = [
         "gate",
         &["code", "need", "compiled", "answer", "cache", "ask", "cx", "spend", "decide", "gate", "metering", "local"],
     ),
-    ("worker", &["runtime", "assertion", "config", "http", "sources", "ledger", "gateway", "api", "admin", "router"]),
+    (
+        "worker",
+        &[
+            "runtime",
+            "assertion",
+            "config",
+            "isolate",
+            "http",
+            "sources",
+            "ledger",
+            "gateway",
+            "api",
+            "embedded",
+            "admin",
+            "router",
+            "handlers",
+        ],
+    ),
 ];
 
 impl Sources {
@@ -74,7 +91,8 @@ impl Sources {
         sources
     }
 
-    /// The file that defines what `path` names, following re-exports. `None`: it is another crate's.
+    /// The file that defines the item at `path`, following re-exports. `None` if another crate
+    /// defines it.
     fn file_of(&self, path: &[String]) -> Option<String> {
         let mut module = String::new();
         for (depth, segment) in path.iter().enumerate() {
@@ -83,7 +101,7 @@ impl Sources {
                 module = child;
                 continue;
             }
-            // Not a module: an item of `module`, or a name that it re-exports.
+            // The segment is an item of `module`, or a name that `module` re-exports.
             let target = self.files.get(&module)?.names.get(segment);
             return match target {
                 Some(target) if *target != path[..=depth] => self.file_of(target),
@@ -112,7 +130,8 @@ fn module_of(path: &Path) -> String {
     if names == ["lib"] { String::new() } else { names.join("::") }
 }
 
-/// `segments` as seen from `module`, from the root of the crate. `None`: another crate's path.
+/// The path `segments` in `module`, from the root of the crate. `None` if it is a
+/// path into another crate.
 fn absolute(module: &str, segments: &[String]) -> Option<Vec<String>> {
     let mut base: Vec<String> = module.split("::").filter(|name| !name.is_empty()).map(String::from).collect();
     let mut rest = segments;
@@ -170,12 +189,12 @@ fn leaves(tree: &syn::UseTree) -> Vec<(Vec<String>, String)> {
         syn::UseTree::Name(name) => vec![(vec![name.ident.to_string()], name.ident.to_string())],
         syn::UseTree::Rename(name) => vec![(vec![name.ident.to_string()], name.rename.to_string())],
         syn::UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
-        // `use a::*` uses the module `a`. It introduces no name that this test could follow.
+        // `use a::*` uses the module `a`, but introduces no names that this test can follow.
         syn::UseTree::Glob(_) => vec![(Vec::new(), String::new())],
     }
 }
 
-/// Collects the paths into this crate. Re-exports of a module are no uses: they only lead on.
+/// Collects the paths into this crate. A module that only re-exports another one does not use it.
 struct Paths<'a> {
     module: &'a str,
     found: Vec<Vec<String>>,
@@ -212,7 +231,7 @@ impl Paths<'_> {
     }
 
     fn add(&mut self, segments: &[String]) {
-        // `pub(super)` inside a macro names nothing.
+        // `pub(super)` inside a macro names no item.
         if segments.iter().all(|name| ["crate", "self", "super"].contains(&name.as_str())) {
             return;
         }
@@ -223,7 +242,8 @@ impl Paths<'_> {
 impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         for (path, _) in leaves(&item.tree) {
-            // A facade re-exports its own modules. It uses other rooms even where it re-exports them.
+            // A facade does not use its own modules by re-exporting them. A re-export of another
+            // room is a use.
             let is_private = matches!(item.vis, syn::Visibility::Inherited);
             if is_private || path.first().is_some_and(|first| first == "crate") {
                 self.add(&path);
@@ -231,7 +251,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         }
     }
 
-    // `pub(in crate::x)` is no use.
+    // `pub(in crate::x)` does not use `x`.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -246,7 +266,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        // Unit tests may look at anything.
+        // Unit tests may use any room.
         let is_test = item.attrs.iter().any(|attribute| {
             attribute.path().is_ident("cfg")
                 && matches!(&attribute.meta, syn::Meta::List(list) if list.tokens.to_string() == "test")
@@ -258,7 +278,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
 }
 
 #[test]
-fn rooms_depend_one_way() {
+fn rooms_depend_in_one_direction() {
     let sources = Sources::read();
     for (module, used) in sources.uses() {
         let room = module.split("::").next().unwrap();
@@ -273,7 +293,7 @@ fn rooms_depend_one_way() {
 
 /// Attributes name paths in strings, such as `serde(with = "crate::x")`, which no parser resolves.
 #[test]
-fn no_text_names_a_room_that_may_not_be_used() {
+fn no_line_of_code_names_a_forbidden_room() {
     for (module, file) in &Sources::read().files {
         let room = module.split("::").next().unwrap();
         let Some((_, known)) = ROOMS.iter().find(|(name, _)| *name == room) else { continue };
@@ -310,7 +330,7 @@ fn floors_inside_a_room_depend_downwards() {
 }
 
 #[test]
-fn files_form_no_circle() {
+fn files_form_no_cycle() {
     let sources = Sources::read();
     let uses = sources.uses();
     let reach = |start: &str| {
@@ -336,7 +356,7 @@ fn files_form_no_circle() {
     assert!(circles.is_empty(), "files in circles:\n{}", circles.join("\n"));
 }
 
-/// The types that each file declares, generated wasm-bindgen classes and macros included.
+/// The types that a file declares, including wasm-bindgen classes and types inside macros.
 struct Types(Vec<String>);
 
 impl<'ast> Visit<'ast> for Types {
@@ -361,7 +381,7 @@ impl<'ast> Visit<'ast> for Types {
     }
 
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        // `document! { pub struct X { … } }` and its like.
+        // Macros such as `document! { pub struct X { … } }`.
         let tokens: Vec<_> = item.tokens.clone().into_iter().map(|token| token.to_string()).collect();
         for pair in tokens.windows(2) {
             if ["struct", "enum", "trait", "type"].contains(&pair[0].as_str())
@@ -374,7 +394,7 @@ impl<'ast> Visit<'ast> for Types {
 }
 
 #[test]
-fn no_type_name_stands_twice() {
+fn type_names_are_unique() {
     let sources = Sources::read();
     let mut declared: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (module, file) in &sources.files {
@@ -389,7 +409,7 @@ fn no_type_name_stands_twice() {
 }
 
 #[test]
-fn the_core_knows_no_clock_no_io_no_randomness_no_javascript() {
+fn the_core_uses_no_clock_io_randomness_or_javascript() {
     const FOREIGN: [&str; 14] = [
         "worker::",
         "js_sys",

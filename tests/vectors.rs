@@ -1,4 +1,5 @@
-//! The vectors in `tests/vectors`, run natively. The browser, the npm package and the Worker run the same files.
+//! The vectors in `tests/vectors`, run natively. The browser, the npm package and the Worker run
+//! the same files.
 
 mod common;
 

@@ -1,5 +1,5 @@
-// What a careful engineer writes without tenantgate: the tenant by its subdomain, a feature, a rate,
-// and the tenant's headers for the origin.
+// The gateway that a careful engineer writes without tenantgate: the tenant by its subdomain, a
+// feature, a rate, and the tenant's headers for the origin.
 
 const BASE = ".app.example.com";
 const TENANT_HEADERS = ["x-tenant-id", "x-tenant-slug", "x-tenant-plan"];

@@ -1,4 +1,4 @@
-// What one writes in a Worker to verify a token with `jose`.
+// The Worker that an engineer writes to verify a token with `jose`.
 
 import { createLocalJWKSet, jwtVerify } from "jose";
 

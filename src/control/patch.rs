@@ -57,7 +57,7 @@ mod tests {
 
     /// The examples of RFC 7396, appendix A.
     #[test]
-    fn merges_as_in_the_rfc() {
+    fn merge_follows_the_examples_of_rfc_7396() {
         for (target, patch, expected) in [
             (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
             (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_changes_but_not_the_epoch() {
+    fn changes_leave_the_epoch_out() {
         let reported = changes(&json!({"a": 1, "b": 2, "epoch": 1}), &json!({"a": 1, "c": 3, "epoch": 2}));
         assert_eq!(reported, json!({"b": {"before": 2}, "c": {"after": 3}}));
     }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_does_not_depend_on_the_parts() {
+    fn the_hash_does_not_depend_on_how_its_input_is_split() {
         let text = b"the same text, cut in three";
         let whole = Murmur3::default().and(text).finish();
         for first in 0..=text.len() {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_match_those_of_npm() {
+    fn a_range_matches_the_versions_between_its_bounds() {
         let ranges = [
             ("^1.2.3", ["1.2.3", "1.9.0", "1.9.0-rc.1"].as_slice(), ["1.2.3-beta", "2.0.0-0", "2.0.0"].as_slice()),
             ("^0.2.3", &["0.2.3", "0.2.9"], &["0.3.0-alpha", "0.3.0", "0.2.2"]),

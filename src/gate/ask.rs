@@ -13,6 +13,8 @@ pub struct Ask<'a> {
     pub all_features: bool,
     /// Operations on limits. They replace the route's costs of the same limits.
     pub limits: &'a [(&'a str, CounterOp)],
+    /// Whether to report every limit as it stands, also those that nothing is taken from.
+    pub all_limits: bool,
     /// The purpose of the decision.
     pub intent: Intent<'a>,
     /// Whether to decide as usual but debit nothing.
@@ -20,6 +22,9 @@ pub struct Ask<'a> {
     /// The reason why the ledger's response that the request has waited for does not serve it. The
     /// gate then does not claim the same units again.
     pub awaited: Option<&'a WaitFailure>,
+    /// Whether to decide only if no ledger has to be asked. Otherwise the answer is
+    /// [`Need::Ledger`](super::Need::Ledger), and nothing is debited.
+    pub at_once: bool,
 }
 
 /// The purpose of a decision.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::answer::{Bearer, Decision, Trace};
 use super::ask::Ask;
-use super::cache::{HostCache, Rejected, Snapshots};
-use super::compiled::{CompiledCatalog, PlanShape};
+use super::cache::{Found, HostCache, Rejected, Snapshots};
+use super::code::Code;
+use super::compiled::{CompiledCatalog, Entitlements, PlanShape};
 use super::cx::{Cx, Exit};
 use super::decide::{Parts, Verifier, bearer, judge};
 use super::need::{Progress, Refresh, SnapshotKey};
@@ -19,7 +20,8 @@ use crate::resolve::Request;
 ///
 /// It never waits and reads no clock. Its methods are of four kinds:
 ///
-/// - **Questions** return [`Progress`]: [`decide`](Self::decide), [`bearer`](Self::bearer),
+/// - **Questions** return [`Progress`]: [`decide`](Self::decide), [`tenant`](Self::tenant),
+///   [`bearer`](Self::bearer),
 ///   [`meter`](Self::meter), [`usage_inquiries`](Self::usage_inquiries).
 /// - **Data** that was fetched goes in through the `put_*` methods; [`changed`](Self::changed) and
 ///   [`invalidate_all`](Self::invalidate_all) mark what is outdated.
@@ -121,6 +123,25 @@ impl Gate {
             Err(Exit::Denied) => Progress::Ready(None),
             Err(Exit::Need(need)) => Progress::Need(need),
         }
+    }
+
+    /// The tenant with this id, for questions about its features. The error is the code of the
+    /// denial. Residency is the caller's: see [`Entitlements::may_be_served_from`].
+    pub fn tenant(&mut self, id: &TenantId, now: UnixMillis) -> Progress<Result<Arc<Entitlements>, Code>> {
+        let found = self.snapshots.catalog(now, &mut self.background);
+        match found.and_then(|catalog| self.snapshots.tenant(id, &catalog, now, &mut self.background)) {
+            Err(need) => Progress::Need(need),
+            Ok(None) => Progress::Ready(Err(Code::TenantNotFound)),
+            Ok(Some(Found { tenant, .. })) => Progress::Ready(match tenant.barrier() {
+                Some(code) => Err(code),
+                None => Ok(tenant),
+            }),
+        }
+    }
+
+    /// The refreshes that no decision carries.
+    pub fn take_background(&mut self) -> Vec<Refresh> {
+        std::mem::take(&mut self.background)
     }
 
     // Data.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::answer::Decision;
 use super::ask::Ask;
-use super::cache::{Found, Rejected, Snapshots};
+use super::cache::{Rejected, Snapshots};
 use super::code::Code;
 use super::compiled::{CompiledCatalog, Entitlements};
 use super::gate::Gate;
@@ -144,11 +144,10 @@ impl LocalGate {
     /// # Errors
     /// The code of the denial if the tenant does not exist or is not active.
     pub fn tenant(&mut self, id: &TenantId, now: UnixMillis) -> Result<Arc<Entitlements>, Code> {
-        let mut refresh = Vec::new();
-        let catalog = self.gate.snapshots.catalog(now, &mut refresh).map_err(|_| Code::SnapshotUnavailable)?;
-        let found = self.gate.snapshots.tenant(id, &catalog, now, &mut refresh);
-        let Found { tenant, .. } = found.ok().flatten().ok_or(Code::TenantNotFound)?;
-        tenant.barrier().map_or(Ok(tenant), Err)
+        match self.gate.tenant(id, now) {
+            Progress::Ready(found) => found,
+            Progress::Need(_) => Err(Code::SnapshotUnavailable),
+        }
     }
 
     /// Decides a request, and debits what it costs.

@@ -18,7 +18,7 @@ mod key_pair;
 mod keyring;
 mod licence;
 mod provider;
-#[cfg(not(feature = "worker"))]
+#[cfg(not(feature = "edge"))]
 mod rsa_and_ecdsa;
 mod seal;
 mod strict_json;

@@ -60,9 +60,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
                 signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
             })
         }
-        #[cfg(not(feature = "worker"))]
+        #[cfg(not(feature = "edge"))]
         _ => super::rsa_and_ecdsa::check(*algorithm, key)?,
-        #[cfg(feature = "worker")]
+        #[cfg(feature = "edge")]
         _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
     };
     Ok(Box::new(By(*algorithm, check)))

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_at_a_threshold_of_enough_calls_in_the_window() {
+    fn the_breaker_opens_at_a_threshold_once_its_window_has_enough_calls() {
         let mut breaker = CircuitBreaker::default();
         send(&mut breaker, CallCounts { ended: 9, failed: 9, slow: 0 }, 1_000);
         assert_eq!(breaker.circuit(UnixMillis::new(1_000)), Circuit::Closed, "too few calls to open");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configured_number_of_trials_decides() {
+    fn the_breaker_closes_after_the_configured_number_of_good_trials() {
         let mut breaker = open();
         assert_eq!(ask(&mut breaker, 5_999), (false, false));
         for _ in 0..3 {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reopens_as_soon_as_the_trials_can_no_longer_succeed() {
+    fn the_breaker_reopens_as_soon_as_its_trials_can_no_longer_succeed() {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn lowering_the_number_of_trials_concludes_at_once() {
+    fn lowering_the_number_of_trials_closes_the_breaker_at_once() {
         let mut breaker = open();
         ask(&mut breaker, 6_000);
         ask(&mut breaker, 6_000);

@@ -336,6 +336,10 @@ impl LeaseCache {
             // Other isolates have a better use for the surplus.
             let surplus = held.left().saturating_sub(want.saturating_mul(2));
             held.returned = held.returned.saturating_add(surplus);
+            if surplus > 0 {
+                // The ledger has units again: a request that still waits may be served by them.
+                held.short = 0;
+            }
         }
         self.questions = self.questions.saturating_add(1);
         held.last_question = self.questions;

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_counts_once_whatever_becomes_of_leases() {
+    fn a_refund_counts_once_however_its_leases_end() {
         let leased = Quota::new(0, DAY, 10).moved(LeaseStep::Granted(5));
         assert_eq!(leased.refunded(12).total(), 3);
         // Whether spent or returned, no unit is refunded twice.

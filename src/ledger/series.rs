@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_setting_counts_in_any_order_of_arrival() {
+    fn the_later_setting_wins_in_any_order_of_arrival() {
         let [one, two] = [setting(Period::Month, "01-01", 1), setting(Period::Month, "01-20", 2)];
         let now = UnixMillis::new(at("03-10"));
         let mut series = Series::new(one);

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stays_within_its_bound_and_keeps_used_entries() {
+    fn a_cache_stays_within_its_bound_and_keeps_used_entries() {
         let mut cache = Cache::new(100);
         cache.insert(0, "kept");
         for key in 1..10_000 {

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_whole_names() {
+    fn origins_match_by_whole_labels() {
         let policy = cors(&json!({ "origins": ["https://app.example.com", "https://*.tenants.example.com:8443", "capacitor://localhost"] }))
             .unwrap();
         let allowed = ["https://app.example.com", "https://acme.tenants.example.com:8443", "capacitor://localhost"];

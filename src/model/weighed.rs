@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_within_its_byte_budget() {
+    fn a_cache_stays_within_its_byte_budget() {
         let mut cache = WeighedCache::new(1_000_000);
         for key in 0..10_000_u32 {
             cache.insert(key, owner(&format!("t_{key}")), 5_000, key);

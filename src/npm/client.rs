@@ -3,11 +3,11 @@
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use super::buffer::{self, Input, Outcomes};
 use super::json;
 use crate::flags::{AnswerId, ClientFlags};
 use crate::model::UnixMillis;
 use crate::wire::AnswerView;
+use crate::wire::buffer::{self, Input, Outcomes};
 
 /// The features of one tenant that depend on the evaluation context.
 #[wasm_bindgen]

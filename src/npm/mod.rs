@@ -6,9 +6,6 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "wasm-bindgen hands over what it was given")]
 
-mod buffer;
-#[cfg(feature = "npm")]
-mod callers;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "npm")]
@@ -32,6 +29,7 @@ use serde::Serialize;
 use wasm_bindgen::JsValue;
 
 /// Serialises a value that always has a JSON form: text, numbers, lists and objects of them.
+#[cfg(feature = "client")]
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| String::from("null"))
 }

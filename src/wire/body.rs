@@ -37,6 +37,9 @@ document! {
         /// Operations on limits, which replace those of the route: a number takes units,
         /// `{"release": 1}` and `{"set": 5}` change a gauge.
         limits: BTreeMap<String, LimitOp> = BTreeMap::new(),
+        /// Whether to report every limit as it stands, also those that nothing is taken from.
+        /// Default false.
+        all_limits: bool = false,
         /// Attributes for rules: text, numbers, booleans.
         context: BTreeMap<String, Value> = BTreeMap::new(),
         /// Whether this is a dry run: it decides in the same way and takes nothing. Default false.
@@ -203,9 +206,11 @@ impl DecideBody {
             features: &borrowed.features,
             all_features: self.all_features,
             limits: &borrowed.limits,
+            all_limits: self.all_limits,
             dry_run: self.look,
             intent: self.intent(),
             awaited: None,
+            at_once: false,
         }
     }
 }

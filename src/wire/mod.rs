@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod binding;
 mod body;
+pub mod buffer;
+mod callers;
 mod client;
 mod cors;
 mod entitlements;
@@ -16,6 +19,7 @@ mod seed;
 mod usage;
 mod view;
 
+pub use binding::Binding;
 pub use body::{Borrowed, DecideBody, LimitOp};
 pub use client::client_snapshot;
 pub use cors::{CORS_ANSWERS, cors_headers};

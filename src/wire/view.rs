@@ -26,6 +26,9 @@ pub struct DecisionView<'a> {
     pub credential: Option<CredentialView<'a>>,
     /// The requested features, by key.
     pub features: BTreeMap<&'a str, AnswerView<'a>>,
+    /// The page where the customer can upgrade. Only if a requested feature is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_url: Option<&'a str>,
     /// Every limit that was charged, as it stands now.
     pub limits: Vec<LimitView<'a>>,
     /// The snapshots behind the decision.
@@ -232,6 +235,11 @@ impl<'a> From<&'a Decision> for DecisionView<'a> {
             code: decision.code.as_str(),
             tenant: tenant.map(TenantView::from),
             credential: decision.extras().credential.as_ref().map(CredentialView::from),
+            upgrade_url: features
+                .values()
+                .any(|answer: &AnswerView<'_>| !answer.enabled)
+                .then(|| decision.catalog.as_ref().map(|catalog| catalog.document().upgrade_url.as_str()))
+                .flatten(),
             features,
             limits: decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect(),
             snapshot: SnapshotView {

@@ -141,7 +141,9 @@ const PAGE_POLICY = [
   "style-src 'sha256-dGx95C2TpnflCMU8Aq/qTeadxOpO8kK91BLB7QVKAsE='",
 ].join("; ");
 
-/** The pages of the book load scripts and styles of their own. Its highlighter sets styles inline. */
+/**
+ * The pages of the book load scripts and styles of their own. Its highlighter sets styles inline.
+ */
 const BOOK_POLICY = [
   "default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'",
   "script-src 'self'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data:", "font-src 'self'",

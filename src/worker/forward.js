@@ -13,8 +13,8 @@ import { aborted } from "./edge.js";
  *   hold a token, or an empty text.
  * - `vary`: the headers that a response depends on, or undefined if shared caches may not keep any.
  * - `addsPrefix`: whether the origin itself adds a removed prefix to its URLs.
- * - `failed`: makes the response to a request from the error and the CORS headers. The error is null
- *   if the origin timed out.
+ * - `failed`: makes the response to a request from the error and the CORS headers. The error is
+ *   null if the origin timed out.
  */
 export function origin(upstream, base, passes, cookie, vary, addsPrefix, failed) {
   return { upstream, passes, cookie, vary, addsPrefix, failed, host: base && new URL(base).host };
@@ -30,11 +30,11 @@ const OF_BODY = new Set(["content-length", "transfer-encoding"]);
  * Forwards a request to the origin and adds the gate's headers to the response. Removes everything
  * that the client said about its tenant, in any spelling that an origin may read.
  *
- * `text` has one line for each of: the URL, empty for the request's own; the prefix that was removed
- * from the path; the host and the scheme that the client asked for; the authority of the request's
- * URL; id, slug, plan and data route of the tenant; its assertion; the policy and the state of rate
- * limits. Each may be empty. Names and values of CORS headers follow in turn; an empty value removes
- * the header.
+ * `text` has one line for each of: the URL, empty for the request's own; the prefix that was
+ * removed from the path; the host and the scheme that the client asked for; the authority of the
+ * request's URL; id, slug, plan and data route of the tenant; its assertion; the policy and the
+ * state of rate limits. Each may be empty. Names and values of CORS headers follow in turn; an
+ * empty value removes the header.
  *
  * `timeoutMs`: how long the origin may take for the head of its response. `flight`: a `flight` if
  * the end of the call matters. Without one, the response reports a failed call. With one, this

@@ -135,7 +135,8 @@ function add(queue, length) {
 }
 
 /**
- * Removes overdue entries: the runtime has cancelled their incoming requests, so nothing polls them.
+ * Removes overdue entries: the runtime has cancelled their incoming requests, so nothing polls
+ * them.
  */
 function sweep() {
   const now = Date.now();

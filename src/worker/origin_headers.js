@@ -62,7 +62,9 @@ function passes(name, strict) {
   return HARMLESS.has(name) || !name.split("-").some((part) => REROUTING.test(part));
 }
 
-/** Servers that turn headers into variables do not distinguish `-`, `_`, `.` and other punctuation. */
+/**
+ * Servers that turn headers into variables do not distinguish `-`, `_`, `.` and other punctuation.
+ */
 const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 
 /** Headers that the origin receives only from certain requests; `forward` decides. */

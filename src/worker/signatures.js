@@ -29,8 +29,8 @@ const encoder = new TextEncoder();
 const fromBase64Url = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
 
 /**
- * Whether a signature is valid. `text` has one line for each of: the algorithm, the key as a JWK, the
- * signed text, the signature as base64url. A key that the platform rejects verifies nothing.
+ * Whether a signature is valid. `text` has one line for each of: the algorithm, the key as a JWK,
+ * the signed text, the signature as base64url. A key that the platform rejects verifies nothing.
  */
 export async function verifySignature(text) {
   const [name, jwk, message, signature] = text.split("\n");

@@ -1,8 +1,8 @@
-// Tries an attack of the table on a target, and says whether it got through.
+// Tries an attack of the table on a target, and reports whether it got through.
 
 import { send } from "../support/send.mjs";
 
-/** What a target must offer for an attack to be tried. */
+/** What a target offers, by the names that attacks use in `needs`. */
 const offers = (t) => ({
   credential: t.acme.token ?? t.acme.key, token: t.acme.token, key: t.acme.key, own: t.own, operator: t.operator, public: t.public, cookie: t.cookie, jwk: t.jwk,
   issuer: t.issuer, keys: t.keys, features: t.features, limit: t.limit, prefix: t.prefix, scoped: t.scoped, header: t.header, query: t.query,
@@ -10,15 +10,17 @@ const offers = (t) => ({
 
 /**
  * Tries one attack.
- * @returns {Promise<{verdict: "held" | "otherwise" | "through" | "untold" | "skipped", outcome?: string, missing?: string[]}>}
- *   `otherwise`: refused, with a status that is not the right one; `untold`: served, and as whom could not be seen
+ * @returns {Promise<{
+ *   verdict: "held" | "otherwise" | "through" | "untold" | "skipped",
+ *   outcome?: string, missing?: string[],
+ * }>} `otherwise`: refused with another status; `untold`: served, but the tenant is unknown
  */
 export async function attempt(attack, t) {
   const have = offers(t);
   const missing = attack.needs.filter((need) => !have[need]);
   if (missing.length) return { verdict: "skipped", missing };
   const { asks, ...request } = await attack.request(t);
-  // With the operator's token the gate says as whom it would serve the request, instead of serving it.
+  // With the operator token, the gate reports for which tenant it would serve the request.
   const explains = t.operator && !asks && attack.keeps === undefined;
   const headers = [...(request.headers ?? []), ...(explains ? [["X-Gate-Explain", t.operator]] : [])];
   const answer = await send(t.url, { target: t.path, ...request, headers });
@@ -30,7 +32,7 @@ export async function attempt(attack, t) {
   return { verdict: outcome === "served" && attack.right.includes("acme") ? "untold" : "through", outcome };
 }
 
-/** The outcome: a status, a tenant, or `served` where nobody can tell as whom. */
+/** The outcome: a status, a tenant, or `served` if the tenant is unknown. */
 function said({ status, body }, t) {
   if (status === 0 || status >= 400) return String(status);
   let decision;

@@ -19,7 +19,7 @@ pub enum Stand {
     Asks(Pending),
 }
 
-/// What the ledger says, or why it says nothing.
+/// The ledger's response, or the reason why there is no response.
 pub type Answer<'a> = Result<&'a LedgerResponse, LedgerFailure>;
 
 /// The gate of one isolate.
@@ -37,7 +37,8 @@ impl Driver {
         Self { gate }
     }
 
-    /// Takes a request as far as it gets without the ledger. `fetch` puts in what the gate needs.
+    /// Takes a request as far as it gets without the ledger. `fetch` puts in the snapshots that the
+    /// gate needs.
     pub fn decide(
         &mut self,
         request: &Request<'_>,
@@ -61,7 +62,7 @@ impl Driver {
         self.gate.decide(request, ask, now)
     }
 
-    /// Returns what a request asks the ledger for.
+    /// Returns the ledger request of a pending request.
     pub fn ledger_request<'a>(&'a self, pending: &'a Pending) -> LedgerRequest<'a> {
         self.gate.request(pending)
     }
@@ -71,7 +72,7 @@ impl Driver {
         self.gate.finish(pending, answer, HeardAt::now(now))
     }
 
-    /// Returns what a ledger is to be told of a usage event. Panics if the event is refused.
+    /// Meters a usage event. Panics if the event is refused.
     pub fn meter(
         &mut self,
         event: &UsageEvent,
@@ -95,12 +96,12 @@ impl Driver {
         self.gate.progress(question, now)
     }
 
-    /// Asks for more units of a lease before it runs out. `None`: there is no reason to ask.
+    /// Asks for more units of a lease before it runs out. `None` if there is no reason to ask.
     pub fn refill(&mut self, root: &TenantId, counter: &str, now: UnixMillis) -> Option<Exchange> {
         Some(self.gate.refill(root, counter, now)).filter(|exchange| !exchange.is_empty())
     }
 
-    /// Renews or returns the leases that end within so many milliseconds. `None`: there are none.
+    /// Renews or returns the leases that end within so many milliseconds. `None` if no lease does.
     pub fn renew(&mut self, root: &TenantId, within_ms: u64, now: UnixMillis) -> Option<Exchange> {
         Some(self.gate.renewals(root, within_ms, now)).filter(|exchange| !exchange.is_empty())
     }
@@ -123,7 +124,7 @@ impl Driver {
 
 /// Snapshots.
 impl Driver {
-    /// Puts in what was fetched. `None`: there is nothing under this key.
+    /// Puts in the snapshot that was fetched. `None` if the store has no entry under this key.
     pub fn put(&mut self, key: &SnapshotKey, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
         self.gate.put_trusted(key, text, now)
     }
@@ -150,12 +151,12 @@ impl Driver {
         self.gate.put_failure(key, now)
     }
 
-    /// Takes an entry of the feed: what is under this key has changed.
+    /// Takes an entry of the feed: the snapshot under this key has changed.
     pub fn hear_change(&mut self, key: &SnapshotKey, epoch: u64, now: UnixMillis) {
         self.gate.changed(key, epoch, now);
     }
 
-    /// Takes it that entries of the feed may have been missed: anything may have changed.
+    /// Notes that entries of the feed may be missing, so that any snapshot may have changed.
     pub fn hear_gap(&mut self, now: UnixMillis) {
         self.gate.invalidate_all(now);
     }

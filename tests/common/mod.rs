@@ -1,6 +1,6 @@
 //! Helpers that several test files share.
 //!
-//! - [`driver`] calls the gate for all tests that play an adapter, and nothing else there does.
+//! - [`driver`] calls the gate for all tests that play an adapter. No other test helper calls it.
 //! - [`pair`] connects one isolate to one ledger, with messages that a test delivers or loses.
 //! - [`store`] is one isolate above a store of snapshots.
 //! - [`vectors`] runs the files in `tests/vectors` through any adapter.

@@ -84,7 +84,7 @@ impl Pair {
         self.finish(id, pending, Err(LedgerFailure::Failed))
     }
 
-    /// A request that waits looks for the answer that it waits for. Panics if there is none yet.
+    /// A waiting request looks for its answer. Panics if the answer is still due.
     pub fn look(&mut self, id: Id) {
         let State::Waits(question) = std::mem::replace(&mut self.requests[id.0].state, State::Moving) else {
             panic!("{id:?} does not wait")
@@ -134,7 +134,7 @@ impl Pair {
     }
 
     /// The isolate asks for more units of the lease that a request asks for, ahead of need. Returns
-    /// how many units of waiting requests that message carries. `None`: the isolate sends nothing.
+    /// how many units of waiting requests that message carries. `None` if it sends no message.
     pub fn refill(&mut self, counter: &str) -> Option<u64> {
         let root = TenantId::parse(TENANT).unwrap();
         let exchange = self.isolate.refill(&root, counter, self.now)?;

@@ -20,7 +20,7 @@ pub struct Isolate {
 }
 
 impl Isolate {
-    /// Creates an isolate that holds nothing, above a store of these entries.
+    /// Creates an isolate without snapshots, above a store of these entries.
     pub fn new(store: &[(&str, &str)]) -> Self {
         let entries = store.iter().map(|(key, text)| (String::from(*key), String::from(*text)));
         Self { store: entries.collect(), ..Self::default() }
@@ -40,8 +40,8 @@ impl Isolate {
         decision
     }
 
-    /// A request for a host arrives while the store is down. Returns its decision; `None`: what
-    /// the isolate holds may not serve. `fetched` lists the attempts.
+    /// A request for a host arrives while the store is down. Returns its decision, or `None` if the
+    /// held snapshots may no longer serve. `fetched` lists the attempts.
     pub fn request_without_store(&mut self, host: &str, now: UnixMillis) -> Option<Box<Decision>> {
         self.fetched.clear();
         loop {
@@ -59,7 +59,8 @@ impl Isolate {
         }
     }
 
-    /// Takes a request for a host one step. Returns what it fetches, or how it is decided.
+    /// Takes a request for a host one step further. Returns the decision, or the snapshot that the
+    /// request needs.
     pub fn step(&mut self, host: &str, now: UnixMillis) -> Result<Box<Decision>, SnapshotKey> {
         match self.driver.step(&to(host), &Ask::default(), now) {
             Progress::Ready(Step::Decided(decision)) => Ok(decision),
@@ -68,7 +69,7 @@ impl Isolate {
         }
     }
 
-    /// Fetches what a decision asks to refresh.
+    /// Fetches the snapshots that a decision asks to refresh.
     pub fn refresh(&mut self, decision: &Decision, now: UnixMillis) {
         for refresh in &decision.extras().refresh {
             let Refresh::Snapshot(key) = refresh else { panic!("{refresh:?}") };
@@ -77,7 +78,7 @@ impl Isolate {
         }
     }
 
-    /// The isolate receives a snapshot. `None`: there is nothing under this key.
+    /// The isolate receives a snapshot. `None` if the store has no entry under this key.
     pub fn receive(&mut self, key: &SnapshotKey, text: Option<&str>, now: UnixMillis) -> Result<(), Rejected> {
         self.driver.put(key, text, now)
     }

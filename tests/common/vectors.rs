@@ -20,7 +20,7 @@ pub trait VectorGate: Sized {
     fn decide(&mut self, ask: &str, at: Option<&str>) -> Value;
 }
 
-/// The time of steps that have none, in milliseconds since 1970.
+/// The time of steps without a time of their own, in milliseconds since 1970.
 pub const DEFAULT_TIME_MS: u64 = 1_780_000_000_000;
 
 /// Runs every case of a file, each with a gate of its own.

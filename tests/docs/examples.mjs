@@ -19,22 +19,24 @@ export function pages() {
 
 /**
  * The code blocks of a page. `<!-- not run: reason -->` on the line before a block says why nothing
- * runs it; `reason` is undefined where something does.
+ * runs it; `reason` is undefined where something does. `file`: its name in brackets, such as
+ * `[worker.js]` for a Worker, which `tests/worker/embedded.test.mjs` runs.
  */
 export function blocks(page) {
   const text = read(page);
-  return [...text.matchAll(/(?:<!-- not run: (.*?) -->\n)?^```(\w*)[^\n]*\n(.*?)^```$/gms)].map((match) => ({
+  return [...text.matchAll(/(?:<!-- not run: (.*?) -->\n)?^```(\w*) ?([^\n]*)\n(.*?)^```$/gms)].map((match) => ({
     page,
     line: text.slice(0, match.index).split("\n").length,
     reason: match[1],
     language: match[2],
-    code: match[3],
+    file: match[3],
+    code: match[4],
   }));
 }
 
 /** The blocks of a page in one language that are to be run. */
 export const runnable = (page, ...languages) =>
-  blocks(page).filter(({ language, reason }) => languages.includes(language) && !reason);
+  blocks(page).filter(({ language, reason, file }) => languages.includes(language) && !reason && file !== "[worker.js]");
 
 /** Where a block stands, for messages. */
 export const place = ({ page, line }) => `${page}:${line}`;

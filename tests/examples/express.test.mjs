@@ -4,7 +4,7 @@ import { asked, example, listening } from "./program.mjs";
 
 after(remove);
 
-test("examples/express: one tenant is allowed, the other one is denied", async () => {
+test("examples/express: one tenant is allowed, the other is denied", async () => {
   const { origin, stop } = await listening(example("express", ["express"]), process.execPath, ["server.js"]);
   after(stop);
   await asked("express", (path, init) => fetch(origin + path, init));

@@ -8,9 +8,9 @@ import { asked, example } from "./program.mjs";
 
 after(remove);
 
-test("examples/hono-worker: one tenant is allowed, the other one is denied", async () => {
+test("examples/hono-worker: one tenant is allowed, the other is denied", async () => {
   const place = example("hono-worker", ["hono"]);
-  // What `wrangler deploy` would upload.
+  // The files that `wrangler deploy` would upload.
   const built = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
   assert.equal(built.code, 0, built.stderr);
   const config = readFileSync(join(place, "wrangler.toml"), "utf8");

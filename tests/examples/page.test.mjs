@@ -10,10 +10,10 @@ import { example, listening } from "./program.mjs";
 
 after(remove);
 
-test("examples/page: one tenant's call is allowed, the other one's is denied", async () => {
+test("examples/page: one tenant's call is allowed, the other's is denied", async () => {
   const site = await listening(example("page"), process.execPath, ["server.js"]);
   after(site.stop);
-  // The demo, with the page's address in its CORS policy: the example's own port may be taken here.
+  // The demo with the page's address in its CORS policy, because the example's port may be taken.
   const seed = JSON.parse(readFileSync(join(root, "examples/demo.json"), "utf8"));
   assert(seed.catalog.cors.pages.origins.includes("http://localhost:5173"));
   seed.catalog.cors.pages.origins.push(site.origin);
@@ -34,7 +34,7 @@ test("examples/page: one tenant's call is allowed, the other one's is denied", a
   assert.deepEqual(await open("globex"), ["globex, pro@2", "100", "200 ALLOWED"]);
   assert.deepEqual(await open("acme"), ["acme, free@1", "10", "403 FEATURE_NOT_AVAILABLE"]);
 
-  // The server keeps to its folders.
+  // The server serves no files outside its folders.
   for (const path of ["/tenantgate//etc/passwd", "/tenantgate/..%2f..%2f..%2fpackage.json", "/tenantgate/file:///etc/passwd"]) {
     assert.equal((await fetch(site.origin + path)).status, 404, path);
   }

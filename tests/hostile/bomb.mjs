@@ -1,4 +1,4 @@
-// An issuer that publishes a few hundred bytes, which unpack to a hundred megabytes.
+// An issuer whose keys are a few hundred bytes, which unpack to 100 MB.
 
 import { brotliCompressSync, constants } from "node:zlib";
 import { AUDIENCE } from "../support/issuer.mjs";
@@ -6,7 +6,7 @@ import { serve } from "../support/server.mjs";
 
 const SIZE = 100 << 20;
 
-/** Starts the issuer for these tenants. `token(tenant, kid)` makes a gate ask for its keys. */
+/** Starts the issuer for these tenants. A token of `token(tenant, kid)` makes a gate fetch keys. */
 export async function bomb(tenants) {
   const packed = brotliCompressSync(Buffer.alloc(SIZE, " "), { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } });
   const server = await serve((_, response) => {

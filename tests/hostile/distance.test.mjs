@@ -1,5 +1,5 @@
 // Ledgers at any distance: a tenant that asks for far more than its limit gets exactly its limit,
-// every request is answered, and another tenant notices nothing.
+// every request is answered, and another tenant is not affected.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -18,7 +18,7 @@ const DISTANCES = [
 const LIMIT = 20;
 const SLOTS = 4;
 const FLOOD = { perSecond: 100, ms: 2_000 };
-/** CPU of a request to the used-up limit, relative to one that is not metered, plus a slack. */
+/** CPU time of a request to an exhausted limit, relative to an unmetered one, plus a margin. */
 const CPU = { times: 4, plusMs: 3 };
 
 const limits = {
@@ -44,7 +44,7 @@ for (const { distanceMs, isolates } of DISTANCES) {
   describe(`${distanceMs} ms from the ledger`, () => {
     let gate, counting, quiet, freeMs;
     const send = (slug, isolate, path, options) => ask(gate.urls[isolate], path, { headers: { "x-tenant-id": slug }, ...options });
-    /** Every second request goes to the victim's isolate, the others to all. */
+    /** Every second request goes to the victim's isolate, the others to all isolates in turn. */
     const flood = (path, options = () => ({})) =>
       pace(FLOOD.perSecond, FLOOD.ms, (i) => send("mallory", i % 2 ? (i >> 1) % isolates : 0, path, options(i)));
     const free = () => send("victim", 0, "/free");
@@ -75,7 +75,7 @@ for (const { distanceMs, isolates } of DISTANCES) {
 
     const again = (path) => async () => [await watch(1_000, free), (await watchDuring(flood(path), free))[1]];
 
-    test("slots: the origin never has more calls at once, also where clients leave", async (t) => {
+    test(`${distanceMs} ms away: the origin never has more calls at once than slots, even if clients leave`, async (t) => {
       const path = "/slots?take_ms=400";
       const leaving = (i) => (i % 3 ? {} : { leaveMs: 30 + distanceMs + (i * 37) % 200 });
       const [[answers, own], meanwhile] = await watchDuring(
@@ -90,7 +90,7 @@ for (const { distanceMs, isolates } of DISTANCES) {
     });
 
     for (const [key, refused] of [["strict", "QUOTA_EXCEEDED"], ["leased", "QUOTA_EXCEEDED"], ["rate", "RATE_LIMITED"]]) {
-      test(`${key}: a flood beyond a used-up limit is refused, in time and at little cost`, async (t) => {
+      test(`${distanceMs} ms away: a flood beyond an exhausted ${key} limit is refused, in time and cheaply`, async (t) => {
         const path = `/${key}`;
         const first = await burst(LIMIT + 10, () => send("mallory", 0, path));
         const begun = gate.usage().cpuMs;
@@ -103,15 +103,15 @@ for (const { distanceMs, isolates } of DISTANCES) {
         assertAnswered([...answers, ...own], refused);
         assert.equal(served(answers), LIMIT, JSON.stringify(tally(answers)));
         assert.equal(counting.calls("mallory", path).length, LIMIT);
-        // The victim gets all of its own limit and no more, and hears why: nothing of its own is overloaded.
+        // The victim gets exactly its own limit, and 429 beyond it, because it causes no overload.
         assert.deepEqual(tally(own), { 200: LIMIT, 429: 10 });
         await assertUnharmed(quiet, meanwhile, path, again(path));
         const most = freeMs * CPU.times + CPU.plusMs;
-        assert(cpuMs <= most, `a request costs ${cpuMs.toFixed(1)} ms of CPU, a free one ${freeMs.toFixed(1)} ms`);
+        assert(cpuMs <= most, `a request costs ${cpuMs.toFixed(1)} ms of CPU, an unmetered one ${freeMs.toFixed(1)} ms`);
       });
     }
 
-    test("leased: a client that asks one thing after the other does not wait for the ledger", { skip: distanceMs < 50 }, async (t) => {
+    test(`${distanceMs} ms away: at most 8 of 60 sequential requests on a lease wait for the ledger`, { skip: distanceMs < 50 }, async (t) => {
       const times = [];
       for (let i = 0; i < 60; i++) {
         const { status, ms } = await send("victim", 0, "/plenty");
@@ -124,8 +124,8 @@ for (const { distanceMs, isolates } of DISTANCES) {
       assert(waited <= 8, times.map((ms) => ms.toFixed(0)).join(" "));
     });
 
-    test("strict: many at once are answered, and none of them is let through", async (t) => {
-      // Over long trips these are more than the ledger can count before requests run out of patience.
+    test(`${distanceMs} ms away: a burst beyond an exhausted strict limit is answered and refused`, async (t) => {
+      // At long distances, the ledger cannot count this many before requests time out.
       const count = distanceMs < 1000 ? 500 : 2_500;
       const [answers, meanwhile] = await watchDuring(burst(count, () => send("mallory", 0, "/strict")), free);
       t.diagnostic(`${JSON.stringify(tally(answers))}; ${told(quiet, meanwhile)}`);

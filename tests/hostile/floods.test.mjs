@@ -19,22 +19,22 @@ const FLOOD = { perSecond: 200, ms: 2_500 };
 const LIMIT = 40;
 /** Seconds for which a page waits for a change of its features. */
 const WAIT_S = 12;
-/** Changes that a tenant's admin tries to make, and for how long: the budget must end earlier. */
+/** How many changes a tenant admin attempts, and for how long. Its budget must end earlier. */
 const CHANGES = { most: 700, ms: 10_000 };
-/** What an isolate's memory may grow by. */
+/** The most by which memory may grow. */
 const MEMORY_MB = 64;
 
 let [gate, counting, source, evil, mallory, victim, admin, token] = [];
 const rows = [["flood", "requests", "answered", "victim median (ms)", "victim p95 (ms)", "memory (MB)"]];
 
-/** Asks the isolate that everybody shares. */
+/** Sends a request to the isolate that all tenants share. */
 const send = (path, { host = BASE, headers, ...more } = {}) => ask(gate.urls[0], path, { headers: { host, ...headers }, ...more });
 const bearer = (text) => ({ authorization: `Bearer ${text}` });
 const hostOf = ({ slug }) => `${slug}.${BASE}`;
 const asMallory = (path, more) => send(path, { host: hostOf(mallory), ...more });
 const steadily = (one) => pace(FLOOD.perSecond, FLOOD.ms, one);
 
-/** What the victim does: open pages, metered calls, calls with a token that is already verified. */
+/** The victim's requests: open, metered, and with a token that is already verified. */
 const victims = (i) => [
   () => send("/free", { host: hostOf(victim) }),
   () => send("/own", { host: hostOf(victim) }),
@@ -80,9 +80,9 @@ after(async () => {
   for (const one of [gate, counting, source, evil]) await one?.stop();
 });
 
-/** One row: `flood` returns its answers, each with one of `statuses`; `then` asserts more. */
+/** Adds a test and a row. `flood` returns responses with one of `statuses`; `then` checks more. */
 function row(name, flood, { statuses, then, memory = false }) {
-  test(name, { timeout: 60_000 }, async () => {
+  test(`a flood does not harm the victim: ${name}`, { timeout: 60_000 }, async () => {
     const quiet = await watch(1_000, victims);
     const idleMb = gate.usage().memoryMb;
     const [[answers, flooded], mostMb] = await peak(gate, watchDuring(flood(), victims));
@@ -101,9 +101,9 @@ function row(name, flood, { statuses, then, memory = false }) {
 
 const served = (answers) => answers.filter(({ status }) => status === 200).length;
 
-describe("limits that are used up", () => {
+describe("exhausted limits", () => {
   for (const key of ["leased", "strict"]) {
-    row(`a ${key} quota, used up`, async () => {
+    row(`an exhausted ${key} quota`, async () => {
       const first = await burst(LIMIT + 10, () => asMallory(`/${key}`));
       return [...first, ...await steadily(() => asMallory(`/${key}`))];
     }, { statuses: [200, 429, 503], then: (answers) => {
@@ -113,22 +113,22 @@ describe("limits that are used up", () => {
   }
 });
 
-describe("names and credentials that are made up", () => {
+describe("unknown names and forged credentials", () => {
   const unknown = () => send("/free", { host: `x${randomBytes(8).toString("hex")}.${BASE}` });
-  row("subdomains that are unknown", () => steadily(unknown), { statuses: [404, 429, 503] });
+  row("unknown subdomains", () => steadily(unknown), { statuses: [404, 429, 503] });
 
   const forged = async (count) => {
     const texts = await tokens(source, victim.id, count);
     return steadily((i) => send("/private", { headers: bearer(texts[i % count]) }));
   };
-  row("forged tokens with a public kid (ES384)", () => forged(500), { statuses: [401, 429] });
-  row("one forged token, again and again", () => forged(1), { statuses: [401, 429] });
+  row("forged tokens with a published kid (ES384)", () => forged(500), { statuses: [401, 429] });
+  row("one forged token, repeated", () => forged(1), { statuses: [401, 429] });
   const administrate = () => send("/_gate/v1/admin/tenants", { headers: bearer(secret("tg_admn_")) });
-  row("admin tokens", () => steadily(administrate), { statuses: [401, 429] });
+  row("unknown admin tokens", () => steadily(administrate), { statuses: [401, 429] });
 
   const post = (path, body) => send(path, { method: "POST", body: JSON.stringify(body) });
-  row("tickets of support", () => steadily(() => post("/_gate/v1/tickets", { ticket: secret("tg_tick_") })), { statuses: [401, 429] });
-  row("licences", () => steadily(() => post("/_gate/v1/licences/validate", { key: secret("tg_lice_"), instance: "a" })), {
+  row("unknown support tickets", () => steadily(() => post("/_gate/v1/tickets", { ticket: secret("tg_tick_") })), { statuses: [401, 429] });
+  row("unknown licence keys", () => steadily(() => post("/_gate/v1/licences/validate", { key: secret("tg_lice_"), instance: "a" })), {
     statuses: [200, 429],
     then: (answers) => {
       for (const { text } of answers.filter(({ status }) => status === 200)) assert.equal(JSON.parse(text).valid, false);
@@ -136,7 +136,7 @@ describe("names and credentials that are made up", () => {
   });
 });
 
-describe("connections that are held", () => {
+describe("held connections", () => {
   const page = (tenant, known, seconds, more) => send("/_gate/v1/features", {
     host: hostOf(tenant), ...more,
     headers: { ...bearer(tenant === victim ? token : admin), "if-none-match": known, prefer: `wait=${seconds}` },
@@ -144,17 +144,17 @@ describe("connections that are held", () => {
   const etag = async (tenant) => (await page(tenant, "\"none\"", 0)).headers.etag;
 
   let waited;
-  for (const [name, known] of [["any tag", () => "*"], ["the present tag", () => etag(mallory)]]) {
-    row(`300 pages that wait, with ${name}`, async () => {
+  for (const [name, known] of [["any ETag", () => "*"], ["the current ETag", () => etag(mallory)]]) {
+    row(`300 waiting pages with ${name}`, async () => {
       const [tag, own] = [await known(), await etag(victim)];
       const held = burst(300, () => page(mallory, tag, WAIT_S, { patienceMs: WAIT_S * 1_000 + 8_000 }));
       await sleep(1_000);
       waited = await page(victim, own, 3);
       return held;
     }, { statuses: [200, 304, 429, 503], then: () => {
-      // The victim's own page still finds a place, in which it waits.
+      // The victim's own page can still wait for a change.
       assert.equal(waited.status, 304);
-      assert(waited.ms > 2_000, `the victim's page is answered after ${waited.ms.toFixed(0)} ms, and asks again at once`);
+      assert(waited.ms > 2_000, `the victim's page waited for only ${waited.ms.toFixed(0)} ms`);
     } });
   }
 
@@ -168,7 +168,7 @@ describe("connections that are held", () => {
   } });
 });
 
-describe("changes by a tenant's own admin", () => {
+describe("changes by a tenant admin", () => {
   const change = (method, path, body) => send(`/_gate/v1/admin${path}`, { method, headers: bearer(admin), body: JSON.stringify(body) });
   const size = async () => (await gate.db.prepare("SELECT 1").all()).meta.size_after;
 
@@ -176,7 +176,7 @@ describe("changes by a tenant's own admin", () => {
   row("API keys with long names, issued and revoked", async () => {
     const [answers, end] = [[], Date.now() + CHANGES.ms];
     sizeBefore = await size();
-    // Names that are too long are refused; those that are not count against the budget.
+    // The API refuses names that are too long. Shorter ones count against the budget.
     const lengths = [64_000, 200, 100];
     const told = async (answer) => { answers.push(await answer); return answers.at(-1); };
     await Promise.all(Array.from({ length: 3 }, async () => {
@@ -189,15 +189,15 @@ describe("changes by a tenant's own admin", () => {
     sizeAfter = await size();
     return answers;
   }, { statuses: [200, 201, 400, 409, 429], then: async (answers) => {
-    assert(answers.some(({ status }) => status === 429), `${answers.length} changes, and no end`);
+    assert(answers.some(({ status }) => status === 429), `${answers.length} changes did not exhaust the budget`);
     assert(sizeAfter - sizeBefore < 16 << 20, `the database grows by ${((sizeAfter - sizeBefore) / 1e6).toFixed(1)} MB`);
-    // Others' changes are not counted with them.
+    // Changes of other tenants have their own budgets.
     assert.equal((await gate.admin("POST", `/tenants/${victim.id}/api-keys`, {})).status, 201);
     const own = await source.sign(victim.id, { scope: "tenantgate:admin" });
     assert.equal((await gate.admin("POST", `/tenants/${victim.id}/api-keys`, {}, { as: own })).status, 201);
   } });
 
-  row("teams below it", () => burst(4, async (lane) => {
+  row("sub-tenants created by a tenant admin", () => burst(4, async (lane) => {
     const [answers, end] = [[], Date.now() + CHANGES.ms];
     for (let i = 0; i < 10 && Date.now() < end; i++) {
       answers.push(await change("POST", "/tenants", { name: "Team", slug: `team-${lane}-${i}`, parent: mallory.id }));
@@ -206,13 +206,13 @@ describe("changes by a tenant's own admin", () => {
   }).then((all) => all.flat()), { statuses: [201, 409, 429] });
 });
 
-describe("what unpacks", () => {
+describe("compressed issuer keys", () => {
   const unpack = (i) => send("/private", { headers: bearer(evil.token(mallory.id, `k${i}`)) });
-  row("published keys of 100 MB", () => pace(50, FLOOD.ms, unpack), { statuses: [401, 429, 503], memory: true });
+  row("issuer keys that unpack to 100 MB", () => pace(50, FLOOD.ms, unpack), { statuses: [401, 429, 503], memory: true });
 });
 
-describe("the victim, in the end", () => {
-  test("has lost nothing, and its own limits are exact", async () => {
+describe("the victim after all floods", () => {
+  test("after all floods, the victim's calls are counted and its limits are exact", async () => {
     const calls = counting.calls(victim.slug, "/own").length;
     const { body } = await gate.decide({ tenant: victim.id, limits: { own: 0 } });
     assert(body.limits[0].used >= calls, `${body.limits[0].used} counted of ${calls}`);

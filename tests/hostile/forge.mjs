@@ -1,4 +1,4 @@
-// Credentials that look good and are not.
+// Forged credentials that look valid.
 
 import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
@@ -15,7 +15,7 @@ export function secret(prefix) {
   return body + checksum;
 }
 
-/** Distinct tokens of an issuer for a tenant, with its public `kid`, signed by somebody else. */
+/** Distinct tokens of an issuer for a tenant, with its public `kid`, signed with another key. */
 export async function tokens(source, tenant, count) {
   const { privateKey } = await jose.generateKeyPair(source.entry.algorithms[0]);
   return Promise.all(Array.from({ length: count }, (_, i) => source.sign(tenant, { sub: `user-${i}` }, { key: privateKey })));

@@ -1,35 +1,36 @@
-// What a flood does to a victim: its answers and latency, quiet and flooded, and the Worker's memory.
+// The effect of a flood on a victim: its responses and latency, quiet and flooded, and the Worker's
+// memory.
 
 import assert from "node:assert/strict";
 import { pace } from "../support/client.mjs";
 import { sleep } from "../support/wait.mjs";
 
-/** Flooded latency may be `times` the quiet one, plus a slack for other work on the machine. */
+/** Flooded latency may be `times` the quiet one, plus a margin for other work on the machine. */
 const MEDIAN = { times: 5, plusMs: 40 };
 const P95 = { times: 5, plusMs: 250 };
 
-/** Requests a second by which a victim's latency is sampled. */
+/** Requests a second that sample a victim's latency. */
 const SAMPLES_PER_SECOND = 40;
 
 const at = (sorted, share) => sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)];
 
-/** Median and 95th percentile of what answers took. */
+/** Median and 95th percentile of response times. */
 export function latency(answers) {
   const sorted = answers.map(({ ms }) => ms).sort((a, b) => a - b);
   return { median: at(sorted, 0.5), p95: at(sorted, 0.95) };
 }
 
-/** How often each of the statuses occurs: `{ 200: 3, hung: 1 }`. */
+/** The number of responses by status: `{ 200: 3, hung: 1 }`. */
 export function tally(answers) {
   const counts = {};
   for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1;
   return counts;
 }
 
-/** A victim's answers while it calls `one` at a steady pace for `ms`. */
+/** A victim's responses to `one`, called at a steady pace for `ms` milliseconds. */
 export const watch = (ms, one) => pace(SAMPLES_PER_SECOND, ms, one);
 
-/** What `work` returns, and a victim's answers meanwhile. */
+/** Returns the result of `work` and a victim's responses meanwhile. */
 export async function watchDuring(work, one) {
   const answers = [];
   let busy = true;
@@ -42,7 +43,7 @@ export async function watchDuring(work, one) {
   return [await done, await Promise.all(answers)];
 }
 
-/** What `work` returns, and the most memory that the Worker had meanwhile, in MB. */
+/** Returns the result of `work` and the Worker's peak memory meanwhile, in MB. */
 export async function peak(gate, work) {
   let most = gate.usage().memoryMb;
   const timer = setInterval(() => { most = Math.max(most, gate.usage().memoryMb); }, 50);
@@ -60,7 +61,7 @@ export function told(quiet, flooded) {
   return `victim: ${change("median")}, ${change("p95")}`;
 }
 
-/** What is much later than without the flood, as one line; nothing where all is well. */
+/** The latencies that the flood raises too far, as one line; empty if all are within bounds. */
 function lateness(quiet, flooded) {
   const [before, during] = [latency(quiet), latency(flooded)];
   return [["median", MEDIAN], ["p95", P95]]
@@ -70,12 +71,13 @@ function lateness(quiet, flooded) {
 }
 
 /**
- * Fails if a victim was not always answered with 200, or much later than without the flood. Other work on the machine makes answers late
- * too, so what was late is measured up to twice more by `again`, which returns new answers, quiet and flooded.
+ * Fails unless the victim's status was always 200, not much later than without the flood. Other
+ * work on the machine delays responses too, so late ones are measured up to twice more by `again`,
+ * which returns new responses, quiet and flooded.
  */
 export async function assertUnharmed(quiet, flooded, what, again) {
   for (let tries = 3; ; tries--) {
-    assert.deepEqual(Object.keys(tally(flooded)), ["200"], `${what}: the victim is answered ${JSON.stringify(tally(flooded))}`);
+    assert.deepEqual(Object.keys(tally(flooded)), ["200"], `${what}: the victim's statuses are ${JSON.stringify(tally(flooded))}`);
     const late = lateness(quiet, flooded);
     if (!late) return;
     assert(tries > 1, `${what}: ${late}`);

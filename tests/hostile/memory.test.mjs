@@ -1,4 +1,4 @@
-// Memory: what a hostile tenant publishes does not fill isolates, which have 128 MB each.
+// Data that a hostile tenant publishes does not fill isolates, which have 128 MB of memory each.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -9,15 +9,15 @@ import { sleep } from "../support/wait.mjs";
 import { measurable, world } from "../support/world.mjs";
 
 const ISOLATES = 16;
-/** What one isolate's memory may grow by, idle beside flooded. */
+/** The most by which one isolate's memory may grow, from idle to flooded. */
 const MEMORY_MB = 64;
 const TEAMS = 40;
 const LIMIT = 20;
 
-// 60 KB of small objects, of which a parsed tree is many times as large.
+// 60 KB of small objects, which are many times larger once they are parsed.
 const metadata = { a: Array.from({ length: 7_500 }, () => ({ a: 1 })) };
 
-describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /proc" }, () => {
+describe(`memory of ${ISOLATES} isolates`, { skip: !measurable && "memory is read from /proc" }, () => {
   let gate, evil;
   const send = (isolate, slug, path, headers) =>
     ask(gate.urls[isolate], path, { headers: { host: `${slug}.app.example.com`, ...headers } });
@@ -44,7 +44,7 @@ describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /pr
         ],
       },
     });
-    // Every isolate has compiled, and knows the victim.
+    // Every isolate has compiled the catalog and caches the victim.
     for (let i = 0; i < 5; i++) await victims();
   });
   after(async () => {
@@ -52,7 +52,7 @@ describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /pr
     await evil?.stop();
   });
 
-  /** Fails if a flood makes the isolates large, or if the victim is not served by each afterwards. */
+  /** Fails if a flood makes the isolates large, or if one does not serve the victim afterwards. */
   async function assertSmall(t, flood) {
     const { memoryMb } = gate.usage();
     const [answers, mostMb] = await peak(gate, flood());
@@ -63,7 +63,7 @@ describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /pr
     for (const { status } of await victims()) assert.equal(status, 200);
   }
 
-  test("teams with much metadata, which anybody may look up", async (t) => {
+  test("sub-tenants with large metadata do not fill an isolate's memory", async (t) => {
     await assertSmall(t, async () => {
       const answers = [];
       for (let i = 0; i < TEAMS; i++) answers.push(...await everywhere((isolate) => send(isolate, `team-${i}`, "/open")));
@@ -71,7 +71,7 @@ describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /pr
     });
   });
 
-  test("published keys that unpack to 100 MB", async (t) => {
+  test("issuer keys that unpack to 100 MB do not fill an isolate's memory", async (t) => {
     await assertSmall(t, async () => {
       const answers = [];
       for (let i = 0; i < 2; i++) {
@@ -83,7 +83,7 @@ describe(`${ISOLATES} isolates`, { skip: !measurable && "memory is read from /pr
     });
   });
 
-  test("the victim's limit is exact afterwards, over all isolates", async () => {
+  test("after floods of memory, the victim's limit holds over all isolates", async () => {
     const answers = (await burst(4, () => everywhere((isolate) => send(isolate, "victim", "/metered")))).flat();
     const served = answers.filter(({ status }) => status === 200).length;
     assert(served <= LIMIT && served > 0, `${served} of ${answers.length} are served`);

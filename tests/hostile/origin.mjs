@@ -1,13 +1,13 @@
-// An origin that counts: the calls of each tenant, and how many were under way at the same time.
+// An origin that counts the calls of each tenant, and how many of them overlap.
 
 import { createServer } from "node:http";
 
-/** Calls that overlap by less than this count as one after the other: the news of an end travels. */
+/** Shorter overlaps do not count, because the gate learns of the end of a call a little later. */
 const BLUR_MS = 100;
 
 /**
  * Starts an origin. The query of a request says how to answer it: `take_ms`, `status`.
- * `calls(slug, path)` are those of a tenant, `most(slug, path)` is how many of them overlapped.
+ * `calls(slug, path)` returns the calls of a tenant, `most(slug, path)` the number that overlapped.
  */
 export async function origin() {
   const calls = [];
@@ -21,7 +21,7 @@ export async function origin() {
       response.writeHead(Number(searchParams.get("status") ?? 200), { "content-type": "text/plain" });
       response.end("origin");
     };
-    // The work begins once the whole request is there.
+    // The work begins once the whole request has arrived.
     request.on("end", () => setTimeout(answer, Number(searchParams.get("take_ms") ?? 0)));
   });
   server.keepAliveTimeout = 60_000;
@@ -35,7 +35,7 @@ export async function origin() {
   };
 }
 
-/** How many intervals overlap, at most. */
+/** The largest number of intervals that overlap. */
 function overlap(intervals) {
   const turns = intervals.filter(([begun, ended]) => ended > begun).flatMap(([begun, ended]) => [[begun, 1], [ended, -1]]);
   let [now, most] = [0, 0];

@@ -1,4 +1,4 @@
-// Towards an origin: what clients do is not held against it, and what it does is not forgotten.
+// What clients do is not held against an origin, and its calls keep their slots until they end.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -33,7 +33,7 @@ describe("an origin behind the gate", () => {
   const send = (slug, path, options) => ask(gate.urls[0], path, { ...as(slug), ...options });
 
   async function assertClosed(slug) {
-    // What became of calls is told a moment later.
+    // The gate reports outcomes to the ledger a moment later.
     await sleep(1_000);
     for (let i = 0; i < 3; i++) {
       const answer = await send(slug, "/api");
@@ -42,26 +42,26 @@ describe("an origin behind the gate", () => {
     }
   }
 
-  test("a breaker is not opened by uploads that are cut off", async () => {
+  test("uploads that clients abort do not open a circuit breaker", async () => {
     await burst(24, () => dawdle(gate.urls[0], "/api", { ...as("mallory"), length: 100, everyMs: 20, ms: 80 }));
     await assertClosed("mallory");
   });
 
-  test("a breaker is not opened by uploads that are slow", async () => {
+  test("slow uploads do not open a circuit breaker", async () => {
     // Two bytes, 1.2 seconds apart: in all longer than `slow_ms`.
     const answers = await burst(24, () => dawdle(gate.urls[0], "/api", { ...as("acme-eu"), length: 2, everyMs: 1_200, ms: 4_000 }));
     assert(answers.every(({ status }) => status === 200), JSON.stringify(answers));
     await assertClosed("acme-eu");
   });
 
-  test("a breaker is opened by an origin that fails, for the tenant that it fails", async () => {
+  test("a failing origin opens the circuit breaker of the tenant that it fails, and of no other", async () => {
     const seen = [];
     for (let i = 0; i < 60 && seen.at(-1) !== "TENANT_CIRCUIT_OPEN"; i++) {
       seen.push(code(await send("acme", "/api?status=500")));
       await sleep(20);
     }
     assert.equal(seen.at(-1), "TENANT_CIRCUIT_OPEN");
-    assert(seen.length > 10, `after ${seen.length} calls`);
+    assert(seen.length > 10, `the circuit breaker opened after ${seen.length} calls`);
     const refused = await send("acme", "/api");
     assert.equal(refused.status, 503);
     assert(Number(refused.headers["retry-after"]) >= 1);
@@ -69,7 +69,7 @@ describe("an origin behind the gate", () => {
     assert.equal((await send("acme", "/free")).status, 200);
   });
 
-  test("TRACE is answered by the gate", async () => {
+  test("the gate answers TRACE itself and does not call the origin", async () => {
     const calls = counting.calls("acme", "/free").length;
     const lines = ["TRACE /free HTTP/1.1", "Host: app.example.com", "X-Tenant-Id: acme", "Connection: close", "", ""];
     const answer = await raw(gate.urls[0], lines.join("\r\n"));
@@ -79,7 +79,7 @@ describe("an origin behind the gate", () => {
   });
 });
 
-// Counts how many of its calls overlap. A bound service does not hear that a client has left.
+// Counts how many of its calls overlap. A bound service does not learn that a client has left.
 const TAKES_MS = 2_000;
 const bound = `let [now, most] = [0, 0];
 export default { async fetch(request) {
@@ -90,7 +90,7 @@ export default { async fetch(request) {
   return new Response("origin");
 } }`;
 
-describe("a slot lasts as long as the origin's call, also when its client leaves", () => {
+describe("a slot lasts as long as the origin's call, even if its client leaves", () => {
   let gate, counting;
   before(async () => { counting = await origin(); });
   after(() => counting?.stop());
@@ -104,7 +104,7 @@ describe("a slot lasts as long as the origin's call, also when its client leaves
     }
     await sleep(TAKES_MS);
   }
-  /** None is lost either. */
+  /** Checks that the slot is free in the end. */
   async function assertFree() {
     await until(async () => {
       const answer = await ask(gate.urls[0], path, { headers });
@@ -113,7 +113,7 @@ describe("a slot lasts as long as the origin's call, also when its client leaves
     }, "the slot is free again", { ms: 10_000, everyMs: 100 });
   }
 
-  test("behind a URL", async (t) => {
+  test("an origin at a URL: a slot lasts as long as the call, even if the client leaves", async (t) => {
     gate = await world({ seed, upstream: counting.url });
     t.after(() => gate.stop());
     await leaveOften();
@@ -121,7 +121,7 @@ describe("a slot lasts as long as the origin's call, also when its client leaves
     await assertFree();
   });
 
-  test("behind a service binding", async (t) => {
+  test("an origin behind a service binding: a slot lasts as long as the call, even if the client leaves", async (t) => {
     gate = await world({ seed, origin: bound });
     t.after(() => gate.stop());
     await leaveOften();

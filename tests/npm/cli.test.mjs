@@ -1,4 +1,4 @@
-// The operators' command line, as a process of its own, against a real Worker with its system of record.
+// The command line `tenantgate`, run as a process against a real Worker with its control plane.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -20,13 +20,13 @@ const file = (name, content) => {
 const text = (path) => readFileSync(path, "utf8");
 
 const servers = [];
-/** A server that stops with the tests. */
+/** Starts a server that stops after the tests. */
 const serve = async (answer) => {
   const server = await serveHttp(answer);
   servers.push(server);
   return server;
 };
-/** The TXT records that DNS has. */
+/** The TXT records that the DNS server returns, by name. */
 const records = new Map();
 const dns = await serve((request, response) => {
   const found = records.get(new URL(request.url, "http://dns").searchParams.get("name"));
@@ -40,34 +40,34 @@ after(async () => {
 });
 const url = gate.url.origin;
 
-/** Has the child take its stderr for a terminal. */
+/** Makes the child process treat its stderr as a terminal. */
 const TERMINAL = ["--import", "data:text/javascript,process.stderr.isTTY = true; process.stderr.columns = 80;"];
 
-/** Runs the command line: its exit code, and what it has printed. */
+/** Runs the command line. Returns its exit code and its output. */
 const run = (args, { env = {}, terminal = false } = {}) => new Promise((done) => {
   const command = [...(terminal ? TERMINAL : []), join(root, "pkg/cli.js"), ...args];
   const variables = { PATH: process.env.PATH, TENANTGATE_URL: url, TENANTGATE_TOKEN: OPERATOR, ...env };
   execFile(process.execPath, command, { env: variables, maxBuffer: 64 << 20 }, (error, stdout, stderr) =>
     done({ code: error ? error.code : 0, stdout, stderr }));
 });
-/** Runs it, and wants it to succeed: what it has printed. */
+/** Runs a command that must succeed. Returns its stdout. */
 const good = async (...args) => {
   const { code, stdout, stderr } = await run(args);
   assert.equal(code, 0, `${args.join(" ")}\n${stdout}${stderr}`);
   return stdout;
 };
-/** The same with `--json`: what that says. */
+/** Runs a command with `--json` that must succeed. Returns the parsed stdout. */
 const json = async (...args) => JSON.parse(await good(...args, "--json"));
-/** Runs it, and wants it to fail: what it says of that. */
+/** Runs a command that must end with this exit code. Returns its stderr. */
 const bad = async (code, ...args) => {
   const found = await run(args);
   assert.equal(found.code, code, `${args.join(" ")}\n${found.stdout}${found.stderr}`);
   return found.stderr;
 };
-/** Puts records into the system of record as a change does, without the time that setting tenants up takes. */
+/** Writes records to D1 as the admin API does, because provisioning many tenants takes long. */
 const insert = (records) => gate.db.prepare(`INSERT INTO tenants (id, slug, status, plan, root, epoch, record, created_at, changed_at)
   SELECT value ->> 'id', value ->> 'slug', 'active', value ->> 'plan', value ->> 'id', 1, value, ?2, ?2 FROM json_each(?1)`).bind(JSON.stringify(records), Date.now()).run();
-/** The cells of a row that begins with a word. */
+/** Returns the cells of the table row that begins with `word`. */
 const row = (table, word) => table.split("\n").find((line) => line.startsWith(`${word} `))?.split(/ {2,}/);
 
 const catalog = {
@@ -91,12 +91,12 @@ const tenants = [
   { id: "t_team", slug: "team", parent: "t_acme", overrides: [{ limit: "month", allowance: 7, reason: "a team's share" }] },
 ];
 
-describe("documents, offline", () => {
-  // Nothing of these asks anybody.
+describe("commands that work offline", () => {
+  // These commands send no requests, so they get neither a URL nor a token.
   const offline = { TENANTGATE_URL: "", TENANTGATE_TOKEN: "" };
   const at = (...args) => run(args, { env: offline });
 
-  test("validate says what is right, and every problem with its path", async () => {
+  test("`validate` accepts valid documents and reports every problem with its path", async () => {
     assert.deepEqual(await at("validate", file("catalog.json", catalog)), { code: 0, stdout: "Valid: catalog version 1.\n", stderr: "" });
     assert.equal((await at("validate", file("seed.json", { catalog, tenants }))).stdout, "Valid: catalog version 1, 3 tenants, 0 API keys.\n");
     const wrong = file("wrong.json", { catalog: with_({ version: -1, plan: {} }), tenants: [{ id: "t_acme", slug: "acme", plan: "gold@1" }, 7] });
@@ -112,13 +112,13 @@ describe("documents, offline", () => {
     assert.match((await at("validate", file("broken.json", "{"))).stdout, /^\$ /m);
   });
 
-  test("validate of what cannot be read is wrong usage", async () => {
+  test("`validate` ends with exit code 2 if it cannot read its file", async () => {
     const { code, stdout, stderr } = await at("validate", join(folder, "nothing.json"));
     assert.deepEqual([code, stdout], [2, ""]);
     assert.match(stderr, /nothing\.json` cannot be read: ENOENT/);
   });
 
-  test("diff names what differs by its path, and who gains or loses what", async () => {
+  test("`diff` lists each change with its path, and what each tenant gains or loses", async () => {
     const old = file("old.json", { catalog, tenants });
     const plans = { ...structuredClone(catalog.plans), "pro@1": { features: ["sso"], limits: { month: "unlimited", calls: { limit: 50, burst: 5 } } } };
     const now = file("new.json", { catalog: with_({ version: 2, plans }), tenants: [tenants[0], { ...tenants[1], status: "suspended" }, tenants[2], { id: "t_new", slug: "new", plan: "free@1" }] });
@@ -132,19 +132,19 @@ describe("documents, offline", () => {
     const expected = ["webhooks loss", "sso gain", "calls loss", "month gain"].sort();
     assert.deepEqual(impacts.map((one) => [one.tenant, ...effects(one).slice(0, 1)]), [["t_acme", undefined], ["t_globex", "loss"], ["t_team", undefined], ["t_new", "gain"]]);
     assert.deepEqual(effects(impacts[0]).slice(1).sort(), expected);
-    // What a team has it has of its organisation, but for its own share.
+    // The team inherits everything from its parent, except its own allowance of `month`.
     assert.deepEqual(effects(impacts[2]).slice(1).sort(), expected.filter((one) => one !== "month gain"));
     assert.deepEqual(impacts[0].limits.month, { before: 1000, after: "unlimited", effect: "gain" });
     assert.deepEqual(impacts[0].limits.calls.after, { limit: 50, burst: 5, window_ms: 1000 });
     const table = await at("diff", old, now);
     assert.equal(table.code, 0);
     assert.match(table.stdout, /^t_team +feature webhooks +loss +true +false$/m);
-    // In another order it is the same document.
+    // The order of members and tenants does not matter.
     const same = await at("diff", old, file("turned.json", { tenants: [...tenants].reverse(), catalog }));
     assert.deepEqual([same.code, same.stdout], [0, "No differences.\n"]);
   });
 
-  test("diff of bare catalogs says what differs, and refuses what it cannot compare", async () => {
+  test("`diff` compares two catalogs, and refuses an invalid catalog or a seed beside a catalog", async () => {
     const [one, two] = [file("one.json", catalog), file("two.json", with_({ version: 2 }))];
     assert.match((await at("diff", one, two)).stdout, /^\$\.version +1 +2$/m);
     assert.equal((await at("diff", one, file("seed.json", { catalog, tenants }))).code, 2);
@@ -153,7 +153,7 @@ describe("documents, offline", () => {
     assert.match(invalid.stderr, /^INVALID: .*invalid\.json` has 1 problem\n  \$\.version: found -1, expected/);
   });
 
-  test("more limits than one decision takes are compared all the same", async () => {
+  test("`diff` compares more limits than one decision may name", async () => {
     const limits = Object.fromEntries(Array.from({ length: 130 }, (_, i) => [`limit_${i}`, { kind: "gauge", default: 1 }]));
     const many = (last) => ({ catalog: with_({ limits: { ...catalog.limits, ...limits, limit_129: { kind: "gauge", default: last } } }), tenants });
     const { stdout } = await at("diff", file("many.json", many(1)), file("more.json", many(2)), "--json");
@@ -161,11 +161,11 @@ describe("documents, offline", () => {
   });
 });
 
-describe("how it is used", () => {
+describe("usage, exit codes and secrets", () => {
   const groups = { plan: 2, catalog: 2, feature: 2, tenant: 15, override: 3, audit: 3, token: 3, key: 4, domain: 4, licence: 6, job: 3 };
   const described = (help) => [...help.split("Options:")[0].matchAll(/^ {2}tenantgate (\S+(?: \S+)*?) {2,}(\S.*(?:\n {8,}\S.*)*)/gm)].map(([, name, about]) => [name, about.replace(/\s+/g, " ")]);
 
-  test("help says one sentence of every command", async () => {
+  test("`--help` describes every command in one sentence", async () => {
     const top = described(await good("--help"));
     assert.deepEqual(top.map(([name]) => name.split(" ")[0]).sort(), [...Object.keys(groups), "completion", "denials", "diff", "expiring", "explain", "publish", "status", "usage", "validate"].sort());
     const helps = await Promise.all(Object.entries(groups).map(async ([name, count]) => {
@@ -178,13 +178,13 @@ describe("how it is used", () => {
     assert.match(await good("--version"), /^\d+\.\d+\.\d+\n$/);
   });
 
-  test("the shell completes commands", async () => {
+  test("the command line prints a completion script and completes subcommands", async () => {
     assert.match(await good("completion"), /complete .* -F _tenantgate_yargs_completions tenantgate/);
     const offered = (await good("--get-yargs-completions", "tenantgate", "tenant", "")).trim().split("\n");
     for (const name of ["create", "offboard", "export"]) assert(offered.includes(name), name);
   });
 
-  test("wrong usage ends with 2, and says what is wrong", async () => {
+  test("wrong usage ends with exit code 2 and names the mistake", async () => {
     for (const [args, said] of [
       [[], /the command is missing/], [["tenant"], /the command is missing/], [["tenat", "list"], /unknown command/], [["tenant", "list", "--colour=red"], /unknown option: --colour/],
       [["tenant", "list", "--limit", "few"], /`few` is not a whole number/], [["tenant", "list", "--limit", "5", "--all"], /mutually exclusive/], [["tenant", "get"], /got 0, need at least 1/],
@@ -200,7 +200,7 @@ describe("how it is used", () => {
     }
   });
 
-  test("whom it cannot reach, and who is no gate, ends with 3", async () => {
+  test("an unreachable server, or one without an admin API, ends with exit code 3", async () => {
     const gone = await serve(() => {});
     await gone.stop();
     const pages = await serve((request, response) => response.writeHead(request.url.includes("tokens") ? 302 : 200, { location: "https://example.com/" }).end("<p>Welcome"));
@@ -211,11 +211,11 @@ describe("how it is used", () => {
     }
     assert.match(await bad(3, "explain", `${gone.url}/`), /ECONNREFUSED/);
     assert.match(await bad(1, "explain", `${pages.url}/`), /NO_TRACE/);
-    // Whether a tenant was set up is then not known: the key under which it is set up once is said.
+    // The tenant may exist by now. The message names the idempotency key that makes a retry safe.
     assert.match(await bad(3, "tenant", "create", "--name", "Lost", "--plan", "pro@1", "--url", gone.url, "--idempotency-key", "signup-9"), /Retry with --idempotency-key signup-9/);
   });
 
-  test("the token goes to its deployment only, wherever answers point", async () => {
+  test("the token goes only to its own deployment, even if responses redirect or link elsewhere", async () => {
     const seen = [];
     const other = await serve((request, response) => response.end(String(seen.push(request.headers.authorization))));
     const there = await serve((request, response) => {
@@ -227,13 +227,13 @@ describe("how it is used", () => {
     assert.deepEqual(seen, []);
   });
 
-  test("what is out of order on the other side ends with 3, and a change that was overtaken is tried again", async () => {
+  test("a 503 ends with exit code 3, and `plan move --wait` tries a conflicting step five times", async () => {
     const error = (code, message) => JSON.stringify({ error: { code, message, details: {} } });
     const job = { id: "j_1", state: "running", total: 2, done: 0, failed: 0 };
     let runs = 0;
     const there = await serve((request, response) => {
       if (!request.url.includes("/jobs/")) return response.writeHead(request.url.includes("/plans/") ? 202 : 503).end(request.url.includes("/plans/") ? JSON.stringify(job) : error("CONTROL_UNAVAILABLE", "try again"));
-      // Of five turns one gets through; in the end none does.
+      // Every fifth run succeeds. After the tenth, every run conflicts.
       runs += 1;
       return runs % 5 || runs > 10 ? response.writeHead(409).end(error("CONFLICT", "somebody else")) : response.end(JSON.stringify({ ...job, state: runs === 10 ? "done" : "running", done: runs / 5 }));
     });
@@ -244,7 +244,7 @@ describe("how it is used", () => {
     assert.equal(runs, 15);
   });
 
-  test("secrets are in no message", async () => {
+  test("failing commands print no secrets", async () => {
     const token = "tg_admn_0123456789abcdefghijABCDEFGHIJ";
     const other = "a plain operator's token, with blanks";
     const simple = "plain-operator-token";
@@ -262,18 +262,18 @@ describe("how it is used", () => {
     }
   });
 
-  test("errors as JSON stand on stderr, and nothing else anywhere", async () => {
+  test("with `--json`, stderr is one JSON error and stdout is empty", async () => {
     const { code, stdout, stderr } = await run(["tenant", "get", "t_nobody", "--json"]);
     assert.deepEqual([code, stdout, JSON.parse(stderr).error.code], [1, "", "NOT_FOUND"]);
     assert.equal(JSON.parse((await run(["tenant", "get", "--json"])).stderr).error.code, "WRONG_USAGE");
   });
 
-  test("the libraries of the command line are its own, in the versions that are tested", () => {
+  test("only the command line imports the package's dependencies, in the tested versions", () => {
     const manifest = JSON.parse(text(join(root, "pkg/package.json")));
     const workspace = JSON.parse(text(join(root, "package.json")));
     for (const [name, version] of Object.entries(manifest.dependencies)) assert.equal(workspace.devDependencies[name], version, name);
     for (const name of readdirSync(join(root, "pkg")).filter((name) => name.endsWith(".js") && name !== "cli.js")) {
-      for (const [, from] of text(join(root, "pkg", name)).matchAll(/from "([^"]+)"/g)) assert.match(from, /^(\.\/(?!cli\b)|node:|@openfeature\/)/, name);
+      for (const [, from] of text(join(root, "pkg", name)).matchAll(/from "([^"]+)"/g)) assert.match(from, /^(\.\/(?!cli\b)|node:|cloudflare:|@openfeature\/)/, name);
     }
     for (const name of readdirSync(join(root, "pkg/cli"), { recursive: true }).filter((name) => name.endsWith(".js"))) {
       for (const [, from] of text(join(root, "pkg/cli", name)).matchAll(/from "([^".][^"]*)"/g)) assert(from.startsWith("node:") || from in manifest.dependencies, from);
@@ -281,13 +281,13 @@ describe("how it is used", () => {
   });
 });
 
-test("before there is a catalog, that is said", async () => {
+test("without a catalog, `catalog get` fails with NO_CATALOG and `status` reports unavailable", async () => {
   assert.match(await bad(1, "catalog", "get"), /^NO_CATALOG: /);
   const { code, stdout } = await run(["status", "--json"]);
   assert.deepEqual([code, JSON.parse(stdout).health.status], [1, "unavailable"]);
 });
 
-test("catalog: put with all its problems, got, and matched", async () => {
+test("`catalog put` reports every problem and honours `--if-match`; `catalog get` returns the catalog", async () => {
   const wrong = file("wrong-catalog.json", with_({ plans: { "free@1": { limits: { month: -1 } }, "no-version": {} } }));
   const refused = await bad(1, "catalog", "put", wrong);
   assert.match(refused, /^BAD_REQUEST: /);
@@ -299,14 +299,14 @@ test("catalog: put with all its problems, got, and matched", async () => {
   assert.deepEqual(JSON.parse(text(got)), catalog);
   assert.deepEqual(await json("catalog", "get"), catalog);
   assert.deepEqual(await json("catalog", "get", "-o", got), { file: got });
-  // What was read is put back once: then it is of an older version.
+  // The version that was read can be put back once. After that it is no longer the present one.
   assert.equal((await json("catalog", "put", got, "--if-match")).version, 2);
   assert.match(await bad(1, "catalog", "put", got, "--if-match"), /^PRECONDITION_FAILED: .*\n {2}version: 2/);
   assert.equal(await bad(2, "catalog", "get", "-o", join(folder, "no/folder.json")).then((said) => /cannot be written: ENOENT/.test(said)), true);
 });
 
 let acme;
-test("tenant create: sets up once, shows the key once, and says every problem", async () => {
+test("`tenant create` provisions once per idempotency key, shows the API key once, reports every problem", async () => {
   const args = ["tenant", "create", "--name", "Acme", "--plan", "pro@1", "--scopes", "api.read, api.write", "--idempotency-key", "signup-1"];
   const made = await good(...args);
   const [, key] = /Its API key, shown only once:\n\n {2}(tg_live_\w+)\n/.exec(made);
@@ -315,7 +315,7 @@ test("tenant create: sets up once, shows the key once, and says every problem", 
   const again = await good(...args);
   assert(again.includes(id) && !again.includes(key), again);
   assert.match(again, new RegExp(`was shown before; \`tenantgate key rotate ${id} `));
-  // Without a key of its own each is another tenant.
+  // Without an idempotency key, each call creates another tenant.
   const [one, two] = [await json("tenant", "create", "--name", "Acme", "--plan", "pro@1"), await json("tenant", "create", "--name", "Acme", "--plan", "pro@1")];
   assert.deepEqual([one.tenant.slug, two.tenant.slug], ["acme-2", "acme-3"]);
   assert.match(await bad(1, "tenant", "create", "--slug", "acme", "--plan", "pro@1"), /^SLUG_TAKEN: /);
@@ -326,7 +326,7 @@ test("tenant create: sets up once, shows the key once, and says every problem", 
   assert.deepEqual((await json("key", "list", id)).items[0].scopes, ["api.read", "api.write"]);
 });
 
-test("tenant list: filtered, page by page, whole", async () => {
+test("`tenant list` pages by cursor, filters by slug or plan, and refuses an invalid limit", async () => {
   const first = await run(["tenant", "list", "--limit", "2"]);
   assert.equal(first.stdout.trimEnd().split("\n").length, 3);
   const [, cursor] = /--cursor (\S+)\./.exec(first.stderr);
@@ -338,7 +338,7 @@ test("tenant list: filtered, page by page, whole", async () => {
   assert.match(await bad(1, "tenant", "list", "--limit", "0"), /limit: found 0, expected 1 to 1000/);
 });
 
-test("tenant set: a merge patch, values as JSON where they parse", async () => {
+test("`tenant set` sends a merge patch, with values as JSON where they parse", async () => {
   const changed = await json("tenant", "set", acme.id, "name=Acme Inc", "metadata.crm=7", "metadata.tier=gold", 'metadata.tags=["a","b"]', "residency=[\"eu\"]");
   assert.deepEqual([changed.name, changed.metadata, changed.residency], ["Acme Inc", { crm: 7, tier: "gold", tags: ["a", "b"] }, ["eu"]]);
   const next = await json("tenant", "set", acme.id, "metadata.crm=null", "residency=null", "metadata.__proto__.x=1", "--if-match", String(changed.epoch));
@@ -346,13 +346,13 @@ test("tenant set: a merge patch, values as JSON where they parse", async () => {
   assert.match(await bad(1, "tenant", "set", acme.id, "name=Late", "--if-match", String(changed.epoch)), /^PRECONDITION_FAILED/);
   assert.match(await bad(1, "tenant", "set", acme.id, "status=active"), /\$\.status: found a member that has its own operation/);
   assert.match(await bad(1, "tenant", "set", acme.id, "plan=gold@1"), /\$\.plan: found `gold@1`/);
-  // What a name says to terminals is not said by us.
+  // Control characters of a name are printed escaped, so that they do not reach the terminal.
   const named = await good("tenant", "set", acme.id, "name=\u001b[2J\u202eAcme");
   assert(!/[\u001b\u202e]/.test(named) && named.includes("\\u001b[2J\\u202eAcme"), named);
   await good("tenant", "set", acme.id, "name=Acme", "metadata=null");
 });
 
-test("tenant life: stopped, served again, moved, exported, ended", async () => {
+test("`tenant` commands suspend, reactivate, deactivate, offboard, export, move and delete a tenant", async () => {
   const { tenant } = await json("tenant", "create", "--name", "Brief", "--plan", "free@1");
   const passes = [["suspend", "suspended"], ["reactivate", "active"], ["maintenance", "maintenance"], ["deactivate", "inactive"], ["offboard", "inactive"]];
   for (const [verb, status] of passes) {
@@ -373,23 +373,23 @@ test("tenant life: stopped, served again, moved, exported, ended", async () => {
   for (const verb of ["get", "suspend", "delete", "export"]) assert.match(await bad(1, "tenant", verb, tenant.id), /^NOT_FOUND: /);
 });
 
-test("feature: killed and revived, on the record", async () => {
+test("`feature kill` and `feature revive` change the catalog, and the audit trail records the kill", async () => {
   assert.match(await good("feature", "kill", "webhooks", "--reason", "incident"), /^webhooks is off for all tenants\. The catalog is at version 3\.\n$/);
   assert.deepEqual(await json("feature", "revive", "webhooks"), { feature: "webhooks", kill: false, version: 4 });
   assert.match(await bad(1, "feature", "kill", "nothing"), /^NOT_FOUND: /);
   assert.match(await good("audit", "show", "catalog", "--action", "feature.kill"), /^3 .* operator +feature\.kill +incident/m);
 });
 
-test("explain: every step of a decision, and nothing is taken", async () => {
+test("`explain` shows the stages of a decision and the tier of each feature", async () => {
   const host = ["-H", "Host: acme.app.example.com"];
   const allowed = await good("explain", `${url}/hooks`, ...host);
   assert.match(allowed, new RegExp(`^allowed: ${acme.id} on pro@1\n\nStage +Found +What would change it\n`.replace("Stage +", "Stage +")));
   assert.match(allowed, /^tenant +passed +subdomain names/m);
   assert.match(allowed, /^webhooks +true +plan +PLAN/m);
-  // A path is one of the deployment.
+  // A path without a host refers to the deployment.
   assert.equal((await json("explain", "/hooks", ...host)).tenant.id, acme.id);
   const denied = await run(["explain", "/hooks", "-H", "host: nobody.app.example.com", "--method", "post"]);
-  assert.equal(denied.code, 2, "methods are written as they are sent");
+  assert.equal(denied.code, 2, "a method in lower case is wrong usage");
   const stopped = await run(["explain", "/hooks", "-H", "host: nobody.app.example.com", "--method", "POST"]);
   assert.equal(stopped.code, 1);
   assert.match(stopped.stdout, /^TENANT_NOT_FOUND: /);
@@ -397,7 +397,7 @@ test("explain: every step of a decision, and nothing is taken", async () => {
   assert.match(await bad(1, "explain", "/hooks", ...host, "--token", "another-token"), /^NO_TRACE: the response with status 200 has no trace/);
 });
 
-test("override: set, listed, seen to end, removed", async () => {
+test("`override` commands set, list and remove overrides, and `expiring` lists those that end", async () => {
   const ends = new Date(Date.now() + 86_400_000).toISOString();
   assert.match(await good("override", "set", acme.id, "--feature", "size", "--value", "99", "--ends-at", ends, "--reason", "a trial"), /^size +99 +.*a trial/m);
   await good("override", "set", acme.id, "--limit", "month", "--allowance", "unlimited");
@@ -412,7 +412,7 @@ test("override: set, listed, seen to end, removed", async () => {
   assert.match(await bad(1, "override", "set", acme.id, "--feature", "nothing"), /\$\.overrides\[0\]/);
 });
 
-test("tenant refund: units are given back, with a reason", async () => {
+test("`tenant refund` refunds units, and the audit trail records the reason", async () => {
   await gate.decide({ tenant: acme.id, limits: { month: 30 } });
   assert.match(await good("tenant", "refund", acme.id, "month", "20", "--reason", "an outage"), /^20 units of month have been refunded; 10 are used\.$/m);
   assert.match(await good("audit", "show", acme.id, "--action", "usage.refund"), /an outage/);
@@ -422,13 +422,13 @@ test("tenant refund: units are given back, with a reason", async () => {
   await bad(2, "tenant", "refund", acme.id, "month", "1");
 });
 
-test("tenant impersonate: a ticket, on the record", async () => {
+test("`tenant impersonate` issues a ticket, and the audit trail records the reason", async () => {
   const shown = await good("tenant", "impersonate", acme.id, "--reason", "ticket 7");
   assert.match(shown, /The ticket, shown only once:\n\n {2}tg_\w+\n/);
   assert.match(await good("audit", "show", acme.id, "--action", "support.ticket"), /ticket 7/);
 });
 
-test("licence: the instances that use one, and the end of one", async () => {
+test("`licence activations` lists activations, and `licence end-activation` ends one", async () => {
   const { tenant: { id: tenant } } = await json("tenant", "create", "--name", "Licensed", "--plan", "pro@1");
   const { key, id: licence } = await json("licence", "issue", tenant, "--max-activations", "1");
   await good("licence", "validate", key, "--instance", "server-1");
@@ -438,11 +438,11 @@ test("licence: the instances that use one, and the end of one", async () => {
   await good("tenant", "delete", tenant);
 });
 
-test("denials: what a tenant was denied", async () => {
+test("`denials` reports that a tenant has no denials", async () => {
   assert.equal(await good("denials", acme.id), "No denials.\n");
 });
 
-test("usage: what a tenant has used, by period and day", async () => {
+test("`usage` reports what a tenant has used, by period and by day", async () => {
   const event = { specversion: "1.0", id: "e-1", source: "/api", type: "llm.completion", subject: acme.id, data: { tokens: 812 } };
   const told = await gate.send("/_gate/v1/usage", { method: "POST", headers: { authorization: `Bearer ${OPERATOR}` }, body: JSON.stringify(event) });
   assert.equal(told.status, 200);
@@ -455,7 +455,7 @@ test("usage: what a tenant has used, by period and day", async () => {
   assert.match(await bad(1, "usage", acme.id, "--at", "soon"), /at: found soon, expected a time/);
 });
 
-test("token: issued once, listed, revoked", async () => {
+test("`token issue` shows an admin token once, `token list` omits its secret, `token revoke` ends it", async () => {
   const shown = await good("token", "issue", "--name", "reader", "--permissions", "tenants:read", "--expires-at", "2100-01-01T00:00:00Z");
   const [, token] = /The token, shown only once:\n\n {2}(tg_admn_\w+)\n/.exec(shown);
   const id = row(shown, "id")[1];
@@ -471,7 +471,7 @@ test("token: issued once, listed, revoked", async () => {
   assert.match(await bad(1, "token", "revoke", "0000000000000000"), /^NOT_FOUND: /);
 });
 
-test("key: issued once, listed, replaced, revoked", async () => {
+test("`key issue` shows an API key once, `key rotate` replaces it, `key revoke` ends it", async () => {
   const shown = await good("key", "issue", acme.id, "--name", "ci", "--scopes", "api.read");
   const [, key] = /The API key, shown only once:\n\n {2}(tg_live_\w+)\n/.exec(shown);
   const id = row(shown, "id")[1];
@@ -487,7 +487,7 @@ test("key: issued once, listed, replaced, revoked", async () => {
   assert.match(await bad(2, "key", "issue", acme.id, "--environment", "prod"), /Choices/);
 });
 
-test("domain: claimed, proven, given up", async () => {
+test("`domain` commands claim, verify and remove a custom domain", async () => {
   const claimed = await good("domain", "claim", acme.id, "shop.acme.example");
   const [, name, value] = /^TXT +(\S+) +(\S+)$/m.exec(claimed);
   assert.match(await bad(1, "domain", "verify", acme.id, "shop.acme.example"), new RegExp(`^DOMAIN_UNPROVEN: .*\n {2}proof: .*${value}`));
@@ -499,7 +499,7 @@ test("domain: claimed, proven, given up", async () => {
   assert.match(await bad(1, "domain", "claim", acme.id, "x.app.example.com"), /host: found .*expected a host that is neither/);
 });
 
-test("licence: issued once, listed, asked for, changed", async () => {
+test("`licence` commands issue, list, validate and change a licence", async () => {
   const issued = await good("licence", "issue", acme.id, "--domains", "example.com,*.shop.example", "--max-activations", "1");
   const [key] = /tg_lice_\w+/.exec(issued);
   const { items } = await json("licence", "list", acme.id);
@@ -513,14 +513,14 @@ test("licence: issued once, listed, asked for, changed", async () => {
   assert.match(await bad(1, "licence", "issue", acme.id, "--domains", "*.*"), /\$\.domains\[0\]/);
 });
 
-describe("many tenants", () => {
+describe("commands over many tenants", () => {
   const MANY = 520;
   const id = (i) => `t_bulk_${String(i).padStart(4, "0")}`;
   const bulk = Array.from({ length: MANY }, (_, i) => ({ id: id(i), slug: `bulk-${i}`, plan: "bulk@1", epoch: 1 }));
-  // The last has an agreement that no record may have any more.
+  // The last record has a domain below a base domain, which the gate does not accept any more.
   bulk[MANY - 1].domains = [{ host: "old.app.example.com", state: "verified" }];
 
-  test("plan dry-run: page by page, who gains or loses what, and how recorded questions would be answered", async () => {
+  test("`plan dry-run` shows what each tenant gains or loses, over all pages, and replays a log", async () => {
     await insert(bulk);
     const proposed = with_({ features: { ...catalog.features, sso: { default: true } } });
     const log = file("log.ndjson", `${[
@@ -533,7 +533,7 @@ describe("many tenants", () => {
     assert.deepEqual([found.compared, found.tenants.length], [total, total]);
     assert.equal(new Set(found.tenants.map(({ tenant }) => tenant)).size, total);
     assert.deepEqual(found.tenants.find(({ tenant }) => tenant === id(MANY - 1)).limits, { month: { before: 1, after: 2, effect: "gain" } });
-    // Tenants of the first page and of the last: each question is answered where its tenant is.
+    // The log names tenants of the first and of the last page. All of its entries are replayed.
     assert.deepEqual(found.replayed, { asked: 3, changed: { 1: { before: "QUOTA_EXCEEDED", after: "ALLOWED", effect: "gain" }, 2: { before: "QUOTA_EXCEEDED", after: "ALLOWED", effect: "gain" } } });
     const table = await good(...args);
     assert.match(table, new RegExp(`^${acme.id} +limit month +loss +1000 +500$`, "m"));
@@ -542,13 +542,13 @@ describe("many tenants", () => {
     assert.match(await good("plan", "dry-run", "--move", "free@1=pro@1"), /^No tenant gains or loses anything\.\n/);
   });
 
-  test("plan dry-run refuses with all problems", async () => {
+  test("`plan dry-run` reports every problem of its input", async () => {
     assert.match(await bad(1, "plan", "dry-run", "--move", "pro=pro@2"), /\$\.plans\.pro: found/);
     assert.match(await bad(1, "plan", "dry-run", "--catalog", file("wrong-catalog.json", with_({ plan: {} }))), /\$\.plan: found an unknown field/);
     assert.match(await bad(1, "plan", "dry-run", "--move", "pro@1=pro@2", "--log", file("broken.ndjson", "{}\n{\n\n3\n")), /line 2: found.*\n {2}line 4: found/);
   });
 
-  test("progress is drawn on a terminal only, and never beside JSON", async () => {
+  test("a progress bar appears only on a terminal, and never with `--json`", async () => {
     const args = ["plan", "dry-run", "--move", "bulk@1=bulk@2"];
     const drawn = await run(args, { terminal: true });
     assert.equal(drawn.code, 0, drawn.stderr);
@@ -557,10 +557,10 @@ describe("many tenants", () => {
     for (const { stderr } of [await run(args), await run([...args, "--json"], { terminal: true })]) assert.equal(stderr, "");
   });
 
-  test("plan move: begun, and driven to its end; who stays is counted", async () => {
+  test("`plan move --wait` runs the move to its end and reports tenants that stay on the old plan", async () => {
     const begun = await json("plan", "move", "free@1", "--to", "pro@1");
     assert.deepEqual([begun.state, begun.done], ["running", 0]);
-    // A record that nothing reads, as another release may have written it.
+    // An unknown member makes the record invalid. Another release may have written it.
     const damage = (change) => gate.db.prepare(`UPDATE tenants SET record = ${change} WHERE id = ?`).bind(id(MANY - 1)).run();
     await damage("json_set(record, '$.colour', 'red')");
     const { code, stdout, stderr } = await run(["plan", "move", "bulk@1", "--to", "bulk@2", "--reason", "new terms", "--wait"], { terminal: true });
@@ -569,7 +569,7 @@ describe("many tenants", () => {
     assert.deepEqual(["state", "total", "moved", "failed"].map((name) => row(stdout, name)[1]), ["done", String(MANY), String(MANY - 1), "1"]);
     assert.match(stderr, /Moving tenants .*520\/520/);
     assert.match(stderr, /stay on the old one/);
-    // And named, with what was wrong.
+    // `job show` names the tenant and its problem.
     const [, job] = row(stdout, "job");
     const left = await run(["job", "show", job]);
     assert.equal(left.code, 1);
@@ -583,7 +583,7 @@ describe("many tenants", () => {
     assert.match(await bad(1, "plan", "move", "pro@2", "--to", "gold@1"), /\$\.to: found `gold@1`/);
   });
 
-  test("publish: until nothing waits", async () => {
+  test("`publish --all` publishes until no publication waits", async () => {
     assert.match(await good("status"), /^waiting +0$/m);
     for (const one of [acme.id, id(MANY - 1)]) await gate.kv.delete(`tenant:${one}`);
     const { code, stdout, stderr } = await run(["publish", "--all"], { terminal: true });
@@ -596,8 +596,8 @@ describe("many tenants", () => {
     assert.deepEqual([health.status, publication.waiting], ["ok", 0]);
   });
 
-  test("publish that gets no further ends with 1", async () => {
-    // No ledger hears of a tenant whose family has no name.
+  test("`publish` ends with exit code 1 if a publication cannot be made", async () => {
+    // No ledger has this name, so the publication never succeeds.
     await gate.db.prepare("INSERT INTO publications (key, epoch, ledger, at) VALUES (?1, 1, 'no family', 1)").bind(`tenant:${acme.id}`).run();
     assert.match(await bad(1, "publish"), /^NOT_PUBLISHED: .*\n {2}published: 0\n {2}mended: \d+\n {2}waiting: 1/);
     const waits = await good("status");
@@ -608,13 +608,13 @@ describe("many tenants", () => {
   });
 });
 
-describe("audit trails", () => {
+describe("`audit` commands", () => {
   const hash = (line) => createHash("sha256").update(line).digest("hex");
   const LONG = 2_345;
   const long = "t_long";
   let lines;
 
-  test("show: who did what and why", async () => {
+  test("`audit show` lists the actor, the action and the changed members of each entry", async () => {
     const table = await good("audit", "show", acme.id);
     assert.match(table, /^1 +\S+Z +operator +tenant\.create /m);
     assert.match(table, /tenant\.change +name\n?/);
@@ -624,7 +624,7 @@ describe("audit trails", () => {
     assert.match(await bad(1, "audit", "show", "t_nobody"), /^NOT_FOUND: /);
   });
 
-  test("export: all pages, in each format", async () => {
+  test("`audit export` writes all pages in each format", async () => {
     await insert([{ id: long, slug: "long", plan: "free@1", epoch: 1 }]);
     let previous = "";
     lines = Array.from({ length: LONG }, (_, i) => {
@@ -647,7 +647,7 @@ describe("audit trails", () => {
     assert.match(text(file("catalog.csv")), /"catalog\.put"/);
   });
 
-  test("export to somebody who has had enough ends quietly", async () => {
+  test("`audit export` ends without an error if its reader closes the pipe", async () => {
     const { code, stderr } = await new Promise((done) => {
       const child = execFile(process.execPath, [join(root, "pkg/cli.js"), "audit", "export", long], { env: { TENANTGATE_URL: url, TENANTGATE_TOKEN: OPERATOR } }, (error, stdout, stderr) => done({ code: error ? error.code : 0, stderr }));
       child.stdout.destroy();
@@ -655,7 +655,7 @@ describe("audit trails", () => {
     assert.deepEqual([code, stderr], [0, ""]);
   });
 
-  test("export that is refused leaves no file behind", async () => {
+  test("`audit export` creates no file if it is refused", async () => {
     assert.match(await bad(1, "audit", "export", "t_nobody", "-o", file("none.ndjson")), /^NOT_FOUND: /);
     assert(!readdirSync(folder).includes("none.ndjson"));
   });
@@ -667,7 +667,7 @@ describe("audit trails", () => {
     return { code, head: head.number, at: broken?.number, why: broken?.why };
   };
 
-  test("verify a file: the head, or the first entry that breaks the chain", async () => {
+  test("`audit verify` of a file reports its head, or the first entry that breaks the chain", async () => {
     const all = `${lines.join("\n")}\n`;
     const said = await good("audit", "verify", file("checked.ndjson", all));
     assert.match(said, /^The trail of t_long is valid\.\n/);
@@ -686,18 +686,18 @@ describe("audit trails", () => {
     assert.match(await bad(2, "audit", "verify", join(folder, "nothing.ndjson")), /cannot be read/);
   });
 
-  test("verify a file that was cut off by an entry that is remembered", async () => {
+  test("`audit verify --head` detects a file that ends before the remembered entry", async () => {
     const remembered = hash(lines[100]);
     assert.equal((await verdict(lines.join("\n"), "--head", remembered)).code, 0);
     assert.deepEqual(await verdict(lines.slice(0, 90).join("\n"), "--head", remembered), { code: 1, head: 90, at: 90, why: "the trail ends here, without the entry that --head names" });
   });
 
-  test("verify the deployment's own trails, also against its word on their end", async () => {
+  test("`audit verify` checks the deployment's own trails, including their last entry", async () => {
     assert.match(await good("audit", "verify"), /^The trail of catalog is valid\.\n/);
     const { chain, head } = await json("audit", "verify", "--tenant", long);
     assert.deepEqual([chain, head], [long, { number: LONG, hash: hash(lines.at(-1)) }]);
     assert.match(await bad(1, "audit", "verify", "--tenant", "t_nobody"), /^NOT_FOUND: /);
-    // Whoever writes to the database by hand takes the guard away first.
+    // A trigger protects the audit trail, so tampering with it begins with dropping the trigger.
     await gate.db.prepare("DROP TRIGGER audit_keeps").run();
     const write = (number, line) => gate.db.prepare("UPDATE audit SET entry = ? WHERE chain = ? AND number = ?").bind(line, long, number).run();
     const found = async () => {

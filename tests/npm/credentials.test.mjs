@@ -1,4 +1,4 @@
-// Credentials from JavaScript: keys are issued and verified, and what is wrong is said.
+// API keys, tokens and assertions in the npm package.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -26,14 +26,14 @@ const pathsOf = (run) => {
     assert(error instanceof DocumentError, String(error));
     return error.problems.map(({ path }) => path);
   }
-  return assert.fail("nothing was refused");
+  return assert.fail("no error was thrown");
 };
 
 describe("API keys", () => {
-  test("are issued, published, and open the door to their tenant", () => {
+  test("an issued API key identifies its tenant until a later record revokes it", () => {
     const { key, record } = issueApiKey({ tenant: "t_acme", scopes: ["api.read"], name: "build server", expires_at: "2100-01-01T00:00:00Z" });
     assert.match(key, /^tg_live_[0-9A-Za-z]{54}$/);
-    assert(!JSON.stringify(record).includes(key.slice(24, 56)), "the record holds no secret");
+    assert(!JSON.stringify(record).includes(key.slice(24, 56)), "the record does not contain the secret");
     assert.equal(record.name, "build server");
     const gate = new Gate(catalog, tenants, { apiKeys: [record] });
     const { allowed, credential } = gate.decide(at({ "x-api-key": key }));
@@ -42,18 +42,18 @@ describe("API keys", () => {
     const entries = new Map(publish({ catalog, tenants, api_keys: [record] }));
     assert.deepEqual(JSON.parse(entries.get(`key:${record.id}`)), record);
 
-    // A later record revokes it, and an earlier one does not bring it back.
+    // A later record revokes the key, and an earlier record does not restore it.
     gate.putApiKey({ ...record, revoked_at: "2026-01-01T00:00:00Z", epoch: 2 });
     assert.equal(gate.decide(at({ "x-api-key": key })).code, "UNAUTHENTICATED");
     assert.throws(() => gate.putApiKey(record), /older/);
   });
 
-  test("differ each time", () => {
+  test("`issueApiKey` returns a different API key each time", () => {
     const keys = new Set(Array.from({ length: 100 }, () => issueApiKey({ tenant: "t_acme" }).key));
     assert.equal(keys.size, 100);
   });
 
-  test("are refused with what is wrong", () => {
+  test("`issueApiKey`, `Gate` and `publish` refuse invalid API keys and report each problem", () => {
     assert.throws(() => issueApiKey({}), /tenant/);
     assert.throws(() => issueApiKey(), /object/);
     assert.throws(() => issueApiKey({ tenant: "not a tenant" }), /tenant/);
@@ -66,7 +66,7 @@ describe("API keys", () => {
     assert.deepEqual(pathsOf(() => publish({ catalog, tenants, api_keys: [{ ...record, tenant: "t_nobody" }] })), ["$.api_keys[0].tenant"]);
   });
 
-  test("belong to an environment", () => {
+  test("an API key is valid only in its environment", () => {
     const { key, record } = issueApiKey({ tenant: "t_acme", environment: "test" });
     const code = (environment) => new Gate(catalog, tenants, { apiKeys: [record], environment }).decide(at({ "x-api-key": key })).code;
     assert.deepEqual([code("test"), code("live"), code(undefined)], ["ALLOWED", "UNAUTHENTICATED", "UNAUTHENTICATED"]);
@@ -75,7 +75,7 @@ describe("API keys", () => {
 });
 
 describe("tokens", () => {
-  test("of an issuer whose keys were put in", async () => {
+  test("a token is verified with the issuer keys that `putKeys` received last", async () => {
     const { publicKey, privateKey } = await jose.generateKeyPair("ES256");
     const token = await new jose.SignJWT({ iss: "main", aud: "api", sub: "alice", tenant_id: "t_acme", exp }).setProtectedHeader({ alg: "ES256", kid: "k" }).sign(privateKey);
     const headers = { authorization: `Bearer ${token}` };
@@ -90,7 +90,7 @@ describe("tokens", () => {
     assert.deepEqual(pathsOf(() => gate.putKeys(URL_OF_KEYS, [])), ["$"]);
   });
 
-  test("by a secret that was put in", async () => {
+  test("a token is verified with the secret that its issuer names", async () => {
     const token = await new jose.SignJWT({ iss: "own", aud: "api", tenant_id: "t_acme", exp }).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret));
     const code = (secrets) => new Gate(catalog, tenants, { secrets }).decide(at({ authorization: `Bearer ${token}` })).code;
     assert.deepEqual([code({ JWT_SECRET: secret }), code({ JWT_SECRET: `${secret}!` }), code({ JWT_SECRET: "short" }), code({})],
@@ -98,7 +98,7 @@ describe("tokens", () => {
   });
 });
 
-test("an assertion that is none is refused with a sentence, keys that are none with their problems", () => {
+test("`verifyAssertion` refuses an invalid assertion as UNAUTHENTICATED, and reports invalid keys", () => {
   for (const assertion of [null, undefined, "", "x.y.z"]) {
     assert.throws(() => verifyAssertion(assertion, { keys: { keys: [] }, audience: "origin" }), (error) => error.status === 401 && error.code === "UNAUTHENTICATED" && error.cause instanceof Error);
   }

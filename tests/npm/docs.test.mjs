@@ -1,5 +1,5 @@
-// The JavaScript of the READMEs and of `docs/` runs, and prints what it says it prints. The catalogs
-// and records there are valid. Every other block is run elsewhere, or says why nothing runs it.
+// The JavaScript examples of the READMEs and of `docs/` run and print what they state. Catalogs and
+// records there are valid. Every other block is run elsewhere, or states why nothing runs it.
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -12,18 +12,18 @@ import { blocks, lines, pages, place, read, root, runnable } from "../docs/examp
 const { exports: entries } = JSON.parse(read("pkg/package.json"));
 const { scripts } = JSON.parse(read("package.json"));
 
-/** Where Node finds an entry of the package. */
+/** The URL of an entry of the package, as Node resolves it. */
 const entry = (name) => {
   const { node, default: plain } = entries[`.${name}`];
   return pathToFileURL(join(root, "pkg", node?.default ?? plain)).href;
 };
 
-// Here, because what the examples import besides is found from here.
+// In this repository, because the examples also import packages of its `node_modules`.
 const folder = join(root, "build/docs-examples");
 mkdirSync(folder, { recursive: true });
 after(() => rmSync(folder, { recursive: true }));
 
-test("the pages have examples, and they are found", () => {
+test("the pages contain examples in JavaScript and in JSON", () => {
   const found = (language) => pages().flatMap((page) => runnable(page, language)).length;
   assert(found("js") >= 10 && found("json") >= 20, `${found("js")} in JavaScript, ${found("json")} documents`);
   assert(runnable("README.md", "js").length >= 1);
@@ -32,8 +32,8 @@ test("the pages have examples, and they are found", () => {
 describe("JavaScript examples", () => {
   for (const page of pages()) {
     for (const [index, block] of runnable(page, "js").entries()) {
-      test(place(block), async () => {
-        assert.match(block.code, /console\.log\(.*\); \/\/ /, "it prints nothing that could be compared");
+      test(`the example at ${place(block)} prints what its comment states`, async () => {
+        assert.match(block.code, /console\.log\(.*\); \/\/ /, "the example prints no line with a stated result");
         const code = block.code
           .replaceAll(/"tenantgate(\/[a-z/]+)?"/g, (_, name = "") => JSON.stringify(entry(name)))
           .replace("console.log(", "export const printed = [")
@@ -51,13 +51,13 @@ const members = (schema) => Object.keys(JSON.parse(read(`pkg/schema/${schema}.js
 const CATALOG = members("catalog");
 const TENANT = members("tenant");
 
-/** A catalog with the members of another one: lists and objects grow, the latest member counts. */
+/** Merges two catalogs: lists and objects are joined, other members come from `more`. */
 function merged(base, more) {
   const grown = { ...base };
   for (const [name, value] of Object.entries(more)) {
     const held = base[name];
     if (name === "resolution") {
-      // Routes of the demo that ask for scopes need a strategy that reads credentials.
+      // Routes of the demo with scopes need a strategy that reads credentials.
       const reads = value.strategies.some(({ strategy }) => ["jwt", "api_key"].includes(strategy));
       grown[name] = value;
       grown.routes = grown.routes.filter(({ scopes }) => reads || !scopes);
@@ -74,7 +74,7 @@ describe("catalogs and records", () => {
   for (const page of pages()) {
     const found = runnable(page, "json");
     if (!found.length) continue;
-    test(page, () => {
+    test(`the catalogs and records in ${page} are valid`, () => {
       let { catalog, tenants } = JSON.parse(read("examples/demo.json"));
       for (const block of found) {
         const value = JSON.parse(block.code.trim().startsWith("{") ? block.code : `{${block.code}}`);
@@ -96,7 +96,7 @@ describe("catalogs and records", () => {
   }
 });
 
-// Why a block is not run, and what must be true of one that says so.
+// The reasons for which a block may stay unrun, each with a check that the reason fits the block.
 const REASONS = {
   "needs a Cloudflare account": ({ language, code }) => language === "sh" && /wrangler/.test(code),
   "needs a browser": ({ language }) => language === "html",
@@ -108,7 +108,7 @@ const REASONS = {
   "is a fragment of a message": ({ language }) => language === "json",
 };
 
-test("every block is run, or says why not", () => {
+test("every code block is run, or states why nothing runs it", () => {
   const doctests = read("src/lib.rs");
   const configuration = read("wrangler.toml") + read("src/worker/config.rs");
   for (const page of pages()) {
@@ -135,7 +135,7 @@ test("every block is run, or says why not", () => {
 });
 
 // `npm run docs` checks the links within the book.
-test("links of README.md and ARCHITECTURE.md lead to files", () => {
+test("links in README.md and ARCHITECTURE.md lead to existing files", () => {
   for (const page of ["README.md", "ARCHITECTURE.md"]) {
     for (const [, path] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) assert(existsSync(join(root, path)), `${page}: ${path}`);
   }

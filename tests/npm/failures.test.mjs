@@ -1,4 +1,4 @@
-// Failures: whose error is answered by whom, and what the log says of it.
+// Errors in the middleware: the response that each one causes, and what is logged.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -24,7 +24,7 @@ const gate = new Gate(catalog, tenants);
 const asAcme = { headers: { "x-tenant-id": "acme" } };
 const request = (path = "/", headers = asAcme.headers) => new Request(`https://app.example.com${path}`, { headers });
 
-/** What is written to the console while a test runs, one text for each line. */
+/** Collects what a test writes with `console.error`, one string for each call. */
 function log(t) {
   const lines = [];
   t.mock.method(console, "error", (...said) => lines.push(said.map((one) => (one instanceof Error ? one.stack : String(one))).join(" ")));
@@ -33,7 +33,7 @@ function log(t) {
 const internal = { error: { code: "INTERNAL", message: "something went wrong", details: {} } };
 const read = async (response) => [response.status, await response.json()];
 
-describe("errors of others", () => {
+describe("errors that are not the package's own", () => {
   const app = new Hono();
   app.onError(forHono.onError);
   app.use(requestId({ generator: () => "id-1" }), cors());
@@ -45,7 +45,7 @@ describe("errors of others", () => {
   app.get("/denied", () => { throw new forFetch.InsufficientScopeError({ scopes: ["a"] }); });
   const ask = (path, more = asAcme) => app.request(path, more);
 
-  test("Hono: those with a response of their own keep it, as Hono does by itself", async (t) => {
+  test("Hono: an error with its own response keeps that response and is not logged", async (t) => {
     const lines = log(t);
     const gone = await ask("/gone");
     assert.deepEqual([gone.status, await gone.text()], [410, "gone"]);
@@ -56,14 +56,14 @@ describe("errors of others", () => {
     assert.deepEqual(lines, []);
   });
 
-  test("Hono: others are 500, and the log has them with where they come from", async (t) => {
+  test("Hono: an error without a response becomes a 500 and is logged with its stack", async (t) => {
     const lines = log(t);
     assert.deepEqual(await read(await ask("/bug")), [500, internal]);
     assert.equal(lines.length, 1);
     assert.match(lines[0], /^TypeError: a bug at postgres:\S+\n\s+at /);
   });
 
-  test("Hono: what middleware has set before stays on every answer", async () => {
+  test("Hono: headers of earlier middleware stay on denials and errors", async () => {
     for (const [path, status, more] of [["/denied", 403], ["/gone", 410], ["/", 404, { headers: { "x-tenant-id": "nobody" } }]]) {
       const response = await ask(path, more);
       assert.deepEqual([response.status, response.headers.get("x-request-id"), response.headers.get("access-control-allow-origin")], [status, "id-1", "*"], path);
@@ -71,7 +71,7 @@ describe("errors of others", () => {
     assert.equal((await ask("/denied")).headers.get("content-type"), "application/json");
   });
 
-  test("fetch: those with a response of their own keep it; others are 500 and logged", async (t) => {
+  test("fetch: an error with a usable response keeps it; others become a 500 and are logged", async (t) => {
     const lines = log(t);
     const serve = (thrown) => forFetch.handler(() => { throw thrown; })(request());
     const gone = await serve(new HTTPException(410, { message: "gone" }));
@@ -88,7 +88,7 @@ describe("errors of others", () => {
     assert.match(error, /^Error: bug\n[^]*\ncaused by Error: deeper\n/);
   });
 
-  test("Express and OpenFeature: handed on as they are", async (t) => {
+  test("Express and OpenFeature: errors are passed on unchanged and are not logged", async (t) => {
     const lines = log(t);
     const error = new HTTPException(410, { message: "gone" });
     const handed = [];
@@ -100,7 +100,7 @@ describe("errors of others", () => {
   });
 });
 
-describe("what has failed within is one line in the log, with the reason", () => {
+describe("an internal failure is logged in one line with its reason", () => {
   const SECRET = "postgres://user:hunter2@db";
   const unreachable = () => new RemoteGate({ url: "https://gate.example.com", token: TOKEN, fetch: () => { throw new TypeError("fetch failed", { cause: new Error("connect ECONNREFUSED 10.0.0.1:443") }); } });
   const refusing = () => new RemoteGate({ url: "https://gate.example.com", token: TOKEN, fetch: async () => Response.json({ error: { code: "UNAUTHENTICATED", message: "this request needs a valid token", details: {} } }, { status: 401 }) });
@@ -108,7 +108,7 @@ describe("what has failed within is one line in the log, with the reason", () =>
   const resolver = { config: { resolution: "custom", customResolver: () => { throw new Error(SECRET); } }, lookupTenant: () => null };
   const byHeader = { config: { resolution: "header" }, lookupTenant: (id) => ({ id, slug: id }) };
 
-  /** A request through each framework: its status and what the body says. */
+  /** Sends a request through each framework. Returns the status and the parsed body. */
   const frameworks = {
     Hono: async (options, more = []) => {
       const app = new Hono();
@@ -139,14 +139,14 @@ describe("what has failed within is one line in the log, with the reason", () =>
   const failures = {
     "a gate that cannot be reached": [() => [{ gate: unreachable() }], 503, "GATE_FAILED", /GATE_FAILED: the gate could not be reached.*TypeError: fetch failed.*ECONNREFUSED/],
     "a gate that refuses the token": [() => [{ gate: refusing() }], 503, "GATE_FAILED", /GATE_FAILED: the gate rejected the application: UNAUTHENTICATED.*this request needs a valid token/],
-    "something else that answers": [() => [{ gate: rebuffed() }], 503, "GATE_FAILED", /GATE_FAILED: the gate's response is not JSON: its status is 502/],
-    "a feature's gate that refuses the token": [() => [byHeader, [feature(refusing())]], 503, "GATE_FAILED", /the gate rejected the application: UNAUTHENTICATED/],
-    "a feature without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: a gate is missing/],
-    "a resolver of the application's own": [() => [resolver], 503, "RESOLVER_FAILED", /RESOLVER_FAILED: .*Error: postgres:/],
+    "a server that is not a gate": [() => [{ gate: rebuffed() }], 503, "GATE_FAILED", /GATE_FAILED: the gate's response is not JSON: its status is 502/],
+    "`requireFeature` with a gate that refuses the token": [() => [byHeader, [feature(refusing())]], 503, "GATE_FAILED", /the gate rejected the application: UNAUTHENTICATED/],
+    "`requireFeature` without a gate": [() => [byHeader, [feature()]], 500, "INTERNAL", /MISCONFIGURED: a gate is missing/],
+    "a custom resolver that throws": [() => [resolver], 503, "RESOLVER_FAILED", /RESOLVER_FAILED: .*Error: postgres:/],
   };
   for (const [framework, ask] of Object.entries(frameworks)) {
     for (const [what, [given, status, code, reason]] of Object.entries(failures)) {
-      test(`${framework}: ${what}`, async (t) => {
+      test(`${framework}: ${what} is logged in one line, with the reason`, async (t) => {
         const lines = log(t);
         const [answered, body] = await ask(...given());
         assert.deepEqual([answered, body.error.code], [status, code]);
@@ -157,7 +157,7 @@ describe("what has failed within is one line in the log, with the reason", () =>
       });
     }
 
-    test(`${framework}: denials are none`, async (t) => {
+    test(`${framework}: denials are not logged`, async (t) => {
       const lines = log(t);
       const { config } = byHeader;
       for (const [status, right] of [["provisioning", 503], ["maintenance", 503], ["suspended", 403], ["deleted", 404]]) {
@@ -167,7 +167,7 @@ describe("what has failed within is one line in the log, with the reason", () =>
     });
   }
 
-  test("a quota of a gate that refuses the token is no refusal of the caller; nor is what is metered", async (t) => {
+  test("quotas, metering and features fail with 503 if the gate refuses the application's token", async (t) => {
     const lines = log(t);
     const quota = ({ createQuotaMiddleware }) => createQuotaMiddleware({ quotaKey: "calls", gate: refusing() });
     assert.deepEqual((await frameworks.fetch(byHeader, [quota]))[0], 503);
@@ -178,7 +178,7 @@ describe("what has failed within is one line in the log, with the reason", () =>
     }
   });
 
-  test("a problem of many lines is one line, and one error is said once", async (t) => {
+  test("an error with several lines is logged in one line, and each error is logged once", async (t) => {
     const lines = log(t);
     const error = new forFetch.DocumentError([{ path: "$.a", found: "b", expected: "c" }, { path: "$.d", found: "e\r\nf", expected: "g" }]);
     for (let i = 0; i < 2; i++) assert.equal(error.getResponse().status, 500);

@@ -23,11 +23,11 @@ for (const file of await vectors()) {
     }
   });
 
-  test(`${file.name}: \`decide\` says the same as \`ask\``, () => {
+  test(`${file.name}: \`decide\` agrees with \`ask\``, () => {
     for (const one of file.cases) {
       const [quick, full] = [open(file), open(file)];
       for (const step of one.steps ?? [one]) {
-        // What only operators and tools ask for has no short form.
+        // `decide` has no options for these members, which only operators and tools use.
         if (["tenant", "limits", "custom", "all_features", "look"].some((name) => name in step.ask)) continue;
         const headers = Object.fromEntries(Object.entries(step.ask.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]));
         const short = quick.decide({ ...step.ask, headers }, at(step));
@@ -44,7 +44,7 @@ for (const file of await vectors()) {
   });
 }
 
-test("a bad document throws all its problems", () => {
+test("an invalid document throws a DocumentError with every problem", () => {
   assert.throws(() => new Gate({ version: -1, resolution: { strategies: [] }, plan: {} }), (error) => {
     assert(error instanceof DocumentError);
     assert.deepEqual(error.problems.map(({ path }) => path), ["$.plan", "$.version", "$.resolution.strategies"]);
@@ -53,21 +53,21 @@ test("a bad document throws all its problems", () => {
   assert.throws(() => publish("{"), DocumentError);
 });
 
-test("context attributes of every type", () => {
+test("a context may contain numbers, strings and booleans, but no objects", () => {
   const gate = new Gate(catalog, [tenant]);
   assert.equal(ask(gate, { path: "/f", context: { n: 2, s: "ü".repeat(100), b: true } }).code, "ALLOWED");
   assert.equal(ask(gate, { path: "/f", context: { n: 1.5 } }).code, "FEATURE_NOT_AVAILABLE");
   assert.throws(() => ask(gate, { context: { n: {} } }), InputError);
 });
 
-test("a request that is too large is an InputError, and the next one is decided", () => {
+test("a request that is too large throws an InputError, and the gate decides the next one", () => {
   const gate = new Gate(catalog, [tenant]);
   assert.throws(() => ask(gate, { path: `/${"a".repeat(100_000)}` }), InputError);
   assert.throws(() => ask(gate, { features: Array(1000).fill("f") }), InputError);
   assert.equal(ask(gate).code, "ALLOWED");
 });
 
-test("as many features as may be asked for, known or not, and as many tenants as there are", () => {
+test("a gate with 10,000 tenants decides requests with up to 256 features, known or unknown", () => {
   const gate = new Gate(catalog, Array.from({ length: 10_000 }, (_, i) => ({ id: `n${i}`, slug: `n${i}`, plan: "p@1" })));
   const features = Array.from({ length: 256 }, (_, i) => (i ? `unknown-${i}` : "f"));
   for (let i = 0; i < 10_000; i++) assert.equal(gate.decide({ host: `n${i}.app.example.com` }).code, "ALLOWED");
@@ -78,7 +78,7 @@ test("as many features as may be asked for, known or not, and as many tenants as
   gate.free();
 });
 
-test("older documents are refused, and what is held stays", () => {
+test("older documents are refused, and the gate keeps the newer ones", () => {
   const gate = new Gate(catalog, [tenant]);
   assert.throws(() => gate.putCatalog({ ...catalog, version: 1 }), /older/);
   assert.throws(() => gate.putCatalog({ ...catalog, features: {}, routes: [] }), /higher version/);

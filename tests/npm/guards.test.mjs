@@ -1,4 +1,4 @@
-// What middleware must not let through, give away, or keep: each of these was possible once.
+// Regression tests of the middleware: requests it let through, data it disclosed, slots it kept.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -26,18 +26,18 @@ const ask = async (serve, headers = {}, url = "https://example.com/") => {
 };
 const code = async (...asked) => (await ask(...asked))[1].error?.code ?? "ALLOWED";
 
-describe("by config", () => {
-  test("custom domains beside subdomains need to be told apart", () => {
+describe("middleware from a configuration", () => {
+  test("`custom_domain` beside `subdomain` requires `baseDomains`", () => {
     const config = { resolution: ["subdomain", "custom_domain"], domainLookup: () => "acme" };
     assert.throws(() => createTenantMiddleware({ config, lookupTenant }), ConfigurationError);
     createTenantMiddleware({ config: { ...config, baseDomains: ["app.example.com"] }, lookupTenant });
   });
 
-  test("an option that is none is not ignored", () => {
+  test("an unknown option of the configuration is refused", () => {
     assert.throws(() => createTenantMiddleware({ config: { resolution: "subdomain", base_domains: ["app.example.com"] }, lookupTenant }), /unknown option `base_domains`/);
   });
 
-  test("where a credential is read, one is needed, and whatever is shown is good", async () => {
+  test("a credential strategy requires a valid credential; an optional one must still be valid", async () => {
     const verifyToken = (token) => { if (token !== "good") throw new Error("bad"); return { tenant_id: "acme", scope: "api.read" }; };
     const needed = serving({ resolution: ["header", "jwt"], verifyToken });
     assert.equal(await code(needed, { "x-tenant-id": "victim" }), "UNAUTHENTICATED");
@@ -48,7 +48,7 @@ describe("by config", () => {
     assert.equal(await code(first, { "x-tenant-id": "acme", authorization: "Bearer junk" }), "UNAUTHENTICATED");
   });
 
-  test("a tenant is taken by the name that it has, and a status that nobody knows is not a good one", async () => {
+  test("a lookup that returns a tenant with another id finds no tenant, and an unknown status is inactive", async () => {
     const mixed = (name) => [{ id: "x9", slug: "acme" }, { id: "acme", slug: "other" }].find(({ id, slug }) => id === name || slug === name);
     const byId = handler((body, ctx) => ctx.tenant.id, { middleware: [createTenantMiddleware({ config: { resolution: "header" }, lookupTenant: mixed })], logger: silent });
     assert.equal(await code(byId, { "x-tenant-id": "acme" }), "TENANT_NOT_FOUND");
@@ -58,13 +58,13 @@ describe("by config", () => {
     }
   });
 
-  test("scopes are whole, however they are written", async () => {
+  test("scopes are compared as whole words, in a string or in a list", async () => {
     const keys = { text: "reports.readonly non-admin", good: "admin  reports.read", list: ["admin", "reports.read"] };
     const serve = serving({ resolution: "api_key", apiKeyLookup: (key) => ({ id: "acme", scopes: keys[key] }) }, { scopes: ["admin", "reports.read"] });
     assert.deepEqual(await Promise.all(Object.keys(keys).map((key) => code(serve, { "x-api-key": key }))), ["INSUFFICIENT_SCOPE", "ALLOWED", "ALLOWED"]);
   });
 
-  test("who is known as somebody of one tenant does not act for another", async (t) => {
+  test("an authenticated caller of one tenant is refused for another", async (t) => {
     t.after(() => configure());
     configure({ authenticate: () => ({ tenant: "acme", scopes: ["admin"] }) });
     const serve = serving({ resolution: "header" }, { scopes: ["admin"] });
@@ -72,21 +72,21 @@ describe("by config", () => {
     assert.equal(await code(serve, { "x-tenant-id": "acme" }), "ALLOWED");
   });
 
-  test("what a resolver says that is no text is its failure", async () => {
+  test("a custom resolver that returns anything but a string fails with RESOLVER_FAILED", async () => {
     for (const said of [42, {}, ["acme"]]) assert.equal(await code(serving({ resolution: "custom", customResolver: () => said })), "RESOLVER_FAILED");
   });
 });
 
-test("costs are whole and not negative", async () => {
+test("`checkQuotas` refuses a negative or fractional cost", async () => {
   for (const cost of [-100, 0.5, NaN]) await assert.rejects(checkQuotas("acme", { calls: 10 }, () => 50, { cost }), InputError);
 });
 
-test("what is handed over wrongly by the application is not told as its caller's mistake", async () => {
+test("an invalid result of `checkUsage` is an internal error, not the caller's mistake", async () => {
   const serve = handler(() => "served", { middleware: [createTenantMiddleware({ config: { resolution: "header" }, lookupTenant: () => ({ id: "acme", quotas: { calls: 5 } }) }), createQuotaMiddleware({ quotaKey: "calls", checkUsage: () => NaN })], logger: silent });
   assert.deepEqual(await ask(serve, { "x-tenant-id": "acme" }), [500, { error: { code: "INTERNAL", message: "something went wrong", details: {} } }]);
 });
 
-test("a body beyond what may be parsed is 413", async () => {
+test("a body longer than `maxBodyBytes` is refused with 413", async () => {
   const serve = handler((body) => body, { maxBodyBytes: 10, logger: silent });
   const post = async (body) => (await serve(new Request("https://example.com/", { method: "POST", body, headers: { "content-type": "application/json" } }))).status;
   assert.deepEqual([await post('{"a": 1}'), await post('{"a": "longer"}')], [200, 413]);
@@ -105,7 +105,7 @@ const free = (gate) => gate.ask({ tenant: "acme", limits: { slots: 1 }, look: tr
 const headers = { "x-tenant-id": "acme" };
 
 describe("slots", () => {
-  test("are said by a short decision too, so that they can be given back", () => {
+  test("`decide` returns the hold of a slot, so that the application can release the slot", () => {
     const gate = open();
     const { hold } = gate.decide({ path: "/", headers });
     assert.deepEqual([typeof hold.id, free(gate)], ["string", false]);
@@ -113,7 +113,7 @@ describe("slots", () => {
     assert.deepEqual([free(gate), gate.decide({ path: "/", headers }, { look: true }).hold], [true, null]);
   });
 
-  test("are given back where a response cannot be passed on", async () => {
+  test("a slot is released if the handler's response cannot be sent", async () => {
     for (const broken of [async () => { const read = new Response("x"); await read.text(); return read; }, () => Response.error()]) {
       const gate = open();
       const serve = handler(broken, { middleware: [createTenantMiddleware({ gate })], logger: silent });
@@ -122,13 +122,13 @@ describe("slots", () => {
     }
   });
 
-  test("and quotas in one middleware are given back with the response", async () => {
+  test("`createQuotaMiddleware` releases a concurrency slot with the response", async () => {
     const gate = new Gate({ ...catalog, routes: [] }, [{ id: "acme", slug: "acme", plan: "p@1" }]);
     const serve = handler(() => "done", { middleware: [createTenantMiddleware({ gate }), createQuotaMiddleware({ quotaKey: "slots", gate })], logger: silent });
     for (let i = 0; i < 3; i++) assert.equal(await (await serve(new Request("https://example.com/", { headers }))).json(), "done");
   });
 
-  test("of responses that come from elsewhere, in Hono: their headers may not be written in", async (t) => {
+  test("Hono: a fetched response, whose headers are immutable, has the gate's headers and frees its slot", async (t) => {
     const origin = await serveHttp((request, response) => response.end("from elsewhere"));
     t.after(origin.stop);
     const gate = open();
@@ -137,7 +137,7 @@ describe("slots", () => {
     assert.deepEqual([response.status, await response.text(), response.headers.has("ratelimit"), free(gate)], [200, "from elsewhere", true, true]);
   });
 
-  test("of who was answered meanwhile, in Express", async (t) => {
+  test("Express: a slot is released if the response was sent before the decision", async (t) => {
     const gate = open();
     const slow = { question: (request) => gate.question(request), ask: async (question) => { await answered; return gate.ask(question); } };
     let answer;
@@ -152,21 +152,21 @@ describe("slots", () => {
   });
 });
 
-test("guards evaluate by the context that they are given", async () => {
+test("`requireFeature` evaluates the context that its option `context` returns", async () => {
   const gate = open();
   const serve = (options) => handler(() => "on", { middleware: [(ctx, next) => { ctx.tenant = { id: "acme" }; return next(); }, requireFeature("beta", { gate, ...options })], logger: silent });
   assert.equal(await code(serve({})), "FEATURE_NOT_AVAILABLE");
   assert.equal(await code(serve({ context: (ctx) => ({ targeting_key: ctx.request.headers.get("x-user") }) }), { "x-user": "user-1" }), "ALLOWED");
 });
 
-test("one name is one tenant's", () => {
+test("a slug belongs to one tenant at a time, and is free again once it was given up", () => {
   assert.throws(() => new Gate(catalog, [{ id: "a", slug: "x", plan: "p@1" }, { id: "b", slug: "x", plan: "p@1" }]), /another tenant/);
   const gate = open();
   gate.putTenant({ id: "acme", slug: "other", plan: "p@1", epoch: 2 });
   gate.putTenant({ id: "b", slug: "acme", plan: "p@1" });
 });
 
-test("a listener that throws keeps nobody else from hearing", (t) => {
+test("a listener that throws does not keep other listeners from being called", (t) => {
   const gate = open();
   const heard = [];
   const said = t.mock.method(console, "error", () => {});
@@ -176,13 +176,13 @@ test("a listener that throws keeps nobody else from hearing", (t) => {
   assert.deepEqual([heard, said.mock.calls[0].arguments[1].message], [["changed"], "mine"]);
 });
 
-test("headers are found in any case, and in `Headers`; an address is no request", () => {
+test("`decide` finds headers in any case and in `Headers`, and refuses a URL as a request", () => {
   const gate = open();
   for (const given of [{ "X-Tenant-ID": "acme" }, new Headers({ "X-Tenant-ID": "acme" }), headers]) assert.equal(gate.decide({ path: "/x", headers: given }, { look: true }).tenant?.id, "acme");
   assert.throws(() => gate.decide(new URL("https://example.com/")), InputError);
 });
 
-describe("pages", () => {
+describe("`FeatureClient`", () => {
   const clients = [];
   after(() => clients.forEach((client) => client.close()));
   const snapshot = (more = {}) => ({ tenant: { id: "acme", slug: "acme" }, catalog: 1, epoch: 1, ...more });
@@ -193,7 +193,7 @@ describe("pages", () => {
   };
   const next = (client, type) => once(client, type, { signal: AbortSignal.timeout(10_000) });
 
-  test("hear of a rule whose time has come, without being told", async () => {
+  test("a page reports a rule that starts, without a new snapshot", async () => {
     const starts = new Date(Date.now() + 3_000).toISOString();
     const body = snapshot({ features: { late: { rules: [{ name: "from", starts_at: starts, value: true }] } } });
     const client = page(() => Response.json(body));
@@ -203,12 +203,12 @@ describe("pages", () => {
     assert.deepEqual([detail.changed, client.enabled("late")], [["late"], true]);
   });
 
-  test("hear of it also where a snapshot comes at that very moment", async () => {
+  test("a page reports a rule that starts, even if a snapshot arrives at that moment", async () => {
     const starts = Date.now() + 400;
     const json = JSON.stringify(snapshot({ features: { late: { rules: [{ name: "from", starts_at: new Date(starts).toISOString(), value: true }] } } }));
     const client = page(undefined, {
       fetch: async () => {
-        // Until the moment has passed, so that what is answered is taken before any timer.
+        // Blocks until the rule has started, so that the snapshot is read before any timer fires.
         if (Date.now() > starts - 200) while (Date.now() <= starts + 5);
         return { status: 200, headers: new Headers(), text: async () => json };
       },
@@ -219,13 +219,13 @@ describe("pages", () => {
     assert.deepEqual([detail.changed, client.enabled("late")], [["late"], true]);
   });
 
-  test("take what a later gate says, but for what they do not know", async () => {
+  test("a page ignores unknown members of a snapshot from a later gate", async () => {
     const client = page(() => Response.json(snapshot({ theme: 1, settled: { a: { value: true, enabled: true, tier: "plan", reason: "PLAN", note: "x" } } })));
     await client.ready;
     assert.equal(client.enabled("a"), true);
   });
 
-  test("go on hearing of changes where their own context cannot be read", async () => {
+  test("a page receives changes even if its own context is invalid", async () => {
     let value = true;
     const rules = [{ name: "r", when: [{ attribute: "user", op: "exists" }], value: true }];
     const client = page(() => Response.json(snapshot({ settled: { a: { value, enabled: value, tier: "plan", reason: "PLAN" } }, features: { b: { rules } } })));
@@ -235,7 +235,7 @@ describe("pages", () => {
     await until(() => client.evaluate({}).enabled("a") === false);
   });
 
-  test("are not asked by a context that is being read", async () => {
+  test("a page refuses an evaluation from within a context that it is reading", async () => {
     const rules = [{ name: "r", when: [{ attribute: "user", op: "eq", value: "u" }], value: true }];
     const client = page(() => Response.json(snapshot({ features: { b: { rules } } })));
     await client.ready;
@@ -244,7 +244,7 @@ describe("pages", () => {
     assert.equal(client.evaluate({ user: "u" }).enabled("b"), true);
   });
 
-  test("forget what was kept once the gate refuses, and keep nothing of whom a credential named", async () => {
+  test("a page clears its stored snapshot after a 401, and does not store one that depends on a credential", async () => {
     const kept = new Map();
     const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
     await page(() => Response.json(snapshot({ by_credential: true })), { storage }).ready;

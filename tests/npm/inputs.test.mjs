@@ -1,4 +1,5 @@
-// Bad input from JavaScript: an answer or a typed error, never a trap, and the gate goes on deciding; so it does after a real trap.
+// Invalid input from JavaScript causes a result or a typed error, never a trap, and the gate keeps
+// working. It also keeps working after a real trap.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -16,7 +17,7 @@ const tenants = [{ id: "t", slug: "t", plan: "p@1" }, { id: "v", slug: "v", plan
 const host = "t.app.example.com";
 const open = (options) => new Gate(catalog, tenants, options);
 
-/** It decides, evaluates and answers as ever. */
+/** Checks that the gate still decides and evaluates. */
 function works(gate, about) {
   assert.deepEqual(gate.decide({ host, path: "/f", context: { n: 2 } }).code, "ALLOWED", about);
   assert.equal(gate.decide({ host, path: "/f", context: { n: 1 } }).code, "FEATURE_NOT_AVAILABLE", about);
@@ -24,13 +25,16 @@ function works(gate, about) {
   assert.deepEqual(gate.ask({ host, features: ["g"] }).decision.tenant, { id: "t", slug: "t", plan: "p@1", status: "active" }, about);
 }
 
-// Each test has a gate of its own: what one has broken is no other's failure.
+// Each test has its own gate, so that one failure does not cause another.
 let gate;
 beforeEach(() => { gate = open(); });
 afterEach(() => gate.free());
 const mine = new Error("thrown while it was read");
 
-/** Tries it: an answer or a typed error, or what the input itself throws; then the gate works as ever, and it is the same instance. */
+/**
+ * Calls `run`, which may return, throw a typed error, or throw what the input itself throws. After
+ * that the gate must still work, in the same instance of the module.
+ */
 function attempt(run, about) {
   const before = generation;
   let outcome;
@@ -42,7 +46,7 @@ function attempt(run, about) {
     assert(own || (error instanceof TenantgateError && !(error instanceof GateFailedError)), `${about}: ${error?.stack ?? String(error)}`);
     outcome = { error };
   }
-  assert.equal(generation, before, `${about}: it has failed within`);
+  assert.equal(generation, before, `${about}: the module trapped`);
   works(gate, about);
   return outcome;
 }
@@ -163,14 +167,14 @@ const positions = {
   "publish, tenants": (value) => publish({ catalog, tenants: value }),
 };
 
-describe("a gate that was freed", () => {
+describe("a freed gate", () => {
   const uses = {
     decide: (freed) => freed.decide({ host }), features: (freed) => freed.features("t"), ask: (freed) => freed.ask({ tenant: "t" }), explain: (freed) => freed.explain({ host }),
     putTenant: (freed) => freed.putTenant(tenants[0]), putCatalog: (freed) => freed.putCatalog(catalog), putKeys: (freed) => freed.putKeys("u", jwks), putSecret: (freed) => freed.putSecret("S", "s"),
     putApiKey: (freed) => freed.putApiKey(issueApiKey({ tenant: "t" }).record), removeTenant: (freed) => freed.removeTenant("t"),
   };
   for (const [name, use] of Object.entries(uses)) {
-    test(`${name} is an InputError, also once it has been asked`, () => {
+    test(`\`${name}\` of a freed gate throws an InputError, whether or not the gate was used before`, () => {
       const [idle, asked] = [open(), open()];
       works(asked);
       for (const freed of [idle, asked]) {
@@ -180,7 +184,7 @@ describe("a gate that was freed", () => {
     });
   }
 
-  test("may be freed again, and by `using`", () => {
+  test("a gate may be freed twice, and `Symbol.dispose` frees it", () => {
     const freed = open();
     freed.free();
     freed.free();
@@ -191,7 +195,7 @@ describe("a gate that was freed", () => {
     works(gate);
   });
 
-  test("writes nothing where others are now", () => {
+  test("a freed gate does not write to memory that other gates use by now", () => {
     const next = open();
     const freed = Array.from({ length: 30 }, () => open());
     for (const one of freed) works(one);
@@ -199,7 +203,7 @@ describe("a gate that was freed", () => {
     for (const one of freed) one.free();
     const crowd = Array.from({ length: 500 }, (_, i) => ({ id: `c${i}`, slug: `c${i}`, plan: "p@1", name: "n".repeat(100) }));
     for (const tenant of crowd) next.putTenant(tenant);
-    assert.equal(Gate.memoryBytes(), before, "the others are where those were");
+    assert.equal(Gate.memoryBytes(), before, "the new tenants use the freed memory");
     for (const one of freed) assert.throws(() => one.decide({ host: "x".repeat(30_000), query: "y".repeat(30_000) }));
     assert.deepEqual(crowd.filter(({ id, slug }) => next.decide({ host: `${slug}.app.example.com` }).tenant?.id !== id), []);
     works(next);
@@ -207,13 +211,16 @@ describe("a gate that was freed", () => {
   });
 });
 
-/** Where a text is spread into its letters, a long one takes minutes; that it is refused is a test of its own. */
+/**
+ * Positions that would iterate over the letters of a long string for minutes. A separate test
+ * checks that `keys`, `secrets` and options refuse strings.
+ */
 const spread = new Set(["new Gate, keys", "new Gate, secrets", "explain, question"]);
 
-describe("memory of attempts that fail", () => {
+describe("memory of failed attempts", () => {
   const PAGE = 65_536;
   const record = { ...issueApiKey({ tenant: "t" }).record, scopes: ["no scope "] };
-  /** Attempts with the bytes of their input. */
+  /** Attempts that fail, each with the size of its input in bytes. */
   const attempts = {
     "a catalog": [PAGE, () => new Gate({ version: 1 })],
     "a tenant at construction": [PAGE, () => new Gate(catalog, [{ id: "t" }])],
@@ -231,20 +238,20 @@ describe("memory of attempts that fail", () => {
     for (const position of refusing) attempts[`${position}: ${size}`] = [Buffer.byteLength(text) + PAGE, () => positions[position](text)];
   }
   for (const [name, [bytes, run]] of Object.entries(attempts)) {
-    test(name, () => {
-      const fail = () => assert("error" in attempt(run, name), "it was taken");
+    test(`repeated failures do not grow memory: ${name}`, () => {
+      const fail = () => assert("error" in attempt(run, name), "the input was accepted");
       fail();
       const before = Gate.memoryBytes();
       for (let i = 0; i < (bytes > PAGE ? 5 : 100); i++) fail();
       const grown = Gate.memoryBytes() - before;
-      assert(grown <= bytes, `grown by ${grown} bytes, the input has ${bytes}`);
+      assert(grown <= bytes, `memory grew by ${grown} bytes, the input has ${bytes}`);
     });
   }
 });
 
-describe("whatever is handed over", () => {
+describe("arguments of any kind", () => {
   for (const [position, run] of Object.entries(positions)) {
-    test(position, () => {
+    test(`any argument has a result or a typed error: ${position}`, () => {
       const failed = [];
       for (const [name, value] of Object.entries(values)) {
         if (spread.has(position) && typeof value === "string" && value.length > 1_000) continue;
@@ -262,11 +269,11 @@ describe("whatever is handed over", () => {
   const refused = (position, type, ...names) => {
     for (const name of names) {
       const { error } = attempt(() => positions[position](values[name]), `${position}: ${name}`);
-      assert(error instanceof type, `${position}, ${name}: ${error ?? "was taken"}`);
+      assert(error instanceof type, `${position}, ${name}: ${error ?? "was accepted"}`);
     }
   };
 
-  test("what is no text, no object, no document is refused by its type", () => {
+  test("an argument of a wrong type throws an error of the right class", () => {
     const scalars = ["null", "a number", "NaN", "a boolean", "a symbol", "a BigInt", "a function"];
     for (const position of ["decide, request", "explain, request", "question"]) refused(position, InputError, ...scalars, "an empty text", "10 MB");
     for (const position of ["decide, host", "decide, path", "decide, query", "decide, method", "features, tenant", "decide, a feature"]) refused(position, InputError, ...scalars, "an array", "an object", "a text object", "10 MB");
@@ -281,7 +288,7 @@ describe("whatever is handed over", () => {
     refused("verifyAssertion, audience", InputError, ...scalars, "an object");
   });
 
-  test("what was thrown while a document was read is the cause", () => {
+  test("an error that an argument throws while it is read reaches the caller", () => {
     for (const position of ["new Gate, catalog", "putTenant", "putCatalog", "putApiKey", "ask, question", "issueApiKey", "publish", "verifyAssertion, keys"]) {
       for (const name of ["getters that throw", "toJSON that throws", "a proxy whose traps throw"]) {
         const { error } = attempt(() => positions[position](values[name]), position);
@@ -293,7 +300,7 @@ describe("whatever is handed over", () => {
     }
   });
 
-  test("lone surrogates name nobody", () => {
+  test("lone surrogates match no tenant, no feature and no rule", () => {
     for (const bad of ["\ud800", "t\udc00", "\udfff\ud800"]) {
       assert.equal(gate.decide({ host: `${bad}.app.example.com` }).code, "BAD_REQUEST");
       assert.equal(gate.decide({ host, headers: { "x-tenant-id": bad } }).code, "BAD_REQUEST");
@@ -304,7 +311,7 @@ describe("whatever is handed over", () => {
     works(gate);
   });
 
-  test("a time that is none is an InputError: an hour of 1970 would bring back what has ended", () => {
+  test("an invalid `now` throws an InputError", () => {
     const times = [NaN, Infinity, -Infinity, -1, 1e300, 8.64e15 + 1, "1780000000000", null, 5n, Symbol("now"), {}, new Date(), true];
     for (const now of times) {
       for (const position of ["decide, now", "features, now", "ask, now", "explain, now", "verifyAssertion, now"]) {
@@ -315,13 +322,13 @@ describe("whatever is handed over", () => {
     for (const now of [0, 1.5, 1_780_000_000_000, 8.64e15]) assert.equal(gate.decide({ host }, { now }).code, "ALLOWED");
   });
 
-  test("what is no list of features is an InputError", () => {
+  test("`features` that is not a list throws an InputError", () => {
     for (const features of [5, "fg", {}, { length: 2 }, () => 1, new Set(["f"])]) {
       assert(attempt(() => gate.decide({ host, features }), "features").error instanceof InputError, `features: ${String(features)}`);
     }
   });
 
-  test("lists of features without end", () => {
+  test("a list with too many or too long features is refused", () => {
     assert.equal(gate.decide({ host, features: Array(257).fill("f") }).code, "BAD_REQUEST");
     for (const features of [Array(1_000).fill("f"), Array(1_000_000).fill(""), Array(2 ** 32 - 1), Array(100).fill("f".repeat(1_000_000))]) {
       assert(attempt(() => gate.decide({ host, features }), "features").error instanceof InputError);
@@ -334,7 +341,7 @@ describe("whatever is handed over", () => {
 
   const answers = { decide: (key) => gate.decide({ host, features: [key] }).features, ask: (key) => gate.ask({ host, features: [key] }).decision.features };
   for (const [call, featuresOf] of Object.entries(answers)) {
-    test(`features by the names that every object has are answers like any other: ${call}`, () => {
+    test(`\`${call}\` reports features named \`__proto__\`, \`constructor\` and \`toString\` as unknown`, () => {
       for (const key of ["__proto__", "constructor", "toString"]) {
         const features = featuresOf(key);
         assert.deepEqual([Object.getPrototypeOf(features) === Object.prototype, Object.keys(features), features[key].reason], [true, [key], "FEATURE_UNKNOWN"]);
@@ -343,12 +350,12 @@ describe("whatever is handed over", () => {
     });
   }
 
-  test("contexts with more attributes than there may be are refused, whatever is asked", () => {
+  test("a context with more than 64 attributes that rules read is refused", () => {
     const rule = (i) => ({ rules: [{ name: "r", when: [{ attribute: `a${i}`, op: "gt", value: 1 }], value: true }] });
     const features = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`f${i}`, rule(i)]));
     const wide = new Gate({ ...catalog, plans: { "p@1": {} }, routes: [], features }, [tenants[0]]);
     const context = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`a${i}`, 2]));
-    // Those that no rule reads do not matter.
+    // Attributes that no rule reads do not count.
     assert.equal(gate.decide({ host, path: "/f", context: { ...context(1_000), n: 2 } }).code, "ALLOWED");
     assert.equal(gate.features("t", { ...context(1_000), n: 2 }).enabled("f"), true);
     assert.equal(wide.decide({ host, context: context(64), features: ["f0", "f63", "f64"] }).features.f63.value, true);
@@ -363,21 +370,21 @@ describe("whatever is handed over", () => {
     wide.free();
   });
 
-  test("a header that is there twice is never one that is not there", () => {
+  test("a tenant header with two values is ambiguous, and an invalid list of values is refused", () => {
     const twice = { host, headers: { "x-tenant-id": ["v", "t"] } };
     assert.equal(gate.decide(twice).code, "TENANT_AMBIGUOUS");
     assert.equal(gate.explain(twice).decision.code, "TENANT_AMBIGUOUS");
     for (const value of [[], ["v", 5], [["v"]]]) assert.throws(() => gate.decide({ host, headers: { "x-tenant-id": value } }), InputError);
   });
 
-  test("a secret that is no text is an InputError: the text of a function is no secret", () => {
+  test("a secret that is not a string throws an InputError", () => {
     for (const secret of [undefined, null, 5, {}, ["s"], () => process.env.JWT_SECRET, Symbol("s")]) {
       assert(attempt(() => open({ secrets: { S: secret } }), "secrets").error instanceof InputError, String(secret));
       assert(attempt(() => gate.putSecret("S", secret), "putSecret").error instanceof InputError, String(secret));
     }
   });
 
-  test("keys and secrets are objects: a text is not one secret for each letter", () => {
+  test("`keys`, `secrets` and options that are not objects throw an InputError", () => {
     for (const value of [null, 5, "text", ["s"], Symbol("s"), () => 1]) {
       assert(attempt(() => open({ secrets: value }), "secrets").error instanceof InputError, String(value));
       assert(attempt(() => open({ keys: value }), "keys").error instanceof InputError, String(value));
@@ -385,14 +392,14 @@ describe("whatever is handed over", () => {
     }
   });
 
-  test("what cannot be called is no listener", () => {
+  test("`onChange` refuses a listener that is not a function", () => {
     const watched = open();
     for (const listener of [null, undefined, 5, {}, "x"]) assert.throws(() => watched.onChange(listener), InputError);
     watched.putTenant({ ...tenants[0], epoch: 2 });
     watched.free();
   });
 
-  test("inputs may be frozen, and stay as they were", () => {
+  test("frozen inputs are accepted, and inputs stay unchanged", () => {
     const frozen = (value) => {
       for (const part of Object.values(value)) if (typeof part === "object" && part !== null) frozen(part);
       return Object.freeze(value);
@@ -407,11 +414,11 @@ describe("whatever is handed over", () => {
     assert.equal(cold.explain(request, Object.freeze({})).decision.code, "ALLOWED");
     assert.deepEqual([ice, iced], [catalog, tenants]);
     const answer = cold.features("t").get("f");
-    assert.throws(() => { answer.value = true; }, TypeError, "answers are shared, so nobody writes in them");
+    assert.throws(() => { answer.value = true; }, TypeError, "results are shared, so they are frozen");
     cold.free();
   });
 
-  test("a polluted `Object.prototype` gets into no document", (t) => {
+  test("a polluted `Object.prototype` does not affect documents", (t) => {
     t.after(() => delete Object.prototype.status);
     Object.prototype.status = "suspended";
     const clean = open();
@@ -420,14 +427,14 @@ describe("whatever is handed over", () => {
   });
 });
 
-describe("what asks the gate while it is read", () => {
-  /** The outer question is answered as itself, or refused. */
+describe("arguments that call the gate while they are read", () => {
+  /** The outer call must return its own result, or be refused. */
   const itself = (run, right, about) => {
     const { error, answer } = attempt(run, about);
     if (!(error instanceof InputError)) assert.deepEqual(answer, right, about);
   };
 
-  test("is not taken for what was asked", () => {
+  test("a nested call does not change the result of the outer call", () => {
     const other = () => gate.decide({ host: "v.app.example.com" }) && undefined;
     itself(() => gate.decide({ host, context: { get n() { return other(); } } }).tenant.id, "t", "an attribute");
     itself(() => gate.decide({ host, headers: { get "x-tenant-id"() { return other(); } } }).tenant.id, "t", "a header");
@@ -436,7 +443,7 @@ describe("what asks the gate while it is read", () => {
     itself(() => gate.ask({ host, get features() { other(); return ["g"]; } }).decision.tenant.id, "t", "ask");
   });
 
-  test("may free it, make others, or change it", () => {
+  test("a nested call may free the gate, create gates, or replace the catalog", () => {
     const freed = open();
     itself(() => freed.decide({ host, context: { get n() { freed.free(); return 2; } } }).tenant.id, "t", "freed");
     const others = [];
@@ -451,10 +458,10 @@ describe("what asks the gate while it is read", () => {
 });
 
 describe("after a trap", () => {
-  /** Nothing in the memory can be relied on: no heap, no gate, no static data. */
+  /** Overwrites the module's memory: heap, gates and static data. */
   const crash = () => new Uint8Array(memory.buffer).fill(0xff, 1 << 20);
-  // Whatever came of it, the next test begins with an instance that works.
-  afterEach(() => { try { open(); } catch { /* made anew by this */ } });
+  // The next test starts with a working instance, whatever this one did.
+  afterEach(() => { try { open(); } catch { /* the failure created a new instance */ } });
 
   const calls = {
     decide: (one) => one.decide({ host }), features: (one) => one.features("t"), ask: (one) => one.ask({ tenant: "t" }), explain: (one) => one.explain({ host }),
@@ -463,7 +470,7 @@ describe("after a trap", () => {
   };
   for (const [name, call] of Object.entries(calls)) {
     for (const how of ["idle", "asked"]) {
-      test(`${name}, ${how} before: GateFailedError, then all gates are as they were`, () => {
+      test(`after a trap, \`${name}\` throws GateFailedError, then every gate works again (gate ${how} before)`, () => {
         const [one, other] = [open(), open()];
         if (how === "asked") works(one);
         works(other);
@@ -474,14 +481,14 @@ describe("after a trap", () => {
         works(other, "another gate");
         works(one, "the gate itself");
         works(open(), "a new gate");
-        assert.equal(generation, before + 1, "once is enough");
+        assert.equal(generation, before + 1, "the module was created once");
         one.free();
         other.free();
       });
     }
   }
 
-  test("what was put in is there, as it was last; what was counted is not", () => {
+  test("after a trap, a gate has its latest documents again, without its counts", () => {
     const limits = { calls: { kind: "quota", period: "month", default: 10 } };
     const one = new Gate({ ...catalog, limits }, tenants);
     one.putTenant({ ...tenants[0], epoch: 5, plan: "q@1" });
@@ -497,7 +504,7 @@ describe("after a trap", () => {
     one.free();
   });
 
-  test("so are keys, secrets and API keys, however they were named", async () => {
+  test("after a trap, a gate has its issuer keys, secrets and API keys again", async () => {
     const jose = await import("jose");
     const { publicKey, privateKey } = await jose.generateKeyPair("ES256");
     const url = "https://id.example.com/keys";

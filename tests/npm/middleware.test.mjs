@@ -1,4 +1,5 @@
-// The middleware through each framework, by a gate and by a configuration with a lookup: the same requests, the same answers.
+// The middleware in each framework, from a gate and from a configuration with a lookup: the same
+// requests have the same responses.
 
 import assert from "node:assert/strict";
 import { request as connect } from "node:http";
@@ -17,8 +18,9 @@ import { until } from "../support/wait.mjs";
 
 const BASE = "app.example.com";
 
-// Frameworks: each with the middleware before one handler. What the handler does is a generator of what it answers, so that
-// the same one runs everywhere; a client sends requests as they are written, and reads the answer piece by piece.
+// Each framework runs the middleware before one handler. A handler is a generator of the chunks of
+// its response, so that the same handler runs in every framework. The client sends requests as they
+// are written and reads the response chunk by chunk.
 
 async function* whoAmI({ tenant }) {
   yield JSON.stringify({ tenant: tenant.id });
@@ -64,12 +66,12 @@ async function answer(res, chunks) {
   }
 }
 
-/** A client of a `fetch` handler. What no URL can say is not sent: status 0. */
+/** A client of a `fetch` handler. A request that no URL can express is not sent: status 0. */
 function overFetch(fetch) {
   return client(async ({ method = "GET", host = BASE, target = "/", headers = [], body }) => {
     if (!URL.canParse(`http://${host}${target}`)) return { status: 0, headers: {}, read: async () => undefined };
     const response = await fetch(new Request(`http://${host}${target}`, { method, headers, body }));
-    // A runtime sends nobody the body of an answer to HEAD; a denial has none by itself.
+    // Runtimes do not send the body of a response to HEAD. A denial of HEAD has no body by itself.
     const reader = method === "HEAD" && response.ok ? undefined : response.body?.pipeThrough(new TextDecoderStream()).getReader();
     return {
       status: response.status, headers: Object.fromEntries(response.headers),
@@ -79,7 +81,7 @@ function overFetch(fetch) {
   });
 }
 
-/** A client of a server on a real port; nothing is normalised on the way. */
+/** A client of a server on a real port. It sends requests without normalisation. */
 async function overPort(listener) {
   const { port, stop } = await serveHttp(listener);
   const open = ({ method = "GET", host = BASE, target = "/", headers = [], body }) => new Promise((resolve, reject) => {
@@ -108,14 +110,14 @@ const client = (open) => ({
   },
 });
 
-/** A framework that stops with the test. */
+/** Starts a framework that stops after the test. */
 async function serve(t, name, ...more) {
   const app = await frameworks[name](...more);
   t.after(app.stop);
   return app;
 }
 
-/** Checks an answer: the id of the tenant that is served, or the code of a denial. */
+/** Checks a response. `right` is the id of the tenant that is served, or the code of a denial. */
 function check({ status, headers, body }, right, about) {
   if (!(right in CODES)) return assert.deepEqual([status, body && JSON.parse(body).tenant], [200, right], about);
   assert.equal(status, CODES[right][0], `${about}: ${body}`);
@@ -125,7 +127,7 @@ function check({ status, headers, body }, right, about) {
   if (status === 401) assert.match(headers["www-authenticate"], /realm="tenantgate"/, about);
 }
 
-// Ids are slugs here, so that one request names the same tenant by either.
+// Ids equal slugs here, so that a request names the same tenant by either.
 const statuses = { acme: "active", victim: "active", suspended: "suspended", inactive: "inactive", setup: "provisioning", repair: "maintenance", gone: "deleted" };
 const tenants = Object.entries(statuses).map(([slug, status]) => ({
   id: slug, slug, plan: "pro@1", status, domains: [{ host: `www.${slug}.test`, state: "verified" }, { host: `new.${slug}.test`, state: "pending" }],
@@ -159,8 +161,9 @@ function gateOf(strategies, { catalog = {}, ...options } = {}) {
 }
 
 /**
- * Every strategy: how `strategy` of a catalog and `config` say it, a request that names a tenant, what else there is to try.
- * Without `strategy` there is no gate that does the same.
+ * Every strategy. `strategy` configures it in a catalog, `config` in the middleware; `named` makes
+ * a request that names a tenant, and `more` has further requests with their outcomes. A case
+ * without `strategy` cannot be configured in a catalog.
  */
 const strategies = {
   "subdomain": {
@@ -190,7 +193,7 @@ const strategies = {
     named: (slug) => ({ target: `/t/${slug}/api/tasks` }),
     more: [[{ target: "/t/acme" }, "acme"], [{ target: "/t/%61cme/" }, "acme"], [{ target: "/T/acme" }, "TENANT_NOT_FOUND"], [{ target: "/t/a%20b" }, "BAD_REQUEST"], [{ target: "/t/" }, "BAD_REQUEST"]],
   },
-  "path under a prefix of its own": {
+  "path with another prefix": {
     strategy: { strategy: "path", prefix: "/w/" }, config: { resolution: "path", pathPrefix: "/w/" },
     named: (slug) => ({ target: `/w/${slug}` }), more: [[{ target: "/t/acme" }, "TENANT_NOT_FOUND"]],
   },
@@ -202,7 +205,7 @@ const strategies = {
       [{ headers: [["X-Tenant-ID", ""]] }, "BAD_REQUEST"], [{ headers: [["X-Org", "acme"]] }, "TENANT_NOT_FOUND"],
     ],
   },
-  "header of its own": {
+  "header with another name": {
     strategy: { strategy: "header", header_name: "X-Org" }, config: { resolution: "header", headerName: "X-Org" },
     named: (slug) => ({ headers: [["x-org", slug]] }), more: [[{ headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"]],
   },
@@ -211,7 +214,7 @@ const strategies = {
     named: (slug) => ({ target: `/hook?event=1&tenant=${slug}` }),
     more: [[{ target: "/?tenant=acme&tenant=victim" }, "TENANT_AMBIGUOUS"], [{ target: "/?tenant=" }, "BAD_REQUEST"], [{ target: "/?org=acme" }, "TENANT_NOT_FOUND"]],
   },
-  "query of its own": {
+  "query with another parameter": {
     strategy: { strategy: "query", query_param: "org" }, config: { resolution: "query", queryParam: "org" },
     named: (slug) => ({ target: `/?org=${slug}` }), more: [[{ target: "/?tenant=acme" }, "TENANT_NOT_FOUND"]],
   },
@@ -226,7 +229,7 @@ const strategies = {
       [{ headers: [["Cookie", `session=${tokens.acme}`]] }, "UNAUTHENTICATED"],
     ],
   },
-  "jwt with a claim and a cookie of its own": {
+  "jwt with another claim and a cookie": {
     strategy: { strategy: "jwt", cookie_name: "session", jwt_claim: "org.id" }, issuers: issuers({ tenant_claim: "org.id" }),
     config: { resolution: "jwt", verifyToken, jwtClaim: "org.id", cookieName: "session" },
     named: (slug) => ({ headers: [["Cookie", `a=b; session=${tokens[slug]}`]] }), unnamed: "UNAUTHENTICATED",
@@ -240,7 +243,7 @@ const strategies = {
   "custom": {
     strategy: { strategy: "custom" }, config: { resolution: "custom", customResolver: async (request) => whoHeader(request) },
     named: (slug) => ({ headers: [["X-Who", slug]] }), more: [[{ headers: [["X-Who", "../acme"]] }, "BAD_REQUEST"]],
-    // What the application's own resolver says is part of the question.
+    // The application calls its own resolver and adds the result to the request.
     asked: (gate) => ({ question: (request) => ({ ...gate.question(request), custom: whoHeader(request) ?? undefined }), ask: (question) => gate.ask(question) }),
   },
 };
@@ -250,7 +253,7 @@ describe("every strategy", () => {
     const forms = { config: () => ({ config, lookupTenant }), ...(strategy && { gate: () => ({ gate: asked(gateOf([strategy], { catalog: issuers && { issuers } })) }) }) };
     for (const framework of Object.keys(frameworks)) {
       for (const form of Object.keys(forms)) {
-        test(`${name}, ${framework}, by ${form}`, async (t) => {
+        test(`strategy ${name} resolves the tenant in ${framework}, from a ${form}`, async (t) => {
           const { send } = await serve(t, framework, forms[form]());
           const cases = [
             [named("acme"), "acme"], [named("victim"), "victim"], [named("nobody"), "TENANT_NOT_FOUND"], [{}, unnamed],
@@ -264,7 +267,7 @@ describe("every strategy", () => {
   }
 });
 
-// Several places at once, each of which names a tenant of its own.
+// All strategies at once, so that each place of a request can name a different tenant.
 const everywhere = {
   strategies: [
     { strategy: "subdomain", base_domains: [BASE] }, { strategy: "custom_domain", domain_lookup: "index" }, { strategy: "path" }, { strategy: "header" },
@@ -276,7 +279,7 @@ const everywhere = {
 };
 const allForms = {
   config: () => ({ config: everywhere.config, lookupTenant }),
-  // Where no credential is needed, as the configuration needs none.
+  // The route needs no credential, because the configuration makes credentials optional.
   gate: () => ({
     gate: gateOf([], {
       catalog: {
@@ -287,7 +290,7 @@ const allForms = {
   }),
 };
 
-describe("signals that disagree", () => {
+describe("signals and credentials that disagree", () => {
   const places = {
     host: (slug) => ({ host: `${slug}.${BASE}` }), path: (slug) => ({ target: `/t/${slug}/x` }), header: (slug) => ({ headers: [["X-Tenant-ID", slug]] }),
     query: (slug) => ({ target: `/?tenant=${slug}` }), token: (slug) => bearer(tokens[slug]), key: (slug) => ({ headers: [["X-API-Key", keys[slug].key]] }),
@@ -296,21 +299,21 @@ describe("signals that disagree", () => {
   const both = (one, other) => ({ ...central, ...one, ...other, headers: [...(one.headers ?? []), ...(other.headers ?? [])] });
   for (const framework of Object.keys(frameworks)) {
     for (const form of Object.keys(allForms)) {
-      test(`${framework}, by ${form}`, async (t) => {
+      test(`signals that name different tenants are denied in ${framework}, from a ${form}`, async (t) => {
         const { send } = await serve(t, framework, allForms[form]());
         for (const [first, one] of Object.entries(places)) {
           for (const [second, other] of Object.entries(places)) {
             if (first === second || one("acme").target && other("acme").target) continue;
             check(await send(both(one("acme"), other("acme"))), "acme", `${first} and ${second} agree`);
-            check(await send(both(one("acme"), other("victim"))), "TENANT_MISMATCH", `${first} says acme, ${second} victim`);
-            check(await send(both(one("acme"), other("nobody"))), "TENANT_NOT_FOUND", `${first} says acme, ${second} nobody`);
+            check(await send(both(one("acme"), other("victim"))), "TENANT_MISMATCH", `${first} names acme, ${second} names victim`);
+            check(await send(both(one("acme"), other("nobody"))), "TENANT_NOT_FOUND", `${first} names acme, ${second} names an unknown tenant`);
           }
         }
       });
     }
   }
 
-  test("with `mode: \"first\"` the first that is there decides, even where it names nobody", async (t) => {
+  test("with `mode: \"first\"`, the first signal decides, even if it names an unknown tenant", async (t) => {
     const { send } = await serve(t, "fetch", { config: { resolution: ["header", "query"], mode: "first" }, lookupTenant });
     const ask = (slug, other) => send({ target: `/?tenant=${other}`, headers: slug ? [["X-Tenant-ID", slug]] : [] });
     check(await ask("acme", "victim"), "acme");
@@ -319,9 +322,9 @@ describe("signals that disagree", () => {
   });
 });
 
-// The list of attacks that the product began with, as far as host, path, query and header are concerned: number, request, what
-// is right. `acme` attacks with a key of its own, `victim` is attacked. What a URL cannot say, or says otherwise, differs
-// between what the frameworks are handed: `url` and `target`.
+// The original list of attacks, as far as it concerns host, path, query and header: number, request
+// and right outcome. `acme` attacks with its own key, `victim` is attacked. Some outcomes depend on
+// what the framework receives: a parsed URL (`url`) or the target as it was sent (`target`).
 const acmes = ["X-API-Key", keys.acme.key];
 const at = (slug, ...headers) => ({ host: `${slug}.${BASE}`, headers });
 const centrally = (target, ...headers) => ({ host: "api.example.com", target, headers });
@@ -340,14 +343,15 @@ const attacks = [
   [8, centrally("/t/victim/api", acmes), "TENANT_MISMATCH"], [8, centrally("/t/victim/api", ...bearer(tokens.acme).headers), "TENANT_MISMATCH"],
   ...["/t/acme%2Fvictim", "/t//victim", "/t/acme;v=victim", "/t/victim%00", "/t/acme%0avictim", "/t/acme%c0%afvictim", "/t/acme%"].map((target) => [9, centrally(target), "BAD_REQUEST"]),
   ...["/t/%2e%2e/t/victim", "/t/acme/../victim", "/t/./victim", "/x/..\\t\\victim"].map((target) => [9, centrally(target, acmes), { url: "TENANT_MISMATCH", target: "BAD_REQUEST" }]),
-  // What some origin behind a gate would read as another path; to the application itself it is one of acme's.
+  // An origin behind a gate may read another path from these. For the application itself, they are
+  // paths of acme.
   ...["/t/acme/..%2f..%2ft/victim", "/t/acme/..%5c..%5ct%5cvictim", "/t/acme/%252e%252e/victim", "/t/acme/..;/..;/t/victim"].map((target) => [9, centrally(target), { gate: "BAD_REQUEST", config: "acme" }]),
   [10, centrally("/", acmes, ["X-Tenant-ID", "victim"]), "TENANT_MISMATCH"], [10, centrally("/", ["X-Tenant-ID", "acme"], ["X-Tenant-ID", "victim"]), "TENANT_AMBIGUOUS"],
   [11, centrally("/?tenant=victim", ["X-Tenant-ID", "acme"]), "TENANT_MISMATCH"], [11, centrally("/?tenant=victim", acmes), "TENANT_MISMATCH"],
   ...["tenant[]", "tenant%5B%5D", "tenant[x]", "tenant[__proto__]", "%20tenant", "Tenant", "x=1;tenant"].map((name) => [12, centrally(`/?${name}=victim`), "BAD_REQUEST"]),
   ...["__proto__", "../../", "%00", "a".repeat(10_000), "%2e%2e%2f"].map((value) => [12, centrally(`/?tenant=${value}`), "BAD_REQUEST"]),
   ...["__proto__", "../../", "a".repeat(10_000), "acme\tvictim"].map((value) => [12, centrally("/", ["X-Tenant-ID", value]), "BAD_REQUEST"]),
-  // Ids may be called so; a lookup knows nobody of that name.
+  // This is a valid id, but not a valid slug. The lookup finds no tenant with this id.
   [12, centrally("/?tenant=constructor"), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }],
   [12, centrally("/", ["X-Tenant-ID", "constructor"]), { gate: "BAD_REQUEST", config: "TENANT_NOT_FOUND" }],
   [13, at("nobody", ["X-Tenant-ID", "acme"]), "TENANT_NOT_FOUND"], [13, { host: "unknown.example.net", headers: [["X-Tenant-ID", "acme"]] }, "TENANT_NOT_FOUND"],
@@ -362,7 +366,7 @@ const attacks = [
 describe("attacks on host, path, query and header", () => {
   for (const framework of Object.keys(frameworks)) {
     for (const form of Object.keys(allForms)) {
-      test(`${framework}, by ${form}`, async (t) => {
+      test(`attacks on host, path, query and header fail in ${framework}, from a ${form}`, async (t) => {
         const { send } = await serve(t, framework, allForms[form]());
         const kinds = [form, onNode.has(framework) ? "target" : "url"];
         for (const [number, request, expected] of attacks) {
@@ -371,7 +375,7 @@ describe("attacks on host, path, query and header", () => {
         }
       });
     }
-    test(`${framework}: spellings of one host are one counter`, async (t) => {
+    test(`${framework}: all spellings of a host share one counter`, async (t) => {
       const { send } = await serve(t, framework, allForms.gate());
       const left = [];
       for (const host of [`victim.${BASE}`, `VICTIM.App.Example.Com`, `victim.${BASE}.`, `victim.${BASE}:8443`]) left.push(/r=(\d+)/.exec((await send({ host })).headers.ratelimit)[1]);
@@ -379,7 +383,7 @@ describe("attacks on host, path, query and header", () => {
     });
   }
 
-  // Requests that no `Request` can be, as Node hands them on.
+  // Requests that no `Request` can express, as Node passes them on.
   const raw = [
     [{ target: "/t/../admin" }, "BAD_REQUEST"], [{ target: "/t/acme/../../admin" }, "BAD_REQUEST"], [{ target: "/%2e%2e/admin" }, "BAD_REQUEST"],
     [{ target: `http://victim.${BASE}/api`, host: `acme.${BASE}` }, "victim"], [{ target: `http://victim.${BASE}`, host: `acme.${BASE}` }, "victim"],
@@ -396,21 +400,21 @@ describe("attacks on host, path, query and header", () => {
   ];
   for (const framework of onNode) {
     for (const form of Object.keys(allForms)) {
-      test(`${framework}, by ${form}: as they are written`, async (t) => {
+      test(`unusual request lines reach their own tenant or are refused in ${framework}, from a ${form}`, async (t) => {
         const { send } = await serve(t, framework, allForms[form]());
         for (const [request, right] of raw) check(await send(request), right, JSON.stringify(request));
       });
     }
   }
 
-  test("a lookup in a plain object finds nobody by the names that every object has", async (t) => {
+  test("a lookup in a plain object finds no tenant named `constructor`, `toString` or the like", async (t) => {
     const plain = { acme: { id: "acme", slug: "acme" } };
     const { send } = await serve(t, "fetch", { config: { resolution: "header" }, lookupTenant: (id) => plain[id] });
     check(await send({ headers: [["X-Tenant-ID", "acme"]] }), "acme");
     for (const name of ["constructor", "toString", "valueOf", "hasOwnProperty"]) check(await send({ headers: [["X-Tenant-ID", name]] }), "TENANT_NOT_FOUND", name);
   });
 
-  test("below a mount point of Express the whole path is read", async (t) => {
+  test("Express: the path strategy reads the whole path below a mount point", async (t) => {
     const app = express();
     app.use("/t", forExpress.createTenantMiddleware({ config: { resolution: "path" }, lookupTenant }), (req, res) => res.json({ tenant: req.tenant.id, url: req.url }));
     const { send, stop } = await overPort(app);
@@ -437,7 +441,7 @@ const counting = () => ({
 
 describe("denials", () => {
   for (const framework of Object.keys(frameworks)) {
-    test(`${framework}: limits, with their headers`, async (t) => {
+    test(`${framework}: denials by a rate or a quota have the limit's headers and details`, async (t) => {
       const { send } = await serve(t, framework, counting());
       for (const [target, code, key, kind] of [["/rate", "RATE_LIMITED", "requests", "rate"], ["/quota", "QUOTA_EXCEEDED", "calls", "quota"]]) {
         const request = { target, headers: [asAcme] };
@@ -460,11 +464,11 @@ describe("denials", () => {
         const { status: short, headers, body } = await send({ ...request, method: "HEAD" });
         assert.deepEqual([short, headers["content-type"], body], [429, "application/json", ""]);
         assert(Number(headers["retry-after"]) > 1);
-        check(await send({ target, headers: [["X-Tenant-ID", "victim"]] }), "victim", "another tenant has its own");
+        check(await send({ target, headers: [["X-Tenant-ID", "victim"]] }), "victim", "another tenant has its own counter");
       }
     });
 
-    test(`${framework}: features, credentials, scopes`, async (t) => {
+    test(`${framework}: denials by feature, credential or scope name what is missing`, async (t) => {
       const { send } = await serve(t, framework, counting());
       const feature = await send({ target: "/feature", headers: [asAcme] });
       check(feature, "FEATURE_NOT_AVAILABLE");
@@ -483,7 +487,7 @@ describe("denials", () => {
     });
 
     for (const form of Object.keys(allForms)) {
-      test(`${framework}, by ${form}: problems as JSON (RFC 9457), HEAD without a body`, async (t) => {
+      test(`${framework}, from a ${form}: denials are problem details (RFC 9457) on request; HEAD has no body`, async (t) => {
         const { send } = await serve(t, framework, allForms[form]());
         for (const [slug, code] of [["suspended", "TENANT_SUSPENDED"], ["nobody", "TENANT_NOT_FOUND"]]) {
           const request = { host: `${slug}.${BASE}` };
@@ -498,7 +502,7 @@ describe("denials", () => {
         assert.deepEqual([head.status, head.body], [200, ""]);
       });
 
-      test(`${framework}, by ${form}: who is to come back is told when`, async (t) => {
+      test(`${framework}, from a ${form}: the 503 of a tenant in set-up or maintenance has Retry-After`, async (t) => {
         const { send } = await serve(t, framework, allForms[form]());
         for (const slug of ["setup", "repair"]) {
           const { status, headers } = await send({ host: `${slug}.${BASE}` });
@@ -509,14 +513,14 @@ describe("denials", () => {
     }
   }
 
-  test("an API key that is missing or bad is asked for by its own scheme", async (t) => {
+  test("a missing or invalid API key is challenged with the scheme ApiKey", async (t) => {
     const { send } = await serve(t, "fetch", { config: { resolution: "api_key", apiKeyLookup }, lookupTenant });
     for (const headers of [[], [["X-API-Key", "tg_live_x"]]]) {
       assert.equal((await send({ headers })).headers["www-authenticate"], 'ApiKey realm="tenantgate"');
     }
   });
 
-  test("scopes that a handler needs are those of the tenant's token or key", async (t) => {
+  test("the scopes that a handler needs are looked for in the tenant's token or API key", async (t) => {
     const listed = bearer(await sign({ tenant_id: "acme", scope: undefined, scp: ["api.read", "api.write"] }));
     for (const [name, text] of [["jwt", bearer(tokens.acme)], ["jwt", listed], ["api_key", { headers: [acmes] }]]) {
       const { strategy, issuers, config } = strategies[name];
@@ -528,7 +532,7 @@ describe("denials", () => {
     }
   });
 
-  test("`requireFeature` of each framework, over a gate and over plans", async (t) => {
+  test("Express and fetch: `requireFeature` works over a gate and over `getTenantPlan`", async (t) => {
     const { gate } = counting();
     gate.putTenant({ ...(await lookupTenant("victim")), overrides: [{ feature: "webhooks", value: true, reason: "sold" }], epoch: 2 });
     const getTenantPlan = async (id) => ({ name: "free@7", features: { webhooks: id === "victim" } });
@@ -549,19 +553,19 @@ describe("denials", () => {
   });
 });
 
-/** A framework's middleware for the gate of `options`, or for the header. */
+/** A framework's middleware: from the gate of `options`, or from a configuration. */
 const createOf = (module, { gate }) => module.createTenantMiddleware(gate ? { gate } : { config: { resolution: "header" }, lookupTenant });
 
-describe("what goes wrong", () => {
+describe("errors", () => {
   const SECRET = "postgres://user:hunter2@db";
   const fails = () => { throw new Error(SECRET); };
   const byHeader = { config: { resolution: "header" }, lookupTenant };
-  /** An answer that says nothing but that something went wrong. */
+  /** Checks for a 500 that discloses nothing. */
   const internal = ({ status, headers, body }) => {
     assert.deepEqual([status, headers["content-type"], JSON.parse(body)], [500, "application/json", { error: { code: "INTERNAL", message: "something went wrong", details: {} } }]);
   };
 
-  test("an error that is not the package's is 500 `INTERNAL`, and is logged", async (t) => {
+  test("fetch and Hono: an application's error becomes a 500 `INTERNAL`, and fetch logs it", async (t) => {
     const entries = [];
     const logger = (ctx) => ({ ...silent(), error: (message, { error }) => entries.push([message, error.includes(SECRET), ctx.tenant?.id]) });
     const broken = [
@@ -578,7 +582,7 @@ describe("what goes wrong", () => {
     assert.deepEqual(entries, [logged(), logged(), logged(), logged("acme"), logged("acme")]);
   });
 
-  test("Express and `http` are handed it, unanswered", async (t) => {
+  test("Express and `http`: an application's error goes to `next` without a response", async (t) => {
     for (const thrown of [new Error(SECRET), SECRET]) {
       const handed = [];
       const middleware = forExpress.createTenantMiddleware({ ...byHeader, lookupTenant: () => { throw thrown; } });
@@ -594,7 +598,7 @@ describe("what goes wrong", () => {
     }
   });
 
-  test("what is wrong with how the package is used is not told either", async (t) => {
+  test("a wrong use of the package becomes a 500 that discloses nothing", async (t) => {
     const bare = [
       forFetch.handler(() => 1, { middleware: [createOf(forFetch, {}), forFetch.requireFeature("f")], logger: silent }),
       forFetch.handler(() => 1, { middleware: [createOf(forFetch, {}), forFetch.createQuotaMiddleware({ quotaKey: "q" })], logger: silent }),
@@ -611,7 +615,7 @@ describe("what goes wrong", () => {
     internal(await send({ headers: [asAcme] }));
   });
 
-  test("a resolver of the application's own that throws is 503, never nobody", async (t) => {
+  test("a custom resolver that throws causes a 503, and is not skipped", async (t) => {
     for (const framework of Object.keys(frameworks)) {
       for (const customResolver of [fails, async () => fails(), () => { throw SECRET; }]) {
         const { send } = await serve(t, framework, { config: { resolution: ["custom", "header"], customResolver }, lookupTenant });
@@ -620,11 +624,11 @@ describe("what goes wrong", () => {
         assert(!answer.body.includes("hunter2"));
       }
       const { send } = await serve(t, framework, { config: { resolution: ["custom", "header"], customResolver: () => null }, lookupTenant });
-      check(await send({ headers: [asAcme] }), "acme", "null is nobody");
+      check(await send({ headers: [asAcme] }), "acme", "a resolver that returns null is skipped");
     }
   });
 
-  test("the package's errors, thrown by a handler, are answered as what they are", async (t) => {
+  test("an error of the package that a handler throws keeps its status, headers and details", async (t) => {
     const teapot = new forFetch.TenantgateError("TEAPOT", "short and stout", { status: 418, details: { handle: true }, headers: { "x-spout": "1" } });
     for (const framework of ["fetch", "hono"]) {
       const { status, headers, body } = await (await serve(t, framework, byHeader, () => { throw teapot; })).send({ headers: [asAcme] });
@@ -637,19 +641,19 @@ describe("what goes wrong", () => {
     assert.equal((await send({})).status, 418);
   });
 
-  test("after a trap the resolver of a configuration is made anew", async (t) => {
+  test("after a trap, middleware from a configuration works again", async (t) => {
     const { send } = await serve(t, "fetch", byHeader);
     check(await send({ headers: [asAcme] }), "acme");
     const bytes = new Uint8Array(memory.buffer);
     bytes.fill(0xff, bytes.length >> 1);
-    // Whatever comes of it, the next test begins with an instance that works.
-    t.after(() => { try { gateOf([{ strategy: "header" }]); } catch { /* made anew by this */ } });
+    // The next test starts with a working instance, whatever this one did.
+    t.after(() => { try { gateOf([{ strategy: "header" }]); } catch { /* the failure created a new instance */ } });
     const { status, body } = await send({ headers: [asAcme] });
     assert.deepEqual([status, JSON.parse(body).error.code], [500, "GATE_FAILED"]);
     check(await send({ headers: [asAcme] }), "acme");
   });
 
-  test("hosts without end take no memory without end", async () => {
+  test("requests for ever-new hosts do not grow memory", async () => {
     const middleware = forFetch.createTenantMiddleware({ config: { resolution: "subdomain" }, lookupTenant });
     const { send } = overFetch(forFetch.handler(whoAmI, { middleware: [middleware], logger: silent }));
     const flood = async (name, count) => { for (let i = 0; i < count; i++) await send({ host: `nobody.${name}${i}.example.net` }); };
@@ -660,7 +664,7 @@ describe("what goes wrong", () => {
   });
 });
 
-describe("what is missing shows when the middleware is made", () => {
+describe("missing and invalid options", () => {
   const own = { lookupTenant };
   const by = (resolution, more) => ({ ...own, config: { resolution, ...more } });
   const missing = [
@@ -679,7 +683,7 @@ describe("what is missing shows when the middleware is made", () => {
     [by("header", { centralHosts: ["http://x"] }), "$.central_hosts[0]"],
   ];
   for (const [name, { createTenantMiddleware }] of Object.entries({ middleware: forFetch, hono: forHono, express: forExpress })) {
-    test(name, () => {
+    test(`${name}: \`createTenantMiddleware\` refuses missing and invalid options`, () => {
       for (const options of missing) assert.throws(() => createTenantMiddleware(options), forFetch.ConfigurationError, JSON.stringify(options));
       for (const [options, path] of wrong) {
         assert.throws(() => createTenantMiddleware(options), (error) => error instanceof forFetch.DocumentError && error.problems.some((problem) => problem.path === path), `${path}: ${JSON.stringify(options)}`);
@@ -687,12 +691,12 @@ describe("what is missing shows when the middleware is made", () => {
       for (const resolution of ["custom_domain", "custom-domain"]) createTenantMiddleware(by(resolution, { domainLookup }));
     });
 
-    test(`${name}, without anything`, () => {
+    test(`${name}: \`createTenantMiddleware\` refuses a call without options`, () => {
       for (const options of [undefined, null]) assert.throws(() => createTenantMiddleware(options), forFetch.ConfigurationError);
     });
   }
 
-  test("handlers, quotas, settings", () => {
+  test("`handler`, `configure`, `createQuotaMiddleware` and `provisionTenant` refuse invalid arguments", () => {
     for (const handle of [undefined, null, {}, "x"]) assert.throws(() => forFetch.handler(handle), InputError);
     for (const middleware of [null, {}, [null], [whoAmI, "x"]]) assert.throws(() => forFetch.handler(whoAmI, { middleware }), InputError);
     assert.throws(() => forFetch.configure({ authenticate: "me" }), InputError);
@@ -703,11 +707,11 @@ describe("what is missing shows when the middleware is made", () => {
   });
 });
 
-describe("the body of a request", () => {
+describe("bodies of requests and responses", () => {
   const main = overFetch(forFetch.handler((body, ctx) => ({ body: body ?? "none", again: ctx.request.bodyUsed })));
   const post = (body, type = "application/json") => main.send({ method: "POST", body, headers: type ? [["Content-Type", type]] : [] });
 
-  test("is parsed where it is JSON, and can be read again", async () => {
+  test("a JSON body is parsed and can be read again, and other bodies are not parsed", async () => {
     for (const type of ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"]) {
       assert.deepEqual(JSON.parse((await post('{"a":[1]}', type)).body), { body: { a: [1] }, again: false }, type);
     }
@@ -716,14 +720,14 @@ describe("the body of a request", () => {
     }
   });
 
-  test("that is not JSON is 400, and nothing of it is said", async () => {
+  test("a body with invalid JSON is refused with 400, without quoting it", async () => {
     for (const body of ["{", "secret", "{}{}", "\u{feff}{}x", "NaN"]) {
       const { status, headers, body: said } = await post(body);
       assert.deepEqual([status, headers["content-type"], JSON.parse(said)], [400, "application/json", { error: { code: "BAD_REQUEST", message: "the body is not valid JSON", details: {} } }], body);
     }
   });
 
-  test("what a handler returns is answered: JSON, nothing, a response", async () => {
+  test("a handler's result is the response: a value as JSON, undefined as 204, a Response as it is", async () => {
     const answered = async (value) => {
       const { status, headers, body } = await overFetch(forFetch.handler(() => value)).send({});
       return [status, headers["content-type"], headers["cache-control"], body];
@@ -735,7 +739,7 @@ describe("the body of a request", () => {
   });
 });
 
-// What is in flight. A deadline instead of a wait for ever, where an answer never comes.
+// Tests with requests in flight have a deadline, because a missing response would hang them.
 const flight = { timeout: 20_000 };
 const deferred = () => {
   let resolve;
@@ -745,18 +749,18 @@ const deferred = () => {
 const slots = () => {
   const gate = gateOf([{ strategy: "header" }], { catalog: { limits: { slots: { kind: "concurrency", default: 1 } }, routes: [{ path: "/", limits: { slots: 1 } }] } });
   const used = (tenant = "acme") => gate.ask({ tenant, limits: { slots: 0 }, look: true }).decision.limits[0].used;
-  return { gate, used, free: (what) => until(() => used() === 0, `a slot is held: ${what}`) };
+  return { gate, used, free: (what) => until(() => used() === 0, `the slot is free: ${what}`) };
 };
 const request = { headers: [asAcme] };
 
-describe("what is in flight", () => {
+describe("requests in flight", () => {
   for (const framework of Object.keys(frameworks)) {
-    test(`${framework}: an answer is handed on piece by piece`, flight, async (t) => {
+    test(`${framework}: a response is passed on chunk by chunk`, flight, async (t) => {
       for (const options of [{ gate: slots().gate }, { config: { resolution: "header" }, lookupTenant }]) {
         const first = deferred();
         const { open } = await serve(t, framework, options, async function* () {
           yield "one";
-          // Buffered, the answer would never begin: the rest waits until the client has the first piece.
+          // The rest waits until the client has the first chunk, so a buffered response would hang.
           await first.promise;
           yield "two";
         });
@@ -767,7 +771,7 @@ describe("what is in flight", () => {
       }
     });
 
-    test(`${framework}: a slot is held until the answer has ended`, flight, async (t) => {
+    test(`${framework}: a slot is held until the response ends`, flight, async (t) => {
       const { gate, used, free } = slots();
       const last = deferred();
       const { open, send } = await serve(t, framework, { gate }, async function* ({ decision }) {
@@ -779,21 +783,21 @@ describe("what is in flight", () => {
       const refused = await send(request);
       check(refused, "CONCURRENCY_LIMITED");
       assert(Number(refused.headers["retry-after"]) >= 1);
-      assert.equal(used(), 1, "a refusal frees nothing");
+      assert.equal(used(), 1, "a denial frees no slot");
       const other = await open({ headers: [["X-Tenant-ID", "victim"]] });
-      assert.deepEqual([other.status, await other.read()], [200, "victim"], "another tenant has its own");
+      assert.deepEqual([other.status, await other.read()], [200, "victim"], "another tenant has its own slot");
       last.resolve();
       assert.equal(await read(), undefined);
       await other.read();
-      await free("the answer has ended");
+      await free("the response has ended");
       assert.equal((await send(request)).status, 200);
     });
 
-    test(`${framework}: a client that leaves frees its slot`, flight, async (t) => {
+    test(`${framework}: a client that disconnects frees its slot`, flight, async (t) => {
       for (const rest of [0, 100]) {
         const { gate, used, free } = slots();
         const never = deferred();
-        // In the middle of a silence, and while more is there than was read.
+        // The client leaves while the handler is silent, or while chunks are unread.
         const { open } = await serve(t, framework, { gate }, async function* () {
           yield "begun";
           for (let i = 0; i < rest; i++) yield "x".repeat(100_000);
@@ -802,14 +806,14 @@ describe("what is in flight", () => {
         const { read, leave } = await open(request);
         assert.match(await read(), /^begun/);
         assert.equal(used(), 1);
-        // Cancelling waits for the answer's source, which waits for ever here.
+        // Not awaited: cancelling waits for the source of the response, which never ends here.
         Promise.resolve(leave()).catch(() => {});
-        await free(`the client has left, ${rest} pieces before the end`);
+        await free(`the client has left ${rest} chunks before the end`);
         never.resolve();
       }
     });
 
-    test(`${framework}: an answer that breaks, that is empty, that never begins frees its slot`, flight, async (t) => {
+    test(`${framework}: a response that breaks, is empty or never begins frees its slot`, flight, async (t) => {
       const works = {
         breaks: async function* () { yield "begun"; throw new Error("broken"); },
         "is empty": async function* () {},
@@ -828,14 +832,14 @@ describe("what is in flight", () => {
       await free("the handler threw");
     });
 
-    test(`${framework}: an answer to HEAD, whose body nobody reads, frees its slot`, flight, async (t) => {
+    test(`${framework}: a response to HEAD, whose body is not read, frees its slot`, flight, async (t) => {
       const { gate, free } = slots();
       const { send } = await serve(t, framework, { gate });
       assert.equal((await send({ ...request, method: "HEAD" })).status, 200);
       await free("HEAD");
     });
 
-    test(`${framework}: a ledger that fails to take a slot back does not spoil the answer`, flight, async (t) => {
+    test(`${framework}: a ledger that fails to release a slot does not affect the response`, flight, async (t) => {
       const { gate } = slots();
       const settling = deferred();
       const ask = (question) => {
@@ -848,7 +852,7 @@ describe("what is in flight", () => {
       await settling.promise;
     });
 
-    test(`${framework}: requests in flight never see each other's tenant`, flight, async (t) => {
+    test(`${framework}: concurrent requests never see each other's tenant`, flight, async (t) => {
       for (const form of Object.keys(allForms)) {
         const all = deferred();
         let [arrived, count] = [0, 24];
@@ -866,10 +870,10 @@ describe("what is in flight", () => {
   }
 
   for (const framework of onNode) {
-    test(`${framework}: a client that has left before the decision holds no slot`, flight, async (t) => {
+    test(`${framework}: a client that disconnects before the decision holds no slot`, flight, async (t) => {
       const { gate, used, free } = slots();
       const [asked, left, decided] = [deferred(), deferred(), deferred()];
-      // A gate that is asked over the network answers later.
+      // A remote gate answers later, so that the client can leave before the decision.
       const remote = {
         question: (incoming) => { incoming.once("close", left.resolve); return gate.question(incoming); },
         ask: async (question) => {
@@ -887,22 +891,22 @@ describe("what is in flight", () => {
       await asked.promise;
       sent.destroy();
       assert.equal(await decided.promise, 1);
-      await free("the client has left before");
+      await free("the client has left before the decision");
     });
   }
 
-  test("hono: what is thrown and no error frees the slot too", flight, async () => {
+  test("hono: a thrown value that is not an Error frees the slot", flight, async () => {
     const { gate, free } = slots();
     const app = new Hono();
     app.use(forHono.createTenantMiddleware({ gate })).get("/", () => { throw "no error"; });
     await assert.rejects(async () => app.request("/", { headers: { "x-tenant-id": "acme" } }), (thrown) => thrown === "no error");
-    await free("something was thrown");
+    await free("a string was thrown");
   });
 
-  test("fetch: who lacks a scope of the handler holds no slot", flight, async (t) => {
+  test("fetch: a request without the handler's scope holds no slot", flight, async (t) => {
     const { gate, free } = slots();
     const { send } = await serve(t, "fetch", { gate }, whoAmI, { scopes: ["api.read"] });
     check(await send(request), "UNAUTHENTICATED");
-    await free("it was denied");
+    await free("the request was denied");
   });
 });

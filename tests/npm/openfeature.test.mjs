@@ -1,4 +1,5 @@
-// The providers for OpenFeature's own SDKs: over gates in this process and elsewhere, and in pages with and without a network.
+// The providers for the OpenFeature SDKs: over local and remote gates, and in pages with and
+// without a network.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -15,7 +16,7 @@ import { until } from "../support/wait.mjs";
 
 const rule = (name, attribute, op, value, served) => ({ name, when: [{ attribute, op, value }], ...served });
 
-describe("the provider for servers", () => {
+describe("the server provider", () => {
   const always = { rules: [{ name: "always", value: true }] };
   const catalog = {
     version: 1,
@@ -35,7 +36,7 @@ describe("the provider for servers", () => {
   const off = { id: "t_off", slug: "off", plan: "free@1", status: "suspended" };
   const open = () => new Gate(catalog, [acme, off]);
 
-  /** What answers for a Worker: a gate here, or whatever it is told to. */
+  /** Stands in for a Worker: a local gate decides, unless `fails` answers instead. */
   const decider = open();
   let fails = null;
   const server = serve(async (request, response) => {
@@ -55,9 +56,9 @@ describe("the provider for servers", () => {
   };
   const tenant = "t_acme";
 
-  for (const [where, gate] of [["here", async () => open()], ["elsewhere", elsewhere]]) {
-    describe(`over a gate ${where}`, () => {
-      test("has values of every type, with why", async () => {
+  for (const [where, gate] of [["local", async () => open()], ["remote", elsewhere]]) {
+    describe(`over a ${where} gate`, () => {
+      test(`the server provider over a ${where} gate returns values of every type with their reasons`, async () => {
         const flags = await connect(where, await gate());
         assert.equal(flags.providerStatus, ServerProviderStatus.READY);
         const nl = { tenant, targetingKey: "user-1", country: "NL" };
@@ -70,7 +71,7 @@ describe("the provider for servers", () => {
         assert.deepEqual(await flags.getStringDetails("checkout", "none", nl), {
           flagKey: "checkout", value: "A", variant: "a", reason: "SPLIT", flagMetadata: { tier: "default", reason: "ROLLOUT", rule: "all" },
         });
-        assert.equal(await flags.getStringValue("checkout", "none", { tenant }), "off", "without a targeting key");
+        assert.equal(await flags.getStringValue("checkout", "none", { tenant }), "off", "there is no targeting key");
         for (const [key, value, reason, tier, why] of [
           ["plan", true, "TARGETING_MATCH", "plan", "PLAN"], ["addon", true, "TARGETING_MATCH", "addon", "ADDON"], ["contract", true, "TARGETING_MATCH", "contract", "CONTRACT"],
           ["override", true, "TARGETING_MATCH", "override", "OVERRIDE"], ["default", true, "DEFAULT", "default", "DEFAULT"], ["killed", false, "DISABLED", "kill", "KILLED"],
@@ -79,7 +80,7 @@ describe("the provider for servers", () => {
         assert.equal((await flags.getBooleanDetails("always", false, { tenant })).flagMetadata.rule, "always");
       });
 
-      test("gives the default where there is no answer, and says why", async () => {
+      test(`the server provider over a ${where} gate returns the caller's default with an error code`, async () => {
         const flags = await connect(where, await gate());
         for (const [key, context, code, message] of [
           ["absent", { tenant }, "FLAG_NOT_FOUND", /no such feature/], ["theme", { tenant }, "TYPE_MISMATCH", /not of type number/], ["layout", { tenant }, "TYPE_MISMATCH", /not of type number/],
@@ -93,24 +94,24 @@ describe("the provider for servers", () => {
         for (const [ask, key] of [["getBooleanDetails", "rows"], ["getStringDetails", "plan"], ["getObjectDetails", "theme"]]) assert.equal((await flags[ask](key, undefined, { tenant })).errorCode, "TYPE_MISMATCH", key);
       });
 
-      test("reads contexts as rules can", async () => {
+      test(`the server provider over a ${where} gate reads dates of a context and ignores nested values`, async () => {
         const flags = await connect(where, await gate());
         const theme = (context) => flags.getStringValue("theme", "none", { tenant, ...context });
         assert.equal(await theme({ since: new Date("2024-02-03T04:05:06Z") }), "old");
         assert.equal(await theme({ since: new Date(NaN), country: { is: "NL" }, roles: ["admin"], none: null, missing: undefined }), "light");
         OpenFeature.setContext({ tenant: "t_nobody", country: "NL" });
-        assert.equal(await theme(), "dark", "what is asked with comes before what is set");
+        assert.equal(await theme(), "dark", "the context of the call takes precedence over the global one");
         OpenFeature.setContext({});
       });
     });
   }
 
-  test("says what of a context is too large", async () => {
+  test("the server provider reports INVALID_CONTEXT for a context that is too large", async () => {
     const flags = await connect("here", open());
     assert.equal((await flags.getStringDetails("theme", "none", { tenant, country: "x".repeat(70_000) })).errorCode, "INVALID_CONTEXT");
   });
 
-  test("hears of what has changed", async () => {
+  test("the server provider reports each change of the catalog or of a tenant once", async () => {
     const gate = open();
     const flags = await connect("changes", gate);
     const heard = [];
@@ -128,7 +129,7 @@ describe("the provider for servers", () => {
     gate.free();
   });
 
-  test("lets go of its gate when it is closed", async () => {
+  test("the server provider stops listening to its gate when another provider replaces it", async () => {
     const listeners = new Set();
     const gate = open();
     gate.onChange = (listener) => listeners.add(listener) && (() => listeners.delete(listener));
@@ -138,12 +139,12 @@ describe("the provider for servers", () => {
     await until(() => listeners.size === 0);
   });
 
-  describe("says once that its gate cannot be reached, and once that it can again", () => {
+  describe("the server provider reports a failing gate once, and its recovery once", () => {
     for (const [how, answer] of [
-      ["ends", (response) => response.destroy()], ["answers what is no JSON", (response) => response.writeHead(502).end("<html>")],
-      ["answers an error of somebody else", (response) => response.writeHead(503, { "content-type": "application/json" }).end('{"message": "no upstream"}')],
+      ["drops connections", (response) => response.destroy()], ["does not respond with JSON", (response) => response.writeHead(502).end("<html>")],
+      ["responds with an error of another server", (response) => response.writeHead(503, { "content-type": "application/json" }).end('{"message": "no upstream"}')],
     ]) {
-      test(`where it ${how}`, async () => {
+      test(`the server provider reports once that its gate ${how}, and once that it works again`, async () => {
         const flags = await connect(how, await elsewhere());
         const heard = [];
         flags.addHandler(ServerProviderEvents.Error, ({ message }) => heard.push(message));
@@ -156,7 +157,7 @@ describe("the provider for servers", () => {
         }
         fails = null;
         assert.deepEqual([heard.length, flags.providerStatus], [1, ServerProviderStatus.ERROR]);
-        // Handlers of what is so already are called at once: from here on, those that follow.
+        // The SDK calls a handler at once if its event has occurred, so this one is added only now.
         flags.addHandler(ServerProviderEvents.Ready, () => heard.push("ready"));
         for (let i = 0; i < 2; i++) assert.equal((await ask()).value, true);
         assert.deepEqual([heard.slice(1), flags.providerStatus], [["ready"], ServerProviderStatus.READY]);
@@ -165,12 +166,12 @@ describe("the provider for servers", () => {
     after(() => { fails = null; });
   });
 
-  test("needs a gate", () => {
+  test("the server provider refuses anything but a gate", () => {
     for (const gate of [undefined, {}, catalog]) assert.throws(() => new TenantgateProvider(gate), TypeError);
   });
 });
 
-describe("the provider for pages", () => {
+describe("the web provider", () => {
   const settled = (value, more) => ({ value, enabled: Boolean(value), tier: "plan", reason: "PLAN", rule: null, variant: null, ...more });
   const snapshot = (rows = 1, more = {}) => ({
     tenant: { id: "t_acme", slug: "acme", plan: "pro@1" }, catalog: 1, epoch: 1,
@@ -185,7 +186,7 @@ describe("the provider for pages", () => {
     ...more,
   });
 
-  /** A gate, as far as pages ask it: what it says now, whether it can be reached, who has asked. */
+  /** A stand-in for the gate of a page: what it answers now, and the requests that it received. */
   function source(body = snapshot()) {
     const changes = new EventEmitter();
     const state = { body, status: 200, offline: false, asked: [] };
@@ -203,19 +204,19 @@ describe("the provider for pages", () => {
       if (status === 200 && same()) return new Response(null, { status: 304 });
       return new Response(typeof body === "object" ? JSON.stringify(body) : body, { status, headers: { etag: tag() } });
     };
-    /** From now on it says something else, or nothing; who waits hears of it. */
+    /** Changes what it answers, and wakes the requests that wait. */
     state.become = (change) => {
       Object.assign(state, change);
       changes.emit("change");
     };
     return state;
   }
-  /** What keeps texts as a page's storage does. */
+  /** A stand-in for a page's `localStorage`. */
   const storage = (kept = new Map()) => ({ kept, getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => { kept.set(name, value); } });
   const URL_HERE = "https://acme.app.example.com/_gate/v1/features";
 
   let pages = 0;
-  /** A page: its flags, and all events that it hears of. `keeps`: its storage. */
+  /** Opens a page. Returns its flags and the events that it receives. `keeps` is its storage. */
   async function page({ from, keeps = null, context, ...more }) {
     const domain = `page-${++pages}`;
     const client = new FeatureClient({ url: URL_HERE, fetch: from.fetch, storage: keeps, waitS: 0.125, ...more });
@@ -229,7 +230,7 @@ describe("the provider for pages", () => {
   afterEach(() => OpenFeatureWeb.clearProviders());
   const { Ready, Stale, ContextChanged, ConfigurationChanged } = ClientProviderEvents;
 
-  test("has values of every type for the page's context, with why", async () => {
+  test("the web provider returns values of every type with their reasons", async () => {
     const { flags } = await page({ from: source(), context: { targetingKey: "user-1", country: "NL", user: { nested: true } } });
     assert.deepEqual(flags.getStringDetails("theme", "none"), {
       flagKey: "theme", value: "dark", variant: "night", reason: "TARGETING_MATCH", flagMetadata: { tier: "default", reason: "RULE", rule: "dutch" },
@@ -246,7 +247,7 @@ describe("the provider for pages", () => {
     }
   });
 
-  test("reads a snapshot of a tenant that has nothing", async () => {
+  test("the web provider reads a snapshot without features", async () => {
     const { settled, features, ...nothing } = snapshot();
     for (const body of [{ ...nothing, settled: {}, features: {} }, nothing]) {
       const { flags, error } = await page({ from: source(body) });
@@ -254,7 +255,7 @@ describe("the provider for pages", () => {
     }
   });
 
-  test("evaluates anew where the context changes", async () => {
+  test("the web provider evaluates again when the context changes", async () => {
     const { domain, flags, heard } = await page({ from: source() });
     assert.deepEqual([flags.getStringValue("theme", ""), flags.getStringValue("checkout", "")], ["light", "off"]);
     for (const [context, theme] of [[{ country: "NL" }, "dark"], [{ since: new Date("2024-02-03T04:05:06Z") }, "old"], [{ country: { is: "NL" } }, "light"]]) {
@@ -266,11 +267,11 @@ describe("the provider for pages", () => {
     assert.deepEqual(heard, [Ready, ContextChanged, ContextChanged, ContextChanged, ContextChanged]);
   });
 
-  test("hears of what has changed for the page, of what is old, and of what is no longer", async () => {
+  test("the web provider reports changed values, a lost connection, and its return", async () => {
     const from = source();
     const { client, flags, heard } = await page({ from, context: { country: "NL" } });
     assert.deepEqual([flags.providerStatus, heard], [ClientProviderStatus.READY, [Ready]]);
-    // What changes for others only is no change here.
+    // The changed default of `theme` does not affect this page's context.
     const next = snapshot(2);
     next.features.theme.default = "pale";
     from.become({ body: next });
@@ -288,7 +289,7 @@ describe("the provider for pages", () => {
     assert.deepEqual([heard[4], flags.providerStatus, client.stale], [Ready, ClientProviderStatus.READY, false]);
   });
 
-  test("stays stale where the context changes meanwhile", async () => {
+  test("the web provider stays stale when the context changes without a network", async () => {
     const from = source();
     const { domain, flags } = await page({ from });
     from.become({ offline: true });
@@ -298,13 +299,13 @@ describe("the provider for pages", () => {
     await until(() => flags.providerStatus === ClientProviderStatus.STALE);
   });
 
-  test("is stale where something dated of the tenant has passed, and nobody says what is so now", async () => {
+  test("the web provider is stale when the end of the snapshot's validity has passed", async () => {
     const { flags } = await page({ from: source(snapshot(1, { valid_until: "2020-01-01T00:00:00Z" })) });
     await until(() => flags.providerStatus === ClientProviderStatus.STALE);
     assert.equal(flags.getNumberValue("rows", 0), 1);
   });
 
-  test("serves the last good snapshot where there is no network, until there is", async () => {
+  test("the web provider serves the stored snapshot until the network is back", async () => {
     const [from, keeps] = [source(), storage()];
     await page({ from, keeps });
     assert.equal(keeps.kept.size, 1);
@@ -317,10 +318,10 @@ describe("the provider for pages", () => {
     from.become({ offline: false });
     await until(() => flags.providerStatus === ClientProviderStatus.READY);
     assert.deepEqual(heard.slice(-3), [Ready, Stale, Ready]);
-    assert.match(from.asked[0]["if-none-match"], /^"/, "what is held is not sent again");
+    assert.match(from.asked[0]["if-none-match"], /^"/, "the page sends the ETag of its snapshot");
   });
 
-  test("does without storage that is corrupt, full or forbidden", async () => {
+  test("the web provider works without storage that is corrupt, full or forbidden", async () => {
     const [good, broken] = [storage(), () => { throw new Error("forbidden"); }];
     await page({ from: source(), keeps: good });
     const [[name, text]] = good.kept;
@@ -339,7 +340,7 @@ describe("the provider for pages", () => {
     }
   });
 
-  test("keeps for one caller what is no other's", async () => {
+  test("the web provider does not serve a stored snapshot to a caller with another credential", async () => {
     const [from, keeps] = [source({ ...snapshot(), by_credential: true }), storage()];
     await page({ from, keeps, headers: { "x-api-key": "of acme" } });
     from.become({ offline: true });
@@ -348,7 +349,7 @@ describe("the provider for pages", () => {
     assert.equal(error?.code, "GATE_FAILED");
   });
 
-  test("takes no snapshot that cannot be read", async () => {
+  test("the web provider refuses an invalid snapshot and keeps the last valid one", async () => {
     for (const body of ["", "<html>", "{}", { ...snapshot(), settled: { plan: { value: true } } }, { ...snapshot(), features: { theme: { type: "colour" } } }]) {
       const { flags, error } = await page({ from: source(body) });
       assert.equal(error?.code, "GATE_FAILED", JSON.stringify(body));
@@ -358,14 +359,14 @@ describe("the provider for pages", () => {
     const { flags, heard } = await page({ from, keeps });
     from.become({ body: "<html>" });
     await until(() => heard.length === 2);
-    assert.deepEqual([heard[1], flags.getNumberValue("rows", 0)], [Stale, 1], "what was good serves");
+    assert.deepEqual([heard[1], flags.getNumberValue("rows", 0)], [Stale, 1], "the last valid snapshot is served");
     assert.equal(JSON.parse(JSON.parse([...keeps.kept.values()][0]).json).settled.rows.value, 1);
     from.become({ body: snapshot(5) });
     await until(() => flags.providerStatus === ClientProviderStatus.READY);
     assert.equal(flags.getNumberValue("rows", 0), 5);
   });
 
-  test("believes no answer that is refused", async () => {
+  test("the web provider ignores the body of a response with an error status", async () => {
     for (const status of [401, 403, 404, 429, 500, 503]) {
       const from = source();
       from.become({ status });
@@ -383,7 +384,7 @@ describe("the provider for pages", () => {
     assert.equal(flags.getNumberValue("rows", 0), 6);
   });
 
-  test("says in OpenFeature's words why it has no answer", async () => {
+  test("the web provider reports failures with error codes of OpenFeature", async () => {
     const { flags, client } = await page({ from: { fetch: () => Promise.reject(new TypeError("fetch failed")) } });
     client.close();
     const unready = flags.getNumberDetails("rows", 42);
@@ -392,17 +393,17 @@ describe("the provider for pages", () => {
     assert.equal(large.flags.getStringDetails("theme", "").errorCode, ErrorCode.INVALID_CONTEXT);
   });
 
-  test("is ready once the network is there that was not when it began", async () => {
+  test("the web provider becomes ready when the network returns after a failed start", async () => {
     const from = source();
     let tries = 0;
     const { flags, error } = await page({ from: { fetch: (...asked) => (tries++ ? from.fetch(...asked) : Promise.reject(new TypeError("fetch failed"))) }, context: { country: "NL" } });
     assert.equal(error?.code, "GATE_FAILED");
     await until(() => from.asked.length > 1);
     const now = [flags.getNumberValue("rows", 0), flags.getStringValue("theme", ""), flags.providerStatus];
-    assert.deepEqual(now, [1, "dark", ClientProviderStatus.READY], "by the context that it began with");
+    assert.deepEqual(now, [1, "dark", ClientProviderStatus.READY], "evaluated with the context of the start");
   });
 
-  test("ends its connection when it is closed", async () => {
+  test("the web provider aborts its request when it is closed", async () => {
     const from = source();
     await page({ from, waitS: 25 });
     await until(() => from.asked.length === 2);
@@ -411,7 +412,7 @@ describe("the provider for pages", () => {
     assert.equal(from.asked[1].signal.aborted, true);
   });
 
-  test("needs a client", () => {
+  test("the web provider refuses anything but a client", () => {
     for (const client of [undefined, {}, snapshot()]) assert.throws(() => new TenantgateWebProvider(client), TypeError);
   });
 });

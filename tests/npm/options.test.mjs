@@ -1,4 +1,5 @@
-// Options: JavaScript reads each as the core reads it, and none that is misspelt, misplaced or empty is ignored.
+// Options: JavaScript checks each option as the core does. An option that is misspelt, misplaced or
+// empty is never ignored.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -37,23 +38,23 @@ describe("the claim that names the tenant", () => {
   const id = "t_acme", other = "t_victim";
   const vectors = [
     ["tenant_id", { tenant_id: id }, id], ["tenant_id", { tenant: id }], ["org", { org: id }, id],
-    // A name is a name first, whatever it looks like.
+    // A claim with exactly this name comes first, even if the name looks like a path.
     [URI, { [URI]: id }, id], ["acme.tenant", { "acme.tenant": id }, id], ["org.id", { "org.id": id, org: { id: other } }, id],
     ["org.id", { "org.id": null, org: { id } }], ["org.id", { "org.id": 7, org: { id } }], ["org.id", { "org.id": { id }, org: { id } }],
-    // Then a path through objects, and through nothing else.
+    // Otherwise the name is a path through objects, and only through objects.
     ["org.id", { org: { id } }, id], ["a.b.c", { a: { b: { c: id } } }, id], ["a..b", { a: { "": { b: id } } }, id], ["a.", { a: { "": id } }, id],
     ["a.b.c", { "a.b": { c: id } }], ["a.b.c", { a: { "b.c": id } }], ["org.id", { org: [{ id }] }], ["org.0", { org: [id] }], ["org.0", { org: id }], ["org.length", { org: id }], ["org.id", { org: null }],
     ["https://acme.example/org", { "https://acme": { "example/org": id } }, id],
-    // What every object has is no claim.
+    // Inherited members of objects are not claims.
     ["constructor", {}], ["constructor.name", {}], ["__proto__", {}], ["toString", {}], ["org.constructor", { org: {} }], ["org.__proto__.id", { org: {} }],
     ["__proto__", JSON.parse(`{"__proto__": "${id}"}`), id], ["constructor.id", { constructor: { id } }, id],
-    // It is text, and an id.
+    // The value must be a string and a valid id.
     ...[7, true, null, { id }, "", "../acme", "t acme", " t_acme", "é", "a".repeat(129)].map((value) => ["tenant_id", { tenant_id: value }]),
     ["tenant_id", { tenant_id: other }, other],
   ];
   for (const [claim, claims, right = "UNAUTHENTICATED"] of vectors) {
-    test(`${claim} of ${JSON.stringify(claims).slice(0, 80)}: ${right}`, async () => {
-      // A list: `__proto__` would not come through `SignJWT`, which copies.
+    test(`the claim ${claim} of ${JSON.stringify(claims).slice(0, 80)} gives ${right}`, async () => {
+      // `SignJWT` copies the claims and would lose `__proto__`.
       const token = await signed(claims);
       const request = () => new Request("https://app.example.com/", { headers: { authorization: `Bearer ${token}` } });
       assert.equal(byGate(gateOf([{ strategy: "jwt", jwt_claim: claim }]), request()), right, "by the gate");
@@ -61,7 +62,7 @@ describe("the claim that names the tenant", () => {
     });
   }
 
-  /** Signed by hand: as it is written. */
+  /** Signs claims without `jose`, as they are written. */
   async function signed(claims) {
     const part = (text) => Buffer.from(text).toString("base64url");
     const payload = JSON.stringify(claims).replace(/^\{/, `{"iss":"main","aud":"api","exp":${Math.floor(Date.now() / 1000) + 600}${Object.keys(claims).length ? "," : ""}`);
@@ -72,7 +73,7 @@ describe("the claim that names the tenant", () => {
 });
 
 describe("options of strategies", () => {
-  /** Each with its strategy, its name in a catalog, its name here, and values to try beside those that suit none. */
+  /** Strategy, name in a catalog, name in JavaScript, and values to try beside the wrong types. */
   const OPTIONS = [
     ["subdomain", "base_domains", "baseDomains", [["app.example.com"], ["a.example", "b.example"], [], ["APP.example.com"], ["https://example.com"], ["x:80"], "app.example.com"]],
     ["subdomain", "reserved", "reserved", [[], ["www"], ["x", 7], "www"]],
@@ -85,7 +86,7 @@ describe("options of strategies", () => {
     ["jwt", "cookie_name", "cookieName", ["session", "__Host-s", "a;b", "a b", "é"]],
   ];
   const NEEDED = { subdomain: [{ base_domains: ["app.example.com"] }, { baseDomains: ["app.example.com"] }], jwt: [{}, { verifyToken }], api_key: [{}, { apiKeyLookup: () => null }] };
-  /** What is wrong, in the words of the core; nothing where it was taken. */
+  /** The problems that the core reports; empty if the value was accepted. */
   const problemsOf = (run) => {
     try {
       run();
@@ -95,7 +96,7 @@ describe("options of strategies", () => {
       return error.problems.map(({ path, found, expected }) => [path.replace("$.resolution", "$"), found, expected]);
     }
   };
-  test("`reserved` of path is refused where it is in a catalog, and reserves the same segments", async () => {
+  test("`reserved` of `path` is refused for the same reasons as in a catalog", async () => {
     for (const [prefix, reserved] of [["/", ["www"]], ["/", []], ["/", "www"], ["/", ["x", 7]], ["/t/", ["www"]], [undefined, ["www"]]]) {
       const wrong = problemsOf(() => gateOf([{ strategy: "path", prefix, reserved }]));
       const config = { resolution: "path", pathPrefix: prefix, reserved };
@@ -105,23 +106,23 @@ describe("options of strategies", () => {
   });
 
   for (const [strategy, name, option, values] of OPTIONS) {
-    test(`${option} of ${strategy} is refused where \`${name}\` is, for the same reason`, () => {
+    test(`\`${option}\` of \`${strategy}\` is refused for the same reasons as \`${name}\` in a catalog`, () => {
       const [own, here] = NEEDED[strategy] ?? [{}, {}];
       for (const value of [...values, null, "", 7, true, {}, [7]]) {
         const wrong = problemsOf(() => gateOf([{ strategy, ...own, [name]: value }]));
         assert.deepEqual(problemsOf(() => createTenantMiddleware({ config: { resolution: strategy, ...here, [option]: value }, lookupTenant })), wrong, `${JSON.stringify(value)}`);
       }
-      assert.deepEqual(problemsOf(() => gateOf([{ strategy, ...own, [name]: values[0] }])), [], "something is taken");
+      assert.deepEqual(problemsOf(() => gateOf([{ strategy, ...own, [name]: values[0] }])), [], "the first value is accepted");
     });
 
-    test(`${option} is refused where nothing reads it, as \`${name}\` is`, () => {
+    test(`\`${option}\` is refused without the strategy \`${strategy}\`, as \`${name}\` is in a catalog`, () => {
       const other = strategy === "query" ? "header" : "query";
       assert(problemsOf(() => gateOf([{ strategy: other, [name]: values[0] }])).length > 0);
       assert.throws(() => createTenantMiddleware({ config: { resolution: other, [option]: values[0] }, lookupTenant }), (error) => error instanceof ConfigurationError && error.message.includes(`\`${option}\` belongs to \``));
     });
   }
 
-  test("`mode` and `centralHosts` too are refused as in a catalog", () => {
+  test("`mode` and `centralHosts` are refused for the same reasons as in a catalog", () => {
     for (const [name, option, values] of [["mode", "mode", ["agree", "first", "any", null, 7]], ["central_hosts", "centralHosts", [[], ["api.example.com"], ["http://x"], "x", null, 7]]]) {
       for (const value of values) {
         const wrong = problemsOf(() => gateOf([{ strategy: "header" }], { [name]: value }));
@@ -130,13 +131,13 @@ describe("options of strategies", () => {
     }
   });
 
-  test("functions and `credentials` belong to strategies too", () => {
+  test("functions and `credentials` are refused without a strategy that uses them", () => {
     for (const more of [{ verifyToken }, { apiKeyLookup: () => null }, { domainLookup: () => null }, { customResolver: () => null }, { credentials: "required" }]) {
       assert.throws(() => createTenantMiddleware({ config: { resolution: "header", ...more }, lookupTenant }), (error) => error instanceof ConfigurationError && error.message.includes(`\`${Object.keys(more)[0]}\` belongs to`));
     }
   });
 
-  test("the header of an API key has its own name", async () => {
+  test("`apiKeyHeader` names the header of the API key apart from the tenant's header", async () => {
     const { key, record } = issueApiKey({ tenant: "t_acme" });
     const apiKeyLookup = (text) => (text === key ? tenants[0] : null);
     const ask = async (strategies, config, headers) => {
@@ -158,7 +159,7 @@ describe("options of strategies", () => {
   });
 });
 
-describe("a name that is no option is refused, with those that are", () => {
+describe("unknown options", () => {
   const url = "https://gate.example.com", token = "t";
   const config = { resolution: "header" };
   const gate = gateOf([{ strategy: "header" }]);
@@ -176,7 +177,7 @@ describe("a name that is no option is refused, with those that are", () => {
     ])),
   };
   for (const [what, [type, run, message]] of Object.entries(refused)) {
-    test(what, () => assert.throws(run, (error) => error instanceof type && message.test(error.message)));
+    test(`an unknown option of ${what} is refused and named`, () => assert.throws(run, (error) => error instanceof type && message.test(error.message)));
   }
 });
 
@@ -185,9 +186,9 @@ describe("a remote gate", () => {
   const allowed = { allowed: true, code: "ALLOWED", tenant: null, features: {}, limits: [] };
   const ask = (gate) => gate.ask({ tenant: "t_acme" });
 
-  test("asks by a function that belongs to nobody, by a binding, and by the runtime's own, whatever that is by then", async (t) => {
+  test("a remote gate sends requests by a given function, a service binding, or the runtime's current `fetch`", async (t) => {
     const asked = [];
-    // Such as the runtime's, which refuses to be called as a method of something else.
+    // Like the runtime's `fetch`, it refuses to be called as a method of another object.
     function loose(...given) {
       assert.equal(this, undefined, "Illegal invocation");
       asked.push(["loose", ...given]);
@@ -206,7 +207,7 @@ describe("a remote gate", () => {
     assert.deepEqual(asked.map(([who, to, init, ...more]) => [who, to, init.headers.authorization, more.length]), ["loose", "binding", "own"].map((who) => [who, `${url}/_gate/v1/decide`, `Bearer ${token}`, 0]));
   });
 
-  test("is refused what is named and not there: the token would go elsewhere", (t) => {
+  test("a remote gate refuses a missing `fetch` or `service`, so that its token does not go elsewhere", (t) => {
     const sent = t.mock.method(globalThis, "fetch", async () => Response.json(allowed));
     const env = {};
     for (const fetch of [env.GATE?.fetch, undefined, null, {}, "fetch", 7, { fetch() {} }]) {
@@ -220,11 +221,11 @@ describe("a remote gate", () => {
     assert.equal(sent.mock.callCount(), 0);
   });
 
-  test("in Workers, is refused a binding's method without its binding, which cannot be called", (t) => {
+  test("in Workers, a remote gate refuses the `fetch` of a binding without its binding", (t) => {
     const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
     t.after(() => Object.defineProperty(globalThis, "navigator", navigator));
     Object.defineProperty(globalThis, "navigator", { value: { userAgent: "Cloudflare-Workers" }, configurable: true });
-    // A function of the runtime's, which says the same of its code as the method of a binding does.
+    // A native function, whose source text is like that of a binding's method.
     const native = Array.prototype.at;
     const fetch = new Proxy(native, { get: (target, name) => (name === "name" ? "fetch" : target[name]) });
     assert.throws(() => new RemoteGate({ url, token, fetch }), (error) => error instanceof InputError && error.message.includes("`service: env.GATE`"));
@@ -233,14 +234,14 @@ describe("a remote gate", () => {
     new RemoteGate({ url, token, fetch: async () => Response.json(allowed) });
   });
 
-  test("is refused a runtime without `fetch`", (t) => {
+  test("`RemoteGate` and `FeatureClient` refuse a runtime without `fetch`", (t) => {
     const { fetch } = globalThis;
     t.after(() => { globalThis.fetch = fetch; });
     globalThis.fetch = undefined;
     for (const run of [() => new RemoteGate({ url, token }), () => new FeatureClient({ url, storage: null })]) assert.throws(run, (error) => error instanceof InputError && /no `fetch`/.test(error.message));
   });
 
-  test("is refused an address, a token, headers, a time that would fail with each request", () => {
+  test("a remote gate refuses a URL, token, headers or timeout with which every request would fail", () => {
     const wrong = [
       undefined, null, 7, {}, { url }, { token }, { url: "gate.example.com", token }, { url: "localhost:8787", token }, { url: "ftp://gate.example.com", token }, { url: "https://", token },
       { url, token: `${token}\n` }, { url, token: `Bearer ${token}` }, { url, token: "tökén" }, { url, token: 7 },
@@ -251,14 +252,14 @@ describe("a remote gate", () => {
     new RemoteGate({ url: new URL(url), token, headers: [], timeoutMs: 1 });
   });
 
-  test("hands over by what a cookie counts: it is decided as here", async () => {
+  test("a remote gate sends the headers that decide whether a cookie counts, and decides like a local gate", async () => {
     const cookies = gateOf([{ strategy: "jwt", cookie_name: "session" }]);
     const session = await sign({ tenant_id: "t_acme" });
     const remotes = [{}, { headers: ["Cookie"] }].map((more) => new RemoteGate({ url, token, ...more, fetch: async (_, { body }) => Response.json(cookies.ask(body).decision) }));
     const cases = [
       ["GET", {}, "ALLOWED"], ["POST", { "sec-fetch-site": "same-origin" }, "ALLOWED"], ["POST", { origin: "https://app.example.com" }, "ALLOWED"],
       ["POST", {}, "UNAUTHENTICATED"], ["POST", { "sec-fetch-site": "cross-site" }, "UNAUTHENTICATED"], ["POST", { origin: "https://evil.example" }, "UNAUTHENTICATED"],
-      // A socket from another site would act for whoever has the page open.
+      // A WebSocket from another site would act for the user who has the page open.
       ["GET", { upgrade: "websocket", origin: "https://evil.example" }, "UNAUTHENTICATED"], ["GET", { upgrade: "websocket", "sec-fetch-site": "cross-site" }, "UNAUTHENTICATED"],
     ];
     for (const [method, headers, right] of cases) {

@@ -1,4 +1,4 @@
-// All files have one version. `npm run release` runs in a copy of the files that it changes.
+// All files have one version. The tests run `npm run release` on copies of the files.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -59,7 +59,7 @@ describe("npm run release", () => {
     return present === version ? text : text.replaceAll(`"${present}"`, `"${version}"`);
   };
 
-  test("writes the version everywhere, and the changelog's entry", () => {
+  test("`npm run release` writes the version to every file and adds the changelog entry", () => {
     const { status, stdout, stderr } = release(folder, "0.2.0");
     assert.equal(status, 0, stderr);
     for (const command of ['git commit --all --message "Release 0.2.0"', "git tag --annotate v0.2.0", "cargo publish", "npm publish ./pkg"]) assert(stdout.includes(command), command);
@@ -76,24 +76,24 @@ describe("npm run release", () => {
     refuses(/\[Unreleased\] of CHANGELOG\.md is empty/, "0.3.0");
   });
 
-  test("refuses what is no later version", () => {
+  test("`npm run release` refuses a version that is invalid or not later", () => {
     for (const version of ["0.1.0", "0.0.9"]) refuses(/is not later than 0\.1\.0/, version);
     for (const version of ["v0.2.0", "0.2", "0.2.0-beta.1", "00.2.0", ""]) refuses(/is not a version/, version);
     refuses(/Usage/);
     refuses(/Usage/, "0.2.0", "--check");
   });
 
-  test("refuses a working tree that is not clean", () => {
+  test("`npm run release` refuses a working tree with changes", () => {
     writeFileSync(join(folder, "notes.txt"), "x");
     refuses(/not clean[^]*notes\.txt/, "0.2.0");
   });
 
-  test("a version that differs is found", () => {
+  test("`npm run release -- --check` reports a file with another version", () => {
     replace("pkg/package.json", '"version": "0.1.0"', '"version": "0.1.1"');
     refuses(/pkg\/package\.json has version 0\.1\.1; Cargo\.toml has 0\.1\.0/, "--check");
   });
 
-  test("a missing changelog entry is found", () => {
+  test("`npm run release -- --check` reports a missing changelog entry", () => {
     replace("CHANGELOG.md", "## [0.1.0]", "## [0.0.9]");
     refuses(/no entry for version 0\.1\.0/, "--check");
   });

@@ -1,7 +1,8 @@
-// The code of the two texts that the product began with runs as it stands, and the package's exports of the same names do the same.
+// The code of the two texts that the product is based on runs unchanged, and the package's exports
+// of the same names behave alike.
 //
-// Blocks are verbatim, but for the two packages that they import from. No code for us: SQL, trees, shell. The WebSocket blocks
-// (`connectionStore`) are not here yet.
+// Blocks are verbatim, except for the names of the two packages that they import. SQL, file trees
+// and shell commands are left out, and so are the WebSocket blocks (`connectionStore`) for now.
 
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";
@@ -143,7 +144,7 @@ createTenantMiddleware({ config: tenantConfig, lookupTenant }),
 ],
 });
 `,
-  // The text imports `handler` and `createTenantMiddleware` once, in its first block, whose constants this one uses too.
+  // This block uses the imports and the constants of the text's first block.
   quotas: `
 import { createQuotaMiddleware, checkQuotas } from '@venturekit-pro/tenancy';
 // As middleware (automatic per-request) — must specify which quota to enforce
@@ -187,13 +188,16 @@ QuotaExceededError,
 const PACKAGE = new URL("../../pkg/middleware.js", import.meta.url).href;
 let blocks = 0;
 
-/** Runs a block as a module of its own, with what it leaves undefined as `given`; returns what it exports, and the `names` that it declares. */
+/**
+ * Runs a block as a module, with `given` for the names that it leaves undefined. Returns its
+ * exports and the `names` that it declares.
+ */
 async function run(block, given = {}, names = []) {
   globalThis.given = given;
   const imported = block.replace(/'@venturekit(-pro)?\/(runtime|tenancy)'/g, JSON.stringify(PACKAGE));
   const source = `const { ${Object.keys(given).join(", ")} } = globalThis.given;\n${imported}\nexport { ${names.join(", ")} };`;
   const { code } = transformSync(source, { loader: "ts", format: "esm", tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } } });
-  // The number makes each run a module of its own, where the same block runs twice.
+  // The number makes each run a separate module, also if the same block runs twice.
   return import(`data:text/javascript,${encodeURIComponent(`${code}// ${blocks++}`)}`);
 }
 
@@ -224,18 +228,18 @@ afterEach(() => forFetch.configure());
 
 describe("the guide", () => {
   const forms = [
-    ["the text's", async (given) => run(GUIDE.requireFeature + GUIDE.routes, { ...given, getTenantPlan: async (id) => listed(planOf(id)) })],
-    ["the package's, over the same plans", async (given) => {
+    ["of the guide", async (given) => run(GUIDE.requireFeature + GUIDE.routes, { ...given, getTenantPlan: async (id) => listed(planOf(id)) })],
+    ["of the package over the same plans", async (given) => {
       const getTenantPlan = async (id) => listed(planOf(id));
       await run(GUIDE.routes, { ...given, requireFeature: (feature) => forHono.requireFeature(feature, { getTenantPlan }) });
     }],
-    ["the package's, over a gate", async (given) => {
+    ["of the package over a gate", async (given) => {
       forFetch.configure({ gate: given.gate });
       await run(GUIDE.routes, { ...given, requireFeature: forHono.requireFeature });
     }],
   ];
   for (const [whose, mount] of forms) {
-    test(`requireFeature, ${whose}`, async () => {
+    test(`\`requireFeature\` ${whose} denies a missing feature with the guide's body`, async () => {
       const gate = new Gate(catalog, tenants);
       const app = new Hono();
       app.use(forHono.createTenantMiddleware({ gate }));
@@ -254,7 +258,7 @@ describe("the guide", () => {
     });
   }
 
-  test("resolveFeature: override, plan, global default", async () => {
+  test("`resolveFeature` uses the override, then the plan, then the global default", async () => {
     const gate = new Gate(catalog, tenants);
     forFetch.configure({ gate });
     const { resolveFeature } = await run(GUIDE.resolveFeature, {
@@ -268,15 +272,15 @@ describe("the guide", () => {
       ["t_acme", "webhooks", false], ["t_acme", "reports", 3], ["t_acme", "old-editor", true], ["t_hooli", "beta", false], ["t_hooli", "no-such-feature", false],
     ];
     for (const [tenant, feature, value] of worth) {
-      assert.equal(await resolveFeature(tenant, feature), value, `the text's: ${tenant} ${feature}`);
+      assert.equal(await resolveFeature(tenant, feature), value, `the guide's: ${tenant} ${feature}`);
       assert.equal(await forFetch.resolveFeature(tenant, feature), value, `the package's: ${tenant} ${feature}`);
     }
-    // Where the text's finds what every object has.
+    // The guide's version finds inherited members of objects here.
     for (const feature of ["constructor", "toString", "__proto__"]) assert.equal(await forFetch.resolveFeature("t_acme", feature), false);
     await assert.rejects(forFetch.resolveFeature("t_nobody", "beta"), forFetch.TenantNotFoundError);
   });
 
-  test("getTenant: an API key names the tenant", async () => {
+  test("`getTenant` finds the tenant of an API key", async () => {
     const { key, record: issued } = issueApiKey({ tenant: "t_acme" });
     const gate = new Gate(catalog, tenants, { apiKeys: [issued] });
     const lookupTenantByApiKey = async (text = "") => gate.decide({ headers: { "x-api-key": text } }).tenant;
@@ -295,7 +299,7 @@ describe("the guide", () => {
     }
   });
 
-  test("meterUsage and checkLimit: what is used counts, and the limit is where it says", async () => {
+  test("`meterUsage` counts usage, and `checkLimit` is false once the limit is reached", async () => {
     const gate = new Gate(catalog, tenants);
     forFetch.configure({ gate });
     const counted = [];
@@ -315,20 +319,20 @@ describe("the guide", () => {
       assert.equal(await checkLimit("t_acme", "api_calls"), true);
       await meterUsage("t_acme", "api_calls", 5);
       assert.equal(await checkLimit("t_acme", "api_calls"), false);
-      assert.equal(await checkLimit("t_hooli", "api_calls"), true, "another tenant has its own");
+      assert.equal(await checkLimit("t_hooli", "api_calls"), true, "another tenant has its own counter");
     }
     const used = () => gate.ask({ tenant: "t_acme", limits: { api_calls: 0 }, look: true }).decision.limits[0].used;
-    assert.equal(used(), 7, "also beyond the limit");
-    // Where the text's would give units back, or count what is no number.
+    assert.equal(used(), 7, "usage beyond the limit counts");
+    // The guide's version would give units back, or count something that is not a number.
     for (const quantity of [-100, 0.1, NaN, 1e308, "5"]) await assert.rejects(forFetch.meterUsage("t_acme", "api_calls", quantity), InputError);
     await forFetch.meterUsage("t_acme", "api_calls", 2, { id: "request-4711" });
     await forFetch.meterUsage("t_acme", "api_calls", 2, { id: "request-4711" });
-    assert.equal(used(), 9, "under one id it counts once");
+    assert.equal(used(), 9, "usage with the same id counts once");
     await assert.rejects(forFetch.checkLimit("t_umbrella", "api_calls"), forFetch.TenantSuspendedError);
   });
 
-  // The package's own is tested against the Worker, which sets tenants up.
-  test("provisionTenant, the text's, over a gate", async () => {
+  // `provisionTenant` of the package is tested against the Worker, which provisions tenants.
+  test("`provisionTenant` of the guide works over a gate", async () => {
     const gate = new Gate(catalog);
     const { provisionTenant } = await run(GUIDE.provisionTenant, {
       generateTenantId: () => `t_${crypto.randomUUID()}`,
@@ -347,7 +351,7 @@ describe("the guide", () => {
     assert.deepEqual(gate.decide({ headers: { "x-api-key": apiKey } }).tenant, { id: tenant.id, slug: "hooli", plan: "pro@1" });
   });
 
-  test("withTenantScope: a caller's tenant_id cannot win", async () => {
+  test("`withTenantScope` overrides a `tenant_id` in the conditions", async () => {
     const rows = tenants.map(({ id }) => ({ tenant_id: id, status: "active" })).concat({ tenant_id: "t_acme", status: "expired" });
     const db = { licenses: { findMany: async (where) => rows.filter((row) => Object.entries(where).every(([column, value]) => row[column] === value)) } };
     const text = await run(GUIDE.withTenantScope, {}, ["withTenantScope"]);
@@ -359,7 +363,7 @@ describe("the guide", () => {
       }
       assert.deepEqual(await db.licenses.findMany(withTenantScope("t_acme").where({ tenant_id: "t_globex", status: "active" })), [{ tenant_id: "t_acme", status: "active" }]);
     }
-    // Where the text's would read everybody's.
+    // The guide's version would read the rows of all tenants.
     for (const id of ["", undefined, null, 7]) assert.throws(() => forFetch.withTenantScope(id), InputError);
   });
 });
@@ -379,11 +383,11 @@ describe("venturekit", () => {
     return [response.status, await response.json()];
   };
   const reading = { authenticate: async () => ({ scopes: ["api.read"] }) };
-  /** A denial, by its status and its code. */
+  /** The status and the code of a denial. */
   const short = ([status, { error }]) => [status, error.code];
   const resolution = () => run(VENTUREKIT.resolution, { loadTenant }, ["tenantConfig", "lookupTenant"]);
 
-  test("a subdomain names the tenant", async (t) => {
+  test("a subdomain names the tenant of a handler", async (t) => {
     const lines = t.mock.method(console, "info", () => {}).mock;
     forFetch.configure(reading);
     const ask = asks((await resolution()).main);
@@ -393,23 +397,23 @@ describe("venturekit", () => {
     assert.deepEqual(short(await ask("gone.app.example.com")), [404, "TENANT_NOT_FOUND"]);
     assert.deepEqual(short(await ask("umbrella.app.example.com")), [403, "TENANT_SUSPENDED"]);
     assert.deepEqual(short(await ask("old.app.example.com")), [403, "TENANT_INACTIVE"]);
-    assert.equal(lines.callCount(), 1, "the handler runs for nobody else");
+    assert.equal(lines.callCount(), 1, "the handler runs only for the active tenant");
   });
 
-  test("`scopes` need a caller who has them", async (t) => {
+  test("`scopes` of a handler require an authenticated caller with these scopes", async (t) => {
     t.mock.method(console, "info", () => {});
     const ask = asks((await resolution()).main);
-    assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "nobody is authenticated");
+    assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "`authenticate` is missing");
     forFetch.configure({ authenticate: async () => null });
-    assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "this caller is not");
-    assert.deepEqual(short(await ask("nobody.app.example.com")), [401, "UNAUTHENTICATED"], "nor told which tenants there are");
+    assert.deepEqual(short(await ask("acme.app.example.com")), [401, "UNAUTHENTICATED"], "`authenticate` returns null");
+    assert.deepEqual(short(await ask("nobody.app.example.com")), [401, "UNAUTHENTICATED"], "the response does not disclose whether a tenant exists");
     forFetch.configure({ authenticate: async () => ({ scopes: ["api.write"] }) });
     for (const slug of ["acme", "nobody"]) assert.deepEqual(short(await ask(`${slug}.app.example.com`)), [403, "INSUFFICIENT_SCOPE"]);
     forFetch.configure(reading);
     assert.equal((await ask("acme.app.example.com"))[0], 200);
   });
 
-  /** The block on quotas, with what it leaves undefined. */
+  /** Runs the block on quotas, with the names that it leaves undefined. */
   const quotas = async (more) => {
     const { tenantConfig, lookupTenant } = await resolution();
     const { handler, createTenantMiddleware } = forFetch;
@@ -417,7 +421,7 @@ describe("venturekit", () => {
     return run(VENTUREKIT.quotas, { handler, createTenantMiddleware, tenantConfig, lookupTenant, tenantId: "acme", ...usage, ...more });
   };
 
-  test("a quota is enforced with each request", async () => {
+  test("`createQuotaMiddleware` enforces a quota on each request", async () => {
     forFetch.configure(reading);
     let used = 0;
     const ask = asks((await quotas({ getMonthlyUsage: async (id, key) => (assert.equal(key, "apiRequests"), id === "acme" ? used++ : 1e9) })).main);
@@ -427,11 +431,11 @@ describe("venturekit", () => {
     assert.deepEqual([status, error.code], [429, "QUOTA_EXCEEDED"]);
     assert.deepEqual(error.details, { quota: "apiRequests", limit: 2, used: 2, requested: 1, violations: [{ quota: "apiRequests", limit: 2, used: 2, requested: 1 }] });
     assert.deepEqual(await ask("unlimited.app.example.com"), [200, { ok: true }]);
-    assert.deepEqual(short(await ask("bare.app.example.com")), [429, "QUOTA_EXCEEDED"], "without a quota nothing is allowed");
-    assert.deepEqual(short(await ask("umbrella.app.example.com")), [403, "TENANT_SUSPENDED"], "before anything is counted");
+    assert.deepEqual(short(await ask("bare.app.example.com")), [429, "QUOTA_EXCEEDED"], "a tenant without a quota may use nothing");
+    assert.deepEqual(short(await ask("umbrella.app.example.com")), [403, "TENANT_SUSPENDED"], "the status is checked before usage");
   });
 
-  test("the same in the ledger of a gate", async () => {
+  test("`createQuotaMiddleware` over a gate enforces the quota that the gate counts", async () => {
     const gate = new Gate({ ...catalog, resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }] } }, tenants);
     forFetch.configure({ ...reading, gate });
     const main = forFetch.handler(async () => ({ ok: true }), {
@@ -447,7 +451,7 @@ describe("venturekit", () => {
     assert.deepEqual(short(await asks(main)("umbrella.app.example.com")), [403, "TENANT_SUSPENDED"]);
   });
 
-  test("checkQuotas checks every quota at once", async () => {
+  test("`checkQuotas` checks every quota and reports all violations", async () => {
     const seen = [];
     await quotas({ loadCurrentUsage: async (...of) => (seen.push(of.join(" ")), 9_999) });
     assert.deepEqual(seen, ["acme apiRequests", "acme storage"]);
@@ -457,7 +461,7 @@ describe("venturekit", () => {
       assert.deepEqual(error.details.violations.map(({ quota, limit, used }) => [quota, limit, used]), [["apiRequests", 10_000, 10_000], ["storage", 5_000_000_000, 6_000_000_000]]);
       return true;
     });
-    // By what the ledger of a gate has counted.
+    // The same with the counts of a gate.
     const gate = new Gate(catalog, tenants);
     const used = async (id, key) => gate.ask({ tenant: id, limits: { [key]: 0 }, look: true }).decision.limits[0].used;
     await forFetch.meterUsage("t_acme", "api_calls", 2, { gate });
@@ -468,7 +472,7 @@ describe("venturekit", () => {
     for (const said of [-1, 0.5, NaN, "2", undefined]) await assert.rejects(forFetch.checkQuotas("t_acme", { api_calls: 3 }, async () => said), InputError);
   });
 
-  test("getCurrentTenant: the tenant of a handler, of Hono, of a gate", async () => {
+  test("`getCurrentTenant` returns the tenant in a handler and in Hono, from a lookup and from a gate", async () => {
     const tenantOf = async (ctx) => (await run(VENTUREKIT.currentTenant, { ctx }, ["tenant"])).tenant;
     const { tenantConfig, lookupTenant } = await resolution();
     const gate = new Gate(catalog, tenants);
@@ -490,7 +494,7 @@ describe("venturekit", () => {
     await assert.rejects(tenantOf(undefined), forFetch.TenantNotFoundError);
   });
 
-  test("the four errors become JSON with their status", async () => {
+  test("the four error classes become JSON responses with their status", async () => {
     const names = ["TenantNotFoundError", "TenantSuspendedError", "TenantInactiveError", "QuotaExceededError"];
     const errors = await run(VENTUREKIT.errors, {}, names);
     const expected = { TenantNotFoundError: [404, "TENANT_NOT_FOUND"], TenantSuspendedError: [403, "TENANT_SUSPENDED"], TenantInactiveError: [403, "TENANT_INACTIVE"], QuotaExceededError: [429, "QUOTA_EXCEEDED"] };
@@ -504,7 +508,7 @@ describe("venturekit", () => {
         assert.equal(response.headers.get("content-type"), "application/json");
         const { error: { code, message, details }, ...more } = await response.json();
         assert.deepEqual([response.status, code, details, more], [...expected[name], { quota: "apiRequests" }, {}]);
-        assert(message.length > 10, "a sentence that helps");
+        assert(message.length > 10, "the message is a sentence");
       }
     }
   });

@@ -1,5 +1,5 @@
-// Real origins, each started on loopback as its documentation says. Every one of them opens `/public` to all, answers `ADMIN` under
-// `/admin`, and says which method and path it served.
+// Real origins on loopback, each started as its documentation describes. Each one opens `/public`
+// to everyone, answers `ADMIN` under `/admin`, and reports the method and the path that it served.
 
 import { spawn, spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
@@ -17,7 +17,7 @@ const connects = (port) => new Promise((resolve) => {
   socket.on("error", () => resolve(false));
 });
 
-/** Starts a process that listens on the port that `line` is given, and waits until it does. */
+/** Starts a process on a free port, which `line` receives, and waits until it listens. */
 async function start(line, { cwd = apps, env = {} } = {}) {
   const port = await freePort();
   const [command, ...args] = line(port);
@@ -54,7 +54,7 @@ const asgi = (server, app, args) => () =>
 const package_ = (name) => createRequire(join(npm(), "package.json"))(name);
 const listener = (app) => package_("@hono/node-server").getRequestListener(app.fetch);
 
-/** By name: starts it. */
+/** Functions that start an origin, by its name. */
 export const origins = {
   gunicorn: gunicorn("flask_app:application"),
   "gunicorn, which believes every address": gunicorn("flask_app:application", ["--forwarded-allow-ips", "*"]),
@@ -75,8 +75,8 @@ export const origins = {
   "Next.js, functions": () => start(() => [process.execPath, "minimal.cjs"], { cwd: next() }),
   others: () => serve(others),
 };
-// Where it is installed.
+// PHP is optional.
 if (spawnSync("php", ["--version"]).status === 0) origins.PHP = () => start((port) => ["php", "-S", `127.0.0.1:${port}`, "index.php"]);
 
-/** Hono, with methods in the bodies of forms. */
+/** Hono, which takes the method from the body of a form. */
 export const forms = () => serve(listener(honoForms()));

@@ -1,7 +1,7 @@
-// Real origins behind the Worker: what they serve is what the gate has judged, whatever a client sends.
+// Real origins behind the Worker: they serve what the gate has judged, whatever a client sends.
 //
-// Each row of the table is sent twice: straight to the origin, where it must work, so that the row can fail; and through the gate,
-// where it must not.
+// Each attack of the table is sent twice: to the origin itself, where it must work, because the
+// test would prove nothing otherwise; and through the gate, where it must fail.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -26,7 +26,7 @@ const seed = {
   api_keys: [record],
 };
 
-/** The Worker before an origin; requests reach it as they are sent. */
+/** Starts the Worker before an origin. Requests reach the Worker as they are sent. */
 async function gateBefore(upstream) {
   return worker({ seed, bindings: { UPSTREAM_URL: upstream }, direct: true });
 }
@@ -41,21 +41,21 @@ function parsed({ body }) {
   }
 }
 
-/** What an origin has served, of what a row wants to change. */
+/** What an origin took for the property that a row changes. */
 function seen({ changes }, answer) {
   if (changes === "upgrade") return answer.status === 101 ? "h2c" : "HTTP/1.1";
   if (changes === "path") return parsed(answer).said;
   return parsed(answer)[changes];
 }
 
-/** Whether the origin served what was asked for. A refusal of the gate's does as well. */
+/** Checks that the origin served what the gate judged, or that the gate refused the request. */
 function assertJudged(row, answer, upstream) {
   const { said, method, path, scheme, host, tenant, proxy, error } = parsed(answer);
   assert.doesNotMatch(answer.body, /ADMIN/);
   assert.notEqual(answer.status, 101);
   if (answer.status >= 400 && error?.code) return;
   const note = `${answer.status} ${answer.body.slice(0, 300)}`;
-  // What the origin itself refuses has been asked of it as it was judged.
+  // The origin received the request as the gate judged it, and refused it.
   if (said === "NOTHING" && path === undefined) return;
   assert.equal(said, "PUBLIC", note);
   assert.equal(method, row.request.method, note);
@@ -78,7 +78,7 @@ for (const [name, start] of Object.entries(origins)) {
       await origin?.stop();
     });
 
-    test("serves what is asked for, and so does the gate for those who may", async () => {
+    test(`${name}: the gate opens /public to everyone and /admin only to an API key`, async () => {
       for (const url of [origin.url, gate.url]) {
         const { said, method, path } = parsed(await get(url, "/public/a/b"));
         assert.deepEqual({ said, method, path }, { said: "PUBLIC", method: "GET", path: "/public/a/b" });
@@ -89,22 +89,22 @@ for (const [name, start] of Object.entries(origins)) {
     });
 
     for (const row of rows.filter((entry) => entry.origins.includes(name))) {
-      test(`${row.changes}: ${row.name}, on ${row.request.path}`, async () => {
+      test(`${row.changes} attack fails: ${row.name} on ${row.request.path}`, async () => {
         const expected = row.changes === "path" ? "ADMIN" : row.to;
-        assert.equal(seen(row, await attack(origin.url, row.request)), expected, "straight to the origin it does not work");
+        assert.equal(seen(row, await attack(origin.url, row.request)), expected, "the attack does not work on the origin itself");
         assertJudged(row, await attack(gate.url, row.request), origin.url);
       });
     }
   });
 }
 
-test("every row works on an origin that is at hand", () => {
+test("every attack affects an installed origin, and names only known origins", () => {
   const idle = rows.filter((row) => !row.origins.some((name) => name in origins)).map(({ name }) => name);
   assert.deepEqual(idle, []);
   assert.deepEqual(rows.flatMap((row) => row.origins).filter((name) => !(name in origins) && name !== "PHP"), []);
 });
 
-describe("what arrives", () => {
+describe("requests that reach the origin", () => {
   let origin, gate, got;
   before(async () => {
     origin = await serve((request, response) => {
@@ -120,7 +120,7 @@ describe("what arrives", () => {
 
   for (const [about, headers] of Object.entries(unharmed)) {
     for (const [name, value] of Object.entries(headers)) {
-      test(`unharmed ${about}: ${name}`, async () => {
+      test(`the header ${name} reaches the origin unchanged`, async () => {
         got = [];
         const method = about === "of bodies" ? "POST" : name.startsWith("access-control") ? "OPTIONS" : "GET";
         const length = method === "POST" ? [["Content-Length", "2"]] : [];
@@ -132,7 +132,7 @@ describe("what arrives", () => {
     }
   }
 
-  test("queries and cookies that look like attacks arrive as they are", async () => {
+  test("queries and cookies that look like attacks reach the origin unchanged", async () => {
     got = [];
     const path = "/public?path=/admin&url=http%3A%2F%2Fx%2Fadmin&method=DELETE&x-original-url=/admin&SCRIPT_NAME=/public";
     await get(gate.url, path, [["Cookie", "SCRIPT_NAME=/public; x-original-url=/admin"]]);
@@ -140,8 +140,8 @@ describe("what arrives", () => {
     assert.equal(got[0].headers.cookie, "SCRIPT_NAME=/public; x-original-url=/admin");
   });
 
-  // The runtime sees to this.
-  test("a client has no say in which headers are left out on the way", async () => {
+  // workerd ensures this.
+  test("a client cannot remove headers of the gate by naming them in `Connection`", async () => {
     got = [];
     const connection = [["Connection", "X-Tenant-Id, X-Tenant-Plan, Content-Type"], ["Keep-Alive", "timeout=5"], ["TE", "trailers"]];
     await get(gate.url, "/public", connection);
@@ -156,22 +156,22 @@ describe("what arrives", () => {
     [`${method} /public HTTP/1.1`, `Host: ${HOST}`, "Connection: close", ...more, "", body].join("\r\n");
   const inner = `GET /admin HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
   const framed = {
-    "both kinds of length": lines("POST", ["Transfer-Encoding: chunked", "Content-Length: 4"], `0\r\n\r\n${inner}`),
-    "two lengths": lines("POST", ["Content-Length: 0", `Content-Length: ${inner.length}`], inner),
-    "a length with a sign": lines("POST", [`Content-Length: +${inner.length}`], inner),
-    "an encoding that is none": lines("POST", ["Transfer-Encoding: xchunked", `Content-Length: ${inner.length}`], inner),
-    "two encodings": lines("POST", ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], `0\r\n\r\n${inner}`),
+    "a chunked body with a content length": lines("POST", ["Transfer-Encoding: chunked", "Content-Length: 4"], `0\r\n\r\n${inner}`),
+    "two content lengths": lines("POST", ["Content-Length: 0", `Content-Length: ${inner.length}`], inner),
+    "a content length with a sign": lines("POST", [`Content-Length: +${inner.length}`], inner),
+    "an unknown transfer encoding": lines("POST", ["Transfer-Encoding: xchunked", `Content-Length: ${inner.length}`], inner),
+    "two transfer encodings": lines("POST", ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], `0\r\n\r\n${inner}`),
     "a space before the colon": lines("POST", ["Transfer-Encoding : chunked", `Content-Length: ${inner.length}`], `0\r\n\r\n${inner}`),
-    "underscores": lines("POST", ["Transfer_Encoding: chunked", "Content_Length: 0", `Content-Length: ${inner.length}`], inner),
-    "a body where none belongs": lines("GET", [`Content-Length: ${inner.length}`], inner),
-    "a folded line": lines("GET", ["X-A: b", " SCRIPT_NAME: /public"]),
-    "a return alone": lines("GET", ["X-A: b\rSCRIPT_NAME: /public"]),
-    "a line feed alone": lines("GET", ["X-A: b\nSCRIPT_NAME: /public"]),
-    "a NUL": lines("GET", ["X-A: b\0SCRIPT_NAME: /public"]),
-    "no name": lines("GET", [": /public"]),
+    "underscores in header names": lines("POST", ["Transfer_Encoding: chunked", "Content_Length: 0", `Content-Length: ${inner.length}`], inner),
+    "a GET with a body": lines("GET", [`Content-Length: ${inner.length}`], inner),
+    "a folded header": lines("GET", ["X-A: b", " SCRIPT_NAME: /public"]),
+    "a bare carriage return": lines("GET", ["X-A: b\rSCRIPT_NAME: /public"]),
+    "a bare line feed": lines("GET", ["X-A: b\nSCRIPT_NAME: /public"]),
+    "a NUL in a header": lines("GET", ["X-A: b\0SCRIPT_NAME: /public"]),
+    "a header without a name": lines("GET", [": /public"]),
   };
   for (const [name, text] of Object.entries(framed)) {
-    test(`one request is one request: ${name}`, async () => {
+    test(`an ambiguous request reaches the origin as at most one request: ${name}`, async () => {
       got = [];
       await raw(gate.url, text, 2_000);
       for (const { url, headers } of got) {
@@ -183,9 +183,9 @@ describe("what arrives", () => {
   }
 });
 
-// A gate that does not read bodies cannot know. Where an origin does this, a route that is open for POST is open for all that it makes
-// of POST.
-test("a method in the body of a form is between the client and its origin", async () => {
+// The gate does not read bodies, so it cannot know. With such an origin, a route that is open for
+// POST is open for every method that the origin makes of POST.
+test("a method in the body of a form reaches the origin unseen by the gate", async () => {
   const origin = await forms();
   const gate = await gateBefore(origin.url);
   after(async () => {

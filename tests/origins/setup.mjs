@@ -1,4 +1,5 @@
-// Sets up, once, what the origins need: a Python environment and npm packages, in a folder of their own beside the other tools.
+// Sets up once what the origins need: a Python environment and npm packages, in a folder of their
+// own beside the other tools.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,7 +14,7 @@ const PYTHON = {
   gunicorn: "27.0.1", flask: "3.1.3", werkzeug: "3.1.9", django: "5.2.19", fastapi: "0.165.0", starlette: "1.10.0", uvicorn: "0.54.0",
   daphne: "4.2.3", hypercorn: "0.18.0", pyramid: "2.1", waitress: "3.0.2", setuptools: "80.9.0",
 };
-// The last Next.js that lets a header skip its middleware.
+// The last version of Next.js whose middleware can be skipped by a header.
 const NPM = { next: "15.2.2", react: "19.3.1", "react-dom": "19.3.1", "method-override": "3.0.0", "@hono/node-server": "2.1.9" };
 
 const env = { ...process.env, NEXT_TELEMETRY_DISABLED: "1", PYTHONDONTWRITEBYTECODE: "1" };
@@ -38,7 +39,7 @@ function once(name, wanted, work) {
   return place;
 }
 
-/** The Python that has the packages. */
+/** The Python interpreter with the packages. */
 export function python() {
   const place = once("python", PYTHON, (made) => {
     run("python3", ["-m", "venv", made]);
@@ -48,16 +49,16 @@ export function python() {
   return join(place, "bin/python");
 }
 
-/** The folder that has the npm packages. */
+/** The folder with the npm packages. */
 export const npm = () => once("npm", NPM, (made) => {
   writeFileSync(join(made, "package.json"), JSON.stringify({ private: true, dependencies: NPM }));
   run("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], made);
 });
 
-/** The command of Next.js, seen from its application. */
+/** The command of Next.js, relative to its application. */
 export const NEXT = "../node_modules/next/dist/bin/next";
 
-/** The folder that has the application of Next.js, built. */
+/** The folder with the built application of Next.js. */
 export function next() {
   npm();
   const sources = readdirSync(join(apps, "next"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());

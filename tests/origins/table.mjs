@@ -1,10 +1,12 @@
-// Headers and parameters by which an origin serves something else than the gate has judged, and the origins that do. And those that are
-// often sent, and must arrive as they were sent.
+// Headers and parameters that make an origin serve something other than what the gate has judged,
+// and the origins that they affect. Also headers that are common and must reach the origin
+// unchanged.
 
 /**
- * The attacks. `changes`: what of the request the origin takes for another: its `path` (it says `ADMIN` then), `method`, `scheme`,
- * `host`, `tenant`, `proxy` (its own outgoing one), or the protocol (`upgrade`). `to`: what it then takes it for. `request`: what is
- * sent. `origins`: those on which it works when the gate is not there; PHP counts where it is installed.
+ * The attacks. `changes`: the property of the request that the origin mistakes: `path` (it answers
+ * `ADMIN` then), `method`, `scheme`, `host`, `tenant`, `proxy` (the one for its own requests), or
+ * the protocol (`upgrade`). `to`: the value that it takes instead. `request`: what is sent.
+ * `origins`: those that it affects without the gate. PHP counts if it is installed.
  */
 export const rows = [];
 
@@ -20,7 +22,8 @@ function group(changes, to, request, entries) {
 const PLAIN = ["gunicorn", "gunicorn, which believes every address", "gunicorn, snippets", "gunicorn, ProxyFix", "gunicorn, Django"];
 const REWRITTEN = "Express, rewritten";
 
-// What the origin takes for the place that it is mounted at is taken away from the path: `/public/admin` becomes `/admin`.
+// The origin takes the value for its mount point and removes it from the path: `/public/admin`
+// becomes `/admin`.
 group("path", "/admin", { path: "/public/admin" }, [
   ["SCRIPT_NAME", "/public", PLAIN],
   ["script_name", "/public", PLAIN],
@@ -41,13 +44,13 @@ group("path", "/admin", { path: "/public/admin" }, [
   ["daphne-root-path", "%2Fpublic", ["daphne, FastAPI", "daphne, Django"]],
 ]);
 
-// It is put before the path.
+// The origin puts the value before the path.
 group("path", "/admin/public", {}, [
   ["X-Vhm-Root", "/admin", ["waitress, Pyramid"]],
   ["X-Vhm-Root", "admin", ["waitress, Pyramid"]],
 ]);
 
-// It is the path.
+// The origin takes the value for the path.
 group("path", "/admin", {}, [
   ...["X-Original-URL", "X-Rewrite-URL"].map((header) => [header, "/admin", [REWRITTEN, "others", "PHP"]]),
   ["X-Matched-Path", "/admin", [REWRITTEN]],
@@ -64,13 +67,13 @@ group("path", "/admin", {}, [
   ["X#Request$Uri", "/admin", ["others"]],
   [[["X-Rewrite-Url", "/public"], ["x-rewrite_url", "/admin"]], null, ["others", "PHP"]],
 ]);
-// The same page that the gate has judged, by another handler: the path is the one that was asked for.
+// Another handler serves the request, or a handler is skipped. The path is the requested one.
 group("path", "/admin", {}, [["x-matched-path", "/admin", ["Next.js, functions"]]]);
 group("path", "/public/guarded", { path: "/public/guarded" }, [
   ["X-Middleware-Subrequest", Array(5).fill("middleware").join(":"), ["Next.js"]],
 ]);
 
-// A URL is put together of it, and the path taken of that.
+// The origin builds a URL from the value and takes the path of that URL.
 group("path", "/admin", {}, [
   ["X-Forwarded-Proto", "http://x/admin?", ["Express, the whole URL"]],
   ["X-Forwarded-Port", "80/admin?", ["Express, the whole URL"]],
@@ -112,16 +115,17 @@ group("tenant", "t_victim", {}, [
   ["X_TENANT_ID", "t_victim", ["wsgiref, snippets", "others", "PHP"]],
   ["X.Tenant-Id", "t_victim", ["others", "PHP"]],
   ["x*tenant+id", "t_victim", ["others"]],
-  // Whoever hands a request on leaves out what `Connection` names: the victim's header would stay, and the gate's would not.
+  // A proxy drops the headers that `Connection` names: the gate's header would be dropped, and the
+  // header that names the victim would stay.
   [[["Connection", "X-Tenant-Id"], ["X_Tenant_Id", "t_victim"]], null, ["wsgiref, snippets", "others"]],
 ]);
 
-// Programs that an origin starts, or that it is, send their own requests by way of this (httpoxy).
+// CGI programs send their own requests through this proxy (httpoxy).
 group("proxy", "http://evil.example.com", {}, [
   ["Proxy", "http://evil.example.com", ["gunicorn", "wsgiref, snippets", "waitress, Pyramid"]],
 ]);
 
-// Behind it, requests follow that nobody judges.
+// After the upgrade, requests follow that the gate does not judge.
 group("upgrade", "h2c", {}, [
   [
     [["Connection", "Upgrade, HTTP2-Settings"], ["Upgrade", "h2c"], ["HTTP2-Settings", "AAMAAABkAAQAAP__"]], null,
@@ -129,7 +133,7 @@ group("upgrade", "h2c", {}, [
   ],
 ]);
 
-/** Names and values that must arrive as they are sent. */
+/** Headers that must reach the origin unchanged, by group. */
 export const unharmed = {
   "of requests": {
     accept: "text/html, application/json;q=0.9", "accept-language": "de, en;q=0.5", "accept-charset": "utf-8", "user-agent": "curl/8.5.0",
@@ -181,7 +185,7 @@ export const unharmed = {
     "next-action": "a1", "x-nextjs-data": "1", "x-sveltekit-action": "true", "x-alpine-request": "true", "up-target": ".a",
     "x-up-version": "3",
   },
-  // With a word of a path, a method, a host or a scheme in their names.
+  // The names contain a word for a path, a method, a host or a scheme.
   loose: {
     "hx-current-url": "https://acme.app.example.com/public", "next-url": "/public", "paypal-cert-url": "https://api.paypal.com/cert",
     "x-goog-resource-uri": "https://www.googleapis.com/a", "x-shopify-shop-domain": "a.myshopify.com",

@@ -1,5 +1,5 @@
-// A page that Vite has built, with the real Worker behind it: features are evaluated in the page as the gate would, follow what is
-// published, serve on without a network, and tell nothing of other tenants.
+// A page that Vite built, with the real Worker behind it. It evaluates features like the gate,
+// follows publications, works without a network, and receives nothing about other tenants.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -13,7 +13,7 @@ import { modules, project, remove, run, served, sizes } from "../support/project
 
 after(remove);
 
-/** Words that stand only where pages of `acme` may not look. */
+/** Words that pages of `acme` must never receive. */
 const SECRET = ["globex", "enterprise", "free@", "pilot", "hidden-feature", "hidden-rule", "extra-seats", "hidden.example"];
 const catalog = {
   version: 1,
@@ -50,11 +50,11 @@ const acme = { id: "t_acme", slug: "acme", name: "Acme", plan: "pro@1" };
 const globex = { id: "t_globex", slug: "globex", name: "Globex", plan: "enterprise@1" };
 
 let gate, site, chromium, context, page;
-/** Whether what is behind `/_gate/` can be reached. */
+/** Whether requests to `/_gate/` reach the gate. */
 let reachable = true;
-/** What ends questions that are under way. */
+/** Controllers that abort the requests in flight. */
 const waiting = [];
-/** All that the page of `acme` has received: status, headers and bodies. */
+/** Everything that the page of `acme` has received: statuses, headers and bodies. */
 const received = [];
 
 before(async () => {
@@ -66,7 +66,7 @@ before(async () => {
   const place = project("page", files, ["@openfeature/web-sdk"]);
   assert.deepEqual(await run(place, join(modules, ".bin/vite"), ["build", "--logLevel=warn"]), { code: 0, stdout: "", stderr: "" });
 
-  // The page's own origin: its files, and before the gate what a reverse proxy does.
+  // The page's origin. It serves the page's files and is a reverse proxy before the gate.
   site = await serve(async (request, response) => {
     const tenant = request.headers.host.split(".")[0];
     const answer = request.url.startsWith("/_gate/") ? await forward(tenant, request, response).catch(() => null) : file(join(place, "dist"), request.url);
@@ -100,19 +100,19 @@ async function forward(tenant, request, response) {
   const { "content-encoding": encoding, "content-length": length, "transfer-encoding": transfer, ...more } = Object.fromEntries(answer.headers);
   return { status: answer.status, headers: more, body };
 }
-/** Makes the gate unreachable, also for who is waiting; or reachable again. */
+/** Makes the gate unreachable, also for waiting requests, or reachable again. */
 function reach(yes) {
   reachable = yes;
   if (!yes) for (const one of waiting.splice(0)) one.abort();
 }
-/** Takes the network away, or brings it back. */
+/** Takes the page offline, or online again. */
 async function network(there) {
-  // Chromium lets go on what was under way; a network that is gone does not.
+  // Requests in flight survive Chromium's offline mode, but not a lost network.
   reach(there);
   await context.setOffline(!there);
 }
 
-/** The page of a tenant, once it shows its features. */
+/** Opens the page of a tenant and waits until it shows features. */
 async function open(tenant) {
   const opened = await context.newPage();
   opened.on("pageerror", (error) => assert.fail(error));
@@ -121,9 +121,12 @@ async function open(tenant) {
   return opened;
 }
 const shown = async (of = page) => JSON.parse(await of.textContent("#features"));
-/** Waits until the page shows what is expected, for less than the 25 seconds for which a question is held. */
+/**
+ * Waits until the page shows the text. It waits for less than the 25 seconds for which the gate
+ * holds a request, so that a page that does not receive changes at once fails.
+ */
 const shows = (id, text) => page.waitForFunction(([id, text]) => document.querySelector(id).textContent.includes(text), [id, text], { timeout: 15_000 });
-/** What the page says of features by a context, and the gate's own answer. */
+/** The values of two features for a context, in the page and in the gate. */
 const inPage = (attributes) =>
   page.evaluate(async ({ targeting_key: targetingKey, ...more }) => {
     await app.OpenFeature.setContext({ targetingKey, ...more });
@@ -145,7 +148,7 @@ test("the page shows its tenant's features", async (t) => {
   for (const path of resources) t.diagnostic(`${path}: ${sizes(Buffer.from(await (await fetch(site.url + path)).arrayBuffer()))}`);
 });
 
-test("features are evaluated by the context, as the gate does", async () => {
+test("the page evaluates features for a context like the gate", async () => {
   const seen = [];
   for (const country of ["NL", "BE", "DE", "nl"]) {
     const attributes = { targeting_key: "user-1", country };
@@ -156,7 +159,7 @@ test("features are evaluated by the context, as the gate does", async () => {
   assert.deepEqual(seen, ["new", "new", "old", "old"]);
 });
 
-test("a rollout is the gate's own, for 50 users", async () => {
+test("a rollout gives 50 users the same values in the page as in the gate", async () => {
   const users = Array.from({ length: 50 }, (_, i) => ({ targeting_key: `user-${i}`, country: "DE" }));
   const found = [];
   for (const user of users) found.push(await inPage(user));
@@ -165,7 +168,7 @@ test("a rollout is the gate's own, for 50 users", async () => {
   assert(on > 10 && on < 40, `on for ${on} of 50`);
 });
 
-test("what is published shows without loading the page again", async () => {
+test("a published change appears in the page without a reload", async () => {
   assert.equal((await shown()).webhooks, false);
   const set = await gate.admin("PUT", `/tenants/${acme.id}/overrides`, { feature: "webhooks", value: true, reason: "demo" });
   assert.equal(set.status, 200, JSON.stringify(set.body));
@@ -174,7 +177,7 @@ test("what is published shows without loading the page again", async () => {
   assert.deepEqual(changed, ["webhooks"]);
 });
 
-test("without a network the page serves on, says so, and says at once when that is over", async () => {
+test("a page without a network keeps its features and is STALE, and is READY when the network returns", async () => {
   await network(false);
   await shows("#status", "STALE");
   assert.deepEqual([(await shown()).seats, await page.evaluate("app.client.stale")], [20, true]);
@@ -183,7 +186,7 @@ test("without a network the page serves on, says so, and says at once when that 
   assert.equal(await page.evaluate("app.client.stale"), false);
 });
 
-test("another context is served from what is old too, and is said to be", async () => {
+test("a page without a network evaluates another context and stays STALE", async () => {
   await network(false);
   await shows("#status", "STALE");
   const attributes = { targeting_key: "user-1", country: "NL" };
@@ -192,7 +195,7 @@ test("another context is served from what is old too, and is said to be", async 
   await shows("#status", "READY");
 });
 
-test("loaded again while the gate cannot be reached, the last good snapshot serves, until it can be", async () => {
+test("a page that is reloaded without the gate serves its last snapshot until the gate is back", async () => {
   const { webhooks, seats } = await shown();
   reach(false);
   await page.reload();
@@ -201,7 +204,7 @@ test("loaded again while the gate cannot be reached, the last good snapshot serv
   const last = await shown();
   assert.deepEqual([last.webhooks, last.seats, last.checkout], [webhooks, seats, "old"]);
   assert.equal(await page.evaluate("app.client.stale"), true);
-  // What was published meanwhile comes with the network.
+  // A change that was published meanwhile arrives with the connection.
   assert.equal((await gate.admin("PUT", `/tenants/${acme.id}/overrides`, { feature: "seats", value: 99, reason: "demo" })).status, 200);
   reach(true);
   await shows("#status", "READY");
@@ -209,9 +212,9 @@ test("loaded again while the gate cannot be reached, the last good snapshot serv
   assert.equal(await page.evaluate("app.client.stale"), false);
 });
 
-test("the page was told nothing of what it may not know", async () => {
+test("the page receives nothing about other tenants and hidden features", async () => {
   const all = [...received, JSON.stringify(await page.evaluate("({ ...localStorage })")), await page.content()].join("\n").toLowerCase();
-  // Where it may be known it is to be found, so that looking for it says something.
+  // The search finds what the page may know. Otherwise, finding no secret would prove nothing.
   for (const word of ["editor", "checkout", "half", '"country"', "pro@1", acme.id]) assert(all.includes(word.toLowerCase()), word);
   assert.deepEqual(SECRET.filter((word) => all.includes(word.toLowerCase())), []);
   assert.equal(await page.evaluate(() => app.client.evaluate({ country: "NL" }).get("hidden-feature").reason), "FEATURE_UNKNOWN");

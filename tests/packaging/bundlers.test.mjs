@@ -1,5 +1,5 @@
-// The package in bundles and in test runners, as people have them without a setting of their own: it is imported without an error,
-// it finds its module, and where it cannot, it says what to do.
+// The package in bundlers and test runners with default settings: it is imported without an error
+// and finds its module. Where it cannot find the module, the error states what to do.
 
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const snapshot = {
   features: { theme: { type: "string", default: "plain", rules: [{ name: "nl", when: [{ attribute: "country", op: "eq", value: "NL" }], value: "dark" }] } },
 };
 const IMPORTS = 'import { DeniedError, Gate, init } from "tenantgate"; import { FeatureClient, init as initClient } from "tenantgate/client"; import { createTenantMiddleware, handler } from "tenantgate/middleware";';
-/** Uses the gate, the middleware by either form, and the client; `said` is what comes of it. */
+/** Uses the gate, both forms of the middleware, and the client. `said` collects the results. */
 const USE = `
   const gate = new Gate(${JSON.stringify(catalog)}, [{ id: "t_acme", slug: "acme", plan: "p@1" }]);
   const denied = (() => { try { gate.features("t_nobody"); } catch (error) { return error instanceof DeniedError; } })();
@@ -34,7 +34,7 @@ const USE = `
 const SAID = ["ALLOWED", true, "acme", "acme", "dark"];
 const INIT = "await init(); await initClient();";
 const program = (first, use = USE) => `${IMPORTS}\n(async () => { ${first} ${use} console.log(JSON.stringify(said)); })();\n`;
-/** Says with what the first use fails. */
+/** Collects the errors of first uses. */
 const FAILS = `
   const fails = (run) => { try { run(); return "nothing"; } catch ({ code, message }) { return code + ": " + message; } };
   const said = [fails(() => new Gate({})), fails(() => new FeatureClient()), fails(() => createTenantMiddleware({ config: { resolution: "header" }, lookupTenant() {} }))];`;
@@ -50,7 +50,10 @@ before(() => {
   for (const module of MODULES) cpSync(join(place, "node_modules/tenantgate/dist", module), join(place, "given", module));
 });
 
-/** Runs something where the package's modules are not there, as on another machine: some bundlers write down where they were. */
+/**
+ * Runs `work` while the package's modules are missing, as on another machine: some bundlers embed
+ * their absolute paths.
+ */
 async function elsewhere(work) {
   const paths = MODULES.map((module) => join(place, "node_modules/tenantgate/dist", module));
   for (const path of paths) renameSync(path, `${path}.away`);
@@ -69,13 +72,13 @@ describe("esbuild", () => {
     return output;
   };
   for (const [format, file] of [["cjs", "out.cjs"], ["esm", "out.mjs"]]) {
-    test(`as ${format}: one file that holds the module, with \`init\` and without`, async (t) => {
+    test(`esbuild as ${format}: one file contains the module, with and without \`init\``, async (t) => {
       for (const input of ["main.js", "awaited.js", "main.cjs"]) assert.deepEqual(await outcome(await build(input, `esbuild/${input}-${file}`, `--format=${format}`)), SAID, input);
       assert.deepEqual(await outcome(await build("main.js", `esbuild/small-${file}`, `--format=${format}`, "--minify")), SAID, "minified");
       t.diagnostic(`minified: ${sizes(readFileSync(join(place, `esbuild/small-${file}`)))}`);
     });
 
-    test(`as ${format}, with conditions of its own: after \`init\`, and given the bytes; before, it says what to do`, async () => {
+    test(`esbuild as ${format} with custom conditions: \`init\` loads the module, and its lack is explained`, async () => {
       const conditions = [`--format=${format}`, "--conditions=own"];
       for (const input of ["awaited.js", "given.js"]) assert.deepEqual(await outcome(await build(input, `esbuild/own-${input}-${file}`, ...conditions)), SAID, input);
       for (const [i, sentence] of (await outcome(await build("fails.js", `esbuild/fails-${file}`, ...conditions))).entries()) {
@@ -85,7 +88,7 @@ describe("esbuild", () => {
     });
   }
 
-  test("for pages, without the address: `init` says what to do", async () => {
+  test("esbuild for pages: errors state what to do without `init` or without the module's address", async () => {
     for (const format of ["esm", "iife"]) {
       const page = await run(place, join(modules, ".bin/esbuild"), ["fails.js", "--bundle", "--platform=browser", "--log-level=error", `--format=${format}`, `--outfile=esbuild/page-${format}.mjs`]);
       assert.deepEqual(page, { code: 0, stdout: "", stderr: "" });
@@ -102,7 +105,7 @@ describe("esbuild", () => {
 
 describe("bun build", () => {
   for (const [target, format, input] of [["node", "esm", "awaited.js"], ["bun", "esm", "awaited.js"], ["node", "cjs", "awaited.cjs"]]) {
-    test(`--target=${target}, as ${format}: one file that holds the module`, async () => {
+    test(`bun build --target=${target} as ${format}: one file contains the module`, async () => {
       const folder = `bun-${target}-${format}`;
       const built = await run(place, join(modules, ".bin/bun"), ["build", input, `--target=${target}`, `--format=${format}`, `--outdir=${folder}`]);
       assert.equal(built.code, 0, built.stderr);
@@ -115,7 +118,7 @@ describe("bun build", () => {
 });
 
 describe("webpack", () => {
-  /** What webpack makes of a file: its warnings and errors, and what it wrote. */
+  /** Builds a file with webpack, without errors and warnings. Returns the names of the assets. */
   async function build(name, config) {
     const stats = await new Promise((resolve, reject) => {
       const settings = { mode: "production", context: place, optimization: { minimize: false }, performance: { hints: false }, ...config, output: { path: join(place, name), ...config.output } };
@@ -126,7 +129,7 @@ describe("webpack", () => {
     return assets.map((asset) => asset.name.replace(/^[0-9a-f]{20}/, "hash"));
   }
 
-  test("for Node, as CommonJS: one file that holds the module", async () => {
+  test("webpack for Node as CommonJS: one file contains the module", async () => {
     for (const input of ["./main.js", "./main.cjs"]) {
       const assets = await build("webpack-cjs", { entry: input, target: "node", output: { filename: "main.cjs" } });
       assert.deepEqual(assets, ["main.cjs"]);
@@ -134,13 +137,13 @@ describe("webpack", () => {
     }
   });
 
-  test("for Node, as a module", async () => {
+  test("webpack for Node as an ES module: one file contains the module", async () => {
     const output = { filename: "main.mjs", module: true, chunkFormat: "module" };
     assert.deepEqual(await build("webpack-esm", { entry: "./main.js", target: "node", experiments: { outputModule: true }, output }), ["main.mjs"]);
     assert.deepEqual(await outcome("webpack-esm/main.mjs"), SAID);
   });
 
-  test("for pages: finds the modules by itself", async () => {
+  test("webpack for pages: the package finds its modules by itself", async () => {
     const page = program(INIT).replace("console.log(", "document.title = (");
     mkdirSync(join(place, "page"));
     writeFileSync(join(place, "page/main.js"), page);
@@ -165,7 +168,7 @@ describe("test runners", () => {
   let tests;
   before(() => {
     const vitest = `${IMPORTS}\nimport { expect, test } from "vitest";\ntest("decides", async () => { ${INIT} ${USE} expect(said).toEqual(${JSON.stringify(SAID)}); });\n`;
-    // As pages have it in Jest: no `fetch`, no `Response`.
+    // Pages in Jest have neither `fetch` nor `Response`.
     const jest = (environment, first) => `/** @jest-environment ${environment} */
 const { FeatureClient, init } = require("tenantgate/client");
 test("evaluates", async () => {
@@ -176,10 +179,10 @@ test("evaluates", async () => {
   expect([client.get("theme").value, client.evaluate({ country: "NL" }).get("theme").value, client.evaluate({ country: "ü".repeat(70) }).get("theme").value]).toEqual(["plain", "dark", "plain"]);
   client.close();
 });
-test("says what is missing", () => {
+test("the client reports a missing fetch", () => {
   if (typeof fetch === "undefined") expect(() => new FeatureClient({ storage: null })).toThrow(/the runtime has no \`fetch\`/);
 });
-test("every entry is there", () => {
+test("every entry can be required", () => {
   const { Gate, DeniedError } = require("tenantgate");
   const gate = new Gate(${JSON.stringify(catalog)}, [{ id: "t_acme", slug: "acme", plan: "p@1" }]);
   expect(gate.decide({ path: "/", headers: { "x-tenant-id": "acme" } }).code).toBe("ALLOWED");
@@ -193,14 +196,14 @@ test("every entry is there", () => {
     }, ["vitest", "jest", "jest-environment-jsdom", "jest-environment-node", "@openfeature/core", "@openfeature/server-sdk", "@openfeature/web-sdk", "hono"]);
   });
 
-  test("Jest: in Node and in pages (jsdom), by `require`", async () => {
+  test("Jest: `require` of the package works in Node and in pages (jsdom)", async () => {
     const { code, stderr } = await run(tests, process.execPath, [join(modules, "jest/bin/jest.js"), "--rootDir=jest", "--runInBand", "--colors=false"]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^Tests: +9 passed, 9 total$/m);
   });
 
-  for (const [name, settings] of [["as it is", {}], ["with the package inlined", { server: { deps: { inline: ["tenantgate"] } } }], ["with jsdom", { environment: "jsdom" }], ["with jsdom, inlined", { environment: "jsdom", server: { deps: { inline: ["tenantgate"] } } }]]) {
-    test(`Vitest, ${name}`, async () => {
+  for (const [name, settings] of [["with default settings", {}], ["with the package inlined", { server: { deps: { inline: ["tenantgate"] } } }], ["with jsdom", { environment: "jsdom" }], ["with jsdom and the package inlined", { environment: "jsdom", server: { deps: { inline: ["tenantgate"] } } }]]) {
+    test(`Vitest ${name}: the package is imported and decides`, async () => {
       writeFileSync(join(tests, "vitest.config.mjs"), `export default ${JSON.stringify({ test: { include: ["vitest/*.test.js"], ...settings } })};\n`);
       const { code, stdout, stderr } = await run(tests, process.execPath, [join(modules, "vitest/vitest.mjs"), "run", "--no-color"]);
       assert.equal(code, 0, stdout + stderr);

@@ -1,5 +1,5 @@
-// The package as npm packs it, installed where people would: it decides in Node (modules and CommonJS, every sub-path), Bun and Deno, bundled by
-// esbuild and Vite, in Chromium and on workerd.
+// The package as npm packs it, installed in projects: it decides in Node (ES modules and CommonJS,
+// every sub-path), Bun and Deno, in bundles of esbuild and Vite, in Chromium and on workerd.
 
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
@@ -23,7 +23,7 @@ const catalog = {
   plans: { "pro@1": { features: { webhooks: true, theme: "dark" }, limits: { calls: 1 } } },
 };
 const tenants = [{ id: "t_acme", slug: "acme", plan: "pro@1" }];
-/** A gate of one call a month: the first request passes, the second does not. */
+/** A gate that allows one call a month: it allows the first request and denies the second. */
 const GATE = `new Gate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)})`;
 const DECIDE = `const gate = ${GATE};
 const decide = () => gate.decide({ host: "app.example.com", path: "/webhooks", headers: { "x-tenant-id": "acme" } });
@@ -31,7 +31,7 @@ const outcome = [decide(), decide()].map(({ code, tenant }) => code + " " + tena
 const DECIDED = ["ALLOWED t_acme", "QUOTA_EXCEEDED t_acme"];
 const REQUEST = 'new Request("http://app.example.com/webhooks", { headers: { "x-tenant-id": "acme" } })';
 const ANSWERED = [[200, "t_acme"], [429, "QUOTA_EXCEEDED"]];
-/** What pages are told, and what answers it as the gate would. */
+/** A page's snapshot, and a client that receives it without a gate. */
 const snapshot = {
   tenant: { id: "t_acme", slug: "acme" }, catalog: 1, epoch: 1,
   settled: { webhooks: { value: true, enabled: true, tier: "plan", reason: "PLAN" } },
@@ -39,7 +39,7 @@ const snapshot = {
 };
 const CLIENT = `new FeatureClient({ url: "http://app.example.com/", storage: null, fetch: async () => new Response(${JSON.stringify(JSON.stringify(snapshot))}) })`;
 
-/** What is imported from each sub-path, what is done with it, and what comes of it. */
+/** For each sub-path: its imports, a program that uses them, and the expected outcome. */
 const PATHS = {
   "": [`import { Gate } from "tenantgate";`, `${DECIDE} return outcome;`, DECIDED],
   middleware: [`import { Gate } from "tenantgate"; import { createTenantMiddleware, handler } from "tenantgate/middleware";`, `
@@ -95,16 +95,16 @@ before(() => {
 });
 
 describe("the tarball", () => {
-  test("holds what the package is made of, and nothing else", (t) => {
+  test("the tarball contains only the package's files, and no references to source maps", (t) => {
     const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|schema\/[a-z_]+\.json)$/;
     assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
     const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
-    assert.deepEqual(links, [], "maps are not there, and nothing points to them");
+    assert.deepEqual(links, [], "no file refers to a source map");
     t.diagnostic(`tarball: ${tarball.size} bytes, ${tarball.unpackedSize} unpacked, ${names.length} files`);
     for (const path of ["dist/tenantgate_bg.wasm", "dist/client_bg.wasm"]) t.diagnostic(`${path}: ${sizes(read(path))}`);
   });
 
-  test("holds whatever `exports` and `imports` name", () => {
+  test("the tarball contains every file that package.json names", () => {
     const { imports, main, types, bin } = JSON.parse(read("package.json"));
     const targets = (entry) => (typeof entry === "string" ? [entry] : Object.values(entry).flatMap(targets));
     const named = targets([exports, imports, main, types, bin]).map((path) => path.replace("./", ""));
@@ -113,7 +113,7 @@ describe("the tarball", () => {
     assert.deepEqual(named.filter((path) => !there(path)), []);
   });
 
-  test("holds for `require` what it holds for `import`", () => {
+  test("the tarball contains the same declarations for `require` as for `import`", () => {
     const copies = names.filter((path) => path.startsWith("cjs/") && path !== "cjs/package.json").map((path) => path.replace("cjs/", ""));
     assert.deepEqual(copies.filter((path) => !names.includes(path)), []);
     const declarations = names.filter((path) => path.endsWith(".d.ts") && !path.startsWith("cjs/"));
@@ -121,11 +121,11 @@ describe("the tarball", () => {
     assert.deepEqual(declarations.filter((path) => !copies.includes(path) || !read(path).equals(read(`cjs/${path}`))), []);
   });
 
-  test("holds the texts of its licences", () => {
+  test("the tarball contains the texts of both licences", () => {
     assert.deepEqual(["LICENSE-APACHE", "LICENSE-MIT"].filter((name) => !names.includes(name)), []);
   });
 
-  test("says nothing of the machine that it was made on", () => {
+  test("the tarball contains no paths of the machine that packed it", () => {
     const places = [root, homedir(), tmpdir(), process.env.CARGO_HOME ?? join(homedir(), ".cargo")].filter((place) => place.length > 1).map((place) => place.replace(/\/$/, ""));
     const found = names.flatMap((path) => {
       const text = read(path).toString("latin1");
@@ -134,7 +134,7 @@ describe("the tarball", () => {
     assert.deepEqual([...new Set(found)], []);
   });
 
-  test("runs nothing when it is installed, nor does what it needs", () => {
+  test("neither the package nor its dependencies run scripts when they are installed", () => {
     assert.equal(JSON.parse(read("package.json")).scripts, undefined);
     const { packages } = JSON.parse(readFileSync(join(plain, "package-lock.json"), "utf8"));
     assert("node_modules/tenantgate" in packages);
@@ -151,18 +151,18 @@ describe("in Node", () => {
   });
   const flat = (path) => `use-${path.replaceAll(/\W/g, "-")}`;
 
-  test("every entry is tried", () => {
+  test("every entry of `exports` has a program in these tests", () => {
     const tried = ["./package.json", "./dist/*.wasm", "./schema/*.json", ...Object.keys(PATHS).map((path) => (path ? `./${path}` : "."))];
     assert.deepEqual(Object.keys(exports).filter((path) => !tried.includes(path)), []);
   });
 
   for (const [path, [, , outcome]] of Object.entries(PATHS)) {
     const name = path ? `tenantgate/${path}` : "tenantgate";
-    test(`import "${name}"`, async () => assert.deepEqual(await node(place, `${flat(path)}.mjs`), outcome));
-    test(`require("${name}")`, async () => assert.deepEqual(await node(place, `${flat(path)}.cjs`), outcome));
+    test(`import "${name}" works in Node`, async () => assert.deepEqual(await node(place, `${flat(path)}.mjs`), outcome));
+    test(`require("${name}") works in Node`, async () => assert.deepEqual(await node(place, `${flat(path)}.cjs`), outcome));
   }
 
-  test("a class is the same, whichever entry it comes from, and what is configured is known to all", async () => {
+  test("all entries share their classes and the configuration of `configure`", async () => {
     const imports = `import { DeniedError as ofRoot, Gate } from "tenantgate"; import { DeniedError as ofSlim } from "tenantgate/slim";
 import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } from "tenantgate/middleware"; import { TenantgateError as ofClient } from "tenantgate/client"; import { requireFeature } from "tenantgate/hono";`;
     const code = program([imports, `
@@ -175,7 +175,7 @@ import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } f
     }
   });
 
-  test("a client that is closed leaves nothing behind", async () => {
+  test("a closed client leaves no timer behind", async () => {
     const [imports] = PATHS.client;
     const code = program([imports, `
       const client = ${CLIENT};
@@ -187,7 +187,7 @@ import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } f
   });
 
   for (const [runtime, ...args] of [["bun"], ["deno", "run", "--allow-all", "--node-modules-dir=manual"]]) {
-    test(`in ${runtime}: every entry but the frameworks of Node`, async () => {
+    test(`every entry except Express works in ${runtime}`, async () => {
       for (const [path, [, , outcome]] of Object.entries(PATHS).filter(([path]) => path !== "express")) {
         const { code, stdout, stderr } = await run(place, join(modules, ".bin", runtime), [...args, `${flat(path)}.mjs`]);
         assert.deepEqual([code, stdout && JSON.parse(stdout)], [0, outcome], `${path}: ${stderr}`);
@@ -195,32 +195,32 @@ import { configure, DeniedError as ofMiddleware, TenantgateError as ofErrors } f
     });
   }
 
-  test("the command line", async () => {
+  test("the installed command line prints its help", async () => {
     const { code, stdout } = await run(place, process.execPath, [join("node_modules", ".bin", "tenantgate"), "--help"]);
     assert.equal(code, 0);
     assert.match(stdout, /validate/);
   });
 });
 
-describe("bundled", () => {
-  /** What esbuild makes of a project's `main.js`. */
+describe("bundles for Node", () => {
+  /** Bundles a project's `main.js` with esbuild. */
   const bundle = (place, options) => run(place, join(modules, ".bin/esbuild"), ["main.js", "--bundle", "--format=esm", "--log-level=warning", "--outdir=out", ...options]);
 
-  test("by esbuild for Node: one file that holds the module", async () => {
+  test("esbuild for Node: one file contains the module", async () => {
     const place = project("esbuild-node", { "main.js": `import wasm from "tenantgate/dist/tenantgate_bg.wasm"; import { Gate, initSync } from "tenantgate/slim"; initSync(wasm); ${DECIDE} console.log(JSON.stringify(outcome));` });
     assert.deepEqual(await bundle(place, ["--platform=node", "--target=node20", "--loader:.wasm=binary"]), { code: 0, stdout: "", stderr: "" });
     assert.deepEqual(readdirSync(join(place, "out")), ["main.js"]);
     assert.deepEqual(await node(project("esbuild-node-alone", { "main.js": readFileSync(join(place, "out/main.js")) }), "main.js"), DECIDED);
   });
 
-  test("by esbuild for Node, with middleware: one file that holds the module", async () => {
+  test("esbuild for Node: a bundle with middleware and an embedded module decides", async () => {
     const [imports, body] = PATHS.hono;
     const place = project("esbuild-hono", { "main.js": `import wasm from "tenantgate/dist/tenantgate_bg.wasm"; import { initSync } from "tenantgate/slim"; initSync(wasm); ${program([imports.replace('"tenantgate"', '"tenantgate/slim"'), body])}` }, ["hono"]);
     assert.deepEqual(await bundle(place, ["--platform=node", "--target=node20", "--loader:.wasm=binary"]), { code: 0, stdout: "", stderr: "" });
     assert.deepEqual(await node(place, "out/main.js"), ANSWERED);
   });
 
-  test("by esbuild for Node, with the module beside it", async () => {
+  test("esbuild for Node: a bundle finds the module in `dist` beside it", async () => {
     const place = project("esbuild-beside", { "main.js": program(PATHS[""]) });
     assert.deepEqual(await bundle(place, ["--platform=node"]), { code: 0, stdout: "", stderr: "" });
     mkdirSync(join(place, "out/dist"));
@@ -238,7 +238,7 @@ describe("in Chromium", () => {
 
   const PAGE = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="main.js"></script>';
   const MAIN = `await init(); ${DECIDE} document.title = JSON.stringify(outcome);`;
-  /** What a page says in its title; where it fails, why. */
+  /** Opens a page and returns its title as JSON. Fails with the page's error. */
   async function outcome(folder) {
     const server = await fileServer(folder);
     const page = await chromium.newPage();
@@ -253,19 +253,19 @@ describe("in Chromium", () => {
     }
   }
 
-  test("a plain script that imports the package's files", async () => {
+  test("Chromium: a script imports the package's files without a bundler", async () => {
     const place = project("script", { "index.html": PAGE, "main.js": `import { Gate, init } from "./node_modules/tenantgate/web.js"; ${MAIN}` });
     assert.deepEqual(await outcome(place), DECIDED);
   });
 
-  test("bundled by esbuild, which gives the module an address", async () => {
+  test("Chromium: a bundle of esbuild passes the module's address to `init`", async () => {
     const place = project("esbuild-browser", { "out/index.html": PAGE, "main.js": `import { Gate, init } from "tenantgate"; import address from "tenantgate/dist/tenantgate_bg.wasm"; ${MAIN.replace("init()", "init(address)")}` });
     const bundled = await run(place, join(modules, ".bin/esbuild"), ["main.js", "--bundle", "--format=esm", "--platform=browser", "--loader:.wasm=file", "--outdir=out", "--log-level=warning"]);
     assert.deepEqual(bundled, { code: 0, stdout: "", stderr: "" });
     assert.deepEqual(await outcome(join(place, "out")), DECIDED);
   });
 
-  test("built by Vite, which finds the module by itself", async (t) => {
+  test("Chromium: a build of Vite finds the module by itself", async (t) => {
     const place = project("vite", { "index.html": PAGE.replace("main.js", "/main.js"), "main.js": `import { Gate, init } from "tenantgate"; ${MAIN}` });
     const built = await run(place, join(modules, ".bin/vite"), ["build", "--logLevel=warn"]);
     assert.deepEqual(built, { code: 0, stdout: "", stderr: "" });
@@ -277,7 +277,7 @@ describe("in Chromium", () => {
 });
 
 describe("on workerd", () => {
-  /** A Worker that wrangler has bundled, running; with the names of its files. */
+  /** Starts a Worker that wrangler has bundled. Returns it with its files. */
   async function worker(name, code, options = {}) {
     const place = project(name, { "wrangler.toml": 'name = "w"\nmain = "main.js"\ncompatibility_date = "2026-11-01"\n', "main.js": code }, ["hono"]);
     const bundled = await run(place, join(modules, ".bin/wrangler"), ["deploy", "--dry-run", "--outdir=out"]);
@@ -290,7 +290,7 @@ describe("on workerd", () => {
     return { flare, files: files.map((file) => ({ file, text: readFileSync(join(place, "out", file)) })) };
   }
 
-  test("bundled by wrangler", async (t) => {
+  test("workerd: a Worker bundled by wrangler decides and asks a remote gate", async (t) => {
     const [imports, body] = PATHS.hono;
     const { flare, files } = await worker("worker", `${imports.replace("Gate", "Gate, RemoteGate")}\n${TOLD}\nexport default { async fetch(request, env) {
       ${DECIDE} const answered = await (async () => {${body}})();
@@ -307,14 +307,14 @@ describe("on workerd", () => {
     assert.deepEqual(await response.json(), { outcome: DECIDED, answered: ANSWERED, asked });
   });
 
-  test("sockets are opened through middleware, and speak", async () => {
+  test("workerd: a WebSocket opened through the middleware receives messages and holds no slot", async () => {
     const { flare } = await worker("sockets", `import { Hono } from "hono"; import { Gate } from "tenantgate"; import { createTenantMiddleware as forHono } from "tenantgate/hono"; import { createTenantMiddleware, handler } from "tenantgate/middleware";
 const gate = new Gate(${JSON.stringify({ ...catalog, limits: { ...catalog.limits, slots: { kind: "concurrency" } }, routes: [{ path: "/", limits: { calls: 1, slots: 1 } }], plans: { "pro@1": { limits: { calls: 100, slots: 1 } } } })}, ${JSON.stringify(tenants)});
 const echo = (slug) => { const { 0: client, 1: server } = new WebSocketPair(); server.accept(); server.addEventListener("message", ({ data }) => server.send(slug + " " + data)); return new Response(null, { status: 101, webSocket: client }); };
 const app = new Hono().use(forHono({ gate })).get("/hono", (c) => echo(c.get("tenant").slug));
 const bare = handler((body, ctx) => echo(ctx.tenant.slug), { middleware: [createTenantMiddleware({ gate })] });
 export default { fetch: (request, env, execution) => (new URL(request.url).pathname === "/hono" ? app.fetch(request, env, execution) : bare(request, env, execution)) };`);
-    // One slot for all: an open socket holds none.
+    // There is one slot, so an open socket must not hold it.
     for (const path of ["/hono", "/bare", "/hono"]) {
       const { status, webSocket } = await flare.dispatchFetch(`http://w.example.com${path}`, { headers: { upgrade: "websocket", "x-tenant-id": "acme" } });
       assert.equal(status, 101, path);

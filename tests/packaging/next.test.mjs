@@ -1,4 +1,4 @@
-// The package in Next.js, without a setting: `next build`, then routes, middleware and a page of what was built.
+// The package in Next.js without settings: the build, then its routes, its middleware and a page.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -82,19 +82,19 @@ const ask = async (path, method = "GET") => {
   return [response.status, tenant ?? error.code, response.headers.get("x-code"), response.headers.get("x-tenant")];
 };
 
-test("builds without a setting, and without a word", () => {
+test("Next.js builds the application without settings and without warnings about the package", () => {
   assert.doesNotMatch(built.stdout + built.stderr, /tenantgate|wasm|Failed|TypeError/);
 });
 
 for (const runtime of ["nodejs", "edge"]) {
-  test(`a route of the runtime ${runtime}, behind middleware: both decide`, async () => {
+  test(`Next.js: a route of the runtime ${runtime} and the middleware before it both decide`, async () => {
     assert.deepEqual(await ask(`/api/${runtime}`), [200, "acme", "ALLOWED", "acme"]);
-    assert.deepEqual((await ask(`/api/${runtime}`)).slice(0, 2), [429, "QUOTA_EXCEEDED"], "its own gate counts");
+    assert.deepEqual((await ask(`/api/${runtime}`)).slice(0, 2), [429, "QUOTA_EXCEEDED"], "the route's own gate counts");
     assert.deepEqual((await ask(`/api/${runtime}`, "POST")).slice(0, 2), [200, "acme"]);
   });
 }
 
-test("a component of the page evaluates features", async () => {
+test("Next.js: a client component evaluates features", async () => {
   const chromium = await chrome();
   try {
     const page = await chromium.newPage();

@@ -1,4 +1,5 @@
-// The package's types: they resolve everywhere, refuse what is wrong, say of each export what is true, and explain it.
+// The package's types: they resolve everywhere, refuse wrong uses, match the exports, and document
+// them.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -17,7 +18,10 @@ const read = (path) => readFileSync(join(place, "node_modules/tenantgate", path)
 const fixture = (name) => readFileSync(join(import.meta.dirname, "types", name), "utf8");
 const entries = Object.keys(JSON.parse(read("package.json")).exports).filter((path) => !/json|wasm/.test(path)).map((path) => path.replace(".", "tenantgate"));
 
-/** What each entry exports when it runs, with the members of its classes: `own` ones, and `all` with those that are inherited. */
+/**
+ * What each entry exports at runtime, with the members of its classes: `own` without and `all` with
+ * inherited members.
+ */
 const found = await node(place, "--input-type=module", "--eval", `
   const named = (prototype) => (prototype && prototype !== Object.prototype ? Object.getOwnPropertyNames(prototype) : []);
   const chain = (prototype) => (prototype ? [...named(prototype), ...chain(Object.getPrototypeOf(prototype))] : []);
@@ -31,7 +35,7 @@ const lib = ["es2023", "esnext.disposable"];
 const RUNTIMES = { pages: { lib: [...lib, "dom"], types: ["node"] }, Node: { lib, types: ["node"] }, Workers: { lib, types: ["@cloudflare/workers-types"] } };
 
 let runs = 0;
-/** What tsc says of files: nothing, where it finds nothing wrong. */
+/** Compiles files. Returns the output of tsc, which is empty without errors. */
 async function compile(files, options = {}) {
   const folder = join(place, `run-${++runs}`);
   mkdirSync(folder);
@@ -40,14 +44,14 @@ async function compile(files, options = {}) {
   return (await run(folder, join(modules, ".bin/tsc"), ["--pretty", "false"])).stdout;
 }
 
-test("publint has nothing to say", async () => {
+test("publint reports no problems", async () => {
   const { buffer } = Uint8Array.from(readFileSync(tarball.path));
   const { messages, pkg } = await publint({ pack: { tarball: buffer }, strict: true });
   assert.equal(pkg.name, "tenantgate");
   assert.deepEqual(messages.map((message) => formatMessage(message, pkg, { color: false })), []);
 });
 
-test("attw has nothing to say", async () => {
+test("attw reports no problems", async () => {
   const { entrypoints, problems } = await checkPackage(createPackageFromTarballData(readFileSync(tarball.path)));
   assert.deepEqual(entries.filter((entry) => !(entry.replace("tenantgate", ".") in entrypoints)), []);
   assert.deepEqual(problems, []);
@@ -56,36 +60,36 @@ test("attw has nothing to say", async () => {
 describe("tsc", () => {
   for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
     for (const form of ["mts", "cts"]) {
-      test(`as ${form}, resolved as ${name}: what is right passes, every mistake is refused`, async () => {
+      test(`tsc, .${form} with ${name} resolution: correct uses compile, and every mistake is refused`, async () => {
         assert.equal(await compile({ [`usage.${form}`]: fixture("usage.ts"), [`refused.${form}`]: fixture("refused.ts") }, resolution), "");
       });
     }
   }
 
-  test("resolved for `require` by a bundler", async () => {
+  test("tsc resolves the package for `require` with bundler resolution", async () => {
     const code = 'import root = require("tenantgate"); import client = require("tenantgate/client"); const gate: root.Gate = new root.Gate({}); new client.FeatureClient().get("a").enabled; export = gate;';
     assert.equal(await compile({ "required.cts": code }, RESOLUTIONS.bundler), "");
   });
 
-  test("the usage file uses every export", () => {
+  test("the fixture usage.ts uses every export", () => {
     const names = [...new Set(Object.values(found).flatMap((exports) => exports.map(({ name }) => name)))];
     assert(names.length > 40);
     assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(fixture("usage.ts"))), []);
   });
 
-  test("declarations hold by themselves, whatever a runtime's types bring along", async () => {
+  test("declarations compile with the types of pages, Node and Workers", async () => {
     const wrong = {};
     for (const [name, options] of Object.entries(RUNTIMES)) {
-      // Express's is Node's.
+      // The types of Express need those of Node.
       const code = entries.filter((entry) => name !== "Workers" || !entry.endsWith("express")).map((entry) => `import "${entry}";`).join("\n");
       const said = await compile({ "all.mts": code }, { ...options, skipLibCheck: false });
-      // Others' declarations may have needs of their own.
+      // Only errors in this package's declarations count.
       wrong[name] = said.split("\n").filter((line) => line.includes("node_modules/tenantgate/"));
     }
     assert.deepEqual(wrong, { pages: [], Node: [], Workers: [] });
   });
 
-  test("what is declared is there, and what is there is declared", async () => {
+  test("declarations and runtime exports name the same members", async () => {
     const union = (names) => names.map((name) => JSON.stringify(name)).join(" | ") || "never";
     const files = Object.entries(found).map(([entry, exports], i) => [`entry-${i}.mts`, `// ${entry}
 import * as entry from "${entry}";
@@ -104,7 +108,7 @@ export type NotThereOf${name} = None<Exclude<Methods<(typeof entry.${name})["pro
 
 describe("documentation", () => {
   const declarations = tarball.files.map(({ path }) => path).filter((path) => path.endsWith(".d.ts") && !path.startsWith("cjs/"));
-  /** What a file of declarations exports of its own, with what stands above it and within it. */
+  /** The exports of a declaration file, each with its comment and its body. */
   const exported = (path) => {
     const parts = read(path).matchAll(/(\/\*\*(?:(?!\*\/)[^])*\*\/\n)?^export (class|function|const|interface|type) (\w+)([^]*?)(?=^(?:\/\*\*|export |\})|$(?![^]))/gm);
     return [...parts].map(([, comment = "", kind, name, body]) => ({ title: `${path}: ${name}`, kind, comment, body }));
@@ -119,7 +123,7 @@ describe("documentation", () => {
   test("every function and class has an example", () => {
     const values = all.filter(({ kind }) => kind !== "interface" && kind !== "type");
     assert(values.length > 40);
-    // That of a class may stand above its constructor.
+    // The example of a class may be at its constructor.
     const shown = ({ comment, kind, body }) => comment.includes("@example") || (kind === "class" && /@example(?:(?!\*\/)[^])*\*\/\s*constructor/.test(body));
     assert.deepEqual(values.filter((value) => !shown(value)).map(({ title }) => title), []);
   });

@@ -1,4 +1,4 @@
-//! What must hold in every world, at every step. Numbers are those of the invariants in
+//! The properties of every world, at every step. Numbers are those of the invariants in
 //! ARCHITECTURE.md.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub enum Check {
     LargestAllowanceHolds,
     /// Every unit of a child is a unit of its parent.
     LineIsDebited,
-    /// What no limit bounds is never refused.
+    /// An unlimited request is never refused.
     UnlimitedIsAllowed,
     /// A request waits no longer than its deadline.
     WaitsEnd,
@@ -71,8 +71,8 @@ impl World {
         self.require(Check::UnlimitedIsAllowed, allowed, || format!("{task:?} was refused"));
     }
 
-    /// A request has waited so long for an answer that another one has asked for. Where clocks
-    /// step, its isolate cannot know how long that is.
+    /// A request has waited so long for the answer to another one's question. Where clocks step,
+    /// its isolate cannot know how long that is.
     pub fn check_wait(&self, waited_ms: u64) {
         let holds = !self.run.options.clocks_are_right() || waited_ms <= PATIENCE_MS + LEASE_ANSWER_MS;
         self.require(Check::WaitsEnd, holds, || format!("a request has waited for {waited_ms} ms"));
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// What a ledger has booked agrees with what has happened.
+    /// The units that a ledger has booked agree with the truth.
     pub fn check_ledger(&self, family: u64) {
         let ledger = &self.ledgers[index(family)];
         let booked = |tenant| ledger.booked(&counter(family, tenant, "month"));
@@ -115,7 +115,7 @@ impl World {
         let detail = || format!("children have {children} units, their parent {root}");
         self.require(Check::LineIsDebited, children <= root, detail);
         for (counter, admitted) in &ledger.truth.quota {
-            // What was let through was booked before.
+            // A ledger books units before it lets a request through.
             let booked = ledger.booked(counter);
             let detail = || format!("{booked} of {admitted} booked on {counter}");
             self.require(Check::AcknowledgedCountsOnce, booked >= *admitted, detail);
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// Clients have stopped, and everything that they repeat has had its time.
+    /// Clients have stopped, and every task has had time to be acknowledged.
     pub fn check_tasks(&self) {
         let open = self.tasks.len();
         self.require(Check::TasksEnd, open == 0, || format!("{open} tasks were never acknowledged"));

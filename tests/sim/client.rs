@@ -27,7 +27,7 @@ pub struct ClientRequest {
     pub cost: u64,
     /// When it arrived; of a task, when it was last sent.
     pub since: u64,
-    /// What became of the question that it waited for.
+    /// How the question that it waited for ended.
     pub awaited: Option<WaitFailure>,
 }
 
@@ -114,7 +114,7 @@ impl World {
             }
             Stand::Done(decision) => {
                 self.refill(isolate, request.family, &decision.extras().refresh);
-                // Without the ledger's answer nothing is counted, and nothing acknowledged.
+                // Without the ledger's answer no unit is counted, and no task acknowledged.
                 if matches!(request.awaited, Some(WaitFailure::Unanswered(_))) {
                     self.note_wait(&request);
                 } else {
@@ -136,7 +136,8 @@ impl World {
 
     /// A ledger's answer reaches an isolate. `None`: the isolate gives up on it.
     pub fn hear(&mut self, call: Call, text: Option<&str>) {
-        // An isolate hears the first answer alone, and none of the calls of the one it replaces.
+        // An isolate hears only the first answer to a call, and no answers to calls of the isolate
+        // that it replaces.
         let Some(purpose) = self.calls.remove(&call.id) else { return };
         let Call { family, isolate, life, .. } = call;
         if self.isolates[isolate].life != life {

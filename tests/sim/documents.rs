@@ -12,7 +12,7 @@ pub const FLIGHT_MS: u64 = 10_000;
 /// Units a month that the strict quota allows.
 pub const STRICT_QUOTA: u64 = 500;
 
-/// What the records of a family say now, and have said.
+/// The current records of a family, and the largest quota that they have had.
 #[derive(Debug)]
 pub struct Records {
     pub epoch: u64,

@@ -1,5 +1,5 @@
-//! Isolates. Each has the gate that is tested, a clock, and requests that wait for an answer which
-//! another request has asked for. An isolate that crashes is replaced by another one.
+//! Isolates. Each has the gate under test, a clock, and requests that wait for the answer to
+//! another request's question. A new isolate replaces one that crashes.
 
 use tenantgate::gate::{Ask, Exchange, Metered, Pending, SnapshotKey, UsageEvent};
 use tenantgate::ledger::{LeaseProgress, LedgerFailure, LedgerRequest, Question, WaitFailure};
@@ -70,7 +70,7 @@ impl World {
         self.ledgers[index(family)].records.put_into(gate, &self.run.options, family, now);
     }
 
-    /// Returns what an isolate's clock says.
+    /// Returns the time on an isolate's clock.
     pub fn isolate_now(&self, isolate: usize) -> UnixMillis {
         self.isolates[isolate].clock.read(self.schedule.now())
     }
@@ -88,14 +88,14 @@ impl World {
         })
     }
 
-    /// Returns what the ledger is to be told of a usage event.
+    /// Meters a usage event.
     pub fn meter(&mut self, isolate: usize, family: u64, event: &UsageEvent) -> Metered {
         let (now, read_at) = (self.isolate_now(isolate), UnixMillis::new(self.schedule.now()));
         let (records, options) = (&self.ledgers[index(family)].records, &self.run.options);
         self.isolates[isolate].gate.meter(event, now, |gate, _| records.put_into(gate, options, family, read_at))
     }
 
-    /// Sends what an isolate has to say about leases, if anything.
+    /// Sends an isolate's claims on leases, if it has any.
     pub fn send_exchange(&mut self, isolate: usize, family: u64, exchange: Option<Exchange>) {
         if let Some(exchange) = exchange {
             let text = text(&self.isolates[isolate].gate.exchange_request(&root(family), &exchange));
@@ -126,15 +126,15 @@ impl World {
         self.schedule.after(RENEW_INTERVAL_MS, Event::Renew { isolate, life });
     }
 
-    /// A request waits for an answer that another one has asked for. It looks by itself now and
-    /// then, in case the answer never comes.
+    /// A request waits for the answer to another one's question. It also looks again by itself, in
+    /// case the answer never comes.
     pub fn wait(&mut self, isolate: usize, request: ClientRequest, question: Question) {
         let life = self.isolates[isolate].life;
         self.schedule.after(LEASE_ANSWER_MS, Event::Look { isolate, life });
         self.isolates[isolate].waiting.push((request, question));
     }
 
-    /// Every request that waits looks whether its question is answered.
+    /// Every waiting request checks whether its question is answered.
     pub fn look(&mut self, isolate: usize) {
         let now = self.isolate_now(isolate);
         for (request, question) in std::mem::take(&mut self.isolates[isolate].waiting) {

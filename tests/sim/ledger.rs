@@ -1,4 +1,4 @@
-//! Ledgers. They answer what they have written, crash, and start again from their disks.
+//! Ledgers. They write before they answer, crash, and start again from their disks.
 
 use tenantgate::ledger::{Counter, LedgerRequest, LedgerResponse, LedgerState};
 
@@ -9,7 +9,7 @@ use crate::time::Clock;
 use crate::truth::Truth;
 use crate::world::{Event, World, index};
 
-/// The ledger of one family: what it has in memory, and what it has written.
+/// The ledger of one family: its state in memory, and its disk.
 #[derive(Debug)]
 pub struct Ledger {
     pub family: u64,
@@ -33,12 +33,13 @@ impl Ledger {
         }
     }
 
-    /// Loses what is in memory and starts again from the disk.
+    /// Loses the state in memory and starts again from the disk.
     pub fn restart(&mut self) {
         self.state = self.storage.read();
     }
 
-    /// Answers a request. `None`: the answer could not be written, so the request had no effect.
+    /// Answers a request. `None` if the write of the answer failed, so that the request had no
+    /// effect.
     fn answer(&mut self, request: &LedgerRequest<'_>, write_fails: bool, now: u64) -> Option<LedgerResponse> {
         let now = self.clock.read(now);
         let fingerprint = request.once.and_then(|once| self.storage.fingerprint(once.id));

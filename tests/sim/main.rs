@@ -1,6 +1,6 @@
 //! A simulation of isolates and ledgers on a bad network. Messages are delayed, lost, doubled and
-//! overtaken; isolates crash, ledgers crash or fail to write; clocks step, plans change. What must
-//! hold is checked at every step.
+//! overtaken; isolates crash, ledgers crash or fail to write; clocks step, plans change. The checks
+//! run at every step.
 //!
 //! - `run`: the seed and the steps, from `SEED` and `SIM_STEPS`, and the command that replays them.
 //! - `options`: everything else about a world, from `SIM_…`.
@@ -40,8 +40,8 @@ use run::{Run, random_runs};
 use world::World;
 
 #[test]
-fn in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost() {
-    let (runs, steps) = random_runs(in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost);
+fn no_world_grants_units_twice_or_loses_acknowledged_units() {
+    let (runs, steps) = random_runs(no_world_grants_units_twice_or_loses_acknowledged_units);
     for run in runs {
         let mut world = simulated(run, steps);
         let [offered, admitted] = [world.sum(|truth| truth.offered), world.sum(|truth| truth.admitted)];
@@ -53,11 +53,11 @@ fn in_any_world_nothing_is_granted_twice_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
-fn the_same_seed_has_the_same_history() {
+fn the_same_seed_gives_the_same_history() {
     for seed in [3, 4] {
         let run = || {
             let options = options::Options::random(seed);
-            let run = Run::of_test(the_same_seed_has_the_same_history, seed, options);
+            let run = Run::of_test(the_same_seed_gives_the_same_history, seed, options);
             let mut world = simulated(run, 3_000);
             world.come_to_rest();
             world.report()

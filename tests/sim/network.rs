@@ -22,7 +22,7 @@ pub struct Call {
     pub life: u64,
 }
 
-/// What the network does to messages.
+/// The delays and losses of messages.
 #[derive(Debug)]
 pub struct Network {
     request_delay_ms: Range,
@@ -41,8 +41,8 @@ impl Network {
         }
     }
 
-    /// Returns the delay of each copy of a message that arrives, in milliseconds: none if it is
-    /// lost, two if it is doubled.
+    /// Returns the delay of each copy of a message that arrives, in milliseconds: no delay if it is
+    /// lost, two delays if it is doubled.
     pub fn deliveries(&self, direction: Direction, random: &mut Random) -> Vec<u64> {
         let delay_ms = match direction {
             Direction::Request => self.request_delay_ms,

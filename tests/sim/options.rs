@@ -36,7 +36,7 @@ impl Knob for Range {
 
 macro_rules! options {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $variable:literal,)*) => {
-        /// What a world is like.
+        /// The options of one world.
         #[derive(Debug, Clone)]
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
@@ -109,7 +109,7 @@ options! {
 }
 
 impl Options {
-    /// A world in which nothing goes wrong.
+    /// A world without faults.
     pub const fn calm() -> Self {
         Self {
             isolates: 10,
@@ -140,7 +140,7 @@ impl Options {
     /// The world of a seed.
     pub fn random(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5EED);
-        // Next door, on the same continent, on another one, behind a bad line.
+        // Ledgers are next door, on the same continent, on another one, or behind a bad line.
         let (near_ms, spread_ms) = [(1, 20), (20, 100), (90, 300), (700, 50)][usize::try_from(seed % 4).unwrap()];
         let far_ms = near_ms + random.within((1, spread_ms));
         // Fields are drawn in the order in which they are written here.

@@ -16,8 +16,8 @@ const ALLOWED: f64 = 1_000.0;
 /// Pauses between two requests at each of 10 isolates, in milliseconds: from a tenth of the rate to
 /// two and a half times the rate.
 const PAUSES_MS: [u64; 10] = [100, 50, 25, 17, 14, 12, 10, 8, 6, 4];
-/// Milliseconds that are left out, while the burst of the beginning is used up, and milliseconds
-/// that are measured.
+/// Milliseconds before the measurement, in which the initial burst is used up, and milliseconds
+/// of the measurement.
 const WARM_MS: u64 = 6_000;
 const MEASURED_MS: u64 = 12_000;
 
@@ -30,7 +30,7 @@ struct Point {
 
 fn measure(pause_ms: u64) -> Point {
     let options = Options { pause_ms: (pause_ms / 2, pause_ms + pause_ms.div_ceil(2)), ..Options::calm() };
-    let run = Run::of_test(the_plot_shows_what_the_simulation_says, 7, options);
+    let run = Run::of_test(the_plot_matches_the_simulation, 7, options);
     let mut world = after(WARM_MS, run, &[Route("/rate")]);
     let before = counts(&world);
     world.run_until(START + WARM_MS + MEASURED_MS);
@@ -39,11 +39,11 @@ fn measure(pause_ms: u64) -> Point {
     let [offered, admitted, wrongly_refused] = [0, 1, 2].map(per_second);
     println!("{offered:.0}/s offered, {admitted:.0}/s admitted, {wrongly_refused:.2}/s wrongly refused");
     let ideal = offered.min(ALLOWED);
-    // What is left of the burst of the beginning may be let through on top.
+    // The rest of the initial burst may be admitted on top.
     let is_ideal = admitted >= ideal * 0.99 && admitted <= ideal * 1.05;
     check!(world, is_ideal, "the rate is used to the full", "{admitted} of {ideal}");
-    // Beyond what is allowed some must be refused; that no capacity is lost by it is what
-    // `admitted` says.
+    // Beyond the rate some requests must be refused. The check of `admitted` shows that no capacity
+    // is lost by that.
     let is_fair = offered > ALLOWED || wrongly_refused <= offered * 0.001;
     check!(world, is_fair, "requests within the rate pass", "{wrongly_refused} of {offered} refused");
     Point { offered, admitted }
@@ -55,7 +55,7 @@ fn counts(world: &World) -> [f64; 3] {
 }
 
 #[test]
-fn the_plot_shows_what_the_simulation_says() {
+fn the_plot_matches_the_simulation() {
     let points = PAUSES_MS.map(measure);
     let mut svg = String::new();
     draw(&points, &mut svg).unwrap();

@@ -1,4 +1,4 @@
-//! Which world is simulated: its seed, its options, and the command that simulates it again.
+//! The world to simulate: its seed, its options, and the command that simulates it again.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Worlds with something special to show: that counts are exact where nothing goes wrong, that
-//! leased limits are used to the full, that answers come in time and changes arrive.
+//! Worlds that each show one guarantee: counts are exact without faults, leased limits are fully
+//! used, answers come in time, and changes arrive.
 
 use tenantgate::model::bounds::{LEASE_MS, REFRESH_INTERVAL_MS};
 
@@ -28,12 +28,12 @@ macro_rules! check {
 }
 pub(crate) use check;
 
-/// Without faults nothing is lost either way: the ledger has used exactly what was let through.
+/// Without faults the ledger has booked exactly the units that were let through.
 #[test]
-fn in_a_calm_world_the_counts_are_exact() {
+fn a_calm_world_has_exact_counts() {
     for seed in 1..=5 {
         let options = Options { children: 3, child_quota: 2_000, quota: 5_000, ..Options::calm() };
-        let run = Run::of_test(in_a_calm_world_the_counts_are_exact, seed, options);
+        let run = Run::of_test(a_calm_world_has_exact_counts, seed, options);
         let mut world = World::new(run, &[Route("/quota")]);
         for _ in 0..40_000 {
             world.step();
@@ -49,10 +49,10 @@ fn in_a_calm_world_the_counts_are_exact() {
     }
 }
 
-/// A request that pays from a lease and asks the ledger for the rest is served, or refused by a
-/// limit: whatever others in its isolate have paid and wait for.
+/// A request that pays from a lease and asks the ledger for the rest is served or refused by a
+/// limit, whatever other requests of its isolate have paid or wait for.
 #[test]
-fn in_a_calm_world_nobody_finds_the_ledger_too_busy() {
+fn a_calm_world_never_finds_its_ledger_unavailable() {
     for seed in 1..=2 {
         let options = Options {
             rate_limit: 400,
@@ -63,7 +63,7 @@ fn in_a_calm_world_nobody_finds_the_ledger_too_busy() {
             pause_ms: (1, 6),
             ..Options::calm()
         };
-        let run = Run::of_test(in_a_calm_world_nobody_finds_the_ledger_too_busy, seed, options);
+        let run = Run::of_test(a_calm_world_never_finds_its_ledger_unavailable, seed, options);
         let mut world = World::new(run, &[Route("/taxed"), Route("/strict")]);
         for _ in 0..30_000 {
             world.step();
@@ -75,23 +75,23 @@ fn in_a_calm_world_nobody_finds_the_ledger_too_busy() {
     }
 }
 
-/// Steady load beyond a rate: what the rate allows is let through, to the last percent.
+/// Under steady load beyond a rate, at least 99 percent of what the rate allows is let through.
 #[test]
-fn a_leased_rate_is_used_to_the_full() {
+fn a_leased_rate_is_fully_used() {
     // 10 isolates, one request in 5 ms each: 2,000 a second, twice the rate.
     let options = Options { pause_ms: (1, 9), ..Options::calm() };
-    let world = after(60_000, Run::of_test(a_leased_rate_is_used_to_the_full, 7, options), &[Route("/rate")]);
+    let world = after(60_000, Run::of_test(a_leased_rate_is_fully_used, 7, options), &[Route("/rate")]);
     let truth = world.truth();
     let used = truth.rate_units as f64 / f64::from(1_000 + 60 * 1_000);
     check!(world, used >= 0.99, "the rate is used to the full", "{used}");
 }
 
-/// Steady load within a rate: next to no request is refused.
+/// Under steady load within a rate, at most one request in a thousand is refused.
 #[test]
-fn who_stays_within_a_rate_is_not_refused() {
+fn requests_within_a_leased_rate_pass() {
     // 10 isolates, one request in 12.5 ms each: 800 a second.
     let options = Options { pause_ms: (5, 20), ..Options::calm() };
-    let world = after(60_000, Run::of_test(who_stays_within_a_rate_is_not_refused, 7, options), &[Route("/rate")]);
+    let world = after(60_000, Run::of_test(requests_within_a_leased_rate_pass, 7, options), &[Route("/rate")]);
     let truth = world.truth();
     let wrongly = truth.wrongly_refused as f64 / truth.offered as f64;
     check!(world, wrongly <= 0.001, "requests within the rate pass", "{wrongly} wrongly refused");
@@ -99,7 +99,7 @@ fn who_stays_within_a_rate_is_not_refused() {
     check!(world, spared, "leases spare the ledger", "{} messages for {}", truth.messages, truth.offered);
 }
 
-/// A quota that runs out: all of it is used, and few requests are refused while some is left.
+/// A quota that runs out is used up, and few requests are refused while units are left.
 #[test]
 fn a_leased_quota_is_used_up() {
     let options = Options { quota: 50_000, pause_ms: (1, 9), ..Options::calm() };
@@ -111,10 +111,10 @@ fn a_leased_quota_is_used_up() {
     check!(world, wrongly <= 0.001, "requests within the quota pass", "{wrongly} wrongly refused");
 }
 
-/// A tenant beyond its limit is answered, however far its ledger is: a refusal stands from when it
-/// is heard, for all requests that waited.
+/// A tenant beyond its limit gets answers, however far away its ledger is, because one refusal
+/// answers all requests that wait for it.
 #[test]
-fn beyond_a_limit_requests_are_answered_after_three_questions_at_most() {
+fn a_request_beyond_a_limit_waits_for_at_most_three_questions() {
     for delay_ms in [1, 45, 75, 250, 750] {
         for operations in [&[Route("/quota")], &[Route("/rate")], &[Route("/window")]] as [&'static [Operation]; 3] {
             let options = Options {
@@ -130,8 +130,9 @@ fn beyond_a_limit_requests_are_answered_after_three_questions_at_most() {
                 response_delay_ms: (delay_ms, delay_ms),
                 ..Options::calm()
             };
-            let run = Run::of_test(beyond_a_limit_requests_are_answered_after_three_questions_at_most, 7, options);
-            // A lease that is still growing takes a few questions more.
+            let run = Run::of_test(a_request_beyond_a_limit_waits_for_at_most_three_questions, 7, options);
+            // A lease that is still growing takes a few more questions, so the first waits are
+            // left out.
             let mut world = after(10_000, run, operations);
             world.forget_waits();
             world.run_until(START + 30_000);
@@ -145,7 +146,7 @@ fn check_answers(world: &World, trip_ms: u64) {
     let (truth, operations) = (world.truth(), world.operations);
     let waited_ms = truth.longest_wait_ms;
     check!(world, waited_ms <= 3 * trip_ms, "answers in time", "{operations:?}, {trip_ms} ms away: {waited_ms} ms");
-    // All are answered but those that wait for the last questions.
+    // Only requests that wait for the last questions have no answer yet.
     let answered = truth.admitted + truth.refused;
     let waiting = 3 * (2 * trip_ms / 5 + 1);
     let all = answered + waiting >= truth.offered;
@@ -154,15 +155,15 @@ fn check_answers(world: &World, trip_ms: u64) {
     check!(world, admitted >= 10, "the limit is used up", "{operations:?}, {trip_ms} ms away: {admitted}");
 }
 
-/// Invariant 30. One isolate has read a new record: within the life of a lease, and the pause
-/// between two fetches, all know of it.
+/// Invariant 30. After one isolate has read a new record, all isolates know it within the life of
+/// a lease and the pause between two fetches.
 #[test]
-fn a_change_reaches_every_isolate_by_way_of_the_ledger() {
-    let run = Run::of_test(a_change_reaches_every_isolate_by_way_of_the_ledger, 7, Options::calm());
+fn a_change_reaches_every_isolate_through_the_ledger() {
+    let run = Run::of_test(a_change_reaches_every_isolate_through_the_ledger, 7, Options::calm());
     let mut world = after(15_000, run, &[Route("/quota")]);
     check_epochs(&mut world, 1);
-    // The second change comes at once: what was read a moment ago is not read again at once, and
-    // yet not forgotten.
+    // The second change follows at once. An isolate that has just fetched the record does not fetch
+    // it again at once, but must not forget the news.
     for (epoch, quota) in [(2, 2_000_000_000), (3, 3_000_000_000)] {
         world.change_plan(0, quota);
         world.run_until(world.schedule.now() + LEASE_MS + REFRESH_INTERVAL_MS);

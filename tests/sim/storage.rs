@@ -1,11 +1,11 @@
-//! The disk of one ledger. A crash loses what is in memory; a write that fails is as if its message
-//! had never arrived.
+//! The disk of one ledger. A crash loses the state in memory. A failed write leaves the ledger as
+//! if its message had never arrived.
 
 use std::collections::BTreeMap;
 
 use tenantgate::ledger::{Counter, HeldUnits, Lease, LedgerState, Series, Tally};
 
-/// What one ledger has written.
+/// Everything that one ledger has written.
 #[derive(Debug, Default)]
 pub struct Storage {
     counters: BTreeMap<String, Counter>,
@@ -18,7 +18,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Writes what has changed in memory since the last write.
+    /// Writes the changes in memory since the last write.
     pub fn write(&mut self, state: &mut LedgerState) {
         let changes = state.take_changes();
         for name in &changes.counters {
@@ -41,7 +41,7 @@ impl Storage {
         }
     }
 
-    /// Returns the state of a ledger that starts from what is written.
+    /// Returns the state of a ledger that starts from its disk.
     pub fn read(&self) -> LedgerState {
         let mut state = LedgerState::journaled();
         for (name, lease) in &self.leases {

@@ -1,12 +1,12 @@
-//! Simulated time: the schedule of what happens when, and clocks that step.
+//! Simulated time: the schedule of events, and clocks that step.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use tenantgate::model::UnixMillis;
 
-/// When every world begins, in milliseconds since 1970: 2026-11-22T12:00:00Z, far from the end of a
-/// month.
+/// The start of every world, in milliseconds since 1970: 2026-11-22T12:00:00Z. It is far from the
+/// end of a month, so that no period ends during a world.
 pub const START: u64 = 1_795_348_800_000;
 
 /// Events in the order of their times. Events of the same millisecond happen in the order in which
@@ -104,7 +104,7 @@ impl Clock {
         self.offset_ms = offset_ms;
     }
 
-    /// Returns what the clock says at the true time `now`.
+    /// Returns the time on the clock at the true time `now`.
     pub const fn read(self, now: u64) -> UnixMillis {
         UnixMillis::new(now.saturating_add_signed(self.offset_ms))
     }

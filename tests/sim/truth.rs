@@ -1,4 +1,4 @@
-//! What happened in one family, counted outside of everything that is tested. Checks compare the
+//! What happened in one family, counted independently of the code under test. Checks compare the
 //! ledger with it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,7 +8,7 @@ use crate::documents::counter;
 use crate::options::Options;
 use crate::time::START;
 
-/// What the requests of one family have come to.
+/// The outcomes of the requests of one family.
 #[derive(Debug)]
 pub struct Truth {
     /// Requests that arrived.
@@ -51,7 +51,7 @@ impl Bucket {
         self.fill.saturating_sub((now - self.at_ms) * options.rate_limit)
     }
 
-    /// Returns the fill that conforms to the rate at most.
+    /// Returns the largest fill that conforms to the rate.
     pub const fn capacity(options: &Options) -> u64 {
         options.rate_burst * options.rate_window_ms
     }

@@ -1,5 +1,5 @@
-//! What clients do: requests to the routes of the catalog, and tasks that they repeat until they
-//! are acknowledged. Plans change while they do it.
+//! The work of clients: requests to the routes of the catalog, and tasks that they repeat until
+//! they are acknowledged. Plans change in the meantime.
 
 use crate::client::{ClientRequest, Target};
 use crate::world::{Event, World, index};
@@ -86,7 +86,7 @@ impl World {
     /// Begins a task. Returns its number.
     fn begin(&mut self, family: u64, task: Task, cost: u64) -> u64 {
         let id = self.schedule.unique();
-        // A reservation counts what its settlement says.
+        // The settlement of a reservation counts its units.
         let units = if let Task::Reserve = task { 0 } else { cost };
         *self.ledgers[index(family)].truth.sent.entry(task.counted_as()).or_default() += units;
         self.tasks.insert(id, task);
@@ -139,7 +139,7 @@ impl World {
         self.change_plan(family, quota);
     }
 
-    /// The quota of a family's root changes. One isolate reads it; the others hear of it by way of
+    /// The quota of a family's root changes. One isolate reads it; the others hear of it through
     /// the ledger.
     pub fn change_plan(&mut self, family: u64, quota: u64) {
         self.ledgers[index(family)].records.change(quota);

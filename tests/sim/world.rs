@@ -19,8 +19,8 @@ use crate::time::Schedule;
 use crate::truth::Truth;
 use crate::workload::{Operation, Task};
 
-/// Something that happens at a time. `life` is the isolate that it happens to; where another one
-/// has replaced it, nothing happens.
+/// Something that happens at a time. `life` is the isolate that it happens to; the event has no
+/// effect if another isolate has replaced that one.
 #[derive(Debug)]
 pub enum Event {
     /// A client sends something to an isolate.
@@ -175,7 +175,7 @@ impl World {
         self.ledgers.iter().map(|ledger| count(&ledger.truth)).sum()
     }
 
-    /// Prints what has happened. Returns the digest of it.
+    /// Prints a summary of the world. Returns the digest of its history.
     pub fn report(&mut self) -> u64 {
         let truths: String = self.ledgers.iter().map(|ledger| ledger.truth.summary()).collect();
         self.history.note(truths.as_bytes());
@@ -201,7 +201,7 @@ impl World {
     }
 }
 
-/// A world that fails says how to simulate it again.
+/// A world that fails prints how to simulate it again.
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -1,6 +1,6 @@
-// The ledger in trouble, in mid-load: its WebAssembly traps, its commits fail, it is cut off and
-// built anew, its alarms come together. What it acknowledged is there, what it refused is not, and
-// it goes on.
+// The ledger with faults under load: its WebAssembly traps, its commits fail, it is aborted and
+// constructed again, its alarms run together. It keeps what it acknowledged, drops what it refused,
+// and continues.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -19,16 +19,16 @@ const gates = await start({
   },
 });
 
-test("a trap in one ledger loses and doubles nothing that any ledger has acknowledged, and it serves again", async () => {
+test("a trap in one ledger neither loses nor doubles acknowledged events, and the ledger serves again", async () => {
   const gate = gates.traps;
   const clients = load(gate, { tenants: ["t_acme", "t_other", "t_trap_ledger"], isolates: 3, each: 6, spends: "leased" });
   for (let trap = 0; trap < 6; trap++) {
     await clients.more(150);
-    // In builds for tests, this tenant's ledger traps whenever it is asked for `few`, together with
-    // all orders of the same message.
+    // In test builds, this tenant's ledger traps on a charge of `few`, together with all ledger
+    // requests of the same message.
     const { length } = gate.log;
     await gate.ask({ tenant: "t_trap_ledger", limits: { few: 1 } }, trap % 3).catch(() => {});
-    await until(() => gate.log.slice(length).some((line) => line.includes("fault on request")), "it traps");
+    await until(() => gate.log.slice(length).some((line) => line.includes("fault on request")), "the ledger traps");
     await clients.keeps();
   }
   await clients.more(150);
@@ -36,14 +36,14 @@ test("a trap in one ledger loses and doubles nothing that any ledger has acknowl
   assert.deepEqual(await gate.sql("t_trap_ledger", "SELECT name FROM counters WHERE name LIKE '%/few'"), []);
 });
 
-test("a commit that fails now and then, in mid-load: every event counts once all the same, and other ledgers go on meanwhile", async () => {
+test("commits that fail under load: every event counts exactly once, and other ledgers continue", async () => {
   const gate = gates.fails;
   const clients = load(gate, { tenants: ["t_acme", "t_other"], isolates: 2, spends: "leased" });
   for (const tables of [["counters"], KEYS, ["leases"], ["counters", ...KEYS]]) {
     await clients.more(100);
     const repair = await broken(gate, tables);
     const before = clients.acknowledged.t_other;
-    await until(() => clients.acknowledged.t_other > before + 50, "the other ledger goes on");
+    await until(() => clients.acknowledged.t_other > before + 50, "the other ledger continues");
     await repair();
     await clients.keeps();
   }
@@ -51,7 +51,7 @@ test("a commit that fails now and then, in mid-load: every event counts once all
   await clients.ends();
 });
 
-test("a ledger that is cut off and built anew, again and again in mid-load, has all it acknowledged, and grants nothing twice", async () => {
+test("a ledger that is aborted 12 times under load keeps what it acknowledged and grants no unit twice", async () => {
   const gate = gates.cut;
   const clients = load(gate, { tenants: ["t_acme", "t_other"], isolates: 4, each: 8, spends: "scarce" });
   const lives = new Set();
@@ -65,7 +65,7 @@ test("a ledger that is cut off and built anew, again and again in mid-load, has 
   await clients.ends();
 });
 
-test("alarms that come together, while events arrive and the ledger is cut off, hand every event on, under one name, and leave nothing", async () => {
+test("concurrent alarms hand on every event under one name, even if the ledger is aborted", async () => {
   const gate = gates.alarms;
   const heard = async () => (await (await gate.flare.getWorker("consumer")).fetch("https://consumer/")).json();
   const [accepted, time] = [new Set(), new Date().toISOString()];
@@ -76,7 +76,7 @@ test("alarms that come together, while events arrive and the ledger is cut off, 
     for (let round = 0; !done; round++) {
       const more = { specversion: "1.0", source, type: "llm.completion", subject: "t_acme", time, data: { tokens: 3 } };
       const events = Array.from({ length: 7 }, (_, i) => ({ id: `${round}-${i}`, ...more }));
-      // Told until they are acknowledged, as of any try some may be there already.
+      // Sent until they are acknowledged, because a failed try may have stored some of them.
       const tell = () => gate.post(round % 2, "/_gate/v1/usage", events).then(({ status }) => status === 200, () => false);
       await until(tell, "events are accepted");
       for (const event of events) accepted.add(name(event));
@@ -94,10 +94,10 @@ test("alarms that come together, while events arrive and the ledger is cut off, 
   const names = async () => new Set((await heard()).map(name));
   await until(async () => (await names()).size >= accepted.size, "every event is handed on");
   assert.deepEqual(await names(), accepted);
-  // However often one was handed on, it was the same.
+  // Each time that an event was handed on, it was the same.
   assert.equal(new Set((await heard()).map((event) => JSON.stringify(event))).size, accepted.size);
   assert.equal((await gate.get("/_gate/v1/usage?tenant=t_acme")).body.usage[0].value, 3 * accepted.size);
-  // An alarm for nothing does nothing.
+  // Alarms without pending events hand nothing on.
   const before = (await heard()).length;
   await gate.tell("t_acme", "alarms", "!!!!!");
   assert.equal((await heard()).length, before);

@@ -1,5 +1,5 @@
-// The runtime is killed in mid-load, again and again, and started on the same disk: what was acknowledged is there, and
-// after every retry each event has counted once.
+// workerd is killed repeatedly under load and started again on the same disk: acknowledged events
+// are kept, and after retries each event has counted once.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -21,7 +21,7 @@ const seed = {
 };
 const KILLS = 5;
 
-test("acknowledged events survive SIGKILL, and retries make the counts exact", async () => {
+test("acknowledged events survive SIGKILL, and each event counts once after retries", async () => {
   const disk = await storage();
   const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" } });
   let server = await gate.start();
@@ -34,7 +34,8 @@ test("acknowledged events survive SIGKILL, and retries make the counts exact", a
   let done = false;
   const acknowledged = new Set();
   let leased = 0;
-  // Each client tells its event until it is acknowledged, then the next. One answer in five is not waited for.
+  // Each client sends an event until it is acknowledged, then the next one. It abandons one
+  // response in five.
   const client = async () => {
     while (!done) {
       const id = `event-${next++}`;
@@ -63,7 +64,7 @@ test("acknowledged events survive SIGKILL, and retries make the counts exact", a
     const before = acknowledged.size;
     server = await gate.start();
     const { limits } = await decide({ limits: { exact: 0 } });
-    assert(limits[0].used >= before, `kill ${kill}: ${limits[0].used} of ${before} acknowledged are there`);
+    assert(limits[0].used >= before, `kill ${kill}: ${limits[0].used} of ${before} acknowledged events are kept`);
   }
   await reached((KILLS + 1) * 300);
   done = true;
@@ -72,12 +73,12 @@ test("acknowledged events survive SIGKILL, and retries make the counts exact", a
   const used = Object.fromEntries(limits.map(({ key, used }) => [key, used]));
   assert.equal(used.exact, acknowledged.size);
   assert.equal(acknowledged.size, next);
-  assert(used.month >= leased, `${leased} let through on leases, ${used.month} booked`);
+  assert(used.month >= leased, `leases let ${leased} requests through, ${used.month} are counted`);
   await server.kill();
   await disk.remove();
 });
 
-test("under SIGKILL, events that are told until they are acknowledged count exactly once", { timeout: 180_000 }, async () => {
+test("usage events that are sent until they are acknowledged count exactly once despite SIGKILL", { timeout: 180_000 }, async () => {
   const { client, event, tokens } = metering;
   const below = (number) => Math.floor(Math.random() * number);
   const disk = await storage();
@@ -90,7 +91,7 @@ test("under SIGKILL, events that are told until they are acknowledged count exac
     while (!done) {
       const batch = Array.from({ length: 1 + below(3) }, () => event(`k-${next++}`, tokens(1 + below(50), `m-${below(90)}`), { subject: next % 2 ? "t_acme" : "t_team" }));
       for (let told = false; !told; await new Promise(setImmediate)) {
-        // One answer in five is not waited for.
+        // The client abandons one response in five.
         const signal = below(5) ? undefined : AbortSignal.timeout(1 + below(8));
         const { status } = await usage.post(batch, signal).catch(() => ({ status: 0 }));
         assert([200, 503, 0].includes(status), String(status));
@@ -109,7 +110,7 @@ test("under SIGKILL, events that are told until they are acknowledged count exac
     const before = acknowledged.size;
     server = await gate.start();
     const { calls } = await usage.values("t_acme");
-    assert(calls >= before, `kill ${kill}: ${calls} of ${before} acknowledged are there`);
+    assert(calls >= before, `kill ${kill}: ${calls} of ${before} acknowledged events are kept`);
   }
   await reached(1_600);
   done = true;

@@ -1,4 +1,5 @@
-// A child moves to another family: its counts go along, once, and the ledger that it leaves refuses it from then on.
+// A sub-tenant moves to another family: its counts move with it, once, and the ledger of the old
+// family refuses it from then on.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -17,7 +18,7 @@ const seed = {
   tenants: [{ id: "t_mum", slug: "mum", plan: "pro@1" }, { id: "t_aunt", slug: "aunt", plan: "pro@1" }, kid],
 };
 
-test("a child that moves to another family keeps its counts, its levels and its usage", async () => {
+test("a sub-tenant that moves to another family keeps its quota counts, gauge levels and usage", async () => {
   const gate = await worker({ seed, durable: true });
   after(() => gate.stop());
   const order = async (ledger, order) => {
@@ -45,7 +46,7 @@ test("a child that moves to another family keeps its counts, its levels and its 
 
   const leave = { leave: { tenants: { t_kid: null }, above: ["t_mum"] }, epochs: [["t_kid", 2]] };
   const { luggage } = await order("t_mum", leave);
-  // Frozen: refused by the ledger that it has left, over a restart too, and the luggage says the same.
+  // The old ledger refuses the tenant, even after a restart, and repeats its transfer snapshot.
   assert.equal(await used("t_kid"), "SNAPSHOT_UNAVAILABLE");
   await gate.restart();
   assert.equal(await used("t_kid"), "SNAPSHOT_UNAVAILABLE");
@@ -56,8 +57,8 @@ test("a child that moves to another family keeps its counts, its levels and its 
   assert.equal((await order("t_aunt", arrive)).allowed, true);
   assert.equal((await order("t_aunt", arrive)).seen, "repeated");
   await gate.putTenant({ ...kid, parent: "t_aunt", epoch: 2 });
-  // The refusal has told this isolate that there is a later record: it reads it as soon as it may read again.
-  await until(async () => typeof (await used("t_kid")) !== "string", "it reads the later record");
+  // The refusal announced a later record. This isolate reads it as soon as it may read again.
+  await until(async () => typeof (await used("t_kid")) !== "string", "the isolate reads the later record");
   assert.deepEqual(await used("t_kid"), { "t_kid/month": 30, "t_aunt/month": 0, "t_kid/seats": 4, "t_aunt/seats": 4 });
   assert.deepEqual([await usage("t_kid"), await usage("t_mum")], [{ tokens: 8, models: 2 }, { tokens: 8, models: 2 }]);
   await told("a2", 1);

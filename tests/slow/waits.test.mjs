@@ -1,5 +1,5 @@
-// What only time shows: leases that end, windows that slide, ledgers that stay silent. The tests
-// wait side by side.
+// Behaviour over time: leases that end, windows that slide, ledgers that do not answer. The tests
+// run concurrently, because each of them waits.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -21,17 +21,17 @@ const gate = await worker({ seed, isolates: 4 });
 after(() => gate.stop());
 const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
 
-describe("in time", { concurrency: true }, () => {
-  test("what an isolate does not spend goes back before its lease ends", async () => {
+describe("behaviour over time", { concurrency: true }, () => {
+  test("unspent units of a lease return to the ledger before the lease ends", async () => {
     let admitted = 0;
     for (let i = 0; i < 120; i++) admitted += (await gate.send("/quota", as("spare"))).status === 200 ? 1 : 0;
     const used = async () => (await gate.decide({ tenant: "t_spare", limits: { month: 0 } })).body.limits[0].used;
-    assert(await used() > admitted, "something is leased beyond what was spent");
-    // A lease lasts ten seconds; what is not spent is reported before that.
-    await until(async () => (await used()) === admitted, "what was not spent has gone back", { ms: 14_000, everyMs: 250 });
+    assert(await used() > admitted, "the isolate holds units that it has not spent");
+    // A lease lasts ten seconds. The isolate reports unspent units before that.
+    await until(async () => (await used()) === admitted, "the unspent units have returned", { ms: 14_000, everyMs: 250 });
   });
 
-  test("in no stretch of the window's length more than the limit", async () => {
+  test("a sliding window admits at most its limit in any interval of its length", async () => {
     const admitted = [];
     for (const end = Date.now() + 5_000; Date.now() < end;) {
       await many(8, async (i) => {
@@ -40,15 +40,15 @@ describe("in time", { concurrency: true }, () => {
         if (status === 200) admitted.push({ sent, answered: Date.now() });
       });
     }
-    // Those that were sent and answered within a window were let through within it.
+    // A request that was sent and answered within an interval was admitted within it.
     const within = ({ sent }) => admitted.filter((other) => other.sent >= sent && other.answered < sent + 2000).length;
-    assert(admitted.every((first) => within(first) <= 20), `${Math.max(...admitted.map(within))} within two seconds`);
-    assert(admitted.length >= 30, `${admitted.length} in five seconds`);
+    assert(admitted.every((first) => within(first) <= 20), `${Math.max(...admitted.map(within))} requests admitted within two seconds`);
+    assert(admitted.length >= 30, `${admitted.length} requests admitted in five seconds`);
   });
 
-  // The local runtime has no ledger that accepts a message and never answers: a promise that never
-  // settles stands in for it.
-  test("a ledger that never answers holds up nobody, the sender included", { timeout: 30_000 }, async () => {
+  // The local runtime cannot provide a ledger that accepts a message and never answers. A promise
+  // that never resolves stands in for it.
+  test("requests to a ledger that never answers fail in time and do not block later requests", { timeout: 30_000 }, async () => {
     const context = { waitUntil() {} };
     const answering = (fetch) => ({ stub: () => ({ fetch }) });
     const echo = answering(async (_, { body }) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n")));

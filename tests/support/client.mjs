@@ -4,13 +4,13 @@ import http from "node:http";
 import net from "node:net";
 import { sleep } from "./wait.mjs";
 
-/** Milliseconds after which a request that has no answer counts as hanging. */
+/** Milliseconds after which a request without a response counts as hanging. */
 export const PATIENCE_MS = 12_000;
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: Infinity });
 
 /**
- * Sends a request and reads the whole answer. `status` is "hung" if none came within `patienceMs`,
+ * Sends a request and reads the whole response. `status` is "hung" if it takes over `patienceMs`,
  * "failed" if the connection broke, and "left" if the client went away itself, after `leaveMs`.
  */
 export function ask(url, path, { method = "GET", headers = {}, body, leaveMs, patienceMs = PATIENCE_MS } = {}) {
@@ -30,7 +30,7 @@ export function ask(url, path, { method = "GET", headers = {}, body, leaveMs, pa
     });
     timer = setTimeout(() => {
       done(leaveMs === undefined ? "hung" : "left");
-      // A reset: a client that only ends its side may still wait for the answer.
+      // Resets the connection: a client that only ends its side may still wait for the response.
       request.socket?.resetAndDestroy();
       request.destroy();
     }, leaveMs ?? patienceMs);
@@ -38,7 +38,7 @@ export function ask(url, path, { method = "GET", headers = {}, body, leaveMs, pa
   });
 }
 
-/** The code of a refusal. */
+/** The error code of a response, if it has one. */
 export function code({ text }) {
   try {
     return JSON.parse(text).error?.code;
@@ -47,10 +47,10 @@ export function code({ text }) {
   }
 }
 
-/** Calls `one` `count` times at once: all answers. */
+/** Calls `one` `count` times at once. Returns all results. */
 export const burst = (count, one) => Promise.all(Array.from({ length: count }, (_, i) => one(i)));
 
-/** Calls `one` at a steady pace, whether or not earlier calls are answered: all answers. */
+/** Calls `one` at a steady pace, whether or not earlier calls have ended. Returns all results. */
 export async function pace(perSecond, ms, one) {
   const answers = [];
   for (const begun = performance.now(); ;) {
@@ -61,7 +61,7 @@ export async function pace(perSecond, ms, one) {
   }
 }
 
-/** Sends text as it is over its own connection: all that comes back until the server closes it. */
+/** Sends text as it is over a new connection. Returns what arrives until the server closes it. */
 export function raw(url, text, patienceMs = PATIENCE_MS) {
   return new Promise((resolve) => {
     let answer = "";
@@ -74,7 +74,7 @@ export function raw(url, text, patienceMs = PATIENCE_MS) {
 
 /**
  * Begins an upload of `length` bytes, sends one byte every `everyMs`, and leaves after `ms`.
- * `status` is "open" if there was no answer.
+ * `status` is "open" if there was no response.
  */
 export function dawdle(url, path, { host = "app.example.com", headers = {}, length = 60_000, everyMs = 1_000, ms }) {
   return new Promise((resolve) => {

@@ -1,17 +1,18 @@
-// Ledgers in trouble. Nothing here plays the ledger: a companion object runs the built one, and
-// does to it what a runtime or a disk may do.
+// Ledgers with faults. They are the built ledger in a companion object, which does to it what a
+// runtime or a disk may do.
 
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { after } from "node:test";
-import { OPERATOR, workers } from "./harness.mjs";
+import { filesOf, OPERATOR, workers } from "./harness.mjs";
 import { until as untilHolds } from "./wait.mjs";
 
 const root = join(import.meta.dirname, "../..");
 
 const COMPANION = `
+import gate, { TenantLedger } from "./gate.js";
 class Companion {
   life = crypto.randomUUID();
   constructor(state, env) { [this.state, this.ledger] = [state, new TenantLedger(state, env)]; }
@@ -29,14 +30,12 @@ class Companion {
     return answer;
   }
 }
-export { Companion as TenantLedger };`;
+export { gate as default, Companion as TenantLedger };`;
 
 const folder = mkdtempSync(join(tmpdir(), "tenantgate-faults-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-for (const name of ["index.js", "index_bg.wasm"]) cpSync(join(root, "build/test", name), join(folder, name));
-const entry = readFileSync(join(root, "build/test/entry.js"), "utf8");
-assert(entry.includes("export { TenantLedger };"));
-writeFileSync(join(folder, "entry.js"), entry.replace("export { TenantLedger };", COMPANION));
+for (const name of filesOf("build/test")) cpSync(join(root, "build/test", name), join(folder, name === "entry.js" ? "gate.js" : name));
+writeFileSync(join(folder, "entry.js"), COMPANION);
 
 const slug = (tenant) => tenant.slice(2).replaceAll("_", "-");
 const strict = { kind: "quota", period: "month", mode: "strict" };
@@ -53,7 +52,7 @@ export const seed = {
   tenants: ["t_acme", "t_other", "t_trap_ledger"].map((id) => ({ id, slug: slug(id), plan: "pro@1" })),
 };
 
-/** Starts gates with companions for ledgers, by name; `gates`: options of each. */
+/** Starts gates with companions for ledgers, and returns them by name. `gates`: options by name. */
 export async function start(gates) {
   const built = relative(root, folder);
   const all = await workers(Object.fromEntries(Object.entries(gates).map(([name, options]) => [name, { seed, folder: built, ...options }])));
@@ -61,9 +60,9 @@ export async function start(gates) {
   return Object.fromEntries(Object.entries(all).map(([name, gate]) => [name, companions(gate)]));
 }
 
-/** What may be said to a gate, and to the companions of its ledgers. */
+/** A gate with functions that send requests to it and to the companions of its ledgers. */
 function companions(gate) {
-  // Bodies are read to their end: Miniflare waits long for those that are not.
+  // Bodies are read to their end, because Miniflare waits long for unread ones.
   const tell = async (tenant, path, body = "") => {
     const response = await inTime((await gate.ledger(tenant)).fetch(`https://ledger/${path}`, { method: "POST", body, duplex: "half" }));
     return { status: response.status, retryAfter: response.headers.get("retry-after"), text: await response.text() };
@@ -84,7 +83,7 @@ function companions(gate) {
   return { ...gate, tell, sql, post, ask, get, used };
 }
 
-/** Nobody waits for ever: what takes longer fails the test. */
+/** The number of requests that took too long. Each one fails its test. */
 let hung = 0;
 function inTime(promise) {
   let timer;
@@ -92,10 +91,10 @@ function inTime(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Checks often: under load the condition may hold for a moment only. */
+/** Checks often, because under load the condition may hold only for a moment. */
 export const until = (holds, what) => untilHolds(holds, what, { ms: 20_000, everyMs: 5 });
 
-/** Makes every write to these tables fail, in SQLite itself. Returns what repairs them. */
+/** Makes every write to these tables fail, in SQLite itself. Returns a function that undoes it. */
 export const broken = async (gate, tables) => {
   const all = (statement) => Promise.all(tables.map((table) => gate.sql("t_acme", statement(table))));
   await all((table) => `CREATE TRIGGER broken_${table} BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'broken by a test'); END`);
@@ -103,14 +102,14 @@ export const broken = async (gate, tables) => {
 };
 
 /**
- * Starts clients that each send an event, with its key, until it is acknowledged, then the next
- * one; and clients that spend the limit `spends`.
+ * Starts clients that each send an event, under its idempotency key, until it is acknowledged, then
+ * the next one; and clients that spend the limit `spends`.
  */
 export function load(gate, { tenants, isolates, each = 4, spends }) {
   const count = () => Object.fromEntries(tenants.map((tenant) => [tenant, 0]));
   const [acknowledged, told, spent] = [count(), count(), count()];
   let [done, given, next] = [false, false, 0];
-  // Where the test fails, its clients give up.
+  // If the test fails, its clients stop.
   after(() => { done = given = true; });
   const settled = (promise, is) => promise.then(is, () => false).then((good) => good || new Promise((go) => setImmediate(go, false)));
   const client = async (tenant, isolate) => {
@@ -129,16 +128,16 @@ export function load(gate, { tenants, isolates, each = 4, spends }) {
   const sum = () => Object.values(acknowledged).reduce((a, b) => a + b);
   return {
     acknowledged,
-    /** After so many more acknowledgements. */
-    more: (count, from = sum()) => until(() => sum() >= from + count, `${count} more are acknowledged`),
-    /** What was acknowledged until now is there. */
+    /** Waits for `count` more acknowledgements. */
+    more: (count, from = sum()) => until(() => sum() >= from + count, `${count} more events are acknowledged`),
+    /** Checks that the ledger has what it has acknowledged so far. */
     async keeps() {
       for (const [tenant, before] of Object.entries({ ...acknowledged })) {
         const [used] = await gate.used(tenant, "closed");
-        assert(used >= before, `${tenant}: ${used} of ${before}`);
+        assert(used >= before, `${tenant}: ${used} of ${before} acknowledged events are kept`);
       }
     },
-    /** Stops the clients: every event has counted once, and what leases let through is booked. */
+    /** Stops the clients. Checks that every event counts once, and that leased requests count. */
     async ends() {
       done = true;
       await Promise.all(all);
@@ -148,7 +147,7 @@ export function load(gate, { tenants, isolates, each = 4, spends }) {
         const [used, booked] = await gate.used(tenant, "closed", spends);
         assert.equal(used, told[tenant], tenant);
         const bound = seed.catalog.plans["pro@1"].limits[spends];
-        assert(spent[tenant] > 0 && spent[tenant] <= booked && booked <= bound, `${tenant}: ${spent[tenant]} let through, ${booked} booked`);
+        assert(spent[tenant] > 0 && spent[tenant] <= booked && booked <= bound, `${tenant}: ${spent[tenant]} requests let through, ${booked} counted`);
       }
     },
   };

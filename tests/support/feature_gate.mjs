@@ -1,4 +1,4 @@
-// A catalog with one feature that depends on a number, its tenant, and a question to their gate.
+// A catalog with a feature that depends on a number, a tenant, and a request to a gate with both.
 
 export const catalog = {
   version: 2,

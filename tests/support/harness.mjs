@@ -2,11 +2,13 @@
 // A start of workerd takes seconds, another gate in the same process a few tenths of one: a test
 // file starts workerd once, with all gates that its tests need.
 
+import { readdirSync } from "node:fs";
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { publish } from "../../pkg/node.js";
+import { embedded } from "./embedded.mjs";
 
 const root = join(import.meta.dirname, "../..");
 export const OPERATOR = "operator-token-for-tests";
@@ -15,11 +17,12 @@ export const COMPATIBILITY_DATE = "2026-11-01";
 /** The part of a request that names a tenant by its slug, for the strategy `header`. */
 export const as = (slug, headers = {}) => ({ headers: { "x-tenant-id": slug, ...headers } });
 
-const modules = (folder) => [
-  { type: "ESModule", path: join(root, folder, "entry.js") },
-  { type: "ESModule", path: join(root, folder, "index.js") },
-  { type: "CompiledWasm", path: join(root, folder, "index_bg.wasm") },
-];
+/** The files of a built Worker: `entry.js` is its main module. */
+export const filesOf = (folder) => readdirSync(join(root, folder)).filter((name) => /\.(js|wasm)$/.test(name)).sort((a, b) => (b === "entry.js") - (a === "entry.js"));
+export const modules = (folder) =>
+  filesOf(folder).map((name) => ({ type: name.endsWith(".wasm") ? "CompiledWasm" : "ESModule", path: join(root, folder, name) }));
+/** The Worker under test: the gateway, or the gate inside a Worker of a user's own. */
+const DEFAULT = process.env.TENANTGATE_GATE === "embedded" ? embedded() : "build/test";
 const script = (name, script) => ({ name, modules: true, script, compatibilityDate: COMPATIBILITY_DATE });
 
 /** Starts workerd with one gate; see `workers`. `durable`: the gate can be restarted. */
@@ -78,7 +81,7 @@ export async function workers(gates, { durable = false } = {}) {
 
 /** A gate as Workers of one configuration, and what tests do with it once it is started. */
 function handle({
-  name, log, first, seed, bindings = {}, origin, resolver, ledger = true, control = false, folder = "build/test",
+  name, log, first, seed, bindings = {}, origin, resolver, ledger = true, control = false, folder = DEFAULT,
   isolates = 1, shares, direct = false, more = {}, beside = [],
 }) {
   const store = shares ?? name;
@@ -133,13 +136,13 @@ function handle({
       const answer = await response.text();
       return { status: response.status, body: /json/.test(type) && !/ndjson/.test(type) ? JSON.parse(answer) : answer, headers: response.headers };
     },
-    /** Runs what the clock runs once a minute. */
+    /** Runs the scheduled handler, which cron calls once a minute. */
     tick: () => fetchers[0].scheduled({ cron: "* * * * *" }),
     /** Writes a catalog and tenants to KV, as `tenantgate publish` does. */
     async seed(document) {
       for (const [key, value] of publish(document)) await gate.kv.put(key, value);
     },
-    /** Writes a record to KV as it is, unchecked, and its slug. */
+    /** Writes a record and its slug to KV, without checks. */
     async putTenant(record) {
       await gate.kv.put(`tenant:${record.id}`, JSON.stringify(record));
       await gate.kv.put(`slug:${record.slug}`, record.id);
@@ -169,7 +172,7 @@ function handle({
   return { name, services, gate, attach, seed };
 }
 
-/** Makes the tables of the control plane, as `wrangler d1 migrations apply` does. */
+/** Creates the tables of the control plane, as `wrangler d1 migrations apply` does. */
 async function migrate(db) {
   const made = await db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'tenants'").all();
   if (made.results.length) return;

@@ -5,7 +5,7 @@ import { serve } from "./server.mjs";
 
 export const AUDIENCE = "https://api.example.com";
 
-/** Starts an issuer. `tenants`: those it may speak for; `label`: the first label of its name. */
+/** Starts an issuer. `tenants`: those that it may name; `label`: the first label of its name. */
 export async function issuer({ alg = "ES256", kid = "k1", label = kid, tenants = "all", claims: usual = {} } = {}) {
   const keys = new Map();
   const add = async (name) => {
@@ -25,7 +25,7 @@ export async function issuer({ alg = "ES256", kid = "k1", label = kid, tenants =
   const now = () => Math.floor(Date.now() / 1000);
   return {
     url, state, keys, add, name,
-    /** What stands in the catalog. */
+    /** The issuer's entry in the catalog. */
     entry: { issuer: name, audience: [AUDIENCE], algorithms: [alg], tenants, jwks_url: url },
     /** Signs a token for `tenant`. Claims and header members that are undefined are left out. */
     sign: (tenant, claims = {}, { key, ...header } = {}) =>

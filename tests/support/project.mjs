@@ -1,5 +1,4 @@
-// What the tests of the package share: the tarball that npm makes of it, and projects that install
-// it.
+// Shared by the tests of the package: its tarball, as npm packs it, and projects that install it.
 
 import { execFile, execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -16,12 +15,12 @@ export const remove = () => rmSync(folder, { recursive: true, force: true });
 
 export const modules = join(root, "node_modules");
 const [packed] = JSON.parse(execFileSync("npm", ["pack", join(root, "pkg"), "--pack-destination", folder, "--json"], { env, encoding: "utf8" }));
-/** What would be published: `path`, and as npm says it `files`, `size`, `unpackedSize`. */
+/** The tarball that would be published: `path`, and npm's `files`, `size` and `unpackedSize`. */
 export const tarball = { ...packed, path: join(folder, packed.filename) };
 
 /**
- * A fresh project with the tarball installed. `files`: its files by path; `links`: packages that it takes from this one's
- * `node_modules`, because what is tested is not how they are installed.
+ * Creates a project with the tarball installed. `files`: its files by path; `links`: packages that
+ * it takes from this repository's `node_modules`, because their installation is not tested.
  */
 export function project(name, files = {}, links = []) {
   const place = join(folder, name);
@@ -39,27 +38,27 @@ export function project(name, files = {}, links = []) {
   return place;
 }
 
-/** The environment of programs in a project: nothing of the tests around them, and no telemetry. */
+/** The environment of programs in a project, without settings of the test run and telemetry. */
 export const quiet = { ...env, NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined, NEXT_TELEMETRY_DISABLED: "1", NEXT_IGNORE_INCORRECT_LOCKFILE: "1" };
 
-/** Runs a program in a project; what it prints, however it ends. */
+/** Runs a program in a project. Returns its output, also if it fails. */
 export async function run(place, command, args) {
   const options = { cwd: place, env: quiet, maxBuffer: 1 << 26, timeout: 240_000 };
   const done = ({ code = 0, signal, stdout, stderr }) => ({ code: signal ?? code, stdout, stderr });
   return promisify(execFile)(command, args, options).then(done, done);
 }
 
-/** What a Node program prints as JSON. */
+/** Runs a Node program. Returns the JSON that it prints. */
 export async function node(place, ...args) {
   const { code, stdout, stderr } = await run(place, process.execPath, args);
-  // A bundle's lines may be megabytes.
+  // The lines of a bundle may be megabytes long.
   if (code !== 0) throw new Error((stderr || stdout).split("\n").map((line) => line.slice(0, 200)).join("\n"));
   return JSON.parse(stdout);
 }
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".json": "application/json", ".css": "text/css", ".wasm": "application/wasm" };
 
-/** A file of a folder as it is served: its type, its bytes; nothing where there is none. */
+/** A file of a folder with its content type, or `undefined` if it does not exist. */
 export function served(place, path) {
   try {
     return { type: TYPES[extname(path)] ?? "application/octet-stream", body: readFileSync(join(place, path)) };
@@ -68,7 +67,7 @@ export function served(place, path) {
   }
 }
 
-/** A server of the files of a folder. */
+/** Serves the files of a folder. */
 export const fileServer = (place) =>
   serve((request, response) => {
     const { pathname } = new URL(request.url, "http://files");
@@ -76,5 +75,5 @@ export const fileServer = (place) =>
     response.writeHead(file ? 200 : 404, { "content-type": file?.type ?? "text/plain" }).end(file?.body);
   });
 
-/** Sizes for people. */
+/** The size of a file as readable text. */
 export const sizes = (bytes) => `${bytes.length} bytes, ${gzipSync(bytes, { level: 9 }).length} gzipped`;

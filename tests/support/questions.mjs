@@ -1,8 +1,8 @@
-// Decisions, asked for over `/_gate/v1/decide`.
+// Decisions over `/_gate/v1/decide`.
 
 /**
- * Asks a gate for decisions. `take`, `reserve` and `settle` return what it answers as one line: the
- * code, what became of a reservation, and what is used of each limit.
+ * Asks a gate for decisions. `take`, `reserve` and `settle` return the decision as one line: the
+ * code, the state of a reservation, and the used units of each limit.
  */
 export const questions = (gate) => {
   const ask = async (tenant, limits, more) => (await gate.decide({ tenant, limits, ...more })).body;

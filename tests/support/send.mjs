@@ -4,11 +4,13 @@ import http from "node:http";
 import https from "node:https";
 
 /**
- * Sends one request; nothing in it is normalised on the way.
+ * Sends one request without normalisation.
  * @param {string} url of the deployment
- * @param {{method?: string, target?: string, host?: string, headers?: [string, string][], body?: string}} request
- *   `target`: path and query, or whatever should stand in the request line
- * @returns {Promise<{status: number, headers: Record<string, string>, body: string}>} status 0: it was not taken at all
+ * @param {{
+ *   method?: string, target?: string, host?: string, headers?: [string, string][], body?: string,
+ * }} request `target`: path and query, or any other text for the request line
+ * @returns {Promise<{status: number, headers: Record<string, string>, body: string}>} status 0: the
+ *   request was not accepted
  */
 export function send(url, { method = "GET", target = "/", host, headers = [], body } = {}) {
   const { protocol, hostname, port, host: own } = new URL(url);
@@ -19,7 +21,7 @@ export function send(url, { method = "GET", target = "/", host, headers = [], bo
     const none = (error) => resolve({ status: 0, headers: {}, body: String(error.message) });
     let request;
     try {
-      // Names and values by turns: the only form in which one may stand there twice.
+      // Names and values alternate: the only form in which a name may occur twice.
       request = client.request({ ...options, headers: pairs.flat() }, (response) => {
         const chunks = [];
         response.on("data", (chunk) => chunks.push(chunk));

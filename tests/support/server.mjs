@@ -15,8 +15,8 @@ export async function serve(answer) {
 }
 
 /**
- * A port that was free a moment ago, for programs that must be given one. Two files that run at
- * the same time may ask: the operating system gives out its free ports in turn.
+ * A port that was free a moment ago, for programs that need a given port. Test files that run at
+ * the same time get different ports, because the operating system hands out free ports in turn.
  */
 export async function freePort() {
   const { port, stop } = await serve(() => {});

@@ -1,4 +1,4 @@
-// Usage events, and a client of the routes that take and report them.
+// Usage events, and a client of the endpoints that accept and report them.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ export const DAY = 86_400_000;
 export const NOW = Date.now();
 export const today = NOW - (NOW % DAY);
 export const iso = (ms) => new Date(ms).toISOString();
-// Periods begin in the middle of a day: that day is in two of them.
+// Periods begin in the middle of a day, so that this day belongs to two periods.
 export const ANCHORS = { t_acme: today - 9.5 * DAY, t_team: today - 2.5 * DAY };
 export const metrics = {
   tokens: { event: "llm.completion", value: "tokens", unit: "token", limit: "tokens" },
@@ -77,7 +77,7 @@ export const handsOn = (gate) => ({
   }],
 });
 
-/** Where a gate has handed its events on to. `create()` makes the table in the database. */
+/** The queue and the database that receive a gate's events. `create()` creates the table. */
 export async function handedOn({ flare, name: gate }) {
   const [db, seen] = [await flare.getD1Database("USAGE_DB", gate), await flare.getKVNamespace("SEEN", `consumer-${gate}`)];
   const queued = async () => (await seen.list()).keys.map(({ name }) => name);

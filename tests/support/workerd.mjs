@@ -1,15 +1,15 @@
-// workerd as it is, without Miniflare: a process of its own that can be killed, with ledgers on disk.
+// workerd without Miniflare: a process that can be killed, with ledgers on disk.
 
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { COMPATIBILITY_DATE } from "./harness.mjs";
+import { COMPATIBILITY_DATE, filesOf } from "./harness.mjs";
 import { freePort } from "./server.mjs";
 import { sleep } from "./wait.mjs";
 
 const root = join(import.meta.dirname, "../..");
 
-/** KV that holds `entries` and forgets nothing: the runtime speaks HTTP to it. */
+/** A KV that holds `entries` and never expires them. The runtime accesses it over HTTP. */
 const kv = (entries) => `const entries = new Map(${JSON.stringify(entries)});
 export default { async fetch(request) {
   const key = decodeURIComponent(new URL(request.url).pathname.slice(1));
@@ -17,24 +17,25 @@ export default { async fetch(request) {
   return entries.has(key) ? new Response(entries.get(key)) : new Response(null, { status: 404 });
 } }`;
 
-const MODULES = ["entry.js", "index.js", "index_bg.wasm"];
-
 /**
- * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and `workers`
- * by name. A worker has a `script`, or else it is the gate once more. `objects`: its Durable Object
+ * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
+ * `workers` by name. A worker without a `script` is another gate. `objects`: its Durable Object
  * classes. `bindings`: its variables. `services`: workers by the names of their bindings.
- * @returns {{start: () => Promise<{ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>}>}}
+ * @returns {{start: () => Promise<{
+ *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
+ * }>}}
  */
 export function workerd({ folder, build = "build", entries, bindings = {}, workers = {} }) {
   mkdirSync(join(folder, "disk"), { recursive: true });
-  for (const name of MODULES) cpSync(join(root, build, name), join(folder, name));
+  const files = filesOf(build);
+  for (const name of files) cpSync(join(root, build, name), join(folder, name));
   writeFileSync(join(folder, "kv.js"), kv(entries));
   for (const [name, { script }] of Object.entries(workers)) if (script) writeFileSync(join(folder, `${name}.js`), script);
   const all = { gate: { bindings }, ...workers };
   const names = Object.keys(all);
   const list = (items) => `[${items.join(", ")}]`;
   const worker = ([name, { script, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
-  modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : MODULES.map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${file}")`))},
+  modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : files.map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${file}")`))},
   compatibilityDate = "${COMPATIBILITY_DATE}",
   compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"'])},
   bindings = ${list([

@@ -6,7 +6,7 @@ import { worker } from "./harness.mjs";
 
 const root = join(import.meta.dirname, "../..");
 
-// The main module of every isolate: the gate as it is, and a ledger that waits half a trip each way.
+// The main module of every isolate: the gate, and a ledger that waits half a round trip each way.
 const far = (distanceMs) => `
 import { DurableObject } from "cloudflare:workers";
 import gate, { TenantLedger as NearLedger } from "./entry.js";
@@ -26,14 +26,13 @@ export default gate;`;
 const modules = (build, distanceMs) => [
   { type: "ESModule", path: join(build, "far.js"), contents: far(distanceMs) },
   { type: "ESModule", path: join(build, "entry.js") },
-  { type: "ESModule", path: join(build, "index.js") },
   { type: "CompiledWasm", path: join(build, "index_bg.wasm") },
 ];
 
 /**
  * Starts the Worker in `isolates` isolates, `distanceMs` away from its ledgers, with the origin at
- * `upstream`; other options are those of `worker`. `urls` has one for each isolate, `usage()` is the
- * memory and CPU of its processes.
+ * `upstream`; other options are those of `worker`. `urls` has one for each isolate, `usage()` is
+ * the memory and CPU of its processes.
  */
 export async function world({ distanceMs = 0, isolates = 1, upstream, bindings, folder = "build/test", ...options }) {
   const before = new Set(descendants());
@@ -57,7 +56,7 @@ export async function world({ distanceMs = 0, isolates = 1, upstream, bindings, 
 /** Whether processes can be measured here. */
 export const measurable = process.platform === "linux";
 
-/** Resident memory in MB and CPU time in ms of these processes, of those that still run. */
+/** Resident memory in MB and CPU time in ms of those of these processes that still run. */
 function usage(pids) {
   let [memoryMb, cpuMs] = [0, 0];
   for (const pid of pids) {
@@ -73,7 +72,7 @@ function usage(pids) {
   return { memoryMb, cpuMs };
 }
 
-/** All processes below this one. */
+/** All descendants of this process. */
 function descendants() {
   if (!measurable) return [];
   const parents = new Map();
@@ -81,7 +80,7 @@ function descendants() {
     try {
       parents.set(Number(pid), Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ")[1]));
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   const below = (pid) => [...parents].filter(([, parent]) => parent === pid).flatMap(([child]) => [child, ...below(child)]);

@@ -1,4 +1,4 @@
-// Bounds: what a tenant, its admins and its lists may come to, at them and past them.
+// Bounds on a tenant, its admins and its lists, tested at each bound and beyond it.
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -8,7 +8,7 @@ import { issuer } from "../support/issuer.mjs";
 import { until } from "../support/wait.mjs";
 
 const DAY = 86_400_000;
-/** As in `src/model/bounds.rs`. */
+/** The values of `src/model/bounds.rs`. */
 const MAX_OVERLAP_MS = 90 * DAY;
 const MAX_NAME_BYTES = 200;
 const MAX_ISSUED = 1_000;
@@ -16,10 +16,10 @@ const MAX_PAGE_BYTES = 1 << 20;
 const ADMIN_BURST_CHANGES = 120;
 
 const plain = { version: 1, resolution: { strategies: [{ strategy: "api_key" }] }, plans: { "pro@1": {} } };
-// Each has tenants, budgets and a catalog of its own.
+// Each gate has its own tenants, budgets and catalog, so the suites do not affect each other.
 const gates = await workers(Object.fromEntries(["keys", "pages", "changes", "ended", "teams"].map((name) => [name, { control: true }])));
 after(() => gates.keys.stop());
-/** A gate with a catalog, and what tests ask of it. */
+/** Gives a gate its catalog, and adds helpers that create tenants and rows. */
 const prepared = async (gate, catalog = plain) => {
   const put = await gate.admin("PUT", "/catalog", catalog);
   assert.equal(put.status, 200, JSON.stringify(put.body));
@@ -28,7 +28,7 @@ const prepared = async (gate, catalog = plain) => {
     assert.equal(made.status, 201, JSON.stringify(made.body));
     return made.body.tenant;
   };
-  /** Writes rows as they stand in D1, a hundred at a time. */
+  /** Inserts rows into D1, one hundred in each batch. */
   const rows = async (sql, list) => {
     const statement = gate.db.prepare(sql);
     for (let i = 0; i < list.length; i += 100) await gate.db.batch(list.slice(i, i + 100).map((values) => statement.bind(...values)));
@@ -53,8 +53,8 @@ describe("API keys", () => {
   const rotate = (id, body, tenant = acme) => gate.admin("POST", `/tenants/${tenant.id}/api-keys/${id}/rotate`, body);
   const path = ({ body }) => body.error.details.problems[0].path;
 
-  test("have names and scopes of bounded size", async () => {
-    // Bytes count, not characters.
+  test("an API key has a name of at most 200 bytes and at most 64 scopes of 128 bytes", async () => {
+    // The bound counts bytes, not characters.
     for (const name of ["n".repeat(MAX_NAME_BYTES), "ä".repeat(MAX_NAME_BYTES / 2), ""]) {
       assert.equal((await issue({ name })).status, 201, name.slice(0, 9));
     }
@@ -67,7 +67,7 @@ describe("API keys", () => {
     assert.deepEqual([(await issue({ scopes: scopes(65, 8) })).status, (await issue({ scopes: scopes(1, 129) })).status], [400, 400]);
   });
 
-  test("work on for at most ninety days once they are replaced", async () => {
+  test("API keys expire at most ninety days after rotation", async () => {
     const { id } = (await issue({})).body.record;
     const refused = await rotate(id, { overlap_ms: MAX_OVERLAP_MS + 1 });
     assert.deepEqual([refused.status, path(refused)], [400, "$.overlap_ms"]);
@@ -78,19 +78,19 @@ describe("API keys", () => {
     assert.equal(status, 201);
     const end = Date.parse(body.replaced.expires_at) - MAX_OVERLAP_MS;
     assert(end >= since - 1_000 && end <= Date.now(), body.replaced.expires_at);
-    // Replaced again it ends no later.
+    // A second rotation does not extend the overlap.
     const again = await rotate(id, { overlap_ms: MAX_OVERLAP_MS });
     assert.deepEqual([again.status, again.body.replaced.expires_at], [201, body.replaced.expires_at]);
-    // Replaced with no overlap it ends now, and cannot be replaced any more.
+    // Without an overlap the key expires at once, and an expired key cannot be rotated.
     const at = (await rotate(body.record.id, { overlap_ms: 0 })).body.replaced.expires_at;
     assert(Date.parse(at) <= Date.now());
     assert.equal((await rotate(body.record.id, {})).body.error.code, "WRONG_STATUS");
   });
 
-  test("of one tenant are at most a thousand that work, however they came to be", async () => {
+  test("a tenant has at most a thousand working API keys, issued and rotated ones together", async () => {
     const full = await gate.tenant({ name: "Full" });
     const { id } = (await issue({}, full)).body.record;
-    // What has ended does not count, what will end does.
+    // Expired and revoked keys do not count; a key that expires later does.
     await gate.rows(KEY, [
       ...Array.from({ length: MAX_ISSUED - 3 }, () => keyRow(full)),
       keyRow(full, { expires_at: new Date(Date.now() + DAY).toISOString() }),
@@ -103,12 +103,12 @@ describe("API keys", () => {
     assert.equal((await gate.admin("DELETE", `/tenants/${full.id}/api-keys/${id}`)).status, 200);
     assert.equal((await issue({}, full)).status, 201);
     assert.equal((await issue({}, full)).status, 409);
-    // Others are not concerned.
+    // Another tenant is not affected.
     assert.equal((await issue({})).status, 201);
   });
 });
 
-describe("pages", () => {
+describe("pages of lists", () => {
   let gate, acme;
   before(async () => {
     gate = await prepared(gates.pages);
@@ -119,7 +119,7 @@ describe("pages", () => {
     assert.equal(response.status, 200, path);
     return { text: await response.text(), link: response.headers.get("link") };
   };
-  /** Follows a list to its end: its entries, and how many bytes each page had. */
+  /** Follows a list to its end; returns its entries and the size of each page in bytes. */
   const walk = async (path, from) => {
     const [items, bytes] = [[], []];
     for (let cursor = from; bytes.length < 60;) {
@@ -128,12 +128,15 @@ describe("pages", () => {
       items.push(...page.items);
       bytes.push(Buffer.byteLength(text));
       cursor = page.next_cursor;
-      assert(page.items.length > 0 || cursor === null, "an empty page leads on");
+      assert(page.items.length > 0 || cursor === null, "an empty page has a next cursor");
       if (cursor === null) return { items, bytes };
     }
-    assert.fail("the list has no end");
+    assert.fail("the list has more than sixty pages");
   };
-  /** No page has more than a megabyte and one entry; none but the last has much less. */
+  /**
+   * Checks that no page exceeds a megabyte by more than one entry, and that only the last is much
+   * smaller.
+   */
   const whole = ({ items, bytes }) => {
     const largest = Math.max(...items.map((item) => Buffer.byteLength(JSON.stringify(item))));
     for (const size of bytes) assert(size <= MAX_PAGE_BYTES * 1.05 + largest, `pages of ${bytes} bytes`);
@@ -143,7 +146,7 @@ describe("pages", () => {
   const scopes = Array.from({ length: 64 }, (_, i) => `scope-${i}.`.padEnd(128, "x"));
   let ids;
 
-  test("of API keys end at a megabyte and lead on to the last", async () => {
+  test("a page of API keys ends at a megabyte, and its cursor leads on to the end of the list", async () => {
     await gate.rows(KEY, Array.from({ length: 400 }, () => keyRow(acme, { scopes })));
     const own = (await gate.admin("POST", `/tenants/${acme.id}/api-keys`, { scopes })).body.record.id;
     const walked = await walk(`/tenants/${acme.id}/api-keys`);
@@ -151,7 +154,7 @@ describe("pages", () => {
     whole(walked);
     assert.deepEqual([ids.length, new Set(ids).size, ids.includes(own)], [401, 401, true]);
     assert(walked.items.every((item) => item.hash === undefined && item.scopes.length === 64));
-    // By so few that bytes do not matter.
+    // Pages of 67 entries stay below a megabyte, so only `limit` ends them.
     const small = [];
     for (let cursor = ""; cursor !== null;) {
       const page = (await gate.admin("GET", `/tenants/${acme.id}/api-keys?limit=67&cursor=${cursor}`)).body;
@@ -162,7 +165,7 @@ describe("pages", () => {
     assert.deepEqual(small, ids);
   });
 
-  test("an export has the first keys, and says where the others are", async () => {
+  test("an export contains the first API keys and a link to the rest", async () => {
     const { text } = await read(`/tenants/${acme.id}/export`);
     const { api_keys: first, more_api_keys: more } = JSON.parse(text);
     assert(first.length < 401 && Buffer.byteLength(text) < MAX_PAGE_BYTES * 1.1, `${first.length} keys`);
@@ -174,7 +177,7 @@ describe("pages", () => {
     assert.equal((await gate.admin("GET", `/tenants/${few.id}/export`)).body.more_api_keys, null);
   });
 
-  test("of licences end at a megabyte and lead on to the last", async () => {
+  test("a page of licences ends at a megabyte, and its cursor leads on to the end of the list", async () => {
     const domains = Array.from({ length: 256 }, (_, i) => `${"a".repeat(60)}.${"b".repeat(60)}.host-${i}.example`);
     const issued = (await gate.admin("POST", `/tenants/${acme.id}/licences`, { domains })).body.id;
     const terms = JSON.stringify({ domains });
@@ -187,7 +190,7 @@ describe("pages", () => {
     assert.deepEqual(Object.keys(walked.items[0]).sort(), ["activations", "created_at", "id", "instances", "terms"]);
   });
 
-  // An entry has what was and what is: twice a hundred kilobytes.
+  // Each audit entry contains the old and the new text, of a hundred kilobytes each.
   const changes = async (tenant, letter) => {
     for (let i = 0; i < 16; i++) {
       const text = `${i} ${letter.repeat(100_000 / Buffer.byteLength(letter))}`;
@@ -198,7 +201,7 @@ describe("pages", () => {
   const last = async (tenant) => (await gate.admin("GET", `/tenants/${tenant.id}/audit?limit=1`)).body.head.number;
   const upTo = (number) => Array.from({ length: number }, (_, i) => i + 1);
 
-  test("of an audit trail end at a megabyte and lead on to the last, in every form", async () => {
+  test("a page of an audit trail ends at a megabyte and leads on to the end, in every format", async () => {
     const tenant = await gate.tenant({ name: "Changing" });
     await changes(tenant, "x");
     const walked = await walk(`/tenants/${tenant.id}/audit`);
@@ -218,7 +221,7 @@ describe("pages", () => {
     }
   });
 
-  test("count bytes, not characters", async () => {
+  test("the size of a page is measured in bytes, not in characters", async () => {
     const tenant = await gate.tenant({ name: "Writing" });
     await changes(tenant, "語");
     const walked = await walk(`/tenants/${tenant.id}/audit`);
@@ -227,7 +230,7 @@ describe("pages", () => {
   });
 });
 
-describe("changes of a tenant's own admins", () => {
+describe("changes by tenant admins", () => {
   let gate, source;
   const limits = { teams: { kind: "gauge" } };
   before(async () => {
@@ -239,9 +242,9 @@ describe("changes of a tenant's own admins", () => {
   });
   after(() => source.stop());
   const tokenOf = ({ id }) => source.sign(id, { scope: "tenantgate:admin" });
-  /** A change that changes nothing; reading takes nothing. */
+  /** Makes a change without an effect: it draws on the budget, which a read does not. */
   const change = (as, tenant) => gate.admin("DELETE", `/tenants/${tenant.id}/api-keys/0000000000000000`, undefined, { as });
-  /** Makes changes until one is refused: how many were not. */
+  /** Makes changes until one is refused; `done` is the number of those before it. */
   const spend = async (as, tenant, most = ADMIN_BURST_CHANGES + 20) => {
     for (let done = 0; done < most; done++) {
       const { status, body, headers } = await change(as, tenant);
@@ -249,10 +252,10 @@ describe("changes of a tenant's own admins", () => {
     }
     return { done: most };
   };
-  // One more every 43 seconds.
+  // The budget regains one change every 43 seconds.
   const about = (found, expected) => assert(found >= expected && found <= expected + 3, `${found} changes`);
 
-  test("end at so many, and nobody else is held up", async () => {
+  test("a tenant's admins make at most 120 changes at once, and nobody else is held up", async () => {
     const [acme, victim] = [await gate.tenant({ name: "Acme" }), await gate.tenant({ name: "Victim" })];
     const [own, other] = [await tokenOf(acme), await tokenOf(victim)];
     const { done, status, code, after: wait, details } = await spend(own, acme);
@@ -260,12 +263,12 @@ describe("changes of a tenant's own admins", () => {
     assert.deepEqual([status, code, details.changes_at_once], [429, "RATE_LIMITED", ADMIN_BURST_CHANGES]);
     assert.match(wait, /^\d+$/);
     assert(Number(wait) >= 1 && Number(wait) <= 44, wait);
-    // By whatever operation, and by another admin of the same tenant.
+    // Every operation and every admin of the tenant draw on the same budget.
     assert.equal((await gate.admin("POST", `/tenants/${acme.id}/api-keys`, {}, { as: own })).status, 429);
     assert.equal((await gate.admin("POST", "/tenants", { name: "Team", parent: acme.id }, { as: own })).status, 429);
     const second = await source.sign(acme.id, { scope: "tenantgate:admin", sub: "user-2" });
     assert.equal((await change(second, acme)).status, 429);
-    // It reads on; others, and who operates, change on.
+    // The admin can still read. Other tenants' admins and the operator can still make changes.
     assert.equal((await gate.admin("GET", `/tenants/${acme.id}`, undefined, { as: own })).status, 200);
     assert.equal((await change(other, victim)).status, 404);
     assert.equal((await gate.admin("POST", `/tenants/${acme.id}/api-keys`, {})).status, 201);
@@ -274,7 +277,7 @@ describe("changes of a tenant's own admins", () => {
     assert.equal((await spend(OPERATOR, acme)).done, ADMIN_BURST_CHANGES + 20);
   });
 
-  test("of tenants below a root share one budget, by quarters, and take nothing of the root's", async () => {
+  test("sub-tenants share one budget, of which each has at most a quarter, and leave the root's alone", async () => {
     const root = await gate.tenant({ name: "Root" });
     const teams = [];
     for (const name of ["A", "B", "C", "D", "E"]) teams.push(await gate.tenant({ name, plan: undefined, parent: root.id }));
@@ -284,11 +287,11 @@ describe("changes of a tenant's own admins", () => {
       about(done, ADMIN_BURST_CHANGES / 4);
       assert.deepEqual([status, details.changes_at_once], [429, ADMIN_BURST_CHANGES / 4]);
     }
-    assert((await spend(await tokenOf(last), last)).done <= 3, "a fifth one finds the budget used up");
+    assert((await spend(await tokenOf(last), last)).done <= 3, "a fifth team finds the shared budget used up");
     about((await spend(await tokenOf(root), root)).done, ADMIN_BURST_CHANGES);
   });
 
-  test("of many bytes end earlier", async () => {
+  test("large changes use up the budget sooner than small ones", async () => {
     const bulky = await gate.tenant({ name: "Bulky" });
     const as = await tokenOf(bulky);
     let refused;
@@ -302,14 +305,14 @@ describe("changes of a tenant's own admins", () => {
   });
 });
 
-describe("what has ended", () => {
+describe("retention", () => {
   let gate, acme;
   before(async () => {
     gate = await prepared(gates.ended);
     acme = await gate.tenant({ name: "Acme", metadata: { note: "made-by-hand" }, branding: { name: "Acme Branding" } });
   });
 
-  test("API keys are deleted thirty days after their end, in KV too", async () => {
+  test("API keys are deleted from D1 and KV thirty days after they expire or are revoked", async () => {
     const rows = {
       revoked: keyRow(acme, { revoked_at: ago(30 * DAY + 60_000) }),
       expired: keyRow(acme, { expires_at: ago(31 * DAY) }),
@@ -333,12 +336,12 @@ describe("what has ended", () => {
       await gate.tick();
       const found = await left();
       return gone.every((name) => found[name] === "false false");
-    }, "keys that ended long ago are gone");
+    }, "keys that ended more than thirty days ago are deleted");
     const found = await left();
     for (const name of Object.keys(rows).filter((name) => !gone.includes(name))) assert.equal(found[name], "true true", name);
   });
 
-  test("more than one turn deletes are deleted by the next", async () => {
+  test("ended API keys that one scheduled run leaves over are deleted by later runs", async () => {
     const revoked_at = ago(40 * DAY);
     const many = Array.from({ length: 250 }, () => keyRow(acme, { revoked_at }));
     await gate.rows(KEY, many);
@@ -348,22 +351,22 @@ describe("what has ended", () => {
     await until(async () => {
       await gate.tick();
       return (await count()) === 0;
-    }, "all are gone");
+    }, "all ended keys are deleted");
   });
 
-  test("who is set up leaves nothing of what it says of itself but its record", async () => {
+  test("after provisioning, a tenant's metadata and branding remain in its record alone", async () => {
     const row = await gate.db.prepare("SELECT state, question FROM provisionings WHERE tenant = ?").bind(acme.id).first();
     assert.equal(row.state, "done");
     assert.doesNotMatch(row.question, /made-by-hand|Acme Branding|metadata|branding/);
     assert.equal((await gate.admin("GET", `/tenants/${acme.id}`)).body.metadata.note, "made-by-hand");
-    // And nothing at all once it is deleted.
+    // Once the tenant is deleted, nothing of its request remains.
     await gate.admin("DELETE", `/tenants/${acme.id}`);
     const after = await gate.db.prepare("SELECT question FROM provisionings WHERE tenant = ?").bind(acme.id).first();
     assert.equal(after?.question ?? "{}", "{}");
   });
 });
 
-describe("tenants below a tenant", () => {
+describe("sub-tenants", () => {
   let source, gate;
   before(async () => {
     source = await issuer();
@@ -374,15 +377,15 @@ describe("tenants below a tenant", () => {
   const below = async (parent, who, name) =>
     gate.admin("POST", "/tenants", { name, parent: parent.id }, { as: await source.sign(who.id, { scope: "tenantgate:admin" }) });
 
-  test("are made by its admin only where the catalog says how many", async () => {
+  test("a tenant admin can create sub-tenants only if the catalog allows a number of them", async () => {
     const acme = await gate.tenant({ name: "Acme" });
     const refused = await below(acme, acme, "Team");
     assert.deepEqual([refused.status, refused.body.error.code], [409, "TOO_MANY"]);
-    // Who operates makes them.
+    // The operator can create one all the same.
     assert.equal((await gate.admin("POST", "/tenants", { name: "Team", parent: acme.id })).status, 201);
     const { body: catalog } = await gate.admin("GET", "/catalog");
     const put = async (more) => assert.equal((await gate.admin("PUT", "/catalog", { ...catalog, ...more })).status, 200);
-    // A plan that says nothing of them allows what the limit does.
+    // A plan without this limit has the limit's default, which is 0.
     const limits = { teams: { kind: "gauge", default: 0 } };
     await put({ sub_tenants: "teams", limits, plans: { ...catalog.plans, "pro@2": { limits: { teams: 2 } } } });
     assert.equal((await below(acme, acme, "Team")).body.error?.code, "TOO_MANY");
@@ -390,13 +393,13 @@ describe("tenants below a tenant", () => {
     assert.equal((await below(other, other, "Team")).status, 201);
   });
 
-  test("learn nothing of how many their ancestors have", async () => {
+  test("a sub-tenant's admin does not learn how many sub-tenants its ancestors have", async () => {
     const root = await gate.tenant({ name: "Root", plan: "pro@2" });
     const team = (await gate.admin("POST", "/tenants", { name: "One", parent: root.id })).body.tenant;
     assert.equal((await gate.admin("POST", "/tenants", { name: "Two", parent: root.id })).status, 201);
     const own = await below(root, root, "Three");
     assert.deepEqual([own.status, own.body.error.code, own.body.error.details], [409, "TOO_MANY", { limit: 2, used: 2 }]);
-    // Whether the owner of the allowance asks or not: what the team sees is the same.
+    // The team's admin is refused as well, but without the numbers of the root's allowance.
     const hidden = await below(team, team, "Three");
     assert.deepEqual([hidden.status, hidden.body.error.code], [409, "TOO_MANY"]);
     assert.deepEqual(hidden.body.error.details ?? {}, {});

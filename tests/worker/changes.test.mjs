@@ -1,4 +1,5 @@
-// Changes in the life of a customer: what was counted stays counted, what is kept can be given back, and stopping always works.
+// Changes over a customer's life: counts survive them, units can be refunded, and a tenant can
+// always be stopped.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -47,7 +48,7 @@ const report = async (tenant, ms) => {
   return [usage[0].value, usage[0].starts_at, usage[0].ends_at];
 };
 
-test("a billing anchor moves: the quota counts on, and reports stay what they were", async () => {
+test("moving a billing anchor neither resets the quota nor changes usage reports", async () => {
   const now = Date.now();
   const tenant = await make("Anchor", { billing_anchor: iso(now - 5 * DAY) });
   await decide({ tenant: tenant.id, limits: { calls: 90 } });
@@ -61,23 +62,23 @@ test("a billing anchor moves: the quota counts on, and reports stay what they we
     assert.deepEqual(await report(tenant.id, now - 20 * DAY), then);
     assert.deepEqual(await report(tenant.id, now), current);
   }
-  // An event of a period that has ended counts in that.
+  // A late event counts in the ended period that its time falls into.
   assert.equal((await tell([event(tenant.id, "late", { tokens: 7 }, now - 20 * DAY)])).status, 200);
   assert.deepEqual(await report(tenant.id, now - 20 * DAY), [507, ...then.slice(1)]);
-  // What comes next goes by the new anchor, from where the current period ends.
+  // The next period starts where the current one ends, and follows the new anchor.
   const [, starts, ends] = await report(tenant.id, Date.parse(current[2]) + DAY);
   assert.equal(starts, current[2]);
   assert((Date.parse(ends) - now + 15 * DAY) % DAY === 0, ends);
 });
 
-test("a tenant that was deleted has its reports", async () => {
+test("the usage reports of a deleted tenant stay available", async () => {
   const tenant = await make("Invoice");
   await tell([event(tenant.id, "last", { tokens: 42 })]);
   await ok("DELETE", `/tenants/${tenant.id}`);
   assert.equal((await report(tenant.id, Date.now()))[0], 42);
 });
 
-test("seats of a team that is deleted are its firm's again", async () => {
+test("deleting a sub-tenant releases the seats that it counted with its parent", async () => {
   const firm = await make("Firm");
   const team = await make("Team", { plan: undefined, parent: firm.id });
   const [own] = [await make("Own", { plan: "pro@1", parent: firm.id })];
@@ -90,7 +91,7 @@ test("seats of a team that is deleted are its firm's again", async () => {
   assert.equal(await used(firm.id, "seats"), 20);
 });
 
-test("a catalog that would break records is refused, and stopping a tenant depends on nothing else", async () => {
+test("a catalog that breaks records is refused, and a tenant with a broken record can be stopped", async () => {
   const more = { ...catalog, features: { sso: {}, pilot: {} }, addons: { legacy: { features: ["pilot"] } } };
   await ok("PUT", "/catalog", more);
   const [bought, tried, over] = [await make("Bought"), await make("Tried"), await make("Over")];
@@ -101,14 +102,14 @@ test("a catalog that would break records is refused, and stopping a tenant depen
   assert.deepEqual(details.tenants.map(({ tenant, problems }) => [tenant, problems[0].path]).sort(), [[bought.id, "$.addons[0]"], [tried.id, "$.overrides[0].value"]].sort());
   const impact = await ok("POST", "/catalog/impact", { catalog });
   assert.deepEqual(impact.tenants.filter(({ problems }) => problems).map(({ tenant }) => tenant).sort(), [bought.id, tried.id].sort());
-  // As after a catalog that an earlier release took: records name what is not there.
+  // Makes the records name an unknown add-on, as if an earlier release had accepted such a catalog.
   const records = [bought, tried].map(({ id }) => gate.db.prepare("UPDATE tenants SET record = json_set(record, '$.addons', json('[\"gone\"]')) WHERE id = ?").bind(id));
   await gate.db.batch(records);
   await ok("POST", `/tenants/${bought.id}/suspend`, { reason: "unpaid" });
   assert.equal((await decide({ tenant: bought.id })).code, "TENANT_SUSPENDED");
   await ok("POST", `/tenants/${tried.id}/maintenance`, {});
   await ok("POST", `/tenants/${bought.id}/offboard`, {});
-  // What is wrong anew is refused, beside what was wrong before.
+  // A change is refused for its own problem only, not for the one that the record already had.
   const { details: { problems } } = await refused(400, "BAD_REQUEST", "PATCH", `/tenants/${tried.id}`, { plan: "gold@1" });
   assert.deepEqual(problems.map(({ path }) => path), ["$.plan"]);
   await ok("PATCH", `/tenants/${tried.id}`, { addons: ["legacy"] });
@@ -117,7 +118,7 @@ test("a catalog that would break records is refused, and stopping a tenant depen
   await ok("PUT", "/catalog", catalog);
 });
 
-test("who is offboarded while suspended comes back suspended", async () => {
+test("a tenant offboarded while suspended is suspended again when it is reactivated", async () => {
   const tenant = await make("Unpaid");
   await ok("POST", `/tenants/${tenant.id}/suspend`, { reason: "unpaid" });
   await ok("POST", `/tenants/${tenant.id}/offboard`, {});
@@ -125,7 +126,7 @@ test("who is offboarded while suspended comes back suspended", async () => {
   assert.equal((await ok("POST", `/tenants/${tenant.id}/reactivate`, {})).status, "active");
 });
 
-test("what limits are is a part of plan versions, and the dry run says whom it concerns", async () => {
+test("a limit's terms belong to the plan version, and the impact names the tenants that a change affects", async () => {
   const tenant = await make("Somebody");
   await decide({ tenant: tenant.id, limits: { calls: 60 } });
   const changes = { period: "year", shadow: true, overage: "paid", mode: "leased", kind: "gauge" };
@@ -142,10 +143,10 @@ test("what limits are is a part of plan versions, and the dry run says whom it c
   const limits = { ...catalog.limits, calls: { ...catalog.limits.calls, shadow: true, description: "tried first" } };
   await ok("PUT", "/catalog?change_terms=true", { ...catalog, limits });
   await ok("PUT", "/catalog?change_terms=true", catalog);
-  // Words are no terms.
+  // A description is not one of the terms.
   await ok("PUT", "/catalog", { ...catalog, limits: { ...catalog.limits, calls: { ...catalog.limits.calls, description: "of the API" } } });
   await ok("PUT", "/catalog", catalog);
-  // Who would be beyond the new allowance.
+  // The impact names tenants that would be beyond a smaller allowance.
   const plans = { ...catalog.plans, "small@1": { limits: { calls: 50, seats: 25 } } };
   await ok("PUT", "/catalog", { ...catalog, plans });
   const { tenants } = await ok("POST", "/catalog/impact", { plans: { "pro@1": "small@1" } });
@@ -153,7 +154,7 @@ test("what limits are is a part of plan versions, and the dry run says whom it c
   await ok("PUT", "/catalog", catalog);
 });
 
-test("a new metric stops nobody: what can be counted is, and the rest is reported", async () => {
+test("an event without a new metric's value counts for the other metrics and is reported as uncounted", async () => {
   const tenant = await make("Producer");
   const metrics = { ...catalog.metrics, latency: { event: "llm.completion", value: "ms", aggregation: "max" } };
   const impact = await ok("POST", "/catalog/impact", { catalog: { ...catalog, metrics } });
@@ -166,7 +167,7 @@ test("a new metric stops nobody: what can be counted is, and the rest is reporte
   await ok("PUT", "/catalog", catalog);
 });
 
-test("each operation keeps an idempotency key and a version, or refuses them", async () => {
+test("every admin operation honours `Idempotency-Key` and `If-Match`, or refuses them", async () => {
   const { paths } = await (await gate.send("/_gate/openapi.json")).json();
   const operations = Object.entries(paths).filter(([path]) => path.startsWith("/_gate/v1/admin")).flatMap(([path, item]) =>
     Object.entries(item).filter(([method]) => ["post", "put", "patch", "delete"].includes(method)).map(([method, { parameters = [] }]) => ({ path: path.replace("/_gate/v1/admin", ""), method: method.toUpperCase(), takes: parameters.map(({ name }) => name) })));
@@ -186,7 +187,7 @@ test("each operation keeps an idempotency key and a version, or refuses them", a
     assert.deepEqual([two.status, two.headers.get("idempotency-replayed")], [one.status, "true"], `${method} ${path}`);
     return [one.body, two.body];
   };
-  // A secret is shown once, also where it is asked for twice.
+  // A repeated request gets the same response without the secret, which is shown only once.
   for (const [path, body, secret] of [[`/tenants/${tenant.id}/licences`, {}, "key"], [`/tenants/${tenant.id}/api-keys`, { scopes: [] }, "key"], ["/tokens", { name: "ci", permissions: ["tenants:read"] }, "token"], [`/tenants/${tenant.id}/impersonate`, { reason: "help", scopes: [] }, "ticket"]]) {
     const [one, two] = await twice("POST", path, body);
     assert.equal(typeof one[secret], "string", path);
@@ -200,7 +201,7 @@ test("each operation keeps an idempotency key and a version, or refuses them", a
   await refused(412, "PRECONDITION_FAILED", "GET", `/tenants/${tenant.id}`, undefined, stale);
 });
 
-test("the same moment and the same host are one, however they are written", async () => {
+test("different spellings of one time or one host are treated as the same", async () => {
   const tenant = await make("Spellings");
   for (const [starts_at, value] of [["2026-11-01T00:00:00Z", true], ["2026-11-01T00:00:00.000Z", false], ["2026-11-01T01:00:00+01:00", true], [Date.parse("2026-11-01T00:00:00Z"), false]]) {
     await ok("PUT", `/tenants/${tenant.id}/overrides`, { feature: "sso", value, starts_at });
@@ -209,7 +210,7 @@ test("the same moment and the same host are one, however they are written", asyn
   assert.deepEqual(overrides.map(({ value }) => value), [false]);
   const { host } = await ok("POST", `/tenants/${tenant.id}/domains`, { host: "Shop.Spellings.example." });
   assert.equal(host, "shop.spellings.example");
-  // Without a resolver nothing is proven; a domain that nobody claimed is unknown before that.
+  // Without a resolver no domain can be verified; one that nobody has claimed is not even found.
   assert.equal((await gate.admin("POST", `/tenants/${tenant.id}/domains/Shop.Spellings.example./verify`)).status, 503);
   await refused(404, "NOT_FOUND", "POST", `/tenants/${tenant.id}/domains/other.example/verify`);
   await ok("DELETE", `/tenants/${tenant.id}/domains/SHOP.spellings.example`);
@@ -219,7 +220,7 @@ test("the same moment and the same host are one, however they are written", asyn
 
 const entitled = async (id, limit) => (await ok("GET", `/tenants/${id}/entitlements`)).limits.filter(({ key }) => key === limit);
 
-test("what a tenant has, and how much is left, is one answer", async () => {
+test("a tenant's entitlements list its features and what remains of each limit along its line", async () => {
   const parent = await make("Holding", { billing_anchor: null });
   const child = (await ok("POST", "/tenants", { name: "Daughter", parent: parent.id, api_key_scopes: null })).tenant;
   await ok("PUT", `/tenants/${child.id}/overrides`, { feature: "sso", value: true });
@@ -231,13 +232,13 @@ test("what a tenant has, and how much is left, is one answer", async () => {
   const brief = ({ key, tenant, limit, used: units, remaining }) => [key, tenant, limit, units, remaining];
   assert.deepEqual(seen.limits.map(brief), [["calls", child.id, 40, 30, 10], ["calls", parent.id, 100, 30, 70], ["seats", parent.id, 25, 2, 23]]);
   assert(seen.limits.every(({ key, resets_at: at }) => (key === "calls") === (at !== null)));
-  // Who is stopped still has it.
+  // A suspended tenant keeps its entitlements.
   await ok("POST", `/tenants/${child.id}/suspend`);
   assert.deepEqual((await ok("GET", `/tenants/${child.id}/entitlements`)).limits.map(brief), seen.limits.map(brief));
   await refused(404, "NOT_FOUND", "GET", "/tenants/t_nobody/entitlements");
 });
 
-test("units of a quota are given back once, with a reason, along the whole line", async () => {
+test("a refund gives back units of a quota once, requires a reason, and applies to the whole line", async () => {
   const parent = await make("Refunded");
   const child = (await ok("POST", "/tenants", { name: "Refunded too", parent: parent.id, api_key_scopes: null })).tenant;
   await ok("PUT", `/tenants/${child.id}/overrides`, { limit: "calls", allowance: 40 });
@@ -262,7 +263,7 @@ test("units of a quota are given back once, with a reason, along the whole line"
   assert.deepEqual(entries.map(({ reason, changes }) => [reason, changes.refund.after.units]), [["an outage", 20]]);
 });
 
-test("a catalog does not take a tenant's name away", async () => {
+test("a public route and a tenant's slug cannot share the first segment of a path", async () => {
   const first = { ...catalog, resolution: { strategies: [{ strategy: "path", prefix: "/" }] } };
   const { slug, id } = await make("Named");
   const { details } = await refused(409, "CATALOG_IN_USE", "PUT", "/catalog", { ...first, routes: [{ path: `/${slug}/open`, access: "public" }] });
@@ -272,7 +273,7 @@ test("a catalog does not take a tenant's name away", async () => {
   await ok("PUT", "/catalog", catalog);
 });
 
-test("what a period of a quota came to stays known, with the allowance that it had", async () => {
+test("an ended period of a quota keeps its total and its allowance", async () => {
   const daily = { ...catalog, limits: { ...catalog.limits, jobs: { kind: "quota", period: "day", mode: "strict", default: { limit: 5, overage: "paid" } } } };
   await ok("PUT", "/catalog", daily);
   const boundary = Date.now() + 2_500;
@@ -289,13 +290,13 @@ test("what a period of a quota came to stays known, with the allowance that it h
   const [open] = await quotas(Date.now());
   assert.deepEqual([open.ended, open.used, open.limit, open.overage, open.let_through, Date.parse(open.ends_at)], [false, 8, 5, 3, true, boundary]);
   while (Date.now() < boundary) await new Promise((resolve) => setTimeout(resolve, 100));
-  // The plan lets more through now; yesterday it did not.
+  // A larger allowance does not change what the ended period allowed.
   await ok("PUT", `/tenants/${tenant.id}/overrides`, { limit: "jobs", allowance: 500 });
   assert.equal((await decide({ tenant: tenant.id, limits: { jobs: 1 } })).code, "ALLOWED");
   const yesterday = { ...open, ended: true };
   assert.deepEqual(await quotas(boundary - 1), [yesterday]);
   assert.equal((await quotas(boundary))[0].used, 1);
-  // Also in other settings, in the export, and of a tenant that is deleted.
+  // This holds under another billing anchor, in the export, and after the tenant is deleted.
   await ok("PATCH", `/tenants/${tenant.id}`, { billing_anchor: iso(boundary - 5 * DAY + 3_600_000) });
   assert.deepEqual(await quotas(boundary - 1), [yesterday]);
   assert.deepEqual((await ok("GET", `/tenants/${tenant.id}/export`)).quotas.filter(({ key }) => key === "jobs").map(({ used: units }) => units), [8, 1]);

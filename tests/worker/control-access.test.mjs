@@ -1,4 +1,4 @@
-// Who may do what: tenants' own admins by their tokens, support by tickets, domains by proof.
+// Access control: tenant admins by their tokens, support by tickets, domains by proof of ownership.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -9,7 +9,8 @@ import { until } from "../support/wait.mjs";
 
 const source = await issuer();
 after(() => source.stop());
-// A resolver that speaks DNS over HTTPS in its JSON form: the real ones cannot be reached from everywhere that tests run.
+// A resolver that speaks DNS over HTTPS in its JSON form, because public ones cannot be reached
+// wherever tests run.
 const zone = new Map();
 const dns = await serve((request, response) => {
   const name = new URL(request.url, "http://dns").searchParams.get("name");
@@ -37,7 +38,7 @@ assert.equal((await admin("PUT", "/catalog", {
 const make = async (more) => (await admin("POST", "/tenants", { plan: "pro@1", ...more })).body.tenant;
 const [acme, victim] = [await make({ name: "Acme" }), await make({ name: "Victim" })];
 
-test("a tenant's admin sees and changes its own tenant and those below it, and no trace of others", async () => {
+test("a tenant admin manages its own tenant and the descendants, and sees no trace of others", async () => {
   const as = await source.sign(acme.id, { scope: "tenantgate:admin" });
   const own = (method, path, body) => admin(method, path, body, { as });
   assert.equal((await own("GET", `/tenants/${acme.id}`)).status, 200);
@@ -62,14 +63,14 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
   assert.equal(team.status, 201, JSON.stringify(team.body));
   assert.equal((await own("POST", "/tenants", { name: "Team 2", parent: acme.id })).body.error.code, "TOO_MANY");
   assert.equal((await own("GET", `/tenants/${team.body.tenant.id}`)).status, 200);
-  // Who is above a tenant is hidden from its admin, also where they share what is counted.
+  // A tenant's ancestors are hidden from its admin, even where they share a limit.
   const below = await source.sign(team.body.tenant.id, { scope: "tenantgate:admin" });
   const has = await admin("GET", `/tenants/${team.body.tenant.id}/entitlements`, undefined, { as: below });
   assert.deepEqual([has.status, has.body.limits.map(({ tenant }) => tenant)], [200, [team.body.tenant.id]]);
   assert(!JSON.stringify(has.body).includes(acme.id));
   assert.equal((await own("GET", `/tenants/${team.body.tenant.id}/entitlements`)).status, 200);
   assert.equal((await own("POST", `/tenants/${acme.id}/refunds`, { limit: "teams", units: 1, reason: "x" })).status, 403);
-  // Nothing that is sold, and nothing that says where data is: another tenant's schema, for example.
+  // An admin may not set what is sold, nor a data route, which could name another tenant's schema.
   for (const more of [{ plan: "pro@1" }, { data_route: { strategy: "schema", name: `tenant_${victim.id}` } }, { region: "eu" }, { residency: [] }, { billing_anchor: 0 }, { api_key_scopes: ["tenantgate:admin"] }]) {
     assert.equal((await own("POST", "/tenants", { name: "Rich", parent: team.body.tenant.id, ...more })).status, 403, JSON.stringify(more));
   }
@@ -77,7 +78,7 @@ test("a tenant's admin sees and changes its own tenant and those below it, and n
   assert.deepEqual(items[0].actor, { kind: "tenant", id: "user-1", tenant: acme.id, issuer: "main" });
 });
 
-test("tokens without the scope, of strangers, or of suspended tenants administrate nothing", async () => {
+test("the admin API refuses tokens without the scope, of unknown issuers or of suspended tenants", async () => {
   const status = async (as) => (await admin("GET", `/tenants/${acme.id}`, undefined, { as })).status;
   assert.equal(await status(await source.sign(acme.id, { scope: "api.read" })), 403);
   assert.equal(await status(await source.sign("t_nobody", { scope: "tenantgate:admin" })), 401);
@@ -91,12 +92,12 @@ test("tokens without the scope, of strangers, or of suspended tenants administra
   await admin("POST", `/tenants/${acme.id}/reactivate`);
 });
 
-test("support acts as a tenant by a ticket that is good once, and it stands in the trail", async () => {
+test("a support ticket gives one short-lived API key, once, and the audit trail records it", async () => {
   const ask = (ticket) => gate.send("/_gate/v1/tickets", { method: "POST", body: JSON.stringify({ ticket }) });
   assert.equal((await admin("POST", `/tenants/${acme.id}/impersonate`, {})).status, 400);
   const { status, body } = await admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "ticket 4711", scopes: ["api.read"] });
   assert.equal(status, 201);
-  // Of many who redeem it at once, one gets a key.
+  // Of eight callers who redeem the ticket at once, one gets a key.
   const answers = await Promise.all(Array.from({ length: 8 }, () => ask(body.ticket)));
   assert.deepEqual(answers.map(({ status }) => status).sort(), [201, ...Array(7).fill(401)]);
   const { key, record } = await answers.find(({ status }) => status === 201).json();
@@ -113,14 +114,14 @@ test("support acts as a tenant by a ticket that is good once, and it stands in t
   assert.equal(items.find(({ action }) => action === "support.enter").actor.kind, "support");
 });
 
-test("a domain is served once it is proven, by one tenant, and not after it was given up", async () => {
+test("a domain leads to the one tenant that has proven it, until that tenant loses or removes it", async () => {
   const host = "shop.acme.example";
   const ask = async (name = host) => (await gate.send("/open", { host: name })).json().then(({ error, tenant }) => error?.code ?? tenant.id);
   const { status, body } = await admin("POST", `/tenants/${acme.id}/domains`, { host });
   assert.equal(status, 201);
   assert.deepEqual([body.state, body.proof.type, body.proof.name], ["pending", "TXT", `_tenantgate.${host}`]);
   assert.equal(await ask(), "TENANT_NOT_FOUND");
-  // Claimed by somebody else too: the proof decides.
+  // Another tenant claims the domain as well: the proof decides.
   const rival = (await admin("POST", `/tenants/${victim.id}/domains`, { host })).body;
   assert.notEqual(rival.proof.value, body.proof.value);
   const verify = (tenant, name = host) => admin("POST", `/tenants/${tenant}/domains/${name}/verify`);
@@ -130,7 +131,8 @@ test("a domain is served once it is proven, by one tenant, and not after it was 
   assert.equal((await verify(acme.id)).status, 200);
   assert.equal(await ask(), acme.id);
   assert.equal(await ask(`sub.${host}`), "TENANT_NOT_FOUND");
-  // Where both proofs stand, whoever had it keeps it; where the old one is gone, the domain was sold.
+  // While both proofs exist, the current owner keeps the domain; once the old proof is gone, the
+  // domain was sold.
   zone.set(`_tenantgate.${host}`, [rival.proof.value, body.proof.value]);
   assert.equal((await verify(victim.id)).body.error.code, "DOMAIN_TAKEN");
   assert.equal(await ask(), acme.id);
@@ -141,7 +143,7 @@ test("a domain is served once it is proven, by one tenant, and not after it was 
   assert.deepEqual(lost, [{ host, state: "pending" }]);
   const trail = (await admin("GET", `/tenants/${acme.id}/audit?limit=1000`)).body.items.at(-1);
   assert.deepEqual([trail.action, trail.actor], ["domain.lost", { kind: "gate", id: "", tenant: null }]);
-  // Whoever had it proves it again.
+  // The former owner can prove it again.
   assert.equal((await verify(acme.id)).body.error.code, "DOMAIN_UNPROVEN");
   zone.set(`_tenantgate.${host}`, [body.proof.value]);
   assert.equal((await verify(acme.id)).status, 200);
@@ -149,20 +151,20 @@ test("a domain is served once it is proven, by one tenant, and not after it was 
   zone.set(`_tenantgate.${host}`, [rival.proof.value]);
   assert.equal((await admin("DELETE", `/tenants/${acme.id}/domains/${host}`)).status, 200);
   assert.equal(await ask(), "TENANT_NOT_FOUND");
-  // Claimed anew it needs another proof.
+  // A new claim needs a new proof.
   const anew = (await admin("POST", `/tenants/${acme.id}/domains`, { host })).body;
   assert.notEqual(anew.proof.value, body.proof.value);
   assert.equal((await verify(victim.id)).status, 200);
   assert.equal(await ask(), victim.id);
 });
 
-test("what is no domain, or lies under a base domain, is refused", async () => {
+test("invalid domains, base domains and names below them are refused as custom domains", async () => {
   for (const host of ["app.example.com", "acme.app.example.com", "http://x.example", "*.example.net", "", "a b"]) {
     assert.equal((await admin("POST", `/tenants/${acme.id}/domains`, { host })).status, 400, host);
   }
 });
 
-test("the origin is told where a tenant's data lives, by the gate alone", async () => {
+test("the origin learns a tenant's data route from the gate, never from the client", async () => {
   await routing.admin("PUT", "/catalog", {
     version: 1, resolution: { strategies: [{ strategy: "header" }] }, shards: { "eu-1": { region: "eu" }, "eu-2": { region: "eu", closed: true } }, plans: { "pro@1": {} },
   });
@@ -171,7 +173,7 @@ test("the origin is told where a tenant's data lives, by the gate alone", async 
   assert.equal(seen["x-tenant-data-route"], `strategy=database, shard="eu-1", name="tenant_${tenant.id}"`);
 });
 
-test("the keys and tokens of a tenant that was deleted are dead, also where its slug lives on", async () => {
+test("the API keys and tokens of a deleted tenant stay invalid after its slug is reused", async () => {
   const made = (await admin("POST", "/tenants", { slug: "phoenix", plan: "pro@1" })).body;
   const token = await source.sign(made.tenant.id);
   const status = async (headers) => (await gate.send("/", { headers })).status;
@@ -185,11 +187,11 @@ test("the keys and tokens of a tenant that was deleted are dead, also where its 
   assert.equal(both.status, 401);
 });
 
-test("a slug that is reserved is nobody's", async () => {
+test("a tenant cannot have a reserved slug", async () => {
   for (const slug of ["www", "api", "admin"]) assert.equal((await admin("POST", "/tenants", { slug, plan: "pro@1" })).status, 400, slug);
 });
 
-test("what would never work is not made", async () => {
+test("API keys, admin tokens and licences that have already expired are not issued", async () => {
   for (const path of [`/tenants/${acme.id}/api-keys`, "/tokens", `/tenants/${acme.id}/licences`]) {
     const body = { expires_at: new Date(Date.now() - 1_000).toISOString(), ...(path === "/tokens" && { name: "late", permissions: ["audit:read"] }) };
     const { status, body: { error } } = await admin("POST", path, body);
@@ -197,7 +199,7 @@ test("what would never work is not made", async () => {
   }
 });
 
-test("denials are counted beside the tenant's trail, and say of what", async () => {
+test("denials are counted with their code and request, and add nothing to the audit trail", async () => {
   await admin("POST", `/tenants/${victim.id}/suspend`);
   const before = (await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number;
   const { key } = (await admin("POST", `/tenants/${acme.id}/api-keys`, { expires_at: Date.now() + 1_000 })).body;
@@ -206,22 +208,22 @@ test("denials are counted beside the tenant's trail, and say of what", async () 
     const { items, next_cursor: next } = await until(async () => {
       const { body } = await admin("GET", `/tenants/${id}/denials`);
       return body.items.some((one) => one.count >= count) && body;
-    }, `${count} denials of ${id} are noted`, { ms: 20_000, everyMs: 100 });
+    }, `${count} denials of ${id} are counted`, { ms: 20_000, everyMs: 100 });
     assert.equal(next, null);
     return items;
   };
   const [one, ...others] = await noted(victim.id, 5);
   assert.deepEqual([others, one.code, one.count], [[], "TENANT_SUSPENDED", 5]);
-  // A key that has ended is in no decision, but its tenant should learn of it.
+  // A decision does not name an expired key, but the key's tenant should learn of its use.
   const ended = await gate.send("/reports/7?secret=1", { headers: { "x-api-key": key } });
   assert.equal(ended.status, 401);
   const [refused] = await noted(acme.id, 1);
   assert.deepEqual([refused.code, refused.method, refused.path, key.includes(refused.key)], ["UNAUTHENTICATED", "GET", "/reports/7", true]);
-  // Whoever is denied holds up no change of the tenant's.
+  // A denial adds nothing to the audit trail, so a flood of them holds up no change of the tenant.
   assert.equal((await admin("GET", `/tenants/${victim.id}/audit?limit=1000`)).body.head.number, before);
 });
 
-test("branding that could break out of a page, and routes to shards that are none, are refused", async () => {
+test("branding that could inject markup and data routes to unknown shards are refused", async () => {
   for (const branding of [{ name: "<b>" }, { logo_url: "http://x.example/l.png" }, { logo_url: "https://x.example/\"onload=" }, { primary_color: "red;}" }, { font_family: "x;y" }, { sender_domain: "localhost" }, { unknown: 1 }]) {
     assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { branding })).status, 400, JSON.stringify(branding));
   }

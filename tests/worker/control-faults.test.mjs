@@ -1,4 +1,4 @@
-// The control plane is killed between every two steps, and goes on: the end is the same.
+// The control plane reaches the same end when it is killed between any two of its steps.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -15,7 +15,9 @@ const catalog = {
 };
 const version = (catalog) => ({ version: 1, ...catalog });
 
-/** Whoever sets data up: refuses what is named `cursed`, and is away while the key `away` is there. */
+/**
+ * Sets up data: refuses a tenant named `cursed`, and is unavailable while the key `away` exists.
+ */
 const provisioner = `export default { async fetch(request, env) {
   const { tenant, data_route } = await request.json();
   if (await env.STATE.get("away")) return new Response(null, { status: 503 });
@@ -37,10 +39,10 @@ after(() => gate.stop());
 const { admin } = gate;
 assert.equal((await admin("PUT", "/catalog", version(catalog))).status, 200);
 
-/** A request that a fault ends: the runtime answers for it, or cuts it off. */
+/** Expects a fault to end a request: the runtime answers in its place, or cuts it off. */
 const killed = async (asked) => assert.equal((await asked.catch(({ message }) => ({ status: /hung|Critical|unreachable/.test(message) ? 500 : message }))).status, 500);
 
-/** All that is known of a tenant, without what differs from one to the next. */
+/** Everything that is known of a tenant, without what differs between tenants. */
 const state = async ({ id, slug }) => {
   const { body } = await admin("GET", `/tenants/${id}/export`);
   const text = JSON.stringify({ ...body, audit: undefined, exported_at: undefined }).replaceAll(id, "ID").replaceAll(slug, "SLUG");
@@ -55,7 +57,7 @@ const state = async ({ id, slug }) => {
 const without = ({ record: { billing_anchor, epoch, name, ...record }, ...rest }) => ({ record, ...rest });
 
 let usual;
-test("undisturbed, a tenant is set up with data, defaults, a key, a ledger and a welcome", async () => {
+test("without a fault, provisioning gives a tenant its data route, defaults, a key and a welcome event", async () => {
   const { status, body } = await admin("POST", "/tenants", { name: "usual", plan: "pro@1", region: "eu", data_route: { strategy: "schema" } }, { "idempotency-key": "usual" });
   assert.equal(status, 201, JSON.stringify(body));
   usual = without(await state(body.tenant));
@@ -71,21 +73,21 @@ test("undisturbed, a tenant is set up with data, defaults, a key, a ledger and a
 });
 
 for (let step = 0; step < 8; step++) {
-  test(`killed before step ${step} of setting up, the same request goes on to the same end`, async () => {
+  test(`repeating a request that was killed before step ${step} of provisioning completes it`, async () => {
     const ask = (more) => admin("POST", "/tenants", { name: `killed-${step}`, plan: "pro@1", region: "eu", data_route: { strategy: "schema" } }, { "idempotency-key": `killed-${step}`, ...more });
     await killed(ask({ "x-fault": `provision-${step}` }));
     const made = await ask();
     assert.equal(made.status, 201, JSON.stringify(made.body));
     assert.match(made.body.api_key, /^tg_live_/);
     const found = without(await state(made.body.tenant));
-    // A key that nobody has seen is replaced; all else is as usual.
+    // A key that nobody has seen is replaced; all else is as without a fault.
     assert.deepEqual(found, { ...usual, record: { ...usual.record, data_route: found.record.data_route } });
     assert.deepEqual([found.record.data_route.shard, found.keys], ["eu-1", 1]);
     assert.equal((await admin("GET", `/tenants?slug=killed-${step}`)).body.items.length, 1);
   });
 }
 
-test("what nobody goes on with, the clock does", async () => {
+test("the scheduled job completes provisioning that nobody resumes", async () => {
   await killed(admin("POST", "/tenants", { name: "left", plan: "pro@1", region: "us" }, { "x-fault": "provision-3" }));
   const [{ id, status }] = (await admin("GET", "/tenants?slug=left")).body.items;
   assert.equal(status, "provisioning");
@@ -95,7 +97,7 @@ test("what nobody goes on with, the clock does", async () => {
   assert.equal((await gate.decide({ tenant: id })).body.code, "ALLOWED");
 });
 
-test("who is deleted while being set up stays so", async () => {
+test("a tenant that is deleted during provisioning stays deleted", async () => {
   const told = await gate.flare.getKVNamespace("STATE", "provisioner");
   await told.put("away", "1");
   assert.equal((await admin("POST", "/tenants", { name: "brief", plan: "pro@1" }, { "idempotency-key": "brief" })).status, 503);
@@ -108,7 +110,7 @@ test("who is deleted while being set up stays so", async () => {
   assert.equal((await admin("POST", "/tenants", { name: "brief", plan: "pro@1" }, { "idempotency-key": "brief" })).body.error.code, "PROVISIONING_FAILED");
 });
 
-test("who comes back after the clock has finished gets a key that works, and the one that nobody saw does not", async () => {
+test("a request repeated after the scheduled job gets a working key; the key nobody saw is revoked", async () => {
   const ask = (more) => admin("POST", "/tenants", { name: "late", plan: "pro@1" }, { "idempotency-key": "late", ...more });
   await killed(ask({ "x-fault": "provision-4" }));
   await gate.db.prepare("UPDATE provisionings SET changed_at = 0").run();
@@ -120,12 +122,12 @@ test("who comes back after the clock has finished gets a key that works, and the
   assert.equal((await ask()).body.api_key, null);
 });
 
-test("what cannot succeed is undone, and what may yet is not", async () => {
+test("provisioning that cannot succeed is undone, and provisioning that may still succeed is kept", async () => {
   const cursed = await admin("POST", "/tenants", { name: "cursed", slug: "cursed", plan: "pro@1" }, { "idempotency-key": "cursed" });
   assert.deepEqual([cursed.status, cursed.body.error.code, cursed.body.error.details.problem], [409, "PROVISIONING_FAILED", "there is no room for it"]);
   assert.deepEqual((await admin("POST", "/tenants", { name: "cursed", slug: "cursed", plan: "pro@1" }, { "idempotency-key": "cursed" })).body, cursed.body);
   assert.equal((await gate.send("/", { headers: { "x-tenant-id": "cursed" } })).status, 404);
-  // A place where nothing was set up is free again.
+  // A data route where nothing was set up is free again.
   const there = { plan: "pro@1", data_route: { strategy: "schema", shard: "eu-1", name: "there" } };
   assert.equal((await admin("POST", "/tenants", { name: "cursed", ...there })).body.error.code, "PROVISIONING_FAILED");
   assert.equal((await admin("POST", "/tenants", { name: "blessed", ...there })).status, 201);
@@ -139,17 +141,17 @@ test("what cannot succeed is undone, and what may yet is not", async () => {
   assert.deepEqual([(await ask()).status, (await ask()).body.tenant.slug], [201, "cursed"]);
 });
 
-test("killed between a change and its publication, the clock publishes it; what has drifted is mended", async () => {
+test("the scheduled job publishes a change that was killed before it, and repairs drifted snapshots", async () => {
   const { tenant } = (await admin("POST", "/tenants", { name: "drift", plan: "pro@1" })).body;
   await killed(admin("PATCH", `/tenants/${tenant.id}`, { metadata: { n: 1 } }, { "x-fault": "publish" }));
   const inKv = async () => JSON.parse(await gate.kv.get(`tenant:${tenant.id}`));
   assert.equal((await inKv()).epoch, tenant.epoch);
-  // No isolate waits for that: the feed says it.
+  // No isolate depends on this publication: the feed has the change.
   assert.equal((await admin("GET", "/publications")).body.waiting, 1);
   await gate.tick();
   assert.deepEqual([(await inKv()).epoch, (await inKv()).metadata.n], [tenant.epoch + 1, 1]);
   assert.equal((await admin("GET", "/publications")).body.waiting, 0);
-  // Somebody writes an old record, and loses a name and the catalog.
+  // Somebody writes an old record to KV, and deletes a slug and the catalog.
   await gate.kv.put(`tenant:${tenant.id}`, JSON.stringify(tenant));
   await gate.kv.delete(`slug:${tenant.slug}`);
   await gate.kv.delete("catalog");
@@ -157,7 +159,7 @@ test("killed between a change and its publication, the clock publishes it; what 
   assert.deepEqual([(await inKv()).epoch, await gate.kv.get(`slug:${tenant.slug}`), JSON.parse(await gate.kv.get("catalog")).version], [tenant.epoch + 1, tenant.id, 1]);
 });
 
-test("a publication that is late, doubled or old never moves an edge backwards", async () => {
+test("a late, repeated or outdated publication never takes an isolate back to an older snapshot", async () => {
   const { tenant } = (await admin("POST", "/tenants", { name: "edge", plan: "pro@1" })).body;
   const old = await gate.kv.get(`tenant:${tenant.id}`);
   const epoch = async () => (await gate.decide({ tenant: tenant.id })).body.snapshot.epoch;
@@ -171,14 +173,14 @@ test("a publication that is late, doubled or old never moves an edge backwards",
   assert.equal(JSON.parse(await gate.kv.get(`tenant:${tenant.id}`)).epoch, latest);
 });
 
-test("the ledger is told before KV is written", async () => {
+test("a publication tells the ledger before it writes to KV", async () => {
   const { tenant } = (await admin("POST", "/tenants", { name: "told", plan: "pro@1" })).body;
   const heard = async () => {
     const response = await (await gate.ledger(tenant.id)).fetch("https://ledger/", { method: "POST", body: "{}" });
     return Object.fromEntries(JSON.parse(await response.text()).newer);
   };
   assert.deepEqual(await heard(), { [tenant.id]: tenant.epoch });
-  // Its ledger cannot be told: nothing is written, and others are not kept waiting.
+  // While its ledger cannot be told, nothing is written, and other publications do not wait.
   await killed(admin("POST", `/tenants/${tenant.id}/suspend`, {}, { "x-fault": "publish" }));
   const redirect = (ledger) => gate.db.prepare("UPDATE publications SET ledger = ? WHERE done_at IS NULL AND key = ?").bind(ledger, `tenant:${tenant.id}`).run();
   const inKv = async () => JSON.parse(await gate.kv.get(`tenant:${tenant.id}`)).status;
@@ -192,7 +194,7 @@ test("the ledger is told before KV is written", async () => {
 });
 
 for (const point of ["move-begun", "move-left", "move-arrived", "publish"]) {
-  test(`killed at "${point}" of a move between families, counts arrive once`, async () => {
+  test(`a migration that is killed at "${point}" moves its counts exactly once`, async () => {
     const make = async (more) => (await admin("POST", "/tenants", { api_key_scopes: null, ...more })).body.tenant;
     const [old, next] = [await make({ name: `old ${point}`, plan: "pro@1" }), await make({ name: `next ${point}`, plan: "pro@1" })];
     const kid = await make({ name: `kid ${point}`, parent: old.id });
@@ -200,7 +202,7 @@ for (const point of ["move-begun", "move-left", "move-arrived", "publish"]) {
     assert((await gate.decide({ tenant: kid.id, limits: { seats: 3 } })).body.allowed);
     await killed(admin("POST", `/tenants/${kid.id}/move`, { parent: next.id }, { "x-fault": point }));
     if (point !== "publish") {
-      // Until it is finished nothing else happens to whoever moves, or is moved to.
+      // Until the migration ends, the moved tenant and its new parent accept no other change.
       for (const [method, path, body] of [
         ["PATCH", `/tenants/${kid.id}`, { name: "other" }], ["DELETE", `/tenants/${next.id}`], ["POST", `/tenants/${kid.id}/move`, { parent: old.id }],
         ["POST", "/tenants", { name: `late ${point}`, parent: kid.id }], ["POST", `/tenants/${next.id}/move`, { parent: old.id }],
@@ -216,7 +218,7 @@ for (const point of ["move-begun", "move-left", "move-arrived", "publish"]) {
 }
 
 for (const point of ["job-slice", "job-commit", "publish"]) {
-  test(`killed at "${point}" of a bulk move, it goes on where it was`, async () => {
+  test(`a plan move that is killed at "${point}" resumes, and moves every tenant once`, async () => {
     const from = point === "job-commit" ? "pro@2" : "pro@1";
     const to = from === "pro@1" ? "pro@2" : "pro@1";
     const before = (await admin("GET", `/tenants?plan=${from}&limit=1000`)).body.items.length;
@@ -232,10 +234,10 @@ for (const point of ["job-slice", "job-commit", "publish"]) {
   });
 }
 
-test("over a restart everything is there", async () => {
+test("a committed change survives a restart before its publication", async () => {
   const { tenant } = (await admin("POST", "/tenants", { name: "kept", plan: "pro@1" })).body;
   await killed(admin("PATCH", `/tenants/${tenant.id}`, { name: "kept 2" }, { "x-fault": "publish" }));
-  // A second start: it is what is tested.
+  // The second start of workerd is what this test is about.
   await gate.restart();
   assert.equal((await admin("GET", `/tenants/${tenant.id}`)).body.name, "kept 2");
   assert.equal((await gate.decide({ tenant: tenant.id })).body.snapshot.epoch, tenant.epoch + 1);

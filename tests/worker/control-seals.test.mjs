@@ -1,4 +1,5 @@
-// Seals of snapshots: what stands in KV is believed where the control plane has signed it, for that key, and no other.
+// Seals of snapshots: an entry of KV is believed only with the control plane's signature for its
+// key.
 
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync, verify } from "node:crypto";
@@ -17,7 +18,7 @@ const thumbprint = await jose.calculateJwkThumbprint(createPublicKey(first).expo
 const trusted = { ...createPublicKey(first).export({ format: "jwk" }), kid: thumbprint, alg: "EdDSA", use: "sig" };
 let jwk, acme, victim;
 const sealer = { SNAPSHOT_KEY: pem(first) };
-// An edge is an isolate that has read nothing yet, before KV that others have written.
+// An edge is an isolate that has read nothing yet, and whose KV was written by another gate.
 const gates = await workers({
   control: { control: true, bindings: sealer },
   edge: { shares: "control", isolates: FORGERIES, bindings: sealer },
@@ -36,7 +37,7 @@ const ask = async (gate, tenant, isolate = 0) => {
   return body.tenant?.plan ?? body.code;
 };
 
-test("what is published is a JWS with a detached payload that any library verifies", async () => {
+test("a sealed snapshot is a JWS with a detached payload that verifies with the published key", async () => {
   const gate = gates.control;
   await gate.admin("PUT", "/catalog", catalog);
   [acme, victim] = [(await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body.tenant, (await gate.admin("POST", "/tenants", { name: "Victim", plan: "pro@1" })).body.tenant];
@@ -52,7 +53,7 @@ test("what is published is a JWS with a detached payload that any library verifi
   assert.equal(jwk.kid, thumbprint);
 });
 
-test("an edge believes what is sealed, and nothing that somebody else has put there", async () => {
+test("an isolate believes a sealed snapshot, and refuses every forgery of it", async () => {
   const gate = gates.edge;
   const forgeries = [
     ["as it is", (_, own) => own],
@@ -60,7 +61,7 @@ test("an edge believes what is sealed, and nothing that somebody else has put th
     ["changed", (_, own) => own.replace("free@1", "pro@1")],
     ["another tenant's", (other) => other],
     ["another tenant's, with this one's id", (other) => other.replaceAll(victim.id, acme.id)],
-    ["sealed by nobody known", (_, own) => own.replace(/^[^.]+/, (header) => Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(header, "base64url")), kid: "me" })).toString("base64url"))],
+    ["sealed by an unknown key", (_, own) => own.replace(/^[^.]+/, (header) => Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(header, "base64url")), kid: "me" })).toString("base64url"))],
     ["without a signature", (_, own) => own.replace(/\.\.[^\n]+/, "..")],
     ["a header alone", () => "eyJhbGciOiJub25lIn0..\n{}"],
   ];
@@ -74,7 +75,7 @@ test("an edge believes what is sealed, and nothing that somebody else has put th
   }
 });
 
-test("keys of issuers in KV are believed where they are sealed", async () => {
+test("issuer keys in KV are believed only with a seal", async () => {
   const [source, forger] = [await issuer(), await issuer()];
   after(() => Promise.all([source.stop(), forger.stop()]));
   const seed = {
@@ -89,7 +90,7 @@ test("keys of issuers in KV are believed where they are sealed", async () => {
   assert.match(await gate.kv.get(`jwks:${source.url}`), /^eyJ/);
 });
 
-test("where KV is not believed, the system of record is", async () => {
+test("the system of record answers for entries of KV that have no seal", async () => {
   const { open: gate, sealing } = gates;
   await gate.admin("PUT", "/catalog", catalog);
   const { tenant } = (await gate.admin("POST", "/tenants", { name: "Acme", plan: "free@1" })).body;
@@ -102,18 +103,19 @@ test("where KV is not believed, the system of record is", async () => {
   assert.equal(await ask(sealing, tenant.id), "free@1");
 });
 
-test("a key is replaced with overlap: first it is trusted, then it seals, then the old one goes", async () => {
-  // The new key seals, the old one is still trusted.
+test("a snapshot key is rotated with an overlap in which both keys are trusted", async () => {
+  // The new key seals, and the old one is still trusted.
   const gate = gates.rotated;
   assert.equal(await ask(gate, acme.id), "free@1");
   const fresh = (await gate.admin("GET", "/publications")).body.key;
   assert.notEqual(fresh.kid, jwk.kid);
   await gate.admin("POST", "/publications?all=true");
   while ((await gate.admin("POST", "/publications")).body.waiting > 0);
-  // The old one is gone: everything was sealed anew.
+  // Everything has been sealed anew, so the new key alone is enough, and the old one alone is not.
   assert.equal(await ask(gates.secondEdge, acme.id), "free@1");
   assert.equal(await ask(gates.firstEdge, acme.id), "SNAPSHOT_UNAVAILABLE");
-  // Without a key whoever writes to KV is believed, also where that is sealed; with a broken one, nobody.
+  // Without a key every entry of KV is believed, sealed or not; with a broken key, not a single
+  // one.
   assert.equal(await ask(gates.keyless, acme.id), "free@1");
   assert.equal(await ask(gates.broken, acme.id), "SNAPSHOT_UNAVAILABLE");
 });

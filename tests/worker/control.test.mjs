@@ -1,4 +1,5 @@
-// The control plane on real D1, KV and Durable Objects: tenants are set up, changed and ended, and every isolate knows.
+// The control plane on real D1, KV and Durable Objects: tenants are provisioned, changed and
+// deleted, and every isolate learns of it.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -18,12 +19,12 @@ const catalog = {
   sub_tenants: "teams",
 };
 
-// A system of record takes a document over once: that needs one of its own.
+// An import needs an empty system of record, so it has a gate of its own.
 const { gate, own } = await workers({ gate: { control: true, isolates: 3 }, own: { control: true } });
 after(() => gate.stop());
 const { admin } = gate;
 const host = (slug) => `${slug}.app.example.com`;
-/** Until an isolate that has just said that it does not know a tenant looks again. */
+/** How long an isolate that has just found a tenant unknown waits before it looks again. */
 const MISS_MS = 250;
 const code = async (slug, isolate = 0) => {
   const response = await gate.sendTo(isolate, "/", { host: host(slug) });
@@ -31,7 +32,7 @@ const code = async (slug, isolate = 0) => {
   return body.error?.code ?? body.code;
 };
 
-test("a catalog is put, read, and refused with all its problems", async () => {
+test("a valid catalog can be written and read, and an invalid one is refused with all its problems", async () => {
   const bad = await admin("PUT", "/catalog", { ...catalog, plans: { "free@1": { limits: { month: -1, teams: 0, nothing: 1 } }, "no-version": {} } });
   assert.equal(bad.status, 400);
   assert.deepEqual(bad.body.error.details.problems.map(({ path }) => path).sort(), ['$.plans["free@1"].limits.month', '$.plans["no-version"]']);
@@ -43,7 +44,7 @@ test("a catalog is put, read, and refused with all its problems", async () => {
 });
 
 let acme;
-test("a tenant is set up in one call, and served at once where it was unknown a moment ago", async () => {
+test("one call provisions a tenant, and isolates that just found it unknown serve it", async () => {
   for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "TENANT_NOT_FOUND");
   const made = await admin("POST", "/tenants", { name: "Acme", plan: "pro@1", api_key_scopes: ["api.read"] }, { "idempotency-key": "signup-1" });
   assert.equal(made.status, 201, JSON.stringify(made.body));
@@ -52,16 +53,16 @@ test("a tenant is set up in one call, and served at once where it was unknown a 
   assert.match(made.body.api_key, /^tg_live_/);
   await sleep(MISS_MS);
   for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "ALLOWED");
-  // The same request again: the same tenant, and no second key.
+  // The same request again returns the same tenant, and no second key.
   const again = await admin("POST", "/tenants", { name: "Acme", plan: "pro@1", api_key_scopes: ["api.read"] }, { "idempotency-key": "signup-1" });
   assert.deepEqual([again.status, again.headers.get("idempotency-replayed"), again.body], [201, "true", { ...made.body, api_key: null }]);
   assert.equal((await admin("POST", "/tenants", { name: "Other", plan: "pro@1" }, { "idempotency-key": "signup-1" })).body.error.code, "IDEMPOTENCY_KEY_REUSED");
-  // A second of that name gets another slug; one that is asked for by name is refused.
+  // A second tenant of that name gets another slug; a request for the taken slug itself is refused.
   assert.equal((await admin("POST", "/tenants", { name: "Acme", plan: "pro@1" })).body.tenant.slug, "acme-2");
   assert.equal((await admin("POST", "/tenants", { slug: "acme", plan: "pro@1" })).body.error.code, "SLUG_TAKEN");
 });
 
-test("records change by merge patches, and lost updates are refused", async () => {
+test("merge patches change records, and lost updates are refused", async () => {
   const got = await admin("GET", `/tenants/${acme.id}`);
   const etag = got.headers.get("etag");
   const changed = await admin("PATCH", `/tenants/${acme.id}`, { name: "Acme Inc", metadata: { crm: 7 } }, { "if-match": etag });
@@ -69,7 +70,7 @@ test("records change by merge patches, and lost updates are refused", async () =
   assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { name: "Late" }, { "if-match": etag })).status, 412);
   for (const member of ["id", "epoch", "status", "parent", "domains"]) assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { [member]: null })).status, 400);
   assert.equal((await admin("PATCH", `/tenants/${acme.id}`, { plan: "gold@1" })).body.error.details.problems[0].path, "$.plan");
-  // Many at once: none is lost, each has an epoch of its own.
+  // Of several concurrent changes not one is lost, and each gets an epoch of its own.
   const many = await Promise.all(Array.from({ length: 4 }, (_, i) => admin("PATCH", `/tenants/${acme.id}`, { metadata: { [`k${i}`]: i } }, { isolate: i % 3 })));
   assert.deepEqual(many.map(({ status }) => status), [200, 200, 200, 200]);
   const { body } = await admin("GET", `/tenants/${acme.id}`);
@@ -77,14 +78,14 @@ test("records change by merge patches, and lost updates are refused", async () =
   assert.equal(body.epoch, changed.body.epoch + 4);
 });
 
-test("what is done to a tenant is seen by every isolate within the bound", async () => {
+test("every isolate sees a change of a tenant's status within the bound", async () => {
   for (const isolate of [0, 1, 2]) assert.equal(await code("acme", isolate), "ALLOWED");
   const since = Date.now();
   assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`, { reason: "unpaid" })).body.status, "suspended");
   assert.equal(await code("acme", 0), "TENANT_SUSPENDED");
   for (const isolate of [1, 2]) {
     while ((await code("acme", isolate)) !== "TENANT_SUSPENDED") {
-      assert(Date.now() - since < 11_000, "unseen for longer than the bound");
+      assert(Date.now() - since < 11_000, "the change was not seen within the bound");
       await sleep(50);
     }
   }
@@ -96,7 +97,7 @@ test("what is done to a tenant is seen by every isolate within the bound", async
   assert.equal((await admin("POST", `/tenants/${acme.id}/reactivate`)).body.status, "active");
 });
 
-test("the audit trail has all of it, and verifies", async () => {
+test("the audit trail records changes, only grows, and verifies as a hash chain", async () => {
   const { body } = await admin("GET", `/tenants/${acme.id}/audit`);
   const actions = body.items.map(({ action }) => action);
   assert.deepEqual(actions.slice(0, 4), ["tenant.create", "tenant.data_route", "key.issue", "tenant.active"]);
@@ -116,7 +117,7 @@ test("the audit trail has all of it, and verifies", async () => {
   assert.match((await admin("GET", `/tenants/${acme.id}/audit?format=csv`)).body, /^number,at,actor,ip,action,reason,changes\r\n"1",/);
 });
 
-test("sub-tenants share the plan, are capped by it, and move with their counts", async () => {
+test("sub-tenants share their parent's limits, and units counted before a move stay with the old parent", async () => {
   const team = async (name, parent) => (await admin("POST", "/tenants", { name, parent })).body;
   const a = (await team("Team A", acme.id)).tenant;
   await team("Team B", acme.id);
@@ -125,7 +126,7 @@ test("sub-tenants share the plan, are capped by it, and move with their counts",
   assert((await gate.decide({ tenant: a.id, limits: { month: 7 } })).body.allowed);
   assert.deepEqual(await used(a.id), { [acme.id]: 7 });
   assert.equal((await admin("POST", `/tenants/${acme.id}/move`, { parent: a.id })).status, 400);
-  // Without a plan of its own it cannot be a root: that is said before anything moves.
+  // Without a plan of its own it cannot become a root, which is checked before anything moves.
   const alone = await admin("POST", `/tenants/${a.id}/move`, { parent: null });
   assert.deepEqual([alone.status, alone.body.error.details.problems[0].path], [400, "$.plan"]);
   assert.deepEqual(await used(a.id), { [acme.id]: 7 });
@@ -138,7 +139,7 @@ test("sub-tenants share the plan, are capped by it, and move with their counts",
   assert.equal((await admin("DELETE", `/tenants/${other.id}`)).body.error.code, "HAS_CHILDREN");
 });
 
-test("API keys are shown once, replaced with overlap, and revoked", async () => {
+test("an API key is shown only once, can be rotated with an overlap, and can be revoked", async () => {
   const { status, body } = await admin("POST", `/tenants/${acme.id}/api-keys`, { name: "ci", scopes: ["api.read"] });
   assert.deepEqual([status, body.record.hash], [201, undefined]);
   assert.equal(JSON.stringify((await admin("GET", `/tenants/${acme.id}/api-keys`)).body).includes(body.key), false);
@@ -149,7 +150,7 @@ test("API keys are shown once, replaced with overlap, and revoked", async () => 
   assert.equal((await admin("DELETE", `/tenants/${acme.id}/api-keys/0000000000000000`)).status, 404);
 });
 
-test("a tenant that is deleted is gone, and its slug is nobody's for a while", async () => {
+test("a deleted tenant is no longer served, and its slug is quarantined before it can be reused", async () => {
   const made = (await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body;
   assert.equal(await code("brief"), "ALLOWED");
   assert.equal((await admin("DELETE", `/tenants/${made.tenant.id}`)).body.status, "deleted");
@@ -158,14 +159,14 @@ test("a tenant that is deleted is gone, and its slug is nobody's for a while", a
   assert.equal((await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body.error.code, "SLUG_TAKEN");
   assert.deepEqual(JSON.parse(await gate.kv.get(`tenant:${made.tenant.id}`)).status, "deleted");
   assert.equal(await gate.kv.get("slug:brief"), null);
-  // The quarantine over, somebody else may have it, as somebody else.
+  // After the quarantine another tenant may have the slug, under an id of its own.
   await gate.db.prepare("UPDATE slugs SET free_at = 1 WHERE slug = 'brief'").run();
   const next = (await admin("POST", "/tenants", { slug: "brief", plan: "free@1" })).body.tenant;
   assert.notEqual(next.id, made.tenant.id);
   assert.equal(await code("brief"), "ALLOWED");
 });
 
-test("plan versions that tenants have do not change, and all tenants of one move", async () => {
+test("plan versions in use cannot change, and all tenants of one can be moved to another", async () => {
   const changed = structuredClone(catalog);
   changed.plans["pro@1"].limits.month = 5;
   delete changed.plans["free@1"];
@@ -191,10 +192,10 @@ test("plan versions that tenants have do not change, and all tenants of one move
   assert.equal(body.features.sso.value, true);
 });
 
-test("a kill switches a feature off for everybody, at once and until it is ended", async () => {
+test("a kill turns a feature off at once, and only reviving the feature ends it", async () => {
   assert.equal((await admin("POST", "/features/sso/kill", { reason: "incident" })).status, 200);
   assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.tier, "kill");
-  // A catalog that was written before does not end it by saying nothing of it.
+  // A catalog from before the kill does not end it by leaving it out.
   const { version, ...written } = (await admin("GET", "/catalog")).body;
   delete written.features.sso.kill;
   assert.equal((await admin("PUT", "/catalog", { version, ...written })).body.features.sso.kill, true);
@@ -203,7 +204,7 @@ test("a kill switches a feature off for everybody, at once and until it is ended
   assert.equal((await gate.decide({ tenant: acme.id, features: ["sso"] })).body.features.sso.value, true);
 });
 
-test("overrides are set, listed before they end, and removed", async () => {
+test("an override can be set, replaced and removed, and is listed before it expires", async () => {
   const ends_at = new Date(Date.now() + 86_400_000).toISOString();
   const set = await admin("PUT", `/tenants/${acme.id}/overrides`, { limit: "month", allowance: 5_000, ends_at, reason: "demo", actor: "sales" });
   assert.equal(set.status, 200, JSON.stringify(set.body));
@@ -216,7 +217,7 @@ test("overrides are set, listed before they end, and removed", async () => {
   assert.equal((await admin("PUT", `/tenants/${acme.id}/overrides`, { limit: "month" })).status, 400);
 });
 
-test("admin tokens do what they are for, and nothing else", async () => {
+test("an admin token can do what its permissions allow, and nothing else", async () => {
   const made = (await admin("POST", "/tokens", { name: "reader", permissions: ["tenants:read"] })).body;
   assert.equal((await admin("GET", "/tenants", undefined, { as: made.token })).status, 200);
   assert.equal((await admin("POST", `/tenants/${acme.id}/suspend`, {}, { as: made.token })).body.error.code, "FORBIDDEN");
@@ -229,7 +230,7 @@ test("admin tokens do what they are for, and nothing else", async () => {
   assert(!JSON.stringify(row).includes(maker.token));
 });
 
-test("what stands elsewhere is taken over, once", async () => {
+test("an import adds what is missing, overwrites only on request, and revives nothing", async () => {
   const seed = {
     catalog,
     tenants: [{ id: "t_kid", slug: "kid", parent: "t_mum", epoch: 4 }, { id: "t_mum", slug: "mum", plan: "pro@1", domains: [{ host: "mum.example", state: "verified" }] }],
@@ -242,7 +243,7 @@ test("what stands elsewhere is taken over, once", async () => {
   assert.deepEqual((await own.decide({ tenant: "t_kid", limits: { month: 1 } })).body.limits.map(({ tenant }) => tenant), ["t_mum"]);
   seed.tenants[1].name = "Mum";
   seed.catalog = { ...catalog, upgrade_url: "https://example.com/more" };
-  // What is there stays, unless somebody says otherwise; and what has ended stays so in any case.
+  // What exists stays unless `overwrite` is set. What was revoked or deleted stays so in any case.
   assert.deepEqual((await own.admin("POST", "/import", seed)).body, { catalog: false, tenants: 0, api_keys: 0 });
   assert.equal((await own.admin("DELETE", "/tenants/t_mum/api-keys/0123456789abcdef")).status, 200);
   assert.deepEqual((await own.admin("POST", "/import?overwrite=true", seed)).body, { catalog: true, tenants: 1, api_keys: 0 });
@@ -253,7 +254,7 @@ test("what stands elsewhere is taken over, once", async () => {
   assert.equal((await own.admin("POST", "/import", seed, { as: token })).status, 403);
 });
 
-test("unknown paths, methods and parameters are refused by name", async () => {
+test("unknown paths, methods and parameters are refused, and a cursor leads to the next page", async () => {
   assert.equal((await admin("GET", "/nothing")).status, 404);
   const method = await admin("PUT", "/tenants", {});
   assert.deepEqual([method.status, method.body.error.details.methods], [405, ["POST", "GET"]]);

@@ -1,5 +1,6 @@
-// The commands of the READMEs and of `docs/`, run against the demo that `npm start` serves: answers
-// that a page prints are those that the Worker gives, times apart; other commands succeed.
+// Runs the commands of the READMEs and of `docs/` against the demo that `npm start` serves. A
+// printed answer must equal that of the Worker, apart from times; a command without one must
+// succeed.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -11,7 +12,7 @@ import { OPERATOR, worker } from "../support/harness.mjs";
 
 const secret = () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 
-/** The demo, as `npm start` serves it. */
+/** Starts the demo as `npm start` serves it. */
 async function demo() {
   const bindings = { LICENCE_KEY: secret(), ASSERTION_KEY: secret() };
   const gate = await worker({ control: true, bindings });
@@ -19,7 +20,7 @@ async function demo() {
   return gate;
 }
 
-/** What a command prints; `ok`: whether it was done. */
+/** Runs a command: `text` is what it prints, `ok` is whether it succeeds. */
 async function run(gate, command, variables) {
   if (!command.startsWith("curl")) return cli(gate, words(command, variables));
   const { url, host, method, headers, body, status, head } = request(command, variables);
@@ -31,7 +32,7 @@ async function run(gate, command, variables) {
   return { ok: response.ok, text: [`HTTP/1.1 ${code}`, ...[...response.headers].map(([name, value]) => `${name}: ${value}`), "", text].join("\n") };
 }
 
-/** What the command line prints. */
+/** Runs the command line with these arguments. */
 function cli(gate, [, , ...args]) {
   const env = { ...process.env, TENANTGATE_URL: gate.url.origin, TENANTGATE_TOKEN: OPERATOR };
   return new Promise((resolve) => {
@@ -39,10 +40,10 @@ function cli(gate, [, , ...args]) {
   });
 }
 
-/** Compares what a page prints with what was answered. */
+/** Compares what a page prints with the real answer; returns the difference, if there is one. */
 function compare(printed, text, kept) {
   if (!printed.startsWith("HTTP/1.1")) return /^[{[]/.test(printed) ? difference(printed, text, kept) : printed === text.trim() ? undefined : text;
-  // Header lines stand for themselves, numbers apart.
+  // Header lines must be equal, apart from numbers.
   const [head, body] = printed.split("\n\n");
   const shape = (line) => line.toLowerCase().replaceAll(/\d+/g, "0");
   const given = text.split("\n\n")[0].split("\n").map(shape);
@@ -52,17 +53,17 @@ function compare(printed, text, kept) {
   return missing ? `no header \`${missing}\` in ${text}` : body && difference(body, text.split("\n\n").slice(1).join("\n\n"), kept);
 }
 
-test("the pages have commands, and they are found", () => {
+test("the tests find the commands of the documentation pages", () => {
   const found = (language) => pages().flatMap((page) => runnable(page, language)).length;
   assert(found("console") >= 25 && found("sh") >= 20, `${found("console")} with answers, ${found("sh")} without`);
   assert(runnable("README.md", "console").length >= 2);
 });
 
-describe("commands", () => {
+describe("commands of the documentation", () => {
   for (const page of pages()) {
     const found = runnable(page, "console", "sh");
     if (!found.some(({ code }) => /^(\$ )?(curl|npx tenantgate)/m.test(code))) continue;
-    test(page, async () => {
+    test(`the commands of ${page} work as printed`, async () => {
       const gate = await demo();
       after(() => gate.stop());
       const variables = { TOKEN: OPERATOR };

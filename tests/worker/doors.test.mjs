@@ -1,4 +1,5 @@
-// Doors that stand open: to strangers who knock, to what issuers and resolvers answer, to browsers.
+// What the gate exposes to the outside: to callers with unknown secrets, issuers, resolvers and
+// browsers.
 
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
@@ -14,7 +15,7 @@ import { until } from "../support/wait.mjs";
 
 const licenceKey = () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/** A secret that has the form of one, and that nobody issued. */
+/** A well-formed secret that nobody has issued. */
 const madeUp = (prefix) => {
   const body = prefix + [...randomBytes(48)].map((byte) => ALPHABET[byte % 62]).join("");
   let [rest, sum] = [crc32(body), ""];
@@ -22,7 +23,7 @@ const madeUp = (prefix) => {
   return body + sum;
 };
 
-// What `/_gate/ui` serves, and what issuers answer.
+// The page that `/_gate/ui` serves, and the responses of issuers.
 const html = readFileSync(join(import.meta.dirname, "../../www/index.html"), "utf8");
 const assets = `export default { fetch: (request) => new URL(request.url).pathname === "/"
   ? new Response(${JSON.stringify(html)}, { headers: { "content-type": "text/html", "cache-control": "public, max-age=600" } })
@@ -114,7 +115,7 @@ const gates = await workers({
 });
 after(() => gates.strangers.stop());
 
-describe("strangers who knock", () => {
+describe("callers with unknown secrets", () => {
   const gate = gates.strangers;
   let acme;
   before(async () => {
@@ -124,7 +125,9 @@ describe("strangers who knock", () => {
   const friend = "192.0.2.1";
   const post = (path, body, ip) => gate.send(path, { method: "POST", body: JSON.stringify(body), headers: { "cf-connecting-ip": ip } });
   const impersonate = async () => (await gate.admin("POST", `/tenants/${acme.id}/impersonate`, { reason: "x" })).body.ticket;
-  /** What each door is asked with, what it says to whom it does not know, and to whom it does. */
+  /**
+   * Each endpoint's secrets, how it is called, and its status for an unknown and for a good secret.
+   */
   const doors = {
     tickets: {
       prefix: "tg_tick_", unknown: 401, good: 201, secret: impersonate, again: false,
@@ -135,7 +138,7 @@ describe("strangers who knock", () => {
       secret: async () => (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.key,
       ask: (key, ip) => post("/_gate/v1/licences/validate", { key }, ip),
     },
-    "activations that end": {
+    "deactivations": {
       prefix: "tg_lice_", unknown: 200, good: 200, again: true,
       secret: async () => (await gate.admin("POST", `/tenants/${acme.id}/licences`, {})).body.key,
       ask: (key, ip) => post("/_gate/v1/licences/deactivate", { key, instance: "i1" }, ip),
@@ -149,9 +152,9 @@ describe("strangers who knock", () => {
 
   for (const [index, [name, { prefix, unknown, good, again, secret, ask }]] of Object.entries(doors).entries()) {
     const stranger = `192.0.2.${100 + index}`;
-    test(`are asked to come back later, and nobody else is: ${name}`, async () => {
+    test(`an address that guesses secrets is rate-limited, and nobody else is: ${name}`, async () => {
       const known = await secret();
-      // What was good once is not counted, however often it is shown.
+      // A secret that was good once is not counted, however often it is used.
       if (again) {
         assert.equal((await ask(known, friend)).status, good);
         const many = await Promise.all(Array.from({ length: 100 }, () => ask(known, friend)));
@@ -160,26 +163,26 @@ describe("strangers who knock", () => {
       const answers = [];
       for (let i = 0; i < 60; i++) {
         const response = await ask(madeUp(prefix), stranger);
-        // Read at once: Node's fetch ends a body that nobody reads.
+        // The body is read at once, because Node's fetch ends a body that nobody reads.
         answers.push({ status: response.status, headers: response.headers, text: await response.text() });
       }
       const said = answers.map(({ status }) => status);
       const first = said.indexOf(429);
-      assert(first >= 20 && first <= 59, `the first refusal is number ${first}`);
+      assert(first >= 20 && first <= 59, `the first refused request is number ${first}`);
       assert.deepEqual([...new Set(said)].sort(), [unknown, 429].sort());
       const refused = answers[first];
       assert.match(refused.headers.get("retry-after"), /^[1-9]\d*$/);
       assert.equal(JSON.parse(refused.text).error.code, "RATE_LIMITED");
-      // Meanwhile others come in, also many of them, and so does who operates, from wherever.
+      // Meanwhile other addresses are served, and so is the operator from this one.
       assert.equal((await ask(await secret(), friend)).status, good);
       const operator = { authorization: `Bearer ${OPERATOR}`, "cf-connecting-ip": stranger };
       assert.equal((await gate.send("/_gate/v1/admin/tenants", { headers: operator })).status, 200);
-      // And the same address, after a while.
-      await until(async () => (await ask(await secret(), stranger)).status === good, "the address may come again", { everyMs: 50 });
+      // After a while this address is served again.
+      await until(async () => (await ask(await secret(), stranger)).status === good, "the address is served again", { everyMs: 50 });
     });
   }
 
-  test("are who had a token that was revoked, however often it was good before", async () => {
+  test("a caller with a revoked admin token is rate-limited, even if the token worked before", async () => {
     const { id, token } = (await gate.admin("POST", "/tokens", { name: "x", permissions: ["tenants:read"] })).body;
     const ask = async () => (await doors["admin tokens"].ask(token, "192.0.2.200")).status;
     assert.equal(await ask(), 200);
@@ -192,7 +195,7 @@ describe("strangers who knock", () => {
   const refusals = (answers) => answers.filter(({ status }) => status === 429).length;
 
   for (const name of ["licences", "admin tokens"]) {
-    test(`from many addresses are too many together, and who was let in before still is: ${name}`, async () => {
+    test(`guesses from many addresses share a limit, and secrets known to be good still work: ${name}`, async () => {
       const { prefix, secret, ask, good, unknown } = doors[name];
       const known = await secret();
       assert.equal((await ask(known, friend)).status, good);
@@ -201,22 +204,22 @@ describe("strangers who knock", () => {
       assert.deepEqual([...new Set(again.map(({ status }) => status))], [good]);
       assert.equal((await gate.admin("GET", "/tenants")).status, 200);
       assert.equal(answers.filter(({ status }) => status === unknown).length, 600 - refusals(answers));
-      // What all may at once, and what they may while they are answered.
+      // The other requests fit into the burst of all addresses and what it regained meanwhile.
       assert(refusals(answers) >= 100, `${refusals(answers)} of 600 are refused`);
     });
   }
 
   for (const name of ["tickets", "licences", "admin tokens"]) {
-    test(`all at once are no more than one after the other: ${name}`, async () => {
+    test(`guesses made all at once are limited like guesses made one by one: ${name}`, async () => {
       const { prefix, ask } = doors[name];
       const answers = await Promise.all(Array.from({ length: 200 }, () => ask(madeUp(prefix), `203.0.113.${name.length}`)));
-      // What one address may at once, and what it may while they are answered.
+      // The other requests fit into the burst of one address and what it regained meanwhile.
       assert(refusals(answers) >= 120, `${refusals(answers)} of 200 are refused`);
     });
   }
 });
 
-describe("the feed of changes", () => {
+describe("the feed", () => {
   const gate = gates.feed;
   let victim;
   const catalog = {
@@ -232,7 +235,7 @@ describe("the feed of changes", () => {
   });
   const ask = async (isolate, slug) => (await gate.sendTo(isolate, "/open", { host: `${slug}.app.example.com` })).status;
 
-  test("of many makes no isolate forget what only KV has", async () => {
+  test("a flood of changes makes no isolate lose records that only KV has", async () => {
     assert.deepEqual([await ask(1, "victim"), await ask(1, "kv0")], [200, 200]);
     const flood = async (done) => {
       const insert = gate.db.prepare("INSERT INTO publications (key, epoch, at, done_at) VALUES (?, 1, ?, ?)");
@@ -243,19 +246,20 @@ describe("the feed of changes", () => {
       }
     };
     await flood(true);
-    // What comes after them is seen within the bound: then the isolate has read them all.
+    // Once the isolate has seen a later change, which takes no longer than the bound, it has read
+    // them all.
     const since = Date.now();
     assert.equal((await gate.admin("POST", `/tenants/${victim.id}/suspend`)).status, 200);
     await until(async () => (await ask(1, "victim")) !== 200, "the suspension is seen", { ms: 12_000 });
     assert(Date.now() - since < 12_000);
     assert.deepEqual([await ask(1, "kv0"), await ask(1, "kv1"), await ask(1, "kv2")], [200, 200, 200]);
-    // An isolate that starts.
+    // The same holds for an isolate that starts now.
     assert.deepEqual([await ask(2, "kv3"), await ask(2, "kv0")], [200, 200]);
     assert.notEqual(await ask(2, "victim"), 200);
     assert.equal(await ask(2, "kv4"), 200);
   });
 
-  test("has one change of a tenant that is deleted, however many keys it had", async () => {
+  test("deleting a tenant adds only its record and slug to the feed, however many API keys it had", async () => {
     const made = (await gate.admin("POST", "/tenants", { slug: "acme", plan: "pro@1" })).body;
     const keys = [made.api_key];
     for (let i = 0; i < 3; i++) keys.push((await gate.admin("POST", `/tenants/${made.tenant.id}/api-keys`, {})).body.key);
@@ -270,24 +274,24 @@ describe("the feed of changes", () => {
     const { last } = await gate.db.prepare("SELECT max(number) AS last FROM publications").first();
     assert.equal((await gate.admin("DELETE", `/tenants/${made.tenant.id}`)).status, 200);
     const { results } = await gate.db.prepare("SELECT key, anew FROM publications WHERE number > ?").bind(last).all();
-    // What isolates read is the tenant and its name.
+    // Isolates read only the changes of the record and of the slug.
     const read = results.filter(({ anew }) => !anew).map(({ key }) => key);
     assert.deepEqual(read.sort(), [`slug:acme`, `tenant:${made.tenant.id}`]);
     for (const isolate of [0, 1, 2]) {
-      // Its key may still be known there; its tenant is not.
-      for (const key of keys) await until(async () => (await status(isolate, key)) !== 200, `isolate ${isolate} refuses its keys`, { ms: 12_000 });
+      // The isolate may still hold the keys, but no longer the tenant.
+      for (const key of keys) await until(async () => (await status(isolate, key)) !== 200, `isolate ${isolate} refuses the keys`, { ms: 12_000 });
       for (const key of keys) assert.match(String(await status(isolate, key)), /^40[14]$/);
     }
-    // KV hears of the keys all the same, in time.
+    // In time the keys are revoked in KV as well.
     await until(async () => {
       await gate.tick();
       const ended = await Promise.all(keys.map(async (key) => JSON.parse(await gate.kv.get(`key:${key.slice(8, 24)}`)).revoked_at));
       return ended.every(Boolean);
-    }, "the keys are ended in KV");
+    }, "the keys are revoked in KV");
   });
 });
 
-describe("keys of issuers", () => {
+describe("issuer keys", () => {
   const gate = gates.issuers;
   const call = async (name) => {
     const now = Math.floor(Date.now() / 1_000);
@@ -298,12 +302,12 @@ describe("keys of issuers", () => {
   };
   const logged = (name) => gate.log.filter((line) => line.includes(`/${name}\``)).join("\n");
 
-  test("are taken as they are, up to 128 KiB", async () => {
+  test("issuer keys are fetched without compression and accepted up to 128 KiB", async () => {
     for (const name of ["plain", "full", "full-chunked"]) assert.equal(await call(name), "ALLOWED", `${name}: ${logged(name)}`);
     assert.equal(seen.get("/plain"), "identity");
   });
 
-  test("that come packed are refused, and not unpacked", async () => {
+  test("compressed issuer keys are refused, and not decompressed", async () => {
     for (const name of ["gzip", "br"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
       await until(() => logged(name).includes("the response is compressed"), "the log says why");
@@ -314,26 +318,26 @@ describe("keys of issuers", () => {
     await until(() => logged("bomb").includes("the response is compressed"), "the log says why");
   });
 
-  test("of more than 128 KiB are refused, whether they say how long they are or not", async () => {
+  test("issuer keys of more than 128 KiB are refused, with or without a declared length", async () => {
     for (const name of ["long", "long-chunked"]) {
       assert.equal(await call(name), "ISSUER_UNAVAILABLE", name);
       await until(() => logged(name).includes("the response is too large"), "the log says why");
     }
   });
 
-  test("without an end are read no further than that", async () => {
+  test("the gate stops reading issuer keys that do not end", async () => {
     assert.equal(await call("endless"), "ISSUER_UNAVAILABLE");
     const sent = await until(() => seen.get("/endless bytes"), "the connection is closed");
-    // What the runtime and the network hold on the way is beyond it.
+    // Far more than 128 KiB may be in the buffers of the runtime and of the network.
     assert(sent < 64 << 20, `${sent} bytes`);
   });
 });
 
-describe("the page of the gate's own", () => {
+describe("the gate's own page", () => {
   const gate = gates.page;
   const get = (host, init) => gate.sendTo(0, "/_gate/ui", { host, ...init });
 
-  test("is served on hosts that are no tenant's", async () => {
+  test("the page `/_gate/ui` is served only on local hosts and on `UI_HOST`", async () => {
     for (const host of ["localhost", "localhost:8787", "127.0.0.1:8787", "console.example.net"]) {
       const response = await get(host);
       assert.deepEqual([response.status, await response.text()], [200, html], host);
@@ -345,14 +349,14 @@ describe("the page of the gate's own", () => {
     for (const method of ["POST", "PUT", "DELETE"]) assert.equal((await get("localhost", { method })).status, 404, method);
   });
 
-  test("the book is there too, below a path that ends with a slash", async () => {
+  test("the path of the book redirects to one with a slash, and only on hosts that serve `/_gate/ui`", async () => {
     const book = (host) => gate.sendTo(0, "/_gate/docs", { host, redirect: "manual" });
     const response = await book("localhost");
     assert.deepEqual([response.status, response.headers.get("location")], [308, "/_gate/docs/"]);
     assert.equal((await book("acme.app.example.com")).status, 404);
   });
 
-  test("runs and shows nothing but its own, in no frame", async () => {
+  test("the page `/_gate/ui` runs only its own scripts and styles, and cannot be framed", async () => {
     const { headers } = await get("localhost");
     const policy = new Map(headers.get("content-security-policy").split(";").map((part) => part.trim().split(/\s+(.*)/s).slice(0, 2)));
     const digest = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
@@ -363,14 +367,14 @@ describe("the page of the gate's own", () => {
     assert.equal(policy.get("style-src"), styles.join(" "));
     for (const name of ["default-src", "frame-ancestors", "base-uri", "form-action"]) assert.equal(policy.get(name), "'none'", name);
     assert.equal(policy.get("connect-src"), "'self'");
-    // Neither of them lets anything else in.
+    // The page itself loads nothing else either.
     assert.doesNotMatch(html, /<script[^>]+src=|<link|\son\w+=|\sstyle=|javascript:/i);
     const others = ["x-frame-options", "x-content-type-options", "referrer-policy"].map((name) => headers.get(name));
     assert.deepEqual(others, ["DENY", "nosniff", "no-referrer"]);
   });
 });
 
-describe("places of a licence", () => {
+describe("activations of a licence", () => {
   const gate = gates.licences;
   let acme;
   before(async () => {
@@ -382,7 +386,7 @@ describe("places of a licence", () => {
   const validate = (key, instance) => ask("validate", { key, instance });
   const deactivate = (key, instance) => ask("deactivate", { key, instance });
 
-  test("are free when the last token for them has ended, not before", async () => {
+  test("an ended activation frees its place when its last offline token expires, not before", async () => {
     const { key } = await issue({ offline_ms: 4_000 });
     const first = await validate(key, "i0");
     assert.equal(first.code, "VALID");
@@ -395,20 +399,20 @@ describe("places of a licence", () => {
     const next = await until(async () => {
       const answer = await validate(key, "i1");
       return answer.valid && answer;
-    }, "its place is free");
-    assert(Date.now() >= Date.parse(ended.free_at), "it was free before its token had ended");
+    }, "the place is free");
+    assert(Date.now() >= Date.parse(ended.free_at), "the place was free before the token had expired");
     assert.equal(next.activations.used, 1);
-    // Whoever had it is one of those who wait now.
+    // The instance that had the place now has no claim to it.
     assert.equal((await validate(key, "i0")).code, "ACTIVATIONS_EXCEEDED");
   });
 
-  test("stay whose they were, and a later token holds them longer", async () => {
+  test("an instance can reclaim its place, and the token that expires last determines when it is free", async () => {
     const { key, id } = await issue({ offline_ms: 3_600_000 });
     const first = await validate(key, "i0");
     assert.equal((await deactivate(key, "i0")).free_at, first.offline.until);
     const back = await validate(key, "i0");
     assert.equal(back.code, "VALID");
-    // Shorter tokens do not shorten those that were signed.
+    // A shorter `offline_ms` does not shorten tokens that were already signed.
     await gate.admin("PATCH", `/tenants/${acme.id}/licences/${id}`, { offline_ms: 0 });
     assert.equal((await validate(key, "i0")).offline, null);
     assert.equal((await deactivate(key, "i0")).free_at, back.offline.until);
@@ -417,7 +421,7 @@ describe("places of a licence", () => {
     assert.equal(items.find((one) => one.id === id).activations, 0);
   });
 
-  test("are held as long as the newest token, also where fewer may be than there are", async () => {
+  test("a place is held until its newest token expires, even if the limit is lowered meanwhile", async () => {
     const { key, id } = await issue({ offline_ms: 3_600_000, max_activations: 2 });
     for (const instance of ["i0", "i1"]) assert.equal((await validate(key, instance)).code, "VALID");
     await gate.admin("PATCH", `/tenants/${acme.id}/licences/${id}`, { max_activations: 1, offline_ms: 7_200_000 });
@@ -427,7 +431,7 @@ describe("places of a licence", () => {
     assert.equal((await validate(key, "i2")).code, "ACTIVATIONS_EXCEEDED");
   });
 
-  test("are free at once where there are no tokens", async () => {
+  test("an ended activation without an offline token frees its place at once", async () => {
     const { key } = await issue({ offline_ms: 0 });
     for (let i = 0; i < 5; i++) {
       assert.deepEqual((await validate(key, `i${i}`)).activations, { used: 1, limit: 1 });
@@ -437,12 +441,12 @@ describe("places of a licence", () => {
   });
 });
 
-describe("the custom strategy, and caches that many share", () => {
+describe("the custom strategy and shared caches", () => {
   const headers = { "x-org": "victim", "x-team": "red", cookie: "session=secret", authorization: "Basic eDp5", accept: "text/html" };
   const seenBy = async (gate) => (await gate.askResolver("/seen")).json();
   const vary = (response) => response.headers.get("vary").split(",").map((name) => name.trim().toLowerCase()).sort();
 
-  test("any header may have led to the tenant: no such cache keeps the answer", async () => {
+  test("without `vary` the resolver sees every header, and shared caches may not keep the response", async () => {
     const gate = gates.any;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_victim");
@@ -452,7 +456,7 @@ describe("the custom strategy, and caches that many share", () => {
     assert.equal((await seenBy(gate)).cookie, "session=secret");
   });
 
-  test("those that it names: they keep it, by these, and it is given no others", async () => {
+  test("with `vary` the resolver sees only the named headers, and the response varies by them", async () => {
     const gate = gates.named;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_victim");
@@ -461,13 +465,13 @@ describe("the custom strategy, and caches that many share", () => {
     const seen = await seenBy(gate);
     assert.deepEqual([seen["x-org"], seen["x-team"]], ["victim", "red"]);
     for (const name of ["cookie", "authorization", "accept", "cf-connecting-ip"]) assert.equal(seen[name], undefined, name);
-    // What the client does not send is not made up.
+    // A header that the client does not send is not made up.
     assert.equal(await (await gate.send("/", { headers: { cookie: "x=y" } })).text(), "t_acme");
     const none = await seenBy(gate);
     assert.deepEqual([none["x-org"], none["x-team"], none.cookie], [undefined, undefined, undefined]);
   });
 
-  test("none at all: the URL alone says who it is", async () => {
+  test("with an empty `vary` the URL alone names the tenant, and shared caches may keep the response", async () => {
     const gate = gates.none;
     const response = await gate.send("/", { headers });
     assert.equal(await response.text(), "t_acme");

@@ -1,18 +1,18 @@
-// The ledger in trouble: its commits fail, it has too much to do. What it acknowledged is there,
-// what it refused is not, and it goes on. Traps, cuts and alarms under load are in `tests/slow`.
+// A ledger whose commits fail, or that is overloaded, keeps what it acknowledged, forgets what it
+// refused, and recovers. Traps, cuts and alarms under load are in `tests/slow`.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { broken, start, until } from "../support/companions.mjs";
 
 const [MAX_LEDGER_QUEUE, MAX_LEDGER_MESSAGE_BYTES] = [4_096, 16 << 20];
-// Each has ledgers of its own: a fault stays with one test.
+// Each gate has its own ledgers, so a fault affects one test only.
 const gates = await start({ refused: {}, unreadable: {}, queue: {}, busy: {}, large: {}, nonsense: {} });
 
-describe("a commit that fails", () => {
+describe("failed commits", () => {
   const KEYS = ["keys_0", "keys_1"];
 
-  test("is refused, or let through, as `on_error` says; counts go on from what was acknowledged", async () => {
+  test("while commits fail, `on_error` decides requests, and counts resume from what was acknowledged", async () => {
     const gate = gates.refused;
     for (let i = 0; i < 3; i++) assert.equal((await gate.get("/both")).status, 200);
     for (const [round, tables] of [["counters"], KEYS, ["counters", ...KEYS, "leases"]].entries()) {
@@ -31,7 +31,7 @@ describe("a commit that fails", () => {
       await repair();
       const before = 3 + 6 * round;
       assert.deepEqual(await gate.used("t_acme", "closed", "open", "leased"), [before, before, 0]);
-      // What failed was not done: under the same key it is done now, once.
+      // What failed was not done, so under the same idempotency key it is done now, once.
       for (const repeated of [undefined, true]) {
         const { body } = await gate.ask(event);
         assert.deepEqual([body.allowed, body.repeated, body.fallback], [true, repeated, []]);
@@ -41,7 +41,7 @@ describe("a commit that fails", () => {
     }
   });
 
-  test("and cannot be read either: what was not written is not there, and nothing is counted twice", async () => {
+  test("a failed commit has no effect, even if the ledger cannot read its state again", async () => {
     const gate = gates.unreadable;
     const ask = async () => (await gate.ask({ tenant: "t_acme", limits: { closed: 5 }, idempotency_key: "event" })).body;
     assert.equal((await gate.get("/closed")).status, 200);
@@ -55,29 +55,29 @@ describe("a commit that fails", () => {
   });
 });
 
-describe("a message to a ledger", () => {
+describe("messages to a ledger", () => {
   const meter = { kind: "quota", limit: 1_000_000, starts_ms: 0, ends_ms: 4_102_444_800_000 };
   const take = (units = 1) => JSON.stringify({ charges: [{ counter: "t_acme/closed", meter, op: { take: units } }] });
   const lines = (count) => Array(count).fill(take()).join("\n");
   const taken = async (gate) => JSON.parse((await gate.tell("t_acme", "", take(0))).text).verdicts[0].used;
 
-  test("with more orders than may wait for one commit is refused as a whole, the next one is served", async () => {
+  test("a message with more requests than may wait is refused as a whole, and the next one is served", async () => {
     const gate = gates.queue;
     assert.deepEqual(await gate.tell("t_acme", "", lines(MAX_LEDGER_QUEUE + 1)), { status: 503, retryAfter: "1", text: "" });
     assert.equal(await taken(gate), 0);
     const { status, text } = await gate.tell("t_acme", "", lines(MAX_LEDGER_QUEUE));
     const last = JSON.parse(text.split("\n")[MAX_LEDGER_QUEUE - 1]);
     assert.deepEqual([status, last.allowed, last.verdicts[0].used], [200, true, MAX_LEDGER_QUEUE]);
-    // Nor may several wait together that are too many; of those that were refused nothing was taken.
+    // The bound also holds for several messages together, and refused ones take nothing.
     const statuses = (await Promise.all(Array.from({ length: 12 }, () => gate.tell("t_acme", "", lines(1_500))))).map(({ status }) => status);
     assert(statuses.every((status) => status === 200 || status === 503));
     assert.equal(await taken(gate), MAX_LEDGER_QUEUE + 1_500 * statuses.filter((status) => status === 200).length);
   });
 
-  test("that finds the ledger too busy is refused, whatever `on_error` says: a flood lifts no limit", async () => {
+  test("a busy ledger refuses requests, whatever `on_error` says, so that a flood lifts no limit", async () => {
     const gate = gates.busy;
     let [counted, busy] = [0, 0];
-    // From now on whatever is said to the ledger finds as much waiting as may wait.
+    // From now on every message to the ledger finds as many requests waiting as may wait.
     await gate.tell("t_acme", "crowd", "\n".repeat(MAX_LEDGER_QUEUE - 1));
     await until(async () => {
       for (const { status, retryAfter, body } of await Promise.all(Array.from({ length: 20 }, () => gate.get("/open")))) {
@@ -85,12 +85,12 @@ describe("a message to a ledger", () => {
         else assert.deepEqual([status, body.error.code, retryAfter, ++busy > 0], [503, "LEDGER_UNAVAILABLE", "5", true]);
       }
       return busy >= 20;
-    }, "it is busy");
+    }, "the ledger refuses twenty requests");
     await gate.tell("t_acme", "crowd");
     assert.deepEqual(await gate.used("t_acme", "open"), [counted]);
   });
 
-  test("that is too large is refused, whether it says so beforehand or not", async () => {
+  test("a message that is too large is refused, with or without a declared length", async () => {
     const gate = gates.large;
     const large = `${take()}\n${"x".repeat(MAX_LEDGER_MESSAGE_BYTES)}`;
     for (const body of [large, new Blob([large]).stream()]) {
@@ -100,7 +100,7 @@ describe("a message to a ledger", () => {
     assert.equal((await gate.get("/closed")).status, 200);
   });
 
-  test("may have lines that are no orders: their answers are empty, their neighbours are served", async () => {
+  test("invalid lines of a message get empty answers, and the lines beside them are served", async () => {
     const gate = gates.nonsense;
     const nonsense = ["", "{", "null", "[1]", "\u0000", '{"charges":1}', `${take()}${take()}`, take(-1), take(0.5), take(2 ** 64), '{"once":{"id":"é"}}'];
     const { text } = await gate.tell("t_acme", "", nonsense.flatMap((line) => [line, take()]).join("\n"));

@@ -1,4 +1,5 @@
-// What pages are told of their tenant's features: nothing that is not theirs, and enough to evaluate as the gate itself does.
+// What pages receive of their tenant's features: nothing of other tenants, and enough to evaluate
+// them as the gate does.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -12,7 +13,7 @@ const rule = (name, conditions, served) => ({ name, when: conditions, ...served 
 const split = (...buckets) => buckets.map(([weight, served]) => ({ weight, ...served }));
 const half = split([50, { value: true }], [50, { value: false }]);
 
-/** One feature for each way of asking about one attribute. */
+/** One feature for each operator on an attribute, as it is and negated. */
 const operators = Object.fromEntries([
   ["eq", "country", "NL"], ["eq", "age", 18], ["eq", "beta", true], ["in", "country", ["NL", "DE"]], ["in", "age", [17, 18, 19.5]], ["in", "beta", [true]],
   ["lt", "age", 18], ["lte", "age", 18], ["gt", "age", 18], ["gte", "age", 18], ["starts_with", "email", "ann"], ["ends_with", "email", "@example.com"],
@@ -21,7 +22,7 @@ const operators = Object.fromEntries([
 ].flatMap(([op, attribute, value], i) => [false, true].map((not) =>
   [`op-${i}-${op}${not ? "-not" : ""}`, { client: true, rules: [rule("asks", [when(attribute, op, value, not)], { value: true })] }])));
 
-/** Ways of being on or off, for features and for what they require. */
+/** The ways in which a feature, or one that it requires, can be on or off. */
 const kinds = {
   on: { default: true },
   off: {},
@@ -32,7 +33,10 @@ const kinds = {
   tenant: { rules: [rule("pro", [when("tenant.plan", "starts_with", "pro@")], { value: true })] },
   rollout: { rules: [rule("half", [], { rollout: { split: half } })] },
 };
-/** Chains of three, each requiring the one before: every kind on every kind on every kind that can be on. */
+/**
+ * Chains of up to three features, each of which requires the one before. The first is of any kind,
+ * the others are of kinds that can be on.
+ */
 const chains = {};
 const chain = (key, requires) => { chains[key] = { client: true, requires, ...kinds[key.split(".").at(-1)] }; };
 const on = ["on", "granted", "rule", "tenant"];
@@ -45,7 +49,7 @@ for (const low of Object.keys(kinds)) {
 }
 const chained = (kind, value) => Object.fromEntries(Object.keys(chains).filter((key) => key.endsWith(`.${kind}`)).map((key) => [key, value]));
 
-/** What the pages of `acme` must not know of has this word in it. */
+/** Whatever pages of `acme` must not receive has the word `hidden` in it. */
 const secrets = {
   "hidden-feature": { default: true, description: "not for pages", rules: [rule("staff", [when("country", "eq", "NL")], { value: false })] },
   foreign: {
@@ -144,13 +148,14 @@ const look = (slug, headers = {}, isolate = 0) => gate.sendTo(isolate, "/_gate/v
 const etag = async (slug, isolate) => (await look(slug, {}, isolate)).headers.get("etag");
 const grant = (tenant, feature, value) => admin("PUT", `/tenants/${tenant}/overrides`, { feature, value });
 
-// Who waits at another isolate hears of it when that one reads what has changed: the tests below go on meanwhile.
+// A request that waits at another isolate is answered once that isolate reads the feed. The tests
+// below run in the meantime.
 const known = await etag("trial", 1);
 const elsewhere = look("trial", { "if-none-match": known, prefer: "wait=30" }, 1).then(async (response) => [response.status, await response.json()]);
 assert.equal((await grant("t_trial", "number", 7)).status, 200);
 
-describe("what a page is told", () => {
-  test("is what pages may know, and nothing that names another tenant, another plan or why", async () => {
+describe("the features that a page receives", () => {
+  test("a page receives its tenant's client features, and nothing that names other tenants or plans", async () => {
     const text = await (await look("acme")).text();
     const told = JSON.parse(text);
     assert.deepEqual([...new Set([...Object.keys(told.settled), ...Object.keys(told.features)])].sort(), shown);
@@ -159,7 +164,7 @@ describe("what a page is told", () => {
     const words = new Set(text.match(/[\w@.-]+/g));
     const others = seed.tenants.filter(({ id }) => id !== "t_acme").flatMap(({ id, slug, plan }) => (slug in features ? [id, plan] : [id, slug, plan]));
     for (const name of others) assert(name === "pro@1" || !words.has(name), name);
-    // What applies to it is there, without the conditions that it meets.
+    // Rules that apply to the tenant are there, without the conditions that it meets.
     assert.deepEqual(told.features.foreign, {
       type: "string", default: "ours", variants: { shown: "shown" },
       rules: [{ name: "dutch", when: [{ attribute: "country", op: "eq", value: "NL" }], variant: "shown" }, { name: "rest", value: "ours" }],
@@ -167,20 +172,20 @@ describe("what a page is told", () => {
     assert.deepEqual(told.settled.off, { value: true, enabled: true, tier: "override", reason: "OVERRIDE", rule: null, variant: null });
   });
 
-  test("is another tenant's own to that one", async () => {
+  test("a page receives the rules that name its own tenant", async () => {
     const text = await (await look("hidden")).text();
     for (const name of ["t_hidden", "hidden@1", "hidden-variant", "hidden-by-id"]) assert(text.includes(name), name);
     for (const name of ["hidden-feature", "hidden-over", "hidden-later", "hidden-reason", "hidden-actor", "t_acme"]) assert(!text.includes(name), name);
   });
 
-  test("says until when it holds", async () => {
+  test("the features come with the time until which they are valid", async () => {
     const { valid_until } = await (await look("acme")).json();
-    assert(Date.parse(valid_until) > Date.now(), "the quota's period ends");
+    assert(Date.parse(valid_until) > Date.now(), "the features are valid until the quota's period ends, which is in the future");
   });
 });
 
-describe("what has changed", () => {
-  test("has another ETag, and what has not is not sent again", async () => {
+describe("changes of features", () => {
+  test("changed features have another ETag, and unchanged ones are not sent again", async () => {
     const first = await look("acme");
     const tag = first.headers.get("etag");
     assert.match(tag, /^"[\w-]+"$/);
@@ -196,25 +201,25 @@ describe("what has changed", () => {
     assert.equal((await changed.json()).settled.number.value, 41);
   });
 
-  test("is compared as HTTP says: weakly, with any of a list", async () => {
+  test("`If-None-Match` compares ETags of features weakly, with every entry of a list", async () => {
     // RFC 9110 §13.1.2: proxies that compress make a tag weak.
     const tag = await etag("acme");
     for (const list of [`W/${tag}`, `"other", ${tag}`, "*"]) assert.equal((await look("acme", { "if-none-match": list })).status, 304, list);
     for (const list of ['"other"', 'W/"other"', tag.slice(1, -1)]) assert.equal((await look("acme", { "if-none-match": list })).status, 200, list);
   });
 
-  test("is waited for as long as is preferred", async () => {
+  test("a request for features waits for a change as long as its `Prefer` header asks", async () => {
     const tag = await etag("acme");
     const ask = async (headers) => (await look("acme", { "if-none-match": tag, ...headers })).status;
     let answered = 0;
     const waits = ask({ prefer: 'respond-async, wait="1"' }).then((status) => [status, answered]);
     for (; answered < 5; answered++) assert.equal(await ask(), 304);
-    assert.deepEqual(await waits, [304, 5], "others are answered before");
-    assert.equal((await look("acme", { prefer: "wait=30" })).status, 200, "who knows nothing does not wait");
+    assert.deepEqual(await waits, [304, 5], "other requests are answered in the meantime");
+    assert.equal((await look("acme", { prefer: "wait=30" })).status, 200, "a request without an ETag does not wait");
     for (const prefer of ["wait=soon", "wait=-1", "wait"]) assert.equal(await ask({ prefer }), 304);
   });
 
-  test("is told at once to whoever waits", async () => {
+  test("a waiting request is answered as soon as a record or the catalog changes", async () => {
     const waits = async () => {
       const tag = await etag("acme");
       return { told: look("acme", { "if-none-match": tag, prefer: "wait=30" }) };
@@ -233,7 +238,7 @@ describe("what has changed", () => {
   });
 });
 
-/** A page of a tenant: its client, which asks once and is told of nothing more. */
+/** A page of a tenant: its client, which fetches features once and learns of no changes. */
 async function page(slug, headers) {
   const url = `http://${host(slug)}/_gate/v1/features`;
   const fetch = (_, { headers, signal }) => (headers.prefer ? new Promise((_, reject) => signal.addEventListener("abort", reject)) : look(slug, headers));
@@ -244,13 +249,13 @@ async function page(slug, headers) {
 }
 
 describe("pages evaluate as the gate does", () => {
-  // The same contexts each time: mistakes are to be found again.
+  // The contexts are the same in every run, so that a mistake can be reproduced.
   let state = 7;
   const one = (...choices) => choices[(state = (state * 48_271) % 2_147_483_647) % choices.length];
   const contexts = Array.from({ length: 200 }, (_, i) => JSON.parse(JSON.stringify({
     targeting_key: one(`user-${i}`, `user-${i}`, `user-${i}`, "", undefined, i), country: one("NL", "DE", "nl", true, undefined), age: one(17, 18, 19.5, -1, "18", undefined),
     beta: one(true, false, "true", undefined), email: one("ann@example.com", `u${i}@example.org`, "üçé@example.com", "x".repeat(1_025), undefined), version: one("2.1.0", "3.0.0", "2.0.9", "2.1", 2, undefined),
-    // The tenant's own attributes are nobody's to say.
+    // A context cannot set the tenant's own attributes.
     "tenant.plan": one("pro@1", undefined), "tenant.region": one("eu", undefined),
   })));
   const differing = [];
@@ -273,30 +278,30 @@ describe("pages evaluate as the gate does", () => {
   });
   const none = (list) => assert.deepEqual(list.slice(0, 2), [], `${list.length} differ: ${[...new Set(list.map(({ key }) => key))].join(" ")}`);
 
-  test("by every tier, rule and rollout, for every tenant", () => none(differing.filter(({ key }) => !(key in chains))));
-  test("with prerequisites in chains of every kind", () => none(differing.filter(({ key }) => key in chains)));
-  test("and nothing of it was left out", () => {
+  test("pages evaluate every tier, rule and rollout as the gate does, for every tenant", () => none(differing.filter(({ key }) => !(key in chains))));
+  test("pages evaluate chains of prerequisites as the gate does, for every kind of feature", () => none(differing.filter(({ key }) => key in chains)));
+  test("the comparison covers every tier, every reason and every variant", () => {
     assert.deepEqual([...met.tier].sort(), ["addon", "contract", "default", "kill", "override", "plan"]);
     assert.deepEqual([...met.reason].sort(), ["ADDON", "CONTRACT", "DEFAULT", "KILLED", "OVERRIDE", "PLAN", "PREREQUISITE", "ROLLOUT", "RULE"]);
     assert.deepEqual(met.variant, new Set([null, "a", "b", "wide", "none", "shown", "hidden", "hidden-variant"]));
   });
 });
 
-test("a change is told to whoever waits at another isolate", async () => {
+test("a change answers a request that waits at another isolate", async () => {
   const [status, { settled }] = await elsewhere;
   assert.deepEqual([status, settled.number.value], [200, 7]);
 });
 
-describe("who is not told", () => {
+describe("refused requests for features", () => {
   const code = async (response) => [response.status, (await response.json()).error.code];
 
-  test("nobody, and who is not served", async () => {
+  test("unknown and suspended tenants receive no features", async () => {
     assert.deepEqual(await code(await look("nobody")), [404, "TENANT_NOT_FOUND"]);
     assert.deepEqual(await code(await gate.send("/_gate/v1/features")), [404, "TENANT_NOT_FOUND"]);
     assert.deepEqual(await code(await look("off", { prefer: "wait=30" })), [403, "TENANT_SUSPENDED"]);
   });
 
-  test("whoever does not read", async () => {
+  test("requests for features with methods other than GET and HEAD are refused", async () => {
     for (const method of ["POST", "PUT", "DELETE"]) {
       const response = await gate.send("/_gate/v1/features", { host: host("acme"), method });
       assert.deepEqual([response.headers.get("allow"), ...(await code(response))], ["GET, HEAD", 405, "METHOD_NOT_ALLOWED"]);
@@ -305,7 +310,7 @@ describe("who is not told", () => {
     assert.deepEqual([head.status, head.headers.get("etag")], [200, await etag("acme")]);
   });
 
-  test("whoever shows nothing, or another's, where the catalog reads credentials", async () => {
+  test("where the catalog reads credentials, a page needs one of its own tenant", async () => {
     const { version, ...catalog } = (await admin("GET", "/catalog")).body;
     catalog.resolution.strategies.push({ strategy: "api_key" });
     assert.equal((await admin("PUT", "/catalog", catalog)).status, 200);

@@ -1,4 +1,4 @@
-// The Worker in front of an origin: what clients see, what the origin sees, what survives.
+// The Worker in front of an origin: what clients see, what the origin sees, what survives faults.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -44,7 +44,7 @@ const seed = {
   ],
 };
 
-// Answers with what it was sent; upgrades WebSockets to an echo.
+// Responds with what it was sent, and echoes what WebSockets send.
 const origin = `export default { async fetch(request) {
   if (request.headers.get("upgrade") === "websocket") {
     const [client, server] = Object.values(new WebSocketPair());
@@ -81,7 +81,7 @@ const acme = { host: "acme.app.example.com" };
 describe("without an upstream", () => {
   const gate = gates.own;
 
-  test("the decision itself is the answer", async () => {
+  test("without an upstream the decision itself is the response", async () => {
     const response = await gate.send("/x", acme);
     assert.equal(response.status, 200);
     const body = await response.json();
@@ -92,7 +92,7 @@ describe("without an upstream", () => {
     assert.equal(response.headers.get("cache-control"), "private, no-store");
   });
 
-  test("errors have one envelope, and say what to do", async () => {
+  test("errors share one envelope, with details that say what to do", async () => {
     const response = await gate.send("/hooks", acme);
     assert.equal(response.status, 403);
     assert.deepEqual(await response.json(), {
@@ -103,7 +103,7 @@ describe("without an upstream", () => {
     });
   });
 
-  test("problem+json where the client asks for it", async () => {
+  test("an error is problem+json if the client asks for it", async () => {
     const response = await gate.send("/hooks", { ...acme, headers: { accept: "application/problem+json" } });
     assert.equal(response.headers.get("content-type"), "application/problem+json");
     const problem = await response.json();
@@ -112,7 +112,7 @@ describe("without an upstream", () => {
     assert.equal(problem.feature, "webhooks");
   });
 
-  test("statuses", async () => {
+  test("suspended, provisioning and unknown tenants get 403, 503 and 404", async () => {
     assert.equal((await gate.send("/x", { host: "suspended.app.example.com" })).status, 403);
     const provisioning = await gate.send("/x", { host: "new.app.example.com" });
     assert.equal(provisioning.status, 503);
@@ -120,24 +120,24 @@ describe("without an upstream", () => {
     assert.equal((await gate.send("/x", { host: "nobody.app.example.com" })).status, 404);
   });
 
-  test("names beyond ASCII arrive as A-labels", async () => {
+  test("a host name beyond ASCII leads to the tenant whose domain is its A-label", async () => {
     const response = await gate.send("/x", { host: "bücher.example" });
     assert.equal((await response.json()).tenant.id, "t_acme");
   });
 
-  test("X-Forwarded-Host is not the host", async () => {
+  test("without a trusted proxy `X-Forwarded-Host` does not replace the host", async () => {
     const response = await gate.send("/x", { ...acme, headers: { "x-forwarded-host": "victim.app.example.com" } });
     assert.equal((await response.json()).tenant.id, "t_acme");
   });
 
-  test("methods, OPTIONS and HEAD do not skip the gate", async () => {
+  test("no method bypasses the gate, not even OPTIONS or HEAD", async () => {
     for (const method of ["OPTIONS", "HEAD", "PUT", "DELETE"]) {
       const response = await gate.send("/hooks", { ...acme, method, headers: { "x-http-method-override": "GET" } });
       assert.equal(response.status, 403, method);
     }
   });
 
-  test("oversized and hostile requests are refused, and the next one is served", async () => {
+  test("oversized and malformed requests are refused, and the next request is served", async () => {
     const long = "a".repeat(10_000);
     for (const [path, init] of [
       [`/?tenant=${long}`, acme], [`/${long}`, acme], ["/", { ...acme, headers: { "x-tenant-id": long } }],
@@ -149,7 +149,7 @@ describe("without an upstream", () => {
     assert.equal((await gate.send("/x", acme)).status, 200);
   });
 
-  test("explain shows the steps to the operator only, and costs nothing", async () => {
+  test("an explanation is for the operator only, shows the trace, and consumes nothing", async () => {
     const plain = await gate.send("/few", { ...acme, headers: { "x-gate-explain": "wrong" } });
     assert.equal((await plain.json()).trace, undefined);
     const explained = await (await gate.send("/few", { ...acme, headers: { "x-gate-explain": OPERATOR } })).json();
@@ -167,7 +167,7 @@ describe("without an upstream", () => {
 describe("the gate's own endpoints", () => {
   const gate = gates.own;
 
-  test("health and description", async () => {
+  test("the gate reports its health and serves its OpenAPI description", async () => {
     const health = await gate.send("/_gate/healthz");
     assert.deepEqual(await health.json(), { status: "ok", catalog: 1 });
     const openapi = await (await gate.send("/_gate/openapi.json")).json();
@@ -175,7 +175,7 @@ describe("the gate's own endpoints", () => {
     assert("/_gate/v1/decide" in openapi.paths);
   });
 
-  test("wrong calls", async () => {
+  test("wrong paths, methods, tokens and bodies are refused with their own codes", async () => {
     const code = async (path, init) => {
       const response = await gate.send(path, init);
       return [response.status, (await response.json()).error.code];
@@ -186,26 +186,27 @@ describe("the gate's own endpoints", () => {
     assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", body: "{}" }), [401, "UNAUTHENTICATED"]);
     assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", body: "{}", headers: { authorization: "Bearer x" } }), [401, "UNAUTHENTICATED"]);
     const operator = { authorization: `Bearer ${OPERATOR}` };
-    // Over a connection of its own: the runtime closes it, because the body is not read to its end.
+    // This request has its own connection, because the runtime closes it: the body is not read to
+    // its end.
     const target = "/_gate/v1/decide";
     const large = await send(String(gate.url), { method: "POST", host: "app.example.com", target, headers: Object.entries(operator), body: " ".repeat(70_000) });
     assert.deepEqual([large.status, JSON.parse(large.body).error.code], [413, "PAYLOAD_TOO_LARGE"]);
     assert.deepEqual(await code("/_gate/v1/decide", { method: "POST", headers: operator, body: "{" }), [400, "BAD_REQUEST"]);
   });
 
-  test("a body is refused with all its problems", async () => {
+  test("an invalid body is refused with all its problems", async () => {
     const { status, body } = await gate.decide({ tenant: 7, limits: { few: -1 }, contxt: {} });
     assert.equal(status, 400);
     assert.deepEqual(body.error.details.problems.map(({ path }) => path).sort(), ["$.contxt", "$.limits.few", "$.tenant"]);
   });
 
-  test("quantities that are none", async () => {
+  test("quantities that are not whole numbers from 0 are refused", async () => {
     for (const quantity of [-100, 0.1, "1", null, true]) {
       assert.equal((await gate.decide({ tenant: "t_acme", limits: { few: quantity } })).status, 400, String(quantity));
     }
   });
 
-  test("without an operator's token the API is closed", async () => {
+  test("the decision API is closed if no operator token is configured", async () => {
     const response = await gates.closed.send("/_gate/v1/decide", { method: "POST", body: "{}", headers: { authorization: "Bearer " } });
     assert.equal(response.status, 401);
   });
@@ -219,7 +220,7 @@ describe("in front of an origin", () => {
     return { response, seen: await response.json() };
   };
 
-  test("the origin sees the tenant, and nothing that the client said of it", async () => {
+  test("the origin sees the tenant headers of the gate, and no tenant header of the client", async () => {
     const { response, seen: request } = await seen("/t/acme/api/tasks?a=1&tenant=acme&b=%20", {
       ...acme, method: "POST", body: "hello",
       headers: { "x-tenant-id": "acme", "x-tenant-plan": "enterprise", "x-tenant-anything": "x", "x-other": "kept" },
@@ -238,7 +239,7 @@ describe("in front of an origin", () => {
     assert.match(response.headers.get("vary"), /x-tenant-id/);
   });
 
-  test("whatever an origin may read as the gate's headers, or as another request, is gone", async () => {
+  test("headers that an origin may take for the gate's or for another route are removed", async () => {
     const { seen: request } = await seen("/x", { ...acme, headers: {
       "x_tenant_id": "t_victim", "X-Tenant_Plan": "enterprise", "x-forwarded-host": "victim.app.example.com",
       "x-original-url": "/hooks", "x-http-method-override": "DELETE", forwarded: "host=victim.app.example.com",
@@ -250,31 +251,31 @@ describe("in front of an origin", () => {
     assert.deepEqual(Object.entries(request.headers).filter(([, value]) => /victim|hooks|DELETE|enterprise/.test(value)), []);
   });
 
-  test("the origin receives the URL that was judged, and nothing behind it", async () => {
+  test("the origin receives the URL that was judged, without an empty query", async () => {
     for (const target of ["/x", "/x?", "/x?a=1"]) {
       const { seen: request } = await seen(target, acme);
       assert.equal(request.url.slice(request.url.indexOf("/x")), target.replace(/\?$/, ""), target);
     }
   });
 
-  test("paths that an origin may read as another route's", async () => {
+  test("paths that an origin may read as another route's are refused", async () => {
     for (const path of ["/t/acme/public/%2%65%2%65/hooks", "/public/..%2Fhooks", "/public/..;/hooks", "/hooks%2F7", "/Hooks/7", "/hooks;x/7"]) {
       assert.equal((await gate.send(path, acme)).status, 400, path);
     }
   });
 
-  test("public routes go through without a tenant", async () => {
+  test("a request to a public route reaches the origin without a tenant", async () => {
     const { seen: request } = await seen("/public/x", { host: "nobody.app.example.com", headers: { "x-tenant-id": "victim" } });
     assert.equal(request.headers["x-tenant-id"], undefined);
   });
 
-  test("denials do not reach the origin", async () => {
+  test("a denied request does not reach the origin", async () => {
     const response = await gate.send("/hooks", acme);
     assert.equal(response.status, 403);
     assert.equal(response.headers.get("x-origin"), null);
   });
 
-  test("a trusted proxy may say the host; others may not", async () => {
+  test("only a trusted proxy can name the host with `X-Forwarded-Host`", async () => {
     const forwarded = { "x-forwarded-host": "victim.app.example.com" };
     const trusted = await seen("/x", { ...acme, headers: { ...forwarded, "x-gate-proxy-secret": "s3cret" } });
     assert.equal(trusted.seen.headers["x-tenant-id"], "t_victim");
@@ -283,7 +284,7 @@ describe("in front of an origin", () => {
     assert.equal(other.seen.headers["x-tenant-id"], "t_acme");
   });
 
-  test("WebSocket upgrades pass", async () => {
+  test("a WebSocket upgrade reaches the origin", async () => {
     const response = await gate.send("/x", { ...acme, headers: { upgrade: "websocket" } });
     assert.equal(response.status, 101);
     const socket = response.webSocket;
@@ -294,7 +295,7 @@ describe("in front of an origin", () => {
     socket.close();
   });
 
-  test("an upgrade is gated like any request", async () => {
+  test("a WebSocket upgrade is gated like any other request", async () => {
     assert.equal((await gate.send("/hooks", { ...acme, headers: { upgrade: "websocket" } })).status, 403);
   });
 });
@@ -302,7 +303,7 @@ describe("in front of an origin", () => {
 describe("the ledger", () => {
   const gate = gates.own;
 
-  test("one isolate or the API, one count", async () => {
+  test("the gateway and the decision API count in the same ledger", async () => {
     const count = { host: "count.app.example.com" };
     await gate.decide({ tenant: "t_count", limits: { few: 19 } });
     assert.equal((await gate.send("/few", count)).status, 200);
@@ -325,7 +326,7 @@ describe("the ledger", () => {
     assert.equal((await files()).length, 1);
   });
 
-  test("without a ledger each limit's on_error decides, and the decision says so", async () => {
+  test("without a ledger each limit's `on_error` decides, and the decision says so", async () => {
     const gate = gates.ledgerless;
     const open = await gate.send("/few", { host: "down.app.example.com" });
     assert.equal(open.status, 200);
@@ -340,7 +341,7 @@ describe("the ledger", () => {
 describe("faults", () => {
   const gate = gates.own;
 
-  test("after a trap in the Worker the next request is served, with the counters right", async () => {
+  test("after a trap in the Worker the next request is served, with the right counters", async () => {
     const trap = { host: "trap.app.example.com" };
     assert.equal((await gate.send("/few", trap)).status, 200);
     const trapped = await gate.send("/few", { ...trap, headers: { "x-fault": "trap" } }).catch(() => ({ status: 500 }));
@@ -350,10 +351,11 @@ describe("faults", () => {
     assert.equal((await next.json()).limits[0].used, 2);
   });
 
-  test("after a trap in the ledger its counters are read again from disk", async () => {
-    // In builds for tests, this tenant's ledger traps whenever it is asked for `few`.
+  test("after a trap the ledger reads its counters from disk again", async () => {
+    // In builds for tests, the ledger of `t_trap_ledger` traps whenever it is asked for `few`.
     await gate.decide({ tenant: "t_trap_kept", limits: { few: 3 } });
-    // Who was in the trapped instance is answered by the runtime, or by `on_error`; nobody waits for ever.
+    // Requests in the trapped instance are answered by the runtime or by `on_error`, so not one
+    // hangs.
     const trapped = await gate.decide({ tenant: "t_trap_ledger", limits: { few: 1 } }).catch(() => "refused by the runtime");
     assert(trapped === "refused by the runtime" || trapped.body.fallback[0] === "ledger");
     const next = await gate.decide({ tenant: "t_trap_kept", limits: { few: 0 } });
@@ -370,7 +372,7 @@ describe("faults", () => {
     assert.equal((await gate.send("/few", trap)).status, 200);
   });
 
-  test("limits without a ledger are no health", async () => {
+  test("the health check reports limits without a ledger as degraded", async () => {
     const gate = gates.ledgerless;
     const health = await gate.send("/_gate/healthz");
     const { status, catalog, reason } = await health.json();
@@ -378,7 +380,7 @@ describe("faults", () => {
     assert.match(reason, /`LEDGER`/);
   });
 
-  test("no catalog: 503, and it heals by itself", async () => {
+  test("requests get 503 while there is no catalog, and are served once there is one", async () => {
     const gate = gates.empty;
     const response = await gate.send("/x", acme);
     assert.equal(response.status, 503);
@@ -389,7 +391,7 @@ describe("faults", () => {
     assert.equal((await gate.send("/x", acme)).status, 200);
   });
 
-  test("a record that cannot be read: 503, not a wrong answer", async () => {
+  test("a record that belongs to another tenant leads to 503, not to a wrong answer", async () => {
     await gate.kv.put("tenant:t_broken", '{"id": "t_victim", "slug": "broken", "plan": "pro@1"}');
     const response = await gate.send("/x", { host: "broken.app.example.com" });
     assert.equal(response.status, 503);
@@ -398,19 +400,19 @@ describe("faults", () => {
 });
 
 describe("the custom strategy", () => {
-  test("names a tenant, nobody, or fails", async () => {
+  test("a resolver can name a tenant or nobody, and its failures have an error code of their own", async () => {
     const gate = gates.custom;
     const code = async (who) => (await (await gate.send(`/x?who=${who}`)).json());
     assert.equal((await code("acme")).tenant.id, "t_acme");
     assert.equal((await code("")).error.code, "TENANT_NOT_FOUND");
     assert.equal((await code("a/b")).error.code, "BAD_REQUEST");
     for (const who of ["throw", "slow", "odd"]) assert.equal((await code(who)).error.code, "RESOLVER_FAILED", who);
-    // A public route does not ask, so it neither waits nor fails.
+    // A public route does not ask the resolver, so it neither waits nor fails.
     assert.equal((await gate.send("/public/x?who=throw")).status, 200);
   });
 });
 
-test("the demo's document is served", async () => {
+test("the demo's catalog and tenants serve a request", async () => {
   const response = await gates.demo.send("/api/tasks", { host: "acme.localhost" });
   assert.equal(response.status, 200);
 });

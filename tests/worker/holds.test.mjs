@@ -1,4 +1,5 @@
-// What is set aside and what is in flight, sliding windows and overage: many isolates, clients that leave, origins that fail.
+// Reservations, requests in flight, sliding windows and overage, with many isolates, clients that
+// leave and origins that fail.
 
 import assert from "node:assert/strict";
 import { request } from "node:http";
@@ -34,7 +35,7 @@ const seed = {
 };
 const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
 
-// Answers as `how` says; with `id`, the answer ends when `/told?id=` was asked for it.
+// Responds as `how` says; with `id`, the response ends once `/told?id=` has been requested.
 const origin = `const told = new Set();
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export default { async fetch(request) {
@@ -62,14 +63,14 @@ describe("reservations", () => {
   const gate = gates.own;
   const { ask, used, take, reserve, settle } = questions(gate);
 
-  test("count as used at once, and give back what was not", async () => {
+  test("a reservation counts as used at once, and its settlement releases the unused units", async () => {
     assert.equal(await reserve("t_a", "r1", { tokens: 80, calls: 1 }), "ALLOWED held 1 80");
     assert.equal(await take("t_a", { tokens: 21 }), "QUOTA_EXCEEDED 80");
     assert.equal(await reserve("t_a", "r2", { tokens: 21 }), "QUOTA_EXCEEDED 80");
     assert.equal(await settle("t_a", "r1", { tokens: 30 }), "ALLOWED 30");
-    // What was reserved and is not named was not used.
+    // A reserved limit that the settlement does not name was not used.
     assert.equal(await used("t_a", "calls"), 0);
-    // A reservation that was refused was not made: the same id may try again.
+    // A refused reservation was not made, so its id can be used again.
     assert.equal(await reserve("t_a", "r2", { tokens: 70 }), "ALLOWED held 100");
     assert.equal(await settle("t_a", "r2"), "ALLOWED");
     assert.equal(await used("t_a", "tokens"), 30);
@@ -77,13 +78,13 @@ describe("reservations", () => {
     assert(hold.id === "r3" && Math.abs(Date.parse(hold.ends_at) - Date.now() - 60_000) < 5_000, JSON.stringify(hold));
   });
 
-  test("settled for more, they count it beyond the limit, and the next request is refused", async () => {
+  test("a settlement for more than was reserved counts beyond the limit", async () => {
     await reserve("t_b", "r1", { tokens: 90 });
     assert.equal(await settle("t_b", "r1", { tokens: 120 }), "ALLOWED 120");
     assert.equal(await take("t_b", { tokens: 1 }), "QUOTA_EXCEEDED 120");
   });
 
-  test("asked for twice, they take once; with other units, nothing", async () => {
+  test("a repeated reservation or settlement counts once, and one with other units is refused", async () => {
     const answers = await many(20, () => reserve("t_c", "r1", { tokens: 40 }));
     assert.deepEqual(answers.sort(), ["ALLOWED held 40", ...Array(19).fill("ALLOWED held repeated 40")]);
     for (const other of [{ tokens: 41 }, { tokens: 40, calls: 1 }, { calls: 40 }]) assert.equal(await reserve("t_c", "r1", other), "IDEMPOTENCY_KEY_REUSED");
@@ -91,21 +92,21 @@ describe("reservations", () => {
     const settled = await many(10, () => settle("t_c", "r1", { tokens: 30 }));
     assert.deepEqual(settled.sort(), ["ALLOWED 30", ...Array(9).fill("ALLOWED repeated 30")]);
     assert.equal(await settle("t_c", "r1", { tokens: 31 }), "IDEMPOTENCY_KEY_REUSED");
-    // Its work is done: whoever asks for it again gets no second one.
+    // The reservation is settled, so asking for it again makes no second one.
     assert.equal(await reserve("t_c", "r1", { tokens: 40 }), "ALLOWED repeated lapsed 30");
-    // Ids are the tenant's own, and are not idempotency keys.
+    // Each tenant has ids of its own, and they are separate from its idempotency keys.
     assert.equal(await reserve("t_other", "r1", { tokens: 1 }), "ALLOWED held 1");
     assert.equal(await take("t_c", { tokens: 1 }, { idempotency_key: "r1" }), "ALLOWED 31");
   });
 
-  test("many at once: exactly as many as there is room for; one that is only looked at is none", async () => {
+  test("concurrent reservations take exactly the units that are left, and a dry run takes nothing", async () => {
     assert.equal((await ask("t_d", { tokens: 10 }, { reserve: { id: "r0" }, look: true })).hold, undefined);
     const answers = await many(20, (i) => reserve("t_d", `r${i}`, { tokens: 10 }));
     assert.deepEqual(answers.map((said) => said.replace(/ \d+$/, "")).sort(), [...Array(10).fill("ALLOWED held"), ...Array(10).fill("QUOTA_EXCEEDED")]);
     assert.equal(await used("t_d", "tokens"), 100);
   });
 
-  test("that nobody settles end by themselves; what was used counts all the same", async () => {
+  test("a reservation that is not settled ends by itself, and a late settlement still counts", async () => {
     assert.equal(await reserve("t_e", "r1", { tokens: 100 }, 1000), "ALLOWED held 100");
     assert.equal(await take("t_e", { tokens: 1 }), "QUOTA_EXCEEDED 100");
     await until(async () => (await used("t_e", "tokens")) === 0, "the reservation has ended");
@@ -113,17 +114,17 @@ describe("reservations", () => {
     assert.equal(await settle("t_e", "never", { tokens: 1 }), "ALLOWED lapsed 41");
   });
 
-  test("a child's holds its parent's units too", async () => {
+  test("a child's reservation holds units of its parent, too", async () => {
     assert.equal(await reserve("t_team", "r1", { tokens: 60 }), "ALLOWED held 60 60");
     assert.equal(await reserve("t_team", "r2", { tokens: 1 }), "QUOTA_EXCEEDED 60 60");
     assert.equal(await reserve("t_acme", "r2", { tokens: 41 }), "QUOTA_EXCEEDED 60");
-    // The parent's reservation of the same name is another one.
+    // The parent's reservation with the same id is another one.
     assert.equal(await settle("t_acme", "r1", { tokens: 0 }), "ALLOWED lapsed 60");
     assert.equal(await settle("t_team", "r1", { tokens: 10 }), "ALLOWED 10 10");
     assert.equal(await take("t_acme", { tokens: 90 }), "ALLOWED 100");
   });
 
-  test("what is none is refused, with its path", async () => {
+  test("an invalid reservation or settlement is refused with the path of the problem", async () => {
     const paths = async (question) => {
       const { status, body } = await gate.decide({ tenant: "t_f", limits: { tokens: 1 }, ...question });
       assert.equal(status, 400, JSON.stringify(question));
@@ -143,13 +144,13 @@ describe("reservations", () => {
   });
 });
 
-describe("what is in flight", () => {
+describe("requests in flight", () => {
   const gate = gates.before;
   const { used } = questions(gate);
   const tell = (id) => gate.askOrigin(`/told?id=${id}`);
-  const free = (slug, what = slug) => until(async () => (await used(`t_${slug}`, "slots")) === 0, `a slot is held: ${what}`);
+  const free = (slug, what = slug) => until(async () => (await used(`t_${slug}`, "slots")) === 0, `every slot is free: ${what}`);
 
-  test("exactly the limit is let through, whatever isolate is asked; slots are free when the answers have ended", async () => {
+  test("all isolates let exactly the limit through at once, and a slot is free once its response ends", async () => {
     const answers = await many(20, (i) => gate.sendTo(i % 4, "/work?id=many", as("a")));
     const through = answers.filter(({ status }) => status === 200);
     assert.equal(through.length, 3);
@@ -159,7 +160,7 @@ describe("what is in flight", () => {
       assert.deepEqual([refused.status, code, rate, limit], [429, "CONCURRENCY_LIMITED", "slots", 3]);
       assert(Number(refused.headers.get("retry-after")) >= 1);
     }
-    // Refusals have freed nothing, and another tenant has slots of its own.
+    // Refusals have released no slot, and another tenant has its own slots.
     assert.equal(await used("t_a", "slots"), 3);
     assert.equal((await gate.send("/work", as("b"))).status, 200);
     assert.equal((await gate.send("/work", as("a"))).status, 429);
@@ -169,7 +170,7 @@ describe("what is in flight", () => {
     assert.equal((await gate.send("/work", as("a"))).status, 200);
   });
 
-  test("at no time more than the limit, in a long rush", async () => {
+  test("the requests in flight never exceed the limit during a long rush", async () => {
     let [now, most, through] = [0, 0, 0];
     await many(40, async (i) => {
       for (let round = 0; round < 5; round++) {
@@ -177,9 +178,11 @@ describe("what is in flight", () => {
         if (answer.status === 429) { await answer.text(); continue; }
         most = Math.max(most, now += 1);
         through += 1;
-        // Read from now on: Node's fetch ends a body that nobody reads once the response it was taken from is collected.
+        // The body is read from now on, because Node's fetch ends a body that nobody reads once its
+        // response is garbage-collected.
         const text = answer.text();
-        // The answer cannot end before it is told to: what is counted here is in flight for certain.
+        // The response cannot end before it is told to, so what is counted here is certainly in
+        // flight.
         await used("t_c", "slots");
         now -= 1;
         await tell(`${i}.${round}`);
@@ -190,52 +193,52 @@ describe("what is in flight", () => {
     await free("c");
   });
 
-  test("a slot lasts as long as the call that it stands for, also where its client leaves", async () => {
+  test("a slot is held until the call to the origin ends, even if the client leaves before", async () => {
     const { hostname, port } = new URL(gate.url);
     const open = (path) => request({ hostname, port, path, agent: false, headers: { host: "app.example.com", "x-tenant-id": "d" } });
-    /** Leaves before the answer begins, or in the middle of it. */
+    /** Leaves before the response begins, or in the middle of it. */
     const leave = (how) => new Promise((resolve, reject) => {
       const client = open(`/work?id=${how}&how=${how}`);
       const go = () => { client.socket.resetAndDestroy(); resolve(); };
       client.on("error", how === "thinks" ? () => {} : reject).end();
-      if (how === "thinks") until(async () => (await used("t_d", "slots")) === 1, "it holds a slot").then(go, reject);
+      if (how === "thinks") until(async () => (await used("t_d", "slots")) === 1, "the request holds a slot").then(go, reject);
       else client.on("response", (response) => response.on("error", () => {}).once("data", go));
     });
-    // The origin notices when it writes: its call ends, and the slot with it.
+    // This origin notices when it writes, so its call ends, and the slot is free.
     await leave("talks");
     await free("d", "talks");
     for (const how of ["is-silent", "thinks"]) {
       await leave(how);
-      // The origin does not notice: it works on, and what it does counts.
+      // This origin does not notice and works on, so the slot stays held.
       for (let i = 0; i < 20; i++) assert.equal(await used("t_d", "slots"), 1, how);
       await tell(how);
       await free("d", how);
     }
   });
 
-  test("the length of an answer stays known", async () => {
+  test("a response that holds a slot keeps its `Content-Length`", async () => {
     const answer = await gate.send("/work", { headers: { "x-tenant-id": "e", "accept-encoding": "identity" } });
     assert.deepEqual([answer.headers.get("content-length"), await answer.text()], ["4", "done"]);
   });
 
-  test("an origin that fails, before its answer or within, frees the slot", async () => {
+  test("an origin that fails before or during its response frees the slot", async () => {
     assert.equal((await gate.send("/work?how=throws", as("g"))).status, 502);
-    await free("g", "it threw");
+    await free("g", "the origin threw");
     const broken = await gate.send("/work?id=breaks&how=breaks", as("g"));
     assert.equal(await used("t_g", "slots"), 1);
     await tell("breaks");
     await assert.rejects(broken.text());
-    await free("g", "it broke");
+    await free("g", "the response broke off");
   });
 
-  test("answers without a body free their slots", async () => {
+  test("a response without a body frees its slot", async () => {
     for (const [path, method, status] of [["/work?how=empty", "GET", 204], ["/work", "HEAD", 200], ["/work?how=empty", "POST", 204]]) {
       assert.equal((await gate.send(path, { ...as("h"), method })).status, status);
       await free("h", path);
     }
   });
 
-  test("what another limit refuses holds no slot, and what has no slot uses up no other limit", async () => {
+  test("a request that one limit refuses holds no slot, and one without a slot consumes no other limit", async () => {
     for (const [path, limit, slug] of [["/exact", "exact", "i"], ["/leased", "month", "j"]]) {
       const answers = await many(20, () => gate.send(`${path}?id=${slug}`, as(slug)));
       assert.equal(answers.filter(({ status }) => status === 200).length, 3, path);
@@ -259,7 +262,7 @@ describe("what is in flight", () => {
 describe("sliding windows", () => {
   const gate = gates.own;
 
-  test("leased by many isolates: never more than the limit, and nearly all of it", async () => {
+  test("a window leased by many isolates never admits more than its limit, and admits nearly all of it", async () => {
     const statuses = [];
     for (let round = 0; round < 25; round++) statuses.push(...(await many(40, (i) => gate.sendTo(i % 4, "/window", as("a")))).map(({ status }) => status));
     const admitted = statuses.filter((status) => status === 200).length;
@@ -268,29 +271,29 @@ describe("sliding windows", () => {
   });
 });
 
-describe("beyond the limit", () => {
+describe("overage", () => {
   const gate = gates.own;
   const { ask, take } = questions(gate);
 
-  test("soft and paid allowances let through and say so; hard ones refuse", async () => {
+  test("soft and paid allowances let requests through and report the overage; hard ones refuse them", async () => {
     for (let i = 1; i <= 15; i++) {
       const [{ used, remaining, overage }] = (await (await gate.send("/soft", as("soft"))).json()).limits;
       assert.deepEqual([used, remaining, overage], [i, Math.max(10 - i, 0), { policy: "soft", units: Math.max(i - 10, 0) }]);
     }
-    // Reservations go beyond it too; what was not used is not paid for.
+    // Reservations may go beyond the allowance too; a settlement takes back what was not used.
     const keys = ["k1", "k2", "k3"].map((idempotency_key) => ({ idempotency_key }));
     for (const [tokens, how, units] of [[100, keys[0], 0], [50, keys[1], 50], [1, keys[2], 51], [200, { reserve: { id: "r" } }, 251], [20, { settle: "r" }, 71]]) {
       const { allowed, limits: [{ overage }] } = await ask("t_payer", { tokens }, how);
       assert.deepEqual([allowed, overage], [true, { policy: "paid", units }]);
     }
-    // A plan's own word stands above the limit's.
+    // The overage policy of a plan takes precedence over that of the limit.
     const answers = await many(15, () => gate.send("/soft", as("payer")));
     assert.equal(answers.filter(({ status }) => status === 200).length, 10);
     const { code, limits: [{ overage, used }] } = await ask("t_soft", { tokens: 101 });
     assert.deepEqual([code, overage, used], ["QUOTA_EXCEEDED", undefined, 0]);
   });
 
-  test("all limits that refuse are named, and none takes anything", async () => {
+  test("a denial names every limit that refuses, and consumes nothing of any limit", async () => {
     const violations = ({ code, details }) => {
       assert.equal(code, "QUOTA_EXCEEDED");
       return details.violations.map(({ key, limit, used, requested }) => [key, limit, used, requested].join(" ")).sort();

@@ -1,4 +1,5 @@
-// Credentials on real parts: an issuer over HTTP, KV, workerd, an origin that sees what is left.
+// Credentials in a real set-up: an issuer over HTTP, KV, workerd, and an origin that shows what it
+// receives.
 
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
@@ -24,7 +25,7 @@ const seed = (changes = {}, more = {}) => ({
   ...more,
 });
 
-// Keys of these issuers are asked for by one test each.
+// The keys of each issuer serve one test, so that it can count the requests for them.
 const KEYS = ["shared", "elsewhere", "rotated", "down", "gone", "odd-0", "odd-1", "odd-2", "odd-3", "odd-4", "weak", "flooded", "main"];
 const sources = Object.fromEntries(await Promise.all(KEYS.map(async (label) => [label, await issuer({ label })])));
 const source = sources.main;
@@ -40,15 +41,15 @@ const hmac = (secret, name) => new jose.SignJWT({ iss: "own", aud: AUDIENCE, ten
   .setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret ?? name));
 const own = (name) => seed({ issuers: { own: { issuer: "own", audience: [AUDIENCE], algorithms: ["HS256"], tenants: "all", keys: [{ secret: name }] } } });
 
-// Answers with the headers that it was sent.
+// Responds with the headers that it was sent.
 const origin = `export default { async fetch(request) { return Response.json(Object.fromEntries(request.headers)); } }`;
 
-/** Secrets that verify nothing, and what the Worker has. */
+/** Secrets that must verify nothing, with the bindings that the Worker has. */
 const REFUSED_SECRETS = { missing: ["JWT_SECRET", {}], short: ["JWT_SECRET", { JWT_SECRET: "short" }], operator: ["OPERATOR_TOKEN", {}], proxy: ["PROXY_SECRET", { PROXY_SECRET: text }] };
 
 const gates = await workers({
   keys: { seed: seed({ issuers: Object.fromEntries(KEYS.map((label) => [label, sources[label].entry])) }, { api_keys: [keys.live.record] }) },
-  // Alone, because refused tokens have a budget.
+  // This test has its own gate, because refused tokens have a budget.
   flooded: { seed: seed({ issuers: { main: sources.flooded.entry } }) },
   told: { seed: main() },
   testing: { seed: main(), bindings: { ENVIRONMENT: "test" } },
@@ -60,12 +61,12 @@ const gates = await workers({
 });
 after(() => gates.keys.stop());
 
-describe("published keys", () => {
+describe("issuer keys", () => {
   const gate = gates.keys;
   const call = async (token) => gate.send("/", { headers: bearer(token) });
   const inKv = (source, ageMs, on = gate) => on.putIssuerKeys(source.url, [...source.keys.values()].map(({ jwk }) => jwk), ageMs);
 
-  test("are fetched once for many requests, and left in KV for other isolates", async () => {
+  test("issuer keys are fetched once for many requests, and stored in KV for other isolates", async () => {
     const source = sources.shared;
     let go;
     source.state.wait = new Promise((resolve) => { go = resolve; });
@@ -80,14 +81,14 @@ describe("published keys", () => {
     assert(Math.abs(Date.now() - kept.fetched_at) < MINUTE);
   });
 
-  test("of another isolate serve without asking the issuer", async () => {
+  test("issuer keys that another isolate stored in KV serve without a request to the issuer", async () => {
     const source = sources.elsewhere;
     await inKv(source, MINUTE);
     assert.equal((await call(await source.sign("t_acme"))).status, 200);
     assert.equal(source.state.requests, 0);
   });
 
-  test("are asked for once, whatever names tokens invent", async () => {
+  test("tokens with invented key ids cause only one request to the issuer", async () => {
     const source = sources.flooded;
     const gate = gates.flooded;
     const call = async (token) => gate.send("/", { headers: bearer(token) });
@@ -103,7 +104,7 @@ describe("published keys", () => {
     assert.equal(source.state.requests, 1);
   });
 
-  test("with a new key are found by the first token that it signed", async () => {
+  test("the first token signed by a new key makes the gate fetch the issuer keys again", async () => {
     const source = sources.rotated;
     await inKv(source, MINUTE);
     await source.add("k2");
@@ -112,7 +113,7 @@ describe("published keys", () => {
     assert.equal(source.state.requests, 1);
   });
 
-  test("serve for a day while the issuer is down, and no longer", async () => {
+  test("issuer keys serve for a day while the issuer is down, and no longer", async () => {
     const { down, gone } = sources;
     down.state.status = gone.state.status = 500;
     await inKv(down, 23 * 60 * MINUTE);
@@ -126,19 +127,19 @@ describe("published keys", () => {
     assert.equal(refused.status, 503);
     assert.equal(refused.headers.get("retry-after"), "5");
     assert.equal(await code(refused), "ISSUER_UNAVAILABLE");
-    assert.equal((await gate.send("/", { headers: { "x-api-key": keys.live.key } })).status, 200, "who needs no issuer is served");
+    assert.equal((await gate.send("/", { headers: { "x-api-key": keys.live.key } })).status, 200, "a request that needs no issuer is served");
     gone.state.status = 200;
-    assert.equal((await call(token)).status, 503, "it is not asked again at once");
+    assert.equal((await call(token)).status, 503, "the issuer is not asked again at once");
   });
 
   for (const [index, [what, state]] of [
     ["a redirect", { status: 302, headers: { location: "https://attacker.example/keys" } }],
     ["more than 128 KiB", { body: JSON.stringify({ keys: [], padding: "x".repeat(200_000) }) }],
-    ["no JSON", { body: "<html>" }],
-    ["no set of keys", { body: "[]" }],
+    ["text that is not JSON", { body: "<html>" }],
+    ["JSON that is not a set of keys", { body: "[]" }],
     ["a server error", { status: 503 }],
   ].entries()) {
-    test(`that are ${what} are none`, async () => {
+    test(`issuer keys are unavailable if the issuer responds with ${what}`, async () => {
       const source = sources[`odd-${index}`];
       Object.assign(source.state, state);
       assert.equal(await code(await call(await source.sign("t_acme"))), "ISSUER_UNAVAILABLE");
@@ -146,7 +147,7 @@ describe("published keys", () => {
     });
   }
 
-  test("that are weak or doubtful are left out, and the log says so", async () => {
+  test("weak and ambiguous issuer keys are ignored, and the log says so", async () => {
     const source = sources.weak;
     const { length } = gate.log;
     const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
@@ -160,10 +161,10 @@ describe("published keys", () => {
   });
 });
 
-describe("what a caller is told, and what the operator is", () => {
+describe("what callers and the operator learn about credentials", () => {
   const gate = gates.told;
 
-  test("without a credential: how to bring one", async () => {
+  test("a caller without a credential learns which ones the route accepts", async () => {
     const response = await gate.send("/");
     assert.equal(response.status, 401);
     assert.equal(response.headers.get("www-authenticate"), 'Bearer realm="tenantgate", ApiKey realm="tenantgate"');
@@ -171,7 +172,7 @@ describe("what a caller is told, and what the operator is", () => {
     assert.equal((await gate.send("/keys")).headers.get("www-authenticate"), 'ApiKey realm="tenantgate"');
   });
 
-  test("with a bad token: that it is bad, and not why; the log says why, and not the token", async () => {
+  test("a caller with a bad token does not learn why it is bad; the log says why, without the token", async () => {
     const token = await source.sign("t_acme", { exp: 1_000_000_000, secret_claim: "do-not-log" });
     const bodies = [];
     for (const bad of [token, `${token.slice(0, -10)}AAAAAAAAAA`, "x.y.z", "x"]) {
@@ -188,7 +189,7 @@ describe("what a caller is told, and what the operator is", () => {
     assert(!gate.log.some((line) => line.includes("do-not-log")));
   });
 
-  test("without the scope: which one", async () => {
+  test("a caller without the required scope learns which one it needs", async () => {
     for (const headers of [bearer(await source.sign("t_acme", { scope: "api.read" })), { "x-api-key": keys.live.key }]) {
       const response = await gate.send("/write", { headers });
       assert.equal(response.status, 403);
@@ -198,14 +199,14 @@ describe("what a caller is told, and what the operator is", () => {
     assert.equal((await gate.send("/write", { headers: bearer(await source.sign("t_acme", { scope: "api.read api.write" })) })).status, 200);
   });
 
-  test("as problem+json where the client asks for it", async () => {
+  test("a missing credential is reported as problem+json if the client asks for it", async () => {
     const response = await gate.send("/", { headers: { accept: "application/problem+json" } });
     assert.equal(response.headers.get("content-type"), "application/problem+json");
     assert.equal((await response.json()).type, "urn:tenantgate:error:UNAUTHENTICATED");
     assert.match(response.headers.get("www-authenticate"), /^Bearer/);
   });
 
-  test("with a good one: as whom, and not what is secret", async () => {
+  test("a decision describes the caller's credential without anything secret", async () => {
     const response = await gate.send("/", { headers: { "x-api-key": keys.live.key } });
     const decision = await response.json();
     assert.deepEqual(decision.credential, { kind: "api_key", from: "header", key: keys.live.record.id, tenant: "t_acme", scopes: ["api.read"] });
@@ -213,14 +214,14 @@ describe("what a caller is told, and what the operator is", () => {
     assert.deepEqual(token.credential, { kind: "jwt", from: "header", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: ["a", "b"] });
   });
 
-  test("the explanation for the operator says why", async () => {
+  test("the trace for the operator ends at the credential stage if the token is refused", async () => {
     const response = await gate.send("/", { headers: { ...bearer("x.y.z"), "x-gate-explain": OPERATOR } });
     const { trace } = await response.json();
     assert.equal(trace.at(-1).stage, "credential");
     assert.equal(trace.at(-1).passed, false);
   });
 
-  test("a test key works where ENVIRONMENT is test, and a live one does not", async () => {
+  test("test keys work only where `ENVIRONMENT` is `test`, and live keys only elsewhere", async () => {
     const { testing } = gates;
     const status = async (where, key) => (await where.send("/", { headers: { "x-api-key": key } })).status;
     assert.deepEqual([await status(testing, keys.test.key), await status(testing, keys.live.key)], [200, 401]);
@@ -229,13 +230,13 @@ describe("what a caller is told, and what the operator is", () => {
 });
 
 describe("secrets", () => {
-  test("of the Worker verify what they signed", async () => {
+  test("a secret of the Worker verifies tokens that were signed with it, and no others", async () => {
     const gate = gates.secret;
     assert.equal((await gate.send("/", { headers: bearer(await hmac(text)) })).status, 200);
     assert.equal((await gate.send("/", { headers: bearer(await hmac("another secret of thirty-two bytes")) })).status, 401);
   });
 
-  test("that are missing, too short or the gate's own verify nothing", async () => {
+  test("secrets that are missing, too short or the gate's own verify nothing", async () => {
     for (const [name, [secret, bindings]] of Object.entries(REFUSED_SECRETS)) {
       const token = await hmac(bindings[secret] ?? OPERATOR);
       assert.equal(await code(await gates[name].send("/", { headers: bearer(token) })), "ISSUER_UNAVAILABLE", name);
@@ -251,7 +252,7 @@ describe("in front of an origin", () => {
     return response.json();
   };
 
-  test("credentials stay with the gate; what is not a credential goes on", async () => {
+  test("credentials stay with the gate, and other headers and cookies reach the origin", async () => {
     const token = await source.sign("t_acme");
     const byToken = await seen(gate, { ...bearer(token), cookie: `theme=dark; session=${token}; lang=en`, "x-request-id": "7" });
     assert.equal(byToken.authorization, undefined);
@@ -262,29 +263,29 @@ describe("in front of an origin", () => {
     assert.equal(byKey.cookie, "a=b");
   });
 
-  test("other schemes of Authorization are the origin's business", async () => {
+  test("an `Authorization` header of another scheme reaches the origin", async () => {
     const headers = { authorization: "Basic eDp5", "x-api-key": key.key };
     assert.equal((await seen(gate, headers)).authorization, "Basic eDp5");
   });
 
-  test("with `forward: true` the token goes on", async () => {
+  test("with `forward: true` the token reaches the origin", async () => {
     const open = gates.forwards;
     const token = await source.sign("t_acme");
     assert.equal((await seen(open, bearer(token))).authorization, `Bearer ${token}`);
     assert.equal((await seen(open, { cookie: `session=${token}` })).cookie, `session=${token}`);
   });
 
-  test("the origin can verify the tenant by itself", async () => {
+  test("the origin can verify the assertion of the tenant by itself", async () => {
     const headers = await seen(gate, { ...bearer(await source.sign("t_acme")), "x-tenant-assertion": "e30.e30.AA" });
     const assertion = headers["x-tenant-assertion"];
     const keys = await (await gate.send("/_gate/jwks.json")).json();
-    // By a library that knows nothing of the gate.
+    // First with a library that knows nothing of the gate.
     const { payload, protectedHeader } = await jose.jwtVerify(assertion, jose.createLocalJWKSet(keys), { issuer: "tenantgate", audience: "https://origin.example.com", typ: "tenant+jwt", requiredClaims: ["exp"] });
     assert.equal(protectedHeader.alg, "EdDSA");
     assert.equal(payload.sub, "t_acme");
     assert.deepEqual(payload.credential, { kind: "jwt", from: "header", issuer: "main", subject: "user-1", tenant: "t_acme", scopes: [] });
     assert(payload.exp - payload.iat <= 60);
-    // By the helper.
+    // Then with the package's helper.
     const good = { keys, audience: "https://origin.example.com" };
     assert.equal(verifyAssertion(assertion, good).sub, "t_acme");
     const [head, claims, signature] = assertion.split(".");
@@ -301,12 +302,12 @@ describe("in front of an origin", () => {
     }
   });
 
-  test("a public route carries no assertion, and none of the client's", async () => {
+  test("a request to a public route has no assertion and no tenant header, even if the client sends them", async () => {
     const headers = await seen(gate, { "x-tenant-assertion": "e30.e30.AA", "x-tenant-id": "acme" }, "/public");
     assert.deepEqual(Object.keys(headers).filter((name) => name.startsWith("x-tenant")), []);
   });
 
-  test("each caller has an assertion of its own", async () => {
+  test("each caller has an assertion of its own, for its own tenant", async () => {
     const read = async (headers) => jose.decodeJwt((await seen(gate, headers))["x-tenant-assertion"]);
     const [a, b, c] = [
       await read(bearer(await source.sign("t_acme", { sub: "alice" }))), await read(bearer(await source.sign("t_acme", { sub: "bob" }))),
@@ -316,7 +317,7 @@ describe("in front of an origin", () => {
     assert.equal((await read(bearer(await source.sign("t_victim")))).sub, "t_victim");
   });
 
-  test("a key that is none is told to the operator, and nothing is asserted", async () => {
+  test("an invalid `ASSERTION_KEY` is logged, and the origin receives no assertion", async () => {
     const without = gates.unsigned;
     assert.equal((await seen(without, { "x-api-key": key.key }))["x-tenant-assertion"], undefined);
     assert(without.log.some((line) => line.includes("ASSERTION_KEY")));

@@ -1,5 +1,5 @@
-// Ledgers are kept in the jurisdiction that their name says. The local runtime knows no jurisdictions, so what stands in for the
-// namespace here only notes what it is asked.
+// A ledger is kept in the jurisdiction that its name says. The local runtime knows no
+// jurisdictions, so a stand-in for the namespace records what it is asked.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -12,18 +12,19 @@ const namespace = (place = "anywhere") => ({
   get: (id) => id,
 });
 
-test("by the beginning of the tenant's id, and by that alone", () => {
+test("the prefix of a tenant's id alone determines the jurisdiction of its ledger", () => {
   const { stub } = ledgers(namespace(), JSON.stringify([["t_eu_", "eu"], ["t_us_", "fedramp"]]));
   assert.deepEqual(["t_eu_1", "t_us_1", "t_1", "x_t_eu_1"].map(stub), ["eu/t_eu_1", "fedramp/t_us_1", "anywhere/t_1", "anywhere/x_t_eu_1"]);
 });
 
-test("a tenant asks for a jurisdiction that this deployment knows", async () => {
+test("a new tenant can have only a jurisdiction that the deployment knows", async () => {
   const gate = await worker({ control: true, bindings: { LEDGER_JURISDICTIONS: "t_eu_=eu" } });
   after(() => gate.stop());
   await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "header" }] }, plans: { "pro@1": {} } });
   const ask = async (body) => gate.admin("POST", "/tenants", { plan: "pro@1", ...body });
   assert.equal((await ask({ name: "a", jurisdiction: "moon" })).body.error.details.problems[0].path, "$.jurisdiction");
-  // The local runtime refuses the ledger, so the tenant stays on its way: its id is what is looked at.
+  // The local runtime refuses the ledger, so the tenant stays in provisioning. Its id is what
+  // matters here.
   assert.equal((await ask({ name: "b", jurisdiction: "eu" })).status, 503);
   const [{ id, status }] = (await gate.admin("GET", "/tenants?slug=b")).body.items;
   assert.match(id, /^t_eu_/);

@@ -1,4 +1,4 @@
-// The ledger under many isolates, retries and faults: real Durable Objects, real SQLite.
+// The ledger under many isolates and retries, on real Durable Objects and real SQLite.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -26,7 +26,7 @@ const gate = await worker({ seed, isolates: 8 });
 after(() => gate.stop());
 
 describe("leases", () => {
-  test("many isolates: never more than the limit, and nearly all of it", async () => {
+  test("many isolates together never admit more than a limit, and admit nearly all of it", async () => {
     for (const [path, limit] of [["/quota", 1000], ["/rate", 500], ["/strict", 50]]) {
       let admitted = 0;
       for (let round = 0; round < 30; round++) {
@@ -41,7 +41,7 @@ describe("leases", () => {
     }
   });
 
-  test("a family: the child's own share, and the parent's whole", async () => {
+  test("a child spends at most its own allowance, and the family at most the parent's", async () => {
     const admitted = { team: 0, acme: 0 };
     for (let round = 0; round < 40; round++) {
       const slugs = Array.from({ length: 40 }, (_, i) => (i % 2 ? "team" : "acme"));
@@ -52,12 +52,13 @@ describe("leases", () => {
     assert(admitted.team + admitted.acme <= 1000 && admitted.team + admitted.acme >= 990, JSON.stringify(admitted));
   });
 
-  test("what the ledger refuses takes nothing from a lease", async () => {
+  test("a request that the ledger refuses takes nothing from a lease", async () => {
     for (let i = 0; i < 60; i++) assert.equal((await gate.send("/both", as("both"))).status, i < 50 ? 200 : 429);
     const { body } = await gate.decide({ tenant: "t_both", limits: { month: 0, exact: 0 } });
     const used = Object.fromEntries(body.limits.map(({ key, used }) => [key, used]));
     assert.equal(used.exact, 50);
-    // What is leased counts as used; the next answer of the isolate itself knows how much of it is left.
+    // The ledger counts leased units as used; the next response of the isolate itself has the exact
+    // number.
     const next = await (await gate.send("/quota", as("both"))).json();
     assert.equal(next.limits[0].used, 51);
     assert.equal(next.limits[0].remaining, 949);
@@ -65,7 +66,7 @@ describe("leases", () => {
 });
 
 describe("idempotency keys", () => {
-  test("a retry counts once, for each tenant its own", async () => {
+  test("a retry under the same idempotency key counts once, and each tenant has its own keys", async () => {
     const ask = (tenant, key, cost = 1) => gate.decide({ tenant, limits: { exact: cost, month: cost }, idempotency_key: key });
     const answers = await Promise.all(Array.from({ length: 30 }, () => ask("t_keys", "event-1")));
     assert(answers.every(({ body }) => body.allowed));
@@ -76,7 +77,7 @@ describe("idempotency keys", () => {
     const reused = (await ask("t_keys", "event-1", 2)).body;
     assert.equal(reused.code, "IDEMPOTENCY_KEY_REUSED");
     assert.deepEqual(await used(), [1, 1]);
-    // What was refused was not done: the same key may try again.
+    // A refused request was not done, so its key can be used again.
     assert.equal((await ask("t_keys", "event-2", 51)).body.code, "QUOTA_EXCEEDED");
     assert.equal((await ask("t_keys", "event-2", 51)).body.code, "QUOTA_EXCEEDED");
     assert.equal((await ask("t_keys", "event-3", 49)).body.allowed, true);
@@ -84,7 +85,7 @@ describe("idempotency keys", () => {
     assert.deepEqual(await used(), [50, 50]);
   });
 
-  test("that are none are refused", async () => {
+  test("invalid idempotency keys are refused", async () => {
     for (const key of ["", "a b", "a\"b", "é", "k".repeat(256)]) {
       const { status, body } = await gate.decide({ tenant: "t_none", idempotency_key: key });
       assert.equal(status, 400, key);

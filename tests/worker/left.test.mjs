@@ -1,7 +1,7 @@
-// A request never waits for another request: clients that disconnect do not affect the others. If
-// one queue drove all futures of an instance, from the request that came first, requests would hang
-// or fail once that request's client is gone. Whether they do depends on the runtime's timing, so
-// the sources are read too.
+// No request waits for another one, so clients that disconnect do not affect the others. If one
+// queue drove all futures of an instance, from the request that came first, requests would hang or
+// fail once that request's client is gone. Whether they do depends on the runtime's timing, so the
+// sources are checked too.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -26,7 +26,7 @@ const seed = {
   },
   tenants: Array.from({ length: 20 }, (_, i) => ({ id: `t_${i}`, slug: `s${i}`, plan: "pro@1" })),
 };
-// Answers in pieces, a few milliseconds apart.
+// Sends its response in pieces, a few milliseconds apart.
 const origin = `export default { fetch: () => new Response(new ReadableStream({ async start(stream) {
   for (const piece of ["or", "ig", "in"]) {
     await scheduler.wait(2);
@@ -39,7 +39,9 @@ after(() => gate.stop());
 
 const below = (number) => Math.floor(Math.random() * number);
 let next = 0;
-/** A request that waits: for a record that is not held yet, for the ledger, for the origin. */
+/**
+ * Sends a request that waits for a record that is not held yet, for the ledger or for the origin.
+ */
 function one(more) {
   const number = next++;
   const slug = `s${number % seed.tenants.length}`;
@@ -51,7 +53,7 @@ function one(more) {
   return ask(gate.url, ["", "/strict", "/leased", "/slots"][number % 4], { ...as(slug), ...more });
 }
 
-test("a client that stays is answered, however many others leave", async (t) => {
+test("clients that stay are answered, however many others leave", async (t) => {
   const [answers, left] = [[], []];
   let done = false;
   const stays = async () => {
@@ -70,14 +72,14 @@ test("a client that stays is answered, however many others leave", async (t) => 
   const gone = left.filter(({ status }) => status === "left").length;
   t.diagnostic(`${answers.length} were answered, ${gone} left`);
   const bad = answers.filter(({ status, text }) => status !== 200 || !(text === "origin" || JSON.parse(text).allowed));
-  assert.deepEqual(bad.slice(0, 3), [], `${bad.length} of ${answers.length}`);
-  assert(gone >= 50, `${gone} left`);
+  assert.deepEqual(bad.slice(0, 3), [], `${bad.length} of ${answers.length} responses are wrong`);
+  assert(gone >= 50, `only ${gone} clients disconnected`);
 });
 
-test("no future of the Worker runs in the queue of `wasm-bindgen-futures`", () => {
+test("the Worker's sources put no future into the queue of `wasm-bindgen-futures`", () => {
   const folder = join(import.meta.dirname, "../../src/worker");
   const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".rs"));
   const found = files.filter((name) => /\b(future_to_promise|spawn_local)\b/.test(readFileSync(join(folder, name), "utf8")));
-  assert(files.includes(join("runtime", "task.rs")), "the driver has moved");
-  assert.deepEqual(found, [], "futures are driven by `task::promise`");
+  assert(files.includes(join("runtime", "task.rs")), "`task.rs`, which drives the futures, has moved");
+  assert.deepEqual(found, [], "futures must be driven by `task::promise`");
 });

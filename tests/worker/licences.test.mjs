@@ -1,4 +1,5 @@
-// Licence keys on real parts: domains by whole labels, activations counted by the ledger, tokens for use without asking.
+// Licences in a real set-up: domains by whole labels, a limited number of activations, tokens for
+// offline use.
 
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
@@ -21,7 +22,7 @@ const ask = async (path, body) => {
 };
 const validate = (key, domain, more) => ask("validate", { key, domain, ...more });
 
-test("a licence is good on its domains, by whole labels", async () => {
+test("a licence is valid only on its own domains, compared by whole labels", async () => {
   const { key } = await issue({ domains: ["example.com", "*.shop.example"] });
   assert.match(key, /^tg_lice_/);
   for (const domain of ["example.com", "EXAMPLE.com.", "example.com:8443", "a.shop.example"]) assert.equal((await validate(key, domain)).code, "VALID", domain);
@@ -32,7 +33,7 @@ test("a licence is good on its domains, by whole labels", async () => {
   assert.deepEqual([plan, features, whose], ["pro@1", ["sso"], tenant.id]);
 });
 
-test("unknown, mistyped and forged keys look the same", async () => {
+test("unknown, mistyped and forged licence keys get the same response", async () => {
   const { key } = await issue({});
   for (const wrong of ["", "tg_lice_", key.replace(/.$/, "0"), `${key.slice(0, 30)}x${key.slice(31)}`, key.replace("tg_lice_", "tg_live_")]) {
     if (wrong !== key) assert.deepEqual(await validate(wrong), { status: 200, valid: false, code: "LICENCE_UNKNOWN" });
@@ -40,7 +41,7 @@ test("unknown, mistyped and forged keys look the same", async () => {
   assert.equal((await ask("validate", {})).status, 400);
 });
 
-test("suspended, revoked and expired licences are refused, and what is revoked stays so", async () => {
+test("suspended, expired and revoked licences are refused, and a revoked one stays revoked", async () => {
   const { key, id } = await issue({});
   const set = (terms) => admin("PATCH", `/tenants/${tenant.id}/licences/${id}`, terms);
   await set({ status: "suspended" });
@@ -57,7 +58,7 @@ test("suspended, revoked and expired licences are refused, and what is revoked s
   assert.equal((await set({ domains: ["*.*"] })).status, 400);
 });
 
-test("activations are counted once each, never beyond the limit, and given back", async () => {
+test("each instance is one activation, activations never exceed the limit, and they can be given back", async () => {
   const { key, id } = await issue({ max_activations: 3 });
   assert.equal((await validate(key)).status, 400);
   const many = await Promise.all(Array.from({ length: 20 }, (_, i) => validate(key, undefined, { instance: `i${i % 10}` })));
@@ -69,7 +70,7 @@ test("activations are counted once each, never beyond the limit, and given back"
   assert.equal(active.length, 3);
   assert(good.every(({ activations }) => activations.used <= 3));
   assert.equal((await validate(key, undefined, { instance: "late" })).code, "ACTIVATIONS_EXCEEDED");
-  // Given back and taken again, again and again: the count stays right.
+  // An activation is given back and taken again several times, and the count stays right.
   for (let turn = 0; turn < 3; turn++) {
     assert.deepEqual([(await ask("deactivate", { key, instance: active[0] })).deactivated, (await ask("deactivate", { key, instance: active[0] })).deactivated], [true, false]);
     assert.equal((await validate(key, undefined, { instance: active[0] })).activations.used, 3);
@@ -77,7 +78,7 @@ test("activations are counted once each, never beyond the limit, and given back"
   assert.equal((await validate(key, undefined, { instance: "late" })).code, "ACTIVATIONS_EXCEEDED");
 });
 
-test("a signed token stands in for an answer for as long as it says", async () => {
+test("an offline token has the licence's terms and expires no later than the licence", async () => {
   const { key } = await issue({ domains: ["example.com"], offline_ms: 3_600_000 });
   const { offline, licence } = await validate(key, "example.com");
   const keys = jose.createLocalJWKSet(await (await gate.send("/_gate/jwks.json")).json());
@@ -89,7 +90,7 @@ test("a signed token stands in for an answer for as long as it says", async () =
   assert.equal((await validate((await issue({ offline_ms: 0 })).key)).offline, null);
 });
 
-test("licences end with their tenant", async () => {
+test("a licence is refused while its tenant is suspended", async () => {
   const { key } = await issue({});
   await admin("POST", `/tenants/${tenant.id}/suspend`);
   assert.equal((await validate(key)).code, "TENANT_INACTIVE");
@@ -97,7 +98,7 @@ test("licences end with their tenant", async () => {
   assert.equal((await validate(key)).code, "VALID");
 });
 
-test("an offline token lasts no longer than what it says", async () => {
+test("an offline token expires no later than the next known change of its entitlements", async () => {
   const plus = (ms) => new Date(Date.now() + ms).toISOString();
   const until = async (more, change) => {
     const made = (await admin("POST", "/tenants", { name: "Dated", plan: "pro@1", api_key_scopes: null })).body.tenant;
@@ -115,7 +116,7 @@ test("an offline token lasts no longer than what it says", async () => {
   assert(Date.parse(await until({})) > Date.now() + 6 * 86_400_000);
 });
 
-test("an operator sees instances, ends them, lets fewer in, and has those end that are gone", async () => {
+test("the operator can list and end activations, lower their number, and let idle ones expire", async () => {
   const { key, id } = await issue({ max_activations: 2, offline_ms: 0 });
   const path = `/tenants/${tenant.id}/licences/${id}`;
   const codes = async (...instances) => {
@@ -135,17 +136,17 @@ test("an operator sees instances, ends them, lets fewer in, and has those end th
   assert.deepEqual(await codes("pod-0a44", "pod-7f9c"), ["VALID", "ACTIVATIONS_EXCEEDED"]);
   const trail = (await admin("GET", `/tenants/${tenant.id}/audit`)).body.items.map(({ action }) => action);
   assert(trail.includes("licence.deactivate"));
-  // Fewer than there are: those stay that came first.
+  // If the new limit is below the number of activations, the oldest ones stay.
   await admin("PATCH", path, { max_activations: 1 });
   assert.deepEqual(await codes("pod-0a44", "pod-b21e"), ["ACTIVATIONS_EXCEEDED", "VALID"]);
-  // One that has not asked for a while gives up its place.
+  // An instance that has not asked for a while loses its place.
   assert.equal((await admin("PATCH", path, { activation_ms: 59_999 })).status, 400);
   await admin("PATCH", path, { activation_ms: 60_000 });
   await gate.db.prepare("UPDATE activations SET seen_at = ? WHERE licence = ? AND instance = 'pod-b21e'").bind(Date.now() - 60_001, id).run();
   assert.deepEqual(await codes("pod-9c1d", "pod-0a44", "pod-b21e"), ["ACTIVATIONS_EXCEEDED", "VALID", "ACTIVATIONS_EXCEEDED"]);
 });
 
-test("licences that were revoked take nobody's place, and an export has all of them", async () => {
+test("revoked licences do not count towards the bound, and an export has licences without their hashes", async () => {
   const { id } = await issue({});
   const exported = (await admin("GET", `/tenants/${tenant.id}/export`)).body;
   assert(exported.licences.some((one) => one.id === id));

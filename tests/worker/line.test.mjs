@@ -1,4 +1,4 @@
-// The line of orders to a ledger: one message carries many.
+// Concurrent requests to one ledger share messages.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ const context = { waitUntil() {} };
 const answering = (fetch) => ({ stub: () => ({ fetch }) });
 const echo = answering(async (_, { body }) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n")));
 
-test("each order has its own answer, whoever sent it", async () => {
+test("each of many concurrent ledger requests gets its own response", async () => {
   const orders = Array.from({ length: 100 }, (_, i) => String(i));
   const answers = await Promise.all(orders.map((body) => askLedger(echo, "answers", body, context)));
   assert.deepEqual(answers, orders.map((body) => `answer to ${body}`));

@@ -1,4 +1,5 @@
-// The OpenFeature Remote Evaluation Protocol: what the Worker answers, to whom, and that OpenFeature's own SDKs understand it.
+// The OpenFeature Remote Evaluation Protocol: what the Worker responds, to whom, and that
+// OpenFeature's own SDKs understand it.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -50,7 +51,10 @@ assert.equal(imported.status, 200, JSON.stringify(imported.body));
 const baseUrl = `${gate.url}_gate`;
 const operator = { authorization: `Bearer ${OPERATOR}` };
 const host = (slug) => `${slug}.app.example.com`;
-/** Asks: the status, the answer, the headers. `key`: as it stands in the path; without one all flags are asked for. */
+/**
+ * Evaluates the flag `key`, which is written as in the path, or all flags if there is no key.
+ * Returns the status, the body and the headers.
+ */
 async function ask(key, context, { as = "acme", body = JSON.stringify({ context }), ...init } = {}) {
   const path = `/_gate/ofrep/v1/evaluate/flags${key === undefined ? "" : `/${key}`}`;
   const response = await gate.send(path, { method: "POST", host: host(as), body, ...init });
@@ -60,10 +64,10 @@ async function ask(key, context, { as = "acme", body = JSON.stringify({ context 
 const keysOf = ({ body }) => body.flags.map(({ key }) => key);
 const forPages = Object.keys(features).filter((key) => features[key].client).sort();
 
-describe("an evaluation", () => {
+describe("evaluations", () => {
   const nl = { targetingKey: "user-1", country: "NL" };
 
-  test("says value, reason, variant and why", async () => {
+  test("an evaluation has the value, the reason, the variant and metadata of a flag", async () => {
     for (const [key, context, expected] of [
       ["webhooks", {}, { value: true, reason: "TARGETING_MATCH", metadata: { tier: "plan", reason: "PLAN" } }],
       ["plain", {}, { value: true, reason: "STATIC", metadata: { tier: "default", reason: "DEFAULT" } }],
@@ -78,20 +82,20 @@ describe("an evaluation", () => {
     }
   });
 
-  test("has values of every type", async () => {
+  test("an evaluation can have a value of every type", async () => {
     for (const key of ["plain", "theme", "rows", "layout", "list"]) assert.deepEqual((await ask(key, {})).body.value, features[key].default);
     assert.equal((await ask("rows", nl)).body.value, 12);
     assert.equal((await ask("nothing", {})).body.value, null);
   });
 
-  test("of all flags says the same of each", async () => {
+  test("an evaluation of all flags equals the evaluations of each flag", async () => {
     const all = await ask(undefined, nl);
     assert.deepEqual([all.status, all.headers.get("content-type"), all.body.metadata], [200, "application/json", { catalog: 1 }]);
     assert.deepEqual(keysOf(all), forPages);
     for (const flag of all.body.flags) assert.deepEqual((await ask(flag.key, nl)).body, flag);
   });
 
-  test("reads keys as they stand in a path", async () => {
+  test("the key of a flag is decoded from the path and must match exactly", async () => {
     assert.equal((await ask("New.Editor_2", {})).body.key, "New.Editor_2");
     assert.equal((await ask("%74heme", nl)).body.value, "dark");
     for (const [path, key] of [["a%20b", "a b"], ["a%2Fb", "a/b"], ["%E2%82%AC", "€"], ["new.editor_2", "new.editor_2"], ["constructor", "constructor"], ["", ""], ["theme/x", "theme/x"]]) {
@@ -100,20 +104,20 @@ describe("an evaluation", () => {
     }
   });
 
-  test("reads what rules can read, and leaves out the rest", async () => {
+  test("an evaluation ignores context values that rules cannot read, and refuses too many others", async () => {
     const value = async (context) => (await ask("theme", context)).body.value;
     assert.equal(await value({ country: { eq: "NL" } }), "light");
     assert.equal(await value({ ...nl, user: { country: "DE", tenant: "t_globex" }, roles: ["admin"], none: null }), "dark");
     assert.equal(await value({ note: "x".repeat(1_024) }), "long");
-    assert.equal(await value({ note: "x".repeat(1_025) }), "light", "too long to be compared");
-    assert.equal((await ask("checkout", { targeting_key: "user-1" })).body.value, "A", "by its name among attributes");
+    assert.equal(await value({ note: "x".repeat(1_025) }), "light", "the text is too long to be compared");
+    assert.equal((await ask("checkout", { targeting_key: "user-1" })).body.value, "A", "the targeting key may have its name among attributes");
     for (const body of ["", "{}", '{"context": null}', '{"context": {}, "flags": ["theme"]}']) assert.equal((await ask("theme", {}, { body })).body.value, "light", body);
     const many = (count) => ({ ...Object.fromEntries(Array.from({ length: count - 1 }, (_, i) => [`a${i}`, i])), country: "NL" });
     assert.equal(await value({ ...many(64), more: {}, most: [] }), "dark");
     assert.deepEqual([(await ask("theme", many(65))).status, (await ask("theme", many(65))).body.errorCode], [400, "INVALID_CONTEXT"]);
   });
 
-  test("that cannot be made says why", async () => {
+  test("an evaluation that fails has an error code and details", async () => {
     for (const [body, errorCode] of [
       ["{", "PARSE_ERROR"], ["[]", "PARSE_ERROR"], ["null", "PARSE_ERROR"], ['"x"', "PARSE_ERROR"], ['{"context": {"a": 1e999}}', "PARSE_ERROR"], [" ".repeat(10), "PARSE_ERROR"],
       ['{"context": []}', "INVALID_CONTEXT"], ['{"context": "x"}', "INVALID_CONTEXT"], ['{"context": {"targetingKey": 7}}', "INVALID_CONTEXT"], ['{"context": {"tenant": {}}}', "INVALID_CONTEXT"],
@@ -130,20 +134,20 @@ describe("an evaluation", () => {
     }
     const large = JSON.stringify({ context: { note: "x".repeat(65_536) } });
     assert.equal((await ask("theme", {}, { body: large })).status, 413);
-    assert.equal((await ask(undefined, {}, { body: new Blob([large]).stream(), duplex: "half" })).status, 413, "whether or not it says how long it is");
+    assert.equal((await ask(undefined, {}, { body: new Blob([large]).stream(), duplex: "half" })).status, 413, "a body without a declared length is bounded too");
   });
 });
 
-describe("the answers of before", () => {
+describe("conditional requests", () => {
   const again = (etag, context, more) => ask(undefined, context, { headers: { "if-none-match": etag, ...more } });
   const etagOf = async (context) => (await ask(undefined, context)).headers.get("etag");
 
-  test("are not sent again, and others are", async () => {
+  test("unchanged evaluations are not sent again, and changed ones are", async () => {
     const etag = await etagOf({ country: "NL" });
     assert.match(etag, /^"[\w-]+"$/);
     const same = await again(etag, { country: "NL" });
     assert.deepEqual([same.status, same.headers.get("etag"), same.body], [304, etag, null]);
-    assert.equal((await again(etag, { country: "NL", age: 7 })).status, 304, "another context with the same answers");
+    assert.equal((await again(etag, { country: "NL", age: 7 })).status, 304, "another context with the same evaluations is unchanged too");
     const other = await again(etag, { country: "DE" });
     assert.equal(other.status, 200);
     assert.notEqual(other.headers.get("etag"), etag);
@@ -156,15 +160,15 @@ describe("the answers of before", () => {
     assert.equal((await again(etag, { country: "NL" })).status, 304);
   });
 
-  test("are compared as HTTP says: weakly, with any of a list", async () => {
+  test("`If-None-Match` compares ETags of evaluations weakly, with every entry of a list", async () => {
     const etag = await etagOf({});
     for (const list of [`W/${etag}`, `"other", ${etag}`, "*"]) assert.equal((await again(list, {})).status, 304, list);
     for (const list of ['"other"', etag.slice(1, -1)]) assert.equal((await again(list, {})).status, 200, list);
   });
 });
 
-describe("who may know what", () => {
-  test("the operator everything of every tenant, whatever the host", async () => {
+describe("access to flags", () => {
+  test("the operator can evaluate every flag of every tenant, whatever the host", async () => {
     const own = { as: "globex", headers: operator };
     assert.deepEqual(keysOf(await ask(undefined, { tenant: "t_acme" }, own)), Object.keys(features).sort());
     assert.equal((await ask("secret", { tenant: "t_acme" }, own)).body.value, "not for pages");
@@ -179,18 +183,18 @@ describe("who may know what", () => {
     }
   });
 
-  test("a tenant what its pages may know, and nothing of others", async () => {
+  test("a caller without a token can evaluate only client flags of the host's tenant", async () => {
     for (const headers of [{}, { authorization: "Bearer wrong" }]) {
       const own = await ask(undefined, { tenant: "t_globex" }, { headers });
       assert.deepEqual(keysOf(own), forPages);
-      assert.equal(own.body.flags.find(({ key }) => key === "webhooks").value, true, "its own, whatever it says");
+      assert.equal(own.body.flags.find(({ key }) => key === "webhooks").value, true, "the host decides on the tenant, and not the context");
       const hidden = await ask("secret", {}, { headers });
       const absent = await ask("absent", {}, { headers });
       assert.deepEqual([hidden.status, hidden.body], [404, { ...absent.body, key: "secret" }]);
     }
   });
 
-  test("nobody, and who is not served, nothing", async () => {
+  test("unknown tenants and tenants that are not served get no evaluations", async () => {
     for (const key of [undefined, "theme"]) {
       for (const [as, status, code] of [["nobody", 404, "TENANT_NOT_FOUND"], ["off", 403, "TENANT_SUSPENDED"], ["busy", 503, "TENANT_MAINTENANCE"]]) {
         const failed = await ask(key, {}, { as });
@@ -200,13 +204,13 @@ describe("who may know what", () => {
     }
   });
 
-  test("and who is to come back is told when", async () => {
+  test("an evaluation for a tenant in maintenance is refused with `Retry-After`", async () => {
     assert.equal((await gate.send("/", { host: host("busy") })).headers.get("retry-after"), "5");
     assert.equal((await ask(undefined, {}, { as: "busy" })).headers.get("retry-after"), "5");
   });
 });
 
-describe("where the catalog reads credentials", () => {
+describe("access to flags where the catalog reads credentials", () => {
   let keys;
   before(async () => {
     const { version, ...open } = (await admin("GET", "/catalog")).body;
@@ -216,7 +220,7 @@ describe("where the catalog reads credentials", () => {
     keys = { acme: { "x-api-key": await issued("t_acme") }, globex: { "x-api-key": await issued("t_globex") } };
   });
 
-  test("who shows none, or one that is not good, is refused", async () => {
+  test("a caller without a valid credential gets no evaluations", async () => {
     for (const [headers, challenge] of [
       [{}, 'Bearer realm="tenantgate", ApiKey realm="tenantgate"'],
       [{ "x-api-key": keys.acme["x-api-key"].replace(/.$/, "_") }, 'Bearer realm="tenantgate", ApiKey realm="tenantgate"'],
@@ -228,7 +232,7 @@ describe("where the catalog reads credentials", () => {
     }
   });
 
-  test("a key or a token of the tenant is told what its pages may know", async () => {
+  test("an API key or a token of a tenant gives access to the tenant's client flags", async () => {
     const token = { authorization: `Bearer ${await source.sign("t_acme")}` };
     for (const headers of [keys.acme, token]) {
       assert.deepEqual(keysOf(await ask(undefined, { tenant: "t_globex" }, { headers })), forPages);
@@ -237,7 +241,7 @@ describe("where the catalog reads credentials", () => {
     }
   });
 
-  test("another tenant's is refused", async () => {
+  test("a credential of another tenant gives no access to flags", async () => {
     const token = { authorization: `Bearer ${await source.sign("t_globex")}` };
     for (const headers of [keys.globex, token, { ...keys.acme, ...token }]) {
       for (const key of [undefined, "theme"]) {
@@ -248,7 +252,7 @@ describe("where the catalog reads credentials", () => {
     assert.equal((await ask("webhooks", {}, { as: "globex", headers: keys.globex })).body.value, false);
   });
 
-  test("the operator needs none", async () => {
+  test("the operator token gives access to flags without another credential", async () => {
     assert.deepEqual(keysOf(await ask(undefined, { tenant: "t_acme" }, { headers: operator })), Object.keys(features).sort());
   });
 
@@ -259,7 +263,7 @@ describe("where the catalog reads credentials", () => {
     };
     after(() => OpenFeature.close());
 
-    test("asks with the operator's token for any tenant", async () => {
+    test("the server SDK evaluates flags of every tenant with the operator token", async () => {
       const flags = await client("operator", operator);
       const acme = { tenant: "t_acme", targetingKey: "user-1", country: "NL", since: new Date(0), user: { nested: true } };
       assert.deepEqual(await flags.getStringDetails("theme", "default", acme), {
@@ -275,7 +279,7 @@ describe("where the catalog reads credentials", () => {
       assert.equal((await flags.getStringDetails("checkout", "", acme)).reason, "SPLIT");
     });
 
-    test("gives the default where there is no answer, and says why", async () => {
+    test("the server SDK returns the default and an error code if an evaluation fails", async () => {
       const flags = await client("operator", operator);
       const failed = async (key, context) => {
         const { value, reason, errorCode, errorMessage } = await flags.getBooleanDetails(key, true, context);
@@ -291,7 +295,7 @@ describe("where the catalog reads credentials", () => {
       for (const tenant of ["t_off", "t_busy"]) assert.equal((await failed("theme", { tenant }))[0], "GENERAL");
     });
 
-    test("asks with an API key for its tenant", async () => {
+    test("the server SDK evaluates flags of a tenant with the tenant's API key", async () => {
       const flags = await client("key", keys.acme);
       assert.equal(await flags.getBooleanValue("webhooks", false), true);
       assert.equal((await flags.getStringDetails("secret", "none")).errorCode, "FLAG_NOT_FOUND");
@@ -301,7 +305,7 @@ describe("where the catalog reads credentials", () => {
   });
 
   describe("OpenFeature's SDK for pages", () => {
-    /** Statuses of what was answered. */
+    /** The statuses of the responses. */
     const answered = [];
     const provider = (headers, more) => new OFREPWebProvider({
       baseUrl, headers: Object.entries(headers), cacheMode: "disabled",
@@ -314,7 +318,7 @@ describe("where the catalog reads credentials", () => {
     });
     after(() => OpenFeatureWeb.close());
 
-    test("asks for all flags, and again with another context", async () => {
+    test("the web SDK evaluates all flags, and again when the context changes", async () => {
       await OpenFeatureWeb.setContext({ targetingKey: "user-1", country: "DE" });
       await OpenFeatureWeb.setProviderAndWait(provider(keys.acme));
       const flags = OpenFeatureWeb.getClient();
@@ -329,7 +333,7 @@ describe("where the catalog reads credentials", () => {
       assert.deepEqual([flags.getNumberValue("rows", 0), flags.getStringValue("theme", "")], [12, "dark"]);
     });
 
-    test("polls, and hears of what has changed", async () => {
+    test("the web SDK polls, and reports the flags that have changed", async () => {
       await OpenFeatureWeb.setProviderAndWait(provider(keys.acme, { pollInterval: 20 }));
       const flags = OpenFeatureWeb.getClient();
       const changes = [];
@@ -344,7 +348,7 @@ describe("where the catalog reads credentials", () => {
       await until(() => flags.getStringValue("theme", "") === "dark");
     });
 
-    test("is told where it may know nothing", async () => {
+    test("the web SDK reports an error if it may not evaluate flags", async () => {
       await assert.rejects(OpenFeatureWeb.setProviderAndWait("stranger", provider({ "x-api-key": "tg_live_none" })));
       assert.equal(OpenFeatureWeb.getClient("stranger").providerStatus, ClientProviderStatus.FATAL);
       await assert.rejects(OpenFeatureWeb.setProviderAndWait("nobody", provider(operator)));

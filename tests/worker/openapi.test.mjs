@@ -1,4 +1,5 @@
-// The API is what its description says: schemathesis makes requests of every kind from it, good and bad, and judges the answers.
+// The API is what its description says: schemathesis derives good and bad requests of every kind
+// from it, and checks the responses.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -12,7 +13,7 @@ import { OPERATOR, worker } from "../support/harness.mjs";
 const tool = schemathesis();
 const EXAMPLES = process.env.SCHEMATHESIS_EXAMPLES ?? "12";
 
-test("every endpoint answers as described, whatever is asked", async () => {
+test("the endpoints respond to valid and invalid requests as their description says", async () => {
   const gate = await worker({ control: true });
   after(() => gate.stop());
   const { status } = await gate.admin("PUT", "/catalog", {
@@ -27,7 +28,7 @@ test("every endpoint answers as described, whatever is asked", async () => {
     "run", `${gate.url}_gate/openapi.json`, "--url", gate.url.origin, "--header", `Authorization: Bearer ${OPERATOR}`,
     "--max-examples", EXAMPLES, "--generation-deterministic", "--workers", "1", "--request-timeout", "20", "--no-color",
     "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection,unsupported_method,ignored_auth,missing_required_header",
-    // A catalog that the tool makes up would replace the one that all else depends on.
+    // A catalog that the tool makes up would replace the one that all other operations depend on.
     "--exclude-operation-id", "putCatalog", "--exclude-operation-id", "import",
   ];
   const { code, stdout } = await new Promise((resolve) => {

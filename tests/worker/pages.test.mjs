@@ -1,4 +1,4 @@
-// Pages of other origins (CORS), and origins behind a path prefix that they do not see.
+// CORS for pages of other origins, and upstreams behind a path prefix that they do not see.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -34,7 +34,8 @@ const seed = {
   tenants: [{ id: "t_acme", slug: "acme", plan: "free@1" }, { id: "t_suspended", slug: "suspended", plan: "free@1", status: "suspended" }],
 };
 
-// Answers with headers of its own, which the request names, and with what it was sent.
+// Responds with CORS headers of its own, with headers that the query names, and with what it was
+// sent.
 const origin = `export default { async fetch(request) {
   const { searchParams, pathname } = new URL(request.url);
   const headers = new Headers({ "access-control-allow-origin": "https://origins-own.example", "access-control-max-age": "7", "x-total": "1" });
@@ -64,11 +65,11 @@ const gates = await workers({
 });
 after(() => gates.own.stop());
 
-for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.before, "before an origin"]]) {
+for (const [gate, about] of [[gates.own, "without an upstream"], [gates.before, "with an upstream"]]) {
   const upstream = gate === gates.before;
-  describe(`pages, ${about}`, () => {
+  describe(`CORS ${about}`, () => {
 
-    test("a preflight is answered before a credential is asked for", async () => {
+    test("a preflight is answered without a credential", async () => {
       const response = await preflight(gate, "/t/acme/api/exports", APP, { "access-control-request-headers": "x-api-key, content-type" });
       assert.equal(response.status, 204);
       assert.equal(await response.text(), "");
@@ -79,7 +80,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.deepEqual(varies(response), ["access-control-request-headers", "access-control-request-method", "origin"]);
     });
 
-    test("a preflight asks nothing of the tenant, and is for the route of its method", async () => {
+    test("a preflight needs no valid tenant, and follows the policy of the route for its method", async () => {
       const asks = (path, from, method) => preflight(gate, path, from, { "access-control-request-method": method });
       for (const path of ["/t/nobody/api/exports", "/t/suspended/api/exports", "/t/No%20Name/api/exports"]) assert.equal((await asks(path, APP, "GET")).status, 204, path);
       assert.equal((await asks("/t/acme/posted", "https://poster.example", "POST")).status, 204);
@@ -91,7 +92,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.equal(post.status, 401);
     });
 
-    test("an origin is what browsers write, and nothing else is repeated", async () => {
+    test("an `Origin` header that does not match a policy exactly is refused and not repeated", async () => {
       for (const from of ["https://a\tb c.pages.example.com", "https://A.pages.example.com", "https://a.b.pages.example.com", "https://a, b.pages.example.com", "null"]) {
         const response = await preflight(gate, "/t/acme/api/exports", from);
         assert.equal(response.status, 403, from);
@@ -100,7 +101,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       }
     });
 
-    test("a preflight from elsewhere is refused, and says why", async () => {
+    test("a preflight from an origin that the policy does not allow is refused with an error code", async () => {
       const response = await preflight(gate, "/t/acme/api/exports", "https://evil.example");
       assert.equal(response.status, 403);
       assert.equal((await response.json()).error.code, "ORIGIN_NOT_ALLOWED");
@@ -108,18 +109,18 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.deepEqual(varies(response), ["origin"]);
     });
 
-    test("without a policy a preflight is a request", async () => {
+    test("a preflight for a route without a policy is not answered as a preflight", async () => {
       assert.notEqual((await preflight(gate, "/t/acme/other", APP)).status, 204);
     });
 
-    test("a policy names methods and headers", async () => {
+    test("a policy sets the methods, headers and credentials that a preflight allows", async () => {
       assert.deepEqual(told(await preflight(gate, "/t/acme/all", "https://any.example", { "access-control-request-headers": "x-two" })), {
         "access-control-allow-origin": "*", "access-control-allow-methods": "GET", "access-control-allow-headers": "X-One", "access-control-max-age": "600",
       });
       assert.equal(told(await preflight(gate, "/t/acme/own", APP))["access-control-allow-credentials"], "true");
     });
 
-    test("what a preflight asks for is not repeated where it is no list of names", async () => {
+    test("requested headers that are not a list of names are not repeated", async () => {
       for (const asked of ["x-a; y", "x-\u00fc", "x".repeat(5_000)]) {
         const response = await preflight(gate, "/t/acme/api/exports", APP, { "access-control-request-headers": asked });
         assert.equal(response.status, 204);
@@ -127,7 +128,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       }
     });
 
-    test("answers and denials can be read, with what is left", async () => {
+    test("an allowed page can read responses and denials, with the headers that the policy exposes", async () => {
       const exposed = "RateLimit-Policy, RateLimit, Retry-After, ETag, WWW-Authenticate, X-Total";
       const readable = { "access-control-allow-origin": "https://acme.pages.example.com", "access-control-expose-headers": exposed };
       const ask = (path, headers = {}) => gate.send(path, { headers: { origin: "https://acme.pages.example.com", "x-tenant-id": "acme", ...headers } });
@@ -142,7 +143,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.ok(answers[4].headers.get("www-authenticate"));
     });
 
-    test("nobody else can read them, and caches know", async () => {
+    test("other pages cannot read responses, which vary by `Origin`", async () => {
       const other = await gate.send("/t/acme/own", { headers: { origin: "https://evil.example" } });
       assert.equal(other.status, 200);
       assert.deepEqual(told(other), {});
@@ -153,7 +154,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.deepEqual(told(await gate.send("/t/acme/all", { headers: { origin: "null" } }))["access-control-allow-origin"], "*");
     });
 
-    test("pages elsewhere are told features, and OpenFeature SDKs in them flags", async () => {
+    test("an allowed page can read its tenant's features and evaluate flags with OpenFeature", async () => {
       const headers = { origin: APP, "x-tenant-id": "acme" };
       const asked = { "access-control-request-headers": "if-none-match, prefer", "access-control-request-method": "GET" };
       assert.equal(told(await preflight(gate, "/_gate/v1/features", APP, asked))["access-control-allow-headers"], "if-none-match, prefer");
@@ -179,7 +180,7 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       assert.equal(told(broken)["access-control-allow-origin"], APP);
     });
 
-    test("endpoints that are not for pages answer no preflight", async () => {
+    test("endpoints that are not for pages refuse preflights", async () => {
       for (const path of ["/_gate/v1/decide", "/_gate/v1/admin/tenants", "/_gate/v1/usage"]) {
         const response = await preflight(gate, path, APP, { authorization: `Bearer ${OPERATOR}` });
         assert.ok(response.status >= 400, path);
@@ -187,17 +188,17 @@ for (const [gate, about] of [[gates.own, "where the gate answers"], [gates.befor
       }
     });
 
-    test("an explanation shows the preflight", async () => {
+    test("an explanation shows the preflight in its trace", async () => {
       const response = await preflight(gate, "/t/acme/api/exports", APP, { "x-gate-explain": OPERATOR });
       assert.match((await response.json()).trace[0].found, /preflight/);
     });
   });
 }
 
-describe("behind a prefix", () => {
+describe("behind a path prefix", () => {
   const gate = gates.prefix;
 
-  test("the origin is told what was taken off, and by nobody else", async () => {
+  test("the origin learns the removed prefix from the gate, never from the client", async () => {
     const body = await (await gate.send("/t/acme/x", { headers: { "x-forwarded-prefix": "/evil" } })).json();
     assert.deepEqual(body, { path: "/x", prefix: "/t/acme" });
     const bare = await (await gate.send("/x", { headers: { "x-tenant-id": "acme", "x-forwarded-prefix": "/evil" } })).json();
@@ -207,10 +208,10 @@ describe("behind a prefix", () => {
   const lead = async (location, path = "/t/acme/x", headers = {}) =>
     (await gate.send(`${path}?${new URLSearchParams({ location })}`, { headers })).headers.get("location");
 
-  test("redirects lead back", async () => {
+  test("redirects to the origin's own paths get the prefix back", async () => {
     for (const [said, seen] of [
       ["/dashboard", "/t/acme/dashboard"], ["/", "/t/acme"], ["/?q=1#x", "/t/acme/?q=1#x"], ["/%2e%2e/x", "/t/acme/%2e%2e/x"],
-      // The origin has such paths of its own: nobody guesses.
+      // The origin may have such paths of its own, so the gate does not guess.
       ["/t/acme/dashboard", "/t/acme/t/acme/dashboard"], ["/t/acme", "/t/acme/t/acme"],
       ["next", "next"], ["?page=2", "?page=2"], ["../up", "../up"],
       ["http://origin.internal:8080/a?b#c", "http://app.example.com/t/acme/a?b#c"], ["//origin.internal:8080/a", "http://app.example.com/t/acme/a"],
@@ -220,14 +221,14 @@ describe("behind a prefix", () => {
     ]) assert.equal(await lead(said), seen, said);
   });
 
-  test("without a prefix only the origin's own name is changed", async () => {
+  test("without a prefix a redirect changes only where it names the origin's own host", async () => {
     const headers = { "x-tenant-id": "acme" };
     assert.equal(await lead("/a", "/x", headers), "/a");
     assert.equal(await lead("http://origin.internal:8080/a", "/x", headers), "http://app.example.com/a");
     assert.equal(await lead("http://app.example.com/a", "/x", headers), "http://app.example.com/a");
   });
 
-  test("cookies are for the tenant's paths", async () => {
+  test("cookies of the origin apply to the tenant's paths only", async () => {
     const cookies = ["a=1; Path=/; HttpOnly", "b=2; path=/sub;Secure", "c=3", "__Host-d=4; Path=/; Secure", "e=path=/x; Max-Age=1", "f=6; Path=/t/acme", "g=\"x; y\"; Path=/"];
     const search = new URLSearchParams(cookies.map((cookie) => ["set-cookie", cookie]));
     const response = await gate.send(`/t/acme/x?${search}`);
@@ -242,13 +243,13 @@ describe("behind a prefix", () => {
 describe("the tenant as the first segment", () => {
   const gate = gates.segment;
 
-  test("leads back below it, and nowhere else", async () => {
+  test("redirects stay below the tenant's segment, and never lead to another host", async () => {
     const lead = async (path, location) => (await gate.send(`${path}?${new URLSearchParams({ location })}`)).headers.get("location");
     assert.equal(await lead("/acme/x", "/home"), "/acme/home");
     for (const path of ["/login", "//login", "///login"]) assert.equal(await lead(path, "/evil.example/"), "/evil.example/", path);
   });
 
-  test("the gate's own endpoints stay its own", async () => {
+  test("the gate's own endpoints are not taken for a tenant", async () => {
     const headers = { origin: APP, "x-tenant-id": "acme" };
     const features = await gate.send("/_gate/v1/features", { headers });
     assert.deepEqual([features.status, told(features)["access-control-allow-origin"]], [200, APP]);
@@ -256,14 +257,14 @@ describe("the tenant as the first segment", () => {
   });
 });
 
-test("where the origin has the client's host, only it knows the scheme; and one that adds the prefix is believed", async () => {
+test("redirects of an origin that adds the prefix itself are not changed, and keep their scheme", async () => {
   const gate = gates.adds;
   const lead = async (location) => (await gate.send(`/t/acme/x?${new URLSearchParams({ location })}`)).headers.get("location");
   assert.equal(await lead("https://app.example.com/t/acme/x"), "https://app.example.com/t/acme/x");
   assert.equal(await lead("/t/acme/x"), "/t/acme/x");
 });
 
-test("a page is told that the origin cannot be reached", async () => {
+test("an allowed page can read the error of an origin that cannot be reached", async () => {
   const gate = gates.down;
   const response = await gate.send("/api/open", { headers: { origin: APP, "x-tenant-id": "acme" } });
   assert.equal(response.status, 502);

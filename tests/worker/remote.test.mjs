@@ -1,4 +1,5 @@
-// A gate that runs elsewhere: `RemoteGate` and what is built on it, against the Worker with its control plane, and when that fails.
+// A gate that runs elsewhere: `RemoteGate` and the middleware on it, against the Worker with its
+// control plane, and against gates that fail.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -39,9 +40,9 @@ const gate = await worker({ control: true, isolates: 2 });
 after(() => gate.stop());
 assert.equal((await gate.admin("POST", "/import", { catalog, tenants })).status, 200);
 const remote = new RemoteGate({ url: gate.url.href, token: OPERATOR });
-/** The same ledgers by way of another isolate, through a service binding. */
+/** Reaches the same ledgers by way of another isolate, as through a service binding. */
 const other = new RemoteGate({ url: "https://gate", token: OPERATOR, fetch: (url, { signal, ...init }) => gate.sendTo(1, new URL(url).pathname, init) });
-/** What decides here by the same documents. */
+/** Decides locally by the same documents. */
 const local = new Gate(catalog, tenants);
 after(() => local.free());
 const url = (slug, path) => `https://${slug}.app.example.com${path}`;
@@ -51,8 +52,8 @@ const failed = (Class, code, more = {}) => (error) => {
   return true;
 };
 
-describe("a decision", () => {
-  test("is the same, however the request is represented, and as one that is made here", async () => {
+describe("remote decisions", () => {
+  test("a remote decision equals the local one, however the request is represented", async () => {
     const headers = { host: "acme.app.example.com", "x-tenant-id": "acme" };
     for (const path of ["/", "/hooks?x=1", "/hooks/%61"]) {
       const expected = local.decide({ host: "acme.app.example.com", path: path.split("?")[0], headers: {} });
@@ -71,14 +72,14 @@ describe("a decision", () => {
     }
   });
 
-  test("answers features, by a context", async () => {
+  test("a remote decision evaluates features with a context", async () => {
     const ask = { features: ["theme", "checkout", "absent"], context: { country: "NL", targeting_key: "user-1" } };
     const decided = await remote.decide({ host: "acme.app.example.com" }, ask);
     assert.equal(decided.features.theme.value, "oranje");
     assert.deepEqual(decided, local.decide({ host: "acme.app.example.com" }, ask));
   });
 
-  test("says how limits stand, and when to come back", async () => {
+  test("a remote decision has the state of its limits and the time to retry after", async () => {
     const request = { host: "globex.app.example.com", path: "/calls" };
     const { limits } = await remote.decide(request, { limits: { calls: 0, burst: 0 }, look: true });
     assert.deepEqual(limits.map(({ reset_ms, ...limit }) => limit), [{ key: "burst", limit: 20, used: 0, remaining: 20 }, { key: "calls", limit: 10, used: 0, remaining: 10 }]);
@@ -92,7 +93,7 @@ describe("a decision", () => {
     assert(rate.retry_after_ms > 0);
   });
 
-  test("takes what is not known of a caller as one that is made here does", async () => {
+  test("a remote decision treats unknown attributes of a caller as the local one does", async () => {
     const request = { host: "acme.app.example.com" };
     for (const age of [undefined, null]) {
       const ask = { features: ["adult"], context: { age } };
@@ -101,7 +102,7 @@ describe("a decision", () => {
     }
   });
 
-  test("hands over the headers that strategies read, and no others", async () => {
+  test("a remote decision sends the headers that strategies read, and no others", async () => {
     const sent = [];
     const spying = (options) => new RemoteGate({ url: gate.url.href, token: OPERATOR, ...options, fetch: (url, init) => {
       sent.push(JSON.parse(init.body).headers);
@@ -112,7 +113,7 @@ describe("a decision", () => {
     assert.deepEqual(sent, [{ "x-tenant-id": "acme", cookie: "a=b" }, { "x-org": "acme" }]);
   });
 
-  test("can be explained, and takes nothing then", async () => {
+  test("an explanation of a remote decision has a trace and consumes nothing", async () => {
     const { status, decision } = await remote.explain({ host: "t.app.example.com", path: "/calls", headers: { "x-tenant-id": "twice" } });
     assert.deepEqual([status, decision.code], [404, "TENANT_NOT_FOUND"]);
     assert(decision.trace.length > 0 && decision.trace.at(-1).remedy);
@@ -122,8 +123,8 @@ describe("a decision", () => {
   });
 });
 
-describe("features", () => {
-  test("are what a gate here says", async () => {
+describe("remote features", () => {
+  test("remote features equal those of a local gate", async () => {
     for (const context of [{}, { country: "NL", targeting_key: "user-1", age: 18 }, { country: "DE", targeting_key: "user-2", age: 17, since: new Date(), user: {}, none: null }]) {
       for (const tenant of ["t_acme", "t_globex"]) {
         const read = Object.fromEntries(Object.entries(context).filter(([, value]) => typeof value !== "object"));
@@ -135,15 +136,15 @@ describe("features", () => {
     assert.equal((await remote.features("t_acme")).enabled("webhooks"), true);
   });
 
-  test("of who is not served are refused", async () => {
+  test("remote features of unknown and suspended tenants are refused", async () => {
     await assert.rejects(remote.features("t_off"), failed(TenantSuspendedError, "TENANT_SUSPENDED", { status: 403 }));
     await assert.rejects(remote.features("t_nobody"), failed(TenantNotFoundError, "TENANT_NOT_FOUND", { status: 404 }));
     await assert.rejects(remote.features("../x"), failed(TenantgateError, "BAD_REQUEST", { status: 400 }));
   });
 });
 
-describe("one ledger", () => {
-  test("counts for two gates", async () => {
+describe("a shared ledger", () => {
+  test("two remote gates count in one ledger", async () => {
     const uses = [];
     for (let i = 0; i < 12; i++) {
       const { allowed, limits: [, { used }] } = await [remote, other][i % 2].decide(new Request(url("twice", "/calls")));
@@ -152,7 +153,7 @@ describe("one ledger", () => {
     assert.deepEqual(uses, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, null, null]);
   });
 
-  test("sets aside, and settles by way of another gate", async () => {
+  test("a reservation made through one gate can be settled through another", async () => {
     const used = async () => (await other.ask({ tenant: "t_held", limits: { calls: 0 } })).decision.limits[0].used;
     const held = await remote.ask({ tenant: "t_held", limits: { calls: 8 }, reserve: { id: "job-1", for_ms: 60_000 } });
     assert.deepEqual([held.status, held.decision.hold.id, await used()], [200, "job-1", 8]);
@@ -165,7 +166,7 @@ describe("one ledger", () => {
     }
   });
 
-  test("takes once under one key", async () => {
+  test("an idempotency key counts once across gates", async () => {
     const question = { tenant: "t_once", limits: { calls: 4 }, idempotency_key: "k-1" };
     for (const [asked, repeated] of [[remote, undefined], [other, true], [remote, true]]) {
       const { decision } = await asked.ask(question);
@@ -175,12 +176,12 @@ describe("one ledger", () => {
     assert.deepEqual([reused.status, reused.decision.code], [422, "IDEMPOTENCY_KEY_REUSED"]);
   });
 
-  test("moves levels", async () => {
+  test("a gauge can be raised, released and set through a remote gate", async () => {
     const seats = async (op) => (await remote.ask({ tenant: "t_once", limits: { seats: op } })).decision.limits[0].used;
     assert.deepEqual([await seats(2), await seats({ release: 1 }), await seats({ set: 3 })], [2, 1, 3]);
   });
 
-  test("hears all that is wrong with a question", async () => {
+  test("an invalid request to a remote gate is refused with all its problems", async () => {
     await assert.rejects(remote.ask({ tenant: 7, look: "yes", reserve: { id: "" } }), (error) => {
       assert(failed(DocumentError, "INVALID_DOCUMENT", { status: 400 })(error));
       assert.deepEqual(error.problems.map(({ path }) => path).sort(), ["$.look", "$.reserve.id", "$.tenant"]);
@@ -189,13 +190,13 @@ describe("one ledger", () => {
   });
 });
 
-describe("a tenant is set up", () => {
+describe("provisioning", () => {
   const gateway = async (key, slug, isolate) => {
     const response = await gate.sendTo(isolate, "/keys", { host: `${slug}.app.example.com`, headers: { "x-api-key": key } });
     return response.json();
   };
 
-  test("in one call, and its key works at once", async () => {
+  test("one call provisions a tenant, and its API key works at once", async () => {
     const { tenant, apiKey } = await remote.provisionTenant({ company: "Hooli Ltd", selectedPlan: "pro@1", api_key_scopes: ["api.read"], region: "eu" });
     assert.deepEqual([tenant.name, tenant.slug, tenant.plan, tenant.status, tenant.region], ["Hooli Ltd", "hooli-ltd", "pro@1", "active", "eu"]);
     assert.match(apiKey, /^tg_live_/);
@@ -205,12 +206,12 @@ describe("a tenant is set up", () => {
     }
     assert.equal((await gateway(apiKey, "acme", 0)).error.code, "TENANT_MISMATCH");
     assert.equal((await remote.features(tenant.id)).enabled("webhooks"), true);
-    // The credential comes along where the gate is elsewhere.
+    // A remote decision includes the credential as well.
     const { credential } = await remote.decide(new Request(url(tenant.slug, "/keys"), { headers: { "x-api-key": apiKey } }));
     assert.deepEqual([credential.kind, credential.tenant], ["api_key", tenant.id]);
   });
 
-  test("once under one key, and twice without", async () => {
+  test("calls with one idempotency key provision one tenant, and a call without it another", async () => {
     const data = { company: "Initech", selectedPlan: "free@1" };
     const first = await provisionTenant(data, { gate: remote, idempotencyKey: "signup-1" });
     const again = await provisionTenant(data, { gate: remote, idempotencyKey: "signup-1" });
@@ -220,7 +221,7 @@ describe("a tenant is set up", () => {
     await assert.rejects(remote.provisionTenant({ ...data, company: "Other" }, { idempotencyKey: "signup-1" }), failed(TenantgateError, "IDEMPOTENCY_KEY_REUSED", { status: 422 }));
   });
 
-  test("or not, and all that is wrong is said", async () => {
+  test("provisioning with invalid data is refused with all its problems", async () => {
     for (const [data, paths] of [
       [{ company: "X", selectedPlan: "gold@9" }, ["$.plan"]], [{ company: "X", selectedPlan: "pro" }, ["$.plan"]], [{ company: "X" }, ["$.plan"]],
       [{ company: 7, selectedPlan: "pro", colour: "red" }, ["$.colour", "$.name", "$.plan"]],
@@ -237,14 +238,14 @@ describe("a tenant is set up", () => {
   });
 });
 
-describe("middleware over it", () => {
+describe("middleware on a remote gate", () => {
   const serve = (handle, ...middleware) => {
     const quiet = { debug() {}, info() {}, warn() {}, error() {} };
     return handler(handle, { middleware: [createTenantMiddleware({ gate: remote }), ...middleware], logger: () => quiet });
   };
   const read = async (response) => [response.status, await response.json()];
 
-  test("finds the tenant, and says how its limits stand", async () => {
+  test("middleware finds the tenant and sends the state of its limits in headers", async () => {
     const serving = serve((_, ctx) => ({ id: getCurrentTenant(ctx).id, plan: ctx.tenant.plan, code: ctx.decision.code }));
     const response = await serving(new Request(url("mid", "/calls")));
     assert.match(response.headers.get("ratelimit-policy"), /^"burst";q=20;w=3600, "calls";q=10;w=\d+$/);
@@ -252,7 +253,7 @@ describe("middleware over it", () => {
     assert.deepEqual(await read(response), [200, { id: "t_mid", plan: "free@1", code: "ALLOWED" }]);
   });
 
-  test("answers denials with what belongs to them", async () => {
+  test("middleware responds to denials with their status, details and headers", async () => {
     const serving = serve(() => assert.fail("a denied request was handled"), requireFeature("webhooks", { gate: remote }));
     const code = async (request) => {
       const [status, { error }] = await read(await serving(request));
@@ -260,7 +261,7 @@ describe("middleware over it", () => {
     };
     const missing = await read(await serving(new Request(url("mid", "/hooks"))));
     assert.deepEqual([missing[0], missing[1].error.details], [403, { feature: "webhooks", current_plan: "free@1", upgrade_url: "https://example.com/pricing" }]);
-    assert.deepEqual(await code(new Request(url("mid", "/"))), [403, "FEATURE_NOT_AVAILABLE"], "of `requireFeature`");
+    assert.deepEqual(await code(new Request(url("mid", "/"))), [403, "FEATURE_NOT_AVAILABLE"], "the denial comes from `requireFeature`");
     assert.deepEqual(await code(new Request(url("off", "/"))), [403, "TENANT_SUSPENDED"]);
     assert.deepEqual(await code(new Request(url("nobody", "/"))), [404, "TENANT_NOT_FOUND"]);
     const bare = await serving(new Request(url("mid", "/keys")));
@@ -268,7 +269,7 @@ describe("middleware over it", () => {
     assert.deepEqual((await read(bare))[0], 401);
   });
 
-  test("holds a slot until the response has been read", async () => {
+  test("middleware holds a slot until the response has been read", async () => {
     let go;
     const first = serve(() => new Response(new ReadableStream({ async start(controller) {
       controller.enqueue(new TextEncoder().encode("begun"));
@@ -285,19 +286,19 @@ describe("middleware over it", () => {
     assert.deepEqual(await read(await quick(job())), [200, "done"]);
   });
 
-  test("enforces a quota beside the route", async () => {
+  test("`createQuotaMiddleware` enforces a limit in addition to those of the route", async () => {
     const serving = serve(() => "done", createQuotaMiddleware({ quotaKey: "seats", cost: 2, gate: remote }));
     const [first, second] = [await serving(new Request(url("mid", "/"))), await serving(new Request(url("mid", "/")))];
     assert.equal(first.headers.get("ratelimit"), '"seats";r=1');
     assert.deepEqual([first.status, second.status, (await second.json()).error.details.quota], [200, 429, "seats"]);
   });
 
-  test("meters, looks and resolves by the gate that is given, or configured", async () => {
+  test("`meterUsage`, `checkLimit` and `resolveFeature` use the given or the configured gate", async () => {
     const options = { gate: remote };
     for (let i = 0; i < 2; i++) await meterUsage("t_told", "calls", 9, { ...options, id: "request-1" });
     assert.equal(await checkLimit("t_told", "calls", options), true);
     await meterUsage("t_told", "calls", 5, options);
-    assert.equal(await checkLimit("t_told", "calls", options), false, "it has happened, also beyond the limit");
+    assert.equal(await checkLimit("t_told", "calls", options), false, "usage that has happened counts beyond the limit too");
     assert.equal((await remote.ask({ tenant: "t_told", limits: { calls: 0 }, look: true })).decision.limits[0].used, 14);
     for (const quantity of [-1, 1.5, NaN, "3"]) await assert.rejects(meterUsage("t_told", "calls", quantity, options), InputError);
     await assert.rejects(checkLimit("t_off", "calls", options), TenantSuspendedError);
@@ -310,7 +311,7 @@ describe("middleware over it", () => {
   });
 });
 
-describe("where the gate fails", () => {
+describe("failures of a remote gate", () => {
   let answer = () => {};
   const server = serve((request, response) => answer(response));
   after(async () => (await server).stop());
@@ -318,7 +319,7 @@ describe("where the gate fails", () => {
     answer = answers;
     return new RemoteGate({ url: (await server).url, token: "t", ...options });
   };
-  /** Everything that it can be asked. */
+  /** Calls every method of a remote gate. */
   const questions = [
     (asked) => asked.decide(new Request(url("acme", "/"))), (asked) => asked.features("t_acme"), (asked) => asked.ask({ tenant: "t_acme" }),
     (asked) => asked.explain({ host: "acme.app.example.com" }), (asked) => asked.provisionTenant({ company: "X", selectedPlan: "pro@1" }),
@@ -327,45 +328,45 @@ describe("where the gate fails", () => {
     for (const question of questions) await assert.rejects(question(asked), failed(GateFailedError, "GATE_FAILED", { status: 503 }));
   };
 
-  test("what it is to be asked with is checked", () => {
+  test("a remote gate requires a valid URL and a token", () => {
     for (const options of [{ url: "gate", token: "t" }, { url: gate.url.href, token: "" }, { url: gate.url.href }]) assert.throws(() => new RemoteGate(options), InputError);
   });
 
-  test("a wrong token is refused", async () => {
+  test("a wrong token is refused as `UNAUTHENTICATED`", async () => {
     const stranger = new RemoteGate({ url: gate.url.href, token: "wrong" });
     for (const question of questions) await assert.rejects(question(stranger), failed(TenantgateError, "UNAUTHENTICATED", { status: 401 }));
   });
 
-  test("unreachable", async () => {
+  test("an unreachable gate leads to `GATE_FAILED`", async () => {
     await unreached(new RemoteGate({ url: `http://127.0.0.1:${await freePort()}`, token: "t" }));
     await unreached(await broken((response) => response.destroy()));
   });
 
-  test("slow, before and within its answer", async () => {
+  test("a gate that times out before or during its response leads to `GATE_FAILED`", async () => {
     await unreached(await broken(() => {}, { timeoutMs: 20 }));
     await unreached(await broken((response) => response.writeHead(200, { "content-type": "application/json" }).write('{"allowed":'), { timeoutMs: 20 }));
   });
 
-  test("an answer that is no JSON", async () => {
+  test("a response that is not JSON leads to `GATE_FAILED`", async () => {
     for (const status of [200, 404, 502]) await unreached(await broken((response) => response.writeHead(status).end("<html>")));
     await unreached(await broken((response) => response.writeHead(204).end()));
   });
 
-  test("an answer that is no decision", async () => {
+  test("a response that is not a decision leads to `GATE_FAILED`", async () => {
     for (const body of ["null", "[]", "7", "{}", '{"allowed": true}']) {
       const asked = await broken((response) => response.writeHead(200).end(body));
       for (const question of questions) await assert.rejects(question(asked), failed(GateFailedError, "GATE_FAILED", { status: 503 }), body);
     }
   });
 
-  test("an error without a code", async () => {
+  test("an error response without a code leads to `GATE_FAILED`", async () => {
     for (const body of ["{}", '{"error": {}}', "null", '{"error": "down"}']) {
       const asked = await broken((response) => response.writeHead(502).end(body));
       for (const question of questions) await assert.rejects(question(asked), failed(GateFailedError, "GATE_FAILED"), body);
     }
   });
 
-  test("middleware says to come back", async () => {
+  test("middleware responds to a failing gate with 503 and `Retry-After`", async () => {
     const asked = await broken((response) => response.destroy());
     const errors = [];
     const serving = handler(() => "done", { middleware: [createTenantMiddleware({ gate: asked })], logger: () => ({ error: (message) => errors.push(message) }) });

@@ -1,6 +1,6 @@
-// A restart forgets nothing that was acknowledged. A start takes seconds, so all scenarios share
-// their restarts: each runs until it yields, then workerd restarts on the same disk, and each goes
-// on.
+// A restart loses nothing that was acknowledged. A start takes seconds, so all scenarios share
+// their restarts: each runs until it yields, then workerd restarts on the same disk, and each
+// continues.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -26,7 +26,7 @@ const seed = {
   },
   tenants: ["hot", "broken", "held", "seated", "leased", "keys", "other"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
 };
-// Fails as it is told by header.
+// Fails if a header of the request says so.
 const origin = `export default { fetch: (request) => new Response("origin", { status: Number(request.headers.get("x-status") ?? 200) }) }`;
 
 const { gate, metered, events } = await workers({
@@ -39,7 +39,7 @@ const { ask, used, take, reserve, settle } = questions(gate);
 const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
 
 const scenarios = {
-  async* "parallel requests: exactly the limit passes, and a restart forgets nothing"() {
+  async* "exactly the limit of concurrent requests passes, and a restart keeps the count"() {
     const statuses = async (count) => (await many(count, () => gate.send("/few", as("hot")))).map(({ status }) => status);
     const first = await statuses(200);
     assert.equal(first.filter((status) => status === 200).length, 20);
@@ -49,30 +49,30 @@ const scenarios = {
     assert.equal((await statuses(1))[0], 429);
   },
 
-  async* "breakers stay open over a restart of the ledger"() {
+  async* "an open breaker stays open over a restart of the ledger"() {
     const open = async (status) => (await (await gate.send("/api", as("broken", { "x-status": status }))).text()).includes("TENANT_CIRCUIT_OPEN");
-    await until(() => open("503"), "it opens");
+    await until(() => open("503"), "the breaker opens");
     yield;
-    // The origin answers again. One failure has the new isolate speak to the ledger, which is too few
-    // for the breaker to open anew.
+    // The first call passes. Its failure makes the new isolate report to the ledger, and one
+    // failure is too few to open the breaker anew.
     assert.equal(await open("503"), false);
-    await until(() => open("200"), "the isolate learns that it is open");
+    await until(() => open("200"), "the isolate learns that the breaker is open");
   },
 
-  async* "a restart loses no unit that was let through"() {
+  async* "a restart loses no unit that a request has consumed"() {
     let admitted = 0;
     for (let life = 0; life < 4; life++) {
       if (life) yield;
       const answers = await many(400, (i) => gate.sendTo(i % 3, "/month", as("leased")));
       admitted += answers.filter(({ status }) => status === 200).length;
       const booked = await used("t_leased", "month");
-      // What was leased when an isolate died counts as used: it is never let through twice.
-      assert(admitted <= booked && booked <= 1000, `${admitted} let through, ${booked} booked`);
+      // Units leased to an isolate that died count as used, so they are never consumed twice.
+      assert(admitted <= booked && booked <= 1000, `${admitted} admitted, ${booked} counted`);
     }
     assert(admitted >= 500, String(admitted));
   },
 
-  async* "a retry with the same idempotency key counts once, also after a restart"() {
+  async* "a retry with the same idempotency key counts once, even after a restart"() {
     const ask = (tenant, key, cost = 1) => gate.decide({ tenant, limits: { exact: cost, month: cost }, idempotency_key: key });
     const used = async () => (await gate.decide({ tenant: "t_keys", limits: { exact: 0, month: 0 } })).body.limits.map(({ used }) => used);
     const answers = await many(30, () => ask("t_keys", "event-1"));
@@ -85,11 +85,11 @@ const scenarios = {
     assert.deepEqual(await used(), [1, 1]);
   },
 
-  async* "a restart forgets no reservation, no settlement, and no end"() {
+  async* "a restart keeps reservations, their settlements and their end times"() {
     assert.equal(await reserve("t_held", "open", { tokens: 50 }), "ALLOWED held 50");
     assert.equal(await reserve("t_held", "short", { tokens: 50 }, 1000), "ALLOWED held 100");
     yield;
-    await until(async () => (await used("t_held", "tokens")) === 50, "what is open is held, what is over is not");
+    await until(async () => (await used("t_held", "tokens")) === 50, "the open reservation is held, and the ended one is not");
     assert.equal(await reserve("t_held", "open", { tokens: 50 }), "ALLOWED held repeated 50");
     assert.equal(await settle("t_held", "open", { tokens: 30 }), "ALLOWED 30");
     assert.equal(await settle("t_held", "short", { tokens: 1 }), "ALLOWED lapsed 31");
@@ -97,8 +97,8 @@ const scenarios = {
     assert.equal(await settle("t_held", "open", { tokens: 30 }), "ALLOWED repeated 31");
   },
 
-  // The restart is there so that the lowered record is read.
-  async* "a level stays where it is when less is allowed: it may shrink, and not grow"() {
+  // The restart makes the isolate read the lowered record.
+  async* "a gauge above a lowered allowance keeps its level, and may shrink but not grow"() {
     const steps = async (...list) => {
       for (const [seats, allowed, used] of list) assert.equal(await take("t_seated", { seats }), `${allowed ? "ALLOWED" : "QUOTA_EXCEEDED"} ${used}`);
     };
@@ -115,7 +115,7 @@ const scenarios = {
     await steps([{ release: 2 }, true, 1], [1, true, 2], [1, false, 2], [{ release: 100 }, true, 0]);
   },
 
-  async* "the same usage event counts once: at the same time, in one batch, and after a restart"() {
+  async* "a usage event counts once, even if it is repeated concurrently, in one batch or after a restart"() {
     const { client, event, tokens } = metering;
     const one = event("e-1", tokens(5));
     const usages = [0, 1, 2].map((isolate) => client((path, init) => metered.sendTo(isolate, path, init)));
@@ -123,7 +123,7 @@ const scenarios = {
     assert.deepEqual(answers.map(({ body }) => body.accepted).sort(), [...Array(29).fill(0), 1]);
     assert(answers.every(({ status, body }) => status === 200 && body.accepted + body.duplicates === 1));
     await usages[0].told([event("e-2"), event("e-2"), one], 1, 2);
-    // The same, in other words.
+    // This is the same event, written in another way.
     const { specversion, data, ...rest } = one;
     await usages[0].told(JSON.stringify({ traceparent: "00-ab", data: { model: data.model, tokens: 5 }, ...rest, specversion }, null, 1), 0, 1);
     yield;
@@ -133,18 +133,18 @@ const scenarios = {
     assert.deepEqual((await usage.limit("t_acme")).used, { t_acme: 6 });
   },
 
-  async* "usage events wait while the database fails, also over a restart, and arrive once it is there"() {
+  async* "usage events wait while the database fails, even over a restart, and arrive once it works"() {
     const { client, names } = metering;
     const usage = client(events.send);
     const [early, late] = [metering.events("early", 130), metering.events("late", 130)];
     let there = await metering.handedOn(events);
     await usage.told(early, 130);
-    // The queue has heard of the first ones: that the database failed is certain then.
+    // Once the queue has the first events, writing to the database has certainly failed.
     await until(async () => (await there.queued()).length >= 100, "the queue has the first events");
     yield;
     there = await metering.handedOn(events);
     await there.create();
-    // Nobody has spoken to the ledger in this life.
+    // No request has reached the ledger since the restart.
     await untilEqual(there.stored, names(early));
     await there.db.prepare("ALTER TABLE usage_events RENAME TO away").run();
     await usage.told([...early, ...late], 130, 130);
@@ -155,13 +155,13 @@ const scenarios = {
   },
 };
 
-test("over restarts", async (t) => {
+test("state survives restarts", async (t) => {
   let running = Object.entries(scenarios).map(([name, scenario]) => ({ name, steps: scenario() }));
   for (let life = 1; running.length; life++) {
     if (life > 1) await gate.restart();
     const waiting = [];
     for (const one of running) {
-      await t.test(`life ${life}: ${one.name}`, async () => {
+      await t.test(`start ${life}: ${one.name}`, async () => {
         const { done } = await one.steps.next();
         if (!done) waiting.push(one);
       });

@@ -1,4 +1,5 @@
-// Metering: events of usage count once, in the periods of their own times, and are handed on to a real queue and a real D1.
+// Metering: usage events count once, in the periods of their own times, and are delivered to a real
+// queue and a real D1.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -8,7 +9,7 @@ import {
 } from "../support/usage.mjs";
 import { until, untilEqual } from "../support/wait.mjs";
 
-// Each counts the usage of the same tenants for itself.
+// Each gate counts the usage of the same tenants separately.
 const gates = await workers({
   adds: { seed }, conflicts: { seed }, refuses: { seed },
   arrives: { seed, ...handsOn("arrives") }, large: { seed, ...handsOn("large") },
@@ -18,11 +19,11 @@ after(() => gates.adds.stop());
 const below = (number) => Math.floor(Math.random() * number);
 const refused = ({ status, body }, expected) => assert.deepEqual([status, body.error?.details.problems?.map(({ path }) => path)], [400, expected]);
 
-describe("adding up", () => {
+describe("aggregation", () => {
   const gate = gates.adds;
   const usage = client(gate.send);
 
-  test("five aggregations by period and by day, in whatever order events come, and for the parent too", async () => {
+  test("five aggregations are right by period and by day, in any order of events, and for the parent too", async () => {
     const told = events("e", 240, (i) => ({
       ...(i % 4 ? tokens(below(900), `m-${i % 7}`) : seats(below(500))),
       subject: i % 3 ? "t_acme" : "t_team", time: iso(today - below(56) * (DAY / 4) + below(2) * 60_000),
@@ -52,7 +53,7 @@ describe("adding up", () => {
     assert.deepEqual((await usage.call("/_gate/v1/usage?tenant=t_acme&metric=seats")).body.usage.map(({ metric }) => metric), ["seats"]);
   });
 
-  test("without a time it is now, an offset leads to the day in UTC, and a suspended tenant's usage has happened", async () => {
+  test("a suspended tenant's usage counts, on its UTC day, or today if the event has no time", async () => {
     const { time, ...timeless } = event("timeless", tokens(3), { subject: "t_gone" });
     await usage.told(timeless, 1);
     await usage.told(timeless, 0, 1);
@@ -63,14 +64,14 @@ describe("adding up", () => {
     assert.equal((await usage.report("t_gone")).tokens.days.at(-1).value, 3);
   });
 
-  test("events debit the quotas of the tenant and its parents, beyond the limit too, and what comes next is refused", async () => {
+  test("events debit the quotas of the whole line, even beyond the limit, and later requests are refused", async () => {
     const tell = (id, subject, units, at = NOW) => usage.told(event(id, tokens(units), { subject, time: iso(at) }), 1);
     await tell("q-1", "t_small", 500);
     await tell("q-2", "t_child", 100);
     assert.deepEqual(await usage.limit("t_child"), { code: "ALLOWED", used: { t_child: 100, t_small: 600 } });
-    // In the parent's current period, and in one of the child's that is over.
+    // This time is in the parent's current period, and in an ended period of the child.
     await tell("q-3", "t_child", 50, today - 4 * DAY);
-    // In nobody's current period.
+    // This time is in no tenant's current period.
     await tell("q-4", "t_child", 7_000, today - 12 * DAY);
     assert.deepEqual((await usage.limit("t_child")).used, { t_child: 100, t_small: 650 });
     assert.equal((await gate.send("/llm", { headers: { "x-tenant-id": "child" } })).status, 200);
@@ -83,13 +84,13 @@ describe("adding up", () => {
     assert(used.t_small >= 6_100 && used.t_small <= 7_100, String(used.t_small));
     assert.equal((await usage.values("t_small")).tokens, 6_100);
     assert.equal((await usage.values("t_child")).tokens, 550);
-    // What was leased before may still be spent for a while, then nothing.
-    await until(async () => (await gate.send("/llm", as("small"))).status === 429, "what was leased is spent");
+    // Units that were leased before may still be spent for a while, but no others.
+    await until(async () => (await gate.send("/llm", as("small"))).status === 429, "the leased units are spent");
   });
 });
 
-describe("identity", () => {
-  test("what says something else under the same name is refused by its place, and the others of its batch count", async () => {
+describe("identity of events", () => {
+  test("an event that differs under the same identity is refused, and the rest of its batch counts", async () => {
     const usage = client(gates.conflicts.send);
     const { data } = tokens(2);
     await usage.told([event("e-1"), event("e-2")], 2);
@@ -101,17 +102,17 @@ describe("identity", () => {
     const { status, body } = await usage.post([event("e-3"), event("e-1", { data }), event("e-2"), event("e-3", { data }), event("e-4", { subject: "t_other" })]);
     assert.equal(status, 409);
     assert.deepEqual(body.error.details, { accepted: 2, duplicates: 1, conflicts: [1, 3], unheard: 0 });
-    // Another source's, and another tenant's, is another event.
+    // The same id from another source, or for another tenant, is another event.
     await usage.told([event("e-1", { source: "/worker", data }), event("e-1", { subject: "t_other", data }), event("e-1", { subject: "t_team", data })], 3);
     assert.deepEqual(await usage.values("t_acme"), { tokens: 7, calls: 5, largest: 2, models: 1, seats: 0 });
     assert.deepEqual(await usage.values("t_other"), { tokens: 3, calls: 2, largest: 2, models: 1, seats: 0 });
   });
 });
 
-describe("refusals", () => {
+describe("refusals of usage", () => {
   const usage = client(gates.refuses.send);
 
-  test("every problem of a batch is named, and nothing of the batch is counted", async () => {
+  test("a batch with problems is refused with all of them, and nothing of it is counted", async () => {
     const wrong = [
       [{ time: iso(NOW - 41 * DAY) }, "time"], [{ time: iso(Date.now() + 600_000) }, "time"], [{ type: "nobody.counts" }, "type"], [{ subject: "t_nobody" }, "subject"],
       ...[1.5, -1, "1", 1e13, null].map((value) => [tokens(value), "data.tokens"]), [{ type: "seats.changed", data: undefined }, "data.seats"],
@@ -133,12 +134,12 @@ describe("refusals", () => {
     for (const body of ["", "{", "[", "null", "7", "[]", "\"text\"", events("m", 1_001)]) refused(await usage.post(body), ["$"]);
     assert.deepEqual(await usage.values("t_acme"), { tokens: 0, calls: 0, largest: 0, models: 0, seats: 0 });
     assert.deepEqual((await usage.limit("t_acme")).used, { t_acme: 0 });
-    // The name is still free; what is null is absent.
+    // The id of the refused event is still free, and a member that is null counts as absent.
     await usage.told(event("good", tokens(2), { time: null, datacontenttype: null, traceparent: "00" }), 1);
     await usage.told(event("other", tokens(2), { datacontenttype: "application/vnd.usage+json; charset=utf-8" }), 1);
   });
 
-  test("who may ask, how, and how much", async () => {
+  test("usage needs the operator token, an allowed method and a body within the bounds", async () => {
     const path = "/_gate/v1/usage";
     for (const headers of [{}, { authorization: "Bearer other" }]) {
       assert.equal((await usage.call(path, { headers, method: "POST", body: JSON.stringify(event("secret")) })).status, 401);
@@ -155,7 +156,7 @@ describe("refusals", () => {
     assert.equal((await usage.values("t_other")).calls, 1_000);
   });
 
-  test("reports of what is not there, and questions that are none", async () => {
+  test("reports of unknown tenants or metrics are not found, and invalid queries are refused", async () => {
     for (const query of ["tenant=t_nobody", "tenant=t_acme&metric=nothing", "tenant=t_nobody&metric=tokens"]) {
       const { status, body } = await usage.call(`/_gate/v1/usage?${query}`);
       assert.deepEqual([status, body.error?.code], [404, "USAGE_NOT_FOUND"], query);
@@ -166,8 +167,8 @@ describe("refusals", () => {
   });
 });
 
-describe("handing on", () => {
-  test("every event arrives in the queue and in the database, a duplicate not twice", async () => {
+describe("delivery of events", () => {
+  test("every event reaches the queue and the database, and a duplicate does not reach them twice", async () => {
     const gate = gates.arrives;
     const { db, seen, queued, stored, create } = await handedOn(gate);
     const usage = client(gate.send);
@@ -187,7 +188,7 @@ describe("handing on", () => {
     assert.deepEqual(await seen.get(name(many[17]), "json"), { ...many[17], metrics: counted });
   });
 
-  test("large events are handed on too, a few at a time, and hold up nobody", async () => {
+  test("large events reach the queue and the database, and so do small ones beside them", async () => {
     const gate = gates.large;
     const { queued, stored, create } = await handedOn(gate);
     const usage = client(gate.send);

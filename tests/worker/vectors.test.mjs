@@ -1,5 +1,5 @@
-// The shared vectors, through the decision API of the built Worker. Steps with a time of their own need a clock that
-// can be set: they run natively, in the browser and through the npm package.
+// The shared vectors, through the decision API of the built Worker. Cases with a time of their own
+// need a clock that can be set, so they run natively, in the browser and through the npm package.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -7,12 +7,12 @@ import { after, test } from "node:test";
 import { workers } from "../support/harness.mjs";
 import { difference, vectors } from "../support/vectors.mjs";
 
-// The status of each code, as the Worker's own description says.
+// The status of each code, from the Worker's own description.
 const openapi = JSON.parse(readFileSync(new URL("../../src/worker/openapi.json", import.meta.url), "utf8"));
 const statuses = Object.fromEntries([...openapi.info.description.matchAll(/- `(\w+)` \((\d+)\)/g)].map(([, code, status]) => [code, Number(status)]));
 
 const files = (await vectors()).map((file) => ({ ...file, cases: file.cases.filter((one) => one.ask && !one.at) })).filter(({ cases }) => cases.length);
-// Each file has a catalog and secrets of its own.
+// Each file has its own catalog and secrets, and so a gate of its own.
 const gates = await workers(Object.fromEntries(files.map(({ name, catalog, tenants, api_keys = [], secrets = {} }) =>
   [name.replace(".json", ""), { seed: { catalog, tenants: tenants.filter(valid(catalog)), api_keys }, bindings: secrets }])));
 after(() => Object.values(gates)[0].stop());
@@ -27,7 +27,8 @@ for (const file of files) {
         const { status, headers, body } = await gate.decide(ask);
         assert.equal(status, 200);
         assert.equal(difference(expect.decision ?? {}, body), undefined);
-        // The answer about a request is 200 and challenges nobody; the request itself would be.
+        // The response about a request is 200 and has no challenge; the request itself would be
+        // challenged.
         const { "www-authenticate": _, ...limits } = expect.headers ?? {};
         for (const [header, value] of Object.entries(limits)) assert.equal(headers.get(header), value);
         if (expect.status) assert.equal(statuses[body.code], expect.status, body.code);
@@ -36,7 +37,7 @@ for (const file of files) {
   });
 }
 
-/** A record whose plan the catalog lacks is a case of its own; a publication refuses it. */
+/** A record whose plan the catalog lacks has cases of its own, but a publication refuses it. */
 function valid({ plans }) {
   return ({ plan }) => !plan || plan in plans;
 }

@@ -172,7 +172,7 @@ impl Entitlements {
     }
 
     /// Whether the tenant and all its ancestors allow this place to serve it.
-    pub(in crate::gate) fn may_be_served_from(&self, place: Option<&str>) -> bool {
+    pub fn may_be_served_from(&self, place: Option<&str>) -> bool {
         self.line
             .iter()
             .filter(|tenant| !tenant.residency.is_empty())

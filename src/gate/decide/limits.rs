@@ -20,7 +20,7 @@ pub(super) fn plan(
     leases: bool,
 ) -> Result<PlanShape, Exit> {
     let own;
-    let compiled = route.filter(|_| ask.limits.is_empty() && !ask.reserves());
+    let compiled = route.filter(|_| ask.limits.is_empty() && !ask.all_limits && !ask.reserves());
     let plan = if let Some(plan) = compiled.and_then(|route| tenant.charge_plan(route, leases)) {
         plan
     } else {
@@ -70,6 +70,11 @@ fn checks(
         };
         cx.decision.extras_mut().problem = Some(Problem::at(&["limits", key], found, expected));
         return Err(cx.deny(Stage::Request, Code::BadRequest, found));
+    }
+    if ask.all_limits {
+        let named: Vec<u32> = checks.iter().map(|check| check.budget.id).collect();
+        let rest = tenant.budgets().filter(|budget| !named.contains(&budget.id));
+        checks.extend(rest.map(|budget| LimitCheck::new(budget, CounterOp::Take(0))));
     }
     Ok(checks)
 }

@@ -101,11 +101,8 @@ impl Spender {
             *names = names.saturating_add(1);
             format!("{name}.{names}")
         });
-        if let Some(need) = self.pay_from_leases(&mut pending) {
-            let now = pending.cx.now;
-            self.undo(&mut pending, now);
-            background.append(&mut pending.cx.refresh);
-            return Progress::Need(need);
+        if let Some(need) = self.pay_from_leases(&mut pending, ask.at_once) {
+            return self.withdraw(pending, need, background);
         }
         let now = pending.cx.now;
         if !pending.refused && pending.has_local() {
@@ -119,13 +116,24 @@ impl Spender {
         if let Some(WaitFailure::Unanswered(why)) = pending.awaited {
             return Progress::Ready(Step::Decided(self.complete(pending, Err(why), HeardAt::now(now))));
         }
+        if ask.at_once {
+            return self.withdraw(pending, Need::Ledger, background);
+        }
         self.prepare_exchange(&mut pending);
         Progress::Ready(Step::Charge(pending))
     }
 
+    /// Gives back what was taken: the request has to wait first, and asks again.
+    fn withdraw(&mut self, mut pending: Pending, need: Need, background: &mut Vec<Refresh>) -> Progress<Step> {
+        let now = pending.cx.now;
+        self.undo(&mut pending, now);
+        background.append(&mut pending.cx.refresh);
+        Progress::Need(need)
+    }
+
     /// Pays from leases what they can pay. Returns the answer to wait for if another request has
     /// asked the ledger already.
-    fn pay_from_leases(&mut self, pending: &mut Pending) -> Option<Need> {
+    fn pay_from_leases(&mut self, pending: &mut Pending, at_once: bool) -> Option<Need> {
         let root = pending.ledger()?.clone();
         for index in 0..pending.leased.len() {
             let leased = *pending.leased.get(index)?;
@@ -142,6 +150,7 @@ impl Spender {
                 // The ledger has just granted all that it had, so asking again would not help.
                 Spend::Ask | Spend::Wait if pending.was_short_of(leased) => pending.note_dry(index),
                 Spend::Ask => {}
+                Spend::Wait if at_once => return Some(Need::Ledger),
                 Spend::Wait if matches!(pending.awaited, Some(WaitFailure::Unanswered(_))) => {}
                 Spend::Wait => {
                     let counter = pending.checks_of(leased).first()?.budget.counter.as_str();

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_total_of_an_ended_period_stays_known() {
+    fn the_total_of_an_ended_period_is_recorded() {
         let mut ledger = LedgerState::journaled();
         used(&mut ledger, 1, 3, Some(5), false);
         used(&mut ledger, 1, 4, Some(5), true);

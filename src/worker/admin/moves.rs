@@ -187,7 +187,7 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
         ..LedgerRequest::default()
     };
     let transfer = request.order(&old_root, &leave).await?.transfer.ok_or(AdminError::UNAVAILABLE)?;
-    crate::worker::fault(request.fault.as_deref(), "move-left");
+    crate::worker::runtime::fault::fault(request.fault.as_deref(), "move-left");
     let arrive = LedgerRequest {
         arrive: Some((Migration { tenants, ancestors: list("/above") }, transfer)),
         once: Some(IdempotencyKey { id, fingerprint: &root, event: false }),

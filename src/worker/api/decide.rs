@@ -12,7 +12,8 @@ use crate::model::UnixMillis;
 use crate::model::bounds::MAX_BODY_BYTES;
 use crate::wire::DecideBody;
 use crate::worker::config::Config;
-use crate::worker::gateway::{self, behind};
+use crate::worker::gateway;
+use crate::worker::gateway::behind::{self, Asker};
 use crate::worker::http::call::{About, Call};
 use crate::worker::http::reply;
 use crate::worker::ledger::keeper;
@@ -49,17 +50,22 @@ pub(crate) async fn answer(call: &Call, config: &Rc<Config>) -> Response {
         Ok(body) => body,
         Err(problems) => return reply::invalid(call, &problems),
     };
+    let asker = Asker { request: Some(&call.request), context: &call.context, explain: call.explain };
+    reply::answer(&decide(&body, asker, config).await)
+}
+
+/// Decides the question in a body.
+pub(crate) async fn decide(body: &DecideBody, asker: Asker<'_>, config: &Rc<Config>) -> Decision {
     let patience = Patience::new();
-    let question = BodyQuestion { body: &body, region: config.region.as_deref() };
-    let Ok(step) = drive(question, config, &call.context, patience).await else {
-        return reply::answer(&gateway::unavailable());
+    let question = BodyQuestion { body, region: config.region.as_deref() };
+    let Ok(step) = drive(question, config, asker.context, patience).await else {
+        return gateway::unavailable();
     };
-    let mut decision: Decision = keeper::conclude(step, config, &call.context, patience).await;
+    let mut decision: Decision = keeper::conclude(step, config, asker.context, patience).await;
     // Other code serves the request, and does not report how the call ended.
-    keeper::ended(&decision, CallEnd::Unknown, config, &call.context);
-    let response = reply::answer(&decision);
+    keeper::ended(&decision, CallEnd::Unknown, config, asker.context);
     let parts = body.borrow();
     let about = About::from(&body.request(&parts, config.region.as_deref()));
-    behind::after_question(call, &about, config, &mut decision);
-    response
+    behind::after_question(asker, &about, config, &mut decision);
+    decision
 }

@@ -42,7 +42,8 @@ pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -
             secret(&name, config);
             Fetched::Yes
         }
-        Need::CustomResolver => Fetched::No,
+        // The custom resolver is asked by `drive`, and no question of this loop rules out ledgers.
+        Need::CustomResolver | Need::Ledger => Fetched::No,
     }
 }
 

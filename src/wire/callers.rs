@@ -8,6 +8,7 @@ use crate::model::bounds::MAX_CACHED_TOKENS;
 
 /// The numbers of callers by the address of their credential. The cache keeps the credential alive,
 /// so its address is not reused.
+#[derive(Debug)]
 pub(super) struct Callers {
     known: Cache<usize, (Bearer, f64)>,
     last: f64,

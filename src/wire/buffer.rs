@@ -1,30 +1,33 @@
-//! The buffers between JavaScript and the gate: words and texts in, numbers out.
+//! The buffers between JavaScript and a gate in WebAssembly: words and texts in, numbers out.
 //!
 //! They are allocated once and never move, so JavaScript can hold views of them. JavaScript writes
-//! the words and the concatenated texts; a [`Cursor`] reads them in order. [`super::JsGate`]
-//! documents the layout of each call.
+//! the words and the concatenated texts, and Rust reads them in order; `pkg/codec.js` is the other
+//! side. The words contain the length of each text, and numbers.
+//!
+//! - A request ([`Input::with_request`]): flags, method, host, path, query, custom, then the
+//!   headers
+//!   and the context in the order of [`Names`], then features.
+//! - A question about features ([`Input::name_and_context`]): a tenant's id and a context.
+
+use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::flags::{AnswerId, FeatureSet, Slots};
-use crate::model::bounds::MAX_FEATURES;
-use crate::resolve::Attribute;
-#[cfg(feature = "npm")]
-use {
-    crate::gate::{Ask, Decision, LocalGate},
-    crate::model::UnixMillis,
-    crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES},
-    crate::resolve::{Custom, EvalContext, Request},
-    smallvec::SmallVec,
-};
+use crate::gate::{Ask, Code, CompiledCatalog, Decision};
+use crate::model::Key;
+use crate::model::bounds::{MAX_ASKED_FEATURES, MAX_CHARGES, MAX_FEATURES};
+use crate::resolve::{Attribute, Custom, EvalContext, Request};
 
 /// The number of words: lengths of texts, numbers of features, kinds of attributes.
-pub(super) const WORDS: usize = 512;
+pub const WORDS: usize = 512;
 /// The number of text bytes: more than a request may carry within the model's bounds.
-pub(super) const BYTES: usize = 65_536;
+pub const BYTES: usize = 65_536;
 /// The number of outcomes: one for each feature of a catalog.
-pub(super) const OUTCOMES: usize = MAX_FEATURES;
+pub const OUTCOMES: usize = MAX_FEATURES;
 
 /// The input, which JavaScript writes.
-pub(super) struct Input {
+#[derive(Debug)]
+pub struct Input {
     words: Box<[u32]>,
     text: Box<[u8]>,
 }
@@ -47,7 +50,6 @@ impl<'a> Cursor<'a> {
         text
     }
 
-    #[cfg(feature = "npm")]
     fn optional_text(&mut self) -> Option<&'a str> {
         if self.words.as_slice().first() == Some(&ABSENT) {
             self.word();
@@ -86,11 +88,13 @@ impl Default for Input {
 }
 
 impl Input {
-    pub(super) fn words(&self) -> *const u32 {
+    /// The address of the words.
+    pub fn words(&self) -> *const u32 {
         self.words.as_ptr()
     }
 
-    pub(super) fn text(&self) -> *const u8 {
+    /// The address of the text.
+    pub fn text(&self) -> *const u8 {
         self.text.as_ptr()
     }
 
@@ -101,7 +105,7 @@ impl Input {
     }
 
     /// Reads a name and a context, whose attributes are numbered as in `set`.
-    pub(super) fn name_and_context(&self, length: usize, set: &FeatureSet) -> (&str, Slots<'_>) {
+    pub fn name_and_context(&self, length: usize, set: &FeatureSet) -> (&str, Slots<'_>) {
         let mut cursor = self.cursor(length);
         let name = cursor.text();
         let mut slots = Slots::from_elem(None, set.attributes().len());
@@ -111,7 +115,8 @@ impl Input {
 }
 
 /// The outcome of each feature, for JavaScript to read.
-pub(super) struct Outcomes(Box<[u32]>);
+#[derive(Debug)]
+pub struct Outcomes(Box<[u32]>);
 
 impl Default for Outcomes {
     fn default() -> Self {
@@ -120,11 +125,13 @@ impl Default for Outcomes {
 }
 
 impl Outcomes {
-    pub(super) fn as_ptr(&self) -> *const u32 {
+    /// The address of the outcomes.
+    pub fn as_ptr(&self) -> *const u32 {
         self.0.as_ptr()
     }
 
-    pub(super) fn write(&mut self, outcomes: impl Iterator<Item = AnswerId>) {
+    /// Writes the outcome of each feature.
+    pub fn write(&mut self, outcomes: impl Iterator<Item = AnswerId>) {
         for (slot, outcome) in self.0.iter_mut().zip(outcomes) {
             *slot = outcome.get();
         }
@@ -132,38 +139,59 @@ impl Outcomes {
 }
 
 /// The number of numbers in a decision.
-#[cfg(feature = "npm")]
-pub(super) const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
+pub const RESULTS: usize = HEAD + PER_FEATURE * (MAX_ASKED_FEATURES + 1) + PER_LIMIT * MAX_CHARGES;
 /// The numbers before the first feature: tenant, retry time in milliseconds, caller, whether there
 /// is a hold.
-#[cfg(feature = "npm")]
 const HEAD: usize = 4;
 /// The numbers per feature: number of the feature, outcome.
-#[cfg(feature = "npm")]
 const PER_FEATURE: usize = 2;
 /// The numbers per limit: number of the limit, limit, used, remaining, milliseconds until reset.
-#[cfg(feature = "npm")]
 const PER_LIMIT: usize = 5;
 
 /// The names to which JavaScript refers by number.
-#[cfg(feature = "npm")]
-#[derive(Default)]
-pub(super) struct Names {
+#[derive(Debug, Default)]
+pub struct Names {
     /// The headers that strategies read.
-    pub(super) headers: Vec<String>,
+    pub headers: Vec<String>,
     /// The number of attributes that rules read.
-    pub(super) attributes: usize,
+    pub attributes: usize,
+}
+
+impl Names {
+    /// The names of a catalog.
+    pub fn of(catalog: &CompiledCatalog) -> Self {
+        Self { headers: catalog.resolver().headers().to_vec(), attributes: catalog.features().attributes().len() }
+    }
+}
+
+/// All names of a catalog. The index of a name is its number in questions and results.
+#[derive(Debug, Serialize)]
+pub struct NamesView<'a> {
+    features: Vec<&'a str>,
+    limits: Vec<&'a str>,
+    codes: Vec<&'static str>,
+    headers: &'a [String],
+    attributes: &'a [String],
+}
+
+impl<'a> From<&'a CompiledCatalog> for NamesView<'a> {
+    fn from(catalog: &'a CompiledCatalog) -> Self {
+        Self {
+            features: catalog.document().features.keys().map(Key::as_str).collect(),
+            limits: catalog.document().limits.keys().map(Key::as_str).collect(),
+            codes: Code::ALL.map(Code::as_str).to_vec(),
+            headers: catalog.resolver().headers(),
+            attributes: catalog.features().attributes(),
+        }
+    }
 }
 
 /// The length that denotes an absent text.
-#[cfg(feature = "npm")]
 const ABSENT: u32 = u32::MAX;
 
-#[cfg(feature = "npm")]
 impl Input {
-    /// Decides the request in the input: flags, method, host, path, query, custom, headers,
-    /// context, features.
-    pub(super) fn decide(&self, length: usize, gate: &mut LocalGate, names: &Names, now: UnixMillis) -> Box<Decision> {
+    /// Runs `then` with the request in the input and what is asked about it.
+    pub fn with_request<T>(&self, length: usize, names: &Names, then: impl FnOnce(&Request<'_>, &Ask<'_>) -> T) -> T {
         let mut cursor = self.cursor(length);
         let flags = cursor.word();
         let (method, host, path, query) = (cursor.text(), cursor.text(), cursor.text(), cursor.text());
@@ -191,39 +219,37 @@ impl Input {
             context: EvalContext::Placed(&context),
             ..Request::default()
         };
-        let ask = Ask { features: &features, dry_run: flags & 1 != 0, ..Ask::default() };
-        gate.decide(&request, &ask, now)
+        then(&request, &Ask { features: &features, dry_run: flags & 1 != 0, ..Ask::default() })
     }
 }
 
 /// The numbers of a decision, for JavaScript to read.
-#[cfg(feature = "npm")]
-pub(super) struct Results(Box<[f64]>);
+#[derive(Debug)]
+pub struct Results(Box<[f64]>);
 
-#[cfg(feature = "npm")]
 impl Default for Results {
     fn default() -> Self {
         Self(vec![0.0; RESULTS].into())
     }
 }
 
-#[cfg(feature = "npm")]
 impl Results {
-    pub(super) fn as_ptr(&self) -> *const f64 {
+    /// The address of the numbers.
+    pub fn as_ptr(&self) -> *const f64 {
         self.0.as_ptr()
     }
 
     /// Writes only the number of a tenant.
-    pub(super) fn write_tenant(&mut self, serial: u32) {
+    pub fn write_tenant(&mut self, serial: u32) {
         if let Some(slot) = self.0.first_mut() {
             *slot = f64::from(serial);
         }
     }
 
-    /// Writes a decision and the number of its caller. Returns the packed word that
-    /// [`super::JsGate::decide`] documents.
+    /// Writes a decision and the number of its caller. Returns the code in bits 0 to 7, the number
+    /// of features in bits 8 to 19 and the number of limits in bits 20 to 31.
     #[expect(clippy::cast_precision_loss, reason = "quantities stay below 2^53 (MAX_QUANTITY)")]
-    pub(super) fn write(&mut self, decision: &Decision, caller: f64) -> u32 {
+    pub fn write(&mut self, decision: &Decision, caller: f64) -> u32 {
         let mut put = self.0.iter_mut();
         let mut write = |number: f64| {
             if let Some(slot) = put.next() {

@@ -1,0 +1,226 @@
+// The gate in the isolate of a Worker: it reads snapshots from KV, spends leases of the family's
+// ledger, and decides without a hop. All gates of an isolate share what it holds.
+
+import { Codec, UNDECIDED } from "./codec.js";
+import { denial, denied } from "./denials.js";
+import { ConfigurationError, DocumentError, GateFailedError } from "./errors.js";
+import { factsOf, headersOf } from "./facts.js";
+import { Features } from "./features.js";
+import { options as known, readable, text } from "./input.js";
+import { Questions, short } from "./questions.js";
+
+/**
+ * Milliseconds after which an answer that should have come is given up: only a trap takes so long.
+ */
+const LOST_MS = 15_000;
+/** The headers that strategies read by default, for questions while there is no catalog. */
+const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
+
+const failure = (error) => new GateFailedError("the gate failed internally and was restarted", error);
+
+/** What all gates of the isolate share: the binding, and how questions and results cross it. */
+class Core {
+  #env;
+  #instance;
+  #Binding;
+  #raw;
+  #generation;
+  #codec = new Codec(failure);
+  /** Whose question is being asked. */
+  #request;
+  #context;
+
+  constructor(env, instance, Binding) {
+    this.#env = env;
+    this.#instance = instance;
+    this.#Binding = Binding;
+  }
+
+  get codec() {
+    return this.#codec;
+  }
+
+  get raw() {
+    return this.#raw;
+  }
+
+  /** Prepares a call: after a trap there is another instance. */
+  begin() {
+    this.#codec.check();
+    this.#instance.ready();
+    const { generation, memory } = this.#instance;
+    if (this.#generation === generation) return;
+    this.#raw = new this.#Binding(this.#env);
+    this.#generation = generation;
+    const raw = this.#raw;
+    this.#codec.open({
+      decide: (length) => raw.decide(length, this.#request, this.#context),
+      features: (length) => raw.features(length, this.#context),
+      buffer: () => raw.buffer(),
+      tenant: () => raw.tenant(),
+      credential: () => raw.credential(),
+      hold: () => raw.hold(),
+      feature: (place) => raw.feature(place),
+      outcome: (feature, outcome) => raw.outcome(feature, outcome),
+    }, memory);
+    this.learn();
+  }
+
+  /** Learns the names of the catalog. Returns false if the isolate holds none. */
+  learn() {
+    const names = this.#raw.keys();
+    if (names !== undefined) this.#codec.learn(names);
+    return names !== undefined;
+  }
+
+  /** Asks at once. Returns undefined if the answer has to be waited for. */
+  now(request, context, ask) {
+    this.begin();
+    if (this.#codec.names === undefined && !this.learn()) return undefined;
+    this.#request = request;
+    this.#context = context;
+    try {
+      let answer = ask(this.#codec);
+      // The catalog has changed since the names were learnt.
+      if (answer === RENAMED) answer = this.learn() ? ask(this.#codec) : WAIT;
+      return answer >= UNDECIDED ? undefined : answer;
+    } finally {
+      this.#request = this.#context = undefined;
+    }
+  }
+}
+
+const RENAMED = 254;
+const WAIT = 255;
+
+/** The bindings, each with what makes a value one, and the configuration that adds it. */
+const BINDINGS = {
+  SNAPSHOTS: [(value) => typeof value?.get === "function", true, '"kv_namespaces": [{ "binding": "SNAPSHOTS", "id": "…" }]'],
+  LEDGER: [(value) => typeof value?.idFromName === "function", false, '"durable_objects": { "bindings": [{ "name": "LEDGER", "class_name": "TenantLedger" }] }'],
+  CONTROL_DB: [(value) => typeof value?.prepare === "function", false, '"d1_databases": [{ "binding": "CONTROL_DB", "database_name": "tenantgate", "database_id": "…" }]'],
+};
+
+function check(env) {
+  if (typeof env !== "object" || env === null) throw new ConfigurationError("`edgeGate` needs the Worker's `env`");
+  for (const [name, [fits, needed, line]] of Object.entries(BINDINGS)) {
+    if (fits(env[name]) || (!needed && env[name] === undefined)) continue;
+    const state = env[name] === undefined ? "missing" : "of another kind";
+    throw new ConfigurationError(`the binding \`${name}\` is ${state}: add ${line} to wrangler.jsonc`);
+  }
+}
+
+/**
+ * Makes `edgeGate` of a built Worker: `instance` is its `instance.js`, whose exports change with a
+ * trap, and `Binding` its `EdgeBinding`.
+ */
+export function edgeGates(instance, Binding) {
+  // The configuration is that of the first `env`, which never changes.
+  let core;
+  return (env, ctx) => {
+    if (core === undefined) {
+      check(env);
+      core = new Core(env, instance, Binding);
+    }
+    return new EdgeGate(core, ctx);
+  };
+}
+
+/** The gate of one invocation. */
+class EdgeGate extends Questions {
+  #core;
+  #context;
+
+  constructor(core, context) {
+    super();
+    this.#core = core;
+    if (typeof context?.waitUntil !== "function") throw new ConfigurationError("`edgeGate` needs the context of the invocation: `edgeGate(env, ctx)`");
+    this.#context = context;
+  }
+
+  decideNow(request, options) {
+    given(options, ["context", "features", "look"], "`decideNow`");
+    return this.#core.now(request, this.#context, (codec) => codec.decide(request, options, 0)) ?? null;
+  }
+
+  async decide(request, options) {
+    given(options, ["context", "features", "look"], "`decide`");
+    const decision = this.#core.now(request, this.#context, (codec) => codec.decide(request, options, 0));
+    if (decision !== undefined) return decision;
+    await this.#prepare();
+    const { context, ...more } = options ?? {};
+    return short((await this.#send({ ...this.question(request), ...more, ...(context && { context: readable(context) }) }, request)).decision);
+  }
+
+  async features(tenant, context) {
+    const features = this.#core.now(undefined, this.#context, (codec) => codec.features(tenant, context, 0));
+    if (features instanceof Features) return features;
+    if (typeof features === "number") throw denied(this.#core.codec.names.codes[features]);
+    const { decision } = await this.ask({ tenant, context: readable(context), all_features: true, look: true });
+    if (!decision.allowed) throw denial(decision);
+    const keys = Object.keys(decision.features);
+    return new Features(new Map(keys.map((key, place) => [key, place])), Object.values(decision.features));
+  }
+
+  async ask(question, options) {
+    given(options, [], "`ask`");
+    return this.#send(question);
+  }
+
+  /**
+   * For middleware: the decision on a request in its full form. `named`: the answer of a custom
+   * resolver.
+   */
+  async answer(request, named) {
+    const facts = named.custom === undefined ? request : { ...this.question(request), ...named };
+    const decision = this.#core.now(facts, this.#context, (codec) => codec.decide(facts, undefined, 0));
+    if (decision !== undefined) return JSON.parse(this.#core.raw.transcript());
+    await this.#prepare();
+    return this.#send({ ...this.question(request), ...named }, request);
+  }
+
+  async explain(request, question) {
+    await this.#prepare();
+    return this.#send({ ...this.question(request), ...question, look: true, explain: true }, request);
+  }
+
+  question(request) {
+    this.#core.begin();
+    if (this.#core.codec.names !== undefined) return this.#core.codec.question(request);
+    const { method, host, path, query, headers, ...more } = factsOf(request, SIGNALS);
+    return { method, host, path, query, headers: headersOf(headers, SIGNALS), ...more };
+  }
+
+  /** Fetches the catalog if the isolate holds none: it says which headers the gate reads. */
+  async #prepare() {
+    this.#core.begin();
+    if (this.#core.codec.names !== undefined) return;
+    await inTime(this.#core.raw.prepare());
+    this.#core.begin();
+    this.#core.learn();
+  }
+
+  async #send(question, request) {
+    const json = text(question);
+    this.#core.begin();
+    const { problems, ...answer } = JSON.parse(await inTime(this.#core.raw.ask(json, request, this.#context)));
+    if (problems !== undefined) throw new DocumentError(problems);
+    return answer;
+  }
+}
+
+function given(options, names, what) {
+  if (options !== undefined) known(options, names, what);
+}
+
+/** Waits for an answer. An instance that traps while it waits never gives one. */
+async function inTime(answer) {
+  let timer;
+  const lost = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(failure(new Error("no answer came"))), LOST_MS);
+  });
+  try {
+    return await Promise.race([answer, lost]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
