@@ -25,9 +25,7 @@ export class Features {
 
   get(key, fallback) {
     const answer = this.#answers[this.#places.get(key)] ?? UNKNOWN;
-    if (fallback === undefined) return answer;
-    // An unknown feature has no value, and a value of another kind is not what the caller expects.
-    return answer !== UNKNOWN && kindOf(answer.value) === kindOf(fallback) ? answer.value : fallback;
+    return fallback === undefined ? answer : valueOf(answer, fallback);
   }
 
   enabled(key) {
@@ -45,6 +43,15 @@ export class Features {
   toJSON() {
     return Object.fromEntries(this);
   }
+}
+
+/**
+ * The value of an answer, or the fallback. An unknown feature has no value, and a value of another
+ * type is not what the caller expects.
+ */
+export function valueOf(answer, fallback) {
+  const fits = answer !== undefined && answer.tier !== "unknown" && kindOf(answer.value) === kindOf(fallback);
+  return fits ? answer.value : fallback;
 }
 
 const kindOf = (value) => (value === null || Array.isArray(value) ? "object" : typeof value);

@@ -416,7 +416,8 @@ export class Gate implements AnyGate {
 export interface RemoteGate extends TenantQuestions<true> {}
 export class RemoteGate implements AnyGate {
   /**
-   * @param options `url`: the Worker's address; `token`: its `OPERATOR_TOKEN`; `headers`: the
+   * @param options `url`: the Worker's address, not needed with `service`; `token`: its
+   *   `OPERATOR_TOKEN`, not needed if `service` names the entrypoint `TenantGate`; `headers`: the
    *   request headers that the Worker receives, default those that strategies read by default:
    *   `authorization`, `cookie`, `x-tenant-id`, `x-api-key`; `cookie` includes the headers that
    *   determine whether a cookie is accepted: `sec-fetch-site`, `origin`, `upgrade`; `service`: in
@@ -425,12 +426,12 @@ export class RemoteGate implements AnyGate {
    * @throws {InputError} if an option is invalid or unknown, or present without a value, in which
    *   case the token could go elsewhere
    * @example
-   * new RemoteGate({ url: "https://gate", token: env.OPERATOR_TOKEN, service: env.GATE });
+   * new RemoteGate({ service: env.GATE }); // "entrypoint": "TenantGate" in the binding
    */
-  constructor(options: {
-    url: string | URL; token: string; headers?: string[]; timeoutMs?: number;
-    fetch?: typeof globalThis.fetch; service?: { fetch: typeof globalThis.fetch };
-  });
+  constructor(options:
+    | { url: string | URL; token: string; headers?: string[]; timeoutMs?: number; fetch?: typeof globalThis.fetch; service?: undefined }
+    | { service: { fetch: any; ask?: any }; url?: string | URL; token?: string; headers?: string[]; timeoutMs?: number; fetch?: undefined }
+  );
   /**
    * Decides one request and charges its limits.
    * @throws {GateFailedError} if the Worker is unreachable (503)

@@ -1,4 +1,4 @@
-import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantGateOf, TenantRecord } from "./index.js";
+import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantGateOf, TenantQuestions, TenantRecord } from "./index.js";
 
 export * from "./errors.js";
 
@@ -98,6 +98,19 @@ export interface IsolationConfig {
  * with another slug or id is ignored, and a result with an unknown `status` counts as inactive.
  */
 export type LookupTenant = (tenantId: string, how: { by: "slug" | "id" }) => Promise<Tenant | null> | Tenant | null;
+
+/**
+ * A gate for an application behind the gateway. Its middleware verifies the header
+ * `X-Tenant-Assertion` instead of deciding again; questions about the tenant go to the gateway.
+ * @param options `audience`: the gateway's `ASSERTION_AUDIENCE`; `service`: in Workers, a binding to
+ *   the gateway's entrypoint `TenantGate`; otherwise `url`, and for questions `token`: see
+ *   `RemoteGate`
+ * @example
+ * app.use(createTenantMiddleware({ gate: fromGateway({ url: "https://gate.example.com", audience: "https://app.example.com" }) }));
+ */
+export function fromGateway(options: {
+  audience: string; service?: { fetch: any; ask?: any }; url?: string | URL; token?: string; fetch?: typeof globalThis.fetch; timeoutMs?: number;
+}): AnyGate & TenantQuestions<true>;
 
 /** How the middleware finds the tenant: with a gate, or with your own lookup. */
 export type TenantOptions =

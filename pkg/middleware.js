@@ -13,6 +13,7 @@ import { tenancy } from "./lookup.js";
 import { answerOf, checkFeature, featureOptions, getCurrentTenant, requireScopes } from "./tenancy.js";
 
 export * from "./errors.js";
+export { fromGateway } from "./from-gateway.js";
 export { getCurrentTenant } from "./tenancy.js";
 export { configure } from "./settings.js";
 

@@ -1,4 +1,6 @@
-// A gate in another process: the Worker decides, and its ledgers count for all callers.
+// A gate in another process: the Worker decides, and its ledgers count for all callers. Asked by
+// HTTP, or by RPC through a service binding. Needs no WebAssembly: also the entry
+// `tenantgate/remote`.
 
 import { statusOf } from "./codes.js";
 import { denial } from "./denials.js";
@@ -15,10 +17,14 @@ const OF_COOKIES = ["sec-fetch-site", "origin", "upgrade"];
 /** A timer with a longer delay fires at once. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
+export * from "./errors.js";
+export { Features };
+
 export class RemoteGate extends Questions {
   #url;
   #token;
   #fetch;
+  #service;
   #timeoutMs;
   #headers;
 
@@ -26,11 +32,13 @@ export class RemoteGate extends Questions {
     super();
     const given = known(options, ["url", "token", "headers", "fetch", "service", "timeoutMs"], "`RemoteGate`");
     const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
-    const url = String(given.url);
     const wrong = (sentence) => { throw new InputError(sentence); };
-    if (!/^https?:/i.test(url) || !URL.canParse(url)) wrong("`url` must be the Worker's address, such as https://gate.example.com");
+    // A binding to the entrypoint `TenantGate` needs no token: only the account's own Workers have it.
+    const byRpc = Object.hasOwn(given, "service") && !Object.hasOwn(given, "token");
+    const url = byRpc ? "" : String(given.url ?? (Object.hasOwn(given, "service") ? "https://gate" : undefined));
+    if (!byRpc && (!/^https?:/i.test(url) || !URL.canParse(url))) wrong("`url` must be the Worker's address, such as https://gate.example.com");
     // `fetch` would refuse any other token, with an error that contains the token.
-    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
+    if (!byRpc && (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token))) {
       wrong("`token` must be the Worker's OPERATOR_TOKEN, without spaces or line breaks");
     }
     if (!Array.isArray(headers) || headers.some((name) => typeof name !== "string")) wrong("`headers` must be a list of header names");
@@ -40,6 +48,7 @@ export class RemoteGate extends Questions {
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
     this.#fetch = fetcher(given);
+    if (byRpc) this.#service = given.service;
     this.#timeoutMs = timeoutMs;
     const names = headers.map((name) => name.toLowerCase());
     this.#headers = [...new Set(names.includes("cookie") ? [...names, ...OF_COOKIES] : names)];
@@ -58,6 +67,7 @@ export class RemoteGate extends Questions {
   }
 
   async ask(question) {
+    if (this.#service) return this.#call(question);
     const response = await this.#send("POST", "/_gate/v1/decide", question);
     const decision = await this.#body(response, isDecision);
     const headers = {};
@@ -66,6 +76,26 @@ export class RemoteGate extends Questions {
     }
     if (decision.code === "UNAUTHENTICATED") headers["www-authenticate"] = 'Bearer realm="tenantgate"';
     return { status: statusOf(decision.code), headers, path: null, decision };
+  }
+
+  /** Asks by RPC, within the same time as by HTTP. */
+  async #call(question) {
+    // Serialized by the runtime, which refuses what JSON leaves out.
+    const plain = JSON.parse(text(question));
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${this.#timeoutMs} ms`)), this.#timeoutMs);
+    });
+    let answer;
+    try {
+      answer = await Promise.race([this.#service.ask(plain), late]);
+    } catch (error) {
+      throw new GateFailedError("the gate could not be reached: the service binding must name the entrypoint `TenantGate`", error, 503);
+    } finally {
+      clearTimeout(timer);
+    }
+    if (answer.problems) throw new DocumentError(answer.problems);
+    return answer;
   }
 
   explain(request, question = {}) {
@@ -78,6 +108,7 @@ export class RemoteGate extends Questions {
   }
 
   async provisionTenant({ company, selectedPlan, ...more }, { idempotencyKey = crypto.randomUUID() } = {}) {
+    if (this.#service) throw new InputError("`provisionTenant` needs the option `token`: tenants are set up by the admin API");
     const body = { api_key_scopes: [], ...more };
     if (company !== undefined) body.name = company;
     if (selectedPlan !== undefined) body.plan = selectedPlan;

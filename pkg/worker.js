@@ -41,8 +41,14 @@ export class TenantGate extends WorkerEntrypoint {
     return this.#gate.decide(request, options);
   }
 
-  ask(question) {
-    return this.#gate.ask(question);
+  /** The decision in its full form, or `problems` of the question: RPC keeps only the text of an error. */
+  async ask(question) {
+    try {
+      return await this.#gate.ask(question);
+    } catch (error) {
+      if (error?.code === "INVALID_DOCUMENT") return { problems: error.problems };
+      throw error;
+    }
   }
 
   explain(request, question) {

@@ -1,0 +1,27 @@
+import type { ReactNode } from "react";
+import type { FeatureClient } from "./client/index.js";
+import type { Answer, Widened } from "./index.js";
+
+/**
+ * Gives features to the components below it.
+ * @param props `features`: the features that the server has evaluated, such as `features.toJSON()`;
+ *   they hold while the page has nothing newer. `client`: follows changes in the page
+ * @example
+ * // A server component:
+ * const features = (await gate.features(tenant.id)).toJSON();
+ * return <FeatureProvider features={features}><App /></FeatureProvider>;
+ */
+export function FeatureProvider(props: {
+  features?: Record<string, Pick<Answer, "value"> & Partial<Answer>>;
+  client?: FeatureClient;
+  children?: ReactNode;
+}): ReactNode;
+
+/**
+ * The value of a feature. `fallback` if the feature is unknown, its value is of another type, or the
+ * page has no features yet. Renders again when the value changes.
+ * @throws {ConfigurationError} without a `FeatureProvider`
+ * @example
+ * const theme = useFeature("theme", "light");
+ */
+export function useFeature<T extends boolean | string | number | object>(key: string, fallback: T): Widened<T>;

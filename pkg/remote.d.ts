@@ -1,0 +1,5 @@
+export * from "./errors.js";
+export type {
+  Answer, AnyRequest, Context, Decision, LimitState, Question, ShortDecision, TenantQuestions, Transcript,
+} from "./index.js";
+export { Features, RemoteGate } from "./index.js";
