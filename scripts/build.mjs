@@ -1,7 +1,7 @@
 // Builds the Worker (`build/`) and the npm package's generated files (`pkg/dist/`).
 // Usage: node scripts/build.mjs [worker|edge|npm …] [--quick] [--faults]
 
-import { copyFileSync, existsSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -66,6 +66,7 @@ export function buildNpm({ quick = false, pages = true } = {}) {
 export function buildJs() {
   for (const name of ["tenantgate", "client"]) embed(name);
   buildCommonJs();
+  cpSync(join(root, "migrations"), join(root, "pkg/migrations"), { recursive: true });
   for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(root, name), join(root, "pkg", name));
 }
 

@@ -48,6 +48,11 @@ export class Output {
     process.stdout.write(`${plain(text)}\n`);
   }
 
+  /** Prints lines. */
+  lines(texts) {
+    for (const text of texts) this.line(text);
+  }
+
   /** Prints a text unchanged. */
   raw(text) {
     process.stdout.write(text);

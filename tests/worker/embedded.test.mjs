@@ -2,6 +2,7 @@
 // `embedded` runs the vectors and the ledger's tests against such a Worker too.
 
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -75,6 +76,20 @@ app.get("/features", async (c) => c.json(Object.fromEntries([...await c.get("gat
 app.all("*", (c) => c.json({ slug: c.get("tenant").slug }));
 export default { fetch: app.fetch, scheduled };`;
 
+/** An application behind the gateway, which asks it by RPC. */
+const BEHIND = `
+import { Hono } from "hono";
+import { createTenantMiddleware, onError } from "./hono.js";
+import { fromGateway } from "./middleware.js";
+import "./workerd.js";
+let gate;
+const app = new Hono();
+app.onError(onError);
+app.use(createTenantMiddleware({ gate: (c) => (gate ??= fromGateway({ service: c.env.GATE, audience: "behind" })) }));
+app.get("/tokens", async (c) => c.json((await c.get("gate").take({ tokens: 5 })).limits[0]));
+app.all("*", (c) => c.json(c.get("tenant")));
+export default app;`;
+
 const CALLER = `export default {
   async fetch(request, env) {
     const [method, ...args] = await request.json();
@@ -99,16 +114,23 @@ const guideSeed = {
 const guide = blocks("docs/how-to/in-your-worker.md").filter(({ file }) => file === "[worker.js]")
   .map(({ code }) => code.replaceAll(/"tenantgate\/(\w+)"/g, '"./$1.js"'));
 
-let own, one, live, gateway, guides;
+let own, one, live, gateway, front, guides;
 before(async () => {
   const caller = { name: "caller", modules: true, script: CALLER, compatibilityDate: "2026-11-01", serviceBindings: { GATE: { name: "gateway", entrypoint: "TenantGate" } } };
-  const [app, hono] = [built("app", APP), built("one", ONE)];
+  const [app, hono, behind] = [built("app", APP), built("one", ONE), built("behind", BEHIND)];
   const bare = { name: "bare", modules: modules(app), modulesRoot: join(root, app), compatibilityDate: "2026-11-01" };
-  ({ own, one, live, gateway, ...guides } = await workers({
+  ({ own, one, live, gateway, front, ...guides } = await workers({
     own: { seed, folder: app, isolates: 3, beside: [bare] },
     one: { seed, folder: hono },
     live: { control: true, folder: hono },
     gateway: { seed, folder: "build/test", beside: [caller] },
+    front: {
+      seed,
+      folder: "build/test",
+      bindings: { ASSERTION_KEY: generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }), ASSERTION_AUDIENCE: "behind" },
+      more: { serviceBindings: { UPSTREAM: "behind" } },
+      beside: [{ name: "behind", modules: modules(behind), modulesRoot: join(root, behind), compatibilityDate: "2026-11-01", serviceBindings: { GATE: { name: "front", entrypoint: "TenantGate" } } }],
+    },
     ...Object.fromEntries(guide.map((code, i) => [`guide${i}`, { seed: guideSeed, folder: built(`guide${i}`, code) }])),
   }));
 });
@@ -237,6 +259,14 @@ describe("RPC", () => {
     assert.equal((await rpc("getBooleanDetails", "exports", false, {})).result.errorCode, "INVALID_CONTEXT");
     assert.equal((await rpc("getBooleanDetails", "unknown", true, context)).result.errorCode, "FLAG_NOT_FOUND");
   });
+});
+
+test("an application behind the gateway believes its assertion, and asks it by RPC", async () => {
+  const tenant = await json(front.send("/", as("acme")));
+  assert.deepEqual(tenant, { id: "t_acme", slug: "acme", plan: "pro@1", status: "active", metadata: { plan: "pro@1" } });
+  assert.deepEqual([(await json(front.send("/tokens", as("acme")))).used, (await json(front.send("/tokens", as("acme")))).used], [5, 10]);
+  const behind = await front.flare.getWorker("behind");
+  for (const headers of [{ "x-tenant-id": "t_acme" }, { "x-tenant-assertion": "a.b.c" }]) assert.equal((await behind.fetch("http://behind/", { headers })).status, 401);
 });
 
 test("the Workers of the guide do what it says", async () => {

@@ -1,0 +1,94 @@
+// A project with tenantgate on this machine: its files, its wrangler, its seed.
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { DocumentError, publish } from "../node.js";
+import { parsed } from "./client.js";
+import { read } from "./documents.js";
+import { Failure, invalid, wrongUsage } from "./failure.js";
+
+/** The project's own commands come first on the path. */
+const environment = () => ({
+  ...process.env,
+  PATH: [join(process.cwd(), "node_modules/.bin"), process.env.PATH].join(delimiter),
+  WRANGLER_SEND_METRICS: "false",
+  // Requests here have no country; asking for a sample fails without a network.
+  CLOUDFLARE_CF_FETCH_ENABLED: "false",
+});
+
+const MISSING = () => new Failure("wrangler is missing: run `npm install --save-dev wrangler`", { code: "WRANGLER_MISSING" });
+
+/** Runs wrangler to its end. Returns what it prints; `input` goes to its standard input. */
+export function wrangler(args, { input, quiet = false } = {}) {
+  const { status, error, stdout } = spawnSync("wrangler", args, {
+    env: environment(), input, encoding: "utf8", stdio: [input === undefined ? "ignore" : "pipe", "pipe", "inherit"],
+  });
+  if (error) throw MISSING();
+  if (!quiet) process.stderr.write(stdout);
+  if (status !== 0) throw new Failure(`\`wrangler ${args.join(" ")}\` failed with exit code ${status}`, { code: "WRANGLER_FAILED" });
+  return stdout;
+}
+
+/** Starts wrangler and leaves it running. */
+export function started(args) {
+  const child = spawn("wrangler", args, { env: environment(), stdio: ["ignore", "inherit", "pipe"] });
+  return new Promise((resolve, reject) => {
+    child.once("error", () => reject(MISSING()));
+    child.once("spawn", () => resolve(child));
+  });
+}
+
+/** The path of the project's configuration for wrangler. */
+export function configuration() {
+  const found = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"].find((name) => existsSync(name));
+  if (found === undefined) throw wrongUsage("there is no wrangler.jsonc here: run `tenantgate init` first");
+  return found;
+}
+
+/** The catalog and the tenants of these files, checked. */
+export function seedOf(catalogFile, tenantsFile) {
+  // For editors; within a seed it has no place.
+  const { $schema, ...catalog } = parsedFile(catalogFile);
+  const seed = { catalog, tenants: existsSync(tenantsFile) ? parsedFile(tenantsFile) : [] };
+  try {
+    publish(seed);
+  } catch (error) {
+    if (error instanceof DocumentError) throw invalid(`${catalogFile}, ${tenantsFile}`, error.problems);
+    throw error;
+  }
+  return seed;
+}
+
+function parsedFile(file) {
+  const value = parsed(read(file));
+  if (value === null || typeof value !== "object") throw new Failure(`\`${file}\` is not valid JSON`, { code: "INVALID" });
+  return value;
+}
+
+/** The operator's token in `.dev.vars`. */
+export function localToken() {
+  const token = existsSync(".dev.vars") ? /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(".dev.vars", "utf8"))?.[1].trim() : undefined;
+  if (!token) throw wrongUsage("`.dev.vars` has no OPERATOR_TOKEN: add a line `OPERATOR_TOKEN=<a random text>`");
+  return token;
+}
+
+/** Sends the seed to a deployment, which keeps what is the same. */
+export async function imported(base, token, seed) {
+  const init = { method: "POST", headers: { authorization: `Bearer ${token}` }, body: JSON.stringify(seed) };
+  const response = await fetch(new URL("/_gate/v1/admin/import?overwrite=true", base), init);
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return;
+  const { code = "IMPORT_FAILED", message = `the deployment answered ${response.status}`, details = {} } = body.error ?? {};
+  throw new Failure(`the catalog was not taken over: ${message}`, { code, details });
+}
+
+/** A first request that the catalog lets through: a `curl` command. */
+export function firstRequest(base, { catalog, tenants }) {
+  const tenant = tenants.find(({ status = "active" }) => status === "active");
+  const header = catalog.resolution.strategies.find(({ strategy }) => strategy === "header");
+  const path = catalog.routes?.[0]?.path ?? "/";
+  if (!tenant || !header) return `curl ${new URL("/_gate/healthz", base)}`;
+  const name = header.identifies === "id" ? tenant.id : tenant.slug;
+  return `curl -H '${header.header_name ?? "X-Tenant-ID"}: ${name}' ${new URL(path, base)}`;
+}

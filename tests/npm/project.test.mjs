@@ -1,0 +1,203 @@
+// A project of one's own by the command line: `init` writes it, `dev` serves it by wrangler, `deploy`
+// runs wrangler's commands. Cloudflare cannot be reached here: a stand-in records the commands.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { after, describe, test } from "node:test";
+import { freePort } from "../support/server.mjs";
+import { until } from "../support/wait.mjs";
+
+const root = join(import.meta.dirname, "../..");
+const folders = mkdtempSync(join(tmpdir(), "tenantgate-project-"));
+after(() => rmSync(folders, { recursive: true, force: true }));
+
+let made = 0;
+function empty() {
+  const folder = join(folders, `my-saas-${++made}`);
+  mkdirSync(folder);
+  return folder;
+}
+
+const cli = join(root, "pkg/cli.js");
+const run = (folder, args, env = {}) => spawnSync(process.execPath, [cli, ...args], { cwd: folder, encoding: "utf8", env: { ...process.env, ...env } });
+const json = (folder, name) => JSON.parse(readFileSync(join(folder, name), "utf8"));
+
+/** Has the package and what a project needs besides resolve to those of this repository. */
+function installed(folder) {
+  mkdirSync(join(folder, "node_modules"));
+  symlinkSync(join(root, "pkg"), join(folder, "node_modules/tenantgate"));
+  for (const name of [".bin", "hono", "wrangler", "workerd", "vitest", "@cloudflare"]) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
+}
+
+describe("`init`", () => {
+  for (const template of ["gateway", "hono", "worker"]) {
+    test(`writes a ${template} project whose documents are valid and whose Worker has types`, () => {
+      const folder = empty();
+      const { status, stdout } = run(folder, ["init", "--template", template, "--json"]);
+      assert.equal(status, 0);
+      assert.deepEqual(JSON.parse(stdout).kept, []);
+      assert.match(readFileSync(join(folder, "wrangler.jsonc"), "utf8"), /"name": "my-saas-\d+"/);
+      assert.match(readFileSync(join(folder, ".dev.vars"), "utf8"), /^OPERATOR_TOKEN=[0-9a-f]{32}\n$/);
+      assert.equal(run(folder, ["validate", "catalog.json"]).status, 0);
+      installed(folder);
+      const checked = spawnSync(join(root, "node_modules/.bin/tsc"), ["-p", "."], { cwd: folder, encoding: "utf8" });
+      assert.equal(checked.stdout, "");
+    });
+  }
+
+  test("keeps what exists, adds what is missing, and says so", () => {
+    const folder = empty();
+    writeFileSync(join(folder, "wrangler.jsonc"), "{}\n");
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "mine", scripts: { dev: "my own" }, dependencies: { hono: "4.1.0" } }));
+    writeFileSync(join(folder, ".gitignore"), "/node_modules/\ndist");
+    const { status, stdout } = run(folder, ["init"]);
+    assert.equal(status, 0);
+    assert.match(stdout, /kept wrangler\.jsonc[^]*needs these bindings too[^]*SNAPSHOTS/);
+    assert.equal(readFileSync(join(folder, "wrangler.jsonc"), "utf8"), "{}\n");
+    const { name, scripts, dependencies, devDependencies } = json(folder, "package.json");
+    assert.deepEqual([name, scripts.dev, scripts.deploy, dependencies.hono, typeof devDependencies.wrangler], ["mine", "my own", "tenantgate deploy", "4.1.0", "string"]);
+    assert.equal(readFileSync(join(folder, ".gitignore"), "utf8"), "/node_modules/\ndist\n.wrangler\n.dev.vars\n");
+    const [before, again] = [readFileSync(join(folder, "package.json"), "utf8"), run(folder, ["init", "--json"])];
+    assert.deepEqual([JSON.parse(again.stdout).written, JSON.parse(again.stdout).added, readFileSync(join(folder, "package.json"), "utf8")], [[], [], before]);
+  });
+
+  test("refuses an unknown template, and `dev` and `deploy` a folder without a project", () => {
+    const folder = empty();
+    const { status, stderr } = run(folder, ["init", "--template", "rails"]);
+    assert.deepEqual([status, /unknown template `rails`: the templates are gateway, hono, worker/.test(stderr)], [2, true]);
+    for (const command of ["dev", "deploy"]) {
+      const refused = run(folder, [command]);
+      assert.deepEqual([refused.status, /tenantgate init/.test(refused.stderr)], [2, true], command);
+    }
+    assert.equal(existsSync(join(folder, "package.json")), false);
+  });
+});
+
+test("the test of a new project passes", () => {
+  const folder = empty();
+  run(folder, ["init"]);
+  installed(folder);
+  const { status, stdout } = spawnSync(join(root, "node_modules/.bin/vitest"), ["run", "--no-color"], { cwd: folder, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "--preserve-symlinks" } });
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /2 passed/);
+});
+
+test("`dev` serves the project, follows its files, and keeps serving when they are wrong", async () => {
+  const folder = empty();
+  run(folder, ["init"]);
+  installed(folder);
+  const port = await freePort();
+  const child = spawn(process.execPath, [cli, "dev", "--port", String(port)], { cwd: folder });
+  let printed = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => { printed += text; });
+  const ended = new Promise((done) => child.once("exit", done));
+  try {
+    await until(() => printed.includes("Serving on"), "it serves", { ms: 60_000 }).catch((error) => { throw new Error(`${error.message}\n${printed}`); });
+    const command = /curl -H '([^:]+): ([^']+)' (\S+)/.exec(printed);
+    const [, header, slug, url] = command;
+    assert.deepEqual(await (await fetch(url, { headers: { [header]: slug } })).json(), { tenant: "acme" });
+    const exports = async (name) => (await fetch(`http://127.0.0.1:${port}/api/exports`, { method: "POST", headers: { "x-tenant-id": name } })).status;
+    assert.deepEqual([await exports("acme"), await exports("globex"), await exports("hooli")], [200, 403, 404]);
+    writeFileSync(join(folder, "tenants.json"), JSON.stringify([...json(folder, "tenants.json"), { id: "t_hooli", slug: "hooli", plan: "pro@1" }]));
+    await until(async () => (await exports("hooli")) === 200, "the new tenant is served");
+    writeFileSync(join(folder, "catalog.json"), "{");
+    await until(() => printed.includes("Kept the catalog and tenants as they were: `catalog.json` is not valid JSON"), "the mistake is reported");
+    assert.equal(await exports("acme"), 200);
+  } finally {
+    child.kill("SIGTERM");
+    await ended;
+  }
+});
+
+/** Stands for wrangler: records each command and its input, and prints what wrangler prints. */
+const STAND_IN = `#!/usr/bin/env node
+const { appendFileSync, readFileSync } = require("node:fs");
+const args = process.argv.slice(2);
+const input = args[0] === "secret" ? readFileSync(0, "utf8") : undefined;
+appendFileSync(process.env.RECORD, JSON.stringify({ args, input }) + "\\n");
+const said = {
+  kv: '{ "kv_namespaces": [{ "binding": "MY", "id": "0123456789abcdef0123456789abcdef" }] }',
+  d1: '{ "d1_databases": [{ "database_name": "x", "database_id": "01234567-89ab-cdef-0123-456789abcdef" }] }',
+  deploy: "Deployed\\n  https://my-saas.example.workers.dev",
+};
+if (process.env.BROKEN === args[0]) process.exit(7);
+console.log(said[args[0]] ?? "");
+`;
+
+describe("`deploy`", () => {
+  const bin = join(folders, "bin");
+  mkdirSync(bin);
+  writeFileSync(join(bin, "wrangler"), STAND_IN);
+  chmodSync(join(bin, "wrangler"), 0o755);
+
+  /** Deploys a new project; `site`: the deployed Worker, of which only the import is played. */
+  async function deployed(args = [], env = {}) {
+    const folder = empty();
+    run(folder, ["init"]);
+    const record = join(folder, "record");
+    writeFileSync(record, "");
+    const imports = [];
+    const site = createServer(async (request, response) => {
+      let body = "";
+      for await (const part of request) body += part;
+      imports.push({ url: request.url, token: request.headers.authorization, body: JSON.parse(body) });
+      // A new secret takes a moment.
+      response.writeHead(imports.length === 1 ? 401 : 200, { "content-type": "application/json" });
+      response.end(imports.length === 1 ? '{"error": {"code": "UNAUTHENTICATED", "message": "…"}}' : "{}");
+    });
+    await new Promise((done) => site.listen(0, "127.0.0.1", done));
+    const url = `http://127.0.0.1:${site.address().port}`;
+    const environment = { ...process.env, PATH: [bin, process.env.PATH].join(delimiter), RECORD: record, ...env };
+    const child = spawn(process.execPath, [cli, "deploy", "--worker-url", url, ...args], { cwd: folder, env: environment });
+    let [stdout, stderr] = ["", ""];
+    child.stdout.on("data", (text) => { stdout += text; });
+    child.stderr.on("data", (text) => { stderr += text; });
+    const status = await new Promise((done) => child.once("exit", done));
+    site.close();
+    const commands = readFileSync(record, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    return { folder, status, stdout, stderr, commands, imports };
+  }
+
+  test("creates what is missing, in order, and publishes the catalog with the token that it has set", async () => {
+    const { folder, status, stdout, stderr, commands, imports } = await deployed(["--json"]);
+    assert.equal(status, 0, stderr);
+    const name = /"name": "([^"]+)"/.exec(readFileSync(join(folder, "wrangler.jsonc"), "utf8"))[1];
+    assert.deepEqual(commands.map(({ args }) => args.join(" ")), [
+      `kv namespace create ${name}-snapshots`, `d1 create ${name}-control`, "d1 migrations apply CONTROL_DB --remote", "deploy", "secret put OPERATOR_TOKEN",
+    ]);
+    const settings = readFileSync(join(folder, "wrangler.jsonc"), "utf8");
+    assert.match(settings, /"binding": "SNAPSHOTS", "id": "0123456789abcdef0123456789abcdef"/);
+    assert.match(settings, /"binding": "CONTROL_DB", "database_id": "01234567-89ab-cdef-0123-456789abcdef"/);
+    assert.match(settings, /\/\/ The clock/);
+    const token = commands.at(-1).input;
+    assert.deepEqual(imports.map(({ url, token: used }) => [url, used === `Bearer ${token}`]), [["/_gate/v1/admin/import?overwrite=true", true], ["/_gate/v1/admin/import?overwrite=true", true]]);
+    assert.deepEqual([imports[1].body.catalog.version, imports[1].body.tenants.length, "$schema" in imports[1].body.catalog], [1, 2, false]);
+    assert.match(JSON.parse(stdout).first_request, /^curl -H 'X-Tenant-ID: acme' http/);
+    assert(!stderr.includes(token), "the token stands in no message");
+  });
+
+  test("`--dry-run` shows the steps and runs none", async () => {
+    const { status, stdout, commands, imports } = await deployed(["--dry-run"]);
+    assert.deepEqual([status, commands, imports], [0, [], []]);
+    assert.match(stdout, /wrangler kv namespace create[^]*wrangler deploy[^]*secret put OPERATOR_TOKEN[^]*Publish the catalog/);
+  });
+
+  test("stops at the first command that fails", async () => {
+    const { status, stderr, commands, imports } = await deployed([], { BROKEN: "d1" });
+    assert.equal(status, 1);
+    assert.match(stderr, /`wrangler d1 create [\w-]+` failed with exit code 7/);
+    assert.deepEqual([commands.length, imports], [2, []]);
+  });
+
+  test("an invalid catalog stops it before anything is created", async () => {
+    const folder = empty();
+    run(folder, ["init"]);
+    writeFileSync(join(folder, "catalog.json"), JSON.stringify({ ...json(folder, "catalog.json"), plans: { "free@1": { limits: { nothing: 1 } } } }));
+    const { status, stderr } = run(folder, ["deploy"], { PATH: [bin, process.env.PATH].join(delimiter), RECORD: join(folder, "record") });
+    assert.deepEqual([status, /nothing/.test(stderr), existsSync(join(folder, "record"))], [1, true, false]);
+  });
+});
