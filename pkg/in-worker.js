@@ -6,11 +6,6 @@ import { tenantMiddleware } from "./hono-middleware.js";
 import { options as known } from "./input.js";
 import { byGate } from "./tenancy.js";
 
-export * from "./errors.js";
-export { Features } from "./features.js";
-export { onError, requireFeature } from "./hono-middleware.js";
-export { getCurrentTenant } from "./tenancy.js";
-
 /** `edgeGate` and `tenants` of a built Worker; see `edgeGates`. */
 export function inWorker(instance, Binding) {
   const edgeGate = edgeGates(instance, Binding);

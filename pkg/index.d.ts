@@ -317,11 +317,13 @@ export interface AnyGate {
   features(tenant: string, context?: Context): Features | Promise<Features>;
 }
 
+/** Answers questions about one tenant at once. */
+export interface Gate extends TenantQuestions<false> {}
+
 /**
  * A gate with an in-memory ledger: resolves the tenant, evaluates features and counts limits in
  * this process. To share counters between processes, use a `RemoteGate` and the Worker.
  */
-export interface Gate extends TenantQuestions<false> {}
 export class Gate implements AnyGate {
   /**
    * @param catalog the catalog
@@ -407,13 +409,15 @@ export class Gate implements AnyGate {
   [Symbol.dispose](): void;
 }
 
+/** Answers questions about one tenant. */
+export interface RemoteGate extends TenantQuestions<true> {}
+
 /**
  * A gate in another process: the Worker decides, and its ledgers count for all callers.
  * @example
  * const gate = new RemoteGate({ url: "https://gate.example.com", token: env.OPERATOR_TOKEN });
  * const { allowed } = await gate.decide(request);
  */
-export interface RemoteGate extends TenantQuestions<true> {}
 export class RemoteGate implements AnyGate {
   /**
    * @param options `url`: the Worker's address, not needed with `service`; `token`: its

@@ -1,4 +1,3 @@
-import type { ReactNode } from "react";
 import type { FeatureClient } from "./client/index.js";
 import type { Answer, Widened } from "./index.js";
 
@@ -7,15 +6,16 @@ import type { Answer, Widened } from "./index.js";
  * @param props `features`: the features that the server has evaluated, such as `features.toJSON()`;
  *   they hold while the page has nothing newer. `client`: follows changes in the page
  * @example
- * // A server component:
- * const features = (await gate.features(tenant.id)).toJSON();
- * return <FeatureProvider features={features}><App /></FeatureProvider>;
+ * // In a server component: <FeatureProvider features={features}><App /></FeatureProvider>
+ * const features = (await gate.features("t_acme")).toJSON();
+ * const element = FeatureProvider({ features, children: "the application" });
  */
 export function FeatureProvider(props: {
   features?: Record<string, Pick<Answer, "value"> & Partial<Answer>>;
   client?: FeatureClient;
-  children?: ReactNode;
-}): ReactNode;
+  /** What React can render. */
+  children?: any;
+}): any;
 
 /**
  * The value of a feature. `fallback` if the feature is unknown, its value is of another type, or the

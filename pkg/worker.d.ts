@@ -1,4 +1,4 @@
-import type { Context, Question, ShortDecision, TenantQuestions, Transcript, AnyRequest, Answer } from "./index.js";
+import type { Context, Problem, Question, ShortDecision, TenantQuestions, Transcript, AnyRequest, Answer } from "./index.js";
 import type { DecideOptions, InvocationContext } from "./workers.js";
 
 export * from "./workers.js";
@@ -6,21 +6,23 @@ export * from "./workers.js";
 /**
  * The complete gateway as a Worker: requests to your hosts, the gate's own endpoints, the clock.
  */
-declare const gateway_: {
+declare const complete: {
   fetch(request: Request, env: any, ctx: InvocationContext): Response | Promise<Response>;
   scheduled(event: any, env: any, ctx: InvocationContext): Promise<void>;
 };
-export default gateway_;
+export default complete;
 
 /**
- * The handler of the scheduled event: export it beside your own `fetch`, and add a cron trigger.
+ * The handler of the scheduled event. Export it beside your own `fetch`, and add a cron trigger.
+ * @example
+ * export default { fetch: () => new Response("hello"), scheduled };
  */
 export function scheduled(event: any, env: any, ctx: InvocationContext): Promise<void>;
 
 /**
  * A handler for Hono that answers the gate's own endpoints, at `/_gate/`.
  * @example
- * const app = new Hono();
+ * const app = new Hono<TenantEnv>();
  * app.all("/_gate/*", gateway());
  * app.use(tenants());
  * export default { fetch: app.fetch, scheduled };
@@ -42,6 +44,9 @@ export interface EvaluationDetails<T> {
 /** The context of an evaluation: `tenant` is the tenant's id, `targetingKey` the user. */
 export type EvaluationContext = Context & { tenant: string; targetingKey?: string };
 
+/** Answers questions about one tenant. */
+export interface TenantGate extends TenantQuestions<true> {}
+
 /**
  * The gate for other Workers, by RPC. `get…Value` and `get…Details` never throw: a feature that
  * cannot be read has the default.
@@ -55,7 +60,8 @@ export class TenantGate implements TenantQuestions<true> {
   constructor(ctx: any, env: any);
   fetch(request: Request): Promise<Response>;
   decide(request: AnyRequest, options?: DecideOptions): Promise<ShortDecision>;
-  ask(question: Question): Promise<Transcript>;
+  /** `problems` if the question is invalid. */
+  ask(question: Question): Promise<Transcript | { problems: Problem[] }>;
   explain(request: AnyRequest, question?: Question): Promise<Transcript>;
   features(tenant: string, context?: Context): Promise<Record<string, Answer>>;
   getBooleanValue(key: string, fallback: boolean, context: EvaluationContext): Promise<boolean>;
@@ -67,4 +73,3 @@ export class TenantGate implements TenantQuestions<true> {
   getNumberDetails(key: string, fallback: number, context: EvaluationContext): Promise<EvaluationDetails<number>>;
   getObjectDetails<T extends object>(key: string, fallback: T, context: EvaluationContext): Promise<EvaluationDetails<T>>;
 }
-export interface TenantGate extends TenantQuestions<true> {}

@@ -10,7 +10,7 @@ import { inWorker } from "./in-worker.js";
 import { attributes, details, failed, unanswered } from "./openfeature-details.js";
 
 export default handler;
-export * from "./in-worker.js";
+export * from "./worker-exports.js";
 export { TenantLedger } from "./dist/worker/tenant_ledger.js";
 export const { edgeGate, tenants } = inWorker(instance, EdgeBinding);
 

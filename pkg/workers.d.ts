@@ -55,7 +55,7 @@ export interface EdgeGate extends AnyGate, TenantQuestions<true> {
  * @throws {ConfigurationError} if a binding is missing; says which line to add
  * @example
  * export default {
- *   async fetch(request, env, ctx) {
+ *   async fetch(request: Request, env: object, ctx: ExecutionContext) {
  *     const { allowed, code, tenant } = await edgeGate(env, ctx).decide(request);
  *     return allowed ? new Response(`Hello ${tenant?.slug}`) : new Response(code, { status: 403 });
  *   },
@@ -63,7 +63,11 @@ export interface EdgeGate extends AnyGate, TenantQuestions<true> {
  */
 export function edgeGate(env: object, ctx: InvocationContext): EdgeGate;
 
-/** The Durable Object that counts, one for each family of tenants. Export it from your Worker. */
+/**
+ * The Durable Object that counts, one for each family of tenants. Export it from your Worker.
+ * @example
+ * export { TenantLedger };
+ */
 export class TenantLedger {
   constructor(state: any, env: any);
   fetch(request: Request): Promise<Response>;
@@ -79,6 +83,7 @@ export type { TenantEnv } from "./hono.js";
  * @param options `gate`: a gate, or a function that returns it for Hono's context; default
  *   `edgeGate(c.env, c.executionCtx)`. `customResolver`: for the strategy `custom`
  * @example
+ * const app = new Hono<TenantEnv>();
  * app.use(tenants());
  * app.post("/exports", requireFeature("exports"), async (c) => {
  *   const { allowed } = await c.get("gate").take({ exports: 1 });

@@ -6,6 +6,6 @@ import { EdgeBinding } from "./dist/edge/index.js";
 import * as instance from "./dist/edge/instance.js";
 import { inWorker } from "./in-worker.js";
 
-export * from "./in-worker.js";
+export * from "./worker-exports.js";
 export { TenantLedger } from "./dist/edge/tenant_ledger.js";
 export const { edgeGate, tenants } = inWorker(instance, EdgeBinding);

@@ -167,7 +167,7 @@ describe("usage, exit codes and secrets", () => {
 
   test("`--help` describes every command in one sentence", async () => {
     const top = described(await good("--help"));
-    assert.deepEqual(top.map(([name]) => name.split(" ")[0]).sort(), [...Object.keys(groups), "completion", "denials", "diff", "expiring", "explain", "publish", "status", "usage", "validate"].sort());
+    assert.deepEqual(top.map(([name]) => name.split(" ")[0]).sort(), [...Object.keys(groups), "completion", "denials", "deploy", "dev", "diff", "expiring", "explain", "init", "publish", "status", "usage", "validate"].sort());
     const helps = await Promise.all(Object.entries(groups).map(async ([name, count]) => {
       const commands = described(await good(name, "--help"));
       assert.equal(commands.length, count, name);

@@ -105,6 +105,7 @@ const REASONS = {
   "needs a deployment": ({ language, code }) => language === "sh" && /https:\/\/(…|\S+\.example)/.test(code),
   "needs a DNS record": ({ language, code }) => language === "sh" && /verify/.test(code),
   "makes a key": ({ language, code }) => language === "sh" && /openssl genpkey|npm run key|openssl rand/.test(code),
+  "is a part of a configuration": ({ language, code }) => language === "json" && /"(services|durable_objects)"/.test(code),
   "is a fragment of a message": ({ language }) => language === "json",
 };
 

@@ -67,6 +67,13 @@ const PATHS = {
     const outcome = [OpenFeature.getClient().getStringValue("theme", "none"), OpenFeature.getClient().getBooleanValue("webhooks", false)];
     await OpenFeature.close();
     return outcome;`, ["dark", true]],
+  remote: [`import { RemoteGate } from "tenantgate/remote"; import { testGate } from "tenantgate/testing";`, `
+    const gate = new RemoteGate({ service: testGate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)}).service });
+    return (await gate.features("t_acme")).get("theme", "none");`, "dark"],
+  testing: [`import { testGate } from "tenantgate/testing";`, `return testGate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)}).gate.features("t_acme").get("theme", "none");`, "dark"],
+  react: [`import { createElement } from "react"; import { renderToString } from "react-dom/server"; import { FeatureProvider, useFeature } from "tenantgate/react";`, `
+    const Theme = () => useFeature("theme", "none");
+    return renderToString(createElement(FeatureProvider, { features: { theme: { value: "dark", tier: "plan" } } }, createElement(Theme)));`, "dark"],
   client: [`import { FeatureClient, init } from "tenantgate/client";`, `
     await init();
     const client = ${CLIENT};
@@ -96,7 +103,7 @@ before(() => {
 
 describe("the tarball", () => {
   test("the tarball contains only the package's files, and no references to source maps", (t) => {
-    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|schema\/[a-z_]+\.json)$/;
+    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|dist\/(worker|edge)\/(index|instance|tenant_ledger|entry)(\.js|_bg\.wasm)|schema\/[a-z_]+\.json|migrations\/\d{4}_\w+\.sql|templates\/.*\.(ts|jsonc?))$/;
     assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
     const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
     assert.deepEqual(links, [], "no file refers to a source map");
@@ -129,7 +136,7 @@ describe("the tarball", () => {
     const places = [root, homedir(), tmpdir(), process.env.CARGO_HOME ?? join(homedir(), ".cargo")].filter((place) => place.length > 1).map((place) => place.replace(/\/$/, ""));
     const found = names.flatMap((path) => {
       const text = read(path).toString("latin1");
-      return [...places.filter((place) => text.includes(`${place}/`)), ...(text.match(/(?<![\w.])(\/(home|root|Users)\/|[A-Z]:\\Users\\)[\w.-]+/g) ?? [])].map((place) => `${path}: ${place}`);
+      return [...places.filter((place) => new RegExp(`(?<![\\w.])${place.replaceAll(".", "\\.")}/`).test(text)), ...(text.match(/(?<![\w.])(\/(home|root|Users)\/|[A-Z]:\\Users\\)[\w.-]+/g) ?? [])].map((place) => `${path}: ${place}`);
     });
     assert.deepEqual([...new Set(found)], []);
   });
@@ -143,7 +150,7 @@ describe("the tarball", () => {
 });
 
 describe("in Node", () => {
-  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk"];
+  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk", "react", "react-dom"];
   let place;
   before(() => {
     const files = Object.entries(PATHS).flatMap(([path, parts]) => [[`${flat(path)}.mjs`, program(parts)], [`${flat(path)}.cjs`, commonJs(program(parts))]]);
@@ -152,7 +159,8 @@ describe("in Node", () => {
   const flat = (path) => `use-${path.replaceAll(/\W/g, "-")}`;
 
   test("every entry of `exports` has a program in these tests", () => {
-    const tried = ["./package.json", "./dist/*.wasm", "./schema/*.json", ...Object.keys(PATHS).map((path) => (path ? `./${path}` : "."))];
+    // Those for Workers run in `tests/worker/embedded.test.mjs`.
+    const tried = ["./worker", "./workers", "./package.json", "./dist/*.wasm", "./schema/*.json", ...Object.keys(PATHS).map((path) => (path ? `./${path}` : "."))];
     assert.deepEqual(Object.keys(exports).filter((path) => !tried.includes(path)), []);
   });
 

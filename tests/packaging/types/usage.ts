@@ -6,18 +6,23 @@ import express from "express";
 import { Hono } from "hono";
 import * as root from "tenantgate";
 import { ConfigurationError, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
-import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, Denial, Document, GateOptions, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantRecord, Transcript } from "tenantgate";
+import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, Denial, Document, GateOptions, LimitState, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantQuestions, TenantRecord, Transcript } from "tenantgate";
 import { FeatureClient, init as initClient } from "tenantgate/client";
 import type { FeatureClientOptions } from "tenantgate/client";
 import { createTenantMiddleware as forExpress, errorHandler, requireFeature as requiredByExpress } from "tenantgate/express";
 import type { ConnectMiddleware, TenantRequest } from "tenantgate/express";
 import { createTenantMiddleware as forHono, onError, requireFeature as requiredByHono } from "tenantgate/hono";
 import type { TenantEnv } from "tenantgate/hono";
-import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenantMiddleware, getCurrentTenant, handler, meterUsage, provisionTenant, requireFeature, resolveFeature, withTenantScope } from "tenantgate/middleware";
+import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenantMiddleware, fromGateway, getCurrentTenant, handler, meterUsage, provisionTenant, requireFeature, resolveFeature, withTenantScope } from "tenantgate/middleware";
 import type { FeatureOptions, HandlerContext, IsolationConfig, Logger, Middleware, ResolutionStrategy, Tenant, TenantOptions } from "tenantgate/middleware";
 import { TenantgateProvider } from "tenantgate/openfeature";
 import { TenantgateWebProvider } from "tenantgate/openfeature/web";
+import { FeatureProvider, useFeature } from "tenantgate/react";
 import * as slim from "tenantgate/slim";
+import { testGate } from "tenantgate/testing";
+import complete, { gateway, scheduled, TenantGate, tenants as tenantsOfWhole } from "tenantgate/worker";
+import { edgeGate, TenantLedger, tenants } from "tenantgate/workers";
+import type { EdgeGate } from "tenantgate/workers";
 
 type Same<A, B> = (<T,>() => T extends A ? 1 : 2) extends <T,>() => T extends B ? 1 : 2 ? true : false;
 /** Compiles where the value is exactly of the type, and not `any`. */
@@ -178,4 +183,25 @@ slim.initSync(new Uint8Array());
 exactly<Promise<void>>()(slim.init(new Response()), true);
 const same: Gate = new slim.Gate(catalog);
 
-export { gates, requests, same };
+// Questions about a tenant, by every gate.
+exactly<ShortDecision>()(gate.take("t_acme", { exports: 1 }), true);
+exactly<Promise<ShortDecision>>()(remote.reserve({ id: "t_acme" }, { tokens: 1 }, { forMs: 1000 }), true);
+exactly<Record<string, LimitState>>()(gate.limits("t_acme"), true);
+exactly<boolean>()(gate.features("t_acme").get("webhooks", false), true);
+exactly<string>()(gate.features("t_acme").get("theme", "light"), true);
+const behind: AnyGate & TenantQuestions<true> = fromGateway({ url: "https://gate.example.com", audience: "app" });
+const { service } = testGate(catalog, [], { now: () => 0 });
+new RemoteGate({ service });
+FeatureProvider({ features: gate.features("t_acme").toJSON(), client, children: "page" });
+exactly<string>()(useFeature("theme", "light"), true);
+
+// In a Worker.
+const edge: EdgeGate = edgeGate({}, { waitUntil() {} });
+exactly<ShortDecision | null>()(edge.decideNow(new Request("https://x")), true);
+const one = new Hono<TenantEnv>();
+one.all("/_gate/*", gateway());
+one.use(tenants(), tenantsOfWhole({ gate: edge }));
+one.get("/", async (c) => c.json(await c.get("gate").take({ exports: 1 })));
+export const whole = { fetch: complete.fetch, scheduled, TenantLedger, rpc: TenantGate };
+
+export { behind, gates, requests, same };
