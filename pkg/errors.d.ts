@@ -82,6 +82,16 @@ export class GateFailedError extends TenantgateError {
 }
 
 /**
+ * A query that cannot be kept within one tenant, and so has not reached the database: a mistake of
+ * the program. The code is `TENANT_SCOPE`.
+ * @example
+ * if (error instanceof TenantScopeError) console.error(error.message);
+ */
+export class TenantScopeError extends TenantgateError {
+  constructor(sentence: string);
+}
+
+/**
  * The reply to an unexpected error. Reveals nothing about it.
  * @example
  * return new InternalError(error).getResponse();

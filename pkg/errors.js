@@ -80,6 +80,18 @@ export class DocumentError extends TenantgateError {
   }
 }
 
+/** A query that cannot be kept within one tenant, and so has not reached the database. */
+export class TenantScopeError extends TenantgateError {
+  name = "TenantScopeError";
+  constructor(sentence) {
+    super("TENANT_SCOPE", sentence, { status: 500 });
+  }
+
+  toReply(accept) {
+    return within(this, accept);
+  }
+}
+
 /** The reply to an unexpected error. Reveals nothing about it. */
 export class InternalError extends TenantgateError {
   name = "InternalError";

@@ -68,6 +68,11 @@ const SUITES = {
     builds: ["npm", "worker", "edge"],
     files: () => [...files("tests/npm"), ...files("tests/packaging"), ...files("tests/examples")],
   },
+  data: {
+    about: "data access within a tenant, on SQLite and PostgreSQL",
+    packages: true,
+    files: () => files("tests/data"),
+  },
   worker: {
     about: "the Worker on workerd, with real KV, D1 and Durable Objects",
     builds: ["npm", "worker", "edge"],

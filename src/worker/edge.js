@@ -60,6 +60,17 @@ export const aborted = (request) => request.signal?.aborted === true;
  */
 export const address = (request) => (request.cf ? request.headers.get("cf-connecting-ip") ?? undefined : undefined);
 
+/**
+ * Logs a failure of the gate. Returns its id: Cloudflare's own of the request, by which its logs find
+ * it too, or else a new one. Leaves out the query, which may contain a credential.
+ */
+export function noteFailure(request, code, status, reason) {
+  const id = request.headers.get("cf-ray") ?? crypto.randomUUID();
+  const { host, pathname } = new URL(request.url);
+  console.error(JSON.stringify({ event: "failed", request_id: id, status, code, reason, method: request.method, host, path: pathname.slice(0, 512) }));
+  return id;
+}
+
 /** One header of a request, or undefined. */
 export const header = (request, name) => request.headers.get(name) ?? undefined;
 

@@ -19,30 +19,32 @@ export default { async fetch(request) {
 
 /**
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
- * `workers` by name. A worker without a `script` is another gate. `objects`: its Durable Object
- * classes. `bindings`: its variables. `services`: workers by the names of their bindings.
+ * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
+ * Durable Object classes. `bindings`: its variables. `services`: workers by the names of their bindings.
  * @returns {{start: () => Promise<{
  *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
  * }>}}
  */
 export function workerd({ folder, build = "build", entries, bindings = {}, workers = {} }) {
   mkdirSync(join(folder, "disk"), { recursive: true });
-  const files = filesOf(build);
-  for (const name of files) cpSync(join(root, build, name), join(folder, name));
   writeFileSync(join(folder, "kv.js"), kv(entries));
-  for (const [name, { script }] of Object.entries(workers)) if (script) writeFileSync(join(folder, `${name}.js`), script);
   const all = { gate: { bindings }, ...workers };
+  for (const [name, { script, built = build }] of Object.entries(all)) {
+    if (script) writeFileSync(join(folder, `${name}.js`), script);
+    else for (const file of filesOf(built)) cpSync(join(root, built, file), join(folder, `${name}-${file}`));
+  }
   const names = Object.keys(all);
   const list = (items) => `[${items.join(", ")}]`;
-  const worker = ([name, { script, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
-  modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : files.map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${file}")`))},
+  const worker = ([name, { script, built = build, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
+  modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : filesOf(built).map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}-${file}")`))},
   compatibilityDate = "${COMPATIBILITY_DATE}",
   compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"'])},
   bindings = ${list([
-    ...(script ? [] : ['(name = "SNAPSHOTS", kvNamespace = "kv")', '(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
+    ...(script ? [] : ['(name = "SNAPSHOTS", kvNamespace = "kv")']),
+    ...(script || !objects.length ? [] : ['(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
     ...(script ? objects : []).map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`),
     ...Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`),
-    ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = "${service}")`),
+    ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = ${typeof service === "string" ? `"${service}"` : `(name = "${service.name}", entrypoint = "${service.entrypoint}")`})`),
   ])},
   durableObjectNamespaces = ${list(objects.map((one) => `(className = "${one}", uniqueKey = "${name}-${one}", enableSql = true)`))},
   durableObjectStorage = (localDisk = "disk"),

@@ -18,6 +18,7 @@ use crate::wire::{
     retry_after_s, www_authenticate,
 };
 use crate::worker::http::call::Call;
+use crate::worker::runtime::doors::{self, Door};
 use crate::worker::runtime::edge;
 
 /// The response to a request that is not forwarded: the decision if the request is allowed or asks
@@ -231,11 +232,23 @@ pub(crate) fn unreadable() -> Response {
 }
 
 fn error(request: &JsValue, view: &ErrorView, status: u16, decision: Option<&Decision>, header: &str) -> Response {
+    let reason = decision.and_then(|decision| decision.extras().reason);
+    let id = if status >= 500 { note_failure(request, view.code, status, reason) } else { None };
+    let id = id.map(|id| format!("x-request-id: {id}"));
+    let headers = [Some(header).filter(|header| !header.is_empty()), id.as_deref()];
+    let headers = headers.into_iter().flatten().collect::<Vec<_>>().join("\t");
     if wants_problem(request) {
-        respond(status, "application/problem+json", decision, header, &problem_body(view, status))
+        respond(status, "application/problem+json", decision, &headers, &problem_body(view, status))
     } else {
-        respond(status, JSON, decision, header, &error_body(view))
+        respond(status, JSON, decision, &headers, &error_body(view))
     }
+}
+
+/// Logs a failure of the gate under an id, which the response carries. A flood of failures must not
+/// flood the log: beyond its rate there is neither line nor id.
+fn note_failure(request: &JsValue, code: &str, status: u16, reason: Option<&str>) -> Option<String> {
+    doors::knock(Door::Log, Some(request))?;
+    Some(edge::note_failure(request, code, status, reason))
 }
 
 /// Whether the client accepts `application/problem+json`.

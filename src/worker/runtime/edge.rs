@@ -34,6 +34,9 @@ extern "C" {
     pub fn aborted(request: &JsValue) -> bool;
     /// The client's address, if the platform reports it.
     pub fn address(request: &JsValue) -> Option<String>;
+    /// Logs a failure, and returns the id under which it stands in the log.
+    #[wasm_bindgen(js_name = noteFailure)]
+    pub fn note_failure(request: &JsValue, code: &str, status: u16, reason: Option<&str>) -> String;
     /// One header of a request.
     pub fn header(request: &JsValue, name: &str) -> Option<String>;
 }
