@@ -74,6 +74,14 @@ const PATHS = {
   react: [`import { createElement } from "react"; import { renderToString } from "react-dom/server"; import { FeatureProvider, useFeature } from "tenantgate/react";`, `
     const Theme = () => useFeature("theme", "none");
     return renderToString(createElement(FeatureProvider, { features: { theme: { value: "dark", tier: "plan" } } }, createElement(Theme)));`, "dark"],
+  kysely: [`import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely"; import { tenantPlugin } from "tenantgate/kysely";`, `
+    const dialect = { createAdapter: () => new SqliteAdapter(), createDriver: () => new DummyDriver(), createIntrospector: (db) => new SqliteIntrospector(db), createQueryCompiler: () => new SqliteQueryCompiler() };
+    const db = new Kysely({ dialect }).withPlugin(tenantPlugin({ tenant: "t_acme", tables: ["tasks"] }));
+    return db.deleteFrom("tasks").compile().parameters;`, ["t_acme"]],
+  drizzle: [`import { drizzle } from "drizzle-orm/sqlite-proxy"; import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core"; import { tenantDb } from "tenantgate/drizzle";`, `
+    const tasks = sqliteTable("tasks", { id: integer("id"), tenant: text("tenant_id") });
+    return tenantDb(drizzle(async () => ({ rows: [] })), { tenant: "t_acme", tables: [tasks] }).select().from(tasks).toSQL().params;`, ["t_acme"]],
+  postgres: [`import { rowLevelSecurity } from "tenantgate/postgres";`, `return rowLevelSecurity({ tables: ["tasks"] }).split("\n")[0];`, 'ALTER TABLE "tasks" ENABLE ROW LEVEL SECURITY;'],
   client: [`import { FeatureClient, init } from "tenantgate/client";`, `
     await init();
     const client = ${CLIENT};
@@ -150,7 +158,7 @@ describe("the tarball", () => {
 });
 
 describe("in Node", () => {
-  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk", "react", "react-dom"];
+  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk", "react", "react-dom", "kysely", "drizzle-orm"];
   let place;
   before(() => {
     const files = Object.entries(PATHS).flatMap(([path, parts]) => [[`${flat(path)}.mjs`, program(parts)], [`${flat(path)}.cjs`, commonJs(program(parts))]]);

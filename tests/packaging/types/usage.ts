@@ -5,7 +5,7 @@ import { OpenFeature as OpenFeatureWeb } from "@openfeature/web-sdk";
 import express from "express";
 import { Hono } from "hono";
 import * as root from "tenantgate";
-import { ConfigurationError, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
+import { ConfigurationError, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
 import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, Denial, Document, GateOptions, LimitState, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantQuestions, TenantRecord, Transcript } from "tenantgate";
 import { FeatureClient, init as initClient } from "tenantgate/client";
 import type { FeatureClientOptions } from "tenantgate/client";
@@ -17,6 +17,12 @@ import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenant
 import type { FeatureOptions, HandlerContext, IsolationConfig, Logger, Middleware, ResolutionStrategy, Tenant, TenantOptions } from "tenantgate/middleware";
 import { TenantgateProvider } from "tenantgate/openfeature";
 import { TenantgateWebProvider } from "tenantgate/openfeature/web";
+import { tenantDb } from "tenantgate/drizzle";
+import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { drizzle } from "drizzle-orm/sqlite-proxy";
+import type { KyselyPlugin } from "kysely";
+import { tenantPlugin } from "tenantgate/kysely";
+import { rowLevelSecurity, withTenant } from "tenantgate/postgres";
 import { FeatureProvider, useFeature } from "tenantgate/react";
 import * as slim from "tenantgate/slim";
 import { testGate } from "tenantgate/testing";
@@ -194,6 +200,15 @@ const { service } = testGate(catalog, [], { now: () => 0 });
 new RemoteGate({ service });
 FeatureProvider({ features: gate.features("t_acme").toJSON(), client, children: "page" });
 exactly<string>()(useFeature("theme", "light"), true);
+
+// Data.
+const plugin: KyselyPlugin = tenantPlugin({ tenant: "t_acme", tables: ["tasks"], shared: ["countries"], column: "tenant" });
+const rows = sqliteTable("tasks", { id: integer("id"), tenant: text("tenant_id") });
+const stored = drizzle(async () => ({ rows: [] }));
+exactly<typeof stored>()(tenantDb(stored, { tenant: "t_acme", tables: [rows] }), true);
+exactly<string>()(rowLevelSecurity({ tables: ["tasks"], role: "app" }), true);
+exactly<Promise<number>>()(withTenant({ connect: async () => ({ query() {}, release() {} }) }, "t_acme", async () => 7), true);
+export const ofData = [plugin, new TenantScopeError("refused")];
 
 // In a Worker.
 const edge: EdgeGate = edgeGate({}, { waitUntil() {} });
