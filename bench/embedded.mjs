@@ -60,15 +60,10 @@ export default app;`;
 
 const CALLER = `
 import { RemoteGate } from "./remote.js";
-let remote;
-const urls = new Map();
 export default {
-  async fetch(request, env) {
-    const { pathname, searchParams } = new URL(request.url);
-    if (pathname === "/rpc") return Response.json(await env.RPC.take("t_acme", { requests: 1 }));
-    const url = searchParams.get("url");
-    if (!urls.has(url)) urls.set(url, new RemoteGate({ url, token: "${TOKEN}" }));
-    return Response.json(await urls.get(url).take("t_acme", { requests: 1 }));
+  async fetch(request, { RPC, HTTP }) {
+    const gate = request.url.endsWith("/rpc") ? RPC : new RemoteGate({ service: HTTP, token: "${TOKEN}" });
+    return Response.json(await gate.take("t_acme", { requests: 1 }));
   },
 };`;
 
@@ -99,7 +94,7 @@ export async function embedded() {
     workers: {
       loops: { built: built("loops", LOOPS) },
       withGate: { built: built("with", hono("app.use(tenants());")) }, alone: { built: built("alone", hono("")) },
-      caller: { built: built("caller", CALLER), objects: [], services: { RPC: { name: "gate", entrypoint: "TenantGate" } } },
+      caller: { built: built("caller", CALLER), objects: [], services: { RPC: { name: "gate", entrypoint: "TenantGate" }, HTTP: { overHttp: "gate" } } },
     },
   });
   const { ports, kill } = await start();
@@ -120,9 +115,8 @@ export async function embedded() {
       const beside = ratio(withGate, alone);
       rows.push(row(`Hono with the middleware beside Hono alone, ${path.slice(1)} limit`, withGate.rate, "requests/s", alone.rate, beside, 0.85, beside >= 0.85));
     }
-    const remote = encodeURIComponent(`http://127.0.0.1:${ports.gate}`);
     const calls = async (path) => median(await latencies({ port: ports.caller, request: get(path), connections: 1 }, 200, 4_000));
-    const [rpc, http] = [await calls("/rpc"), await calls(`/http?url=${remote}`)];
+    const [rpc, http] = [await calls("/rpc"), await calls("/http")];
     rows.push(row("`take` by RPC beside `RemoteGate` by HTTP, median", rpc, "ms", http, rpc / http, 0.5, rpc / http <= 0.5));
     for (const [entry, target] of [["workers.js", 400], ["worker.js", null], ["remote.js", 10]]) {
       const size = bundled(entry);

@@ -84,8 +84,7 @@ export class Codec {
   /** The decision on a request; a number from `UNDECIDED` if there is none. */
   decide(request, options, now) {
     this.#map();
-    const isFacts = typeof request === "object" && request !== null && request.url === undefined && !(request instanceof URL);
-    const facts = isFacts ? request : factsOf(request, this.#names.headers);
+    const facts = factsOf(request, this.#names.headers);
     const { method = "", host = "", path = "/", query = "", custom, headers } = facts;
     const context = options?.context ?? facts.context;
     const features = options?.features ?? facts.features;

@@ -14,6 +14,7 @@ export function factsOf(request, names) {
   if (typeof request !== "object" || request === null || request instanceof URL) {
     throw new InputError("a request must be a `Request`, a Node request, or an object with its facts");
   }
+  if (request instanceof Request) return ofRequest(request, names);
   if (typeof request.url !== "string") return request;
   if (typeof request.headers !== "object" || request.headers === null) throw new InputError("a request must have headers");
   return typeof request.headers.get === "function" ? ofFetch(request, names) : ofNode(request);
@@ -28,6 +29,24 @@ export function headersOf(headers, names) {
   }
   // `fromEntries` makes own properties, even of a header that is named `__proto__`.
   return Object.fromEntries(read);
+}
+
+/**
+ * The URL of a `Request` is normalized and has no credentials, so that its parts are slices of it.
+ * Each property is read once: in Workers that calls the runtime.
+ */
+function ofRequest(request, names) {
+  const { method, url, headers } = request;
+  const start = url.indexOf("://") + 3;
+  const slash = url.indexOf("/", start);
+  if (start < 3 || slash < 0) return ofFetch({ method, url, headers }, names);
+  const fragment = url.indexOf("#", slash);
+  const end = fragment < 0 ? url.length : fragment;
+  const mark = url.indexOf("?", slash);
+  const query = mark < 0 || mark > end ? end : mark;
+  const read = Object.create(null);
+  for (let i = 0; i < names.length; i++) read[names[i]] = headers.get(names[i]) ?? undefined;
+  return { method, host: url.slice(start, slash), path: url.slice(slash, query), query: url.slice(query + 1, end), headers: read };
 }
 
 function ofFetch({ method, url, headers }, names) {

@@ -2,13 +2,24 @@
 
 const isSocket = (response) => response.status === 101 || Boolean(response.webSocket);
 
-/** Adds the headers that a response lacks. Returns a WebSocket response unchanged. */
+/**
+ * Adds the headers that a response lacks, to the response itself if it lets its headers change.
+ * Returns a WebSocket response unchanged.
+ */
 export function withHeaders(response, headers) {
-  const entries = Object.entries(headers).filter(([name]) => !response.headers.has(name));
-  if (entries.length === 0 || isSocket(response)) return response;
-  const marked = new Response(response.body, response);
-  for (const [name, value] of entries) marked.headers.set(name, value);
-  return marked;
+  const names = Object.keys(headers);
+  if (names.length === 0 || isSocket(response)) return response;
+  const own = response.headers;
+  const lacking = names.filter((name) => !own.has(name));
+  try {
+    for (const name of lacking) own.set(name, headers[name]);
+    return response;
+  } catch {
+    // The headers of what `fetch` returns do not change; those of a copy do.
+    const marked = new Response(response.body, response);
+    for (const name of lacking) marked.headers.set(name, headers[name]);
+    return marked;
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ const FILES = {
   "fuzz/Cargo.lock": LOCK,
   "examples/axum/Cargo.lock": LOCK,
   "pkg/package.json": /(^ {2}"version": ")([^"]+)(?=")/m,
+  "create/package.json": /(^ {2}"version": ")([^"]+)(?=")/m,
   "src/worker/openapi.json": /("title": "tenantgate",\n {4}"version": ")([^"]+)(?=")/,
 };
 const UNRELEASED = "## [Unreleased]\n";
@@ -66,7 +67,8 @@ Next:
   git tag --annotate v${version} --message "tenantgate ${version}"
   git push --follow-tags
   cargo publish
-  npm publish ./pkg`);
+  npm publish ./pkg
+  npm publish ./create`);
 }
 
 function versionOf(path) {

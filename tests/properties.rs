@@ -187,7 +187,7 @@ proptest! {
     #[test]
     fn the_same_inputs_give_the_same_decision(host in hostile(), path in hostile(), now in 0..UnixMillis::MAX.get()) {
         let request = Request { host: &host, path: &path, explain: true, ..Request::default() };
-        let decide = || transcript(&demo_gate().decide(&request, &Ask::default(), UnixMillis::new(now))).to_string();
+        let decide = || transcript(&demo_gate().decide(&request, &Ask::default(), UnixMillis::new(now)));
         prop_assert_eq!(decide(), decide());
     }
 

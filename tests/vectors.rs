@@ -34,7 +34,7 @@ impl VectorGate for LocalGate {
         let at = at.map_or(UnixMillis::new(DEFAULT_TIME_MS), |at| UnixMillis::parse(at).unwrap());
         let body = DecideBody::parse(ask).unwrap_or_else(|problems| panic!("{problems}"));
         let parts = body.borrow();
-        transcript(&self.decide(&body.request(&parts, None), &body.ask(&parts), at))
+        serde_json::from_str(&transcript(&self.decide(&body.request(&parts, None), &body.ask(&parts), at))).unwrap()
     }
 }
 

@@ -152,7 +152,7 @@ impl JsGate {
         let parts = body.borrow();
         let ask: Ask<'_> = body.ask(&parts);
         let decision = self.local.decide(&body.request(&parts, None), &ask, UnixMillis::from_js(now_ms));
-        Ok(transcript(&decision).to_string())
+        Ok(transcript(&decision))
     }
 }
 

@@ -407,21 +407,41 @@ fn violations(decision: &Decision) -> Vec<Value> {
     refusing.map(violation).collect()
 }
 
-/// Returns all parts of the HTTP response to a decision as JSON, for tests and tools that do not
-/// use HTTP.
-pub fn transcript(decision: &Decision) -> Value {
-    let mut headers = BTreeMap::new();
-    if let Some((policy, state)) = super::rate_limit_headers(decision) {
-        headers.insert("ratelimit-policy", policy);
-        headers.insert("ratelimit", state);
+/// All parts of the HTTP response to a decision, for tests and tools that do not use HTTP.
+#[derive(Debug, Serialize)]
+pub struct Transcript<'a> {
+    status: u16,
+    headers: BTreeMap<&'static str, String>,
+    path: Option<&'a str>,
+    decision: DecisionView<'a>,
+}
+
+impl<'a> From<&'a Decision> for Transcript<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        let mut headers = BTreeMap::new();
+        if let Some((policy, state)) = super::rate_limit_headers(decision) {
+            headers.insert("ratelimit-policy", policy);
+            headers.insert("ratelimit", state);
+        }
+        if let Some(seconds) = super::retry_after_s(decision) {
+            headers.insert("retry-after", seconds.to_string());
+        }
+        if let Some(challenge) = super::www_authenticate(decision) {
+            headers.insert("www-authenticate", challenge);
+        }
+        Self {
+            status: decision.code.status(),
+            headers,
+            path: decision.extras().path.as_ref().map(|behind| behind.path.as_str()),
+            decision: decision.into(),
+        }
     }
-    if let Some(seconds) = super::retry_after_s(decision) {
-        headers.insert("retry-after", seconds.to_string());
-    }
-    if let Some(challenge) = super::www_authenticate(decision) {
-        headers.insert("www-authenticate", challenge);
-    }
-    json!({ "status": decision.code.status(), "headers": headers, "path": decision.extras().path.as_ref().map(|behind| &behind.path), "decision": DecisionView::from(decision) })
+}
+
+/// Returns a [`Transcript`] as JSON text.
+pub fn transcript(decision: &Decision) -> String {
+    // It holds only text, numbers and JSON values, so it always serializes.
+    serde_json::to_string(&Transcript::from(decision)).unwrap_or_default()
 }
 
 /// Returns an API key's record as it is published.

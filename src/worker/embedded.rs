@@ -138,15 +138,15 @@ impl EdgeBinding {
                     let asker = Asker { request: Some(&request), context: &context, explain: false };
                     transcript(&decide::decide(&body, asker, &config).await)
                 }
-                Err(problems) => json!({ "problems": problems }),
+                Err(problems) => json!({ "problems": problems }).to_string(),
             };
-            answer.to_string().into()
+            answer.into()
         })
     }
 
     /// The last decision with its status and headers, as JSON text; see [`transcript`].
     pub fn transcript(&self) -> String {
-        self.binding.last().map_or_else(String::new, |decision| transcript(decision).to_string())
+        self.binding.last().map_or_else(String::new, transcript)
     }
 
     /// See [`Binding::tenant`].

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -111,6 +111,25 @@ test("`dev` serves the project, follows its files, and keeps serving when they a
     child.kill("SIGTERM");
     await ended;
   }
+});
+
+test("`npm create tenantgate` writes the project and installs what it needs", () => {
+  const folder = empty();
+  const [own, bin] = [join(folder, "create"), join(folder, "bin")];
+  mkdirSync(join(own, "node_modules"), { recursive: true });
+  symlinkSync(join(root, "pkg"), join(own, "node_modules/tenantgate"));
+  cpSync(join(root, "create/index.js"), join(own, "index.js"));
+  writeFileSync(join(own, "package.json"), '{ "type": "module" }');
+  mkdirSync(bin);
+  writeFileSync(join(bin, "npm"), `#!/bin/sh\necho "$PWD $*" >> ${join(folder, "npm.log")}\n`);
+  chmodSync(join(bin, "npm"), 0o755);
+  const create = (...args) => spawnSync(process.execPath, [join(own, "index.js"), ...args], { cwd: folder, encoding: "utf8", env: { ...process.env, PATH: [bin, process.env.PATH].join(delimiter) } });
+  assert.equal(create("--template", "worker", "shop").status, 0);
+  assert.match(readFileSync(join(folder, "shop/wrangler.jsonc"), "utf8"), /"name": "shop"/);
+  assert.match(readFileSync(join(folder, "npm.log"), "utf8"), /\/shop install --no-fund --no-audit\n$/);
+  assert.equal(create("--no-install", "later").status, 0);
+  assert.equal(readFileSync(join(folder, "npm.log"), "utf8").split("\n").length, 2);
+  assert.equal(create("--template", "rails").status, 2);
 });
 
 /** Stands for wrangler: records each command and its input, and prints what wrangler prints. */

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 
 const root = join(import.meta.dirname, "../..");
-const VERSIONED = ["Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock", "examples/axum/Cargo.lock", "pkg/package.json", "src/worker/openapi.json"];
+const VERSIONED = ["Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock", "examples/axum/Cargo.lock", "pkg/package.json", "create/package.json", "src/worker/openapi.json"];
 
 function release(folder, ...args) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [join(folder, "scripts/release.mjs"), ...args], { encoding: "utf8" });

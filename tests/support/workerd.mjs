@@ -20,7 +20,8 @@ export default { async fetch(request) {
 /**
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
- * Durable Object classes. `bindings`: its variables. `services`: workers by the names of their bindings.
+ * Durable Object classes. `bindings`: its variables. `services`: workers by the names of their
+ * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket.
  * @returns {{start: () => Promise<{
  *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
  * }>}}
@@ -35,6 +36,10 @@ export function workerd({ folder, build = "build", entries, bindings = {}, worke
   }
   const names = Object.keys(all);
   const list = (items) => `[${items.join(", ")}]`;
+  const binding = (service) => {
+    if (typeof service === "string") return `"${service}"`;
+    return service.overHttp ? `"${service.overHttp}-over-http"` : `(name = "${service.name}", entrypoint = "${service.entrypoint}")`;
+  };
   const worker = ([name, { script, built = build, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
   modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : filesOf(built).map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}-${file}")`))},
   compatibilityDate = "${COMPATIBILITY_DATE}",
@@ -44,14 +49,15 @@ export function workerd({ folder, build = "build", entries, bindings = {}, worke
     ...(script || !objects.length ? [] : ['(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
     ...(script ? objects : []).map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`),
     ...Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`),
-    ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = ${typeof service === "string" ? `"${service}"` : `(name = "${service.name}", entrypoint = "${service.entrypoint}")`})`),
+    ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = ${binding(service)})`),
   ])},
   durableObjectNamespaces = ${list(objects.map((one) => `(className = "${one}", uniqueKey = "${name}-${one}", enableSql = true)`))},
   durableObjectStorage = (localDisk = "disk"),
 );`;
   const config = (ports) => `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = ${list([...[...names, "kv"].map((name) => `(name = "${name}", worker = .${name})`), `(name = "disk", disk = (path = "${join(folder, "disk")}", writable = true))`])},
+  services = ${list([...[...names, "kv"].map((name) => `(name = "${name}", worker = .${name})`), `(name = "disk", disk = (path = "${join(folder, "disk")}", writable = true))`,
+    ...names.map((name) => `(name = "${name}-over-http", external = (address = "127.0.0.1:${ports[name]}", http = ()))`)])},
   sockets = ${list(names.map((name) => `(name = "${name}", address = "127.0.0.1:${ports[name]}", http = (), service = "${name}")`))},
 );
 const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${COMPATIBILITY_DATE}");
