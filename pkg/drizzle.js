@@ -115,7 +115,9 @@ class Scope {
     return guarded(builder, { from: (source) => this.#query(db, builder.from(this.#source(db, source))) });
   }
 
-  /** A select: sources are kept within, conditions are checked, everything else is Drizzle's own. */
+  /**
+   * A select: sources are kept within, conditions are checked, everything else is Drizzle's own.
+   */
   #query(db, query) {
     const members = Object.fromEntries(JOINS.filter((name) => typeof query[name] === "function").map((name) => [name, (source, on) => {
       query[name](this.#source(db, source), this.#checked(on));

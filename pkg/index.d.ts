@@ -294,8 +294,8 @@ export interface TenantQuestions<Waits extends boolean> {
 }
 
 /**
- * A gate for one tenant: `take(limits)` instead of `take(tenant, limits)`. Middleware sets it for the
- * tenant of the request. Await its answers: whether they are promises depends on the gate.
+ * A gate for one tenant: `take(limits)` instead of `take(tenant, limits)`. Middleware sets it for
+ * the tenant of the request. Await its answers: whether they are promises depends on the gate.
  */
 export type TenantGateOf = {
   [Name in keyof TenantQuestions<true>]:

@@ -2,11 +2,11 @@ import type { KyselyPlugin } from "kysely";
 
 /**
  * Keeps every query within one tenant. Reads of a tenant's table see the tenant's rows only: in
- * joins, subqueries and common table expressions too. Inserts, updates and deletes have the tenant's
- * id. A query that cannot be kept within is refused: raw SQL that does not begin with
- * `/* reviewed *​/`, `merge`, `replace`, and every table that is in neither list.
- * @param options `tenant`: the tenant's id; `tables`: the tables with rows of tenants; `shared`: the
- *   tables whose rows everybody may read and change, default an empty list; `column`: default
+ * joins, subqueries and common table expressions too. Inserts, updates and deletes have the
+ * tenant's id. A query that cannot be kept within is refused: raw SQL that does not begin with `/*
+ * reviewed *​/`, `merge`, `replace`, and every table that is in neither list.
+ * @param options `tenant`: the tenant's id; `tables`: the tables with rows of tenants; `shared`:
+ *   the tables whose rows everybody may read and change, default an empty list; `column`: default
  *   `tenant_id`
  * @throws {TenantScopeError} from the query, before it reaches the database
  * @example

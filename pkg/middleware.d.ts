@@ -102,8 +102,8 @@ export type LookupTenant = (tenantId: string, how: { by: "slug" | "id" }) => Pro
 /**
  * A gate for an application behind the gateway. Its middleware verifies the header
  * `X-Tenant-Assertion` instead of deciding again; questions about the tenant go to the gateway.
- * @param options `audience`: the gateway's `ASSERTION_AUDIENCE`; `service`: in Workers, a binding to
- *   the gateway's entrypoint `TenantGate`; otherwise `url`, and for questions `token`: see
+ * @param options `audience`: the gateway's `ASSERTION_AUDIENCE`; `service`: in Workers, a binding
+ *   to the gateway's entrypoint `TenantGate`; otherwise `url`, and for questions `token`: see
  *   `RemoteGate`
  * @example
  * app.use(createTenantMiddleware({ gate: fromGateway({ url: "https://gate.example.com", audience: "https://app.example.com" }) }));

@@ -18,8 +18,8 @@ export function FeatureProvider(props: {
 }): any;
 
 /**
- * The value of a feature. `fallback` if the feature is unknown, its value is of another type, or the
- * page has no features yet. Renders again when the value changes.
+ * The value of a feature. `fallback` if the feature is unknown, its value is of another type, or
+ * the page has no features yet. Renders again when the value changes.
  * @throws {ConfigurationError} without a `FeatureProvider`
  * @example
  * const theme = useFeature("theme", "light");

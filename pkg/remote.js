@@ -33,7 +33,8 @@ export class RemoteGate extends Questions {
     const given = known(options, ["url", "token", "headers", "fetch", "service", "timeoutMs"], "`RemoteGate`");
     const { token, headers = SIGNALS, timeoutMs = 2_000 } = given;
     const wrong = (sentence) => { throw new InputError(sentence); };
-    // A binding to the entrypoint `TenantGate` needs no token: only the account's own Workers have it.
+    // A binding to the entrypoint `TenantGate` needs no token: only the account's own Workers have
+    // it.
     const byRpc = Object.hasOwn(given, "service") && !Object.hasOwn(given, "token");
     const url = byRpc ? "" : String(given.url ?? (Object.hasOwn(given, "service") ? "https://gate" : undefined));
     if (!byRpc && (!/^https?:/i.test(url) || !URL.canParse(url))) wrong("`url` must be the Worker's address, such as https://gate.example.com");

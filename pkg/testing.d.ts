@@ -2,8 +2,8 @@ import type { Document, Gate, GateOptions, Question, Transcript } from "./index.
 
 /**
  * A gate for tests of your application. `service` takes the place of the service binding of a
- * deployed gate, for a `RemoteGate` or for calls by RPC; `gate` changes the catalog and tenants while
- * the test runs.
+ * deployed gate, for a `RemoteGate` or for calls by RPC; `gate` changes the catalog and tenants
+ * while the test runs.
  * @param options those of `Gate`; `now`: the clock, a function that returns milliseconds since 1970
  * @example
  * const { service } = testGate(catalog, [{ id: "t_acme", slug: "acme", plan: "free@1" }]);

@@ -41,7 +41,10 @@ export class TenantGate extends WorkerEntrypoint {
     return this.#gate.decide(request, options);
   }
 
-  /** The decision in its full form, or `problems` of the question: RPC keeps only the text of an error. */
+  /**
+   * The decision in its full form, or `problems` of the question: RPC keeps only the text of an
+   * error.
+   */
   async ask(question) {
     try {
       return await this.#gate.ask(question);

@@ -6,9 +6,11 @@
 mod common;
 
 use common::pair::Pair;
-use tenantgate::gate::Code;
-use tenantgate::model::UnixMillis;
+use tenantgate::gate::{Ask, Code, Gate, Need, Progress, SnapshotKey, Step, Waiting};
+use tenantgate::ledger::{CounterOp, LedgerState};
 use tenantgate::model::bounds::LEASE_ANSWER_MS;
+use tenantgate::model::{HeardAt, UnixMillis};
+use tenantgate::resolve::Request;
 
 const CATALOG: &str = r#"{"version": 1, "resolution": {"strategies": [{"strategy": "header"}]},
     "limits": {"few": {"kind": "quota", "period": "month", "on_error": "closed"}, "many": {"kind": "quota", "period": "month", "on_error": "closed"},
@@ -103,4 +105,43 @@ fn a_request_that_waits_is_not_refused_while_the_ledger_has_returned_units() {
     pair.advance(LEASE_ANSWER_MS);
     pair.look(waiting[2]);
     assert_eq!(pair.deliver(waiting[2]), Code::Allowed);
+}
+
+#[test]
+fn a_decision_that_may_not_wait_takes_from_leases_or_takes_nothing() {
+    let mut gate = Gate::default();
+    gate.lease_as(String::from("isolate"));
+    gate.put_trusted(&SnapshotKey::Catalog, Some(CATALOG), START).unwrap();
+    gate.put_trusted(&SnapshotKey::parse("tenant:t1").unwrap(), Some(RECORD), START).unwrap();
+    let mut ledger = LedgerState::default();
+    let limits = [("many", CounterOp::Take(1))];
+    let never = Ask { tenant: Some("t1"), limits: &limits, waiting: Waiting::Never, ..Ask::default() };
+    let may = Ask { waiting: Waiting::Allowed, ..never };
+    let mut taken = 0;
+    for _ in 0..20 {
+        // Without a lease nothing is taken, however often it is tried.
+        for _ in 0..3 {
+            let progress = gate.decide(&Request::default(), &never, START);
+            match progress {
+                Progress::Ready(Step::Decided(decision)) => taken += u64::from(decision.allowed()),
+                Progress::Need(Need::Ledger) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let step = match gate.decide(&Request::default(), &may, START) {
+            Progress::Ready(step) => step,
+            other @ Progress::Need(_) => panic!("{other:?}"),
+        };
+        let decision = match step {
+            Step::Decided(decision) => decision,
+            Step::Charge(pending) => {
+                let answer = ledger.answer(&gate.request(&pending), START);
+                gate.finish(pending, Ok(&answer), HeardAt::now(START))
+            }
+        };
+        assert!(decision.allowed());
+        taken += 1;
+        assert_eq!(decision.limits[0].verdict.unwrap().used, taken, "each allowed decision took one unit");
+    }
+    assert!(taken > 30, "leases paid for {taken}");
 }

@@ -19,12 +19,28 @@ pub struct Ask<'a> {
     pub intent: Intent<'a>,
     /// Whether to decide as usual but debit nothing.
     pub dry_run: bool,
-    /// The reason why the ledger's response that the request has waited for does not serve it. The
-    /// gate then does not claim the same units again.
-    pub awaited: Option<&'a WaitFailure>,
-    /// Whether to decide only if no ledger has to be asked. Otherwise the answer is
+    /// Whether the decision may wait for a ledger.
+    pub waiting: Waiting<'a>,
+}
+
+/// Whether a decision may wait for a ledger.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Waiting<'a> {
+    /// It may.
+    #[default]
+    Allowed,
+    /// It has waited for the response to another request's question. For this reason that does not
+    /// serve it, and the gate does not claim the same units again.
+    Failed(&'a WaitFailure),
+    /// It may not. If a ledger has to be asked, the answer is
     /// [`Need::Ledger`](super::Need::Ledger), and nothing is debited.
-    pub at_once: bool,
+    Never,
+}
+
+impl<'a> From<Option<&'a WaitFailure>> for Waiting<'a> {
+    fn from(failure: Option<&'a WaitFailure>) -> Self {
+        failure.map_or(Self::Allowed, Self::Failed)
+    }
 }
 
 /// The purpose of a decision.
@@ -58,6 +74,16 @@ pub enum Intent<'a> {
 }
 
 impl Ask<'_> {
+    /// Whether the decision is made without a ledger or not at all.
+    pub(super) const fn is_at_once(&self) -> bool {
+        matches!(self.waiting, Waiting::Never)
+    }
+
+    /// Why a response that the request has waited for does not serve it.
+    pub(super) fn awaited(&self) -> Option<WaitFailure> {
+        if let Waiting::Failed(failure) = self.waiting { Some(failure.clone()) } else { None }
+    }
+
     /// Whether leases may pay for the request.
     pub(super) fn may_use_leases(&self) -> bool {
         !self.dry_run && matches!(self.intent, Intent::Decide | Intent::Identify)

@@ -47,7 +47,7 @@ mod spend;
 pub use answer::{
     Bearer, BreakerUse, Challenge, Credential, Decision, Extras, Fallback, Reserved, Stage, StrippedPath, TraceStep,
 };
-pub use ask::{Ask, Intent};
+pub use ask::{Ask, Intent, Waiting};
 pub use cache::{Rejected, Snapshots};
 pub use code::Code;
 pub use compiled::{BreakerRef, BreakerState, Budget, ClientView, CompiledCatalog, Entitlements, LimitCheck, RouteId};

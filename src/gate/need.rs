@@ -41,7 +41,7 @@ pub enum Need {
     CustomResolver,
     /// The ledger's answer to a question that another request asked; see [`super::Gate::progress`].
     LedgerAnswer(Question),
-    /// A ledger, which [`super::Ask::at_once`] rules out. Nothing can be put in for it.
+    /// A ledger, which [`super::Waiting::Never`] rules out. Nothing can be put in for it.
     Ledger,
 }
 

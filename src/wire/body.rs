@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::gate::{Ask, Intent};
+use crate::gate::{Ask, Intent, Waiting};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{DEFAULT_HOLD_MS, MAX_ATTRIBUTES, MAX_BODY_BYTES, MAX_HOLD_MS, MAX_IDEMPOTENCY_KEY_BYTES};
 use crate::model::{Problems, Quantity, Read, Reader, document, parse_quantity};
@@ -209,8 +209,7 @@ impl DecideBody {
             all_limits: self.all_limits,
             dry_run: self.look,
             intent: self.intent(),
-            awaited: None,
-            at_once: false,
+            waiting: Waiting::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use js_sys::Promise;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::gate::{Ask, Code, CompiledCatalog, Gate, Progress, SnapshotKey, Step};
+use crate::gate::{Ask, Code, CompiledCatalog, Gate, Progress, SnapshotKey, Step, Waiting};
 use crate::resolve::Request;
 use crate::wire::{Binding, DecideBody, transcript};
 use crate::worker::api::decide;
@@ -87,7 +87,7 @@ impl EdgeBinding {
         }
         let decided = binding.with_request(length, |facts, ask| {
             let facts = Request { place: config.region.as_deref(), ..*facts };
-            let ask = Ask { at_once: true, ..*ask };
+            let ask = Ask { waiting: Waiting::Never, ..*ask };
             match with_gate(|gate| gate.decide(&facts, &ask, now)) {
                 Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => None,
                 Progress::Ready(Step::Decided(mut decision)) => {

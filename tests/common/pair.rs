@@ -149,7 +149,7 @@ impl Pair {
 
     fn decide(&mut self, limits: &[&str], awaited: Option<&WaitFailure>) -> State {
         let limits: Vec<_> = limits.iter().map(|limit| (*limit, CounterOp::Take(1))).collect();
-        let ask = Ask { tenant: Some(TENANT), limits: &limits, awaited, ..Ask::default() };
+        let ask = Ask { tenant: Some(TENANT), limits: &limits, waiting: awaited.into(), ..Ask::default() };
         let (catalog, record, now) = (self.catalog, self.record, self.now);
         let progress = self.isolate.decide(&Request::default(), &ask, now, |isolate, key| {
             let text = if key == SnapshotKey::Catalog { catalog } else { record };

@@ -105,7 +105,7 @@ impl World {
     }
 
     fn ask(&mut self, isolate: usize, request: ClientRequest, facts: &Request<'_>, ask: &Ask<'_>) {
-        let ask = &Ask { awaited: request.awaited.as_ref(), ..*ask };
+        let ask = &Ask { waiting: request.awaited.as_ref().into(), ..*ask };
         match self.decide(isolate, request.family, facts, ask) {
             Stand::Waits(question) => self.wait(isolate, request, question),
             Stand::Asks(pending) => {

@@ -101,7 +101,7 @@ impl Spender {
             *names = names.saturating_add(1);
             format!("{name}.{names}")
         });
-        if let Some(need) = self.pay_from_leases(&mut pending, ask.at_once) {
+        if let Some(need) = self.pay_from_leases(&mut pending, ask.is_at_once()) {
             return self.withdraw(pending, need, background);
         }
         let now = pending.cx.now;
@@ -116,7 +116,7 @@ impl Spender {
         if let Some(WaitFailure::Unanswered(why)) = pending.awaited {
             return Progress::Ready(Step::Decided(self.complete(pending, Err(why), HeardAt::now(now))));
         }
-        if ask.at_once {
+        if ask.is_at_once() {
             return self.withdraw(pending, Need::Ledger, background);
         }
         self.prepare_exchange(&mut pending);

@@ -123,7 +123,7 @@ impl Pending {
         Self {
             cx,
             dry_run: ask.dry_run,
-            awaited: ask.awaited.cloned(),
+            awaited: ask.awaited(),
             locals: shape.locals,
             leased: shape.leased.into_iter().map(unpaid).collect(),
             first_remote: shape.ledger,

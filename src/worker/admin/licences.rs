@@ -154,7 +154,13 @@ impl GateQuestion for LicenceHolder<'_> {
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
         let request = Request { place: self.region, ..Request::default() };
-        let ask = Ask { tenant: Some(self.tenant), all_features: true, dry_run: true, awaited, ..Ask::default() };
+        let ask = Ask {
+            tenant: Some(self.tenant),
+            all_features: true,
+            dry_run: true,
+            waiting: awaited.into(),
+            ..Ask::default()
+        };
         gate.decide(&request, &ask, now)
     }
 

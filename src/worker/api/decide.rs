@@ -31,7 +31,7 @@ impl GateQuestion for BodyQuestion<'_> {
 
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
         let parts = self.body.borrow();
-        let ask = Ask { awaited, ..self.body.ask(&parts) };
+        let ask = Ask { waiting: awaited.into(), ..self.body.ask(&parts) };
         gate.decide(&self.body.request(&parts, self.region), &ask, now)
     }
 

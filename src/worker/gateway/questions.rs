@@ -37,7 +37,7 @@ impl GateQuestion for CallQuestion<'_> {
     fn ask(&mut self, gate: &mut Gate, awaited: Option<&WaitFailure>, now: UnixMillis) -> Progress<Step> {
         // The catalog may have arrived while the request waited, and may read other headers.
         self.call.read_again(self.config);
-        ask(self.call, self.config, &Ask { awaited, ..self.ask }, gate, now)
+        ask(self.call, self.config, &Ask { waiting: awaited.into(), ..self.ask }, gate, now)
     }
 
     fn is_unknown(answer: &Step) -> bool {
