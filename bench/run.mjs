@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { cold } from "./cold.mjs";
 import { decision } from "./decision.mjs";
 import { distance } from "./distance.mjs";
+import { embedded } from "./embedded.mjs";
 import { control } from "./control.mjs";
 import { credentials } from "./credentials.mjs";
 import { ledger } from "./ledger.mjs";
@@ -18,7 +19,7 @@ import { worker } from "./worker.mjs";
 const { values } = parseArgs({ options: { json: { type: "string" } } });
 const rows = [
   ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
-  ...(await worker()), ...(await tokens()), ...(await ledger()), ...(await control()), ...(await distance()),
+  ...(await worker()), ...(await embedded()), ...(await tokens()), ...(await ledger()), ...(await control()), ...(await distance()),
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));

@@ -6,8 +6,8 @@ import type { FeatureOptions, Tenant, TenantOptions } from "./middleware.js";
  * The variables that the middleware sets. `new Hono<TenantEnv>()` knows the types of
  * `c.get("tenant")` and the others.
  */
-export interface TenantEnv {
-  Variables: { tenant: Tenant; credential: Credential | null; decision: Decision | null; gate: TenantGateOf };
+export interface TenantEnv<C = unknown> {
+  Variables: { tenant: Tenant; credential: Credential | null; decision: Decision | null; gate: TenantGateOf<C> };
 }
 
 /**

@@ -79,21 +79,50 @@ export interface Answer {
  * features.enabled("webhooks"); // an unknown key is off, never an exception
  * for (const [key, answer] of features) console.log(key, answer.value);
  */
-export class Features implements Iterable<[string, Answer]> {
+export class Features<C = unknown> implements Iterable<[string, Answer]> {
   private constructor();
   readonly size: number;
   /** Whether the catalog defines the feature. */
   has(key: string): boolean;
   /** The answer. An unknown feature is off, with `reason: "FEATURE_UNKNOWN"`. */
-  get(key: string): Answer;
+  get<K extends FeatureKey<C>>(key: K): Answer;
   /** The value, or `fallback` if the feature is unknown or its value is of another type. */
-  get<T extends boolean | string | number | object>(key: string, fallback: T): Widened<T>;
+  get<K extends FeatureKey<C>, T extends FeatureValue<C, K>>(key: K, fallback: T): Widened<T>;
   /** `get(key).enabled` */
-  enabled(key: string): boolean;
-  keys(): IterableIterator<string>;
+  enabled(key: FeatureKey<C>): boolean;
+  keys(): IterableIterator<FeatureKey<C>>;
   [Symbol.iterator](): IterableIterator<[string, Answer]>;
   toJSON(): Record<string, Answer>;
 }
+
+/**
+ * A catalog whose keys TypeScript knows: `new Gate<typeof catalog>(catalog)` and
+ * `new RemoteGate<typeof catalog>(…)` accept its features and limits only. Returns it unchanged.
+ * @example
+ * const catalog = defineCatalog({ version: 1, resolution: { strategies: [] }, features: { exports: {} }, plans: {} });
+ * new Gate<typeof catalog>(catalog).features("t_acme").get("exports", false);
+ */
+export function defineCatalog<const C extends object>(catalog: C): C;
+
+/** The keys of a catalog's features; any text if the catalog is not known. */
+export type FeatureKey<C> = C extends { features: infer F } ? keyof F & string : string;
+
+/** The keys of a catalog's limits; any text if the catalog is not known. */
+export type LimitKey<C> = C extends { limits: infer L } ? keyof L & string : string;
+
+/** Units by limit. */
+export type Units<C> = { readonly [Key in LimitKey<C>]?: number };
+
+/** The values that a feature can have, by its type in the catalog. */
+export type FeatureValue<C, Key> =
+  C extends { features: infer F }
+    ? Key extends keyof F
+      ? F[Key] extends { readonly type: "string" } ? string
+      : F[Key] extends { readonly type: "number" } ? number
+      : F[Key] extends { readonly type: "json" } ? object | string | number | boolean
+      : boolean
+      : never
+    : boolean | string | number | object;
 
 /** The type that a fallback stands for: `boolean` for `false`, `string` for `"blue"`. */
 export type Widened<T> = T extends boolean ? boolean : T extends string ? string : T extends number ? number : T;
@@ -244,29 +273,29 @@ export interface CountOptions {
  * Questions about one tenant. `Reply` is a promise for gates that may have to wait. An unknown
  * limit is a mistake of the program: the call throws a `DocumentError` that names it.
  */
-export interface TenantQuestions<Waits extends boolean> {
+export interface TenantQuestions<Waits extends boolean, C = unknown> {
   /**
    * Whether a charge would be allowed, without taking anything. Without `limits`: whether the
    * tenant is served.
    * @example
    * if (!(await gate.check("t_acme", { exports: 1 })).allowed) hideTheButton();
    */
-  check(tenant: TenantRef, limits?: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  check(tenant: TenantRef, limits?: Units<C>, options?: CountOptions): Reply<Waits, ShortDecision>;
   /**
    * Takes units from limits: all of them, or none if one refuses.
    * @example
    * const { allowed, retry_after_ms } = await gate.take("t_acme", { api_calls: 10, storage: bytes });
    */
-  take(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  take(tenant: TenantRef, limits: Units<C>, options?: CountOptions): Reply<Waits, ShortDecision>;
   /** Gives units back to limits of kind `gauge`, such as seats. */
-  release(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  release(tenant: TenantRef, limits: Units<C>, options?: CountOptions): Reply<Waits, ShortDecision>;
   /** Sets limits of kind `gauge` to a measured level. */
-  set(tenant: TenantRef, limits: Record<string, number>, options?: CountOptions): Reply<Waits, ShortDecision>;
+  set(tenant: TenantRef, limits: Units<C>, options?: CountOptions): Reply<Waits, ShortDecision>;
   /**
    * Counts use that has already happened. No limit refuses it. Counts each `id` once.
    * @param options `id`: default a random one
    */
-  meter(tenant: TenantRef, limits: Record<string, number>, options?: { id?: string; now?: number }): Reply<Waits, ShortDecision>;
+  meter(tenant: TenantRef, limits: Units<C>, options?: { id?: string; now?: number }): Reply<Waits, ShortDecision>;
   /**
    * Sets units aside for work whose cost is known later. Repeating the same `id` returns the same
    * reservation.
@@ -277,11 +306,11 @@ export interface TenantQuestions<Waits extends boolean> {
    * if (allowed) await gate.settle("t_acme", hold, { tokens: used });
    */
   reserve(
-    tenant: TenantRef, limits: Record<string, number>, options?: { id?: string; forMs?: number; now?: number },
+    tenant: TenantRef, limits: Units<C>, options?: { id?: string; forMs?: number; now?: number },
   ): Reply<Waits, ShortDecision>;
   /** Ends a hold, and takes what was used, which may be more or less. Default: nothing was used. */
   settle(
-    tenant: TenantRef, hold: string | { id: string } | null, limits?: Record<string, number>, options?: { now?: number },
+    tenant: TenantRef, hold: string | { id: string } | null, limits?: Units<C>, options?: { now?: number },
   ): Reply<Waits, ShortDecision>;
   /**
    * Every limit of a tenant as it stands. Of a limit that it shares with tenants above it, the one
@@ -290,19 +319,19 @@ export interface TenantQuestions<Waits extends boolean> {
    * @example
    * const { api_calls } = await gate.limits("t_acme");
    */
-  limits(tenant: TenantRef, options?: { now?: number }): Reply<Waits, Record<string, LimitState>>;
+  limits(tenant: TenantRef, options?: { now?: number }): Reply<Waits, Record<LimitKey<C>, LimitState>>;
 }
 
 /**
  * A gate for one tenant: `take(limits)` instead of `take(tenant, limits)`. Middleware sets it for
  * the tenant of the request. Await its answers: whether they are promises depends on the gate.
  */
-export type TenantGateOf = {
-  [Name in keyof TenantQuestions<true>]:
-    TenantQuestions<true>[Name] extends (tenant: any, ...args: infer Args) => infer Answer ? (...args: Args) => Answer : never;
+export type TenantGateOf<C = unknown> = {
+  [Name in keyof TenantQuestions<true, C>]:
+    TenantQuestions<true, C>[Name] extends (tenant: any, ...args: infer Args) => infer Answer ? (...args: Args) => Answer : never;
 } & {
   /** Evaluates all features of the tenant. */
-  features(context?: Context): Promise<Features>;
+  features(context?: Context): Promise<Features<C>>;
   /** The gate itself. */
   of: AnyGate;
 };
@@ -318,13 +347,13 @@ export interface AnyGate {
 }
 
 /** Answers questions about one tenant at once. */
-export interface Gate extends TenantQuestions<false> {}
+export interface Gate<C = unknown> extends TenantQuestions<false, C> {}
 
 /**
  * A gate with an in-memory ledger: resolves the tenant, evaluates features and counts limits in
  * this process. To share counters between processes, use a `RemoteGate` and the Worker.
  */
-export class Gate implements AnyGate {
+export class Gate<C = unknown> implements AnyGate {
   /**
    * @param catalog the catalog
    * @param tenants tenant records; default: an empty list
@@ -379,7 +408,7 @@ export class Gate implements AnyGate {
    * @example
    * gate.features("t_acme", { targeting_key: "user-1", country: "NL" }).enabled("checkout");
    */
-  features(tenant: string, context?: Context, options?: { now?: number }): Features;
+  features(tenant: string, context?: Context, options?: { now?: number }): Features<C>;
   /**
    * Decides a question in its full form, with reservations, idempotency keys and gauges. Slower
    * than `decide`, with the same outcome.
@@ -410,7 +439,7 @@ export class Gate implements AnyGate {
 }
 
 /** Answers questions about one tenant. */
-export interface RemoteGate extends TenantQuestions<true> {}
+export interface RemoteGate<C = unknown> extends TenantQuestions<true, C> {}
 
 /**
  * A gate in another process: the Worker decides, and its ledgers count for all callers.
@@ -418,7 +447,7 @@ export interface RemoteGate extends TenantQuestions<true> {}
  * const gate = new RemoteGate({ url: "https://gate.example.com", token: env.OPERATOR_TOKEN });
  * const { allowed } = await gate.decide(request);
  */
-export class RemoteGate implements AnyGate {
+export class RemoteGate<C = unknown> implements AnyGate {
   /**
    * @param options `url`: the Worker's address, not needed with `service`; `token`: its
    *   `OPERATOR_TOKEN`, not needed if `service` names the entrypoint `TenantGate`; `headers`: the
@@ -445,7 +474,7 @@ export class RemoteGate implements AnyGate {
    * Evaluates all features of a tenant.
    * @throws {DeniedError} if the tenant is not served
    */
-  features(tenant: string, context?: Context): Promise<Features>;
+  features(tenant: string, context?: Context): Promise<Features<C>>;
   /**
    * Decides a question in its full form.
    * @throws {DocumentError} if the question is invalid; carries all its problems

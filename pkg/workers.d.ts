@@ -22,7 +22,7 @@ export interface DecideOptions {
  * The gate of one invocation. All gates of an isolate share snapshots and leases, so making one
  * costs next to nothing.
  */
-export interface EdgeGate extends AnyGate, TenantQuestions<true> {
+export interface EdgeGate<C = unknown> extends AnyGate, TenantQuestions<true, C> {
   /**
    * Decides one request from what the isolate holds, and charges its limits. Returns null, and
    * takes nothing, if a snapshot has to be fetched or the ledger has to be asked.
@@ -34,7 +34,7 @@ export interface EdgeGate extends AnyGate, TenantQuestions<true> {
    * Evaluates all features of a tenant.
    * @throws {DeniedError} if the tenant is not served
    */
-  features(tenant: string, context?: Context): Promise<Features>;
+  features(tenant: string, context?: Context): Promise<Features<C>>;
   /**
    * Decides a question in its full form.
    * @throws {DocumentError} if the question is invalid; carries all its problems
@@ -61,7 +61,7 @@ export interface EdgeGate extends AnyGate, TenantQuestions<true> {
  *   },
  * };
  */
-export function edgeGate(env: object, ctx: InvocationContext): EdgeGate;
+export function edgeGate<C = unknown>(env: object, ctx: InvocationContext): EdgeGate<C>;
 
 /**
  * The Durable Object that counts, one for each family of tenants. Export it from your Worker.

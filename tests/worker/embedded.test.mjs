@@ -110,8 +110,8 @@ const guideSeed = {
   tenants: [{ id: "t_acme", slug: "acme", plan: "pro@1" }],
 };
 
-/** The Workers of the guide, as they stand there. */
-const guide = blocks("docs/how-to/in-your-worker.md").filter(({ file }) => file === "[worker.js]")
+/** The Workers of the guide and of the README, as they stand there. */
+const guide = ["docs/how-to/in-your-worker.md", "README.md"].flatMap(blocks).filter(({ file }) => file === "[worker.js]")
   .map(({ code }) => code.replaceAll(/"tenantgate\/(\w+)"/g, '"./$1.js"'));
 
 let own, one, live, gateway, front, guides;
@@ -269,8 +269,10 @@ test("an application behind the gateway believes its assertion, and asks it by R
   for (const headers of [{ "x-tenant-id": "t_acme" }, { "x-tenant-assertion": "a.b.c" }]) assert.equal((await behind.fetch("http://behind/", { headers })).status, 401);
 });
 
-test("the Workers of the guide do what it says", async () => {
-  const [first, second] = [guides.guide0, guides.guide1];
+test("the Workers of the guide and of the README do what is said", async () => {
+  const { guide0: first, guide1: second, guide2: third } = guides;
+  assert.deepEqual(await json(third.send("/", as("acme"))), { tenant: "acme" });
+  assert.equal((await third.send("/", as("nobody"))).status, 403);
   const answers = [];
   for (let i = 0; i < 4; i++) answers.push(await json(first.send("/", as("acme"))));
   assert.deepEqual(answers[0], { slug: "acme", theme: "dark" });

@@ -1,7 +1,7 @@
 // What the types refuse: each line below a `@ts-expect-error` is a mistake that people make.
 
 import { Hono } from "hono";
-import { DeniedError, Features, Gate, RemoteGate, TenantNotFoundError, issueApiKey, verifyAssertion } from "tenantgate";
+import { defineCatalog, DeniedError, Features, Gate, RemoteGate, TenantNotFoundError, issueApiKey, verifyAssertion } from "tenantgate";
 import { FeatureClient } from "tenantgate/client";
 import { createTenantMiddleware as forExpress } from "tenantgate/express";
 import { createTenantMiddleware as forHono, type TenantEnv } from "tenantgate/hono";
@@ -142,3 +142,14 @@ new TenantgateProvider(client);
 new TenantgateWebProvider(gate);
 // @ts-expect-error: what is loaded later is not there at once
 initSync("https://example.com/module.wasm");
+
+const known = defineCatalog({ version: 1, resolution: { strategies: [] }, features: { exports: {}, theme: { type: "string" } }, limits: { calls: { kind: "quota" } }, plans: {} });
+const typed = new Gate<typeof known>(known);
+// @ts-expect-error: the catalog has no such limit
+typed.take("t_acme", { cals: 1 });
+// @ts-expect-error: the catalog has no such feature
+typed.features("t_acme").get("themes", "light");
+// @ts-expect-error: the feature is a text
+typed.features("t_acme").get("theme", 7);
+// @ts-expect-error: the catalog has no such limit
+typed.limits("t_acme").cals;

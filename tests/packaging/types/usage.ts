@@ -5,7 +5,7 @@ import { OpenFeature as OpenFeatureWeb } from "@openfeature/web-sdk";
 import express from "express";
 import { Hono } from "hono";
 import * as root from "tenantgate";
-import { ConfigurationError, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
+import { ConfigurationError, defineCatalog, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
 import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, Denial, Document, GateOptions, LimitState, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantQuestions, TenantRecord, Transcript } from "tenantgate";
 import { FeatureClient, init as initClient } from "tenantgate/client";
 import type { FeatureClientOptions } from "tenantgate/client";
@@ -200,6 +200,14 @@ const { service } = testGate(catalog, [], { now: () => 0 });
 new RemoteGate({ service });
 FeatureProvider({ features: gate.features("t_acme").toJSON(), client, children: "page" });
 exactly<string>()(useFeature("theme", "light"), true);
+
+// A catalog with known keys.
+const known = defineCatalog({ version: 1, resolution: { strategies: [] }, features: { exports: {}, theme: { type: "string" } }, limits: { calls: { kind: "quota" } }, plans: {} });
+const typed = new Gate<typeof known>(known);
+exactly<string>()(typed.features("t_acme").get("theme", "light"), true);
+typed.take("t_acme", { calls: 1 }).allowed;
+exactly<LimitState>()(typed.limits("t_acme").calls, true);
+export const typedOthers = [new RemoteGate<typeof known>({ service }).take("t_acme", { calls: 1 }), edgeGate<typeof known>({}, { waitUntil() {} }).take("t_acme", { calls: 1 })];
 
 // Data.
 const plugin: KyselyPlugin = tenantPlugin({ tenant: "t_acme", tables: ["tasks"], shared: ["countries"], column: "tenant" });
