@@ -1,6 +1,10 @@
 // A plugin for Kysely that keeps every query within one tenant: what a query reads of a tenant's
 // table is a subquery of the tenant's rows, and what it writes has the tenant's id. A query that
 // cannot be kept within is refused.
+//
+// INVARIANT (refused unless known): a table is named only where this file puts a condition beside
+// it; functions are those of a list; raw SQL has no text of its own unless it says that somebody has
+// reviewed it.
 
 import {
   AliasNode, AndNode, BinaryOperationNode, ColumnNode, IdentifierNode, OperationNodeTransformer, OperatorNode, ParensNode, PrimitiveValueListNode,
@@ -12,52 +16,86 @@ import { options as known, textual } from "./input.js";
 /** The beginning of raw SQL that somebody has reviewed. */
 const REVIEWED = "/* reviewed */";
 const ROOTS = new Set(["SelectQueryNode", "InsertQueryNode", "UpdateQueryNode", "DeleteQueryNode", "RawNode"]);
+/** Raw SQL that Kysely itself makes. */
+const OF_KYSELY = new Set(["asc", "desc", "true"]);
+/** Functions that read nothing but their arguments. A database has others that run SQL. */
+const FUNCTIONS = [
+  "abs", "any", "array_agg", "array_length", "avg", "bool_and", "bool_or", "ceil", "char_length", "coalesce", "concat", "concat_ws", "count", "cume_dist",
+  "date", "date_part", "date_trunc", "datetime", "dense_rank", "every", "exp", "first_value", "floor", "format", "gen_random_uuid", "greatest",
+  "group_concat", "ifnull", "iif", "instr", "json_agg", "json_array", "json_array_length", "json_build_array", "json_build_object", "json_extract",
+  "json_group_array", "json_group_object", "json_object", "json_object_agg", "jsonb_agg", "jsonb_array_length", "jsonb_build_array",
+  "jsonb_build_object", "jsonb_object_agg", "julianday", "lag", "last_value", "lead", "least", "left", "length", "ln", "log", "lower", "lpad", "ltrim",
+  "max", "md5", "min", "mod", "now", "nth_value", "ntile", "nullif", "octet_length", "percent_rank", "position", "power", "random", "rank", "regexp_replace",
+  "repeat", "replace", "reverse", "right", "round", "row_number", "rpad", "rtrim", "sign", "split_part", "sqrt", "strftime", "string_agg", "strpos",
+  "substr", "substring", "sum", "time", "to_char", "to_date", "to_json", "to_jsonb", "to_timestamp", "total", "trim", "trunc", "unixepoch", "upper",
+];
 
 export function tenantPlugin(options) {
-  const { tenant, tables, shared = [], column = "tenant_id" } = known(options, ["tenant", "tables", "shared", "column"], "`tenantPlugin`");
+  const given = known(options, ["tenant", "tables", "shared", "functions", "column"], "`tenantPlugin`");
+  const { tenant, tables, shared = [], functions = [], column = "tenant_id" } = given;
   if (textual(tenant, "`tenant`") === "") throw new InputError("`tenant` must be the tenant's id");
-  for (const [name, list] of [["tables", tables], ["shared", shared]]) {
-    if (!Array.isArray(list) || list.some((one) => typeof one !== "string")) throw new InputError(`\`${name}\` must be a list of tables`);
+  for (const [name, list] of [["tables", tables], ["shared", shared], ["functions", functions]]) {
+    if (!Array.isArray(list) || list.some((one) => typeof one !== "string")) throw new InputError(`\`${name}\` must be a list of names`);
   }
-  const scope = new Scope(tenant, new Set(tables), new Set(shared), column);
+  const settings = { tenant, tables: new Set(tables), shared: new Set(shared), functions: new Set([...FUNCTIONS, ...functions]), column };
+  const seen = new WeakSet();
   return {
     transformQuery({ node, queryId }) {
       if (!ROOTS.has(node.kind)) throw refused(`a query of kind ${node.kind.replace(/(Query)?Node$/, "")} cannot be kept within a tenant`);
-      return scope.transformNode(node, queryId);
+      seen.add(queryId);
+      // A transformer of its own: one that has refused a query keeps a part of it.
+      return new Scope(settings).transformNode(node, queryId);
     },
-    transformResult: async ({ result }) => result,
+    async transformResult({ queryId, result }) {
+      if (!seen.has(queryId)) throw refused("a compiled query passes by the plugin: execute the builder itself");
+      return result;
+    },
   };
 }
 
 const refused = (sentence) => new TenantScopeError(sentence);
 
+/** The name of a table, with its schema if it has one. */
+const nameOf = ({ table: { schema, identifier } }) => (schema === undefined ? identifier.name : `${schema.name}.${identifier.name}`);
+
 class Scope extends OperationNodeTransformer {
   #tenant;
   #tables;
   #shared;
+  #functions;
   #column;
-  /** The names of common table expressions, innermost last. */
+  /** The names of common table expressions that can be read, innermost last. */
   #expressions = [];
+  /** Whether a node lies within raw SQL that somebody has reviewed. */
+  #reviewed = false;
 
-  constructor(tenant, tables, shared, column) {
+  constructor({ tenant, tables, shared, functions, column }) {
     super();
     this.#tenant = tenant;
     this.#tables = tables;
     this.#shared = shared;
+    this.#functions = functions;
     this.#column = column;
   }
 
   transformNodeImpl(node, queryId) {
     if (node.with === undefined) return this.#transform(node, queryId);
-    const names = node.with.expressions.map(({ name }) => name.table.table.identifier.name);
-    const taken = names.find((name) => this.#tables.has(name) || this.#shared.has(name));
-    // Within its own definition the name would be that of the table.
-    if (taken !== undefined) throw refused(`the common table expression \`${taken}\` has the name of a table`);
-    this.#expressions.push(...names);
+    const before = this.#expressions.length;
     try {
-      return this.#transform(node, queryId);
+      const { with: list, ...rest } = node;
+      // A name can be read after its definition, and within it only if it is recursive: before that
+      // it is the name of a table.
+      const expressions = list.expressions.map((one) => {
+        const { name } = one.name.table.table.identifier;
+        if (this.#tables.has(name) || this.#shared.has(name)) throw refused(`the common table expression \`${name}\` has the name of a table`);
+        if (list.recursive) this.#expressions.push(name);
+        const expression = { ...one, expression: this.transformNode(one.expression, queryId) };
+        if (!list.recursive) this.#expressions.push(name);
+        return expression;
+      });
+      return { ...this.#transform(rest, queryId), with: { ...list, expressions } };
     } finally {
-      this.#expressions.length -= names.length;
+      this.#expressions.length = before;
     }
   }
 
@@ -69,8 +107,13 @@ class Scope extends OperationNodeTransformer {
       case "InsertQueryNode": return this.#insert(node, queryId);
       case "UpdateQueryNode": return this.#update(node, queryId);
       case "DeleteQueryNode": return this.#delete(node, queryId);
-      case "MergeQueryNode": throw refused("`merge` cannot be kept within a tenant");
       case "RawNode": return this.#raw(node, queryId);
+      case "FunctionNode":
+      case "AggregateFunctionNode": return this.#function(node, queryId);
+      // The table of a column is a source of the query; elsewhere a table would be read as a whole.
+      case "ReferenceNode": return node.column.kind === "ColumnNode" || node.column.kind === "SelectAllNode" ? node : super.transformNodeImpl(node, queryId);
+      case "TableNode": throw refused(`the table \`${nameOf(node)}\` stands where it cannot be kept within a tenant`);
+      case "MergeQueryNode": throw refused("`merge` cannot be kept within a tenant");
       default: return super.transformNodeImpl(node, queryId);
     }
   }
@@ -78,16 +121,24 @@ class Scope extends OperationNodeTransformer {
   /** What rows are read from: a tenant's table becomes the subquery of the tenant's rows. */
   #source(node, queryId) {
     const [table, alias] = node.kind === "AliasNode" ? [node.node, node.alias] : [node, undefined];
-    if (table.kind !== "TableNode") return this.transformNode(node, queryId);
-    const name = table.table.identifier.name;
-    if (this.#expressions.includes(name) || !this.#isScoped(name)) return node;
+    // A subquery needs a name; anything else could read a table by itself.
+    if (alias !== undefined && alias.kind !== "IdentifierNode") throw refused("the alias of a source must be a name");
+    if (table.kind !== "TableNode") {
+      if (!SOURCES.has(table.kind)) throw refused("a source of rows must be a table or a query");
+      return this.transformNode(node, queryId);
+    }
+    const isExpression = table.table.schema === undefined && this.#expressions.includes(table.table.identifier.name);
+    if (isExpression || !this.#isScoped(table)) return node;
     const rows = SelectQueryNode.createFrom([table]);
-    const scoped = { ...rows, selections: [SelectionNode.create(SelectAllNode.create())], where: WhereNode.create(this.#isOwn(ColumnNode.create(this.#column))) };
-    return AliasNode.create(scoped, alias ?? IdentifierNode.create(name));
+    // With its table: a column that the table lacks would be that of an outer query.
+    const own = this.#isOwn(ReferenceNode.create(ColumnNode.create(this.#column), table));
+    const scoped = { ...rows, selections: [SelectionNode.create(SelectAllNode.create())], where: WhereNode.create(own) };
+    return AliasNode.create(scoped, alias ?? IdentifierNode.create(table.table.identifier.name));
   }
 
   /** Whether a table has rows of tenants. Refuses a table that nobody has classified. */
-  #isScoped(name) {
+  #isScoped(table) {
+    const name = nameOf(table);
     if (this.#tables.has(name)) return true;
     if (this.#shared.has(name)) return false;
     throw refused(`the table \`${name}\` is neither in \`tables\` nor in \`shared\``);
@@ -101,8 +152,8 @@ class Scope extends OperationNodeTransformer {
   #target(node) {
     const [table, alias] = node.kind === "AliasNode" ? [node.node, node.alias] : [node, undefined];
     if (table?.kind !== "TableNode") throw refused("a query that changes several tables cannot be kept within a tenant");
-    const name = table.table.identifier.name;
-    return { scoped: this.#isScoped(name), name: alias ? TableNode.create(alias.name) : table };
+    if (alias !== undefined && alias.kind !== "IdentifierNode") throw refused("the alias of a table must be a name");
+    return { scoped: this.#isScoped(table), name: alias ? TableNode.create(alias.name) : table };
   }
 
   #within(where, target) {
@@ -141,7 +192,7 @@ class Scope extends OperationNodeTransformer {
   /** The values of an insert, each row with the tenant's id. */
   #values({ columns, values }) {
     if (columns === undefined || values?.kind !== "ValuesNode") throw refused("an insert must have values for named columns");
-    const place = columns.findIndex(({ column }) => column.name === this.#column);
+    const place = columns.findIndex(({ column }) => this.#isColumn(column.name));
     const foreign = () => refused(`a row of another tenant cannot be inserted: \`${this.#column}\` is set by the plugin`);
     const rows = values.values.map((row) => {
       if (place < 0) {
@@ -155,18 +206,45 @@ class Scope extends OperationNodeTransformer {
     return { columns: place < 0 ? [...columns, ColumnNode.create(this.#column)] : columns, values: ValuesNode.create(rows) };
   }
 
-  #keepsTenant(updates = []) {
-    const names = updates.map(({ column }) => (column.kind === "ReferenceNode" ? column.column : column).column?.name);
-    if (names.includes(this.#column)) throw refused(`\`${this.#column}\` of a row does not change`);
+  /** Names of columns are the same in any case for some databases. */
+  #isColumn(name) {
+    return name.toLowerCase() === this.#column.toLowerCase();
   }
 
-  #raw(node, queryId) {
-    if (!node.sqlFragments[0].trimStart().startsWith(REVIEWED)) {
-      throw refused(`raw SQL cannot be kept within a tenant: begin it with \`${REVIEWED}\` once somebody has checked that it is`);
+  #keepsTenant(updates = []) {
+    for (const { column } of updates) {
+      const plain = column.kind === "ReferenceNode" ? column.column : column;
+      if (plain.kind !== "ColumnNode") throw refused("an assignment must be to one column");
+      if (this.#isColumn(plain.column.name)) throw refused(`\`${this.#column}\` of a row does not change`);
     }
+  }
+
+  #function(node, queryId) {
+    const name = node.func.toLowerCase();
+    if (!this.#functions.has(name)) throw refused(`the function \`${node.func}\` is unknown: if it reads nothing but its arguments, name it in \`functions\``);
     return super.transformNodeImpl(node, queryId);
   }
+
+  /** Raw SQL: reviewed, made by Kysely, or without a text of its own (`sql.ref`, `sql.val`, `sql.join`). */
+  #raw(node, queryId) {
+    const [first] = node.sqlFragments;
+    const isReviewed = first.trimStart().startsWith(REVIEWED);
+    const isPlain = node.sqlFragments.every((text) => /^[\s,]*$/.test(text)) || (node.sqlFragments.length === 1 && OF_KYSELY.has(first));
+    if (!isReviewed && !isPlain && !this.#reviewed) {
+      throw refused(`raw SQL cannot be kept within a tenant: begin it with \`${REVIEWED}\` once somebody has checked that it is`);
+    }
+    const before = this.#reviewed;
+    this.#reviewed ||= isReviewed;
+    try {
+      return super.transformNodeImpl(node, queryId);
+    } finally {
+      this.#reviewed = before;
+    }
+  }
 }
+
+/** What a source of rows can be, besides a table. */
+const SOURCES = new Set(["SelectQueryNode", "ParensNode", "FunctionNode", "RawNode", "ValuesNode"]);
 
 /** Takes the place of a node that is not to be transformed. */
 const PLACEHOLDER = IdentifierNode.create("");

@@ -3,11 +3,12 @@
  * written only in a transaction of its tenant. Run it in a migration. Superusers and roles with
  * `BYPASSRLS` are not bound by it, so the application needs a role of its own.
  * @param options `tables`: the tables, with or without a schema; `role`: the role that the policies
- *   bind, default every role; `column`: default `tenant_id`
+ *   bind, default every role; `column`: default `tenant_id`; `type`: the type of the column, default
+ *   `text`
  * @example
  * console.log(rowLevelSecurity({ tables: ["tasks", "projects"] }));
  */
-export function rowLevelSecurity(options: { tables: string[]; role?: string; column?: string }): string;
+export function rowLevelSecurity(options: { tables: string[]; role?: string; column?: string; type?: string }): string;
 
 /**
  * Runs `work` in a transaction of one tenant, for tables with `rowLevelSecurity`. Commits when it

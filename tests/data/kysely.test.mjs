@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Kysely, PostgresDialect, sql, SqliteDialect } from "kysely";
+import { CompiledQuery, Kysely, PostgresDialect, sql, SqliteDialect } from "kysely";
 import { TenantScopeError } from "../../pkg/errors.js";
 import { tenantPlugin } from "../../pkg/kysely.js";
 import { postgres, sqlite } from "./databases.mjs";
@@ -56,6 +56,12 @@ for (const [name, make] of Object.entries(DATABASES)) {
       "a union": (db) => db.selectFrom("tasks").select("title").union(db.selectFrom("projects").select("name as title")),
       "a common table expression": (db) => db.with("mine", (d) => d.selectFrom("tasks").select("title")).selectFrom("mine").select("title"),
       "a recursive expression": (db) => db.withRecursive("mine", (d) => d.selectFrom("tasks").select(["id", "title"]).unionAll(d.selectFrom("tasks").innerJoin("mine", "mine.id", "tasks.project").select(["tasks.id", "tasks.title"]).where("tasks.id", "<", 0))).selectFrom("mine").select("title"),
+      "an order and a direction": (db) => db.selectFrom("tasks").select("title").orderBy("id", "desc").orderBy((eb) => eb.ref("title"), (ob) => ob.asc()),
+      "a reference and a value of `sql`": (db) => db.selectFrom("tasks").select(sql.ref("title").as("title")).where("id", "<", sql.val(100)),
+      "functions and windows": (db) => db.selectFrom("tasks").select((eb) => [eb.fn.coalesce("title", eb.val("none")).as("title"), eb.fn.agg("row_number").over((ob) => ob.orderBy("id", "desc")).as("n")]),
+      "a self join": (db) => db.selectFrom("tasks as a").innerJoin("tasks as b", "b.id", "a.id").select("b.title"),
+      "two expressions, the second of the first": (db) => db.with("one", (d) => d.selectFrom("tasks").select("title")).with("two", (d) => d.selectFrom("one").select("title")).selectFrom("two").select("title"),
+      "reviewed raw SQL with parts": (db) => db.selectFrom("tasks").select(sql`/* reviewed */ upper(${sql.ref("title")}) || ${sql`lower(${sql.val("X")})`}`.as("title")),
       "reviewed raw SQL within a query": (db) => db.selectFrom("tasks").select(sql`/* reviewed */ upper(title)`.as("title")),
     };
     for (const [what, query] of Object.entries(READS)) {
@@ -121,6 +127,20 @@ for (const [name, make] of Object.entries(DATABASES)) {
       "raw SQL in a condition": (db) => db.selectFrom("tasks").select("title").where(sql`1 = 1 or tenant_id = 't_other'`),
       "raw SQL as a source": (db) => db.selectFrom(sql`tasks`.as("t")).selectAll(),
       "an expression with the name of a table": (db) => db.with("tasks", (d) => d.selectFrom("tasks").selectAll()).selectFrom("tasks").selectAll(),
+      "a query in the name of a function": (db) => db.selectFrom("tasks").select((eb) => eb.fn("(select max(title) from tasks) || lower", [eb.val("x")]).as("title")),
+      "an unknown function": (db) => db.selectFrom("tasks").select((eb) => eb.fn("query_to_xml", [eb.val("select * from tasks")]).as("title")),
+      "a table in parentheses": (db) => db.selectFrom((eb) => eb.parens(eb.table("tasks")).as("t")).selectAll(),
+      "a table as an argument": (db) => db.selectFrom((eb) => eb.fn("only", [eb.table("tasks")]).as("t")).selectAll(),
+      "a table as a list of values": (db) => db.selectFrom("tasks").select("title").where((eb) => eb("title", "in", eb.table("tasks"))),
+      "a table of `sql`": (db) => db.selectFrom("tasks").select(sql.table("secrets").as("title")),
+      "an alias with more than a name": (db) => db.selectFrom((eb) => eb.table("countries").as(sql`c cross join tasks`)).selectAll(),
+      "a tuple with the tenant's column": (db) => db.updateTable("tasks").set((eb) => eb.refTuple("title", "tenant_id"), (eb) => eb.selectFrom("countries").select(["name", "code"])),
+      "the tenant's column in another case": (db) => db.updateTable("tasks").set({ TENANT_ID: "t_other" }),
+      "an insert with it in another case": (db) => db.insertInto("tasks").values({ id: 20, title: "x", TENANT_ID: "t_other" }),
+      "an expression whose definition reads a table of its name": (db) => db.with("secrets", (d) => d.selectFrom("secrets").selectAll()).selectFrom("secrets").selectAll(),
+      "an expression that reads a later one's name": (db) => db.with("a", (d) => d.selectFrom("secrets").selectAll()).with("secrets", (d) => d.selectFrom("countries").selectAll()).selectFrom("a").selectAll(),
+      "a table of a schema beside an expression of its name": (db) => db.with("secrets", (d) => d.selectFrom("countries").selectAll()).selectFrom("public.secrets").selectAll(),
+      "a table of a schema that nobody has classified": (db) => db.selectFrom("priv.countries").selectAll(),
       "`replace`": (db) => db.replaceInto("tasks").values({ id: 3, title: "x" }),
       "a change of the schema": (db) => db.schema.dropTable("tasks"),
     };
@@ -132,6 +152,19 @@ for (const [name, make] of Object.entries(DATABASES)) {
         assert.deepEqual(await stored(), before);
       });
     }
+
+    test("a query that was compiled elsewhere shows nothing", async () => {
+      await reset();
+      await assert.rejects(own.executeQuery(CompiledQuery.raw("select * from tasks")), TenantScopeError);
+      await assert.rejects(own.executeQuery(all.selectFrom("tasks").selectAll().compile()), TenantScopeError);
+    });
+
+    test("a refused query leaves nothing behind for the next one", async () => {
+      await reset();
+      for (let i = 0; i < 3; i++) await assert.rejects(async () => own.with("x", (d) => d.selectFrom("tasks").selectAll()).selectFrom("secrets").selectAll().execute(), TenantScopeError);
+      await assert.rejects(async () => own.selectFrom("x").selectAll().execute(), TenantScopeError);
+      assert.equal((await own.selectFrom("tasks").selectAll().execute()).length, 2);
+    });
 
     test("raw SQL alone is refused, unless somebody has reviewed it", async () => {
       await reset();

@@ -55,8 +55,48 @@ describe("row-level security", () => {
     assert.deepEqual(await withTenant(server.app, "t_acme", titles), ["draw"]);
   });
 
+  test("work that goes on after its end does not run as the next tenant", async () => {
+    let kept;
+    await assert.rejects(withTenant(server.app, "t_acme", async (client) => { kept = client; throw new Error("failed"); }), /failed/);
+    await withTenant(server.app, "t_other", async (client) => {
+      assert.throws(() => kept.query("SELECT title FROM tasks"), { code: "TENANT_SCOPE" });
+      assert.deepEqual(await titles(client), ["secret"]);
+    });
+  });
+
+  test("a transaction that PostgreSQL has rolled back is no success", async () => {
+    const swallowed = withTenant(server.app, "t_acme", async (client) => {
+      await client.query("INSERT INTO tasks VALUES (30, 't_acme', 'lost')");
+      await client.query("SELECT nothing FROM tasks").catch(() => {});
+      return "done";
+    });
+    await assert.rejects(swallowed, { code: "TENANT_SCOPE" });
+    assert.deepEqual(await withTenant(server.app, "t_acme", titles), ["draw"]);
+  });
+
+  test("a session carries nothing of a tenant to the next one", async () => {
+    await withTenant(server.app, "t_other", async (client) => {
+      await client.query("SET app.tenant_id = 't_other'");
+      await client.query("CREATE TEMP TABLE kept AS SELECT * FROM tasks");
+      await client.query("DECLARE left_open CURSOR WITH HOLD FOR SELECT * FROM tasks");
+    });
+    assert.deepEqual(await titles(server.app), []);
+    await assert.rejects(withTenant(server.app, "t_acme", (client) => client.query("SELECT * FROM kept")), /does not exist/);
+    await assert.rejects(withTenant(server.app, "t_acme", (client) => client.query("FETCH ALL FROM left_open")), /does not exist/);
+  });
+
+  test("another policy does not widen it, and the column may have another type", async () => {
+    await server.owner.query("CREATE POLICY everybody ON tasks USING (true)");
+    assert.deepEqual(await withTenant(server.app, "t_acme", titles), ["draw"]);
+    await server.owner.query("DROP POLICY everybody ON tasks");
+    await server.owner.query("CREATE TABLE numbered (tenant uuid, name text); GRANT ALL ON numbered TO app; INSERT INTO numbered VALUES ('00000000-0000-0000-0000-000000000001', 'one'), ('00000000-0000-0000-0000-000000000002', 'two')");
+    await server.owner.query(rowLevelSecurity({ tables: ["public.numbered"], column: "tenant", type: "uuid", role: "app" }));
+    const { rows } = await withTenant(server.app, "00000000-0000-0000-0000-000000000002", (client) => client.query("SELECT name FROM numbered"));
+    assert.deepEqual(rows, [{ name: "two" }]);
+  });
+
   test("wrong arguments are refused before a connection is taken", async () => {
     for (const tenant of ["", undefined, 7]) await assert.rejects(withTenant(server.app, tenant, titles), { code: "INVALID_INPUT" });
-    for (const options of [{}, { tables: [] }, { tables: [7] }, { tables: ["tasks"], columns: "x" }]) assert.throws(() => rowLevelSecurity(options), { code: "INVALID_INPUT" });
+    for (const options of [{}, { tables: [] }, { tables: [7] }, { tables: ["tasks"], columns: "x" }, { tables: ["tasks"], type: "text); --" }]) assert.throws(() => rowLevelSecurity(options), { code: "INVALID_INPUT" });
   });
 });

@@ -158,7 +158,13 @@ bad("a token with the kid of another key is rejected", await token({}, { kid: "E
 for (const kid of ["[\"EdDSA\"]", "1", "null", "{}"]) bad(`a token whose kid is the JSON value ${kid} is rejected`, raw(`{"alg":"EdDSA","kid":${kid}}`, base));
 good("a token without a kid is accepted where one key fits", raw({ alg: "EdDSA" }, base));
 bad("a token without a kid, signed by a key for encryption, is rejected", await token({}, { alg: "RS256", kid: undefined, key: foreign.RS256.privateKey }));
-bad("an RS256 token with the kid of a weak key is rejected", await token({}, { alg: "RS256", kid: "weak", key: foreign.RS256.privateKey }));
+// Signed by the very key that the kid names, which is refused for what it is.
+const weakly = `${b64({ alg: "RS256", kid: "weak" })}.${b64(base)}`;
+bad("a token of a weak key is rejected", `${weakly}.${signRaw("sha256", Buffer.from(weakly), weakPair.privateKey).toString("base64url")}`);
+bad("a token of a key for encryption is rejected", await token({}, { alg: "ES256", kid: "enc", key: foreign.ES256.privateKey }));
+bad("a token of a key whose operations leave out verifying is rejected", await token({}, { alg: "RS256", kid: "signs", key: foreign.RS256.privateKey }));
+for (const [which, { privateKey }] of [["first", foreign.EdDSA], ["second", pairs.EdDSA]]) bad(`a token of the ${which} of two keys with one kid is rejected`, await token({}, { kid: "twice", key: privateKey }));
+bad("a token of a published secret is rejected", await token({}, { alg: "HS256", kid: "oct" }));
 const zeros = (algorithm, kid) => `${b64({ alg: algorithm, kid })}.${b64(base)}.`;
 bad("a forged signature for a key of small order is rejected", zeros("EdDSA", "zero") + jose.base64url.encode(Uint8Array.of(1, ...new Uint8Array(63))));
 bad("a token for a key that is too short is rejected", zeros("EdDSA", "short") + jose.base64url.encode(new Uint8Array(64)));

@@ -17,9 +17,6 @@ import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenant
 import type { FeatureOptions, HandlerContext, IsolationConfig, Logger, Middleware, ResolutionStrategy, Tenant, TenantOptions } from "tenantgate/middleware";
 import { TenantgateProvider } from "tenantgate/openfeature";
 import { TenantgateWebProvider } from "tenantgate/openfeature/web";
-import { tenantDb } from "tenantgate/drizzle";
-import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import { drizzle } from "drizzle-orm/sqlite-proxy";
 import type { KyselyPlugin } from "kysely";
 import { tenantPlugin } from "tenantgate/kysely";
 import { rowLevelSecurity, withTenant } from "tenantgate/postgres";
@@ -211,9 +208,6 @@ export const typedOthers = [new RemoteGate<typeof known>({ service }).take("t_ac
 
 // Data.
 const plugin: KyselyPlugin = tenantPlugin({ tenant: "t_acme", tables: ["tasks"], shared: ["countries"], column: "tenant" });
-const rows = sqliteTable("tasks", { id: integer("id"), tenant: text("tenant_id") });
-const stored = drizzle(async () => ({ rows: [] }));
-exactly<typeof stored>()(tenantDb(stored, { tenant: "t_acme", tables: [rows] }), true);
 exactly<string>()(rowLevelSecurity({ tables: ["tasks"], role: "app" }), true);
 exactly<Promise<number>>()(withTenant({ connect: async () => ({ query() {}, release() {} }) }, "t_acme", async () => 7), true);
 export const ofData = [plugin, new TenantScopeError("refused")];
