@@ -18,4 +18,4 @@ run(process.execPath, [cli, "init", ...args.filter((arg) => arg !== "--no-instal
 const isFlag = (arg) => arg.startsWith("-");
 // The value of `--template` is no folder.
 const folder = args.find((arg, place) => !isFlag(arg) && args[place - 1] !== "--template") ?? ".";
-if (installs && !args.includes("--help")) run("npm", ["install", "--no-fund", "--no-audit"], resolve(folder));
+if (installs && !args.some((arg) => ["--help", "-h", "--version"].includes(arg))) run("npm", ["install", "--no-fund", "--no-audit"], resolve(folder));

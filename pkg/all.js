@@ -2,5 +2,6 @@
 export * from "./errors.js";
 export { Features } from "./features.js";
 export { defineCatalog } from "./define.js";
+export { denialOf } from "./denials.js";
 export { Gate, issueApiKey, publish, verifyAssertion } from "./gate.js";
 export { RemoteGate } from "./remote.js";

@@ -2,7 +2,7 @@
 
 import { OURS } from "./codes.js";
 import {
-  DeniedError, FeatureNotAvailableError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError,
+  DeniedError, FeatureNotAvailableError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError,
   TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, UnauthenticatedError,
 } from "./errors.js";
 import { own } from "./own.js";
@@ -27,6 +27,17 @@ export function denied(code, more = {}) {
 
 /** The error for a denial. */
 export const denial = (decision, headers = {}) => denied(decision.code, { details: decision.error?.details, headers, decision });
+
+/**
+ * The error for a decision that denies, in either form. Its response has the status of the denial,
+ * and says when to try again.
+ */
+export function denialOf(decision) {
+  if (typeof decision?.code !== "string" || decision.allowed !== false) throw new InputError("`denialOf` needs a decision that denies");
+  const waits = decision.retry_after_ms ?? decision.error?.details?.retry_after_ms;
+  const headers = typeof waits === "number" ? { "retry-after": String(Math.max(1, Math.ceil(waits / 1_000))) } : {};
+  return denial(decision, headers);
+}
 
 /** Whether an error is one of the package's own. */
 export const isOurs = (error) => error?.[OURS] === true;

@@ -96,7 +96,8 @@ const WAIT = 255;
 /** The bindings, each with what makes a value one, and the configuration that adds it. */
 const BINDINGS = {
   SNAPSHOTS: [(value) => typeof value?.get === "function", true, '"kv_namespaces": [{ "binding": "SNAPSHOTS", "id": "…" }]'],
-  LEDGER: [(value) => typeof value?.idFromName === "function", false, '"durable_objects": { "bindings": [{ "name": "LEDGER", "class_name": "TenantLedger" }] }'],
+  // Without it every limit that a ledger counts would be open or closed, whatever it says.
+  LEDGER: [(value) => typeof value?.idFromName === "function", true, '"durable_objects": { "bindings": [{ "name": "LEDGER", "class_name": "TenantLedger" }] }'],
   CONTROL_DB: [(value) => typeof value?.prepare === "function", false, '"d1_databases": [{ "binding": "CONTROL_DB", "database_name": "tenantgate", "database_id": "…" }]'],
 };
 
@@ -194,15 +195,24 @@ class EdgeGate extends Questions {
   async #prepare() {
     this.#core.begin();
     if (this.#core.codec.names !== undefined) return;
-    await inTime(this.#core.raw.prepare());
+    await this.#finished(this.#core.raw.prepare());
     this.#core.begin();
     this.#core.learn();
+  }
+
+  /**
+   * Waits for an answer. Started work comes to its end even if the client leaves: other requests may
+   * wait for it.
+   */
+  #finished(answer) {
+    this.#context.waitUntil(answer);
+    return inTime(answer);
   }
 
   async #send(question, request) {
     const json = text(question);
     this.#core.begin();
-    const { problems, ...answer } = JSON.parse(await inTime(this.#core.raw.ask(json, request, this.#context)));
+    const { problems, ...answer } = JSON.parse(await this.#finished(this.#core.raw.ask(json, request, this.#context)));
     if (problems !== undefined) throw new DocumentError(problems);
     return answer;
   }

@@ -1,4 +1,4 @@
-import type { Problem } from "./errors.js";
+import type { DeniedError, Problem } from "./errors.js";
 
 export * from "./errors.js";
 
@@ -99,7 +99,7 @@ export class Features<C = unknown> implements Iterable<[string, Answer]> {
  * A catalog whose keys TypeScript knows: `new Gate<typeof catalog>(catalog)` and
  * `new RemoteGate<typeof catalog>(…)` accept its features and limits only. Returns it unchanged.
  * @example
- * const catalog = defineCatalog({ version: 1, resolution: { strategies: [] }, features: { exports: {} }, plans: {} });
+ * const catalog = defineCatalog({ version: 1, resolution: { strategies: [{ strategy: "header" }] }, features: { exports: {} }, plans: {} });
  * new Gate<typeof catalog>(catalog).features("t_acme").get("exports", false);
  */
 export function defineCatalog<const C extends object>(catalog: C): C;
@@ -151,7 +151,8 @@ export interface Credential {
 export interface LimitState {
   readonly key: string;
   readonly limit: number | null;
-  readonly used: number;
+  /** Null if the ledger could not be asked. */
+  readonly used: number | null;
   readonly remaining: number | null;
   /** Milliseconds until the limit is fully available again; 0 if time does not restore it. */
   readonly reset_ms: number;
@@ -510,6 +511,16 @@ export interface TenantRecord {
   epoch?: number;
   [more: string]: unknown;
 }
+
+/**
+ * The error for a decision that denies. Its response has the status of the denial, and
+ * `Retry-After` if waiting helps.
+ * @throws {InputError} if the decision allows
+ * @example
+ * const decision = gate.decide(request);
+ * if (!decision.allowed) throw denialOf(decision);
+ */
+export function denialOf(decision: ShortDecision | Decision): DeniedError;
 
 /**
  * Issues an API key: `key` for its holder, which is stored nowhere, and `record` to publish, which

@@ -18,6 +18,7 @@ const OF_COOKIES = ["sec-fetch-site", "origin", "upgrade"];
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 export * from "./errors.js";
+export { denialOf } from "./denials.js";
 export { Features };
 
 export class RemoteGate extends Questions {

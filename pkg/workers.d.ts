@@ -1,7 +1,7 @@
 import type { AnyGate, AnyRequest, Context, Features, Question, ShortDecision, TenantQuestions, Transcript } from "./index.js";
 
 export * from "./errors.js";
-export { Features } from "./index.js";
+export { denialOf, Features } from "./index.js";
 
 /** The part of an invocation's context that the gate uses. */
 export interface InvocationContext {

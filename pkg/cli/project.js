@@ -1,10 +1,10 @@
 // A project with tenantgate on this machine: its files, its wrangler, its seed.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { DocumentError, publish } from "../node.js";
-import { parsed } from "./client.js";
 import { read } from "./documents.js";
 import { Failure, invalid, wrongUsage } from "./failure.js";
 
@@ -61,15 +61,21 @@ export function seedOf(catalogFile, tenantsFile) {
 }
 
 function parsedFile(file) {
-  const value = parsed(read(file));
-  if (value === null || typeof value !== "object") throw new Failure(`\`${file}\` is not valid JSON`, { code: "INVALID" });
-  return value;
+  const text = read(file);
+  try {
+    return Object(JSON.parse(text));
+  } catch (error) {
+    throw new Failure(`\`${file}\` is not valid JSON: ${error.message}`, { code: "INVALID" });
+  }
 }
 
-/** The operator's token in `.dev.vars`. */
+/** The operator's token in `.dev.vars`, which git ignores: a new one in a fresh clone. */
 export function localToken() {
-  const token = existsSync(".dev.vars") ? /^OPERATOR_TOKEN=(.*)$/m.exec(readFileSync(".dev.vars", "utf8"))?.[1].trim() : undefined;
-  if (!token) throw wrongUsage("`.dev.vars` has no OPERATOR_TOKEN: add a line `OPERATOR_TOKEN=<a random text>`");
+  const lines = existsSync(".dev.vars") ? readFileSync(".dev.vars", "utf8") : "";
+  const known = /^OPERATOR_TOKEN=(.+)$/m.exec(lines)?.[1].trim();
+  if (known) return known;
+  const token = randomBytes(16).toString("hex");
+  appendFileSync(".dev.vars", `${lines === "" || lines.endsWith("\n") ? "" : "\n"}OPERATOR_TOKEN=${token}\n`);
   return token;
 }
 

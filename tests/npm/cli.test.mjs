@@ -394,7 +394,7 @@ test("`explain` shows the stages of a decision and the tier of each feature", as
   assert.equal(stopped.code, 1);
   assert.match(stopped.stdout, /^TENANT_NOT_FOUND: /);
   assert.match(stopped.stdout, /^tenant +stopped /m);
-  assert.match(await bad(1, "explain", "/hooks", ...host, "--token", "another-token"), /^NO_TRACE: the response with status 200 has no trace/);
+  assert.match(await bad(1, "explain", "/hooks", ...host, "--token", "another-token"), /^NO_TRACE: the response with status 401 has no trace/);
 });
 
 test("`override` commands set, list and remove overrides, and `expiring` lists those that end", async () => {

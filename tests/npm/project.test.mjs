@@ -132,6 +132,36 @@ test("`npm create tenantgate` writes the project and installs what it needs", ()
   assert.equal(create("--template", "rails").status, 2);
 });
 
+test("`dev` serves a Worker without a control plane from published snapshots", async () => {
+  const folder = empty();
+  run(folder, ["init", "--template", "worker"]);
+  installed(folder);
+  const settings = readFileSync(join(folder, "wrangler.jsonc"), "utf8").replace(/^.*d1_databases.*\n/m, "").replace(/^.*The control plane.*\n/m, "");
+  writeFileSync(join(folder, "wrangler.jsonc"), settings);
+  rmSync(join(folder, ".dev.vars"));
+  writeFileSync(join(folder, "src/index.ts"), `import { denialOf, edgeGate, TenantLedger } from "tenantgate/workers";
+export default { async fetch(request: Request, env: object, ctx: ExecutionContext) {
+  const decision = await edgeGate(env, ctx).decide(request);
+  return decision.allowed ? Response.json({ tenant: decision.tenant?.slug }) : denialOf(decision).getResponse();
+} };
+export { TenantLedger };`);
+  const port = await freePort();
+  const child = spawn(process.execPath, [cli, "dev", "--port", String(port)], { cwd: folder });
+  let printed = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => { printed += text; });
+  const ended = new Promise((done) => child.once("exit", done));
+  try {
+    await until(() => printed.includes("Serving on"), "it serves", { ms: 60_000 }).catch((error) => { throw new Error(`${error.message}\n${printed}`); });
+    const get = (slug) => fetch(`http://127.0.0.1:${port}/api`, { headers: { "x-tenant-id": slug } });
+    assert.deepEqual([(await get("acme")).status, (await get("hooli")).status], [200, 404]);
+    const taken = run(folder, ["dev", "--port", String(port)]);
+    assert.deepEqual([taken.status, /the port \d+ is taken/.test(taken.stderr)], [2, true]);
+  } finally {
+    child.kill("SIGTERM");
+    await ended;
+  }
+});
+
 /** Stands for wrangler: records each command and its input, and prints what wrangler prints. */
 const STAND_IN = `#!/usr/bin/env node
 const { appendFileSync, readFileSync } = require("node:fs");

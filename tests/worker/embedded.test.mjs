@@ -272,11 +272,11 @@ test("an application behind the gateway believes its assertion, and asks it by R
 test("the Workers of the guide and of the README do what is said", async () => {
   const { guide0: first, guide1: second, guide2: third } = guides;
   assert.deepEqual(await json(third.send("/", as("acme"))), { tenant: "acme" });
-  assert.equal((await third.send("/", as("nobody"))).status, 403);
+  assert.equal((await third.send("/", as("nobody"))).status, 404);
   const answers = [];
   for (let i = 0; i < 4; i++) answers.push(await json(first.send("/", as("acme"))));
   assert.deepEqual(answers[0], { slug: "acme", theme: "dark" });
-  assert.equal(answers[3].code, "QUOTA_EXCEEDED");
+  assert.equal(answers[3].error.code, "QUOTA_EXCEEDED");
   assert.deepEqual(await json(second.send("/api/tasks", as("acme"))), { tenant: "acme" });
   assert.deepEqual(await json(second.send("/api/webhooks", { ...as("acme"), method: "POST" })), { allowed: true });
   assert.equal((await json(second.send("/_gate/healthz"))).status, "ok");

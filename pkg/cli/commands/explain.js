@@ -1,4 +1,5 @@
-// Sends a request to a gate, and shows every step of its decision.
+// Asks a gate how it would decide a request, and shows every step. The request itself is not sent: no
+// application sees it, and it takes nothing.
 
 import http from "node:http";
 import https from "node:https";
@@ -7,8 +8,7 @@ import { EXIT, Failure, unreachable, wrongUsage } from "../failure.js";
 import { many, text } from "../options.js";
 
 const TIMEOUT_MS = 30_000;
-// The trace is in the body, so HEAD is excluded.
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** Parses headers. Errors name a header by its position, since it may contain a secret. */
 function headersOf(given) {
@@ -32,16 +32,16 @@ function target(text, argv) {
   return url;
 }
 
-/** Sends a request with all its headers, even `Host`, which `fetch` would replace. */
-function send(url, method, headers) {
+/** Sends a question. Not by `fetch`, whose errors name no cause. */
+function send(url, headers, question) {
   const { request } = url.protocol === "https:" ? https : http;
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method, headers, timeout: TIMEOUT_MS }, (response) => {
+    const sent = request(url, { method: "POST", headers, timeout: TIMEOUT_MS }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (part) => (body += part));
       response.on("end", () => resolve({ status: response.statusCode, body })).on("error", reject);
     });
-    sent.on("timeout", () => sent.destroy(Object.assign(new Error(), { code: "TIMEOUT" }))).on("error", reject).end();
+    sent.on("timeout", () => sent.destroy(Object.assign(new Error(), { code: "TIMEOUT" }))).on("error", reject).end(question);
   });
 }
 
@@ -73,8 +73,10 @@ export const explain = {
   },
   async run({ argv, out }) {
     const url = target(argv.address, argv);
-    const headers = { ...headersOf(argv.header ?? []), "x-gate-explain": tokenOf(argv), accept: "application/json" };
-    const answer = await send(url, argv.method, headers).catch((error) => {
+    const { host = url.host, ...headers } = Object.fromEntries(Object.entries(headersOf(argv.header ?? [])).map(([name, value]) => [name, [value].flat().join(", ")]));
+    const question = { method: argv.method, host, path: url.pathname, query: url.search.slice(1), headers, look: true, explain: true };
+    const asked = { authorization: `Bearer ${tokenOf(argv)}`, "content-type": "application/json" };
+    const answer = await send(new URL("/_gate/v1/decide", url), asked, JSON.stringify(question)).catch((error) => {
       throw unreachable(`${url.origin} does not answer: ${error.code ?? error.name}`);
     });
     const decision = parsed(answer.body);

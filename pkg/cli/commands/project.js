@@ -2,9 +2,12 @@
 // Cloudflare.
 
 import { randomBytes } from "node:crypto";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, watch, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { publish } from "../../node.js";
 import { Failure, hide, wrongUsage } from "../failure.js";
 import { flag, text, whole } from "../options.js";
 import { configuration, firstRequest, imported, localToken, seedOf, started, wrangler } from "../project.js";
@@ -45,7 +48,7 @@ const init = {
       for (const path of kept) out.line(`kept ${path}, which exists`);
       for (const what of added) out.line(`added ${what}`);
       if (kept.includes("wrangler.jsonc")) out.lines(["", "Your wrangler.jsonc needs these bindings too, if it lacks them:", ...BINDINGS]);
-      out.lines(["", "Next:", "", ...(argv.folder ? [`  cd ${argv.folder}`] : []), "  npm install", "  npm run dev"]);
+      out.lines(["", "Next:", "", ...(argv.folder ? [`  cd ${/^[\w./-]+$/.test(argv.folder) ? argv.folder : JSON.stringify(argv.folder)}`] : []), "  npm install", "  npm run dev"]);
     });
   },
 };
@@ -87,13 +90,18 @@ function ignored(folder) {
 const dev = {
   command: "dev",
   describe: "Serve the project on this machine, with the catalog and the tenants of its files. Follows their changes.",
-  options: { ...SEED, port: whole("The port.", { default: "8787" }) },
+  options: { ...SEED, port: whole("The port.", { default: "8787" }), reset: flag("Forget first what an earlier run has stored.") },
   async run({ argv, out }) {
-    configuration();
+    const settings = readFileSync(configuration(), "utf8");
     const token = localToken();
     hide(token);
     const first = seedOf(argv.catalog, argv.tenants);
-    wrangler(["d1", "migrations", "apply", "CONTROL_DB", "--local"], { quiet: true });
+    await free(argv.port);
+    if (argv.reset) rmSync(".wrangler/state", { recursive: true, force: true });
+    // A Worker without a control plane reads snapshots that somebody has published.
+    const controlled = /"?CONTROL_DB"?/.test(settings);
+    if (controlled) wrangler(["d1", "migrations", "apply", "CONTROL_DB", "--local"], { quiet: true });
+    else published(first);
     const server = await started(["dev", "--ip", "127.0.0.1", "--port", String(argv.port), "--show-interactive-dev-session=false", "--log-level", "warn"]);
     const ended = new Promise((done) => server.once("exit", done));
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => server.kill(signal));
@@ -102,16 +110,19 @@ const dev = {
     const base = new URL(`http://127.0.0.1:${argv.port}`);
     try {
       await answering(base, ended);
-      await imported(base, token, first);
+      if (controlled) await takenOver(base, token, first);
     } catch (error) {
       server.kill();
       throw error;
     }
     out.lines(["", `Serving on ${base.href} Try:`, "", `  ${firstRequest(base, first)}`, ""]);
+    if (controlled) out.lines(["For `tenantgate` in another terminal:", "", `  export TENANTGATE_URL=${base.origin} TENANTGATE_TOKEN=$(sed -n 's/^OPERATOR_TOKEN=//p' .dev.vars)`, ""]);
     following([argv.catalog, argv.tenants], async () => {
       try {
-        await imported(base, token, seedOf(argv.catalog, argv.tenants));
-        out.line("Took over the changed catalog and tenants.");
+        const seed = seedOf(argv.catalog, argv.tenants);
+        if (controlled) await imported(base, token, seed);
+        else published(seed);
+        out.line(controlled ? "Took over the changed catalog and tenants." : "Published the changed catalog and tenants: start again to see them at once.");
       } catch (error) {
         const problems = (error.details?.problems ?? []).map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`);
         out.lines([`Kept the catalog and tenants as they were: ${error.message}`, ...problems]);
@@ -122,14 +133,46 @@ const dev = {
   },
 };
 
+/** Refuses a port on which somebody else answers, who would receive the token. */
+function free(port) {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once("error", () => fail(wrongUsage(`the port ${port} is taken: choose another one by --port`)));
+    server.listen(port, "127.0.0.1", () => server.close(done));
+  });
+}
+
+/** Publishes a seed to the local KV. */
+function published(seed) {
+  const folder = mkdtempSync(join(tmpdir(), "tenantgate-"));
+  try {
+    const file = join(folder, "snapshots.json");
+    writeFileSync(file, JSON.stringify(publish(seed).map(([key, value]) => ({ key, value }))));
+    wrangler(["kv", "bulk", "put", file, "--binding", "SNAPSHOTS", "--local"], { quiet: true });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Imports a seed, and makes sure that the gate serves by it. */
+async function takenOver(base, token, seed) {
+  try {
+    await imported(base, token, seed);
+  } catch (error) {
+    if (error.code === "PLAN_IN_USE") error.hint = "A plan version that tenants have stays as it is: add a new version, or start over with `tenantgate dev --reset`.";
+    throw error;
+  }
+  const { status, reason = "see the messages above" } = await fetch(new URL("/_gate/healthz", base)).then((response) => response.json(), () => ({}));
+  if (status !== "ok") throw new Failure(`the gate does not work: its health is \`${status}\`: ${reason}`, { code: "UNHEALTHY" });
+}
+
 const CRONS = /^.*Scheduled Workers are not automatically triggered[^]*?#test-cron-triggers-locally.*\s*/m;
 
 async function answering(base, ended) {
   let running = true;
   ended.then(() => { running = false; });
   for (let attempt = 0; attempt < 240 && running; attempt++) {
-    const response = await fetch(new URL("/_gate/openapi.json", base)).catch(() => undefined);
-    if (response?.ok) return;
+    if (await fetch(new URL("/_gate/openapi.json", base)).then(() => true, () => false)) return;
     await pause(250);
   }
   throw new Failure("the Worker did not answer within a minute: see wrangler's messages", { code: "NOT_STARTED" });
@@ -188,7 +231,7 @@ const deploy = {
     const address = argv["worker-url"] ?? /https:\/\/[\w.-]+\.workers\.dev/.exec(output)?.[0];
     if (address === undefined) throw new Failure("wrangler printed no address of the Worker: run again with --worker-url", { code: "NO_ADDRESS" });
     const base = new URL(address);
-    await published(base, token, seed);
+    await announced(base, token, seed);
     out.result({ url: base.href, operator_token: token, first_request: firstRequest(base, seed) }, () => {
       out.secret("OPERATOR_TOKEN", token);
       out.lines(["", `Deployed to ${base.href} Try:`, "", `  ${firstRequest(base, seed)}`, ""]);
@@ -211,7 +254,7 @@ function fill(config, binding, name, id) {
 }
 
 /** A new secret and a new host take a moment to be known everywhere. */
-async function published(base, token, seed) {
+async function announced(base, token, seed) {
   for (let attempt = 0; ; attempt++) {
     try {
       return await imported(base, token, seed);

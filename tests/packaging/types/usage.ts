@@ -5,7 +5,7 @@ import { OpenFeature as OpenFeatureWeb } from "@openfeature/web-sdk";
 import express from "express";
 import { Hono } from "hono";
 import * as root from "tenantgate";
-import { ConfigurationError, defineCatalog, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
+import { ConfigurationError, defineCatalog, denialOf, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
 import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, Denial, Document, GateOptions, LimitState, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantQuestions, TenantRecord, Transcript } from "tenantgate";
 import { FeatureClient, init as initClient } from "tenantgate/client";
 import type { FeatureClientOptions } from "tenantgate/client";
@@ -197,6 +197,8 @@ const { service } = testGate(catalog, [], { now: () => 0 });
 new RemoteGate({ service });
 FeatureProvider({ features: gate.features("t_acme").toJSON(), client, children: "page" });
 exactly<string>()(useFeature("theme", "light"), true);
+
+exactly<DeniedError>()(denialOf(gate.decide({ host: "x" })), true);
 
 // A catalog with known keys.
 const known = defineCatalog({ version: 1, resolution: { strategies: [] }, features: { exports: {}, theme: { type: "string" } }, limits: { calls: { kind: "quota" } }, plans: {} });

@@ -1,12 +1,12 @@
-import gateway, { edgeGate, TenantLedger } from "tenantgate/worker";
+import gateway, { denialOf, edgeGate, TenantLedger } from "tenantgate/worker";
 
 export default {
   async fetch(request: Request, env: object, ctx: ExecutionContext): Promise<Response> {
     // The gate's own endpoints: the admin API, the decision API, features for pages.
     if (new URL(request.url).pathname.startsWith("/_gate/")) return gateway.fetch(request, env, ctx);
-    const { allowed, code, tenant, retry_after_ms } = await edgeGate(env, ctx).decide(request);
-    if (!allowed || !tenant) return Response.json({ code, retry_after_ms }, { status: code === "TENANT_NOT_FOUND" ? 404 : 403 });
-    return Response.json({ tenant: tenant.slug });
+    const decision = await edgeGate(env, ctx).decide(request);
+    if (!decision.allowed) return denialOf(decision).getResponse();
+    return Response.json({ tenant: decision.tenant?.slug });
   },
   scheduled: gateway.scheduled,
 };
