@@ -127,6 +127,8 @@ describe("issuer keys", () => {
     assert.equal(refused.status, 503);
     assert.equal(refused.headers.get("retry-after"), "5");
     assert.equal(await code(refused), "ISSUER_UNAVAILABLE");
+    const id = refused.headers.get("x-request-id");
+    assert(gate.log.some((line) => line.includes('"event":"failed"') && line.includes(`"request_id":"${id}"`) && line.includes('"code":"ISSUER_UNAVAILABLE"')), "the log has the failure under its id");
     assert.equal((await gate.send("/", { headers: { "x-api-key": keys.live.key } })).status, 200, "a request that needs no issuer is served");
     gone.state.status = 200;
     assert.equal((await call(token)).status, 503, "the issuer is not asked again at once");

@@ -23,7 +23,7 @@ const nameOf = (folder) => basename(folder).toLowerCase().replace(/[^a-z0-9-]+/g
 
 const init = {
   command: "init [folder]",
-  describe: "Write a project: a Worker with the gate, a catalog, a test. Keeps every file that exists.",
+  describe: "Write a project with a Worker, a catalog and a test, and keep every file that exists.",
   positionals: { folder: "The folder; by default this one." },
   options: {
     template: text(`What to write: ${Object.entries(TEMPLATES).map(([name, { about }]) => `${name} (${about})`).join(", ")}.`, { default: "hono" }),
@@ -89,7 +89,7 @@ function ignored(folder) {
 
 const dev = {
   command: "dev",
-  describe: "Serve the project on this machine, with the catalog and the tenants of its files. Follows their changes.",
+  describe: "Serve the project on this machine, and follow changes of its catalog and tenants.",
   options: { ...SEED, port: whole("The port.", { default: "8787" }), reset: flag("Forget first what an earlier run has stored.") },
   async run({ argv, out }) {
     const settings = readFileSync(configuration(), "utf8");
