@@ -4,6 +4,9 @@
 import { InputError } from "./errors.js";
 import { header, textual } from "./input.js";
 
+/** Some runtimes have none, such as the pages of Jest. */
+const { Request: Native } = globalThis;
+
 /**
  * The facts of a request. `names`: the headers to read from a `Request`; Node's headers and plain
  * facts are returned unchanged.
@@ -14,7 +17,7 @@ export function factsOf(request, names) {
   if (typeof request !== "object" || request === null || request instanceof URL) {
     throw new InputError("a request must be a `Request`, a Node request, or an object with its facts");
   }
-  if (request instanceof Request) return ofRequest(request, names);
+  if (Native !== undefined && request instanceof Native) return ofRequest(request, names);
   if (typeof request.url !== "string") return request;
   if (typeof request.headers !== "object" || request.headers === null) throw new InputError("a request must have headers");
   return typeof request.headers.get === "function" ? ofFetch(request, names) : ofNode(request);

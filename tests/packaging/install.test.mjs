@@ -78,7 +78,7 @@ const PATHS = {
     const dialect = { createAdapter: () => new SqliteAdapter(), createDriver: () => new DummyDriver(), createIntrospector: (db) => new SqliteIntrospector(db), createQueryCompiler: () => new SqliteQueryCompiler() };
     const db = new Kysely({ dialect }).withPlugin(tenantPlugin({ tenant: "t_acme", tables: ["tasks"] }));
     return db.deleteFrom("tasks").compile().parameters;`, ["t_acme"]],
-  postgres: [`import { rowLevelSecurity } from "tenantgate/postgres";`, `return rowLevelSecurity({ tables: ["tasks"] }).split("\n")[0];`, 'ALTER TABLE "tasks" ENABLE ROW LEVEL SECURITY;'],
+  postgres: [`import { rowLevelSecurity } from "tenantgate/postgres";`, `return rowLevelSecurity({ tables: ["tasks"] }).startsWith('ALTER TABLE "tasks" ENABLE');`, true],
   client: [`import { FeatureClient, init } from "tenantgate/client";`, `
     await init();
     const client = ${CLIENT};
