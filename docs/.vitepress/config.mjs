@@ -20,7 +20,7 @@ const HOW_TO = {
   "What a tenant has": ["features", "contracts-and-trials", "sub-tenants", "licences"],
   "What is left": ["limits", "usage", "circuit-breakers"],
   "Use it from": ["protect-an-origin", "in-your-worker", "javascript", "pages", "openfeature", "rust", "data"],
-  "Run it": ["deploy", "provisioning", "change-plans", "operate", "move-tenants", "attack"],
+  "Run it": ["deploy", "going-live", "provisioning", "change-plans", "operate", "move-tenants", "attack"],
 };
 const REFERENCE = ["catalog", "tenant", "api-key", "decide", "limits", "credentials", "endpoints", "origin", "configuration", "cli", "npm", "bounds"];
 const EXPLANATION = ["decision", "tenants", "ledger", "snapshots", "control-plane", "security", "adapters", "distance"];
