@@ -13,8 +13,6 @@ import { Questions, short } from "./questions.js";
  * Milliseconds after which an answer that should have come is given up: only a trap takes so long.
  */
 const LOST_MS = 15_000;
-/** The headers that strategies read by default, for questions while there is no catalog. */
-const SIGNALS = ["authorization", "cookie", "x-tenant-id", "x-api-key"];
 
 const failure = (error) => new GateFailedError("the gate failed internally and was restarted", error);
 
@@ -147,9 +145,8 @@ class EdgeGate extends Questions {
     given(options, ["context", "features", "look"], "`decide`");
     const decision = this.#core.now(request, this.#context, (codec) => codec.decide(request, options, 0));
     if (decision !== undefined) return decision;
-    await this.#prepare();
     const { context, ...more } = options ?? {};
-    return short((await this.#send({ ...this.question(request), ...more, ...(context && { context: readable(context) }) }, request)).decision);
+    return short((await this.#send({ ...whole(request), ...more, ...(context && { context: readable(context) }) }, request)).decision);
   }
 
   async features(tenant, context) {
@@ -175,29 +172,16 @@ class EdgeGate extends Questions {
     const facts = named.custom === undefined ? request : { ...this.question(request), ...named };
     const decision = this.#core.now(facts, this.#context, (codec) => codec.decide(facts, undefined, 0));
     if (decision !== undefined) return JSON.parse(this.#core.raw.transcript());
-    await this.#prepare();
-    return this.#send({ ...this.question(request), ...named }, request);
+    return this.#send({ ...whole(request), ...named }, request);
   }
 
   async explain(request, question) {
-    await this.#prepare();
-    return this.#send({ ...this.question(request), ...question, look: true, explain: true }, request);
+    return this.#send({ ...whole(request), ...question, look: true, explain: true }, request);
   }
 
   question(request) {
     this.#core.begin();
-    if (this.#core.codec.names !== undefined) return this.#core.codec.question(request);
-    const { method, host, path, query, headers, ...more } = factsOf(request, SIGNALS);
-    return { method, host, path, query, headers: headersOf(headers, SIGNALS), ...more };
-  }
-
-  /** Fetches the catalog if the isolate holds none: it says which headers the gate reads. */
-  async #prepare() {
-    this.#core.begin();
-    if (this.#core.codec.names !== undefined) return;
-    await this.#finished(this.#core.raw.prepare());
-    this.#core.begin();
-    this.#core.learn();
+    return this.#core.codec.names === undefined ? whole(request) : this.#core.codec.question(request);
   }
 
   /**
@@ -216,6 +200,18 @@ class EdgeGate extends Questions {
     if (problems !== undefined) throw new DocumentError(problems);
     return answer;
   }
+}
+
+/**
+ * The question of a request that has to wait, with all its headers: while it waits, a catalog may
+ * arrive that reads others than the last one.
+ */
+function whole(request) {
+  const given = request?.headers;
+  const names = typeof given?.keys === "function" ? given.keys() : Object.keys(given ?? {}).map((name) => name.toLowerCase());
+  const all = [...new Set(names)];
+  const { method, host, path, query, headers, ...more } = factsOf(request, all);
+  return { method, host, path, query, headers: headersOf(headers, all), ...more };
 }
 
 function given(options, names, what) {

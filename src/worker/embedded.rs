@@ -12,7 +12,7 @@ use js_sys::Promise;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::gate::{Ask, Code, CompiledCatalog, Gate, Progress, SnapshotKey, Step, Waiting};
+use crate::gate::{Ask, Code, CompiledCatalog, Gate, Progress, Step, Waiting};
 use crate::resolve::Request;
 use crate::wire::{Binding, DecideBody, transcript};
 use crate::worker::api::decide;
@@ -21,10 +21,10 @@ use crate::worker::gateway::behind::{self, Asker};
 use crate::worker::http::call::About;
 use crate::worker::isolate;
 use crate::worker::runtime::cell::with_gate;
-use crate::worker::runtime::clock::{self, Patience};
+use crate::worker::runtime::clock;
 use crate::worker::runtime::edge::ExecutionContext;
 use crate::worker::runtime::task;
-use crate::worker::sources::{feed, fetch};
+use crate::worker::sources::feed;
 
 /// In place of a code: the answer has to be waited for, by [`EdgeBinding::ask`].
 const WAIT: u32 = 255;
@@ -46,17 +46,6 @@ impl EdgeBinding {
     #[wasm_bindgen(constructor)]
     pub fn new(env: &JsValue) -> EdgeBinding {
         Self { config: isolate::load(env), binding: Binding::default(), catalog: None }
-    }
-
-    /// Fetches the catalog, if none is held. Resolves in any case.
-    pub fn prepare(&self) -> Promise {
-        let config = Rc::clone(&self.config);
-        task::promise(async move {
-            if with_gate(|gate| gate.current_catalog().is_none()) {
-                fetch::snapshot(SnapshotKey::Catalog, &config, Patience::new()).await;
-            }
-            JsValue::UNDEFINED
-        })
     }
 
     /// The names of the catalog as JSON text; see [`Binding::learn`]. `None`: no catalog is held.
