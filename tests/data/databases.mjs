@@ -16,8 +16,7 @@ export function sqlite() {
     exec: (sql) => db.exec(sql),
     prepare(sql) {
       const statement = db.prepare(sql);
-      const rows = (values) => { statement.setReturnArrays(true); return statement.all(...values); };
-      return { rows, reader: statement.columns().length > 0, all: (values) => statement.all(...values), run: (values) => statement.run(...values) };
+      return { reader: statement.columns().length > 0, all: (values) => statement.all(...values), run: (values) => statement.run(...values) };
     },
     close: () => db.close(),
   };
