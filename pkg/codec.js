@@ -81,7 +81,7 @@ export class Codec {
     if (this.#busy) throw new InputError("the gate was called while it was reading another request");
   }
 
-  /** The decision on a request; a number from `UNDECIDED` if there is none. */
+  /** Decides a request. Returns the decision, or, without one, a code of `UNDECIDED` or above. */
   decide(request, options, now) {
     this.#map();
     const facts = factsOf(request, this.#names.headers);
