@@ -65,6 +65,13 @@ describe("`init`", () => {
     assert.deepEqual([JSON.parse(again.stdout).written, JSON.parse(again.stdout).added, readFileSync(join(folder, "package.json"), "utf8")], [[], [], before]);
   });
 
+  test("refuses a broken package.json before it writes anything", () => {
+    const folder = empty();
+    writeFileSync(join(folder, "package.json"), "{");
+    const { status, stderr } = run(folder, ["init"]);
+    assert.deepEqual([status, /package\.json is not valid JSON/.test(stderr), existsSync(join(folder, "wrangler.jsonc"))], [2, true, false]);
+  });
+
   test("refuses an unknown template, and `dev` and `deploy` a folder without a project", () => {
     const folder = empty();
     const { status, stderr } = run(folder, ["init", "--template", "rails"]);
@@ -227,6 +234,14 @@ describe("`deploy`", () => {
     assert.deepEqual([imports[1].body.catalog.version, imports[1].body.tenants.length, "$schema" in imports[1].body.catalog], [1, 2, false]);
     assert.match(JSON.parse(stdout).first_request, /^curl -H 'X-Tenant-ID: acme' http/);
     assert(!stderr.includes(token), "the token stands in no message");
+  });
+
+  test("`--keep-token` publishes with the token of the environment, and sets none", async () => {
+    const { status, stdout, commands, imports } = await deployed(["--keep-token", "--json"], { TENANTGATE_TOKEN: "the-token-in-use" });
+    assert.deepEqual([status, commands.some(({ args }) => args[0] === "secret"), "operator_token" in JSON.parse(stdout)], [0, false, false]);
+    assert.equal(imports.at(-1).token, "Bearer the-token-in-use");
+    const without = await deployed(["--keep-token"], { TENANTGATE_TOKEN: "" });
+    assert.deepEqual([without.status, without.commands, /needs the Worker's operator token/.test(without.stderr)], [2, [], true]);
   });
 
   test("`--dry-run` shows the steps and runs none", async () => {

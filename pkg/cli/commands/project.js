@@ -31,6 +31,8 @@ const init = {
   run({ argv, out }) {
     if (!Object.hasOwn(TEMPLATES, argv.template)) throw wrongUsage(`unknown template \`${argv.template}\`: the templates are ${Object.keys(TEMPLATES).join(", ")}`);
     const folder = resolve(argv.folder ?? ".");
+    mkdirSync(folder, { recursive: true });
+    const added = [manifested(folder, argv.template), ignored(folder)].flat();
     const [written, kept] = [[], []];
     for (const [path, content] of Object.entries(files(nameOf(folder), argv.template))) {
       const file = join(folder, path);
@@ -42,7 +44,6 @@ const init = {
       writeFileSync(file, content);
       written.push(path);
     }
-    const added = [manifested(folder, argv.template), ignored(folder)].flat();
     out.result({ folder, written, kept, added }, () => {
       for (const path of written) out.line(`wrote ${path}`);
       for (const path of kept) out.line(`kept ${path}, which exists`);
@@ -62,7 +63,7 @@ const BINDINGS = [
 /** Adds what `package.json` lacks. Returns the names of what was added. */
 function manifested(folder, template) {
   const file = join(folder, "package.json");
-  const before = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : { name: nameOf(folder), private: true, type: "module" };
+  const before = existsSync(file) ? packaged(file) : { name: nameOf(folder), private: true, type: "module" };
   const added = [];
   for (const [part, members] of Object.entries(manifest(template))) {
     const there = { ...before.dependencies, ...before.devDependencies, ...(part === "scripts" && before.scripts) };
@@ -75,6 +76,14 @@ function manifested(folder, template) {
   if (added.length === 0) return [];
   writeFileSync(file, `${JSON.stringify(before, null, 2)}\n`);
   return [`${added.join(", ")} to package.json`];
+}
+
+function packaged(file) {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    throw wrongUsage("package.json is not valid JSON: correct it and run again");
+  }
 }
 
 /** Keeps local secrets and state out of git. */
@@ -178,15 +187,16 @@ async function answering(base, ended) {
   throw new Failure("the Worker did not answer within a minute: see wrangler's messages", { code: "NOT_STARTED" });
 }
 
-/** Calls `changed` after the files have been written, also by editors that replace a file. */
+/** Calls `changed`, one call at a time, after the files were written, also by editors that replace a file. */
 function following(names, changed) {
   let timer;
+  let last = Promise.resolve();
   const folders = new Set(names.map((name) => dirname(resolve(name))));
   for (const folder of folders) {
     watch(folder, (_, name) => {
       if (!names.some((one) => basename(one) === name)) return;
       clearTimeout(timer);
-      timer = setTimeout(changed, 200);
+      timer = setTimeout(() => { last = last.then(changed); }, 200);
     }).unref();
   }
 }
@@ -198,6 +208,7 @@ const deploy = {
     ...SEED,
     "dry-run": flag("Show the steps, and do nothing."),
     "worker-url": text("The address of the deployed Worker; by default the one that wrangler prints."),
+    "keep-token": flag("Keep the Worker's operator token, which TENANTGATE_TOKEN holds; otherwise a new one replaces it."),
   },
   async run({ argv, out }) {
     const config = configuration();
@@ -207,7 +218,9 @@ const deploy = {
     const lacksD1 = lacks(settings, "CONTROL_DB", "database_id");
     const database = /"database_name":\s*"([^"]+)"/.exec(settings)?.[1] ?? "tenantgate-control";
     const name = /"name":\s*"([^"]+)"/.exec(settings)?.[1] ?? "tenantgate";
-    const token = randomBytes(24).toString("hex");
+    const kept = argv["keep-token"];
+    const token = kept ? process.env.TENANTGATE_TOKEN : randomBytes(24).toString("hex");
+    if (!token) throw wrongUsage("--keep-token needs the Worker's operator token in TENANTGATE_TOKEN");
     hide(token);
     let output = "";
     const steps = [
@@ -215,7 +228,7 @@ const deploy = {
       lacksD1 && ["Create the D1 database", ["d1", "create", database], (text) => fill(config, "CONTROL_DB", "database_id", /"database_id":\s*"([0-9a-f-]{36})"/.exec(text)?.[1])],
       ["Create the control plane's tables", ["d1", "migrations", "apply", "CONTROL_DB", "--remote"]],
       ["Deploy the Worker", ["deploy"], (text) => { output = text; }],
-      ["Set the operator token", ["secret", "put", "OPERATOR_TOKEN"], undefined, token],
+      !kept && ["Set a new operator token", ["secret", "put", "OPERATOR_TOKEN"], undefined, token],
     ].filter(Boolean);
     if (argv["dry-run"]) {
       const shown = steps.map(([what, args]) => ({ what, command: `wrangler ${args.join(" ")}` }));
@@ -232,8 +245,8 @@ const deploy = {
     if (address === undefined) throw new Failure("wrangler printed no address of the Worker: run again with --worker-url", { code: "NO_ADDRESS" });
     const base = new URL(address);
     await announced(base, token, seed);
-    out.result({ url: base.href, operator_token: token, first_request: firstRequest(base, seed) }, () => {
-      out.secret("OPERATOR_TOKEN", token);
+    out.result({ url: base.href, operator_token: kept ? undefined : token, first_request: firstRequest(base, seed) }, () => {
+      if (!kept) out.secret("OPERATOR_TOKEN", token);
       out.lines(["", `Deployed to ${base.href} Try:`, "", `  ${firstRequest(base, seed)}`, ""]);
     });
   },
