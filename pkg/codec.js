@@ -23,8 +23,12 @@ const GRANTED = 0;
 const MAX_KNOWN = 4096;
 const NOTHING = Object.freeze({});
 
+/** In place of a code: the catalog has changed since the names were learnt. */
+export const RENAMED = 254;
+/** In place of a code: the answer has to be waited for. */
+export const WAIT = 255;
 /** Codes at and above this one are no decision: the binding says what it lacks. */
-export const UNDECIDED = 254;
+const UNDECIDED = RENAMED;
 
 export class Codec {
   #binding;
@@ -146,6 +150,19 @@ export class Codec {
     return code >= UNDECIDED ? code : this.#read(features, packed);
   }
 
+  /**
+   * Decides a request for middleware. Returns `{headers, decision}`; a denial is in its full form.
+   * Without a decision it returns a number, as `decide` does. `named`: the answer of a custom
+   * resolver.
+   */
+  answer(request, named, now) {
+    const facts = named.custom === undefined ? request : { ...this.question(request), ...named };
+    const decision = this.decide(facts, undefined, now);
+    if (typeof decision === "number") return decision;
+    if (!decision.allowed) return JSON.parse(this.#describe((binding) => binding.transcript()));
+    return { headers: decision.limits.length === 0 ? NOTHING : this.#rateLimitHeaders(), decision };
+  }
+
   /** The features of a tenant; the number of a code if there are none. */
   features(tenant, context, now) {
     this.#map();
@@ -256,6 +273,12 @@ export class Codec {
       retry_after_ms: results[1] < 0 ? null : results[1],
       hold: results[3] === 0 ? null : JSON.parse(this.#describe((binding) => binding.hold())),
     };
+  }
+
+  #rateLimitHeaders() {
+    const lines = this.#describe((binding) => binding.rateLimitHeaders());
+    const end = lines.indexOf("\n");
+    return end < 0 ? NOTHING : { "ratelimit-policy": lines.slice(0, end), ratelimit: lines.slice(end + 1) };
   }
 
   /**

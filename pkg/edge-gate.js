@@ -1,13 +1,13 @@
 // The gate in the isolate of a Worker: it reads snapshots from KV, spends leases of the family's
 // ledger, and decides without a hop. All gates of an isolate share what it holds.
 
-import { Codec, UNDECIDED } from "./codec.js";
+import { Codec, RENAMED, WAIT } from "./codec.js";
 import { denial, denied } from "./denials.js";
 import { ConfigurationError, DocumentError, GateFailedError } from "./errors.js";
 import { factsOf, headersOf } from "./facts.js";
 import { Features } from "./features.js";
 import { options as known, readable, text } from "./input.js";
-import { Questions, short } from "./questions.js";
+import { ANSWER, brief, Questions, short } from "./questions.js";
 
 /**
  * Milliseconds after which an answer that should have come is given up: only a trap takes so long.
@@ -59,6 +59,8 @@ class Core {
       credential: () => raw.credential(),
       hold: () => raw.hold(),
       feature: (place) => raw.feature(place),
+      transcript: () => raw.transcript(),
+      rateLimitHeaders: () => raw.rateLimitHeaders(),
       outcome: (feature, outcome) => raw.outcome(feature, outcome),
     }, memory);
     this.learn();
@@ -79,17 +81,13 @@ class Core {
     this.#context = context;
     try {
       let answer = ask(this.#codec);
-      // The catalog has changed since the names were learnt.
       if (answer === RENAMED) answer = this.learn() ? ask(this.#codec) : WAIT;
-      return answer >= UNDECIDED ? undefined : answer;
+      return answer === RENAMED || answer === WAIT ? undefined : answer;
     } finally {
       this.#request = this.#context = undefined;
     }
   }
 }
-
-const RENAMED = 254;
-const WAIT = 255;
 
 /** The bindings, each with what makes a value one, and the configuration that adds it. */
 const BINDINGS = {
@@ -164,15 +162,9 @@ class EdgeGate extends Questions {
     return this.#send(question);
   }
 
-  /**
-   * For middleware: the decision on a request in its full form. `named`: the answer of a custom
-   * resolver.
-   */
-  async answer(request, named) {
-    const facts = named.custom === undefined ? request : { ...this.question(request), ...named };
-    const decision = this.#core.now(facts, this.#context, (codec) => codec.decide(facts, undefined, 0));
-    if (decision !== undefined) return JSON.parse(this.#core.raw.transcript());
-    return this.#send({ ...whole(request), ...named }, request);
+  async [ANSWER](request, named) {
+    const answer = this.#core.now(request, this.#context, (codec) => codec.answer(request, named, 0));
+    return answer ?? brief(await this.#send({ ...whole(request), ...named }, request));
   }
 
   async explain(request, question) {

@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Credential, Decision, TenantGateOf } from "./index.js";
+import type { Credential, ShortDecision, TenantGateOf } from "./index.js";
 import type { FeatureOptions, Tenant, TenantOptions } from "./middleware.js";
 
 /** What the middleware sets on the request. */
 export interface TenantRequest {
   tenant: Tenant;
   credential: Credential | null;
-  decision: Decision | null;
+  decision: ShortDecision | null;
   /** The gate for questions about the tenant; null without a gate. */
   gate: TenantGateOf | null;
 }

@@ -5,13 +5,14 @@ import { ConfigurationError, GateFailedError, InputError, UnauthenticatedError }
 import { factsOf, headersOf } from "./facts.js";
 import { verifyAssertion } from "./gate.js";
 import { fetcher, options as known, textual } from "./input.js";
-import { Questions } from "./questions.js";
+import { ANSWER, Questions } from "./questions.js";
 import { RemoteGate } from "./remote.js";
 
 const ASSERTION = "x-tenant-assertion";
-/** Milliseconds for which fetched keys are used, and between two fetches for an unknown key. */
-const KEYS_MS = 600_000;
-const AGAIN_MS = 30_000;
+/** Milliseconds for which fetched keys are fresh. */
+const FRESH_MS = 600_000;
+/** Milliseconds after a fetch, successful or not, until the next one. */
+const PAUSE_MS = 30_000;
 
 export function fromGateway(options) {
   return new Gateway(known(options, ["service", "url", "token", "fetch", "audience", "timeoutMs"], "`fromGateway`"));
@@ -19,12 +20,8 @@ export function fromGateway(options) {
 
 class Gateway extends Questions {
   #audience;
-  #url;
-  #fetch;
-  #timeoutMs;
-  #remote;
   #keys;
-  #fetchedAt = -Infinity;
+  #remote;
 
   constructor(given) {
     super();
@@ -32,20 +29,17 @@ class Gateway extends Questions {
     if (textual(audience, "`audience`") === "") throw new InputError("`audience` must be the gateway's ASSERTION_AUDIENCE");
     if (!Object.hasOwn(given, "service") && !URL.canParse(String(given.url))) throw new InputError("`fromGateway` needs `service` or `url`");
     this.#audience = audience;
-    this.#url = String(given.url ?? "https://gate").replace(/\/+$/, "");
-    this.#fetch = fetcher(given);
-    this.#timeoutMs = timeoutMs;
+    this.#keys = new Keys(`${String(given.url ?? "https://gate").replace(/\/+$/, "")}/_gate/jwks.json`, fetcher(given), timeoutMs);
     if (Object.hasOwn(given, "service") || Object.hasOwn(given, "token")) this.#remote = new RemoteGate({ ...more, timeoutMs });
   }
 
-  /** For middleware: the decision that the gateway has made. */
-  async answer(request) {
+  async [ANSWER](request) {
     const { headers } = factsOf(request, [ASSERTION]);
     const token = headersOf(headers, [ASSERTION])[ASSERTION];
     if (token === undefined) throw new UnauthenticatedError({}, { cause: new Error("the assertion is missing: the request has not come through the gateway") });
     const { sub, slug, plan, credential } = await this.#verified(token);
     const tenant = { id: sub, slug, plan, status: "active" };
-    return { status: 200, headers: {}, path: null, decision: { allowed: true, code: "ALLOWED", tenant, credential, features: {}, limits: [] } };
+    return { headers: {}, decision: { allowed: true, code: "ALLOWED", tenant, credential, features: {}, limits: [], retry_after_ms: null, hold: null } };
   }
 
   question() {
@@ -66,30 +60,57 @@ class Gateway extends Questions {
   }
 
   async #verified(token) {
-    const age = Date.now() - this.#fetchedAt;
-    if (age > KEYS_MS) await this.#fetchKeys();
-    const verify = () => verifyAssertion(token, { audience: this.#audience, keys: this.#keys });
+    const verify = (keys) => verifyAssertion(token, { audience: this.#audience, keys });
+    const keys = await this.#keys.current();
     try {
-      return verify();
+      return verify(keys);
     } catch (error) {
       // The gateway may have a new key since.
-      if (error.code !== "UNAUTHENTICATED" || age < AGAIN_MS || age > KEYS_MS) throw error;
-      await this.#fetchKeys();
-      return verify();
+      const newer = error.code === "UNAUTHENTICATED" && (await this.#keys.newer());
+      if (!newer) throw error;
+      return verify(newer);
     }
   }
+}
 
-  /** Fetches the gateway's public keys. If that fails, the last ones serve. */
-  async #fetchKeys() {
+/** The gateway's public keys. While they cannot be fetched, the last ones serve. */
+class Keys {
+  #url;
+  #fetch;
+  #timeoutMs;
+  #held;
+  #freshUntil = -Infinity;
+  #nextFetchAt = -Infinity;
+
+  constructor(url, fetch, timeoutMs) {
+    this.#url = url;
+    this.#fetch = fetch;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  async current() {
+    if (Date.now() >= this.#freshUntil) await this.newer();
+    return this.#held;
+  }
+
+  /**
+   * Fetches the keys, unless that was tried a moment ago: a token with an invalid signature must not
+   * cause a fetch each time. Returns undefined if there are no newer keys.
+   */
+  async newer() {
+    if (this.#held !== undefined && Date.now() < this.#nextFetchAt) return undefined;
     try {
-      const response = await this.#fetch(`${this.#url}/_gate/jwks.json`, { signal: AbortSignal.timeout(this.#timeoutMs) });
+      const response = await this.#fetch(this.#url, { signal: AbortSignal.timeout(this.#timeoutMs) });
       if (!response.ok) throw new Error(`its status is ${response.status}`);
       const { keys } = await response.json();
       if (!Array.isArray(keys)) throw new Error("its answer is not a key set");
-      this.#keys = { keys };
+      this.#freshUntil = Date.now() + FRESH_MS;
+      return this.#held = { keys };
     } catch (error) {
-      if (this.#keys === undefined) throw new GateFailedError("the gateway's keys could not be fetched", error, 503);
+      if (this.#held === undefined) throw new GateFailedError("the gateway's keys could not be fetched", error, 503);
+      return undefined;
+    } finally {
+      this.#nextFetchAt = Date.now() + PAUSE_MS;
     }
-    this.#fetchedAt = Date.now();
   }
 }

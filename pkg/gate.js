@@ -11,7 +11,7 @@ import { denied } from "./denials.js";
 import { DocumentError, InputError, TenantgateError, UnauthenticatedError } from "./errors.js";
 import { moment, named, options as known, text, textual } from "./input.js";
 import { failure, generation, memory, ready } from "./module.js";
-import { Questions } from "./questions.js";
+import { ANSWER, Questions } from "./questions.js";
 
 /**
  * Calls the binding and converts its errors: an array holds the problems of a document, a text is
@@ -149,6 +149,11 @@ export class Gate extends Questions {
     const features = this.#codec.features(tenant, context, moment(options?.now));
     if (typeof features === "number") throw denied(this.#codec.names.codes[features]);
     return features;
+  }
+
+  [ANSWER](request, named) {
+    this.#begin();
+    return this.#codec.answer(request, named, moment());
   }
 
   ask(question, options) {

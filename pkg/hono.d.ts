@@ -1,5 +1,5 @@
 import type { ErrorHandler, MiddlewareHandler } from "hono";
-import type { Credential, Decision, TenantGateOf } from "./index.js";
+import type { Credential, ShortDecision, TenantGateOf } from "./index.js";
 import type { FeatureOptions, Tenant, TenantOptions } from "./middleware.js";
 
 /**
@@ -7,7 +7,7 @@ import type { FeatureOptions, Tenant, TenantOptions } from "./middleware.js";
  * `c.get("tenant")` and the others.
  */
 export interface TenantEnv<C = unknown> {
-  Variables: { tenant: Tenant; credential: Credential | null; decision: Decision | null; gate: TenantGateOf<C> };
+  Variables: { tenant: Tenant; credential: Credential | null; decision: ShortDecision | null; gate: TenantGateOf<C> };
 }
 
 /**

@@ -158,12 +158,25 @@ export interface LimitState {
   readonly reset_ms: number;
 }
 
+/** The tenant of a decision. */
+export interface DecidedTenant {
+  readonly id: string;
+  readonly slug: string;
+  /** The plan in force. */
+  readonly plan: string | null;
+  readonly status: string;
+  /** RFC 3339. Only if the plan has a trial. */
+  readonly trial_ends_at?: string;
+  /** RFC 3339. Only while a grace period of an override or a contract runs: when the first ends. */
+  readonly grace_ends_at?: string;
+}
+
 /** A decision in its short form. */
 export interface ShortDecision {
   readonly allowed: boolean;
   /** `ALLOWED`, or the code of the denial. */
   readonly code: string;
-  readonly tenant: { readonly id: string; readonly slug: string; readonly plan: string | null } | null;
+  readonly tenant: DecidedTenant | null;
   /** The verified credential; null if the request presented none. */
   readonly credential: Credential | null;
   /** The features that the route needs or the question named. */
@@ -183,7 +196,7 @@ export interface ShortDecision {
 export interface Decision {
   allowed: boolean;
   code: string;
-  tenant: { id: string; slug: string; plan: string | null; status: string; trial_ends_at?: string; grace_ends_at?: string } | null;
+  tenant: DecidedTenant | null;
   credential?: Credential;
   features: Record<string, Answer>;
   /** The page where the customer can upgrade. Only if a requested feature is off. */

@@ -1,4 +1,4 @@
-import type { AnyGate, Context, Credential, Decision, RemoteGate, TenantGateOf, TenantQuestions, TenantRecord } from "./index.js";
+import type { AnyGate, Context, Credential, ShortDecision, RemoteGate, TenantGateOf, TenantQuestions, TenantRecord } from "./index.js";
 
 export * from "./errors.js";
 
@@ -141,7 +141,7 @@ export interface HandlerContext<Env = unknown> {
   /** The caller's verified credential. */
   credential: (Partial<Credential> & { readonly scopes: readonly string[] | string }) | null;
   /** The gate's decision; null without a gate. */
-  decision: Decision | null;
+  decision: ShortDecision | null;
   /** The gate for questions about the tenant; null without a gate. */
   gate: TenantGateOf | null;
   /** Headers that are added to the response. */

@@ -11,7 +11,18 @@ const USED_UP = new Set(["RATE_LIMITED", "CONCURRENCY_LIMITED", "QUOTA_EXCEEDED"
 /** Calls `read` with a value, or with the result of a promise. */
 const then = (value, read) => (typeof value?.then === "function" ? value.then(read) : read(value));
 
+/** The method of gates for middleware. Shared, even if the package was loaded twice. */
+export const ANSWER = Symbol.for("tenantgate.answer");
+
 export class Questions {
+  /**
+   * Decides a request for middleware: `{headers, decision}`, with a decision in its short form or a
+   * denial in its full form. `named`: the answer of a custom resolver.
+   */
+  [ANSWER](request, named) {
+    return then(this.ask({ ...this.question(request), ...named }), brief);
+  }
+
   check(tenant, limits = {}, options) {
     return this.#count(tenant, limits, options, { look: true });
   }
@@ -78,13 +89,16 @@ export class Questions {
   }
 }
 
+/** An answer for middleware, which needs the full form of a denial alone. */
+export const brief = ({ headers, decision }) => ({ headers, decision: decision.allowed ? short(decision) : decision });
+
 /** The decision in the short form that `decide` returns. */
 export function short({ allowed, code, tenant, credential = null, features, limits, hold = null, error }) {
   const now = Date.now();
   return {
     allowed,
     code,
-    tenant: tenant && { id: tenant.id, slug: tenant.slug, plan: tenant.plan },
+    tenant,
     credential,
     features,
     limits: limits.map(({ key, limit, used, remaining, resets_at }) => ({

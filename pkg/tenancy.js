@@ -7,6 +7,7 @@ import {
 } from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
+import { ANSWER, Questions } from "./questions.js";
 import { boundTo, configured } from "./settings.js";
 
 /**
@@ -21,9 +22,9 @@ export function byGate(gate, customResolver) {
 }
 
 async function ask(gate, named, request) {
-  // A gate in this isolate needs no question in full.
-  const answer = gate.answer ? () => gate.answer(request, named) : () => gate.ask({ ...gate.question(request), ...named });
-  const { headers, decision } = await answered(answer);
+  // A gate of another make has `question` and `ask`.
+  const answer = gate[ANSWER] ?? Questions.prototype[ANSWER];
+  const { headers, decision } = await answered(() => answer.call(gate, request, named));
   if (!decision.allowed) throw denial(decision, headers);
   const { tenant, credential = null, hold } = decision;
   const seen = tenant && { ...tenant, metadata: { plan: tenant.plan } };

@@ -110,6 +110,17 @@ impl JsGate {
         binding.answer(decision)
     }
 
+    /// See [`Binding::transcript`].
+    pub fn transcript(&self) -> String {
+        self.binding.transcript()
+    }
+
+    /// See [`Binding::rate_limit_headers`].
+    #[wasm_bindgen(js_name = rateLimitHeaders)]
+    pub fn rate_limit_headers(&self) -> String {
+        self.binding.rate_limit_headers()
+    }
+
     /// See [`Binding::tenant`].
     pub fn tenant(&self) -> String {
         self.binding.tenant()

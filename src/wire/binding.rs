@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::buffer::{self, Input, Names, NamesView, Outcomes, Results};
 use super::callers::Callers;
-use super::view::{AnswerView, CredentialView, HoldView};
+use super::headers::rate_limit_headers;
+use super::view::{AnswerView, CredentialView, HoldView, TenantView, transcript};
 use crate::flags::AnswerId;
 use crate::gate::{Ask, Code, CompiledCatalog, Decision, Entitlements};
 use crate::model::{TenantId, UnixMillis};
@@ -66,18 +67,22 @@ impl Binding {
         packed
     }
 
-    /// The last decision.
-    pub fn last(&self) -> Option<&Decision> {
-        self.last.as_deref()
+    /// The last decision in its full form, with its status and headers; see [`transcript`].
+    pub fn transcript(&self) -> String {
+        self.last.as_deref().map_or_else(String::new, transcript)
     }
 
-    /// The tenant of the last decision, as `{id, slug, plan}`.
+    /// The values of `RateLimit-Policy` and `RateLimit` for the last decision, one per line. Empty
+    /// if the response has neither.
+    pub fn rate_limit_headers(&self) -> String {
+        let headers = self.last.as_deref().and_then(rate_limit_headers);
+        headers.map_or_else(String::new, |(policy, state)| policy + "\n" + &state)
+    }
+
+    /// The tenant of the last decision; see [`TenantView`].
     pub fn tenant(&self) -> String {
-        let tenant = self.last.as_ref().and_then(|decision| decision.tenant.as_ref());
-        let view = tenant.map(|entitled| {
-            serde_json::json!({ "id": entitled.tenant().id, "slug": entitled.tenant().slug, "plan": entitled.plan() })
-        });
-        json(&view)
+        let tenant = self.last.as_ref().and_then(|decision| decision.tenant.as_deref());
+        json(&tenant.map(TenantView::from))
     }
 
     /// The credential of the last decision.

@@ -133,9 +133,15 @@ impl EdgeBinding {
         })
     }
 
-    /// The last decision with its status and headers, as JSON text; see [`transcript`].
+    /// See [`Binding::transcript`].
     pub fn transcript(&self) -> String {
-        self.binding.last().map_or_else(String::new, transcript)
+        self.binding.transcript()
+    }
+
+    /// See [`Binding::rate_limit_headers`].
+    #[wasm_bindgen(js_name = rateLimitHeaders)]
+    pub fn rate_limit_headers(&self) -> String {
+        self.binding.rate_limit_headers()
     }
 
     /// See [`Binding::tenant`].

@@ -38,7 +38,7 @@ for (const [name, make] of Object.entries(GATES)) {
     test("`take` takes from all limits or from none, and `check` takes nothing", async () => {
       const gate = make();
       const { allowed, code, limits, tenant } = await gate.take("t_acme", { calls: 4, seats: 1 });
-      assert.deepEqual([allowed, code, tenant], [true, "ALLOWED", { id: "t_acme", slug: "acme", plan: "pro@1" }]);
+      assert.deepEqual([allowed, code, tenant], [true, "ALLOWED", { id: "t_acme", slug: "acme", plan: "pro@1", status: "active" }]);
       assert.deepEqual(limits.map(({ key, used, remaining }) => [key, used, remaining]).sort(), [["calls", 4, 6], ["seats", 1, 2]]);
       assert.equal((await gate.check("t_acme", { calls: 6 })).allowed, true);
       assert.equal((await gate.take("t_acme", { calls: 1, seats: 3 })).code, "QUOTA_EXCEEDED");
@@ -158,6 +158,29 @@ describe("`fromGateway`", () => {
     const gate = fromGateway({ url: "https://gate.example.com", audience: "app", fetch: async () => new Response(null, { status: 502 }) });
     const serve = handler(() => "never", { middleware: [createTenantMiddleware({ gate })], logger: () => ({ error() {}, debug() {}, info() {}, warn() {} }) });
     assert.equal((await serve(new Request("https://x/", { headers: { "x-tenant-assertion": "a.b.c" } }))).status, 503);
+  });
+
+  test("fetches keys again after ten minutes, and for an unknown key at most every thirty seconds", async (t) => {
+    t.mock.timers.enable({ apis: ["Date"], now: 1_800_000_000_000 });
+    let fetched = 0;
+    let reachable = true;
+    const fetch = async () => (fetched++, reachable ? Response.json({ keys: [] }) : new Response(null, { status: 502 }));
+    const gate = fromGateway({ url: "https://gate.example.com", audience: "app", fetch });
+    const serve = handler(() => "never", { middleware: [createTenantMiddleware({ gate })] });
+    const fetches = async (afterMs) => {
+      t.mock.timers.tick(afterMs);
+      const before = fetched;
+      const { status } = await serve(new Request("https://x/", { headers: { "x-tenant-assertion": "a.b.c" } }));
+      assert.equal(status, 401);
+      return fetched - before;
+    };
+    const seen = [await fetches(0), await fetches(0), await fetches(29_999), await fetches(1), await fetches(0)];
+    assert.deepEqual(seen, [1, 0, 0, 1, 0]);
+    // While the gateway cannot be reached, the keys that are held serve, and the pause is the same.
+    reachable = false;
+    assert.deepEqual([await fetches(600_000), await fetches(0), await fetches(30_000)], [1, 0, 1]);
+    reachable = true;
+    assert.deepEqual([await fetches(30_000), await fetches(0)], [1, 0]);
   });
 });
 

@@ -348,7 +348,7 @@ describe("the guide", () => {
     }, ["provisionTenant"]);
     const { tenant, apiKey } = await provisionTenant({ company: "Hooli", selectedPlan: "pro@1" });
     assert.equal(tenant.name, "Hooli");
-    assert.deepEqual(gate.decide({ headers: { "x-api-key": apiKey } }).tenant, { id: tenant.id, slug: "hooli", plan: "pro@1" });
+    assert.deepEqual(gate.decide({ headers: { "x-api-key": apiKey } }).tenant, { id: tenant.id, slug: "hooli", plan: "pro@1", status: "active" });
   });
 
   test("`withTenantScope` overrides a `tenant_id` in the conditions", async () => {

@@ -13,6 +13,7 @@ const root = join(import.meta.dirname, "../..");
 const APP = `
 import handler, { DocumentError, edgeGate, TenantLedger } from "./worker.js";
 import { replyTo, denial } from "./denials.js";
+import { ANSWER } from "./questions.js";
 export { TenantLedger };
 
 /** Members of a question that \`decide\` takes. */
@@ -20,7 +21,7 @@ const FACTS = new Set(["method", "host", "path", "query", "headers", "custom", "
 
 async function answer(gate, question) {
   const quick = Object.keys(question).every((name) => FACTS.has(name));
-  const { headers: { "www-authenticate": _, ...headers }, decision } = await (quick ? gate.answer({ host: "", ...question }, {}) : gate.ask(question));
+  const { headers: { "www-authenticate": _, ...headers }, decision } = await (quick ? gate[ANSWER]({ host: "", ...question }, {}) : gate.ask(question));
   return Response.json(decision, { headers });
 }
 
@@ -38,7 +39,7 @@ export default {
       }
     }
     if (pathname.startsWith("/_gate/")) return handler.fetch(request, env, ctx);
-    const { headers, decision } = await gate.answer(request, {});
+    const { headers, decision } = await gate[ANSWER](request, {});
     if (decision.allowed) return Response.json(decision, { headers });
     const reply = replyTo(denial(decision, headers), request.headers.get("accept"));
     return new Response(reply.body, { status: reply.status, headers: reply.headers });

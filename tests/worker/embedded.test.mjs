@@ -149,7 +149,7 @@ describe("`edgeGate`", () => {
     for (let i = 2; i <= 20; i++) answers.push(await json(own.sendTo(0, "/api", as("now"))));
     assert(answers.filter(({ now }) => now !== null).length >= 15, "leases pay without waiting");
     assert.deepEqual(answers.map(({ decision }) => decision.limits[0].used), answers.map((_, i) => i + 2), "nothing is taken twice");
-    assert.deepEqual(answers.at(-1).decision.tenant, { id: "t_now", slug: "now", plan: "pro@1" });
+    assert.deepEqual(answers.at(-1).decision.tenant, { id: "t_now", slug: "now", plan: "pro@1", status: "active" });
   });
 
   test("a limit that the ledger counts is exact over all isolates", async () => {

@@ -124,7 +124,7 @@ const own: Middleware = async (ctx, next) => {
 const logger = (ctx: HandlerContext): Logger => ({ debug() {}, info() {}, warn() {}, error: (message, fields) => console.error(message, fields, ctx.tenant?.id) });
 const fetchHandler = handler(async (body: { id: string }, ctx, log) => {
   exactly<Tenant | null>()(ctx.tenant, true);
-  exactly<Decision | null>()(ctx.decision, true);
+  exactly<ShortDecision | null>()(ctx.decision, true);
   exactly<Request>()(ctx.request, true);
   log.info("seen", { id: body.id });
   return { id: body.id, tenant: getCurrentTenant(ctx).slug };
@@ -143,7 +143,7 @@ app.use(forHono({ gate }));
 app.get("/", requiredByHono("webhooks", { gate }), (c) => {
   exactly<Tenant>()(c.get("tenant"), true);
   exactly<Credential | null>()(c.get("credential"), true);
-  exactly<Decision | null>()(c.var.decision, true);
+  exactly<ShortDecision | null>()(c.var.decision, true);
   return c.json({ slug: getCurrentTenant(c).slug });
 });
 app.onError(onError);
