@@ -10,33 +10,14 @@ import {
   AliasNode, AndNode, BinaryOperationNode, ColumnNode, IdentifierNode, OperationNodeTransformer, OperatorNode, ParensNode, PrimitiveValueListNode,
   ReferenceNode, SelectAllNode, SelectionNode, SelectQueryNode, TableNode, ValueListNode, ValueNode, ValuesNode, WhereNode,
 } from "kysely";
-import { InputError, TenantScopeError } from "./errors.js";
-import { options as known, textual } from "./input.js";
+import { FUNCTIONS, refused, refuseEnds, REVIEWED, scopeOptions } from "./scope.js";
 
-/** The beginning of raw SQL that somebody has reviewed. */
-const REVIEWED = "/* reviewed */";
 const ROOTS = new Set(["SelectQueryNode", "InsertQueryNode", "UpdateQueryNode", "DeleteQueryNode", "RawNode"]);
 /** Raw SQL that Kysely itself makes. */
 const OF_KYSELY = new Set(["asc", "desc", "true"]);
-/** Functions that read nothing but their arguments. A database has others that run SQL. */
-const FUNCTIONS = [
-  "abs", "any", "array_agg", "array_length", "avg", "bool_and", "bool_or", "ceil", "char_length", "coalesce", "concat", "concat_ws", "count", "cume_dist",
-  "date", "date_part", "date_trunc", "datetime", "dense_rank", "every", "exp", "first_value", "floor", "format", "gen_random_uuid", "greatest",
-  "group_concat", "ifnull", "iif", "instr", "json_agg", "json_array", "json_array_length", "json_build_array", "json_build_object", "json_extract",
-  "json_group_array", "json_group_object", "json_object", "json_object_agg", "jsonb_agg", "jsonb_array_length", "jsonb_build_array",
-  "jsonb_build_object", "jsonb_object_agg", "julianday", "lag", "last_value", "lead", "least", "left", "length", "ln", "log", "lower", "lpad", "ltrim",
-  "max", "md5", "min", "mod", "now", "nth_value", "ntile", "nullif", "octet_length", "percent_rank", "position", "power", "random", "rank", "regexp_replace",
-  "repeat", "replace", "reverse", "right", "round", "row_number", "rpad", "rtrim", "sign", "split_part", "sqrt", "strftime", "string_agg", "strpos",
-  "substr", "substring", "sum", "time", "to_char", "to_date", "to_json", "to_jsonb", "to_timestamp", "total", "trim", "trunc", "unixepoch", "upper",
-];
 
 export function tenantPlugin(options) {
-  const given = known(options, ["tenant", "tables", "shared", "functions", "column"], "`tenantPlugin`");
-  const { tenant, tables, shared = [], functions = [], column = "tenant_id" } = given;
-  if (textual(tenant, "`tenant`") === "") throw new InputError("`tenant` must be the tenant's id");
-  for (const [name, list] of [["tables", tables], ["shared", shared], ["functions", functions]]) {
-    if (!Array.isArray(list) || list.some((one) => typeof one !== "string")) throw new InputError(`\`${name}\` must be a list of names`);
-  }
+  const { tenant, tables, shared, functions, column } = scopeOptions(options, "tables", "`tenantPlugin`");
   const settings = { tenant, tables: new Set(tables), shared: new Set(shared), functions: new Set([...FUNCTIONS, ...functions]), column };
   const seen = new WeakSet();
   return {
@@ -44,7 +25,7 @@ export function tenantPlugin(options) {
       if (!ROOTS.has(node.kind)) throw refused(`a query of kind ${node.kind.replace(/(Query)?Node$/, "")} cannot be kept within a tenant`);
       seen.add(queryId);
       // A transformer of its own: one that has refused a query keeps a part of it.
-      return new Scope(settings).transformNode(node, queryId);
+      return new Scope(settings, node.kind === "RawNode").transformNode(node, queryId);
     },
     async transformResult({ queryId, result }) {
       if (!seen.has(queryId)) throw refused("a compiled query passes by the plugin: execute the builder itself");
@@ -52,8 +33,6 @@ export function tenantPlugin(options) {
     },
   };
 }
-
-const refused = (sentence) => new TenantScopeError(sentence);
 
 /** The name of a table, with its schema if it has one. */
 const nameOf = ({ table: { schema, identifier } }) => (schema === undefined ? identifier.name : `${schema.name}.${identifier.name}`);
@@ -68,9 +47,12 @@ class Scope extends OperationNodeTransformer {
   #expressions = [];
   /** Whether a node lies within raw SQL that somebody has reviewed. */
   #reviewed = false;
+  /** Whether the whole query is raw SQL. */
+  #isRaw;
 
-  constructor({ tenant, tables, shared, functions, column }) {
+  constructor({ tenant, tables, shared, functions, column }, isRaw) {
     super();
+    this.#isRaw = isRaw;
     this.#tenant = tenant;
     this.#tables = tables;
     this.#shared = shared;
@@ -235,6 +217,7 @@ class Scope extends OperationNodeTransformer {
     }
     const before = this.#reviewed;
     this.#reviewed ||= isReviewed;
+    if (this.#reviewed && !this.#isRaw) refuseEnds(node.sqlFragments.join(" "));
     try {
       return super.transformNodeImpl(node, queryId);
     } finally {

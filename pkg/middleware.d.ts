@@ -252,6 +252,17 @@ export function checkQuotas(
  */
 export function getCurrentTenant(ctx: unknown): Tenant;
 
+/**
+ * The row, if it belongs to the current tenant. Another tenant's row does not exist for it, like one
+ * that was not found.
+ * @param options `column`: the row's member with the tenant's id, default `tenant_id`
+ * @throws {TenantgateError} `NOT_FOUND`, with status 404, if the row is missing or another tenant's
+ * @throws {ConfigurationError} if the row lacks the member
+ * @example
+ * const invoice = owned(ctx, await findInvoice(id));
+ */
+export function owned<Row extends object>(ctx: unknown, row: Row | null | undefined, options?: { column?: string }): Row;
+
 /** How `requireFeature` evaluates a feature. */
 export interface FeatureOptions {
   /** Default: the gate that has let the request in, or the configured one. */

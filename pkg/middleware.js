@@ -14,7 +14,7 @@ import { answerOf, checkFeature, featureOptions, getCurrentTenant, requireScopes
 
 export * from "./errors.js";
 export { fromGateway } from "./from-gateway.js";
-export { getCurrentTenant } from "./tenancy.js";
+export { getCurrentTenant, owned } from "./tenancy.js";
 export { configure } from "./settings.js";
 
 export function handler(handle, options) {

@@ -3,7 +3,7 @@
 
 import { denial, denied, isOurs } from "./denials.js";
 import {
-  ConfigurationError, FeatureNotAvailableError, GateFailedError, InsufficientScopeError, TenantNotFoundError, UnauthenticatedError,
+  ConfigurationError, FeatureNotAvailableError, GateFailedError, InsufficientScopeError, TenantgateError, TenantNotFoundError, UnauthenticatedError,
 } from "./errors.js";
 import { options as known } from "./input.js";
 import { own } from "./own.js";
@@ -104,6 +104,17 @@ export function getCurrentTenant(ctx) {
  * headers.
  */
 const variable = (ctx, name) => ctx?.[name] ?? (typeof ctx?.set === "function" && ctx.req !== undefined ? ctx.get(name) : undefined);
+
+export function owned(ctx, row, options) {
+  const { column = "tenant_id" } = known(options ?? {}, ["column"], "`owned`");
+  const { id } = getCurrentTenant(ctx);
+  if (row !== null && row !== undefined) {
+    if (row[column] === undefined) throw new ConfigurationError(`the row has no \`${column}\`: select it, or name the column that has the tenant's id`);
+    if (row[column] === id) return row;
+  }
+  // Another tenant's row does not exist for this one.
+  throw new TenantgateError("NOT_FOUND", "there is no such record", { status: 404 });
+}
 
 /** Throws unless the tenant has the feature. `ctx`: the argument of a `context` function. */
 export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, context, upgradeUrl }) {

@@ -3,4 +3,4 @@ export * from "./errors.js";
 export { denialOf } from "./denials.js";
 export { Features } from "./features.js";
 export { onError, requireFeature } from "./hono-middleware.js";
-export { getCurrentTenant } from "./tenancy.js";
+export { getCurrentTenant, owned } from "./tenancy.js";

@@ -96,4 +96,4 @@ export function tenants(options?: {
 }): import("hono").MiddlewareHandler<import("./hono.js").TenantEnv>;
 
 export { onError, requireFeature } from "./hono.js";
-export { getCurrentTenant } from "./middleware.js";
+export { getCurrentTenant, owned } from "./middleware.js";

@@ -1,7 +1,7 @@
 // Sets up what building and testing need, once. Everything lands in the project folder; a second run finds it there.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,6 +24,7 @@ const TOOLS = {
 };
 
 const SCHEMATHESIS = "4.32.5";
+const PRISMA = { prisma: "7.10.0", "@prisma/client": "7.10.0", "@prisma/adapter-pg": "7.10.0", "@prisma/adapter-libsql": "7.10.0" };
 
 // Where a panic happened is written into what is built: by crate, not by where this machine keeps its crates.
 const crates = join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "registry/src");
@@ -155,6 +156,22 @@ export function schemathesis() {
     run(join(folder, "bin", "pip"), ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${SCHEMATHESIS}`]);
   });
   return tool;
+}
+
+/** Prisma, for tests of its extension: a third of a gigabyte that nothing else needs. Returns its folder. */
+export function prisma() {
+  const folder = join(tools, "prisma");
+  const stamp = join(folder, "installed.json");
+  const wanted = JSON.stringify(PRISMA);
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return folder;
+  step("set-up: Prisma", "1 min", () => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
+    const packages = Object.entries(PRISMA).map(([name, version]) => `${name}@${version}`);
+    run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", ...packages], { cwd: folder });
+    writeFileSync(stamp, wanted);
+  });
+  return folder;
 }
 
 /** Chromium and its driver, for tests in a browser. */

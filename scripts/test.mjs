@@ -89,7 +89,7 @@ const SUITES = {
     files: () => [API],
   },
   slow: {
-    about: "real waits, kills, memory, hostile tenants, real origins, the long simulation",
+    about: "real waits, kills, memory, hostile tenants, real origins, Prisma, the long simulation",
     builds: ["npm", "worker", "edge"],
     run() {
       // One file after the other: these measure latencies, memory and real time.

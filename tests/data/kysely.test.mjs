@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { CompiledQuery, Kysely, PostgresDialect, sql, SqliteDialect } from "kysely";
 import { TenantScopeError } from "../../pkg/errors.js";
 import { tenantPlugin } from "../../pkg/kysely.js";
-import { postgres, sqlite } from "./databases.mjs";
+import { postgres, sqlite } from "../support/databases.mjs";
 
 const SCHEMA = `
 CREATE TABLE projects (id integer PRIMARY KEY, tenant_id text NOT NULL, name text NOT NULL);
@@ -118,6 +118,9 @@ for (const [name, make] of Object.entries(DATABASES)) {
     const REFUSED = {
       "a row of another tenant": (db) => db.insertInto("tasks").values({ id: 20, title: "x", tenant_id: "t_other" }),
       "a row of another tenant by an expression": (db) => db.insertInto("tasks").values({ id: 20, title: "x", tenant_id: sql`/* reviewed */ 't_other'` }),
+      "reviewed SQL with a comment, which hides the condition": (db) => db.updateTable("tasks").set({ title: sql`/* reviewed */ 'x' --` }),
+      "reviewed SQL with an open literal": (db) => db.selectFrom("tasks").selectAll().where(sql`/* reviewed */ title = '`),
+      "reviewed SQL with a second statement": (db) => db.selectFrom("tasks").selectAll().where(sql`/* reviewed */ true; delete from tasks`),
       "an update that gives a row away": (db) => db.updateTable("tasks").set({ tenant_id: "t_other" }),
       "an upsert that gives a row away": (db) => db.insertInto("tasks").values({ id: 1, title: "x" }).onConflict((oc) => oc.column("id").doUpdateSet({ tenant_id: "t_other" })),
       "an insert from a query": (db) => db.insertInto("tasks").columns(["id", "title"]).expression(db.selectFrom("projects").select(["id", "name"])),

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { rowLevelSecurity, withTenant } from "../../pkg/postgres.js";
-import { postgres } from "./databases.mjs";
+import { postgres } from "../support/databases.mjs";
 
 let server;
 before(async () => {

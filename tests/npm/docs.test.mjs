@@ -101,7 +101,7 @@ const REASONS = {
   "needs a Cloudflare account": ({ language, code }) => language === "sh" && /wrangler/.test(code),
   "needs a browser": ({ language }) => language === "html",
   "needs Next.js": ({ language, code }) => language === "js" && /from "next\//.test(code),
-  "needs a database": ({ language, code }) => language === "js" && /from "pg"/.test(code),
+  "needs a database": ({ language, code }) => language === "js" && /from "pg"|tenantgate\/prisma|findInvoice/.test(code),
   "needs a Worker": ({ language, code }) => language === "js" && /\benv\./.test(code),
   "needs a deployment": ({ language, code }) => language === "sh" && /https:\/\/(…|\S+\.example)/.test(code),
   "needs a DNS record": ({ language, code }) => language === "sh" && /verify/.test(code),

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { Hono } from "hono";
 import { DocumentError, Gate, GateFailedError, InputError, TenantSuspendedError } from "../../pkg/node.js";
-import { createTenantMiddleware, fromGateway, getCurrentTenant, handler, requireFeature } from "../../pkg/middleware.js";
+import { createTenantMiddleware, fromGateway, getCurrentTenant, handler, owned, requireFeature } from "../../pkg/middleware.js";
 import { createTenantMiddleware as honoMiddleware, onError, requireFeature as honoFeature } from "../../pkg/hono.js";
 import { Features, RemoteGate } from "../../pkg/remote.js";
 import { testGate } from "../../pkg/testing.js";
@@ -141,6 +141,24 @@ describe("middleware sets the gate of the request", () => {
     const refused = await (await serve(new Request("https://x/", as("free")))).json();
     assert.equal(refused.error.details.upgrade_url, "https://example.com/upgrade");
   });
+});
+
+test("`owned` returns a row of the tenant, and has no other", async () => {
+  const rows = { mine: { id: 1, tenant_id: "t_acme" }, other: { id: 2, tenant_id: "t_free" }, gone: null };
+  const find = (id) => rows[id];
+  const app = new Hono().use(honoMiddleware({ gate: new Gate(catalog, tenants) })).get("/rows/:id", (c) => c.json(owned(c, find(c.req.param("id")))));
+  app.onError(onError);
+  const answers = {};
+  for (const id of ["mine", "other", "gone", "unknown"]) {
+    const response = await app.request(`/rows/${id}`, { headers: { "x-tenant-id": "acme" } });
+    answers[id] = [response.status, await response.json()];
+  }
+  const missing = { error: { code: "NOT_FOUND", message: "there is no such record", details: {} } };
+  assert.deepEqual(answers, { mine: [200, rows.mine], other: [404, missing], gone: [404, missing], unknown: [404, missing] });
+  const ctx = { tenant: { id: "t_acme" } };
+  assert.equal(owned(ctx, { org: "t_acme" }, { column: "org" }).org, "t_acme");
+  assert.throws(() => owned(ctx, { org: "t_acme" }), { code: "MISCONFIGURED", message: /`tenant_id`/ });
+  assert.throws(() => owned({}, rows.mine), { code: "TENANT_NOT_FOUND" });
 });
 
 describe("`fromGateway`", () => {

@@ -78,6 +78,10 @@ const PATHS = {
     const dialect = { createAdapter: () => new SqliteAdapter(), createDriver: () => new DummyDriver(), createIntrospector: (db) => new SqliteIntrospector(db), createQueryCompiler: () => new SqliteQueryCompiler() };
     const db = new Kysely({ dialect }).withPlugin(tenantPlugin({ tenant: "t_acme", tables: ["tasks"] }));
     return db.deleteFrom("tasks").compile().parameters;`, ["t_acme"]],
+  drizzle: [`import { drizzle } from "drizzle-orm/sqlite-proxy"; import { integer, sqliteTable } from "drizzle-orm/sqlite-core"; import { tenantDb } from "tenantgate/drizzle";`, `
+    const own = tenantDb(drizzle(async () => ({ rows: [] })), { tenant: "t_acme", tables: ["tasks"] });
+    return own.delete(sqliteTable("tasks", { id: integer() })).toSQL().params;`, ["t_acme"]],
+  prisma: [`import { tenantExtension } from "tenantgate/prisma";`, `return typeof tenantExtension({ tenant: "t_acme", models: ["Task"] });`, "function"],
   postgres: [`import { rowLevelSecurity } from "tenantgate/postgres";`, `return rowLevelSecurity({ tables: ["tasks"] }).startsWith('ALTER TABLE "tasks" ENABLE');`, true],
   client: [`import { FeatureClient, init } from "tenantgate/client";`, `
     await init();
@@ -155,7 +159,7 @@ describe("the tarball", () => {
 });
 
 describe("in Node", () => {
-  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk", "react", "react-dom", "kysely"];
+  const LINKS = ["hono", "express", "@openfeature/server-sdk", "@openfeature/web-sdk", "react", "react-dom", "kysely", "drizzle-orm"];
   let place;
   before(() => {
     const files = Object.entries(PATHS).flatMap(([path, parts]) => [[`${flat(path)}.mjs`, program(parts)], [`${flat(path)}.cjs`, commonJs(program(parts))]]);

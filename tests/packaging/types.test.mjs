@@ -13,7 +13,7 @@ import { modules, node, project, remove, run, tarball } from "../support/project
 
 after(remove);
 
-const LINKS = ["kysely", "react", "react-dom", "hono", "express", "@openfeature/core", "@openfeature/server-sdk", "@openfeature/web-sdk", "@types/express", "@types/node", "@cloudflare/workers-types"];
+const LINKS = ["kysely", "drizzle-orm", "react", "react-dom", "hono", "express", "@openfeature/core", "@openfeature/server-sdk", "@openfeature/web-sdk", "@types/express", "@types/node", "@cloudflare/workers-types"];
 const place = project("types", {}, LINKS);
 const read = (path) => readFileSync(join(place, "node_modules/tenantgate", path), "utf8");
 const fixture = (name) => readFileSync(join(import.meta.dirname, "types", name), "utf8");

@@ -15,7 +15,9 @@ declare const scopesOf: (request: Request) => Promise<string[]>;
 declare const render: (keys: string[]) => void;
 declare const retryLater: () => Promise<void>;
 declare const send: () => void, tooMuch: () => void, work: () => unknown;
-declare const tasks: any, pool: any;
+declare const tasks: any, pool: any, prisma: any;
+declare const id: string;
+declare const findInvoice: (id: string) => Promise<{ id: string; tenant_id: string } | null>;
 declare const bytes: number, used: number;
 declare interface ExecutionContext { waitUntil(promise: Promise<unknown>): void }
 declare const hideTheButton: () => void;

@@ -13,12 +13,15 @@ import { createTenantMiddleware as forExpress, errorHandler, requireFeature as r
 import type { ConnectMiddleware, TenantRequest } from "tenantgate/express";
 import { createTenantMiddleware as forHono, onError, requireFeature as requiredByHono } from "tenantgate/hono";
 import type { TenantEnv } from "tenantgate/hono";
-import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenantMiddleware, fromGateway, getCurrentTenant, handler, meterUsage, provisionTenant, requireFeature, resolveFeature, withTenantScope } from "tenantgate/middleware";
+import { checkLimit, checkQuotas, configure, createQuotaMiddleware, createTenantMiddleware, fromGateway, getCurrentTenant, handler, meterUsage, owned, provisionTenant, requireFeature, resolveFeature, withTenantScope } from "tenantgate/middleware";
 import type { FeatureOptions, HandlerContext, IsolationConfig, Logger, Middleware, ResolutionStrategy, Tenant, TenantOptions } from "tenantgate/middleware";
 import { TenantgateProvider } from "tenantgate/openfeature";
 import { TenantgateWebProvider } from "tenantgate/openfeature/web";
 import type { KyselyPlugin } from "kysely";
 import { tenantPlugin } from "tenantgate/kysely";
+import { drizzle } from "drizzle-orm/sqlite-proxy";
+import { tenantDb } from "tenantgate/drizzle";
+import { tenantExtension } from "tenantgate/prisma";
 import { rowLevelSecurity, withTenant } from "tenantgate/postgres";
 import { FeatureProvider, useFeature } from "tenantgate/react";
 import * as slim from "tenantgate/slim";
@@ -127,6 +130,7 @@ const fetchHandler = handler(async (body: { id: string }, ctx, log) => {
   exactly<ShortDecision | null>()(ctx.decision, true);
   exactly<Request>()(ctx.request, true);
   log.info("seen", { id: body.id });
+  exactly<{ id: number }>()(owned(ctx, { id: 7 }, { column: "org" }), true);
   return { id: body.id, tenant: getCurrentTenant(ctx).slug };
 }, { scopes: ["api.read"], middleware: [own, createTenantMiddleware({ gate: remote }), createTenantMiddleware(byLookup), requireFeature("webhooks", featureOptions), createQuotaMiddleware({ quotaKey: "calls", checkUsage: () => 1, limit: (tenant) => tenant.slug.length, cost: 1 })], logger });
 exactly<Promise<Response>>()(fetchHandler(new Request("https://acme.example.com"), {}, {}), true);
@@ -212,6 +216,10 @@ export const typedOthers = [new RemoteGate<typeof known>({ service }).take("t_ac
 const plugin: KyselyPlugin = tenantPlugin({ tenant: "t_acme", tables: ["tasks"], shared: ["countries"], column: "tenant" });
 exactly<string>()(rowLevelSecurity({ tables: ["tasks"], role: "app" }), true);
 exactly<Promise<number>>()(withTenant({ connect: async () => ({ query() {}, release() {} }) }, "t_acme", async () => 7), true);
+const database = drizzle(async () => ({ rows: [] }));
+exactly<typeof database>()(tenantDb(database, { tenant: "t_acme", tables: ["tasks"], functions: ["slug"] }), true);
+declare const prisma: { name: "a client" };
+exactly<typeof prisma>()(tenantExtension({ tenant: "t_acme", models: ["Task"], shared: ["Country"], column: "tenant" })(prisma), true);
 export const ofData = [plugin, new TenantScopeError("refused")];
 
 // In a Worker.

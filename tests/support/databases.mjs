@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import pg from "pg";
-import { freePort } from "../support/server.mjs";
-import { until } from "../support/wait.mjs";
+import { freePort } from "./server.mjs";
+import { until } from "./wait.mjs";
 
-/** A database in memory, in the form that Kysely's dialect for SQLite takes. */
+/** A database in memory, in the form that the dialect of Kysely for SQLite takes. */
 export function sqlite() {
   const db = new DatabaseSync(":memory:");
   return {
