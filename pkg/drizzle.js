@@ -103,7 +103,9 @@ class Scope {
   #writesDefaults;
   /** The dialect that this scope belongs to. */
   dialect;
-  /** What this dialect has built, each with the common table expressions that it reads from outside. */
+  /**
+   * What this dialect has built, each with the common table expressions that it reads from outside.
+   */
   #built = new WeakMap();
   /** What the database is sent. */
   #sent = new WeakSet();
@@ -339,7 +341,8 @@ class Scope {
       const isMissing = row[property] === undefined || (is(row[property], Param) && row[property].value === undefined);
       const make = isMissing ? (column.defaultFn ?? (column.default === undefined ? column.onUpdateFn : undefined)) : undefined;
       if (make !== undefined) row[property] = parameter(make(), column);
-      // SQLite's dialect writes the default of the definition; PostgreSQL's leaves it to the database.
+      // SQLite's dialect writes the default of the definition; PostgreSQL's leaves it to the
+      // database.
       this.#check(isMissing && make === undefined && this.#writesDefaults ? column.default : row[property]);
     }
     return row;
@@ -462,7 +465,10 @@ function fullName(table) {
   return table[Schema] === undefined ? sql`${name}` : sql`${sql.identifier(table[Schema])}.${name}`;
 }
 
-/** A view as the database knows it. Without its own name a query would read what has that of the alias. */
+/**
+ * A view as the database knows it. Without its own name a query would read what has that of the
+ * alias.
+ */
 function viewName(view) {
   const { originalName, schema, isAlias } = view[Symbol.for("drizzle:ViewBaseConfig")];
   if (isAlias) throw refused(`the view \`${originalName}\` is read under its own name only`);

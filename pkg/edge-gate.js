@@ -177,8 +177,8 @@ class EdgeGate extends Questions {
   }
 
   /**
-   * Waits for an answer. Started work comes to its end even if the client leaves: other requests may
-   * wait for it.
+   * Waits for an answer. Started work comes to its end even if the client leaves: other requests
+   * may wait for it.
    */
   #finished(answer) {
     this.#context.waitUntil(answer);

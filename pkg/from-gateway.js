@@ -94,8 +94,8 @@ class Keys {
   }
 
   /**
-   * Fetches the keys, unless that was tried a moment ago: a token with an invalid signature must not
-   * cause a fetch each time. Returns undefined if there are no newer keys.
+   * Fetches the keys, unless that was tried a moment ago: a token with an invalid signature must
+   * not cause a fetch each time. Returns undefined if there are no newer keys.
    */
   async newer() {
     if (this.#held !== undefined && Date.now() < this.#nextFetchAt) return undefined;

@@ -3,8 +3,8 @@
 // cannot be kept within is refused.
 //
 // INVARIANT (refused unless known): a table is named only where this file puts a condition beside
-// it; functions are those of a list; raw SQL has no text of its own unless it says that somebody has
-// reviewed it.
+// it; functions are those of a list; raw SQL has no text of its own unless it says that somebody
+// has reviewed it.
 
 import {
   AliasNode, AndNode, BinaryOperationNode, ColumnNode, IdentifierNode, OperationNodeTransformer, OperatorNode, ParensNode, PrimitiveValueListNode,
@@ -207,7 +207,10 @@ class Scope extends OperationNodeTransformer {
     return super.transformNodeImpl(node, queryId);
   }
 
-  /** Raw SQL: reviewed, made by Kysely, or without a text of its own (`sql.ref`, `sql.val`, `sql.join`). */
+  /**
+   * Raw SQL: reviewed, made by Kysely, or without a text of its own (`sql.ref`, `sql.val`,
+   * `sql.join`).
+   */
   #raw(node, queryId) {
     const [first] = node.sqlFragments;
     const isReviewed = first.trimStart().startsWith(REVIEWED);

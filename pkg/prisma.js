@@ -2,8 +2,8 @@
 // arguments anew, with the tenant's id in every filter, row and relation, and checks the rows that
 // relations to one record lead to. An operation that cannot be kept within is refused.
 //
-// INVARIANT (refused unless known): nothing of the given arguments reaches Prisma but what this file
-// has copied under a name that it knows.
+// INVARIANT (refused unless known): nothing of the given arguments reaches Prisma but what this
+// file has copied under a name that it knows.
 
 import { ConfigurationError, InputError } from "./errors.js";
 import { refused, REVIEWED, scopeOptions } from "./scope.js";
@@ -113,7 +113,9 @@ class Scope {
     return { own, checks };
   }
 
-  /** Throws if a relation led to another tenant's row. Removes what the caller has not asked for. */
+  /**
+   * Throws if a relation led to another tenant's row. Removes what the caller has not asked for.
+   */
   checked(result, checks) {
     if (checks === undefined || result === null || typeof result !== "object") return result;
     for (const row of Array.isArray(result) ? result : [result]) {
@@ -217,7 +219,9 @@ class Scope {
     });
   }
 
-  /** A relation in a selection: the tenant's rows of a list, or a row that is checked afterwards. */
+  /**
+   * A relation in a selection: the tenant's rows of a list, or a row that is checked afterwards.
+   */
   #nested({ model, isList, isOptional }, args, checks) {
     const scoped = this.#isScoped(model);
     if (scoped && !isList && args.where !== undefined) throw refused("a condition on a relation to one record would tell of another tenant's row");
