@@ -333,7 +333,7 @@ class Scope {
     for (const [property, column] of Object.entries(table[Columns])) {
       if (property === place) {
         const value = is(row[property], Param) ? row[property].value : row[property];
-        if (value !== undefined && value !== this.#tenant) throw refused(`a row of another tenant cannot be inserted: \`${this.#column}\` is set by the database`);
+        if (value !== undefined && value !== this.#tenant) throw refused(`a row of another tenant cannot be inserted: \`${this.#column}\` is set by \`tenantDb\``);
         // Without the encoder of the column, which could write something else.
         row[property] = new Param(this.#tenant);
         continue;

@@ -12,6 +12,7 @@ import * as licence from "./commands/licence.js";
 import * as offline from "./commands/offline.js";
 import * as override from "./commands/override.js";
 import * as plan from "./commands/plan.js";
+import * as deploy from "./commands/deploy.js";
 import * as project from "./commands/project.js";
 import * as publication from "./commands/publish.js";
 import * as tenant from "./commands/tenant.js";
@@ -21,7 +22,7 @@ import { flag, text } from "./options.js";
 import { Output, report } from "./output.js";
 
 export const COMMANDS = [
-  ...project.commands, ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage, audit.group, audit.denials,
+  ...project.commands, ...deploy.commands, ...offline.commands, plan.group, catalog.group, catalog.features, tenant.group, override.group, override.expiring, explain, usage, audit.group, audit.denials,
   publication.publish, publication.status, credentials.tokens, credentials.keys, domain.group, licence.group, job.group,
 ];
 

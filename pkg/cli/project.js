@@ -2,11 +2,20 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { parse, printParseErrorCode } from "jsonc-parser";
 import { DocumentError, publish } from "../node.js";
 import { read } from "./documents.js";
 import { Failure, invalid, wrongUsage } from "./failure.js";
+import { text } from "./options.js";
+
+/** The options of commands that read a seed. */
+export const SEED = {
+  catalog: text("The file with the catalog.", { default: "catalog.json" }),
+  tenants: text("The file with the list of tenants.", { default: "tenants.json" }),
+};
 
 /** The project's own commands come first on the path. */
 const environment = () => ({
@@ -46,6 +55,21 @@ export function configuration() {
   return found;
 }
 
+/** The settings in a `wrangler.jsonc`. */
+export function settingsOf(file) {
+  const problems = [];
+  const settings = parse(readFileSync(file, "utf8"), problems, { allowTrailingComma: true });
+  if (problems.length === 0 && typeof settings === "object" && settings !== null) return settings;
+  const [{ error, offset } = { error: 0, offset: 0 }] = problems;
+  throw new Failure(`${file} is not valid: ${printParseErrorCode(error)} at character ${offset}`, { code: "INVALID" });
+}
+
+/** Whether the configuration has a binding of this name. */
+export function hasBinding(file, name) {
+  if (file.endsWith(".toml")) return new RegExp(`^\\s*binding\\s*=\\s*["']${name}["']`, "m").test(readFileSync(file, "utf8"));
+  return Object.values(settingsOf(file)).flat().some((one) => one?.binding === name);
+}
+
 /** The catalog and the tenants of these files, checked. */
 export function seedOf(catalogFile, tenantsFile) {
   // For editors; within a seed it has no place.
@@ -79,8 +103,20 @@ export function localToken() {
   return token;
 }
 
+/** Writes a seed to KV, for a Worker without a control plane. `where`: `--local` or `--remote`. */
+export function putSnapshots(seed, where) {
+  const folder = mkdtempSync(join(tmpdir(), "tenantgate-"));
+  try {
+    const file = join(folder, "snapshots.json");
+    writeFileSync(file, JSON.stringify(publish(seed).map(([key, value]) => ({ key, value }))));
+    wrangler(["kv", "bulk", "put", file, "--binding", "SNAPSHOTS", where], { quiet: true });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** Sends the seed to a deployment, which keeps what is the same. */
-export async function imported(base, token, seed) {
+export async function importSeed(base, token, seed) {
   const init = { method: "POST", headers: { authorization: `Bearer ${token}` }, body: JSON.stringify(seed) };
   const response = await fetch(new URL("/_gate/v1/admin/import?overwrite=true", base), init);
   const body = await response.json().catch(() => ({}));

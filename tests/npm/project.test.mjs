@@ -191,9 +191,10 @@ describe("`deploy`", () => {
   chmodSync(join(bin, "wrangler"), 0o755);
 
   /** Deploys a new project; `site`: the deployed Worker, of which only the import is played. */
-  async function deployed(args = [], env = {}) {
+  async function deployed(args = [], env = {}, files = {}, refusal = undefined) {
     const folder = empty();
     run(folder, ["init"]);
+    for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
     const record = join(folder, "record");
     writeFileSync(record, "");
     const imports = [];
@@ -202,8 +203,9 @@ describe("`deploy`", () => {
       for await (const part of request) body += part;
       imports.push({ url: request.url, token: request.headers.authorization, body: JSON.parse(body) });
       // A new secret takes a moment.
-      response.writeHead(imports.length === 1 ? 401 : 200, { "content-type": "application/json" });
-      response.end(imports.length === 1 ? '{"error": {"code": "UNAUTHENTICATED", "message": "…"}}' : "{}");
+      const error = imports.length === 1 ? { code: "UNAUTHENTICATED", message: "…" } : refusal;
+      response.writeHead(imports.length === 1 ? 401 : error ? 409 : 200, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error }));
     });
     await new Promise((done) => site.listen(0, "127.0.0.1", done));
     const url = `http://127.0.0.1:${site.address().port}`;
@@ -226,8 +228,8 @@ describe("`deploy`", () => {
       `kv namespace create ${name}-snapshots`, `d1 create ${name}-control`, "d1 migrations apply CONTROL_DB --remote", "deploy", "secret put OPERATOR_TOKEN",
     ]);
     const settings = readFileSync(join(folder, "wrangler.jsonc"), "utf8");
-    assert.match(settings, /"binding": "SNAPSHOTS", "id": "0123456789abcdef0123456789abcdef"/);
-    assert.match(settings, /"binding": "CONTROL_DB", "database_id": "01234567-89ab-cdef-0123-456789abcdef"/);
+    assert.match(settings, /"binding": "SNAPSHOTS",\s+"id": "0123456789abcdef0123456789abcdef"/);
+    assert.match(settings, /"binding": "CONTROL_DB",[^}]*"database_id": "01234567-89ab-cdef-0123-456789abcdef"/);
     assert.match(settings, /\/\/ The clock/);
     const token = commands.at(-1).input;
     assert.deepEqual(imports.map(({ url, token: used }) => [url, used === `Bearer ${token}`]), [["/_gate/v1/admin/import?overwrite=true", true], ["/_gate/v1/admin/import?overwrite=true", true]]);
@@ -248,6 +250,32 @@ describe("`deploy`", () => {
     const { status, stdout, commands, imports } = await deployed(["--dry-run"]);
     assert.deepEqual([status, commands, imports], [0, [], []]);
     assert.match(stdout, /wrangler kv namespace create[^]*wrangler deploy[^]*secret put OPERATOR_TOKEN[^]*Publish the catalog/);
+  });
+
+  test("without a control plane, the snapshots go to KV", async () => {
+    const settings = '{ // mine\n  "name": "bare", "main": "src/index.ts", "kv_namespaces": [{ "binding": "SNAPSHOTS", },],\n  // "binding": "CONTROL_DB"\n}';
+    const { folder, status, stderr, commands, imports } = await deployed(["--json"], {}, { "wrangler.jsonc": settings });
+    assert.deepEqual([status, imports], [0, []], stderr);
+    const shown = commands.map(({ args }) => args.join(" ").replace(/\S+snapshots.json/, "FILE"));
+    assert.deepEqual(shown, ["kv namespace create bare-snapshots", "deploy", "secret put OPERATOR_TOKEN", "kv bulk put FILE --binding SNAPSHOTS --remote"]);
+    assert.match(readFileSync(join(folder, "wrangler.jsonc"), "utf8"), /\/\/ mine[^]*"id": "0123456789abcdef0123456789abcdef"[^]*\/\/ "binding": "CONTROL_DB"/);
+  });
+
+  test("shows the new token even if the import fails, since the Worker has it by then", async () => {
+    const { status, stdout, stderr, commands } = await deployed([], {}, {}, { code: "CATALOG_IN_USE", message: "in use" });
+    assert.equal(status, 1, stderr);
+    assert.match(stdout + stderr, new RegExp(commands.at(-1).input));
+  });
+
+  test("refuses a configuration that it cannot read or complete", async () => {
+    for (const [name, content, expected] of [["wrangler.jsonc", '{ "name": ', /is not valid/], ["wrangler.jsonc", '{ "name": "x" }', /no binding `SNAPSHOTS`/]]) {
+      const { status, stderr, commands } = await deployed([], {}, { [name]: content });
+      assert.deepEqual([status > 0, expected.test(stderr), commands], [true, true, []], stderr);
+    }
+    const folder = empty();
+    writeFileSync(join(folder, "wrangler.toml"), 'name = "x"\n');
+    const { status, stderr } = run(folder, ["deploy"]);
+    assert.deepEqual([status, /reads and completes wrangler.jsonc/.test(stderr)], [2, true]);
   });
 
   test("stops at the first command that fails", async () => {

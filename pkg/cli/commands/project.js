@@ -1,25 +1,23 @@
-// A project of one's own: `init` writes it, `dev` serves it on this machine, `deploy` brings it to
+// A project of one's own: `init` writes it, `dev` serves it on this machine. `deploy.js` brings it to
 // Cloudflare.
 
-import { randomBytes } from "node:crypto";
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { publish } from "../../node.js";
 import { Failure, hide, wrongUsage } from "../failure.js";
 import { flag, text, whole } from "../options.js";
-import { configuration, firstRequest, imported, localToken, seedOf, started, wrangler } from "../project.js";
+import { configuration, firstRequest, hasBinding, importSeed, localToken, putSnapshots, SEED, seedOf, started, wrangler } from "../project.js";
 import { files, manifest, TEMPLATES } from "../templates.js";
 
-const SEED = {
-  catalog: text("The file with the catalog.", { default: "catalog.json" }),
-  tenants: text("The file with the list of tenants.", { default: "tenants.json" }),
-};
-
-/** The name of a Worker: what Cloudflare allows in a host name. */
-const nameOf = (folder) => basename(folder).toLowerCase().replace(/[^a-z0-9-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 40) || "gate";
+/**
+ * The name of the package and of its Worker: what Cloudflare allows in a host name, and not that of
+ * the package which it depends on.
+ */
+function nameOf(folder) {
+  const name = basename(folder).toLowerCase().replace(/[^a-z0-9-]+/g, "-").slice(0, 40).replace(/^-+|-+$/g, "");
+  return ["", "tenantgate", "node-modules"].includes(name) ? "my-gate" : name;
+}
 
 const init = {
   command: "init [folder]",
@@ -101,16 +99,16 @@ const dev = {
   describe: "Serve the project on this machine, and follow changes of its catalog and tenants.",
   options: { ...SEED, port: whole("The port.", { default: "8787" }), reset: flag("Forget first what an earlier run has stored.") },
   async run({ argv, out }) {
-    const settings = readFileSync(configuration(), "utf8");
+    const config = configuration();
     const token = localToken();
     hide(token);
     const first = seedOf(argv.catalog, argv.tenants);
     await free(argv.port);
     if (argv.reset) rmSync(".wrangler/state", { recursive: true, force: true });
     // A Worker without a control plane reads snapshots that somebody has published.
-    const controlled = /"?CONTROL_DB"?/.test(settings);
+    const controlled = hasBinding(config, "CONTROL_DB");
     if (controlled) wrangler(["d1", "migrations", "apply", "CONTROL_DB", "--local"], { quiet: true });
-    else published(first);
+    else putSnapshots(first, "--local");
     const server = await started(["dev", "--ip", "127.0.0.1", "--port", String(argv.port), "--show-interactive-dev-session=false", "--log-level", "warn"]);
     const ended = new Promise((done) => server.once("exit", done));
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => server.kill(signal));
@@ -119,7 +117,7 @@ const dev = {
     const base = new URL(`http://127.0.0.1:${argv.port}`);
     try {
       await answering(base, ended);
-      if (controlled) await takenOver(base, token, first);
+      if (controlled) await importAndCheck(base, token, first);
     } catch (error) {
       server.kill();
       throw error;
@@ -129,8 +127,8 @@ const dev = {
     following([argv.catalog, argv.tenants], async () => {
       try {
         const seed = seedOf(argv.catalog, argv.tenants);
-        if (controlled) await imported(base, token, seed);
-        else published(seed);
+        if (controlled) await importSeed(base, token, seed);
+        else putSnapshots(seed, "--local");
         out.line(controlled ? "Took over the changed catalog and tenants." : "Published the changed catalog and tenants: start again to see them at once.");
       } catch (error) {
         const problems = (error.details?.problems ?? []).map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`);
@@ -151,22 +149,10 @@ function free(port) {
   });
 }
 
-/** Publishes a seed to the local KV. */
-function published(seed) {
-  const folder = mkdtempSync(join(tmpdir(), "tenantgate-"));
-  try {
-    const file = join(folder, "snapshots.json");
-    writeFileSync(file, JSON.stringify(publish(seed).map(([key, value]) => ({ key, value }))));
-    wrangler(["kv", "bulk", "put", file, "--binding", "SNAPSHOTS", "--local"], { quiet: true });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
 /** Imports a seed, and makes sure that the gate serves by it. */
-async function takenOver(base, token, seed) {
+async function importAndCheck(base, token, seed) {
   try {
-    await imported(base, token, seed);
+    await importSeed(base, token, seed);
   } catch (error) {
     if (error.code === "PLAN_IN_USE") error.hint = "A plan version that tenants have stays as it is: add a new version, or start over with `tenantgate dev --reset`.";
     throw error;
@@ -201,82 +187,4 @@ function following(names, changed) {
   }
 }
 
-const deploy = {
-  command: "deploy",
-  describe: "Create what the project lacks at Cloudflare, deploy it, and publish the catalog.",
-  options: {
-    ...SEED,
-    "dry-run": flag("Show the steps, and do nothing."),
-    "worker-url": text("The address of the deployed Worker; by default the one that wrangler prints."),
-    "keep-token": flag("Keep the Worker's operator token, which TENANTGATE_TOKEN holds; otherwise a new one replaces it."),
-  },
-  async run({ argv, out }) {
-    const config = configuration();
-    const seed = seedOf(argv.catalog, argv.tenants);
-    const settings = readFileSync(config, "utf8");
-    const lacksKv = lacks(settings, "SNAPSHOTS", "id");
-    const lacksD1 = lacks(settings, "CONTROL_DB", "database_id");
-    const database = /"database_name":\s*"([^"]+)"/.exec(settings)?.[1] ?? "tenantgate-control";
-    const name = /"name":\s*"([^"]+)"/.exec(settings)?.[1] ?? "tenantgate";
-    const kept = argv["keep-token"];
-    const token = kept ? process.env.TENANTGATE_TOKEN : randomBytes(24).toString("hex");
-    if (!token) throw wrongUsage("--keep-token needs the Worker's operator token in TENANTGATE_TOKEN");
-    hide(token);
-    let output = "";
-    const steps = [
-      lacksKv && ["Create the KV namespace", ["kv", "namespace", "create", `${name}-snapshots`], (text) => fill(config, "SNAPSHOTS", "id", /"id":\s*"([0-9a-f]{32})"/.exec(text)?.[1])],
-      lacksD1 && ["Create the D1 database", ["d1", "create", database], (text) => fill(config, "CONTROL_DB", "database_id", /"database_id":\s*"([0-9a-f-]{36})"/.exec(text)?.[1])],
-      ["Create the control plane's tables", ["d1", "migrations", "apply", "CONTROL_DB", "--remote"]],
-      ["Deploy the Worker", ["deploy"], (text) => { output = text; }],
-      !kept && ["Set a new operator token", ["secret", "put", "OPERATOR_TOKEN"], undefined, token],
-    ].filter(Boolean);
-    if (argv["dry-run"]) {
-      const shown = steps.map(([what, args]) => ({ what, command: `wrangler ${args.join(" ")}` }));
-      const last = { what: "Publish the catalog and the tenants", command: `${seed.tenants.length} tenants, catalog version ${seed.catalog.version}` };
-      out.result({ steps: [...shown, last] }, () => out.table(["Step", "Command"], [...shown, last].map(({ what, command }) => [what, command])));
-      return;
-    }
-    for (const [what, args, then, input] of steps) {
-      out.note(`${what}: wrangler ${args.join(" ")}`);
-      const text = wrangler(args, { input });
-      then?.(text);
-    }
-    const address = argv["worker-url"] ?? /https:\/\/[\w.-]+\.workers\.dev/.exec(output)?.[0];
-    if (address === undefined) throw new Failure("wrangler printed no address of the Worker: run again with --worker-url", { code: "NO_ADDRESS" });
-    const base = new URL(address);
-    await announced(base, token, seed);
-    out.result({ url: base.href, operator_token: kept ? undefined : token, first_request: firstRequest(base, seed) }, () => {
-      if (!kept) out.secret("OPERATOR_TOKEN", token);
-      out.lines(["", `Deployed to ${base.href} Try:`, "", `  ${firstRequest(base, seed)}`, ""]);
-    });
-  },
-};
-
-/** Whether the binding stands in the configuration without its id. */
-const lacks = (settings, binding, id) => {
-  const found = new RegExp(`\\{[^{}]*"${binding}"[^{}]*\\}`).exec(settings)?.[0];
-  if (found === undefined) throw wrongUsage(`wrangler.jsonc has no binding \`${binding}\``);
-  return !found.includes(`"${id}"`);
-};
-
-/** Writes the id of what was created into the configuration, which keeps its comments. */
-function fill(config, binding, name, id) {
-  if (id === undefined) throw new Failure(`wrangler printed no id for \`${binding}\`: add it to ${config} and run again`, { code: "NO_ID" });
-  const settings = readFileSync(config, "utf8");
-  writeFileSync(config, settings.replace(new RegExp(`(\\{[^{}]*"binding":\\s*"${binding}")`), `$1, "${name}": "${id}"`));
-}
-
-/** A new secret and a new host take a moment to be known everywhere. */
-async function announced(base, token, seed) {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await imported(base, token, seed);
-    } catch (error) {
-      const passes = error.code === "UNAUTHENTICATED" || error.code === "IMPORT_FAILED" || error instanceof TypeError;
-      if (!passes || attempt === 20) throw error;
-      await pause(1_500);
-    }
-  }
-}
-
-export const commands = [init, dev, deploy];
+export const commands = [init, dev];
