@@ -232,6 +232,8 @@ pub const MAX_NET_DAYS: u64 = 365;
 pub const MAX_BRAND_NAME_BYTES: usize = 120;
 /// Shards in a catalog.
 pub const MAX_SHARDS: usize = 1_024;
+/// Maximum number of read replicas of a shard: their names are part of a header.
+pub const MAX_REPLICAS: usize = 8;
 /// Overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 1_024;
 /// Add-ons of one tenant.

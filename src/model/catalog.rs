@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::bounds::{
     MAX_BREAKERS, MAX_CATALOG_BYTES, MAX_CORS, MAX_FEATURES, MAX_ISSUERS, MAX_LIMITS, MAX_METRICS, MAX_ORIGIN_MS,
-    MAX_PATH_BYTES, MAX_PLANS, MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
+    MAX_PATH_BYTES, MAX_PLANS, MAX_REPLICAS, MAX_REQUIRED, MAX_ROUTES, MAX_SCOPES, MAX_SHARDS,
 };
 use super::limit::Quantity;
 use super::{
@@ -213,7 +213,12 @@ impl Catalog {
                 });
             }
         });
-        r.at("shards", |r| r.at_most(self.shards.len(), MAX_SHARDS));
+        r.at("shards", |r| {
+            r.at_most(self.shards.len(), MAX_SHARDS);
+            for (key, shard) in &self.shards {
+                r.at(key.as_str(), |r| r.at("replicas", |r| r.at_most(shard.replicas.len(), MAX_REPLICAS)));
+            }
+        });
         r.at("breakers", |r| r.at_most(self.breakers.len(), MAX_BREAKERS));
         r.at("cors", |r| r.at_most(self.cors.len(), MAX_CORS));
         r.at("metrics", |r| {

@@ -45,6 +45,8 @@ document! {
         region: Option<String> = None,
         /// Whether the shard accepts no new tenants. Default false.
         closed: bool = false,
+        /// Its read replicas. Only requests that read are told of them.
+        replicas: Vec<Key> = Vec::new(),
     }
 }
 
@@ -112,7 +114,10 @@ mod tests {
     use super::*;
 
     fn shards(names: &[&str]) -> BTreeMap<Key, Shard> {
-        names.iter().map(|name| (Key::parse(name).unwrap(), Shard { region: None, closed: false })).collect()
+        names
+            .iter()
+            .map(|name| (Key::parse(name).unwrap(), Shard { region: None, closed: false, replicas: Vec::new() }))
+            .collect()
     }
 
     fn route(tenant: u32, shards: &BTreeMap<Key, Shard>) -> String {

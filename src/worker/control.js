@@ -6,26 +6,48 @@
 
 import { answered } from "./edge.js";
 
+/** The version of the tables that this code needs: the number of the last migration. */
+const SCHEMA = 6;
+const FITS = `SELECT CASE WHEN EXISTS (SELECT 1 FROM schema_version WHERE version >= ${SCHEMA} AND oldest <= ${SCHEMA}) THEN 1 ELSE json('no') END`;
+/** Databases whose tables are known to fit. */
+const fitting = new WeakSet();
+
+/** Why the tables of a database do not fit: `older` or `newer`; undefined if they do. */
+async function misfit(db) {
+  const found = await db.prepare("SELECT version, oldest FROM schema_version").first().catch((error) => {
+    if (!error.message.includes("no such table: schema_version")) throw error;
+    return { version: 0, oldest: 0 };
+  });
+  return found.version < SCHEMA ? "older" : found.oldest > SCHEMA ? "newer" : undefined;
+}
+
 /**
  * Runs statements, `[[sql, ...values], …]` as JSON, in one transaction. Returns the rows of each
  * statement, as JSON. If the database refuses the transaction, nothing has changed, and the result
  * is one of:
  *
  * - `!` and the columns of the violated constraint, such as `!slugs.slug`;
+ * - `!schema older` or `!schema newer`, if the tables are of a version that this code cannot use;
  * - `!premise`, if a precondition does not hold (`Transaction::precondition` in
  *   `control/store.rs`).
  *
  * Throws if the database fails or times out.
  */
 export async function transact(db, statements, timeoutMs) {
-  const list = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
+  const own = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
+  // The first transaction of an isolate fails unless the tables fit.
+  const isKnown = fitting.has(db);
+  const list = isKnown ? own : [db.prepare(FITS), ...own];
   let timer;
   const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("the database timed out")), timeoutMs); });
   try {
     const answered = list.length === 1 ? list[0].all().then((one) => [one]) : db.batch(list);
     const results = await Promise.race([answered, late]);
-    return JSON.stringify(results.map(({ results }) => results));
+    fitting.add(db);
+    return JSON.stringify(results.slice(isKnown ? 0 : 1).map(({ results }) => results));
   } catch (error) {
+    const why = isKnown ? undefined : await Promise.race([misfit(db), late]);
+    if (why !== undefined) return `!schema ${why}`;
     const violated = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
     if (violated) return `!${violated[1].trim()}`;
     if (isFailedPrecondition(error)) return "!premise";

@@ -273,7 +273,7 @@ describe("usage, exit codes and secrets", () => {
     const workspace = JSON.parse(text(join(root, "package.json")));
     for (const [name, version] of Object.entries(manifest.dependencies)) assert.equal(workspace.devDependencies[name], version, name);
     for (const name of readdirSync(join(root, "pkg")).filter((name) => name.endsWith(".js") && name !== "cli.js")) {
-      for (const [, from] of text(join(root, "pkg", name)).matchAll(/from "([^"]+)"/g)) assert.match(from, /^(\.\/(?!cli\b)|node:|cloudflare:|react$|kysely$|@openfeature\/)/, name);
+      for (const [, from] of text(join(root, "pkg", name)).matchAll(/from "([^"]+)"/g)) assert.match(from, /^(\.\/(?!cli\b)|node:|cloudflare:|react$|kysely$|drizzle-orm$|@openfeature\/)/, name);
     }
     for (const name of readdirSync(join(root, "pkg/cli"), { recursive: true }).filter((name) => name.endsWith(".js"))) {
       for (const [, from] of text(join(root, "pkg/cli", name)).matchAll(/from "([^".][^"]*)"/g)) assert(from.startsWith("node:") || from in manifest.dependencies, from);

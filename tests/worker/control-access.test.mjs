@@ -166,11 +166,13 @@ test("invalid domains, base domains and names below them are refused as custom d
 
 test("the origin learns a tenant's data route from the gate, never from the client", async () => {
   await routing.admin("PUT", "/catalog", {
-    version: 1, resolution: { strategies: [{ strategy: "header" }] }, shards: { "eu-1": { region: "eu" }, "eu-2": { region: "eu", closed: true } }, plans: { "pro@1": {} },
+    version: 1, resolution: { strategies: [{ strategy: "header" }] }, shards: { "eu-1": { region: "eu", replicas: ["eu-1-a", "eu-1-b"] }, "eu-2": { region: "eu", closed: true } }, plans: { "pro@1": {} },
   });
   const { tenant } = (await routing.admin("POST", "/tenants", { slug: "routed", plan: "pro@1", region: "eu", data_route: { strategy: "database" } })).body;
-  const seen = await (await routing.send("/", asTenant("routed", { "x-tenant-data-route": "strategy=shared" }))).json();
-  assert.equal(seen["x-tenant-data-route"], `strategy=database, shard="eu-1", name="tenant_${tenant.id}"`);
+  const seen = async (method) => (await (await routing.send("/", { method, ...asTenant("routed", { "x-tenant-data-route": "strategy=shared" }) })).json())["x-tenant-data-route"];
+  const own = `strategy=database, shard="eu-1", name="tenant_${tenant.id}"`;
+  // Only what reads is told of the replicas.
+  assert.deepEqual([await seen("GET"), await seen("POST")], [`${own}, replicas=("eu-1-a" "eu-1-b")`, own]);
 });
 
 test("the API keys and tokens of a deleted tenant stay invalid after its slug is reused", async () => {

@@ -132,6 +132,9 @@ impl From<StoreError> for AdminError {
     fn from(trouble: StoreError) -> Self {
         match trouble {
             StoreError::Failed => Self::UNAVAILABLE,
+            StoreError::Schema(message) => {
+                Self::Failed(Failure { status: 503, code: "CONTROL_UNAVAILABLE", message, header: "" }, Value::Null)
+            }
             StoreError::Taken(constraint) => match constraint.split('.').next() {
                 Some("slugs") => Self::SLUG_TAKEN,
                 Some("domains") => Self::DOMAIN_TAKEN,

@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{Response, console};
 
 use crate::gate::{CompiledCatalog, Decision};
-use crate::model::DataRoute;
+use crate::model::{DataRoute, Key};
 use crate::resolve::Resolver;
 use crate::wire::rate_limit_headers;
 use crate::worker::config::Config;
@@ -48,7 +48,7 @@ pub(super) fn forward(call: &Call, config: &Config, decision: &Decision, flight:
         text.push('\n');
         text.push_str(line);
     }
-    push_tenant(&mut text, config, decision);
+    push_tenant(&mut text, call, config, decision);
     let (policy, state) = rate_limit_headers(decision).unwrap_or_default();
     for line in [&policy, &state] {
         text.push('\n');
@@ -68,7 +68,7 @@ pub(super) fn forward(call: &Call, config: &Config, decision: &Decision, flight:
 }
 
 /// The five lines with the tenant: id, slug, plan, data route, assertion.
-fn push_tenant(text: &mut String, config: &Config, decision: &Decision) {
+fn push_tenant(text: &mut String, call: &Call, config: &Config, decision: &Decision) {
     let Some(tenant) = &decision.tenant else { return text.push_str("\n\n\n\n\n") };
     for line in [tenant.tenant().id.as_str(), tenant.tenant().slug.as_str()] {
         text.push('\n');
@@ -80,7 +80,10 @@ fn push_tenant(text: &mut String, config: &Config, decision: &Decision) {
     }
     text.push('\n');
     if let Some(route) = &tenant.tenant().data_route {
-        text.push_str(&data_route(route));
+        // A read that follows a write may find an older row in a replica: the origin chooses.
+        let catalog = decision.catalog.as_ref().filter(|_| matches!(call.method(), "GET" | "HEAD"));
+        let shard = catalog.zip(route.shard.as_ref()).and_then(|(catalog, shard)| catalog.document().shards.get(shard));
+        text.push_str(&data_route(route, shard.map_or(&[], |shard| &shard.replicas)));
     }
     text.push('\n');
     if let Some(assertions) = &config.assertions {
@@ -166,13 +169,18 @@ fn origin(config: &Config, catalog: Option<&Arc<CompiledCatalog>>) -> JsValue {
 }
 
 /// A data route as a dictionary of structured fields (RFC 9651 §3.2):
-/// `strategy=schema, shard="eu-1", name="tenant_t_acme"`.
-fn data_route(route: &DataRoute) -> String {
+/// `strategy=schema, shard="eu-1", name="tenant_t_acme"`. With replicas:
+/// `…, replicas=("eu-1-a" "eu-1-b")`.
+fn data_route(route: &DataRoute, replicas: &[Key]) -> String {
     let mut text = format!("strategy={}", route.strategy.as_str());
     for (member, value) in [("shard", &route.shard), ("name", &route.name)] {
         if let Some(value) = value {
             text.push_str(&format!(", {member}=\"{value}\""));
         }
+    }
+    if !replicas.is_empty() {
+        let names: Vec<_> = replicas.iter().map(|name| format!("\"{name}\"")).collect();
+        text.push_str(&format!(", replicas=({})", names.join(" ")));
     }
     text
 }

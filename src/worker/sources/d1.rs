@@ -26,8 +26,21 @@ pub(crate) use sql;
 pub(crate) enum StoreError {
     /// It violates a constraint, which is named by its columns, such as `slugs.slug`.
     Taken(String),
+    /// The tables are of an older or a newer version than this Worker can use.
+    Schema(&'static str),
     /// The database failed. The log contains the cause.
     Failed,
+}
+
+const OLDER: &str = "the tables in `CONTROL_DB` are older than this Worker: apply the migrations (`wrangler d1 migrations apply CONTROL_DB`)";
+const NEWER: &str = "the tables in `CONTROL_DB` are newer than this Worker, which cannot use them: deploy the version that they belong to";
+
+impl StoreError {
+    /// Logs why, because not every caller can say so.
+    fn schema(message: &'static str) -> Self {
+        web_sys::console::error_1(&message.into());
+        Self::Schema(message)
+    }
 }
 
 /// The database.
@@ -54,8 +67,10 @@ impl Store {
                 return Err(StoreError::Failed);
             }
         };
-        // `!` and the violated constraint, or `!premise`: see `transact` in `control.js`.
+        // `!` and the reason: see `transact` in `control.js`.
         match text.strip_prefix('!') {
+            Some("schema older") => Err(StoreError::schema(OLDER)),
+            Some("schema newer") => Err(StoreError::schema(NEWER)),
             Some(constraint) => Err(StoreError::Taken(constraint.to_owned())),
             None => serde_json::from_str(&text).map_err(|_| StoreError::Failed),
         }
