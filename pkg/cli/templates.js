@@ -8,10 +8,20 @@ import { version } from "./client.js";
 
 const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
-/** Each template: what it is for, and the packages that it needs besides. */
+/** Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out of git. */
 export const TEMPLATES = {
   gateway: { about: "a gateway before an origin", needs: {} },
   hono: { about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" } },
+  next: {
+    about: "Next.js on Workers, by OpenNext",
+    needs: { next: "^15.5.0", react: "^19.0.0", "react-dom": "^19.0.0" },
+    tools: { "@opennextjs/cloudflare": "^1.20.0", "@types/node": ">=22", "@types/react": "^19.0.0" },
+    scripts: {
+      build: "next build", dev: "opennextjs-cloudflare build --skipWranglerConfigCheck && tenantgate dev",
+      deploy: "opennextjs-cloudflare build --skipWranglerConfigCheck && tenantgate deploy",
+    },
+    ignored: [".next", ".open-next", "next-env.d.ts"],
+  },
   worker: { about: "a Worker without a framework", needs: {} },
 };
 
@@ -29,7 +39,7 @@ export function files(name, template) {
 
 /** What `package.json` needs. */
 export const manifest = (template) => ({
-  scripts: { dev: "tenantgate dev", deploy: "tenantgate deploy", test: "vitest run" },
+  scripts: { dev: "tenantgate dev", deploy: "tenantgate deploy", test: "vitest run", ...TEMPLATES[template].scripts },
   dependencies: { tenantgate: `^${version}`, ...TEMPLATES[template].needs },
-  devDependencies: { "@cloudflare/workers-types": "^5.0.0", typescript: ">=5", vitest: ">=3", wrangler: "^4.60.0" },
+  devDependencies: { "@cloudflare/workers-types": "^5.0.0", typescript: ">=5", vitest: ">=3", wrangler: "^4.60.0", ...TEMPLATES[template].tools },
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { worker } from "../support/harness.mjs";
 
@@ -31,6 +31,15 @@ const refusal = async (isolate) => {
 test("migrations that were released have not changed", () => {
   const changed = Object.entries(RELEASED).filter(([name, digest]) => createHash("sha256").update(read(name)).digest("hex") !== digest);
   assert.deepEqual(changed.map(([name]) => name), []);
+});
+
+test("the last migration raises the version of the tables to its own number, and the Worker needs it", async () => {
+  const last = readdirSync(new URL("../../migrations", import.meta.url)).sort().at(-1);
+  const { version } = await gate.db.prepare("SELECT version FROM schema_version").first();
+  assert.equal(version, Number(last.slice(0, 4)));
+  await gate.db.prepare("UPDATE schema_version SET version = version - 1").run();
+  assert.match((await refusal(1)).message, /older than this Worker/);
+  await gate.db.prepare("UPDATE schema_version SET version = version + 1").run();
 });
 
 test("the tables of the first release are refused until they are migrated, and keep what is in them", async () => {

@@ -30,7 +30,7 @@ const init = {
     if (!Object.hasOwn(TEMPLATES, argv.template)) throw wrongUsage(`unknown template \`${argv.template}\`: the templates are ${Object.keys(TEMPLATES).join(", ")}`);
     const folder = resolve(argv.folder ?? ".");
     mkdirSync(folder, { recursive: true });
-    const added = [manifested(folder, argv.template), ignored(folder)].flat();
+    const added = [manifested(folder, argv.template), ignored(folder, argv.template)].flat();
     const [written, kept] = [[], []];
     for (const [path, content] of Object.entries(files(nameOf(folder), argv.template))) {
       const file = join(folder, path);
@@ -85,10 +85,10 @@ function packaged(file) {
 }
 
 /** Keeps local secrets and state out of git. */
-function ignored(folder) {
+function ignored(folder, template) {
   const file = join(folder, ".gitignore");
   const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
-  const missing = ["node_modules", ".wrangler", ".dev.vars"].filter((name) => !lines.some((line) => line.replace(/^\/|\/$/g, "") === name));
+  const missing = ["node_modules", ".wrangler", ".dev.vars", ...(TEMPLATES[template].ignored ?? [])].filter((name) => !lines.some((line) => line.replace(/^\/|\/$/g, "") === name));
   if (missing.length === 0) return [];
   appendFileSync(file, `${lines.length > 0 && lines.at(-1) !== "" ? "\n" : ""}${missing.join("\n")}\n`);
   return [`${missing.join(", ")} to .gitignore`];
