@@ -8,7 +8,10 @@ import { version } from "./client.js";
 
 const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
-/** Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out of git. */
+/**
+ * Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out
+ * of git.
+ */
 export const TEMPLATES = {
   gateway: { about: "a gateway before an origin", needs: {} },
   hono: { about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" } },

@@ -1,5 +1,5 @@
-// Row-level security on real PostgreSQL: a transaction sees and writes rows of its tenant only, also
-// on a pooled connection that another tenant has used before.
+// Row-level security on real PostgreSQL: a transaction sees and writes rows of its tenant only,
+// also on a pooled connection that another tenant has used before.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -71,7 +71,10 @@ function bindingOf(settings, list, name) {
   return place < 0 ? undefined : { path: [list, place], ...settings[list][place] };
 }
 
-/** The steps that create what the settings name without an id. A Worker can be without a control plane. */
+/**
+ * The steps that create what the settings name without an id. A Worker can be without a control
+ * plane.
+ */
 function creations(file, settings) {
   const { name = "tenantgate" } = settings;
   const snapshots = bindingOf(settings, "kv_namespaces", "SNAPSHOTS");

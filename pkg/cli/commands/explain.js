@@ -1,5 +1,5 @@
-// Asks a gate how it would decide a request, and shows every step. The request itself is not sent: no
-// application sees it, and it takes nothing.
+// Asks a gate how it would decide a request, and shows every step. The request itself is not sent:
+// no application sees it, and it takes nothing.
 
 import http from "node:http";
 import https from "node:https";

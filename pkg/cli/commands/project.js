@@ -1,5 +1,5 @@
-// A project of one's own: `init` writes it, `dev` serves it on this machine. `deploy.js` brings it to
-// Cloudflare.
+// A project of one's own: `init` writes it, `dev` serves it on this machine. `deploy.js` brings it
+// to Cloudflare.
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -173,7 +173,10 @@ async function answering(base, ended) {
   throw new Failure("the Worker did not answer within a minute: see wrangler's messages", { code: "NOT_STARTED" });
 }
 
-/** Calls `changed`, one call at a time, after the files were written, also by editors that replace a file. */
+/**
+ * Calls `changed`, one call at a time, after the files were written, also by editors that replace a
+ * file.
+ */
 function following(names, changed) {
   let timer;
   let last = Promise.resolve();
