@@ -158,6 +158,14 @@ export interface LimitState {
   readonly reset_ms: number;
 }
 
+/** `ALLOWED`, or the code of a denial. */
+export type DecisionCode =
+  | "ALLOWED" | "BAD_REQUEST" | "TENANT_AMBIGUOUS" | "UNAUTHENTICATED" | "TENANT_NOT_FOUND" | "TENANT_MISMATCH"
+  | "INSUFFICIENT_SCOPE" | "ORIGIN_NOT_ALLOWED" | "TENANT_SUSPENDED" | "TENANT_INACTIVE" | "TENANT_PROVISIONING"
+  | "TENANT_MAINTENANCE" | "RESIDENCY_VIOLATION" | "FEATURE_NOT_AVAILABLE" | "TENANT_CIRCUIT_OPEN" | "RATE_LIMITED"
+  | "CONCURRENCY_LIMITED" | "QUOTA_EXCEEDED" | "IDEMPOTENCY_KEY_REUSED" | "RESOLVER_FAILED" | "ISSUER_UNAVAILABLE"
+  | "SNAPSHOT_UNAVAILABLE" | "LEDGER_UNAVAILABLE";
+
 /** The tenant of a decision. */
 export interface DecidedTenant {
   readonly id: string;
@@ -174,8 +182,7 @@ export interface DecidedTenant {
 /** A decision in its short form. */
 export interface ShortDecision {
   readonly allowed: boolean;
-  /** `ALLOWED`, or the code of the denial. */
-  readonly code: string;
+  readonly code: DecisionCode;
   readonly tenant: DecidedTenant | null;
   /** The verified credential; null if the request presented none. */
   readonly credential: Credential | null;
@@ -195,7 +202,7 @@ export interface ShortDecision {
 /** A decision in its full form: see `tenantgate/schema/decision.json`. */
 export interface Decision {
   allowed: boolean;
-  code: string;
+  code: DecisionCode;
   tenant: DecidedTenant | null;
   credential?: Credential;
   features: Record<string, Answer>;

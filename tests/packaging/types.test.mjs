@@ -9,6 +9,7 @@ import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/co
 import { buildSync } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
+import { CODES } from "../../pkg/codes.js";
 import { modules, node, project, remove, run, tarball } from "../support/project.mjs";
 
 after(remove);
@@ -112,6 +113,15 @@ export type NotThereOf${name} = None<Exclude<Methods<(typeof entry.${name})["pro
     assert.equal(files.length, entries.length);
     assert.equal(await compile(Object.fromEntries(files)), "");
   });
+});
+
+test("`DecisionCode` has the codes of decisions, and no others", async () => {
+  const codes = ["ALLOWED", ...Object.keys(CODES)].map((code) => JSON.stringify(code)).join(" | ");
+  const source = `import type { DecisionCode } from "tenantgate";
+type None<Missing extends never> = Missing;
+export type Missing = None<Exclude<${codes}, DecisionCode>>;
+export type Unknown = None<Exclude<DecisionCode, ${codes}>>;`;
+  assert.equal(await compile({ "codes.mts": source }), "");
 });
 
 describe("documentation", () => {

@@ -28,6 +28,8 @@ gate.decide({}, { feature: ["webhooks"] });
 gate.features("t_acme", { user: { id: 1 } });
 // @ts-expect-error: there is no such member
 gate.decide({}).denied;
+// @ts-expect-error: there is no such code
+gate.decide({}).code === "RATE_LIMIT";
 // @ts-expect-error: decisions are not changed
 gate.decide({}).allowed = true;
 // @ts-expect-error: nobody's tenant is null
