@@ -27,8 +27,9 @@ const CRATES = [
 /** Runs as a suite of its own: schemathesis is asked for there alone. */
 const API = join("tests", "worker", "openapi.test.mjs");
 
-/** Test files of the suite `embedded`: those that ask for decisions and forward nothing. */
-const EMBEDDED = ["vectors", "ledger", "line", "left", "usage", "faults"];
+/** What runs a second time against a Worker with the gate inside: what asks for decisions and forwards nothing. */
+const EMBEDDED = ["worker/vectors", "worker/ledger", "worker/line", "worker/left", "worker/usage", "worker/faults", "attacks/attacks"];
+const INSIDE = { more: { TENANTGATE_GATE: "embedded" } };
 
 const SUITES = {
   rust: {
@@ -79,9 +80,9 @@ const SUITES = {
     files: () => [...files("tests/worker").filter((file) => file !== API), ...files("tests/attacks")],
   },
   embedded: {
-    about: "the vectors and the ledger's tests, against a Worker with the gate inside",
+    about: "the vectors, the ledger's tests and the attacks, against a Worker with the gate inside",
     builds: ["npm", "worker", "edge"],
-    run: () => node(EMBEDDED.map((name) => join("tests/worker", `${name}.test.mjs`)), { more: { TENANTGATE_GATE: "embedded" } }),
+    run: () => node(EMBEDDED.map((name) => `tests/${name}.test.mjs`), INSIDE),
   },
   api: {
     about: "the HTTP API against its OpenAPI description, by schemathesis",
@@ -94,6 +95,7 @@ const SUITES = {
     run() {
       // One file after the other: these measure latencies, memory and real time.
       node([...files("tests/slow"), ...files("tests/origins"), ...files("tests/hostile")], { concurrency: 1 });
+      node(["tests/slow/kill.test.mjs"], { concurrency: 1, ...INSIDE });
       execute("cargo", ["test", "--no-default-features", "--test", "sim"], { ...OPTIMISED, SIM_STEPS: env.SIM_STEPS ?? "1000000" });
     },
   },

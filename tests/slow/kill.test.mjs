@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { publish } from "../../pkg/node.js";
-import { OPERATOR, storage } from "../support/harness.mjs";
+import { BUILT, OPERATOR, storage } from "../support/harness.mjs";
 import * as metering from "../support/usage.mjs";
 import { sleep } from "../support/wait.mjs";
 import { workerd } from "../support/workerd.mjs";
@@ -23,7 +23,7 @@ const KILLS = 5;
 
 test("acknowledged events survive SIGKILL, and each event counts once after retries", async () => {
   const disk = await storage();
-  const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" } });
+  const gate = workerd({ folder: disk.folder, build: BUILT, entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" } });
   let server = await gate.start();
   const at = (path) => `http://127.0.0.1:${server.ports.gate}${path}`;
   const decide = async (question, signal) => {
@@ -82,7 +82,7 @@ test("usage events that are sent until they are acknowledged count exactly once 
   const { client, event, tokens } = metering;
   const below = (number) => Math.floor(Math.random() * number);
   const disk = await storage();
-  const gate = workerd({ folder: disk.folder, build: "build/test", entries: publish(metering.seed), bindings: { OPERATOR_TOKEN: OPERATOR } });
+  const gate = workerd({ folder: disk.folder, build: BUILT, entries: publish(metering.seed), bindings: { OPERATOR_TOKEN: OPERATOR } });
   let server = await gate.start();
   const usage = client((path, init) => fetch(`http://127.0.0.1:${server.ports.gate}${path}`, init));
   const acknowledged = new Map();

@@ -39,8 +39,11 @@ export default {
       }
     }
     if (pathname.startsWith("/_gate/")) return handler.fetch(request, env, ctx);
+    // The gateway refuses it by itself: an echo would show a caller what it cannot read.
+    if (request.method === "TRACE") return new Response(null, { status: 405 });
     const { headers, decision } = await gate[ANSWER](request, {});
-    if (decision.allowed) return Response.json(decision, { headers });
+    // What an application says for whom it serves the request, to that caller alone.
+    if (decision.allowed) return Response.json({ snapshot: {}, ...decision }, { headers: { ...headers, "cache-control": "private, no-store" } });
     const reply = replyTo(denial(decision, headers), request.headers.get("accept"));
     return new Response(reply.body, { status: reply.status, headers: reply.headers });
   },

@@ -22,7 +22,7 @@ export const filesOf = (folder) => readdirSync(join(root, folder)).filter((name)
 export const modules = (folder) =>
   filesOf(folder).map((name) => ({ type: name.endsWith(".wasm") ? "CompiledWasm" : "ESModule", path: join(root, folder, name) }));
 /** The Worker under test: the gateway, or the gate inside a Worker of a user's own. */
-const DEFAULT = process.env.TENANTGATE_GATE === "embedded" ? embedded() : "build/test";
+export const BUILT = process.env.TENANTGATE_GATE === "embedded" ? embedded() : "build/test";
 const script = (name, script) => ({ name, modules: true, script, compatibilityDate: COMPATIBILITY_DATE });
 
 /** Starts workerd with one gate; see `workers`. `durable`: the gate can be restarted. */
@@ -81,7 +81,7 @@ export async function workers(gates, { durable = false } = {}) {
 
 /** A gate as Workers of one configuration, and what tests do with it once it is started. */
 function handle({
-  name, log, first, seed, bindings = {}, origin, resolver, ledger = true, control = false, folder = DEFAULT,
+  name, log, first, seed, bindings = {}, origin, resolver, ledger = true, control = false, folder = BUILT,
   isolates = 1, shares, direct = false, more = {}, beside = [],
 }) {
   const store = shares ?? name;
