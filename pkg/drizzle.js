@@ -10,7 +10,7 @@
 
 import { aliasedTableColumn, Column, entityKind, getTableName, is, Param, Placeholder, SQL, sql, StringChunk, Subquery, Table, View } from "drizzle-orm";
 import { InputError } from "./errors.js";
-import { FUNCTIONS, refused, refuseEnds, REVIEWED, scopeOptions } from "./scope.js";
+import { checkReviewed, FUNCTIONS, isOneExpression, refused, REVIEWED, scopeOptions } from "./scope.js";
 
 const { Columns, IsAlias, Name, OriginalName, Schema } = Table.Symbol;
 
@@ -30,7 +30,7 @@ export function tenantDb(db, options) {
   return guard(own, scope);
 }
 
-/** Which of the known databases this is; undefined if it is none of them. */
+/** The kind of a database whose dialect is known; undefined for any other value. */
 function kindOf(db) {
   for (let type = db?.constructor; typeof type === "function"; type = Object.getPrototypeOf(type)) {
     if (Object.hasOwn(type, entityKind) && DATABASES.includes(type[entityKind])) return type[entityKind];
@@ -38,7 +38,7 @@ function kindOf(db) {
   return undefined;
 }
 
-/** Replaces the methods of a database or a transaction that pass by its dialect. */
+/** Replaces the methods of a database or a transaction that bypass its dialect. */
 function guard(own, scope) {
   const transaction = own.transaction.bind(own);
   own.transaction = (work, config) => {
@@ -264,7 +264,10 @@ class Scope {
       return source;
     }
     if (is(source, View) && this.#shared.has(viewName(source))) return source;
-    if (is(source, SQL) && isReviewed(source)) return source;
+    if (is(source, SQL) && isReviewed(source)) {
+      checkReviewed(textOf(source));
+      return source;
+    }
     throw refused("a source of rows must be a table or a query of the same database; a view must be in `shared`");
   }
 
@@ -282,7 +285,10 @@ class Scope {
   #needs(query) {
     const needs = this.#built.get(query);
     if (needs !== undefined) return needs;
-    if (is(query, SQL) && isReviewed(query)) return [];
+    if (is(query, SQL) && isReviewed(query)) {
+      checkReviewed(textOf(query).replaceAll(",", " "));
+      return [];
+    }
     throw refused("a query of another database cannot be part of a query");
   }
 
@@ -350,7 +356,8 @@ class Scope {
 
   /** An upsert changes the tenant's row only. */
   #conflict(table, given) {
-    this.#check(given);
+    // Drizzle has made a list of the assignments, each of which `set` has checked.
+    if (!isOneExpression(this.#checkedText(given).replaceAll(",", " "))) throw refused("this upsert cannot be kept within a tenant");
     const chunks = [...given.queryChunks];
     const at = chunks.findIndex((chunk) => is(chunk, StringChunk) && chunk.value.join("") === " do update set ");
     if (at < 0) {
@@ -364,6 +371,7 @@ class Scope {
     const [word, condition, ...more] = where?.queryChunks ?? [];
     const isKnown = rest.length === 0 || (rest.length === 1 && is(word, StringChunk) && word.value.join("") === " where " && more.every((chunk) => chunk.value?.join("") === ""));
     if (!isKnown) throw refused("this upsert cannot be kept within a tenant");
+    this.#check(condition);
     return sql`${new SQL(chunks)} where ${this.#within(table, condition)}`;
   }
 
@@ -383,17 +391,21 @@ class Scope {
   /** Checks an expression of the application by the text that the database will see. */
   #expression(value) {
     if (value === undefined || value === null) return value;
-    const text = this.#text(is(value, SQL.Aliased) ? value.sql : value);
-    const plain = text.replace(LITERALS, OPERAND);
-    const strange = /["'`$\\;{}]|--|\/\*/.exec(plain);
-    if (strange !== null) throw unreviewed();
+    if (!isOneExpression(this.#checkedText(value))) throw refused("an expression must be one: what stands beside it keeps the query within the tenant");
+    return withoutSchemas(value);
+  }
+
+  /** The text of an expression, without literals, of which every word and function is known. */
+  #checkedText(value) {
+    const plain = this.#text(is(value, SQL.Aliased) ? value.sql : value).replace(LITERALS, OPERAND);
+    if (/["'`$\\;{}]|--|\/\*/.test(plain)) throw unreviewed();
     for (const [, schema, word, called] of plain.matchAll(/(\.\s*)?([\p{L}_][\p{L}\p{N}_]*|\u0001)\s*(\()?/gu)) {
       const name = word.toLowerCase();
       // A name that is no word of the text cannot be called, nor a function of some schema.
       if (called && (schema || word === OPERAND)) throw unreviewed();
       if (word !== OPERAND && !(called && this.#functions.has(name)) && !WORDS.has(name)) throw unknown(word, called);
     }
-    return withoutSchemas(value);
+    return plain;
   }
 
   /** The text of an expression, with `OPERAND` for what cannot be part of a word. */
@@ -407,7 +419,7 @@ class Scope {
         return OPERAND;
       }
       if (!isReviewed(chunk)) return chunk.queryChunks.map((one) => this.#text(one)).join("");
-      refuseEnds(textOf(chunk));
+      checkReviewed(textOf(chunk));
       return OPERAND;
     }
     if (is(chunk, Column) || is(chunk, Placeholder)) return OPERAND;

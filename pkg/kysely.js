@@ -10,7 +10,7 @@ import {
   AliasNode, AndNode, BinaryOperationNode, ColumnNode, IdentifierNode, OperationNodeTransformer, OperatorNode, ParensNode, PrimitiveValueListNode,
   ReferenceNode, SelectAllNode, SelectionNode, SelectQueryNode, TableNode, ValueListNode, ValueNode, ValuesNode, WhereNode,
 } from "kysely";
-import { FUNCTIONS, refused, refuseEnds, REVIEWED, scopeOptions } from "./scope.js";
+import { checkReviewed, FUNCTIONS, refused, REVIEWED, scopeOptions } from "./scope.js";
 
 const ROOTS = new Set(["SelectQueryNode", "InsertQueryNode", "UpdateQueryNode", "DeleteQueryNode", "RawNode"]);
 /** Raw SQL that Kysely itself makes. */
@@ -220,7 +220,7 @@ class Scope extends OperationNodeTransformer {
     }
     const before = this.#reviewed;
     this.#reviewed ||= isReviewed;
-    if (this.#reviewed && !this.#isRaw) refuseEnds(node.sqlFragments.join(" "));
+    if (this.#reviewed && !isPlain && !this.#isRaw) checkReviewed(node.sqlFragments.join(" "));
     try {
       return super.transformNodeImpl(node, queryId);
     } finally {

@@ -10,7 +10,7 @@ import { refused, REVIEWED, scopeOptions } from "./scope.js";
 
 export function tenantExtension(options) {
   const settings = scopeOptions(options, "models", "`tenantExtension`");
-  return (client) => within(client, new Scope(settings, relationsOf(client), client._globalOmit));
+  return (client) => within(client, new Scope(settings, schemaOf(client), client._globalOmit));
 }
 
 /**
@@ -32,6 +32,17 @@ function within(client, scope) {
       },
     },
   });
+}
+
+/** The schemas of clients, by their data model: an extension is made for each request. */
+const schemas = new WeakMap();
+
+function schemaOf(client) {
+  const model = client._runtimeDataModel;
+  if (schemas.has(model)) return schemas.get(model);
+  const schema = relationsOf(client);
+  schemas.set(model, schema);
+  return schema;
 }
 
 /**

@@ -21,10 +21,25 @@ export const FUNCTIONS = [
 
 export const refused = (sentence) => new TenantScopeError(sentence);
 
-/** Refuses reviewed SQL that would end a query, or hide what follows it. */
-export function refuseEnds(text) {
+/**
+ * Whether a text without literals is one expression, which cannot change what stands beside it: it
+ * closes only what it has opened, and no comma outside parentheses begins another expression.
+ */
+export function isOneExpression(text) {
+  let depth = 0;
+  for (const [character] of text.matchAll(/[()[\],]/g)) {
+    if (character === "(" || character === "[") depth++;
+    else if (character === "," ? depth === 0 : --depth < 0) return false;
+  }
+  return depth === 0;
+}
+
+/** Refuses reviewed SQL that would change the query around it. */
+export function checkReviewed(text) {
   const own = text.replace(REVIEWED, "").replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"/g, "");
-  if (/--|\/\*|;|['"]/.test(own)) throw refused("reviewed SQL within a query must have no comment, no `;` and no open literal: what follows it keeps the query within the tenant");
+  if (/--|\/\*|;|['"]/.test(own) || !isOneExpression(own)) {
+    throw refused("reviewed SQL within a query must be one expression, without comments and `;`: what stands beside it keeps the query within the tenant");
+  }
 }
 
 /**

@@ -60,8 +60,9 @@ export function settingsOf(file) {
   const problems = [];
   const settings = parse(readFileSync(file, "utf8"), problems, { allowTrailingComma: true });
   if (problems.length === 0 && typeof settings === "object" && settings !== null) return settings;
-  const [{ error, offset } = { error: 0, offset: 0 }] = problems;
-  throw new Failure(`${file} is not valid: ${printParseErrorCode(error)} at character ${offset}`, { code: "INVALID" });
+  const [problem] = problems;
+  const reason = problem ? `${printParseErrorCode(problem.error)} at character ${problem.offset}` : "it must be an object";
+  throw new Failure(`${file} is not valid: ${reason}`, { code: "INVALID" });
 }
 
 /** Whether the configuration has a binding of this name. */

@@ -655,6 +655,8 @@ const REFUSED_ON = {
 
 // Each of these may be kept within, or refused.
 const GUARDED = {
+  "one more assignment in the value of another": (db, { tasks }) => db.update(tasks).set({ title: sql`${"x"}, ${sql.identifier("tenant_id")} = ${"t_other"}` }),
+  "one more assignment in a reviewed value": (db, { tasks }) => db.update(tasks).set({ title: sql`/* reviewed */ 'x', tenant_id = 't_other'` }),
   "a table without the tenant's column": (db, { partial }) => db.select().from(partial),
   "a count of a table without the tenant's column": (db, { partial }) => db.$count(partial),
   "an update of a table without the tenant's column": (db, { partial }) => db.update(partial).set({ title: "changed" }),
@@ -1111,6 +1113,20 @@ for (const [name, make] of Object.entries(DATABASES)) {
       await assert.rejects(async () => db.query.countries.findMany(), TenantScopeError);
       assert.equal((await db.query.tasks.findMany()).length, 2);
       assert.equal((await db.query.secrets.findMany()).length, 3);
+    });
+
+    // Valid only beside the condition of the tenant, so there is nothing to try without the wrapper.
+    test("a condition that closes the tenant's own is refused", async () => {
+      await reset();
+      const queries = [
+        (db, { tasks }) => db.delete(tasks).where(sql`true) or (true`),
+        (db, { tasks }) => db.update(tasks).set({ title: "changed" }).where(sql.join([sql`true`, sql.raw(")"), sql`or`, sql.raw("("), sql`true`], sql` `)),
+        (db, { tasks }) => db.delete(tasks).where(sql`/* reviewed */ true) or (true`),
+        (db, { tasks }) => db.insert(tasks).values({ id: 3, title: "x" }).onConflictDoUpdate({ target: tasks.id, set: { title: "changed" }, setWhere: sql`true) or (true` }),
+      ];
+      const before = await stored();
+      for (const query of queries) await assert.rejects(async () => query(own, s), TenantScopeError);
+      assert.deepEqual(await stored(), before);
     });
 
     test("what a cache holds for one tenant is not shown to another", async () => {

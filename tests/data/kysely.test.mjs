@@ -119,6 +119,8 @@ for (const [name, make] of Object.entries(DATABASES)) {
       "a row of another tenant": (db) => db.insertInto("tasks").values({ id: 20, title: "x", tenant_id: "t_other" }),
       "a row of another tenant by an expression": (db) => db.insertInto("tasks").values({ id: 20, title: "x", tenant_id: sql`/* reviewed */ 't_other'` }),
       "reviewed SQL with a comment, which hides the condition": (db) => db.updateTable("tasks").set({ title: sql`/* reviewed */ 'x' --` }),
+      "reviewed SQL that closes the condition": (db) => db.deleteFrom("tasks").where(sql`/* reviewed */ true) or (true`),
+      "reviewed SQL with one more assignment": (db) => db.updateTable("tasks").set({ title: sql`/* reviewed */ 'x', tenant_id = 't_other'` }),
       "reviewed SQL with an open literal": (db) => db.selectFrom("tasks").selectAll().where(sql`/* reviewed */ title = '`),
       "reviewed SQL with a second statement": (db) => db.selectFrom("tasks").selectAll().where(sql`/* reviewed */ true; delete from tasks`),
       "an update that gives a row away": (db) => db.updateTable("tasks").set({ tenant_id: "t_other" }),
