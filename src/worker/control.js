@@ -1,7 +1,7 @@
 // The JavaScript side of the control plane: D1, KV, queues, DNS and the provisioner.
 //
 // Values cross the boundary as JSON, with two exceptions. `transact` returns JSON, or `!` and the
-// reason why the database refused: `Store::run` in `control/store.rs` reads it. Lists of texts that
+// reason why the database refused: `Store::run` in `sources/d1.rs` reads it. Lists of texts that
 // cannot contain a line break (KV keys, TXT records) are returned one a line.
 
 import { answered } from "./edge.js";
@@ -9,16 +9,14 @@ import { answered } from "./edge.js";
 /** The version of the tables that this code needs: the number of the last migration. */
 const SCHEMA = 6;
 const FITS = `SELECT CASE WHEN EXISTS (SELECT 1 FROM schema_version WHERE version >= ${SCHEMA} AND oldest <= ${SCHEMA}) THEN 1 ELSE json('no') END`;
-/** Databases whose tables are known to fit. */
-const fitting = new WeakSet();
-
 /** Why the tables of a database do not fit: `older` or `newer`; undefined if they do. */
 async function misfit(db) {
   const found = await db.prepare("SELECT version, oldest FROM schema_version").first().catch((error) => {
     if (!error.message.includes("no such table: schema_version")) throw error;
-    return { version: 0, oldest: 0 };
+    return null;
   });
-  return found.version < SCHEMA ? "older" : found.oldest > SCHEMA ? "newer" : undefined;
+  const { version = 0, oldest = 0 } = found ?? {};
+  return version < SCHEMA ? "older" : oldest > SCHEMA ? "newer" : undefined;
 }
 
 /**
@@ -29,27 +27,23 @@ async function misfit(db) {
  * - `!` and the columns of the violated constraint, such as `!slugs.slug`;
  * - `!schema older` or `!schema newer`, if the tables are of a version that this code cannot use;
  * - `!premise`, if a precondition does not hold (`Transaction::precondition` in
- *   `control/store.rs`).
+ *   `admin/transaction.rs`).
  *
  * Throws if the database fails or times out.
  */
 export async function transact(db, statements, timeoutMs) {
   const own = JSON.parse(statements).map(([sql, ...values]) => db.prepare(sql).bind(...values));
-  // The first transaction of an isolate fails unless the tables fit.
-  const isKnown = fitting.has(db);
-  const list = isKnown ? own : [db.prepare(FITS), ...own];
   let timer;
   const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("the database timed out")), timeoutMs); });
   try {
-    const answered = list.length === 1 ? list[0].all().then((one) => [one]) : db.batch(list);
-    const results = await Promise.race([answered, late]);
-    fitting.add(db);
-    return JSON.stringify(results.slice(isKnown ? 0 : 1).map(({ results }) => results));
+    // A migration can come between two transactions, so each one looks.
+    const [, ...results] = await Promise.race([db.batch([db.prepare(FITS), ...own]), late]);
+    return JSON.stringify(results.map(({ results }) => results));
   } catch (error) {
-    const why = isKnown ? undefined : await Promise.race([misfit(db), late]);
-    if (why !== undefined) return `!schema ${why}`;
     const violated = /(?:UNIQUE|NOT NULL|CHECK) constraint failed: ([\w., ]+)/.exec(error.message);
     if (violated) return `!${violated[1].trim()}`;
+    const why = await Promise.race([misfit(db), late]).catch(() => undefined);
+    if (why !== undefined) return `!schema ${why}`;
     if (isFailedPrecondition(error)) return "!premise";
     throw error;
   } finally {
@@ -59,7 +53,7 @@ export async function transact(db, statements, timeoutMs) {
 
 /**
  * Whether a failed precondition aborted the transaction. SQL has no statement that raises an error
- * outside a trigger, so `fail_unless` in `control/store.rs` parses malformed JSON instead. No other
+ * outside a trigger, so `fail_unless` in `sources/d1.rs` parses malformed JSON instead. No other
  * statement can cause this error: everything else that D1 stores as JSON was serialized from a
  * value.
  */

@@ -32,7 +32,7 @@ pub(crate) enum StoreError {
     Failed,
 }
 
-const OLDER: &str = "the tables in `CONTROL_DB` are older than this Worker: apply the migrations (`wrangler d1 migrations apply CONTROL_DB`)";
+const OLDER: &str = "the tables in `CONTROL_DB` are older than this Worker: apply the migrations (`wrangler d1 migrations apply CONTROL_DB --remote`)";
 const NEWER: &str = "the tables in `CONTROL_DB` are newer than this Worker, which cannot use them: deploy the version that they belong to";
 
 impl StoreError {
