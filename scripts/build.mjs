@@ -167,7 +167,8 @@ if (process.argv[1] === import.meta.filename) {
   const named = flags.filter((flag) => !flag.startsWith("--"));
   // `npm start` builds quickly, also where wrangler runs this script by itself.
   const options = { quick: flags.includes("--quick") || process.env.TENANTGATE_PROFILE === "quick", faults: flags.includes("--faults"), out: flags.includes("--faults") ? "build/test" : "build" };
-  setup({ tools: ["wasm-bindgen"] });
+  // A quick build is not optimised by wasm-opt, which is a package.
+  setup({ packages: options.quick ? "serving" : "all", tools: ["wasm-bindgen"] });
   if (!named.length || named.includes("worker")) buildWorker(options);
   if (!named.length || named.includes("edge")) buildEdge(options);
   if (!named.length || named.includes("npm")) buildNpm(options);

@@ -95,21 +95,14 @@ setInterval(() => {
 }, terminal ? 1_000 : 15_000);`;
 
 /**
- * Rust, and where they are asked for the wasm32 target, the npm packages and pinned tools.
- * `tools`: their names.
+ * Rust, and where they are asked for the wasm32 target, the npm packages and pinned tools. `packages`: `"all"`, or
+ * `"serving"` for the few that building and serving the Worker need. `tools`: their names.
  */
-export function setup({ wasm = true, packages = wasm, tools: wanted = Object.keys(TOOLS) } = {}) {
+export function setup({ wasm = true, packages = wasm && "all", tools: wanted = Object.keys(TOOLS) } = {}) {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 11)) fail(`tenantgate needs Node 20.11 or newer; this is ${process.versions.node}. See https://nodejs.org.`);
   if (!output("cargo", ["--version"])) fail("tenantgate needs Rust: install it from https://rustup.rs, then run this again.");
-  if (packages) {
-    const locked = readFileSync(join(root, "package-lock.json"), "utf8");
-    // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
-    const stamp = modules(".package-lock.json");
-    if (!existsSync(stamp) || !sameVersions(locked, readFileSync(stamp, "utf8"))) {
-      step("set-up: npm packages", "30 s", () => run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]));
-    }
-  }
+  if (packages) npmPackages(packages);
   if (!wasm) return;
   if (!existsSync(join(output("rustc", ["--print", "sysroot"]).trim(), "lib/rustlib/wasm32-unknown-unknown"))) {
     if (!output("rustup", ["--version"])) fail("tenantgate needs Rust's wasm32 target: install Rust with https://rustup.rs, or `rust-std` for wasm32-unknown-unknown with your package manager.");
@@ -132,11 +125,16 @@ function tool(name) {
   });
 }
 
-function sameVersions(wanted, installed) {
-  const versions = (text) => Object.entries(JSON.parse(text).packages).filter(([path]) => path).map(([path, { version }]) => `${path}@${version}`);
-  const have = new Set(versions(installed));
-  const optional = (entry) => JSON.parse(wanted).packages[entry.slice(0, entry.lastIndexOf("@"))].optional;
-  return versions(wanted).every((entry) => have.has(entry) || optional(entry));
+/** Installs the npm packages of the lock file, unless they are there. */
+function npmPackages(which) {
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages;
+  const stamp = modules(".package-lock.json");
+  const installed = existsSync(stamp) ? JSON.parse(readFileSync(stamp, "utf8")).packages : {};
+  const wanted = Object.entries(lock).filter(([path, { dev, optional }]) => path && !optional && (which === "all" || !dev));
+  if (wanted.every(([path, { version }]) => installed[path]?.version === version)) return;
+  const part = which === "all" ? [] : ["--omit=dev"];
+  // Not `npm ci`: it refuses a lock file made where some platforms' optional packages could not be seen.
+  step("set-up: npm packages", which === "all" ? "40 s" : "10 s", () => run("npm", ["install", "--no-save", ...part, "--no-audit", "--no-fund", "--loglevel=error"]));
 }
 
 /** What calls an API by its OpenAPI description, and holds it to that: a Python tool, in an environment of its own. */

@@ -19,7 +19,7 @@ if (!existsSync(file)) {
 const document = readFileSync(file, "utf8");
 const seed = parsed(document);
 
-setup({ tools: ["wasm-bindgen"] });
+setup({ packages: "serving", tools: ["wasm-bindgen"] });
 buildWorker({ quick: true });
 
 // Local secrets are in a file that git ignores, so the operator token survives restarts.

@@ -133,7 +133,7 @@ const suites = names.map((name) => SUITES[name]);
 const builds = Object.keys(BUILDS).filter((build) => suites.some((suite) => suite.builds?.includes(build)));
 setup({
   wasm: builds.length > 0 || suites.some(({ wasm }) => wasm),
-  packages: builds.length > 0 || suites.some(({ packages }) => packages),
+  packages: (builds.length > 0 || suites.some(({ packages }) => packages)) && "all",
   tools: [...(builds.length ? BUILD_TOOLS : []), ...suites.flatMap(({ tools = [] }) => tools)],
 });
 
