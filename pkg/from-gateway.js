@@ -5,7 +5,7 @@ import { ConfigurationError, GateFailedError, InputError, UnauthenticatedError }
 import { factsOf, headersOf } from "./facts.js";
 import { verifyAssertion } from "./gate.js";
 import { fetcher, options as known, textual } from "./input.js";
-import { ANSWER, Questions } from "./questions.js";
+import { ANSWER, Questions, short } from "./questions.js";
 import { RemoteGate } from "./remote.js";
 
 const ASSERTION = "x-tenant-assertion";
@@ -37,9 +37,10 @@ class Gateway extends Questions {
     const { headers } = factsOf(request, [ASSERTION]);
     const token = headersOf(headers, [ASSERTION])[ASSERTION];
     if (token === undefined) throw new UnauthenticatedError({}, { cause: new Error("the assertion is missing: the request has not come through the gateway") });
-    const { sub, slug, plan, credential } = await this.#verified(token);
+    // `features` and `limits` are there if the catalog's `origin.assertion` asks for them.
+    const { sub, slug, plan, credential, features = {}, limits = [] } = await this.#verified(token);
     const tenant = { id: sub, slug, plan, status: "active" };
-    return { headers: {}, decision: { allowed: true, code: "ALLOWED", tenant, credential, features: {}, limits: [], retry_after_ms: null, hold: null } };
+    return { headers: {}, decision: short({ allowed: true, code: "ALLOWED", tenant, credential, features, limits }) };
   }
 
   question() {

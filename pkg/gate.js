@@ -151,9 +151,9 @@ export class Gate extends Questions {
     return features;
   }
 
-  [ANSWER](request, named) {
+  [ANSWER](request, named, now) {
     this.#begin();
-    return this.#codec.answer(request, named, moment());
+    return this.#codec.answer(request, named, moment(now));
   }
 
   ask(question, options) {

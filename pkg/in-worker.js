@@ -5,16 +5,23 @@ import { edgeGates } from "./edge-gate.js";
 import { tenantMiddleware } from "./hono-middleware.js";
 import { options as known } from "./input.js";
 import { byGate } from "./tenancy.js";
+import { fetchMiddleware } from "./with-tenant.js";
 
-/** `edgeGate` and `tenants` of a built Worker; see `edgeGates`. */
-export function inWorker(instance, Binding) {
-  const edgeGate = edgeGates(instance, Binding);
-  const gateOf = (c) => edgeGate(c.env, c.executionCtx);
+/** `edgeGate`, `tenants` and `withTenant` of a built Worker; see `edgeGates`. */
+export const inWorker = (instance, Binding) => middlewareOf(edgeGates(instance, Binding));
+
+/**
+ * The middleware by a function that returns the gate of an invocation. `gateOf`: the same for the
+ * context of a framework.
+ */
+export function middlewareOf(edgeGate, gateOf = (c) => edgeGate(c.env, c.executionCtx)) {
+  const identify = (options, what) => {
+    const { gate = gateOf, customResolver } = known(options, ["gate", "customResolver"], what);
+    return byGate(gate, customResolver);
+  };
   return {
     edgeGate,
-    tenants(options) {
-      const { gate = gateOf, customResolver } = known(options, ["gate", "customResolver"], "`tenants`");
-      return tenantMiddleware(byGate(gate, customResolver));
-    },
+    tenants: (options) => tenantMiddleware(identify(options, "`tenants`")),
+    withTenant: (handle, options) => fetchMiddleware(identify(options, "`withTenant`"), handle),
   };
 }

@@ -126,6 +126,8 @@ export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, 
     if (!has) throw lacks(plan?.name ?? null);
     return;
   }
+  // The decision that has let the request in may know already.
+  if (!gate && !context && own(variable(ctx, "decision")?.features, feature)?.enabled) return;
   const question = { tenant: tenant.id, features: [feature], look: true };
   if (context) question.context = typeof context === "function" ? await context(ctx) : context;
   // By default the gate that has let the request in.

@@ -4,12 +4,14 @@ import "#entry";
 import { InputError } from "./errors.js";
 import { Gate } from "./gate.js";
 import { options as known } from "./input.js";
+import { TEST } from "./workers-node.js";
 
 export function testGate(catalog, tenants = [], options) {
   const { now = Date.now, ...more } = known(options, ["now", "keys", "secrets", "apiKeys", "environment"], "`testGate`");
   if (typeof now !== "function") throw new InputError("`now` must be a function that returns milliseconds since 1970");
   const gate = new Gate(catalog, tenants, more);
-  return { gate, service: new Service(gate, now) };
+  const service = new Service(gate, now);
+  return { gate, service, env: { [TEST]: { gate, service, now } } };
 }
 
 /** Stands for the service binding of a deployed gate: by HTTP, and by RPC. */

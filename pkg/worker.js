@@ -12,7 +12,7 @@ import { attributes, details, failed, unanswered } from "./openfeature-details.j
 export default handler;
 export * from "./worker-exports.js";
 export { TenantLedger } from "./dist/worker/tenant_ledger.js";
-export const { edgeGate, tenants } = inWorker(instance, EdgeBinding);
+export const { edgeGate, tenants, withTenant } = inWorker(instance, EdgeBinding);
 
 /** The handler of the scheduled event, for a Worker that exports its own `fetch`. */
 export const scheduled = handler.scheduled;

@@ -1,4 +1,5 @@
-import type { AnyGate, AnyRequest, Context, Features, Question, ShortDecision, TenantQuestions, Transcript } from "./index.js";
+import type { AnyGate, AnyRequest, Context, Credential, Features, Question, ShortDecision, TenantGateOf, TenantQuestions, Transcript } from "./index.js";
+import type { Tenant } from "./middleware.js";
 
 export * from "./errors.js";
 export { denialOf, Features } from "./index.js";
@@ -94,6 +95,35 @@ export function tenants(options?: {
   gate?: AnyGate | ((c: any) => AnyGate);
   customResolver?: (request: unknown) => Promise<string | null> | string | null;
 }): import("hono").MiddlewareHandler<import("./hono.js").TenantEnv>;
+
+/** What `withTenant` gives a handler. */
+export interface Served {
+  /** Null on public routes. */
+  tenant: Tenant | null;
+  credential: Credential | null;
+  decision: ShortDecision;
+  /** Asks about the tenant. */
+  gate: TenantGateOf | null;
+}
+
+/**
+ * Middleware for the `fetch` of a Worker: decides each request by the gate in this Worker. A denied
+ * request is answered; of an allowed one the limits are headers of the response, and its slot in a
+ * limit of concurrency is free once the response has ended.
+ * @param options `gate`: a gate, or a function that returns it for `{ env, executionCtx }`; default
+ *   `edgeGate(env, ctx)`. `customResolver`: for the strategy `custom`
+ * @example
+ * export default {
+ *   fetch: withTenant(async (request, env, ctx, { tenant }) => new Response(`Hello ${tenant?.slug}`)),
+ * };
+ */
+export function withTenant<E = any>(
+  handle: (request: Request, env: E, ctx: any, served: Served) => Response | Promise<Response>,
+  options?: {
+    gate?: AnyGate | ((c: { env: E; executionCtx: any }) => AnyGate);
+    customResolver?: (request: unknown) => Promise<string | null> | string | null;
+  },
+): (request: Request, env: E, ctx: any) => Promise<Response>;
 
 export { onError, requireFeature } from "./hono.js";
 export { getCurrentTenant, owned } from "./middleware.js";

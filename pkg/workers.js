@@ -8,4 +8,4 @@ import { inWorker } from "./in-worker.js";
 
 export * from "./worker-exports.js";
 export { TenantLedger } from "./dist/edge/tenant_ledger.js";
-export const { edgeGate, tenants } = inWorker(instance, EdgeBinding);
+export const { edgeGate, tenants, withTenant } = inWorker(instance, EdgeBinding);

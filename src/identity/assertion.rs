@@ -29,6 +29,8 @@ pub struct Asserted<'a> {
     pub ancestors: &'a [&'a str],
     /// The verified credential, as in the decision. Null if none was needed.
     pub credential: &'a Value,
+    /// Further claims, which the catalog asks for: `features`, `limits`.
+    pub more: &'a Map<String, Value>,
 }
 
 impl Asserted<'_> {
@@ -41,7 +43,8 @@ impl Asserted<'_> {
             ("ancestors", self.ancestors.into()),
             ("credential", self.credential.clone()),
         ];
-        own.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
+        let own = own.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value));
+        own.chain(self.more.clone()).collect()
     }
 
     /// A digest of the content. Equal content has an equal digest.
@@ -55,8 +58,8 @@ impl Asserted<'_> {
 pub struct Assertion {
     /// The tenant's id.
     pub tenant: String,
-    /// All claims: `sub` (the tenant's id), `slug`, `plan`, `ancestors`, `credential`, and those
-    /// about the assertion itself.
+    /// All claims: `sub` (the tenant's id), `slug`, `plan`, `ancestors`, `credential`, `features`
+    /// and `limits` if the catalog asks for them, and those about the assertion itself.
     pub claims: Value,
     /// When the assertion expires.
     pub expires_at: UnixMillis,
@@ -109,9 +112,9 @@ impl Assertion {
     ///     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     ///     -----END PRIVATE KEY-----";
     /// let signer = Signer::from_pem(pem).unwrap();
-    /// let credential = serde_json::Value::Null;
-    /// let (tenant, slug) = ("t_acme", "acme");
-    /// let content = Asserted { tenant, slug, plan: None, ancestors: &[], credential: &credential };
+    /// let (credential, more) = (serde_json::Value::Null, serde_json::Map::new());
+    /// let (tenant, slug, ancestors) = ("t_acme", "acme", &[]);
+    /// let content = Asserted { tenant, slug, plan: None, ancestors, credential: &credential, more: &more };
     /// let now = UnixMillis::parse("2026-11-22T12:00:00Z").unwrap();
     /// let origin = "https://origin.example.com";
     /// let token = signer.sign(&content, origin, now);

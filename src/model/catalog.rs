@@ -198,6 +198,15 @@ impl Catalog {
                 r.at(key.as_str(), |r| self.check_prerequisites(feature, &required, r));
             }
         });
+        for (index, key) in
+            self.asserted_features().iter().enumerate().filter(|(_, key)| !self.features.contains_key(*key))
+        {
+            r.at("origin", |r| {
+                r.at("assertion", |r| {
+                    r.at("features", |r| r.at_index(index, |r| r.problem(format!("`{key}`"), "a key of `features`")));
+                });
+            });
+        }
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
         let gauge = |key: &&Key| self.limits.get(*key).is_some_and(|limit| limit.kind == Kind::Gauge);
         if let Some(key) = self.sub_tenants.as_ref().filter(|key| !gauge(key)) {
@@ -258,6 +267,12 @@ impl Catalog {
                 r.at(key.as_str(), |r| self.check_bundle(&addon.features, &addon.limits, r));
             }
         });
+    }
+
+    /// The features whose values an assertion has.
+    pub fn asserted_features(&self) -> &[Key] {
+        let told = self.origin.as_ref().and_then(|origin| origin.assertion.as_ref());
+        told.map_or(&[], |told| &told.features)
     }
 
     fn check_route(&self, route: &Route, r: &mut Reader) {

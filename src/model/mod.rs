@@ -55,7 +55,7 @@ pub use licence::{DomainPattern, LicenceCode, LicenceStatus, LicenceTerms};
 pub(crate) use limit::parse_quantity;
 pub use limit::{Allowance, Kind, Limit, Mode, OnError, Overage, Quantity};
 pub use metric::{Aggregation, Metric};
-pub use origin::{HeaderMode, Origin};
+pub use origin::{AssertionClaims, HeaderMode, Origin};
 pub use public_key::{Algorithm, KeySet, Material, PublicKey};
 pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,

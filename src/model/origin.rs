@@ -1,8 +1,8 @@
 //! The origin policy: which parts of a client's request the origin receives.
 
-use super::bounds::{MAX_HEADER_NAME_BYTES, MAX_ORIGIN_HEADERS};
+use super::bounds::{MAX_ASSERTED_FEATURES, MAX_HEADER_NAME_BYTES, MAX_ORIGIN_HEADERS};
 use super::resolution::is_token;
-use super::{Reader, choice, document};
+use super::{Key, Reader, choice, document};
 
 choice! {
     /// Which of the client's headers the origin receives.
@@ -30,7 +30,29 @@ document! {
         /// Whether the origin adds `X-Forwarded-Prefix` to its paths itself. Otherwise the gate
         /// adds it to `Location` and to the paths of cookies. Default false.
         adds_prefix: bool = false,
+        /// What the assertion tells the origin in addition to tenant, plan and caller. Default:
+        /// nothing.
+        assertion: Option<AssertionClaims> = None,
     } => Origin::check
+}
+
+document! {
+    /// What an assertion tells the origin in addition to tenant, plan and caller.
+    pub struct AssertionClaims {
+        /// Features whose values are the claim `features`. At most 32. The claim is left out if it
+        /// is larger than 2 KiB.
+        features: Vec<Key> = Vec::new(),
+        /// Whether the claim `limits` has the limits that the request was charged to. Each request
+        /// then has an assertion of its own. The claim is left out if it is larger than 2 KiB.
+        /// Default false.
+        limits: bool = false,
+    } => AssertionClaims::check
+}
+
+impl AssertionClaims {
+    fn check(&self, r: &mut Reader) {
+        r.at("features", |r| r.at_most(self.features.len(), MAX_ASSERTED_FEATURES));
+    }
 }
 
 impl Origin {

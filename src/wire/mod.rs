@@ -29,6 +29,6 @@ pub use ofrep::{OfrepContext, OfrepFailure, ofrep_answer, ofrep_failure};
 pub use seed::publication;
 pub use usage::{DayView, MetricView, QuotaView, ReceiptView, UsageView, parse_events};
 pub use view::{
-    AnswerView, CredentialView, DecisionView, ErrorView, HoldView, PROBLEMS, Transcript, api_key_record, error_body,
-    problem_body, transcript,
+    AnswerView, CredentialView, DecisionView, ErrorView, HoldView, PROBLEMS, Transcript, api_key_record, asserted,
+    error_body, problem_body, transcript,
 };

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::flags::{Answer, Reason, Tier};
 use crate::gate::{Bearer, Code, Decision, Entitlements, Fallback, LimitCheck, Reserved, TraceStep};
 use crate::ledger::Meter;
+use crate::model::bounds::MAX_ASSERTED_BYTES;
 use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
 use crate::resolve::Carrier;
 
@@ -382,6 +383,35 @@ impl From<&Decision> for ErrorView {
         };
         Self { code: decision.code.as_str(), message, details }
     }
+}
+
+/// The claims of an assertion that the catalog asks for: `features` and `limits`, as in the
+/// decision's JSON. A claim that is too large for a header is left out.
+pub fn asserted(decision: &Decision) -> Map<String, Value> {
+    let mut claims = Map::new();
+    let catalog = decision.catalog.as_ref().map(|catalog| catalog.document());
+    let Some(told) = catalog.and_then(|catalog| catalog.origin.as_ref()).and_then(|origin| origin.assertion.as_ref())
+    else {
+        return claims;
+    };
+    let mut claim = |name: &str, value: Result<Value, serde_json::Error>| {
+        if let Ok(value) = value
+            && value.to_string().len() <= MAX_ASSERTED_BYTES
+        {
+            claims.insert(name.to_owned(), value);
+        }
+    };
+    if !told.features.is_empty() {
+        let is_told = |answer: &&Answer| told.features.iter().any(|key| key.as_str() == &*answer.key);
+        let features: BTreeMap<&str, AnswerView<'_>> =
+            decision.features.iter().filter(is_told).map(|answer| (answer.key.as_ref(), answer.into())).collect();
+        claim("features", serde_json::to_value(features));
+    }
+    if told.limits {
+        let limits: Vec<_> = decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect();
+        claim("limits", serde_json::to_value(limits));
+    }
+    claims
 }
 
 /// The message of errors whose details list the problems of a body or document.

@@ -9,11 +9,11 @@ use std::cell::RefCell;
 use serde_json::Value;
 use web_sys::console;
 
-use crate::gate::{Bearer, Entitlements};
+use crate::gate::{Decision, Entitlements};
 use crate::identity::{Asserted, Signer};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, MAX_CACHED_ASSERTIONS, MAX_REMEMBERED_BYTES};
 use crate::model::{Cache, PlanRef, UnixMillis};
-use crate::wire::CredentialView;
+use crate::wire::{CredentialView, asserted};
 
 /// Signs assertions, and reuses each for half of its lifetime.
 pub(crate) struct Assertions {
@@ -44,15 +44,21 @@ impl Assertions {
         self.signer.jwk()
     }
 
-    /// The assertion for a tenant and the caller that acts for it.
-    pub(crate) fn of(&self, tenant: &Entitlements, bearer: Option<&Bearer>, now: UnixMillis) -> String {
+    /// The assertion for the tenant of a decision and the caller that acts for it.
+    pub(crate) fn of(&self, tenant: &Entitlements, decision: &Decision, now: UnixMillis) -> String {
+        let bearer = decision.extras().credential.as_ref();
         let credential = bearer.and_then(|bearer| serde_json::to_value(CredentialView::from(bearer)).ok());
         let credential = credential.unwrap_or_default();
+        let more = asserted(decision);
         let own = tenant.tenant();
         let plan = tenant.plan().map(PlanRef::as_str);
         let ancestors: Vec<&str> = tenant.ancestors().collect();
         let (id, slug) = (own.id.as_str(), own.slug.as_str());
-        let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential };
+        let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential, more: &more };
+        if more.contains_key("limits") {
+            // They differ from request to request.
+            return self.signer.sign(&said, &self.audience, now);
+        }
         let same = said.digest();
         let mut signed = self.signed.borrow_mut();
         if let Some((token, at)) = signed.get_mut(&same)

@@ -15,7 +15,7 @@ const { scripts } = JSON.parse(read("package.json"));
 /** The URL of an entry of the package, as Node resolves it. */
 const entry = (name) => {
   const { node, default: plain } = entries[`.${name}`];
-  return pathToFileURL(join(root, "pkg", node?.default ?? plain)).href;
+  return pathToFileURL(join(root, "pkg", typeof node === "string" ? node : (node?.default ?? plain))).href;
 };
 
 // In this repository, because the examples also import packages of its `node_modules`.

@@ -93,12 +93,14 @@ describe("`init`", () => {
 });
 
 test("the test of a new project passes", () => {
-  const folder = empty();
-  run(folder, ["init"]);
-  installed(folder);
-  const { status, stdout } = spawnSync(join(root, "node_modules/.bin/vitest"), ["run", "--no-color"], { cwd: folder, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "--preserve-symlinks" } });
-  assert.equal(status, 0, stdout);
-  assert.match(stdout, /2 passed/);
+  for (const [template, count] of [["hono", 4], ["worker", 3]]) {
+    const folder = empty();
+    run(folder, ["init", "--template", template]);
+    installed(folder);
+    const { status, stdout } = spawnSync(join(root, "node_modules/.bin/vitest"), ["run", "--no-color"], { cwd: folder, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "--preserve-symlinks" } });
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, new RegExp(`Tests +${count} passed`));
+  }
 });
 
 test("`dev` serves the project, follows its files, and keeps serving when they are wrong", async () => {

@@ -1,9 +1,11 @@
 // Questions about one tenant, by every gate of the package; gates for tests and behind the gateway.
 
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { Hono } from "hono";
+import { SignJWT } from "jose";
 import { DocumentError, Gate, GateFailedError, InputError, TenantSuspendedError } from "../../pkg/node.js";
 import { createTenantMiddleware, fromGateway, getCurrentTenant, handler, owned, requireFeature } from "../../pkg/middleware.js";
 import { createTenantMiddleware as honoMiddleware, onError, requireFeature as honoFeature } from "../../pkg/hono.js";
@@ -170,6 +172,27 @@ describe("`fromGateway`", () => {
     }
     for (const options of [{}, { audience: "app" }, { audience: "", url: "https://x" }, { audience: "app", url: "https://x", wrong: 1 }]) assert.throws(() => fromGateway(options), InputError);
     await assert.rejects(gate.take("t_acme", { calls: 1 }), { code: "MISCONFIGURED" });
+  });
+
+  test("has the features and limits of the assertion, and asks about others alone", async () => {
+    const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+    const now = Math.floor(Date.now() / 1000);
+    const answer = (value, enabled) => ({ value, enabled, tier: "plan", reason: "TARGETING_MATCH", rule: null, variant: null });
+    const claims = {
+      sub: "t_acme", slug: "acme", plan: "pro@1", credential: null, features: { exports: answer(true, true), webhooks: answer(false, false) },
+      limits: [{ key: "calls", kind: "quota", tenant: "t_acme", limit: 10, used: 1, remaining: 9, resets_at: null, shadow: false }],
+    };
+    const token = await new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", typ: "tenant+jwt", kid: "k" })
+      .setIssuer("tenantgate").setAudience("app").setIssuedAt(now).setExpirationTime(now + 60).sign(privateKey);
+    const keys = [{ ...publicKey.export({ format: "jwk" }), kid: "k", alg: "EdDSA" }];
+    const gate = fromGateway({ url: "https://gate.example.com", audience: "app", fetch: async () => Response.json({ keys }) });
+    let decision;
+    const serve = (feature) => handler((_, ctx) => (decision = ctx.decision, "served"), { middleware: [createTenantMiddleware({ gate }), requireFeature(feature)], logger: () => ({ error() {} }) })(
+      new Request("https://x/", { headers: { "x-tenant-assertion": token } }));
+    assert.equal((await serve("exports")).status, 200);
+    assert.deepEqual(decision.limits, [{ key: "calls", limit: 10, used: 1, remaining: 9, reset_ms: 0 }]);
+    // Without a token, questions to the gateway are a mistake of the set-up.
+    for (const feature of ["webhooks", "unknown"]) assert.equal((await serve(feature)).status, 500, feature);
   });
 
   test("fails with 503 while it has no keys", async () => {

@@ -5,7 +5,7 @@
 // decision, or by the error of the denial. A question about a request goes the quick way.
 
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { buildSync } from "esbuild";
 
 const root = join(import.meta.dirname, "../..");
@@ -60,8 +60,9 @@ export function bundle(folder, contents) {
   return folder;
 }
 
-/** The folder of the Worker with the gate inside, relative to the project. */
+/** The folder of the Worker with the gate inside, relative to the project. Files run at once have one each. */
 export function embedded() {
-  bundle(join(root, "build/embedded"), APP);
-  return "build/embedded";
+  const folder = join("build/embedded", basename(process.argv[1], ".test.mjs"));
+  bundle(join(root, folder), APP);
+  return folder;
 }

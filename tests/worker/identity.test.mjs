@@ -57,6 +57,23 @@ const gates = await workers({
   ...Object.fromEntries(Object.entries(REFUSED_SECRETS).map(([name, [secret, bindings]]) => [name, { seed: own(secret), bindings }])),
   before: { seed: main(), origin, bindings: ASSERTS },
   forwards: { seed: main({ resolution: { strategies: [{ strategy: "jwt", cookie_name: "session", forward: true }, { strategy: "api_key" }] } }), origin, bindings: ASSERTS },
+  tells: {
+    seed: main({
+      features: { exports: {}, colour: { type: "string", default: "grey" }, other: {} },
+      limits: { calls: { kind: "quota", period: "month", default: 10 } },
+      routes: [{ path: "/", limits: { calls: 1 } }],
+      origin: { assertion: { features: ["exports", "colour"], limits: true } },
+      plans: { "free@1": { features: ["exports"] } },
+    }),
+    origin, bindings: ASSERTS,
+  },
+  tellsMuch: {
+    seed: main({
+      features: { a: { type: "string", default: "x".repeat(1_900) }, b: { type: "string", default: "x".repeat(1_900) } },
+      origin: { assertion: { features: ["a", "b"] } },
+    }),
+    origin, bindings: ASSERTS,
+  },
   unsigned: { seed: main(), origin, bindings: { ASSERTION_KEY: "no key" } },
 });
 after(() => gates.keys.stop());
@@ -320,6 +337,21 @@ describe("in front of an origin", () => {
     ];
     assert.deepEqual([a.credential.subject, b.credential.subject, c.credential.key], ["alice", "bob", key.record.id]);
     assert.equal((await read(bearer(await source.sign("t_victim")))).sub, "t_victim");
+  });
+
+  test("an assertion has the features and limits that the catalog asks for", async () => {
+    const read = async () => jose.decodeJwt((await seen(gates.tells, { "x-api-key": key.key }))["x-tenant-assertion"]);
+    const first = await read();
+    assert.deepEqual(Object.keys(first.features), ["colour", "exports"]);
+    assert.deepEqual([first.features.colour.value, first.features.exports.enabled, first.features.exports.tier], ["grey", true, "plan"]);
+    assert.deepEqual(first.limits.map(({ key, limit, used, remaining }) => [key, limit, used, remaining]), [["calls", 10, 1, 9]]);
+    // The limits are those of this very request.
+    assert.equal((await read()).limits[0].used, 2);
+  });
+
+  test("an assertion leaves out features that are too large for a header", async () => {
+    const { sub, features } = jose.decodeJwt((await seen(gates.tellsMuch, { "x-api-key": key.key }))["x-tenant-assertion"]);
+    assert.deepEqual([sub, features], ["t_acme", undefined]);
   });
 
   test("an invalid `ASSERTION_KEY` is logged, and the origin receives no assertion", async () => {

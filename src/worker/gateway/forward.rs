@@ -87,7 +87,7 @@ fn push_tenant(text: &mut String, call: &Call, config: &Config, decision: &Decis
     }
     text.push('\n');
     if let Some(assertions) = &config.assertions {
-        text.push_str(&assertions.of(tenant, decision.extras().credential.as_ref(), clock::now()));
+        text.push_str(&assertions.of(tenant, decision, clock::now()));
     }
 }
 

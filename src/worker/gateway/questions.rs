@@ -3,10 +3,11 @@
 //! [`drive`]: crate::worker::sources::drive
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::gate::{Ask, Gate, Progress, Step};
+use crate::gate::{Ask, CompiledCatalog, Gate, Intent, Progress, Step};
 use crate::ledger::WaitFailure;
-use crate::model::UnixMillis;
+use crate::model::{Key, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::sources::custom_resolver;
@@ -25,10 +26,19 @@ pub(super) fn to_serve(call: &Call) -> Ask<'static> {
     Ask { dry_run: call.explain, ..Ask::default() }
 }
 
-/// Asks the gate about a request.
+/// Asks the gate about a request, and about the features that its assertion has.
 pub(super) fn ask(call: &Call, config: &Config, ask: &Ask<'_>, gate: &mut Gate, now: UnixMillis) -> Progress<Step> {
     let headers = call.headers();
-    gate.decide(&call.request(&headers, config), ask, now)
+    let request = call.request(&headers, config);
+    let is_told = |catalog: &&Arc<CompiledCatalog>| !catalog.document().asserted_features().is_empty();
+    if ask.intent == Intent::Decide
+        && config.assertions.is_some()
+        && let Some(catalog) = gate.current_catalog().filter(is_told).cloned()
+    {
+        let told: Vec<&str> = catalog.document().asserted_features().iter().map(Key::as_str).collect();
+        return gate.decide(&request, &Ask { features: &told, ..*ask }, now);
+    }
+    gate.decide(&request, ask, now)
 }
 
 impl GateQuestion for CallQuestion<'_> {

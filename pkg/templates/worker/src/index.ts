@@ -1,12 +1,13 @@
-import gateway, { denialOf, edgeGate, TenantLedger } from "tenantgate/worker";
+import gateway, { TenantLedger, withTenant } from "tenantgate/worker";
+
+// Every request is decided: which tenant it is, what it may use, how much is left.
+const served = withTenant(async (request, env, ctx, { tenant }) => Response.json({ tenant: tenant?.slug }));
 
 export default {
-  async fetch(request: Request, env: object, ctx: ExecutionContext): Promise<Response> {
+  fetch(request: Request, env: object, ctx: ExecutionContext): Response | Promise<Response> {
     // The gate's own endpoints: the admin API, the decision API, features for pages.
     if (new URL(request.url).pathname.startsWith("/_gate/")) return gateway.fetch(request, env, ctx);
-    const decision = await edgeGate(env, ctx).decide(request);
-    if (!decision.allowed) return denialOf(decision).getResponse();
-    return Response.json({ tenant: decision.tenant?.slug });
+    return served(request, env, ctx);
   },
   scheduled: gateway.scheduled,
 };
