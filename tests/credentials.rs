@@ -503,6 +503,16 @@ mod delegated {
     }
 
     #[test]
+    fn a_signature_that_many_requests_wait_for_is_paid_for_once() {
+        for (is_valid, code) in [(true, Code::Allowed), (false, Code::Unauthenticated)] {
+            let (mut gate, token) = (gate(), token(0));
+            let asked: Vec<_> = (0..1_000).map(|_| ask(&mut gate, &token, START).unwrap_err()).collect();
+            gate.put_signature(asked[0].clone(), is_valid);
+            assert!((0..1_000).all(|_| ask(&mut gate, &token, START) == Ok(code)));
+        }
+    }
+
+    #[test]
     fn signatures_in_flight_use_a_budget_that_valid_ones_give_back() {
         let mut gate = gate();
         for subject in 0..1_000 {

@@ -296,6 +296,8 @@ pub const MAX_REMEMBERED_BYTES: usize = 2_048;
 pub const MAX_CACHED_TOKENS: usize = 4_096;
 /// Signatures whose verification by the platform has ended and whose requests have not gone on.
 pub const MAX_ANSWERED_SIGNATURES: usize = 64;
+/// Tokens whose signatures the platform is verifying. Of more, some are paid for twice.
+pub const MAX_ASKED_SIGNATURES: usize = 1_024;
 /// Rejected tokens that one isolate remembers, by their digests alone.
 pub const MAX_REFUSED_TOKENS: usize = 8_192;
 /// Bytes of a client snapshot: no more than a catalog can contain.
@@ -472,7 +474,7 @@ mod tests {
             // Verified tokens and signed assertions. Their sizes are bounded, and most use less
             // than a tenth of the bound.
             (MAX_CACHED_TOKENS + MAX_CACHED_ASSERTIONS) * MAX_REMEMBERED_BYTES / 4,
-            MAX_REFUSED_TOKENS * 128,
+            (MAX_REFUSED_TOKENS + MAX_ASKED_SIGNATURES) * 128,
             MAX_ANSWERED_SIGNATURES * (MAX_TOKEN_BYTES + 1_024),
             MAX_LOCAL_COUNTERS * 96,
             MAX_HELD_LEASES * 384,

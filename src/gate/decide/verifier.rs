@@ -17,7 +17,8 @@ use crate::gate::need::Need;
 use crate::identity::{IssuerKeys, Jwt, Keyring, RefusalReason, Signature, Validity};
 use crate::ledger::{Bucket, Rate};
 use crate::model::bounds::{
-    MAX_ANSWERED_SIGNATURES, MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES, RETRY_AFTER_MS,
+    MAX_ANSWERED_SIGNATURES, MAX_ASKED_SIGNATURES, MAX_CACHED_TOKENS, MAX_REFUSED_TOKENS, MAX_REMEMBERED_BYTES,
+    RETRY_AFTER_MS,
 };
 use crate::model::{Cache, Environment, IssuerKey, PresentedKey, UnixMillis};
 
@@ -41,6 +42,8 @@ struct TokenVerifier {
     /// Tokens with an invalid signature, with the keys that judged it, so that a refused token
     /// costs no more than an accepted one.
     refused: Cache<[u8; 32], (Arc<Keyring>, RefusalReason)>,
+    /// Tokens whose signatures the adapter is verifying, and which have been paid for.
+    asked: Cache<[u8; 32], ()>,
     /// The recent cost of invalid signatures, by issuer.
     spent: FxHashMap<usize, Bucket>,
     /// The keys that the catalog contains, by issuer.
@@ -99,7 +102,8 @@ impl Default for Verifier {
 impl Default for TokenVerifier {
     fn default() -> Self {
         let (verified, refused) = (Cache::new(MAX_CACHED_TOKENS), Cache::new(MAX_REFUSED_TOKENS));
-        Self { of: None, verified, refused, spent: FxHashMap::default(), rings: Vec::new() }
+        let asked = Cache::new(MAX_ASKED_SIGNATURES);
+        Self { of: None, verified, refused, asked, spent: FxHashMap::default(), rings: Vec::new() }
     }
 }
 
@@ -205,7 +209,7 @@ impl TokenVerifier {
         {
             return Err((*reason).into());
         }
-        let is_valid = self.check_signature(&token, &ring, validity.issuer, signatures, cx.now)?;
+        let is_valid = self.check_signature(&token, digest, &ring, validity.issuer, signatures, cx.now)?;
         match (is_valid, catalog.issuers.keys(validity.issuer)) {
             (Some(true), _) => {}
             (Some(false), _) => {
@@ -235,10 +239,12 @@ impl TokenVerifier {
     /// `signatures`: those that the adapter has verified, if it does that.
     ///
     /// INVARIANT (counted first): an invalid signature is paid for before it is verified, so that
-    /// no number of concurrent requests exceeds the rate. A valid one is paid back.
+    /// no number of concurrent requests exceeds the rate. A valid one is paid back. The adapter
+    /// verifies a token once for all requests that wait for it, so they pay once.
     fn check_signature(
         &mut self,
         token: &Jwt<'_>,
+        digest: [u8; 32],
         ring: &Keyring,
         issuer: usize,
         signatures: Option<&mut Cache<Signature, bool>>,
@@ -248,9 +254,13 @@ impl TokenVerifier {
         let delegated = signatures.and_then(|answered| Some((ring.signature(token)?, answered)));
         let is_valid = if let Some((signature, answered)) = delegated {
             let Some(is_valid) = answered.remove(&signature) else {
-                self.pay(issuer, cost_ms, now)?;
+                if self.asked.get_mut(&digest).is_none() {
+                    self.pay(issuer, cost_ms, now)?;
+                    self.asked.insert(digest, ());
+                }
                 return Err(Need::Signature(Box::new(signature)).into());
             };
+            self.asked.remove(&digest);
             Some(is_valid)
         } else {
             self.pay(issuer, cost_ms, now)?;

@@ -23,6 +23,8 @@ pub(crate) enum SharedWork {
     Snapshot(SnapshotKey),
     /// Reading the feed.
     Feed,
+    /// Verifying the signature of a token with this digest.
+    Signature([u8; 32]),
     /// Claiming more units for a lease, identified by the root and the counter.
     Lease(TenantId, String),
 }
@@ -104,6 +106,7 @@ impl SharedWork {
         match self {
             Self::Snapshot(key) => format!("snapshot `{}`", key.in_kv()),
             Self::Feed => String::from("feed"),
+            Self::Signature(_) => String::from("signature"),
             Self::Lease(root, _) => format!("leases of `{root}`"),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use sha2::{Digest as _, Sha256};
 use web_sys::console;
 
 use super::coalesce::{Ended, SharedWork, coalesce};
@@ -35,8 +36,12 @@ pub(crate) async fn fetch(need: Need, config: &Rc<Config>, patience: Patience) -
         Need::LedgerAnswer(question) => answer(&question, patience).await,
         Need::Snapshot(key) => snapshot(key, config, patience).await,
         Need::Signature(signature) => {
-            signatures::verify(*signature).await;
-            Fetched::Yes
+            let token = Sha256::new().chain_update(&signature.message).chain_update(&signature.signature);
+            let work = SharedWork::Signature(token.finalize().into());
+            match coalesce(work, patience, signatures::verify(*signature)).await {
+                Ended::Done => Fetched::Yes,
+                Ended::Failed | Ended::TimedOut => Fetched::No,
+            }
         }
         Need::Secret(name) => {
             secret(&name, config);

@@ -11,11 +11,12 @@ use crate::worker::runtime::cell::with_gate;
 use crate::worker::runtime::edge;
 
 /// Verifies a signature, and puts the result into the gate.
-pub(crate) async fn verify(signature: Signature) {
+pub(crate) async fn verify(signature: Signature) -> Result<(), String> {
     let Signature { algorithm, key, message, signature: encoded } = &signature;
     let text = format!("{}\n{}\n{message}\n{encoded}", algorithm.as_str(), jwk(key));
     let is_valid = JsFuture::from(edge::verify_signature(&text)).await.is_ok_and(|valid| valid.is_truthy());
     with_gate(|gate| gate.put_signature(signature, is_valid));
+    Ok(())
 }
 
 fn jwk(key: &Material) -> serde_json::Value {
