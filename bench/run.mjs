@@ -8,6 +8,7 @@ import { distance } from "./distance.mjs";
 import { embedded } from "./embedded.mjs";
 import { control } from "./control.mjs";
 import { credentials } from "./credentials.mjs";
+import { hot } from "./hot.mjs";
 import { ledger } from "./ledger.mjs";
 import { machine } from "./disk.mjs";
 import { compile, growth } from "./growth.mjs";
@@ -19,7 +20,7 @@ import { worker } from "./worker.mjs";
 const { values } = parseArgs({ options: { json: { type: "string" } } });
 const rows = [
   ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
-  ...(await worker()), ...(await embedded()), ...(await tokens()), ...(await ledger()), ...(await control()), ...(await distance()),
+  ...(await worker()), ...(await embedded()), ...(await tokens()), ...(await ledger()), ...(await hot()), ...(await control()), ...(await distance()),
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));

@@ -20,7 +20,7 @@ export default { async fetch(request) {
 /**
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
- * Durable Object classes. `bindings`: its variables. `services`: workers by the names of their
+ * Durable Object classes. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
  * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket.
  * @returns {{start: () => Promise<{
  *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
@@ -40,13 +40,14 @@ export function workerd({ folder, build = "build", entries, bindings = {}, worke
     if (typeof service === "string") return `"${service}"`;
     return service.overHttp ? `"${service.overHttp}-over-http"` : `(name = "${service.name}", entrypoint = "${service.entrypoint}")`;
   };
-  const worker = ([name, { script, built = build, objects = script ? [] : ["TenantLedger"], bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
+  const worker = ([name, { script, built = build, objects = script ? [] : ["TenantLedger"], ledger, bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
   modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : filesOf(built).map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}-${file}")`))},
   compatibilityDate = "${COMPATIBILITY_DATE}",
   compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"'])},
   bindings = ${list([
     ...(script ? [] : ['(name = "SNAPSHOTS", kvNamespace = "kv")']),
     ...(script || !objects.length ? [] : ['(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
+    ...(ledger ? [`(name = "LEDGER", durableObjectNamespace = (className = "TenantLedger", serviceName = "${ledger}"))`] : []),
     ...(script ? objects : []).map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`),
     ...Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`),
     ...Object.entries(services).map(([name, service]) => `(name = "${name}", service = ${binding(service)})`),
