@@ -8,6 +8,14 @@ export * from "./errors.js";
  */
 export type Document = object | string;
 
+/**
+ * A catalog and a tenant in full, for editors: a document that is written in TypeScript is checked by
+ * `satisfies`. One that is imported from a JSON file is checked by `$schema` instead.
+ * @example
+ * const catalog = { version: 1, resolution: { strategies: [{ strategy: "header" }] } } satisfies import("tenantgate").CatalogDocument;
+ */
+export type { CatalogDocument, TenantDocument } from "./documents.js";
+
 /** The facts of a request. Non-ASCII hosts are A-labels, as in `new URL(…).hostname`. */
 export interface RequestFacts {
   /** Default `GET`. */

@@ -110,6 +110,7 @@ pub mod worker;
 
 /// The Rust examples of the book.
 #[cfg(doctest)]
+#[expect(rustdoc::invalid_codeblock_attributes, reason = "tests find other languages' examples by the names of files")]
 mod book {
     #[doc = include_str!("../README.md")]
     struct Readme;

@@ -79,7 +79,10 @@ export function seedOf(catalogFile, tenantsFile) {
   try {
     publish(seed);
   } catch (error) {
-    if (error instanceof DocumentError) throw invalid(`${catalogFile}, ${tenantsFile}`, error.problems);
+    if (error instanceof DocumentError) {
+      const inFile = (path) => path.replace(/^\$\.catalog/, `${catalogFile}: $`).replace(/^\$\.tenants/, `${tenantsFile}: $`);
+      throw invalid(`${catalogFile}, ${tenantsFile}`, error.problems.map((problem) => ({ ...problem, path: inFile(problem.path) })));
+    }
     throw error;
   }
   return seed;

@@ -198,15 +198,7 @@ impl Catalog {
                 r.at(key.as_str(), |r| self.check_prerequisites(feature, &required, r));
             }
         });
-        for (index, key) in
-            self.asserted_features().iter().enumerate().filter(|(_, key)| !self.features.contains_key(*key))
-        {
-            r.at("origin", |r| {
-                r.at("assertion", |r| {
-                    r.at("features", |r| r.at_index(index, |r| r.problem(format!("`{key}`"), "a key of `features`")));
-                });
-            });
-        }
+        self.check_assertion(r);
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
         let gauge = |key: &&Key| self.limits.get(*key).is_some_and(|limit| limit.kind == Kind::Gauge);
         if let Some(key) = self.sub_tenants.as_ref().filter(|key| !gauge(key)) {
@@ -267,6 +259,14 @@ impl Catalog {
                 r.at(key.as_str(), |r| self.check_bundle(&addon.features, &addon.limits, r));
             }
         });
+    }
+
+    fn check_assertion(&self, r: &mut Reader) {
+        let unknown = |(_, key): &(usize, &Key)| !self.features.contains_key(*key);
+        for (index, key) in self.asserted_features().iter().enumerate().filter(unknown) {
+            let problem = |r: &mut Reader| r.problem(format!("`{key}`"), "a key of `features`");
+            r.at("origin", |r| r.at("assertion", |r| r.at("features", |r| r.at_index(index, problem))));
+        }
     }
 
     /// The features whose values an assertion has.

@@ -121,6 +121,11 @@ test("`dev` serves the project, follows its files, and keeps serving when they a
     assert.deepEqual([await exports("acme"), await exports("globex"), await exports("hooli")], [200, 403, 404]);
     writeFileSync(join(folder, "tenants.json"), JSON.stringify([...json(folder, "tenants.json"), { id: "t_hooli", slug: "hooli", plan: "pro@1" }]));
     await until(async () => (await exports("hooli")) === 200, "the new tenant is served");
+    writeFileSync(join(folder, "tenants.json"), JSON.stringify(json(folder, "tenants.json").slice(0, 2)));
+    await until(() => printed.includes("t_hooli is gone from tenants.json and still there"), "a tenant that is left is named");
+    const whole = readFileSync(join(folder, "catalog.json"), "utf8");
+    writeFileSync(join(folder, "catalog.json"), whole.replace('"kind": "rate"', '"kind": "rat"'));
+    await until(() => printed.includes("catalog.json: $.limits.requests.kind: found"), "a problem is named by its file");
     writeFileSync(join(folder, "catalog.json"), "{");
     await until(() => printed.includes("Kept the catalog and tenants as they were: `catalog.json` is not valid JSON"), "the mistake is reported");
     assert.equal(await exports("acme"), 200);

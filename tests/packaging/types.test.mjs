@@ -9,6 +9,7 @@ import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/co
 import { buildSync } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
+import { documentTypes } from "../../scripts/types.mjs";
 import { CODES } from "../../pkg/codes.js";
 import { modules, node, project, remove, run, tarball } from "../support/project.mjs";
 
@@ -51,6 +52,10 @@ async function compile(files, options = {}) {
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...STRICT, ...RESOLUTIONS.nodenext, ...RUNTIMES.pages, ...options }, files: Object.keys(files) }));
   return (await run(folder, join(modules, ".bin/tsc"), ["--pretty", "false"])).stdout;
 }
+
+test("the types of documents are those of their schemas", async () => {
+  assert.equal(read("documents.d.ts"), await documentTypes(), "run `node scripts/types.mjs`");
+});
 
 test("publint reports no problems", async () => {
   const { buffer } = Uint8Array.from(readFileSync(tarball.path));

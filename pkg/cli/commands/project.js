@@ -124,12 +124,16 @@ const dev = {
     }
     out.lines(["", `Serving on ${base.href} Try:`, "", `  ${firstRequest(base, first)}`, ""]);
     if (controlled) out.lines(["For `tenantgate` in another terminal:", "", `  export TENANTGATE_URL=${base.origin} TENANTGATE_TOKEN=$(sed -n 's/^OPERATOR_TOKEN=//p' .dev.vars)`, ""]);
+    let held = first;
     following([argv.catalog, argv.tenants], async () => {
       try {
         const seed = seedOf(argv.catalog, argv.tenants);
+        const left = held.tenants.filter(({ id }) => !seed.tenants.some((tenant) => tenant.id === id));
+        held = seed;
         if (controlled) await importSeed(base, token, seed);
         else putSnapshots(seed, "--local");
         out.line(controlled ? "Took over the changed catalog and tenants." : "Published the changed catalog and tenants: start again to see them at once.");
+        for (const { id } of left) out.line(`${id} is gone from ${argv.tenants} and still there: end it by \`tenantgate tenant delete ${id}\`, or start over by \`tenantgate dev --reset\`.`);
       } catch (error) {
         const problems = (error.details?.problems ?? []).map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`);
         out.lines([`Kept the catalog and tenants as they were: ${error.message}`, ...problems]);

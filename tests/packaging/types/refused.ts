@@ -1,6 +1,7 @@
 // What the types refuse: each line below a `@ts-expect-error` is a mistake that people make.
 
 import { Hono } from "hono";
+import type { CatalogDocument, TenantDocument } from "tenantgate";
 import { defineCatalog, DeniedError, Features, Gate, RemoteGate, TenantNotFoundError, issueApiKey, verifyAssertion } from "tenantgate";
 import { FeatureClient } from "tenantgate/client";
 import { createTenantMiddleware as forExpress } from "tenantgate/express";
@@ -155,3 +156,8 @@ typed.features("t_acme").get("themes", "light");
 typed.features("t_acme").get("theme", 7);
 // @ts-expect-error: the catalog has no such limit
 typed.limits("t_acme").cals;
+
+// @ts-expect-error: there is no such kind of limit
+({ version: 1, resolution: { strategies: [] }, limits: { calls: { kind: "quotas" } } }) satisfies CatalogDocument;
+// @ts-expect-error: there is no such member
+({ id: "t_acme", slug: "acme", plans: "pro@1" }) satisfies TenantDocument;

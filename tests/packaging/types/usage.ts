@@ -5,6 +5,7 @@ import { OpenFeature as OpenFeatureWeb } from "@openfeature/web-sdk";
 import express from "express";
 import { Hono } from "hono";
 import * as root from "tenantgate";
+import type { CatalogDocument, TenantDocument } from "tenantgate";
 import { ConfigurationError, defineCatalog, denialOf, DeniedError, DocumentError, FeatureNotAvailableError, Features, Gate, GateFailedError, InputError, InsufficientScopeError, InternalError, QuotaExceededError, RateLimitedError, RemoteGate, TenantScopeError, TenantInactiveError, TenantMismatchError, TenantNotFoundError, TenantSuspendedError, TenantgateError, UnauthenticatedError, init, issueApiKey, publish, verifyAssertion } from "tenantgate";
 import type { Answer, AnyGate, AnyRequest, Assertion, Context, Credential, Decision, DecisionCode, Denial, Document, GateOptions, LimitState, NodeRequest, Problem, Question, RequestFacts, ShortDecision, TenantQuestions, TenantRecord, Transcript } from "tenantgate";
 import { FeatureClient, init as initClient } from "tenantgate/client";
@@ -233,3 +234,9 @@ one.get("/", async (c) => c.json(await c.get("gate").take({ exports: 1 })));
 export const whole = { fetch: complete.fetch, scheduled, TenantLedger, rpc: TenantGate };
 
 export { behind, gates, requests, same };
+
+const written = {
+  version: 1, resolution: { strategies: [{ strategy: "jwt" }, { strategy: "header" }] }, features: { exports: {}, theme: { type: "string", default: "light" } },
+  limits: { calls: { kind: "quota", period: "month" } }, plans: { "pro@1": { features: ["exports"], limits: { calls: 5 } } },
+} satisfies CatalogDocument;
+new Gate(written, [{ id: "t_acme", slug: "acme", plan: "pro@1" } satisfies TenantDocument]);
