@@ -327,7 +327,7 @@ pub const MAX_TENANT_CACHE_BYTES: usize = 24 << 20;
 /// Bytes of cached API key records, including known absences.
 pub const MAX_KEY_CACHE_BYTES: usize = 4 << 20;
 /// Bytes of cached client snapshots.
-pub const MAX_TOLD_BYTES: usize = 4 << 20;
+pub const MAX_CLIENT_SNAPSHOT_CACHE_BYTES: usize = 4 << 20;
 /// Families and tenants for which one isolate caches small values, such as epochs and changes.
 pub const MAX_CACHED_TENANTS: usize = 4_096;
 /// Index entries (slug or domain to id, including known absences) that one isolate caches.
@@ -468,7 +468,7 @@ mod tests {
         let caches = [
             MAX_TENANT_CACHE_BYTES,
             MAX_KEY_CACHE_BYTES,
-            MAX_TOLD_BYTES,
+            MAX_CLIENT_SNAPSHOT_CACHE_BYTES,
             // Slugs, domains, and hosts as they arrived.
             2 * named(MAX_CACHED_INDEX),
             // Verified tokens and signed assertions. Their sizes are bounded, and most use less

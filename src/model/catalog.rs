@@ -271,8 +271,8 @@ impl Catalog {
 
     /// The features whose values an assertion has.
     pub fn asserted_features(&self) -> &[Key] {
-        let told = self.origin.as_ref().and_then(|origin| origin.assertion.as_ref());
-        told.map_or(&[], |told| &told.features)
+        let assertion = self.origin.as_ref().and_then(|origin| origin.assertion.as_ref());
+        assertion.map_or(&[], |assertion| &assertion.features)
     }
 
     fn check_route(&self, route: &Route, r: &mut Reader) {

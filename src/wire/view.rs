@@ -390,7 +390,7 @@ impl From<&Decision> for ErrorView {
 pub fn asserted(decision: &Decision) -> Map<String, Value> {
     let mut claims = Map::new();
     let catalog = decision.catalog.as_ref().map(|catalog| catalog.document());
-    let Some(told) = catalog.and_then(|catalog| catalog.origin.as_ref()).and_then(|origin| origin.assertion.as_ref())
+    let Some(wanted) = catalog.and_then(|catalog| catalog.origin.as_ref()).and_then(|origin| origin.assertion.as_ref())
     else {
         return claims;
     };
@@ -401,13 +401,13 @@ pub fn asserted(decision: &Decision) -> Map<String, Value> {
             claims.insert(name.to_owned(), value);
         }
     };
-    if !told.features.is_empty() {
-        let is_told = |answer: &&Answer| told.features.iter().any(|key| key.as_str() == &*answer.key);
+    if !wanted.features.is_empty() {
+        let is_wanted = |answer: &&Answer| wanted.features.iter().any(|key| key.as_str() == &*answer.key);
         let features: BTreeMap<&str, AnswerView<'_>> =
-            decision.features.iter().filter(is_told).map(|answer| (answer.key.as_ref(), answer.into())).collect();
+            decision.features.iter().filter(is_wanted).map(|answer| (answer.key.as_ref(), answer.into())).collect();
         claim("features", serde_json::to_value(features));
     }
-    if told.limits {
+    if wanted.limits {
         let limits: Vec<_> = decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect();
         claim("limits", serde_json::to_value(limits));
     }

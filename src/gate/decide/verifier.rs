@@ -65,7 +65,7 @@ const MALFORMED_KEY: &str = "malformed or mistyped API key";
 const REFUSALS: Rate = Rate { limit: 100, burst: 200, window_ms: 1_000 };
 
 /// Why a token was not accepted.
-enum Doubt {
+enum TokenFailure {
     /// Data is missing.
     Need(Need),
     /// It is invalid.
@@ -76,13 +76,13 @@ enum Doubt {
     Busy(u64),
 }
 
-impl From<Need> for Doubt {
+impl From<Need> for TokenFailure {
     fn from(need: Need) -> Self {
         Self::Need(need)
     }
 }
 
-impl From<RefusalReason> for Doubt {
+impl From<RefusalReason> for TokenFailure {
     fn from(reason: RefusalReason) -> Self {
         Self::Refuse(reason)
     }
@@ -120,12 +120,12 @@ impl Verifier {
         let signatures = self.delegates.then_some(&mut self.signatures);
         match self.tokens.verify(keys, cx, catalog, text, signatures) {
             Ok(credential) => Ok(credential),
-            Err(Doubt::Need(need)) => Err(need.into()),
-            Err(Doubt::Refuse(reason)) => {
+            Err(TokenFailure::Need(need)) => Err(need.into()),
+            Err(TokenFailure::Refuse(reason)) => {
                 Err(cx.challenge(Code::Unauthenticated, reason, Challenge::new(catalog, route, true)))
             }
-            Err(Doubt::Unavailable(reason)) => Err(cx.deny(Stage::Credential, Code::IssuerUnavailable, reason)),
-            Err(Doubt::Busy(wait_ms)) => {
+            Err(TokenFailure::Unavailable(reason)) => Err(cx.deny(Stage::Credential, Code::IssuerUnavailable, reason)),
+            Err(TokenFailure::Busy(wait_ms)) => {
                 let reason = "too many invalid tokens of this issuer in a short time";
                 let exit = cx.deny(Stage::Credential, Code::RateLimited, reason);
                 // Unlike other denials with this code, this one may pass after a wait.
@@ -185,7 +185,7 @@ impl TokenVerifier {
         catalog: &Arc<CompiledCatalog>,
         text: &str,
         signatures: Option<&mut Cache<Signature, bool>>,
-    ) -> Result<Arc<Credential>, Doubt> {
+    ) -> Result<Arc<Credential>, TokenFailure> {
         if !self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, catalog)) {
             *self = Self { of: Some(Arc::clone(catalog)), ..Self::default() };
         }
@@ -203,7 +203,7 @@ impl TokenVerifier {
         let claims = catalog.issuers.judge(&token, cx.now)?;
         let validity = claims.validity;
         let ring = self.ring(store, cx, catalog, validity.issuer)?;
-        let ring = ring.ok_or(Doubt::Unavailable("the issuer's keys could not be fetched"))?;
+        let ring = ring.ok_or(TokenFailure::Unavailable("the issuer's keys could not be fetched"))?;
         if let Some((by, reason)) = self.refused.get_mut(&digest)
             && Arc::ptr_eq(by, &ring)
         {
@@ -224,7 +224,7 @@ impl TokenVerifier {
                 return Err("the issuer has no such key".into());
             }
             (None, IssuerKeys::Held(_)) if ring.lacks(token.algorithm()) => {
-                return Err(Doubt::Unavailable("the issuer's secret is missing, or too short"));
+                return Err(TokenFailure::Unavailable("the issuer's secret is missing, or too short"));
             }
             (None, IssuerKeys::Held(_)) => return Err("the issuer has no such key".into()),
         }
@@ -249,7 +249,7 @@ impl TokenVerifier {
         issuer: usize,
         signatures: Option<&mut Cache<Signature, bool>>,
         now: UnixMillis,
-    ) -> Result<Option<bool>, Doubt> {
+    ) -> Result<Option<bool>, TokenFailure> {
         let cost_ms = token.algorithm().cost_ms();
         let delegated = signatures.and_then(|answered| Some((ring.signature(token)?, answered)));
         let is_valid = if let Some((signature, answered)) = delegated {
@@ -273,11 +273,11 @@ impl TokenVerifier {
     }
 
     /// Pays for one more invalid signature of an issuer, if its rate has room for it.
-    fn pay(&mut self, issuer: usize, cost_ms: u64, now: UnixMillis) -> Result<(), Doubt> {
+    fn pay(&mut self, issuer: usize, cost_ms: u64, now: UnixMillis) -> Result<(), TokenFailure> {
         let spent = self.spent.entry(issuer).or_default();
         let (verdict, after) = spent.step(REFUSALS, cost_ms, now);
         if !verdict.allowed {
-            return Err(Doubt::Busy(verdict.retry_after_ms.unwrap_or(RETRY_AFTER_MS)));
+            return Err(TokenFailure::Busy(verdict.retry_after_ms.unwrap_or(RETRY_AFTER_MS)));
         }
         *spent = after;
         Ok(())
@@ -295,7 +295,7 @@ impl TokenVerifier {
         cx: &mut Cx,
         catalog: &CompiledCatalog,
         issuer: usize,
-    ) -> Result<Option<Arc<Keyring>>, Doubt> {
+    ) -> Result<Option<Arc<Keyring>>, TokenFailure> {
         match catalog.issuers.keys(issuer) {
             IssuerKeys::Published(url) => Ok(store.published(url, cx.now, &mut cx.refresh)?),
             IssuerKeys::Held(keys) => {

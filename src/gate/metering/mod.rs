@@ -184,7 +184,7 @@ fn count(
         event: String::new(),
         uncounted: Vec::new(),
     };
-    let mut told = serde_json::Map::new();
+    let mut reported = serde_json::Map::new();
     for (key, metric) in metrics {
         let (value, distinct) = match value(event, metric) {
             Ok(value) => value,
@@ -202,7 +202,7 @@ fn count(
                 continue;
             }
         };
-        told.insert(key.to_string(), distinct.clone().unwrap_or_else(|| value.into()));
+        reported.insert(key.to_string(), distinct.clone().unwrap_or_else(|| value.into()));
         let distinct = distinct.map(|value| digest(&[&value.to_string()], 12));
         for tenant in found.tenant.line() {
             let (series, setting) = series(catalog, tenant, key, metric);
@@ -231,7 +231,7 @@ fn count(
     if export {
         metered.event = serde_json::json!({
             "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind, "subject": event.tenant,
-            "time": at.to_string(), "data": event.data, "metrics": told,
+            "time": at.to_string(), "data": event.data, "metrics": reported,
         })
         .to_string();
     }

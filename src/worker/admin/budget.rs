@@ -45,9 +45,9 @@ impl AdminRequest<'_> {
             op: CounterOp::Take(*units),
             shadow: false,
         });
-        let order =
+        let question =
             LedgerRequest { tenant: Some(own.as_str()), charges: charges.collect(), ..LedgerRequest::default() };
-        let outcome = self.order(&root, &order).await?;
+        let outcome = self.ask_ledger(&root, &question).await?;
         if outcome.allowed {
             return Ok(());
         }

@@ -445,8 +445,8 @@ async fn over(
         let counter = budget.counter.as_str();
         Charge { counter, meter: budget.meter, op: CounterOp::Take(0), shadow: true }
     });
-    let order = LedgerRequest { dry_run: true, charges: charges.collect(), ..LedgerRequest::default() };
-    let outcome = request.order(root, &order).await?;
+    let question = LedgerRequest { dry_run: true, charges: charges.collect(), ..LedgerRequest::default() };
+    let outcome = request.ask_ledger(root, &question).await?;
     let over = |(budget, verdict): (&&Budget, &Verdict)| {
         (verdict.limit? < verdict.used).then(|| (budget.limit.to_string(), verdict.used))
     };

@@ -40,7 +40,7 @@ pub(super) async fn get(request: &AdminRequest<'_>, id: &str) -> Result<AdminRes
     let charges = decision.limits.iter().map(|one| charge(&one.budget, CounterOp::Take(0))).collect();
     // If the ledger is unavailable, the response has everything but the used units.
     let outcome = request
-        .order(tenant.root().as_str(), &LedgerRequest { dry_run: true, charges, ..LedgerRequest::default() })
+        .ask_ledger(tenant.root().as_str(), &LedgerRequest { dry_run: true, charges, ..LedgerRequest::default() })
         .await;
     let verdicts = outcome.map(|outcome| outcome.verdicts).unwrap_or_default();
     for (gauged, verdict) in decision.limits.iter_mut().zip(verdicts) {
@@ -81,13 +81,13 @@ pub(super) async fn refund(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let charges = std::iter::once(charge(own, CounterOp::Release(asked.units.0)))
         .chain(above.map(|budget| charge(budget, CounterOp::Follow)));
     let name = format!("{id}/refund {}", hash(&json!([request.actor.name(), once.key()]).to_string()));
-    let order = LedgerRequest {
+    let question = LedgerRequest {
         tenant: Some(id),
         charges: charges.collect(),
         once: Some(IdempotencyKey { id: &name, fingerprint: once.fingerprint(), event: false }),
         ..LedgerRequest::default()
     };
-    let outcome = request.order(tenant.root().as_str(), &order).await?;
+    let outcome = request.ask_ledger(tenant.root().as_str(), &question).await?;
     let verdict = outcome.verdicts.first().copied();
     match (outcome.seen, verdict) {
         _ if outcome.gone => return Err(AdminError::UNAVAILABLE),

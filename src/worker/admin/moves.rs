@@ -186,14 +186,14 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
         epochs: [(tenant.into(), epoch)].into_iter().collect(),
         ..LedgerRequest::default()
     };
-    let transfer = request.order(&old_root, &leave).await?.transfer.ok_or(AdminError::UNAVAILABLE)?;
+    let transfer = request.ask_ledger(&old_root, &leave).await?.transfer.ok_or(AdminError::UNAVAILABLE)?;
     crate::worker::runtime::fault::fault(request.fault.as_deref(), "move-left");
     let arrive = LedgerRequest {
         arrive: Some((Migration { tenants, ancestors: list("/above") }, transfer)),
         once: Some(IdempotencyKey { id, fingerprint: &root, event: false }),
         ..LedgerRequest::default()
     };
-    request.order(&root, &arrive).await?;
+    request.ask_ledger(&root, &arrive).await?;
     fault::fault(request.fault.as_deref(), "move-arrived");
     let published = request.catalog().await?;
     let mut change = request.transaction();

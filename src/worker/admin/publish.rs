@@ -142,9 +142,9 @@ async fn notify_ledgers(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTre
         .into_iter()
         .map(|(root, epochs)| {
             let epochs = epochs.into_iter().map(|(tenant, epoch)| (tenant.into(), epoch)).collect();
-            let order = LedgerRequest { epochs, ..LedgerRequest::default() };
+            let question = LedgerRequest { epochs, ..LedgerRequest::default() };
             let asked = TenantId::parse(root).ok_or_else(|| String::from("invalid tenant id"));
-            (root, asked.and_then(|root| client::ask(&root, &order, request.config, &request.context)))
+            (root, asked.and_then(|root| client::ask(&root, &question, request.config, &request.context)))
         })
         .collect();
     let mut unheard = end_levels(request, rows).await?;
@@ -160,8 +160,8 @@ async fn notify_ledgers(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTre
 /// seats, are free again for their ancestors. Returns the roots whose ledger did not answer; other
 /// families do not wait for them.
 async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
-    let told = rows.iter().filter(|row| !text(row, "ledger").is_empty());
-    let ids: Vec<&str> = told.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
+    let in_ledgers = rows.iter().filter(|row| !text(row, "ledger").is_empty());
+    let ids: Vec<&str> = in_ledgers.filter_map(|row| text(row, "key").strip_prefix("tenant:")).collect();
     let mut unheard = BTreeSet::new();
     let deleted = sql!(
         "SELECT id, root FROM tenants WHERE id IN (SELECT value FROM json_each(?)) AND status = 'deleted' AND parent IS NOT NULL",
@@ -171,7 +171,7 @@ async fn end_levels(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet
         let line = request.store.line(text(&row, "id")).await?;
         let above = line.iter().skip(1).map(|above| above.id.clone()).collect();
         let leave = Some(Migration { tenants: [(text(&row, "id").to_owned(), None)].into(), ancestors: above });
-        if request.order(text(&row, "root"), &LedgerRequest { leave, ..LedgerRequest::default() }).await.is_err() {
+        if request.ask_ledger(text(&row, "root"), &LedgerRequest { leave, ..LedgerRequest::default() }).await.is_err() {
             unheard.insert(text(&row, "root").to_owned());
         }
     }

@@ -123,9 +123,13 @@ impl<'a> AdminRequest<'a> {
     }
 
     /// Sends a ledger request to a family's ledger.
-    pub(super) async fn order(&self, root: &str, order: &LedgerRequest<'_>) -> Result<LedgerResponse, AdminError> {
+    pub(super) async fn ask_ledger(
+        &self,
+        root: &str,
+        request: &LedgerRequest<'_>,
+    ) -> Result<LedgerResponse, AdminError> {
         let root = TenantId::parse(root).ok_or(AdminError::UNAVAILABLE)?;
-        let asked = client::ask(&root, order, self.config, &self.context);
+        let asked = client::ask(&root, request, self.config, &self.context);
         client::outcome(asked).await.map_err(|_| AdminError::UNAVAILABLE)
     }
 

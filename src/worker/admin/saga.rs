@@ -187,7 +187,7 @@ async fn take(
         SagaStep::Ledger => {
             let epochs = [(record.id.as_str().into(), record.epoch)].into_iter().collect();
             if !request.config.ledger.is_undefined() {
-                request.order(&record.root, &LedgerRequest { epochs, ..LedgerRequest::default() }).await?;
+                request.ask_ledger(&record.root, &LedgerRequest { epochs, ..LedgerRequest::default() }).await?;
             }
         }
         SagaStep::Publish => publish::after(request).await,

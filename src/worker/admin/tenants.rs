@@ -235,7 +235,8 @@ pub(super) async fn export(request: &AdminRequest<'_>, id: &str) -> Result<Admin
     let more = page.next.map(|next| format!("/_gate/v1/admin/tenants/{id}/api-keys?cursor={next}"));
     let timed = |rows: Vec<Map<String, Value>>| rows.into_iter().map(timed).collect::<Vec<_>>();
     let inquiry = QuotaInquiry { tenant: id, from_ms: 0, to_ms: u64::MAX };
-    let asked = request.order(&record.root, &LedgerRequest { quotas: Some(inquiry), ..LedgerRequest::default() }).await;
+    let asked =
+        request.ask_ledger(&record.root, &LedgerRequest { quotas: Some(inquiry), ..LedgerRequest::default() }).await;
     // `null` if the ledger cannot be reached: an empty list would mean that the tenant has used
     // nothing.
     let mut periods = asked.ok().map(|outcome| outcome.quotas);

@@ -20,7 +20,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 use crate::gate::{Ask, ClientView, Code, Decision};
-use crate::model::bounds::{MAX_BODY_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_TOLD_BYTES, MAX_WAIT_S, WAIT_STEP_MS};
+use crate::model::bounds::{
+    MAX_BODY_BYTES, MAX_CLIENT_SNAPSHOT_CACHE_BYTES, MAX_HELD, MAX_HELD_BY_ONE, MAX_WAIT_S, WAIT_STEP_MS,
+};
 use crate::model::{TenantId, UnixMillis, WeighedCache};
 use crate::wire::{
     ErrorView, OfrepContext, client_snapshot, cors_headers, ofrep_answer, ofrep_failure, www_authenticate,
@@ -40,14 +42,14 @@ pub(crate) const OFREP: &str = "/_gate/ofrep/v1/evaluate/flags";
 
 thread_local! {
     /// Snapshots that were made recently.
-    static TOLD: RefCell<WeighedCache<Told, Tagged>> = RefCell::new(WeighedCache::new(MAX_TOLD_BYTES));
+    static SNAPSHOTS: RefCell<WeighedCache<ClientSnapshotKey, Tagged>> = RefCell::new(WeighedCache::new(MAX_CLIENT_SNAPSHOT_CACHE_BYTES));
     /// The number of waiting requests, by the root of the family.
     static HELD: RefCell<FxHashMap<TenantId, usize>> = RefCell::default();
 }
 
 /// The key of a snapshot: the serial number of the tenant's compilation, the catalog's version, and
 /// whether the caller has a credential.
-type Told = (u32, u64, bool);
+type ClientSnapshotKey = (u32, u64, bool);
 /// An entity tag and the text that it stands for.
 type Tagged = (Rc<str>, Rc<str>);
 
@@ -86,10 +88,10 @@ impl Drop for LongPollPermit {
 
 /// The snapshot for the caller of a decision, with its tag. Returns `None` if the decision is a
 /// denial or has no tenant.
-fn told(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
+fn snapshot_for(decision: &Decision, now: UnixMillis) -> Option<Tagged> {
     let (tenant, plans) = decision.tenant.as_ref().zip(decision.catalog.as_ref()).filter(|_| decision.allowed())?;
     let key = (tenant.serial(), plans.document().version.0, decision.extras().credential.is_some());
-    Some(TOLD.with_borrow_mut(|all| {
+    Some(SNAPSHOTS.with_borrow_mut(|all| {
         if let Some(known) = all.get_mut(&key) {
             return known.clone();
         }
@@ -142,8 +144,8 @@ async fn features(call: &mut Call, config: &Rc<Config>) -> Response {
     loop {
         let decision = gateway::identify(call, config, &Ask::default()).await;
         let now = clock::now();
-        let Some((tag, text)) = told(&decision, now) else {
-            return reply::decision(call, &nobody(decision));
+        let Some((tag, text)) = snapshot_for(&decision, now) else {
+            return reply::decision(call, &without_tenant(decision));
         };
         if !is_known(known.as_deref(), &tag) {
             return reply::raw(200, "application/json", &format!("etag: {tag}"), &text);
@@ -187,7 +189,7 @@ async fn evaluate(call: &mut Call, config: &Rc<Config>) -> Response {
     let ask = Ask { tenant: context.tenant.as_deref().filter(|_| operator), ..Ask::default() };
     let decision = gateway::identify(call, config, &ask).await;
     let found = decision.tenant.as_ref().zip(decision.catalog.as_ref()).filter(|_| decision.allowed());
-    let Some((tenant, plans)) = found else { return refuse(key, &nobody(decision)) };
+    let Some((tenant, plans)) = found else { return refuse(key, &without_tenant(decision)) };
     let features = plans.features();
     let attributes = features.slots(&context.attributes());
     let facts = tenant.facts(&attributes, clock::now());
@@ -216,7 +218,7 @@ fn decoded(key: &str) -> String {
 }
 
 /// Turns an allowed decision without a tenant into a denial: only a tenant has features.
-fn nobody(decision: Decision) -> Decision {
+fn without_tenant(decision: Decision) -> Decision {
     if decision.allowed() {
         Decision::refused(
             Code::TenantNotFound,

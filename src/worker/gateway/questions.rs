@@ -30,13 +30,13 @@ pub(super) fn to_serve(call: &Call) -> Ask<'static> {
 pub(super) fn ask(call: &Call, config: &Config, ask: &Ask<'_>, gate: &mut Gate, now: UnixMillis) -> Progress<Step> {
     let headers = call.headers();
     let request = call.request(&headers, config);
-    let is_told = |catalog: &&Arc<CompiledCatalog>| !catalog.document().asserted_features().is_empty();
+    let asks_for_features = |catalog: &&Arc<CompiledCatalog>| !catalog.document().asserted_features().is_empty();
     if ask.intent == Intent::Decide
         && config.assertions.is_some()
-        && let Some(catalog) = gate.current_catalog().filter(is_told).cloned()
+        && let Some(catalog) = gate.current_catalog().filter(asks_for_features).cloned()
     {
-        let told: Vec<&str> = catalog.document().asserted_features().iter().map(Key::as_str).collect();
-        return gate.decide(&request, &Ask { features: &told, ..*ask }, now);
+        let asserted: Vec<&str> = catalog.document().asserted_features().iter().map(Key::as_str).collect();
+        return gate.decide(&request, &Ask { features: &asserted, ..*ask }, now);
     }
     gate.decide(&request, ask, now)
 }

@@ -54,8 +54,8 @@ pub(crate) fn failure<'h>(request: &JsValue, failure: &Failure, mut cors: impl I
 
 /// The CORS headers of a response, each as `name: value`.
 fn cors_lines(call: &Call, decision: &Decision) -> Vec<String> {
-    let told = decision.cors().map(|policy| cors_headers(policy, decision.extras().is_preflight, &call.headers()));
-    told.iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect()
+    let headers = decision.cors().map(|policy| cors_headers(policy, decision.extras().is_preflight, &call.headers()));
+    headers.iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
 /// The response of the decision API: status 200, also for denials.

@@ -30,18 +30,18 @@ pub(crate) type Asked = Result<Promise, String>;
 /// Sends a ledger request. Pass the result to [`outcome`].
 pub(crate) fn ask(
     root: &TenantId,
-    order: &LedgerRequest<'_>,
+    request: &LedgerRequest<'_>,
     config: &Config,
     context: &edge::ExecutionContext,
 ) -> Asked {
-    send(root, order, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
+    send(root, request, config, context, u32::try_from(PATIENCE_MS).unwrap_or(u32::MAX))
 }
 
 /// Like [`ask`]. The request may wait in this isolate's queue for the ledger for at most `queue_ms`
 /// milliseconds.
 pub(super) fn send(
     root: &TenantId,
-    order: &LedgerRequest<'_>,
+    request: &LedgerRequest<'_>,
     config: &Config,
     context: &edge::ExecutionContext,
     queue_ms: u32,
@@ -49,7 +49,7 @@ pub(super) fn send(
     if config.ledger.is_undefined() {
         return Err(String::from("the Durable Object binding `LEDGER` is missing"));
     }
-    let body = serde_json::to_string(order).map_err(|error| error.to_string())?;
+    let body = serde_json::to_string(request).map_err(|error| error.to_string())?;
     Ok(edge::ask_ledger(&config.ledger, root.as_str(), &body, context, queue_ms))
 }
 
@@ -98,10 +98,10 @@ pub(super) fn settle(
         if let Some(ended) = ended {
             let _ = JsFuture::from(ended).await;
         }
-        let order = LedgerRequest { settle: Some(&name), ..LedgerRequest::default() };
+        let request = LedgerRequest { settle: Some(&name), ..LedgerRequest::default() };
         // If all attempts fail, the hold ends at its end time.
         for pause in [RETRY_MS, 10 * RETRY_MS, 50 * RETRY_MS] {
-            if outcome(ask(&root, &order, &config, &own)).await.is_ok() {
+            if outcome(ask(&root, &request, &config, &own)).await.is_ok() {
                 break;
             }
             let _ = JsFuture::from(edge::sleep(pause)).await;

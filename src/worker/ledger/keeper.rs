@@ -16,8 +16,8 @@
 //!
 //! A Worker has no background thread. Code runs only while a request is served, or after it inside
 //! `waitUntil`, which lasts about half a minute. So a request becomes the *keeper* of a ledger: its
-//! `waitUntil` task sleeps and sends renewals for [`KEEPS_MS`]. [`KEPT`] and [`TELLING`] record per
-//! ledger when such a task began, so that a ledger has at most one task of each kind. A task
+//! `waitUntil` task sleeps and sends renewals for [`KEEPS_MS`]. [`KEPT`] and [`REPORTING`] record
+//! per ledger when such a task began, so that a ledger has at most one task of each kind. A task
 //! removes its entry when it ends. If the runtime cuts a task off, its entry stays, but counts only
 //! until it is [`KEEPS_MS`] old. Then the next request begins a new task.
 //!
@@ -65,7 +65,7 @@ thread_local! {
     /// Ledgers whose leases a request keeps, with the time when it began.
     static KEPT: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
     /// Ledgers to which a request sends urgent reports, with the time when it began.
-    static TELLING: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
+    static REPORTING: RefCell<FxHashMap<TenantId, UnixMillis>> = RefCell::default();
 }
 
 /// Completes a decision. Asks the ledger if the decision needs it.
@@ -117,12 +117,13 @@ async fn charge(
 pub(crate) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root().clone()) else { return };
     let urgent = with_gate(|gate| gate.ended(decision, end, now()));
-    let told = TELLING.with_borrow(|telling| telling.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
-    if !urgent || told {
+    let reported =
+        REPORTING.with_borrow(|reporting| reporting.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
+    if !urgent || reported {
         return;
     }
     let begun = now();
-    note_begun(&TELLING, &root, begun);
+    note_begun(&REPORTING, &root, begun);
     let (config, own) = (Rc::clone(config), context.clone());
     context.wait_until(&task::promise(async move {
         // Results that arrive while a report is in flight are sent together in the next one.
@@ -134,7 +135,7 @@ pub(crate) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, cont
             talk(&root, exchange, &config, &own).await;
             let _ = JsFuture::from(edge::sleep(SHORT_MS)).await;
         }
-        TELLING.with_borrow_mut(|telling| telling.remove(&root));
+        REPORTING.with_borrow_mut(|reporting| reporting.remove(&root));
         JsValue::UNDEFINED
     }));
 }

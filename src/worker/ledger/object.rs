@@ -10,7 +10,7 @@
 //!
 //! # Order of calls
 //!
-//! 1. [`TenantLedger::new`] reads the tables that are kept in memory (`read_book`).
+//! 1. [`TenantLedger::new`] reads the tables that are kept in memory (`read_state`).
 //! 2. [`TenantLedger::fetch`] passes a message to `serveLedger` in `ledger.js`. That collects the
 //!    group and calls [`commit`] once for it.
 //! 3. [`commit`] reads from `SQLite` what is not kept in memory (idempotency keys, event ids, usage
@@ -63,11 +63,11 @@ impl TenantLedger {
     /// If `SQLite` cannot be read. The runtime then constructs the object again.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, env: JsValue) -> Result<TenantLedger, JsValue> {
-        let mut book = Some(read_book(&state)?);
+        let mut ledger = Some(read_state(&state)?);
         edge::revive_outbox(&state)?;
         let own = state.clone();
-        let commit = Closure::<dyn FnMut(String) -> Result<String, JsValue>>::new(move |orders: String| {
-            commit(&own, &mut book, &orders)
+        let commit = Closure::<dyn FnMut(String) -> Result<String, JsValue>>::new(move |requests: String| {
+            commit(&own, &mut ledger, &requests)
         });
         let serve = edge::serve_ledger(&commit.into_js_value(), MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE);
         Ok(Self { serve, state, env })
@@ -95,41 +95,41 @@ impl TenantLedger {
 /// was not written has no effect.
 fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Result<String, JsValue> {
     let now = UnixMillis::from_js(Date::now());
-    let mut book = match held.take() {
-        Some(book) => book,
-        None => read_book(state)?,
+    let mut ledger = match held.take() {
+        Some(ledger) => ledger,
+        None => read_state(state)?,
     };
-    let orders: Vec<Option<LedgerRequest<'_>>> =
+    let requests: Vec<Option<LedgerRequest<'_>>> =
         texts.split('\n').map(|text| serde_json::from_str(text).ok()).collect();
-    let mut keys = KeyTable::read(state, "keys", &orders, now)?;
-    let mut events = KeyTable::read(state, "events", &orders, now)?;
-    read_usage(state, &mut book, &orders, now)?;
-    let mut answers = Vec::with_capacity(orders.len());
-    for order in &orders {
-        let Some(order) = order else {
+    let mut keys = KeyTable::read(state, "keys", &requests, now)?;
+    let mut events = KeyTable::read(state, "events", &requests, now)?;
+    read_usage(state, &mut ledger, &requests, now)?;
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in &requests {
+        let Some(request) = request else {
             answers.push(String::new());
             continue;
         };
-        fault(order.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
-        let memory = if order.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
-        let before = order.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
-        let outcome = book.answer_once(order, before, now);
-        if let (Some(once), true) = (order.once, outcome.stores_key(order)) {
+        fault(request.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
+        let memory = if request.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
+        let before = request.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
+        let outcome = ledger.answer_once(request, before, now);
+        if let (Some(once), true) = (request.once, outcome.stores_key(request)) {
             memory.note(once.id, once.fingerprint);
         }
         // A response contains only numbers, booleans and texts, so serialization cannot fail.
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
     }
-    let changes = book.take_changes();
-    let mut page = WriteBatch::of(&book, changes);
-    keys.write(&mut page);
-    events.write(&mut page);
-    book.forget_usage();
-    if let Err(error) = page.save(state) {
+    let changes = ledger.take_changes();
+    let mut batch = WriteBatch::of(&ledger, changes);
+    keys.write(&mut batch);
+    events.write(&mut batch);
+    ledger.forget_usage();
+    if let Err(error) = batch.save(state) {
         console::error_2(&"ledger: changes could not be written".into(), &error);
         return Err(error);
     }
-    *held = Some(book);
+    *held = Some(ledger);
     Ok(answers.join("\n"))
 }
 
@@ -148,13 +148,13 @@ impl KeyTable {
     fn read(
         state: &JsValue,
         kind: &'static str,
-        orders: &[Option<LedgerRequest<'_>>],
+        requests: &[Option<LedgerRequest<'_>>],
         now: UnixMillis,
     ) -> Result<Self, JsValue> {
         let event = kind == "events";
         let span_ms = if event { EVENT_ONCE_MS } else { ONCE_MS };
         let generation = u32::try_from(now.get().checked_div(span_ms).unwrap_or(0)).unwrap_or(u32::MAX);
-        let once = orders.iter().flatten().filter_map(|order| order.once).filter(|once| once.event == event);
+        let once = requests.iter().flatten().filter_map(|request| request.once).filter(|once| once.event == event);
         let known = in_slices(once.map(|once| once.id), |names| edge::remembered(state, kind, names, generation))?;
         Ok(Self { kind, generation, known, noted: Map::new() })
     }
@@ -164,8 +164,8 @@ impl KeyTable {
         self.noted.insert(id.to_owned(), fingerprint.into());
     }
 
-    fn write(self, page: &mut WriteBatch) {
-        page.table(&format!("{}_{}", self.kind, self.generation % 2), self.noted);
+    fn write(self, batch: &mut WriteBatch) {
+        batch.table(&format!("{}_{}", self.kind, self.generation % 2), self.noted);
     }
 }
 
@@ -173,35 +173,35 @@ impl KeyTable {
 /// the names of the buckets depend on them.
 fn read_usage(
     state: &JsValue,
-    book: &mut LedgerState,
-    orders: &[Option<LedgerRequest<'_>>],
+    ledger: &mut LedgerState,
+    requests: &[Option<LedgerRequest<'_>>],
     now: UnixMillis,
 ) -> Result<(), JsValue> {
-    let entries = || orders.iter().flatten().flat_map(|order| &order.usage);
-    let asked = || orders.iter().flatten().flat_map(|order| &order.report);
-    let leaves = || orders.iter().flatten().filter_map(|order| order.leave.as_ref());
+    let entries = || requests.iter().flatten().flat_map(|request| &request.usage);
+    let asked = || requests.iter().flatten().flat_map(|request| &request.report);
+    let leaves = || requests.iter().flatten().filter_map(|request| request.leave.as_ref());
     let leaving = || leaves().flat_map(|leave| leave.tenants.keys()).map(String::as_str);
     let named = entries().map(|entry| entry.series.as_ref()).chain(asked().map(|inquiry| inquiry.series.as_ref()));
     let mut series = in_slices(named, |names| edge::stored(state, "series", names))?;
     series.extend(in_slices(leaving(), |names| edge::stored_below(state, "series", names))?);
     for (name, text) in series {
-        book.put_series(&name, parsed(&text)?);
+        ledger.put_series(&name, parsed(&text)?);
     }
     for entry in entries() {
-        book.note_setting(entry, now);
+        ledger.note_setting(entry, now);
     }
-    let closed = orders.iter().flatten().filter_map(|order| order.quotas).map(|inquiry| inquiry.tenant);
+    let closed = requests.iter().flatten().filter_map(|request| request.quotas).map(|inquiry| inquiry.tenant);
     for (name, text) in in_slices(closed.chain(leaving()), |names| edge::stored_below(state, "closed", names))? {
-        book.put_closed(name, parsed(&text)?);
+        ledger.put_closed(name, parsed(&text)?);
     }
     let buckets: Vec<(&UsageEntry<'_>, String)> =
-        entries().flat_map(|entry| book.buckets(entry).map(|bucket| (entry, bucket))).collect();
-    let asked: Vec<String> = asked().map(|inquiry| book.period_of(inquiry, now).2).collect();
+        entries().flat_map(|entry| ledger.buckets(entry).map(|bucket| (entry, bucket))).collect();
+    let asked: Vec<String> = asked().map(|inquiry| ledger.period_of(inquiry, now).2).collect();
     let distinct: Vec<String> = buckets.iter().filter_map(|(entry, bucket)| entry.distinct_name(bucket)).collect();
     let known = in_slices(distinct.iter().map(String::as_str), |names| edge::stored(state, "distinct_values", names))?;
     let below = in_slices(leaving(), |names| edge::stored_below(state, "distinct_values", names))?;
     for name in known.into_keys().chain(below.into_keys()) {
-        book.put_distinct(name);
+        ledger.put_distinct(name);
     }
     let added = buckets.iter().map(|(_, bucket)| bucket.as_str());
     let mut tallies = in_slices(added, |names| edge::stored(state, "tallies", names))?;
@@ -209,7 +209,7 @@ fn read_usage(
     tallies.extend(in_slices(asked, |names| edge::stored_below(state, "tallies", names))?);
     for (bucket, text) in tallies {
         let tally: Tally = parsed(&text)?;
-        book.put_tally(&bucket, tally);
+        ledger.put_tally(&bucket, tally);
     }
     Ok(())
 }
@@ -252,38 +252,39 @@ struct Slice {
 }
 
 impl WriteBatch {
-    fn of(book: &LedgerState, changes: Changes) -> Self {
-        let mut page = Self::default();
+    fn of(ledger: &LedgerState, changes: Changes) -> Self {
+        let mut batch = Self::default();
         let texts = |names: &BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
             names.iter().map(|name| (name.to_string(), text(name).into())).collect::<Map<String, Value>>()
         };
-        page.table("counters", texts(&changes.counters, &|name| serde_json::to_string(book.get(name)?).ok()));
-        page.table("leases", texts(&changes.leases, &|name| serde_json::to_string(book.lease(name)?).ok()));
-        page.table("holds", texts(&changes.holds, &|name| serde_json::to_string(book.hold(name)?).ok()));
-        page.table("breakers", texts(&changes.breakers, &|name| serde_json::to_string(book.breaker(name)?).ok()));
-        page.table("epochs", texts(&changes.epochs, &|name| serde_json::to_string(&book.epoch(name)?).ok()));
+        batch.table("counters", texts(&changes.counters, &|name| serde_json::to_string(ledger.get(name)?).ok()));
+        batch.table("leases", texts(&changes.leases, &|name| serde_json::to_string(ledger.lease(name)?).ok()));
+        batch.table("holds", texts(&changes.holds, &|name| serde_json::to_string(ledger.hold(name)?).ok()));
+        batch.table("breakers", texts(&changes.breakers, &|name| serde_json::to_string(ledger.breaker(name)?).ok()));
+        batch.table("epochs", texts(&changes.epochs, &|name| serde_json::to_string(&ledger.epoch(name)?).ok()));
         let gone = changes.gone.into_iter().map(|tenant| {
-            let text = book.is_gone(&tenant).then(|| "".into());
+            let text = ledger.is_gone(&tenant).then(|| "".into());
             (tenant, text.unwrap_or(Value::Null))
         });
-        page.table("gone", gone.collect());
-        page.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(book.tally(name)?).ok()));
+        batch.table("gone", gone.collect());
+        batch.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(ledger.tally(name)?).ok()));
         let closed = changes
             .closed
             .iter()
             .filter_map(|(name, one)| Some((name.clone(), serde_json::to_string(one).ok()?.into())));
-        page.table("closed", closed.collect());
-        page.table("series", texts(&changes.series, &|name| serde_json::to_string(book.series(name)?).ok()));
-        page.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
-        page.exports = !changes.events.is_empty();
+        batch.table("closed", closed.collect());
+        batch.table("series", texts(&changes.series, &|name| serde_json::to_string(ledger.series(name)?).ok()));
+        batch.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
+        batch.exports = !changes.events.is_empty();
         for event in changes.events {
-            page.room(event.len());
-            if let Value::Array(events) = page.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new()))
+            batch.room(event.len());
+            if let Value::Array(events) =
+                batch.slice.changes.entry("outbox").or_insert_with(|| Value::Array(Vec::new()))
             {
                 events.push(event.into());
             }
         }
-        page
+        batch
     }
 
     /// Begins a new slice if the current one has no room for `bytes`.
@@ -343,34 +344,34 @@ impl Slice {
 }
 
 /// Reads the tables that are kept in memory.
-fn read_book(state: &JsValue) -> Result<LedgerState, JsValue> {
+fn read_state(state: &JsValue) -> Result<LedgerState, JsValue> {
     type Rows = Vec<(String, String)>;
     let (counters, leases, holds, breakers, epochs, gone): (Rows, Rows, Rows, Rows, Rows, Rows) =
         parsed(&edge::open_book(state)?)?;
-    let mut book = LedgerState::journaled();
+    let mut ledger = LedgerState::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;
-        book.put_lease(&name, lease);
+        ledger.put_lease(&name, lease);
     }
     for (name, text) in holds {
         let held: HeldUnits = parsed(&text)?;
-        book.put_hold(&name, held);
+        ledger.put_hold(&name, held);
     }
     for (tenant, _) in gone {
-        book.put_gone(&tenant);
+        ledger.put_gone(&tenant);
     }
     for (name, text) in breakers {
         let breaker: CircuitBreaker = parsed(&text)?;
-        book.put_breaker(&name, breaker);
+        ledger.put_breaker(&name, breaker);
     }
     for (name, text) in epochs {
-        book.put_epoch(&name, parsed(&text)?);
+        ledger.put_epoch(&name, parsed(&text)?);
     }
     for (name, text) in counters {
         let counter: Counter = parsed(&text)?;
-        book.put(&name, counter);
+        ledger.put(&name, counter);
     }
-    Ok(book)
+    Ok(ledger)
 }
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, JsValue> {
