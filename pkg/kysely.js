@@ -24,11 +24,11 @@ export function tenantPlugin(options) {
     transformQuery({ node, queryId }) {
       if (!ROOTS.has(node.kind)) throw refused(`a query of kind ${node.kind.replace(/(Query)?Node$/, "")} cannot be kept within a tenant`);
       seen.add(queryId);
-      // A transformer of its own: one that has refused a query keeps a part of it.
+      // A new transformer each time: after a refusal the old one keeps a part of the query.
       return new Scope(settings, node.kind === "RawNode").transformNode(node, queryId);
     },
     async transformResult({ queryId, result }) {
-      if (!seen.has(queryId)) throw refused("a compiled query passes by the plugin: execute the builder itself");
+      if (!seen.has(queryId)) throw refused("a compiled query bypasses the plugin: execute the builder itself");
       return result;
     },
   };

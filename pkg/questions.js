@@ -89,7 +89,7 @@ export class Questions {
   }
 }
 
-/** An answer for middleware, which needs the full form of a denial alone. */
+/** An answer for middleware, which needs the full form only for denials. */
 export const brief = ({ headers, decision }) => ({ headers, decision: decision.allowed ? short(decision) : decision });
 
 /** The decision in the short form that `decide` returns. */

@@ -22,7 +22,7 @@ export function byGate(gate, customResolver) {
 }
 
 async function ask(gate, named, request) {
-  // A gate of another make has `question` and `ask`.
+  // Another implementation of a gate has `question` and `ask`.
   const answer = gate[ANSWER] ?? Questions.prototype[ANSWER];
   const { headers, decision } = await answered(() => answer.call(gate, request, named));
   if (!decision.allowed) throw denial(decision, headers);

@@ -11,7 +11,7 @@
 //!   Request, Ask ──▶ decide: request ▸ credential ▸ tenant ▸ agreement ▸ status ▸ residency
 //!                            ▸ feature ▸ breaker ▸ limits
 //!                                                    │ counters to debit
-//!                    spend:  this isolate ▸ leases ▸─┴─▶ Charge ──▶ ledger
+//!                    spend:  leases ▸ this isolate ▸─┴─▶ Charge ──▶ ledger
 //!                                                    │                 │
 //!   Decision ◀────────────────────────────────── conclude ◀────────────┘
 //! ```

@@ -380,14 +380,14 @@ pub const LEASE_DRY_MS: u64 = 100;
 /// trip.
 pub const MAX_LEASE_DRY_MS: u64 = 1_000;
 /// Milliseconds for which one request may wait for ledgers and snapshots in total, before it is
-/// denied with `LEDGER_UNAVAILABLE`, whatever `on_error` says, because other requests were served
-/// meanwhile. A message that is already in flight has its own timeout.
+/// denied with `LEDGER_UNAVAILABLE` or `SNAPSHOT_UNAVAILABLE`, whatever `on_error` says, because
+/// other requests were served meanwhile. A message that is already in flight has its own timeout.
 pub const PATIENCE_MS: u64 = 8_000;
 /// Leases of one ledger: the number of isolates times the number of limits that they spend.
 pub const MAX_LEASES: usize = 65_536;
 /// Leases in one message: at most this many in use, and this many ended. Fits [`MAX_BODY_BYTES`].
 pub const MAX_CLAIMS: usize = 64;
-/// Leases of one isolate. Beyond that, the ledger is asked on every request.
+/// Leases of one isolate. A new lease beyond that takes the place of an idle one.
 pub const MAX_HELD_LEASES: usize = 16_384;
 /// Holds of one ledger: reservations that are not settled, and requests in flight under a
 /// concurrency limit.

@@ -201,7 +201,7 @@ function clientUrl(value, asked, known, host, prefix) {
   return `${isInner ? `${known.protocol}//${host ?? known.host}` : url.origin}${prefix ? below(prefix, path) : path}`;
 }
 
-/** Forbids shared caches to keep a response; the client's own cache may still keep it. */
+/** Keeps shared caches from storing a response; the client's own cache may still keep it. */
 function keepPrivate(headers) {
   const directives = (headers.get("cache-control") ?? "").split(",").map((directive) => directive.trim()).filter(Boolean);
   const shared = /^(public|private|s-maxage|proxy-revalidate|stale-while-revalidate|stale-if-error)\b/i;

@@ -41,8 +41,8 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
         };
     }
     match gateway::decide_now(&call, &config) {
-        gateway::Now::Answered(response) => response,
-        gateway::Now::Waits(progress) => {
+        gateway::Immediate::Answered(response) => response,
+        gateway::Immediate::Waits(progress) => {
             task::promise(async move { gateway::decide(call, progress, &config).await }).into()
         }
     }

@@ -1,7 +1,7 @@
 // The JavaScript side of the ledger: SQLite, batches of ledger requests, and the outbox of usage
 // events.
 //
-// Names and documents cross the boundary as JSON. `saveBook` takes slices of three lines, and
+// Names and documents cross the boundary as JSON. `saveState` takes slices of three lines, and
 // `serveLedger` exchanges ledger requests and answers one a line: see there.
 
 import { sleep, text } from "./edge.js";
@@ -19,7 +19,7 @@ const REMEMBERED = ["keys", "events"];
  * Creates a ledger's tables. Returns the contents of the tables in `KEPT`, `[[name, text], …]`
  * each, as JSON.
  */
-export function openBook(state) {
+export function openState(state) {
   const { sql } = state.storage;
   const table = (name) => sql.exec(`CREATE TABLE IF NOT EXISTS ${name} (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`);
   for (const kind of REMEMBERED) for (const half of [0, 1]) table(`${kind}_${half}`);
@@ -85,7 +85,7 @@ export function storedBelow(state, table, names) {
  * 3. JSON: for each table an object of texts by name, where null deletes the row; for `outbox`, a
  *    list of events.
  */
-export function saveBook(state, slices) {
+export function saveState(state, slices) {
   const lines = slices.split("\n");
   state.storage.transactionSync(() => {
     for (let i = 0; i + 2 < lines.length; i += 3) saveSlice(state.storage.sql, lines[i], lines[i + 1], lines[i + 2]);

@@ -1,4 +1,4 @@
-//! The network between isolates and ledgers. Messages are delayed, lost and doubled; since every
+//! The network between isolates and ledgers. Messages are delayed, lost and duplicated; since every
 //! copy has a delay of its own, messages overtake each other.
 
 use crate::options::Options;
@@ -41,8 +41,8 @@ impl Network {
         }
     }
 
-    /// Returns the delay of each copy of a message that arrives, in milliseconds: no delay if it is
-    /// lost, two delays if it is doubled.
+    /// Returns the delay of each copy of a message that arrives, in milliseconds: none if it is
+    /// lost, two if it is duplicated.
     pub fn deliveries(&self, direction: Direction, random: &mut Random) -> Vec<u64> {
         let delay_ms = match direction {
             Direction::Request => self.request_delay_ms,

@@ -92,7 +92,7 @@ describe("reservations", () => {
     const settled = await many(10, () => settle("t_c", "r1", { tokens: 30 }));
     assert.deepEqual(settled.sort(), ["ALLOWED 30", ...Array(9).fill("ALLOWED repeated 30")]);
     assert.equal(await settle("t_c", "r1", { tokens: 31 }), "IDEMPOTENCY_KEY_REUSED");
-    // The reservation is settled, so asking for it again makes no second one.
+    // The reservation is settled, so asking for it again does not create another.
     assert.equal(await reserve("t_c", "r1", { tokens: 40 }), "ALLOWED repeated lapsed 30");
     // Each tenant has ids of its own, and they are separate from its idempotency keys.
     assert.equal(await reserve("t_other", "r1", { tokens: 1 }), "ALLOWED held 1");

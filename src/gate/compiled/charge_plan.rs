@@ -1,4 +1,4 @@
-//! [`ChargePlan`]: the counters that a request debits, in the order in which they are paid for.
+//! [`ChargePlan`]: the counters that a request debits, grouped by who counts them.
 //!
 //! A plan is compiled once per tenant and list of costs. A request that changes what its route
 //! costs gets a plan of its own.
@@ -23,8 +23,9 @@ pub struct LimitCheck {
     pub verdict: Option<Verdict>,
 }
 
-/// The counters that requests of one kind debit: first those that this isolate counts alone, then
-/// those that leases pay for, then those that only the ledger counts.
+/// The counters that requests of one kind debit. In the list those that this isolate counts alone
+/// come first, then those that leases pay for, then those that only the ledger counts. Leases are
+/// spent before local counters: a request that has to wait for a lease takes nothing locally.
 #[derive(Debug, Default)]
 pub struct ChargePlan {
     pub(in crate::gate) checks: Vec<LimitCheck>,
@@ -52,7 +53,7 @@ pub struct LeasedRange {
     pub(in crate::gate) cost: u64,
 }
 
-/// How a check is paid for, in the order in which that happens.
+/// Who counts a check, in the order of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Payment {
     Local,

@@ -117,12 +117,11 @@ pub(super) fn holder(
     if found.tenant.tenant().credentials_from.is_some_and(|from| credential.issued_at.is_none_or(|at| at < from)) {
         return refuse(cx, "the credential is older than the tenant accepts");
     }
-    cx.trace.pass(Stage::Tenant, || format!("{} is of `{id}`", credential.kind.as_str()));
+    cx.trace.pass(Stage::Tenant, || format!("{} belongs to `{id}`", credential.kind.as_str()));
     Ok(found)
 }
 
-/// Denies a request whose name belongs to another tenant by now: the index is older than the
-/// record.
+/// Denies a request whose name now belongs to another tenant: the index is older than the record.
 fn require_owner(snapshots: &mut Snapshots, cx: &mut Cx, found: Found, name: &Name<'_>) -> Result<Found, Exit> {
     if owns(found.tenant.tenant(), name) {
         return Ok(found);

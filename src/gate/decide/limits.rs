@@ -66,7 +66,9 @@ fn checks(
         let (found, expected) = match id {
             None => ("an unknown limit", "a key of the catalog's `limits`"),
             Some(_) if !first => ("a limit named before", "each limit once"),
-            Some(_) => ("`release` or `set`", "a whole number: only gauges move, and not with `reserve` or `settle`"),
+            Some(_) => {
+                ("`release` or `set`", "a whole number: `release` and `set` need a gauge, and no `reserve` or `settle`")
+            }
         };
         cx.decision.extras_mut().problem = Some(Problem::at(&["limits", key], found, expected));
         return Err(cx.deny(Stage::Request, Code::BadRequest, found));

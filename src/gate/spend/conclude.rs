@@ -2,7 +2,7 @@
 //! is made final or given back.
 
 use super::pending::LeasedChecks;
-use super::{Pending, Spender, levels};
+use super::{Pending, Spender, budget_refs};
 use crate::gate::answer::{Decision, Fallback, Reserved, Stage, Trace, count};
 use crate::gate::cache::Snapshots;
 use crate::gate::code::Code;
@@ -88,7 +88,7 @@ impl Spender {
 
     fn pay(&mut self, pending: &Pending, leased: LeasedChecks, now: UnixMillis) -> bool {
         let (Some(leases), Some(root)) = (&mut self.leases, pending.ledger()) else { return false };
-        let spend = leases.spend(root.as_str(), &levels(pending.checks_of(leased)), leased.range.cost, now);
+        let spend = leases.spend(root.as_str(), &budget_refs(pending.checks_of(leased)), leased.range.cost, now);
         matches!(spend, Spend::Done { .. })
     }
 

@@ -63,7 +63,7 @@ impl Spender {
                 exchange.asked.push((question, claim.lease.to_owned()));
             }
         }
-        // Those that do not fit travel next time.
+        // The rest are sent with the next exchange.
         let released = leases.released(root.as_str()).take(MAX_CLAIMS);
         exchange.released = released.map(|claim| claim.lease.to_owned()).collect();
         exchange
@@ -147,7 +147,7 @@ impl Spender {
         self.breakers.ended(decision, end, now)
     }
 
-    /// How far the question has come that a request waits for.
+    /// The progress of the question that a request waits for.
     pub(in crate::gate) fn progress(&self, question: &Question, now: UnixMillis) -> LeaseProgress {
         self.leases.as_ref().map_or(LeaseProgress::Again, |leases| leases.progress(question, now))
     }

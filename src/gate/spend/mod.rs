@@ -138,7 +138,8 @@ impl Spender {
         for index in 0..pending.leased.len() {
             let leased = *pending.leased.get(index)?;
             let checks = pending.checks_of(leased);
-            let spend = self.leases.as_mut()?.spend(root.as_str(), &levels(checks), leased.range.cost, pending.cx.now);
+            let spend =
+                self.leases.as_mut()?.spend(root.as_str(), &budget_refs(checks), leased.range.cost, pending.cx.now);
             match spend {
                 Spend::Done { low } => {
                     self.note_paid(pending, index);
@@ -215,6 +216,6 @@ impl Spender {
 }
 
 /// The counters that a leased limit debits.
-fn levels(checks: &[LimitCheck]) -> SmallVec<[BudgetRef<'_>; 2]> {
+fn budget_refs(checks: &[LimitCheck]) -> SmallVec<[BudgetRef<'_>; 2]> {
     checks.iter().map(|check| BudgetRef { counter: &check.budget.counter, meter: check.budget.meter }).collect()
 }

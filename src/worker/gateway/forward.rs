@@ -91,8 +91,8 @@ fn push_tenant(text: &mut String, call: &Call, config: &Config, decision: &Decis
     }
 }
 
-/// The query that the origin receives, if it is not the request's own: without the name of the
-/// tenant, and without another method than the one that the gate has judged.
+/// The query that the origin receives, if it is not the request's own: without the parameter that
+/// names the tenant, and without one that would override the judged method.
 fn query(call: &Call, catalog: Option<&CompiledCatalog>) -> Option<String> {
     let query = call.query();
     if query.is_empty() {

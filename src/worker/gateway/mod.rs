@@ -32,7 +32,7 @@ use crate::worker::sources::drive::{drive, drive_on};
 use crate::worker::sources::feed;
 
 /// The result of [`decide_now`].
-pub(crate) enum Now {
+pub(crate) enum Immediate {
     /// The response, or a Promise of the origin's response.
     Answered(JsValue),
     /// The request has to wait. `None` if the gate has not been asked yet.
@@ -40,23 +40,23 @@ pub(crate) enum Now {
 }
 
 /// Decides a request, and answers it if nothing has to be waited for.
-pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Now {
+pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Immediate {
     let now = clock::now();
     if feed::is_due(config, &call.context, now) {
-        return Now::Waits(None);
+        return Immediate::Waits(None);
     }
     let progress = with_gate(|gate| questions::ask(call, config, &questions::to_serve(call), gate, now));
     match progress {
         Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => {
-            Now::Waits(Some(Box::new(Progress::Ready(step))))
+            Immediate::Waits(Some(Box::new(Progress::Ready(step))))
         }
         Progress::Ready(Step::Decided(mut decision)) if !is_observed(call, config, &decision) => {
             behind::after(call, config, &mut decision);
             let response = respond(call, config, &decision);
             with_gate(|gate| gate.reuse(decision));
-            Now::Answered(response)
+            Immediate::Answered(response)
         }
-        progress => Now::Waits(Some(Box::new(progress))),
+        progress => Immediate::Waits(Some(Box::new(progress))),
     }
 }
 

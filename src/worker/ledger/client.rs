@@ -72,7 +72,7 @@ pub(crate) async fn outcome(asked: Asked) -> Result<LedgerResponse, LedgerFailur
     }
 }
 
-/// Settles the hold of a decision in the background, after the Promise `ended` has settled. Does
+/// Settles the hold of a decision in the background, once `ended` has resolved. Does
 /// nothing if the decision holds no units.
 pub(crate) fn release(
     decision: &Decision,

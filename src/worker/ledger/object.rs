@@ -111,11 +111,11 @@ fn commit(state: &JsValue, held: &mut Option<LedgerState>, texts: &str) -> Resul
             continue;
         };
         fault(request.charges.first().map(|charge| charge.counter), "t_trap_ledger/few");
-        let memory = if request.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
-        let before = request.once.and_then(|once| memory.known.get(once.id)).map(String::as_str);
+        let table = if request.once.is_some_and(|once| once.event) { &mut events } else { &mut keys };
+        let before = request.once.and_then(|once| table.known.get(once.id)).map(String::as_str);
         let outcome = ledger.answer_once(request, before, now);
         if let (Some(once), true) = (request.once, outcome.stores_key(request)) {
-            memory.note(once.id, once.fingerprint);
+            table.note(once.id, once.fingerprint);
         }
         // A response contains only numbers, booleans and texts, so serialization cannot fail.
         answers.push(serde_json::to_string(&outcome).unwrap_or_default());
@@ -311,7 +311,7 @@ impl WriteBatch {
         if slices.is_empty() {
             return Ok(());
         }
-        edge::save_book(state, &slices.join("\n"))?;
+        edge::save_state(state, &slices.join("\n"))?;
         if self.exports {
             // Not awaited: the output gate holds responses back until the alarm is set, as for
             // writes.
@@ -347,7 +347,7 @@ impl Slice {
 fn read_state(state: &JsValue) -> Result<LedgerState, JsValue> {
     type Rows = Vec<(String, String)>;
     let (counters, leases, holds, breakers, epochs, gone): (Rows, Rows, Rows, Rows, Rows, Rows) =
-        parsed(&edge::open_book(state)?)?;
+        parsed(&edge::open_state(state)?)?;
     let mut ledger = LedgerState::journaled();
     for (name, text) in leases {
         let lease: Lease = parsed(&text)?;

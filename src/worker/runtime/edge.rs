@@ -7,7 +7,7 @@
 //!   records, ledger requests and their responses) are written one per line.
 //! - [`facts`] returns the one-character text NUL for an absent header. No header value can be NUL.
 //! - [`respond`] takes five lines and the body, [`forward`] twelve lines and the CORS headers,
-//!   [`save_book`] slices of three lines. The comments in JavaScript describe them.
+//!   [`save_state`] slices of three lines. The comments in JavaScript describe them.
 //! - [`transact`] returns JSON. If the database refuses the transaction, it returns `!` and the
 //!   reason: the columns of the violated constraint, or `premise` for a failed precondition.
 //! - Everything else is JSON.
@@ -96,10 +96,10 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/worker/ledger.js")]
 extern "C" {
-    #[wasm_bindgen(catch, js_name = openBook)]
-    pub fn open_book(state: &JsValue) -> Result<String, JsValue>;
-    #[wasm_bindgen(catch, js_name = saveBook)]
-    pub fn save_book(state: &JsValue, slices: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = openState)]
+    pub fn open_state(state: &JsValue) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = saveState)]
+    pub fn save_state(state: &JsValue, slices: &str) -> Result<(), JsValue>;
     #[wasm_bindgen(catch)]
     pub fn remembered(state: &JsValue, kind: &str, names: &str, generation: u32) -> Result<String, JsValue>;
     #[wasm_bindgen(catch)]
