@@ -90,7 +90,18 @@ export class Client {
     if (typeof error?.code !== "string") throw this.#unexpected(answer.status);
     // A server error is not an answer, so its exit code is that of an unreachable deployment.
     const exit = answer.status >= 500 ? EXIT.unreachable : EXIT.no;
-    throw new Failure(error.message, { exit, code: error.code, details: error.details });
+    const failure = new Failure(error.message, { exit, code: error.code, details: error.details });
+    if (answer.status === 404) failure.hint = await this.#ofSlug(answer.url);
+    throw failure;
+  }
+
+  /** What to say if the URL of an unknown tenant has a slug in place of its id. */
+  async #ofSlug({ pathname }) {
+    const slug = /^\/_gate\/v1\/admin\/tenants\/([^/]+)/.exec(pathname)?.[1];
+    if (slug === undefined) return undefined;
+    const { status, text } = await this.send("GET", `${ADMIN}/tenants`, { query: { slug: decodeURIComponent(slug) } });
+    const found = status === 200 ? parsed(text)?.items?.[0] : undefined;
+    return found && `\`${found.slug}\` is the slug of the tenant \`${found.id}\`: commands take its id.`;
   }
 
   /** Sends a request to the admin API. Returns the JSON body. */

@@ -404,6 +404,8 @@ test("`override` commands set, list and remove overrides, and `expiring` lists t
   assert.deepEqual((await json("override", "list", acme.id)).map((one) => one.value ?? one.allowance), [99, "unlimited"]);
   assert.match(await good("expiring"), new RegExp(`${acme.id} +${acme.slug} +override +size$`, "m"));
   const shown = await good("tenant", "show", acme.id);
+  assert.match(await bad(1, "tenant", "show", acme.slug), new RegExp(`\`${acme.slug}\` is the slug of the tenant \`${acme.id}\``));
+  assert.doesNotMatch(await bad(1, "tenant", "show", "nobody"), /slug/);
   assert.match(shown, /^size +99 +on +override$/m);
   assert.match(shown, /^month +quota +its own +unlimited +0 /m);
   for (const key of ["size", "month"]) await good("override", "remove", acme.id, key);
