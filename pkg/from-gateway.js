@@ -37,10 +37,11 @@ class Gateway extends Questions {
     const { headers } = factsOf(request, [ASSERTION]);
     const token = headersOf(headers, [ASSERTION])[ASSERTION];
     if (token === undefined) throw new UnauthenticatedError({}, { cause: new Error("the assertion is missing: the request has not come through the gateway") });
-    // `features` and `limits` are there if the catalog's `origin.assertion` asks for them.
-    const { sub, slug, plan, credential, features = {}, limits = [] } = await this.#verified(token);
+    // `features` and `limits` are there if the catalog's `origin.assertion` asks for them,
+    // `upgrade_url` if one of these features is off.
+    const { sub, slug, plan, credential, features = {}, limits = [], upgrade_url } = await this.#verified(token);
     const tenant = { id: sub, slug, plan, status: "active" };
-    return { headers: {}, decision: short({ allowed: true, code: "ALLOWED", tenant, credential, features, limits }) };
+    return { headers: {}, decision: { ...short({ allowed: true, code: "ALLOWED", tenant, credential, features, limits }), upgrade_url } };
   }
 
   question() {

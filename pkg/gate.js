@@ -26,6 +26,16 @@ function within(run) {
   }
 }
 
+/** Adds to the problems of a document where it stands in a list. */
+function at(place, run) {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof DocumentError)) throw error;
+    throw new DocumentError(error.problems.map((problem) => ({ ...problem, path: problem.path.replace("$", () => place) })));
+  }
+}
+
 export const publish = (seed) => {
   ready();
   const json = text(seed);
@@ -72,7 +82,7 @@ export class Gate extends Questions {
     this.#held.catalog = text(catalog);
     this.#open();
     try {
-      for (const tenant of tenants) this.putTenant(tenant);
+      for (const [place, tenant] of tenants.entries()) at(`$.tenants[${place}]`, () => this.putTenant(tenant));
       for (const [url, jwks] of Object.entries(named(keys, "`keys`"))) this.putKeys(url, jwks);
       for (const [name, value] of Object.entries(named(secrets, "`secrets`"))) this.putSecret(name, value);
       for (const record of apiKeys) this.putApiKey(record);

@@ -1,17 +1,17 @@
 import type { FeatureClient } from "./client/index.js";
-import type { Answer, Widened } from "./index.js";
+import type { Answer, Features, Widened } from "./index.js";
 
 /**
  * Gives features to the components below it.
- * @param props `features`: the features that the server has evaluated, such as `features.toJSON()`;
- *   they hold while the page has nothing newer. `client`: follows changes in the page
+ * @param props `features`: the features that the server has evaluated; from a server component to one
+ *   of the page only as `features.toJSON()`. They hold while the page has nothing newer. `client`: follows changes in the page
  * @example
  * // In a server component: <FeatureProvider features={features}><App /></FeatureProvider>
  * const features = (await gate.features("t_acme")).toJSON();
  * const element = FeatureProvider({ features, children: "the application" });
  */
 export function FeatureProvider(props: {
-  features?: Record<string, Pick<Answer, "value"> & Partial<Answer>>;
+  features?: Features | Record<string, Pick<Answer, "value"> & Partial<Answer>>;
   client?: FeatureClient;
   /** What React can render. */
   children?: any;

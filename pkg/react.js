@@ -10,7 +10,8 @@ import { own } from "./own.js";
 const FeatureContext = createContext(null);
 
 export function FeatureProvider({ features, client, children }) {
-  return createElement(FeatureContext.Provider, { value: { features, client } }, children);
+  const plain = typeof features?.toJSON === "function" ? features.toJSON() : features;
+  return createElement(FeatureContext.Provider, { value: { features: plain, client } }, children);
 }
 
 export function useFeature(key, fallback) {

@@ -127,11 +127,14 @@ export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, 
     return;
   }
   // The decision that has let the request in may know already.
-  if (!gate && !context && own(variable(ctx, "decision")?.features, feature)?.enabled) return;
+  const [asker, decided] = [variable(ctx, "gate")?.of, variable(ctx, "decision")];
+  const known = context || (gate && gate !== asker) ? undefined : own(decided?.features, feature);
+  if (known?.enabled) return;
+  if (known && decided.upgrade_url !== undefined) throw lacks(decided.tenant.plan, decided.upgrade_url);
   const question = { tenant: tenant.id, features: [feature], look: true };
   if (context) question.context = typeof context === "function" ? await context(ctx) : context;
   // By default the gate that has let the request in.
-  const { decision } = await answerOf(() => (gate ?? variable(ctx, "gate")?.of ?? configured()).ask(question));
+  const { decision } = await answerOf(() => (gate ?? asker ?? configured()).ask(question));
   if (!decision.allowed) throw denial(decision);
   const answer = own(decision.features, feature);
   if (answer?.reason === "FEATURE_UNKNOWN") throw new ConfigurationError(`the catalog has no feature \`${feature}\``);

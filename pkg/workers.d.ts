@@ -98,12 +98,12 @@ export function tenants(options?: {
 
 /** What `withTenant` gives a handler. */
 export interface Served {
-  /** Null on public routes. */
-  tenant: Tenant | null;
+  /** On public routes, where no tenant is known, this and `gate` are null. */
+  tenant: Tenant;
   credential: Credential | null;
   decision: ShortDecision;
   /** Asks about the tenant. */
-  gate: TenantGateOf | null;
+  gate: TenantGateOf;
 }
 
 /**
@@ -114,7 +114,7 @@ export interface Served {
  *   `edgeGate(env, ctx)`. `customResolver`: for the strategy `custom`
  * @example
  * export default {
- *   fetch: withTenant(async (request, env, ctx, { tenant }) => new Response(`Hello ${tenant?.slug}`)),
+ *   fetch: withTenant(async (request, env, ctx, { tenant }) => new Response(`Hello ${tenant.slug}`)),
  * };
  */
 export function withTenant<E = any>(

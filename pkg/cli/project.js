@@ -126,7 +126,8 @@ export async function importSeed(base, token, seed) {
   const body = await response.json().catch(() => ({}));
   if (response.ok) return;
   const { code = "IMPORT_FAILED", message = `the deployment answered ${response.status}`, details = {} } = body.error ?? {};
-  throw new Failure(`the catalog was not taken over: ${message}`, { code, details });
+  const hint = code === "PLAN_IN_USE" ? "A plan version that tenants have stays as it is: add a new version, or start over with `tenantgate dev --reset`." : undefined;
+  throw new Failure(`the catalog was not taken over: ${message}`, { code, details, hint });
 }
 
 /** A first request that the catalog lets through: a `curl` command. */

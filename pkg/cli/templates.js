@@ -10,11 +10,17 @@ const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
 /**
  * Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out
- * of git.
+ * of git. `lines`: what a Worker that exists needs in place of the template's own.
  */
 export const TEMPLATES = {
   gateway: { about: "a gateway before an origin", needs: {} },
-  hono: { about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" } },
+  hono: {
+    about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" },
+    lines: [
+      'import { gateway, onError, scheduled, TenantLedger, tenants } from "tenantgate/worker";', 'app.all("/_gate/*", gateway());', "app.use(tenants());",
+      "app.onError(onError);", "export default { fetch: app.fetch, scheduled };", "export { TenantLedger };",
+    ],
+  },
   next: {
     about: "Next.js on Workers, by OpenNext",
     needs: { next: "^15.5.0", react: "^19.0.0", "react-dom": "^19.0.0" },
@@ -25,13 +31,23 @@ export const TEMPLATES = {
     },
     ignored: [".next", ".open-next", "next-env.d.ts"],
   },
-  worker: { about: "a Worker without a framework", needs: {} },
+  worker: {
+    about: "a Worker without a framework", needs: {},
+    lines: [
+      'import gateway, { TenantLedger, withTenant } from "tenantgate/worker";', "const served = withTenant((request, env, ctx, { tenant }) => …);",
+      "// in `fetch`:", 'if (new URL(request.url).pathname.startsWith("/_gate/")) return gateway.fetch(request, env, ctx);', "return served(request, env, ctx);",
+      "// beside it:", "scheduled: gateway.scheduled", "export { TenantLedger };",
+    ],
+  },
 };
 
-/** The files of a project, by their paths. */
-export function files(name, template) {
+/**
+ * The files of a project, by their paths. `existing`: without those of a Worker that the project has
+ * already.
+ */
+export function files(name, template, existing) {
   const found = { ".dev.vars": `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n` };
-  for (const folder of ["common", template]) {
+  for (const folder of existing && TEMPLATES[template].lines ? ["common"] : ["common", template]) {
     const from = join(PLACE, folder);
     for (const path of readdirSync(from, { recursive: true })) {
       if (extname(path) !== "") found[path.replaceAll("\\", "/")] = readFileSync(join(from, path), "utf8").replaceAll("{{name}}", name);

@@ -386,7 +386,8 @@ impl From<&Decision> for ErrorView {
 }
 
 /// The claims of an assertion that the catalog asks for: `features` and `limits`, as in the
-/// decision's JSON. A claim that is too large for a header is left out.
+/// decision's JSON, and `upgrade_url` if one of the features is off. A claim that is too large for
+/// a header is left out.
 pub fn asserted(decision: &Decision) -> Map<String, Value> {
     let mut claims = Map::new();
     let catalog = decision.catalog.as_ref().map(|catalog| catalog.document());
@@ -405,7 +406,11 @@ pub fn asserted(decision: &Decision) -> Map<String, Value> {
         let is_wanted = |answer: &&Answer| wanted.features.iter().any(|key| key.as_str() == &*answer.key);
         let features: BTreeMap<&str, AnswerView<'_>> =
             decision.features.iter().filter(is_wanted).map(|answer| (answer.key.as_ref(), answer.into())).collect();
+        let lacks = features.values().any(|answer| !answer.enabled);
         claim("features", serde_json::to_value(features));
+        if lacks {
+            claim("upgrade_url", Ok(catalog.map_or(Value::Null, |catalog| catalog.upgrade_url.as_str().into())));
+        }
     }
     if wanted.limits {
         let limits: Vec<_> = decision.limits.iter().map(|gauged| LimitView::new(gauged, decision)).collect();

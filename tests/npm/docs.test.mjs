@@ -98,8 +98,8 @@ describe("catalogs and records", () => {
 
 // The reasons for which a block may stay unrun, each with a check that the reason fits the block.
 const REASONS = {
-  "needs a Cloudflare account": ({ language, code }) => language === "sh" && /wrangler/.test(code),
-  "needs a browser": ({ language }) => language === "html",
+  "needs a Cloudflare account": ({ language, code }) => language === "sh" && /wrangler|tenantgate deploy/.test(code),
+  "needs a browser": ({ language }) => ["html", "jsx"].includes(language),
   "needs Next.js": ({ language, code }) => language === "js" && /from "next\//.test(code),
   "needs a database": ({ language, code }) => language === "js" && /from "pg"|tenantgate\/prisma|findInvoice/.test(code),
   "needs a Worker": ({ language, code }) => language === "js" && /\benv\./.test(code),

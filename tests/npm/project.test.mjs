@@ -64,13 +64,32 @@ describe("`init`", () => {
     writeFileSync(join(folder, ".gitignore"), "/node_modules/\ndist");
     const { status, stdout } = run(folder, ["init"]);
     assert.equal(status, 0);
-    assert.match(stdout, /kept wrangler\.jsonc[^]*needs these bindings too[^]*SNAPSHOTS/);
+    assert.match(stdout, /kept wrangler\.jsonc[^]*needs this too[^]*SNAPSHOTS/);
     assert.equal(readFileSync(join(folder, "wrangler.jsonc"), "utf8"), "{}\n");
     const { name, scripts, dependencies, devDependencies } = json(folder, "package.json");
     assert.deepEqual([name, scripts.dev, scripts.deploy, dependencies.hono, typeof devDependencies.wrangler], ["mine", "my own", "tenantgate deploy", "4.1.0", "string"]);
     assert.equal(readFileSync(join(folder, ".gitignore"), "utf8"), "/node_modules/\ndist\n.wrangler\n.dev.vars\n");
     const [before, again] = [readFileSync(join(folder, "package.json"), "utf8"), run(folder, ["init", "--json"])];
     assert.deepEqual([JSON.parse(again.stdout).written, JSON.parse(again.stdout).added, readFileSync(join(folder, "package.json"), "utf8")], [[], [], before]);
+  });
+
+  for (const name of ["wrangler.toml", "wrangler.json"]) {
+    test(`puts no second configuration beside ${name}, and says what the Worker of the project needs`, () => {
+      const folder = empty();
+      writeFileSync(join(folder, name), "");
+      const { status, stdout } = run(folder, ["init"]);
+      assert.equal(status, 0);
+      assert.deepEqual(["wrangler.jsonc", "src/index.ts", "test/app.test.ts"].filter((path) => existsSync(join(folder, path))), []);
+      assert.deepEqual(["catalog.json", "test/tenants.test.ts"].filter((path) => !existsSync(join(folder, path))), []);
+      assert.match(stdout, name.endsWith("toml") ? /\[\[kv_namespaces\]\]\n {2}binding = "SNAPSHOTS"/ : /"kv_namespaces": \[\{ "binding": "SNAPSHOTS"/);
+      assert.match(stdout, /app\.use\(tenants\(\)\)/);
+    });
+  }
+
+  test("names the command, where a script of the project has the name", () => {
+    const folder = empty();
+    writeFileSync(join(folder, "package.json"), '{ "scripts": { "dev": "my own" } }');
+    assert.match(run(folder, ["init"]).stdout, /npx tenantgate dev\n/);
   });
 
   test("refuses a broken package.json before it writes anything", () => {

@@ -179,7 +179,7 @@ describe("`fromGateway`", () => {
     const now = Math.floor(Date.now() / 1000);
     const answer = (value, enabled) => ({ value, enabled, tier: "plan", reason: "TARGETING_MATCH", rule: null, variant: null });
     const claims = {
-      sub: "t_acme", slug: "acme", plan: "pro@1", credential: null, features: { exports: answer(true, true), webhooks: answer(false, false) },
+      sub: "t_acme", slug: "acme", plan: "pro@1", credential: null, upgrade_url: "https://example.com/upgrade", features: { exports: answer(true, true), webhooks: answer(false, false) },
       limits: [{ key: "calls", kind: "quota", tenant: "t_acme", limit: 10, used: 1, remaining: 9, resets_at: null, shadow: false }],
     };
     const token = await new SignJWT(claims).setProtectedHeader({ alg: "EdDSA", typ: "tenant+jwt", kid: "k" })
@@ -187,12 +187,16 @@ describe("`fromGateway`", () => {
     const keys = [{ ...publicKey.export({ format: "jwk" }), kid: "k", alg: "EdDSA" }];
     const gate = fromGateway({ url: "https://gate.example.com", audience: "app", fetch: async () => Response.json({ keys }) });
     let decision;
-    const serve = (feature) => handler((_, ctx) => (decision = ctx.decision, "served"), { middleware: [createTenantMiddleware({ gate }), requireFeature(feature)], logger: () => ({ error() {} }) })(
+    const serve = (feature, options) => handler((_, ctx) => (decision = ctx.decision, "served"), { middleware: [createTenantMiddleware({ gate }), requireFeature(feature, options)], logger: () => ({ error() {} }) })(
       new Request("https://x/", { headers: { "x-tenant-assertion": token } }));
     assert.equal((await serve("exports")).status, 200);
     assert.deepEqual(decision.limits, [{ key: "calls", limit: 10, used: 1, remaining: 9, reset_ms: 0 }]);
-    // Without a token, questions to the gateway are a mistake of the set-up.
-    for (const feature of ["webhooks", "unknown"]) assert.equal((await serve(feature)).status, 500, feature);
+    const denied = await serve("webhooks");
+    assert.deepEqual([denied.status, (await denied.json()).error.details.upgrade_url], [403, "https://example.com/upgrade"]);
+    // The middleware's own gate makes no difference. Without a token, other questions to the gateway
+    // are a mistake of the set-up.
+    assert.equal((await serve("exports", { gate })).status, 200);
+    assert.equal((await serve("unknown")).status, 500);
   });
 
   test("fails with 503 while it has no keys", async () => {

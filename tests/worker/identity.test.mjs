@@ -62,7 +62,8 @@ const gates = await workers({
       features: { exports: {}, colour: { type: "string", default: "grey" }, other: {} },
       limits: { calls: { kind: "quota", period: "month", default: 10 } },
       routes: [{ path: "/", limits: { calls: 1 } }],
-      origin: { assertion: { features: ["exports", "colour"], limits: true } },
+      origin: { assertion: { features: ["exports", "colour", "other"], limits: true } },
+      upgrade_url: "https://example.com/upgrade",
       plans: { "free@1": { features: ["exports"] } },
     }),
     origin, bindings: ASSERTS,
@@ -342,7 +343,8 @@ describe("in front of an origin", () => {
   test("an assertion has the features and limits that the catalog asks for", async () => {
     const read = async () => jose.decodeJwt((await seen(gates.tells, { "x-api-key": key.key }))["x-tenant-assertion"]);
     const first = await read();
-    assert.deepEqual(Object.keys(first.features), ["colour", "exports"]);
+    assert.deepEqual(Object.keys(first.features), ["colour", "exports", "other"]);
+    assert.deepEqual([first.features.other.enabled, first.upgrade_url], [false, "https://example.com/upgrade"]);
     assert.deepEqual([first.features.colour.value, first.features.exports.enabled, first.features.exports.tier], ["grey", true, "plan"]);
     assert.deepEqual(first.limits.map(({ key, limit, used, remaining }) => [key, limit, used, remaining]), [["calls", 10, 1, 9]]);
     // The limits are those of this very request.

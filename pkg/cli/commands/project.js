@@ -32,10 +32,13 @@ const init = {
     mkdirSync(folder, { recursive: true });
     const added = [manifested(folder, argv.template), ignored(folder, argv.template)].flat();
     const [written, kept] = [[], []];
-    for (const [path, content] of Object.entries(files(nameOf(folder), argv.template))) {
+    const config = CONFIGURATIONS.find((name) => existsSync(join(folder, name)));
+    for (const [path, content] of Object.entries(files(nameOf(folder), argv.template, config !== undefined))) {
       const file = join(folder, path);
-      if (existsSync(file)) {
-        kept.push(path);
+      // A second configuration would take the place of the first.
+      const there = path === "wrangler.jsonc" && config !== undefined ? config : existsSync(file) && path;
+      if (there) {
+        kept.push(there);
         continue;
       }
       mkdirSync(dirname(file), { recursive: true });
@@ -46,17 +49,32 @@ const init = {
       for (const path of written) out.line(`wrote ${path}`);
       for (const path of kept) out.line(`kept ${path}, which exists`);
       for (const what of added) out.line(`added ${what}`);
-      if (kept.includes("wrangler.jsonc")) out.lines(["", "Your wrangler.jsonc needs these bindings too, if it lacks them:", ...BINDINGS]);
-      out.lines(["", "Next:", "", ...(argv.folder ? [`  cd ${/^[\w./-]+$/.test(argv.folder) ? argv.folder : JSON.stringify(argv.folder)}`] : []), "  npm install", "  npm run dev"]);
+      if (config !== undefined) {
+        out.lines(["", `Your ${config} needs this too, if it lacks it:`, "", ...(config.endsWith(".toml") ? BINDINGS_IN_TOML : BINDINGS)]);
+        const lines = TEMPLATES[argv.template].lines ?? [];
+        if (lines.length > 0) out.lines(["", "Your Worker needs this:", "", ...lines.map((line) => `  ${line}`)]);
+      }
+      // A project with scripts of its own keeps them.
+      const own = packaged(join(folder, "package.json")).scripts?.dev !== manifest(argv.template).scripts.dev;
+      out.lines(["", "Next:", "", ...(argv.folder ? [`  cd ${/^[\w./-]+$/.test(argv.folder) ? argv.folder : JSON.stringify(argv.folder)}`] : []), "  npm install", own ? "  npx tenantgate dev" : "  npm run dev"]);
     });
   },
 };
+
+/** The names of wrangler's configuration; it reads the first that is there. */
+const CONFIGURATIONS = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
 const BINDINGS = [
   '  "kv_namespaces": [{ "binding": "SNAPSHOTS" }]', '  "durable_objects": { "bindings": [{ "name": "LEDGER", "class_name": "TenantLedger" }] }',
   '  "migrations": [{ "tag": "tenantgate", "new_sqlite_classes": ["TenantLedger"] }]',
   '  "d1_databases": [{ "binding": "CONTROL_DB", "database_name": "control", "migrations_dir": "node_modules/tenantgate/migrations" }]',
+  '  "triggers": { "crons": ["* * * * *"] }', '  "compatibility_flags": ["enable_request_signal"]',
 ];
+const BINDINGS_IN_TOML = [
+  'compatibility_flags = ["enable_request_signal"]', "[triggers]", 'crons = ["* * * * *"]', "[[kv_namespaces]]", 'binding = "SNAPSHOTS"',
+  "[[durable_objects.bindings]]", 'name = "LEDGER"', 'class_name = "TenantLedger"', "[[migrations]]", 'tag = "tenantgate"', 'new_sqlite_classes = ["TenantLedger"]',
+  "[[d1_databases]]", 'binding = "CONTROL_DB"', 'database_name = "control"', 'migrations_dir = "node_modules/tenantgate/migrations"',
+].map((line) => `  ${line}`);
 
 /** Adds what `package.json` lacks. Returns the names of what was added. */
 function manifested(folder, template) {
@@ -100,6 +118,7 @@ const dev = {
   options: { ...SEED, port: whole("The port.", { default: "8787" }), reset: flag("Forget first what an earlier run has stored.") },
   async run({ argv, out }) {
     const config = configuration();
+    if (!hasBinding(config, "SNAPSHOTS")) throw wrongUsage(`${config} has no binding \`SNAPSHOTS\`: \`tenantgate init\` prints what it needs`);
     const token = localToken();
     hide(token);
     const first = seedOf(argv.catalog, argv.tenants);
@@ -136,7 +155,7 @@ const dev = {
         for (const { id } of left) out.line(`${id} is gone from ${argv.tenants} and still there: end it by \`tenantgate tenant delete ${id}\`, or start over by \`tenantgate dev --reset\`.`);
       } catch (error) {
         const problems = (error.details?.problems ?? []).map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`);
-        out.lines([`Kept the catalog and tenants as they were: ${error.message}`, ...problems]);
+        out.lines([`Kept the catalog and tenants as they were: ${error.message}`, ...problems, ...(error.hint ? [error.hint] : [])]);
       }
     });
     setInterval(() => fetch(new URL("/cdn-cgi/handler/scheduled?cron=*+*+*+*+*", base)).catch(() => {}), 60_000).unref();
@@ -155,12 +174,7 @@ function free(port) {
 
 /** Imports a seed, and makes sure that the gate serves by it. */
 async function importAndCheck(base, token, seed) {
-  try {
-    await importSeed(base, token, seed);
-  } catch (error) {
-    if (error.code === "PLAN_IN_USE") error.hint = "A plan version that tenants have stays as it is: add a new version, or start over with `tenantgate dev --reset`.";
-    throw error;
-  }
+  await importSeed(base, token, seed);
   const { status, reason = "see the messages above" } = await fetch(new URL("/_gate/healthz", base)).then((response) => response.json(), () => ({}));
   if (status !== "ok") throw new Failure(`the gate does not work: its health is \`${status}\`: ${reason}`, { code: "UNHEALTHY" });
 }

@@ -1,7 +1,7 @@
 import gateway, { TenantLedger, withTenant } from "tenantgate/worker";
 
 // Every request is decided: which tenant it is, what it may use, how much is left.
-const served = withTenant(async (request, env, ctx, { tenant }) => Response.json({ tenant: tenant?.slug }));
+const served = withTenant(async (request, env, ctx, { tenant }) => Response.json({ tenant: tenant.slug }));
 
 export default {
   fetch(request: Request, env: object, ctx: ExecutionContext): Response | Promise<Response> {
