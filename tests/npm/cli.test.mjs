@@ -276,7 +276,7 @@ describe("usage, exit codes and secrets", () => {
       for (const [, from] of text(join(root, "pkg", name)).matchAll(/from "([^"]+)"/g)) assert.match(from, /^(\.\/(?!cli\b)|node:|cloudflare:|react$|kysely$|drizzle-orm$|@openfeature\/)/, name);
     }
     for (const name of readdirSync(join(root, "pkg/cli"), { recursive: true }).filter((name) => name.endsWith(".js"))) {
-      for (const [, from] of text(join(root, "pkg/cli", name)).matchAll(/from "([^".][^"]*)"/g)) assert(from.startsWith("node:") || from in manifest.dependencies, from);
+      for (const [, from] of text(join(root, "pkg/cli", name)).matchAll(/^(?:import|export|\}).* from "([^".][^"]*)";$/gm)) assert(from.startsWith("node:") || from in manifest.dependencies, from);
     }
   });
 });
