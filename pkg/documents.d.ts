@@ -567,11 +567,11 @@ interface Origin {
  */
 interface AssertionClaims {
   /**
-   * Features whose values are the claim `features`. At most 32. The claim is left out if it is larger than 2 KiB.
+   * Features whose values are the claim `features`. At most 32. The claim is left out if it is larger than 4 KiB.
    */
   features?: Key[];
   /**
-   * Whether the claim `limits` has the limits that the request was charged to. Each request then has an assertion of its own. The claim is left out if it is larger than 2 KiB. Default false.
+   * Whether the claim `limits` has the limits that the request was charged to. Each request then has an assertion of its own. The claim is left out if it is larger than 4 KiB. Default false.
    */
   limits?: boolean;
 }

@@ -128,7 +128,8 @@ export async function checkFeature(tenant, feature, ctx, { gate, getTenantPlan, 
   }
   // The decision that has let the request in may know already.
   const [asker, decided] = [variable(ctx, "gate")?.of, variable(ctx, "decision")];
-  const known = context || (gate && gate !== asker) ? undefined : own(decided?.features, feature);
+  const isOfAnother = context || (gate && gate !== asker) || decided?.tenant?.id !== tenant.id;
+  const known = isOfAnother ? undefined : own(decided.features, feature);
   if (known?.enabled) return;
   if (known && decided.upgrade_url !== undefined) throw lacks(decided.tenant.plan, decided.upgrade_url);
   const question = { tenant: tenant.id, features: [feature], look: true };

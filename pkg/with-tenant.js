@@ -10,19 +10,19 @@ export function fetchMiddleware(identify, handle) {
   if (typeof handle !== "function") throw new InputError("`withTenant` needs the handler of a request");
   return async (request, env, ctx) => {
     const waitUntil = ctx?.waitUntil?.bind(ctx);
-    let done = [];
+    let [headers, done] = [{}, []];
     try {
-      const { headers, ...found } = await identify(request, { env, executionCtx: ctx });
-      done = found.done;
+      const found = await identify(request, { env, executionCtx: ctx });
+      ({ headers, done } = found);
       const { tenant, credential, decision, gate = null } = found;
       const response = await handle(request, env, ctx, { tenant, credential, decision, gate });
       return await finished(request, withHeaders(response, headers), done, waitUntil);
     } catch (error) {
       await ended(done, waitUntil);
       if (!isOurs(error)) throw error;
-      const { status, headers, body } = replyTo(error, request.headers.get("accept"));
-      report(error, status);
-      return new Response(request.method === "HEAD" ? null : body, { status, headers });
+      const reply = replyTo(error, request.headers.get("accept"));
+      report(error, reply.status);
+      return withHeaders(new Response(request.method === "HEAD" ? null : reply.body, reply), headers);
     }
   };
 }

@@ -99,7 +99,8 @@ export class Client {
   async #ofSlug({ pathname }) {
     const slug = /^\/_gate\/v1\/admin\/tenants\/([^/]+)/.exec(pathname)?.[1];
     if (slug === undefined) return undefined;
-    const { status, text } = await this.send("GET", `${ADMIN}/tenants`, { query: { slug: decodeURIComponent(slug) } });
+    const query = { slug: decodeURIComponent(slug) };
+    const { status, text } = await this.send("GET", `${ADMIN}/tenants`, { query }).catch(() => ({}));
     const found = status === 200 ? parsed(text)?.items?.[0] : undefined;
     return found && `\`${found.slug}\` is the slug of the tenant \`${found.id}\`: commands take its id.`;
   }

@@ -48,9 +48,15 @@ export function started(args) {
   });
 }
 
+/** The names of wrangler's configuration, in the order in which it looks for them. */
+const CONFIGURATIONS = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
+
+/** The name of the configuration in a folder; undefined if there is none. */
+export const configurationIn = (folder) => CONFIGURATIONS.find((name) => existsSync(join(folder, name)));
+
 /** The path of the project's configuration for wrangler. */
 export function configuration() {
-  const found = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"].find((name) => existsSync(name));
+  const found = configurationIn(".");
   if (found === undefined) throw wrongUsage("there is no wrangler.jsonc here: run `tenantgate init` first");
   return found;
 }
@@ -67,7 +73,7 @@ export function settingsOf(file) {
 
 /** Whether the configuration has a binding of this name. */
 export function hasBinding(file, name) {
-  if (file.endsWith(".toml")) return new RegExp(`^\\s*binding\\s*=\\s*["']${name}["']`, "m").test(readFileSync(file, "utf8"));
+  if (file.endsWith(".toml")) return new RegExp(`(?:^|[{,])\\s*binding\\s*=\\s*["']${name}["']`, "m").test(readFileSync(file, "utf8"));
   return Object.values(settingsOf(file)).flat().some((one) => one?.binding === name);
 }
 

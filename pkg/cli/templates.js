@@ -10,13 +10,14 @@ const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
 /**
  * Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out
- * of git. `lines`: what a Worker that exists needs in place of the template's own.
+ * of git. `needed`: what the configuration or Worker of an existing project needs; with `own`, in
+ * place of the template's Worker.
  */
 export const TEMPLATES = {
-  gateway: { about: "a gateway before an origin", needs: {} },
+  gateway: { about: "a gateway before an origin", needs: {}, needed: ['"main": "src/index.ts"'] },
   hono: {
-    about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" },
-    lines: [
+    about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" }, own: true,
+    needed: [
       'import { gateway, onError, scheduled, TenantLedger, tenants } from "tenantgate/worker";', 'app.all("/_gate/*", gateway());', "app.use(tenants());",
       "app.onError(onError);", "export default { fetch: app.fetch, scheduled };", "export { TenantLedger };",
     ],
@@ -30,10 +31,11 @@ export const TEMPLATES = {
       deploy: "opennextjs-cloudflare build --skipWranglerConfigCheck && tenantgate deploy",
     },
     ignored: [".next", ".open-next", "next-env.d.ts"],
+    needed: ['"main": "worker.ts"'],
   },
   worker: {
-    about: "a Worker without a framework", needs: {},
-    lines: [
+    about: "a Worker without a framework", needs: {}, own: true,
+    needed: [
       'import gateway, { TenantLedger, withTenant } from "tenantgate/worker";', "const served = withTenant((request, env, ctx, { tenant }) => …);",
       "// in `fetch`:", 'if (new URL(request.url).pathname.startsWith("/_gate/")) return gateway.fetch(request, env, ctx);', "return served(request, env, ctx);",
       "// beside it:", "scheduled: gateway.scheduled", "export { TenantLedger };",
@@ -47,7 +49,7 @@ export const TEMPLATES = {
  */
 export function files(name, template, existing) {
   const found = { ".dev.vars": `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n` };
-  for (const folder of existing && TEMPLATES[template].lines ? ["common"] : ["common", template]) {
+  for (const folder of existing && TEMPLATES[template].own ? ["common"] : ["common", template]) {
     const from = join(PLACE, folder);
     for (const path of readdirSync(from, { recursive: true })) {
       if (extname(path) !== "") found[path.replaceAll("\\", "/")] = readFileSync(join(from, path), "utf8").replaceAll("{{name}}", name);

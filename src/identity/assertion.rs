@@ -29,7 +29,7 @@ pub struct Asserted<'a> {
     pub ancestors: &'a [&'a str],
     /// The verified credential, as in the decision. Null if none was needed.
     pub credential: &'a Value,
-    /// Further claims, which the catalog asks for: `features`, `limits`.
+    /// Further claims, which the catalog asks for: `features`, `limits`, `upgrade_url`.
     pub more: &'a Map<String, Value>,
 }
 

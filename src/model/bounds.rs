@@ -65,8 +65,9 @@ pub const ORIGIN_MS: u64 = 60_000;
 pub const MAX_ORIGIN_MS: u64 = 600_000;
 /// Features in the catalog's `origin.assertion`.
 pub const MAX_ASSERTED_FEATURES: usize = 32;
-/// Bytes of `features` and of `limits` in an assertion, each. Servers accept headers of 8 KB.
-pub const MAX_ASSERTED_BYTES: usize = 2_048;
+/// Bytes of `features` and of `limits` in an assertion, each: room for as many plain features as an
+/// assertion may have. Many servers accept no more than 16 KB of headers in all.
+pub const MAX_ASSERTED_BYTES: usize = 4_096;
 /// Headers in the catalog's `allow_headers`. Each request is compared with all of them.
 pub const MAX_ORIGIN_HEADERS: usize = 64;
 /// Bytes of a header name.

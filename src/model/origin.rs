@@ -40,10 +40,10 @@ document! {
     /// What an assertion tells the origin in addition to tenant, plan and caller.
     pub struct AssertionClaims {
         /// Features whose values are the claim `features`. At most 32. The claim is left out if it
-        /// is larger than 2 KiB.
+        /// is larger than 4 KiB.
         features: Vec<Key> = Vec::new(),
         /// Whether the claim `limits` has the limits that the request was charged to. Each request
-        /// then has an assertion of its own. The claim is left out if it is larger than 2 KiB.
+        /// then has an assertion of its own. The claim is left out if it is larger than 4 KiB.
         /// Default false.
         limits: bool = false,
     } => AssertionClaims::check

@@ -70,8 +70,8 @@ const gates = await workers({
   },
   tellsMuch: {
     seed: main({
-      features: { a: { type: "string", default: "x".repeat(1_900) }, b: { type: "string", default: "x".repeat(1_900) } },
-      origin: { assertion: { features: ["a", "b"] } },
+      features: Object.fromEntries(["a", "b", "c"].map((key) => [key, { type: "string", default: "x".repeat(1_900) }])),
+      origin: { assertion: { features: ["a", "b", "c"] } },
     }),
     origin, bindings: ASSERTS,
   },

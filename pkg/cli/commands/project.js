@@ -7,7 +7,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { Failure, hide, wrongUsage } from "../failure.js";
 import { flag, text, whole } from "../options.js";
-import { configuration, firstRequest, hasBinding, importSeed, localToken, putSnapshots, SEED, seedOf, started, wrangler } from "../project.js";
+import { configuration, configurationIn, firstRequest, hasBinding, importSeed, localToken, putSnapshots, SEED, seedOf, started, wrangler } from "../project.js";
 import { files, manifest, TEMPLATES } from "../templates.js";
 
 /**
@@ -32,7 +32,7 @@ const init = {
     mkdirSync(folder, { recursive: true });
     const added = [manifested(folder, argv.template), ignored(folder, argv.template)].flat();
     const [written, kept] = [[], []];
-    const config = CONFIGURATIONS.find((name) => existsSync(join(folder, name)));
+    const config = configurationIn(folder);
     for (const [path, content] of Object.entries(files(nameOf(folder), argv.template, config !== undefined))) {
       const file = join(folder, path);
       // A second configuration would take the place of the first.
@@ -51,8 +51,7 @@ const init = {
       for (const what of added) out.line(`added ${what}`);
       if (config !== undefined) {
         out.lines(["", `Your ${config} needs this too, if it lacks it:`, "", ...(config.endsWith(".toml") ? BINDINGS_IN_TOML : BINDINGS)]);
-        const lines = TEMPLATES[argv.template].lines ?? [];
-        if (lines.length > 0) out.lines(["", "Your Worker needs this:", "", ...lines.map((line) => `  ${line}`)]);
+        out.lines(["", "Your Worker needs this:", "", ...TEMPLATES[argv.template].needed.map((line) => `  ${line}`)]);
       }
       // A project with scripts of its own keeps them.
       const own = packaged(join(folder, "package.json")).scripts?.dev !== manifest(argv.template).scripts.dev;
@@ -61,9 +60,6 @@ const init = {
   },
 };
 
-/** The names of wrangler's configuration; it reads the first that is there. */
-const CONFIGURATIONS = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
-
 const BINDINGS = [
   '  "kv_namespaces": [{ "binding": "SNAPSHOTS" }]', '  "durable_objects": { "bindings": [{ "name": "LEDGER", "class_name": "TenantLedger" }] }',
   '  "migrations": [{ "tag": "tenantgate", "new_sqlite_classes": ["TenantLedger"] }]',
@@ -71,7 +67,7 @@ const BINDINGS = [
   '  "triggers": { "crons": ["* * * * *"] }', '  "compatibility_flags": ["enable_request_signal"]',
 ];
 const BINDINGS_IN_TOML = [
-  'compatibility_flags = ["enable_request_signal"]', "[triggers]", 'crons = ["* * * * *"]', "[[kv_namespaces]]", 'binding = "SNAPSHOTS"',
+  "# above the first table:", 'compatibility_flags = ["enable_request_signal"]', "# anywhere below:", "[triggers]", 'crons = ["* * * * *"]', "[[kv_namespaces]]", 'binding = "SNAPSHOTS"',
   "[[durable_objects.bindings]]", 'name = "LEDGER"', 'class_name = "TenantLedger"', "[[migrations]]", 'tag = "tenantgate"', 'new_sqlite_classes = ["TenantLedger"]',
   "[[d1_databases]]", 'binding = "CONTROL_DB"', 'database_name = "control"', 'migrations_dir = "node_modules/tenantgate/migrations"',
 ].map((line) => `  ${line}`);
@@ -148,11 +144,12 @@ const dev = {
       try {
         const seed = seedOf(argv.catalog, argv.tenants);
         const left = held.tenants.filter(({ id }) => !seed.tenants.some((tenant) => tenant.id === id));
-        held = seed;
         if (controlled) await importSeed(base, token, seed);
         else putSnapshots(seed, "--local");
         out.line(controlled ? "Took over the changed catalog and tenants." : "Published the changed catalog and tenants: start again to see them at once.");
-        for (const { id } of left) out.line(`${id} is gone from ${argv.tenants} and still there: end it by \`tenantgate tenant delete ${id}\`, or start over by \`tenantgate dev --reset\`.`);
+        held = seed;
+        const remedy = (id) => (controlled ? `end it by \`tenantgate tenant delete ${id}\`, or start` : "start");
+        for (const { id } of left) out.line(`${id} is gone from ${argv.tenants} and still there: ${remedy(id)} over by \`tenantgate dev --reset\`.`);
       } catch (error) {
         const problems = (error.details?.problems ?? []).map(({ path, found, expected }) => `  ${path}: found ${found}, expected ${expected}`);
         out.lines([`Kept the catalog and tenants as they were: ${error.message}`, ...problems, ...(error.hint ? [error.hint] : [])]);
