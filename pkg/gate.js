@@ -26,7 +26,7 @@ function within(run) {
   }
 }
 
-/** Adds to the problems of a document where it stands in a list. */
+/** Names the place of a document in a list in the paths of its problems. */
 function at(place, run) {
   try {
     return run();
@@ -82,7 +82,7 @@ export class Gate extends Questions {
     this.#held.catalog = text(catalog);
     this.#open();
     try {
-      for (const [place, tenant] of [...tenants].entries()) at(`$.tenants[${place}]`, () => this.putTenant(tenant));
+      for (const [place, tenant] of tenants.entries()) at(`$.tenants[${place}]`, () => this.putTenant(tenant));
       for (const [url, jwks] of Object.entries(named(keys, "`keys`"))) this.putKeys(url, jwks);
       for (const [name, value] of Object.entries(named(secrets, "`secrets`"))) this.putSecret(name, value);
       for (const record of apiKeys) this.putApiKey(record);

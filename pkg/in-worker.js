@@ -10,6 +10,9 @@ import { fetchMiddleware } from "./with-tenant.js";
 /** `edgeGate`, `tenants` and `withTenant` of a built Worker; see `edgeGates`. */
 export const inWorker = (instance, Binding) => middlewareOf(edgeGates(instance, Binding));
 
+/** Makes a handler one that Hono's `app.route(path, …)` accepts: it reads `routes`, as of an application. */
+export const mountable = (answer) => Object.assign(answer, { routes: [{ basePath: "/", path: "/*", method: "ALL", handler: answer }] });
+
 /**
  * The middleware by a function that returns the gate of an invocation. `gateOf`: the same for the
  * context of a framework.

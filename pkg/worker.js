@@ -6,7 +6,7 @@ import { isOurs } from "./denials.js";
 import handler from "./dist/worker/entry.js";
 import { EdgeBinding } from "./dist/worker/index.js";
 import * as instance from "./dist/worker/instance.js";
-import { inWorker } from "./in-worker.js";
+import { inWorker, mountable } from "./in-worker.js";
 import { attributes, details, failed, unanswered } from "./openfeature-details.js";
 
 export default handler;
@@ -18,10 +18,7 @@ export const { edgeGate, tenants, withTenant } = inWorker(instance, EdgeBinding)
 export const scheduled = handler.scheduled;
 
 export function gateway() {
-  const answer = (c) => handler.fetch(c.req.raw, c.env, c.executionCtx);
-  // `app.route(path, gateway())` reads `routes`, as of another Hono application.
-  answer.routes = [{ basePath: "/", path: "/*", method: "ALL", handler: answer }];
-  return answer;
+  return mountable((c) => handler.fetch(c.req.raw, c.env, c.executionCtx));
 }
 
 /**

@@ -1,8 +1,8 @@
-// The entries `tenantgate/workers` and `tenantgate/worker` in Node, where an application's own
-// tests run: the gate is that of `testGate`, which the application finds in its `env`.
+// The entries `tenantgate/workers` and `tenantgate/worker` in Node, for tests of an application:
+// the gate is the one of `testGate`, in the `env` that the test gives the application.
 
 import { ConfigurationError } from "./errors.js";
-import { middlewareOf } from "./in-worker.js";
+import { middlewareOf, mountable } from "./in-worker.js";
 import { ANSWER, Questions } from "./questions.js";
 
 export * from "./worker-exports.js";
@@ -68,11 +68,9 @@ export default handler;
 export const { scheduled } = handler;
 
 export function gateway() {
-  const answer = (c) => handler.fetch(c.req.raw, c.env);
-  answer.routes = [{ basePath: "/", path: "/*", method: "ALL", handler: answer }];
-  return answer;
+  return mountable((c) => handler.fetch(c.req.raw, c.env));
 }
 
-/** Classes that a Worker exports, for its bindings. Tests call neither. */
+/** Classes that a Worker exports for its bindings. In Node nothing calls them. */
 export class TenantLedger {}
 export class TenantGate {}

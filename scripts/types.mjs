@@ -8,13 +8,13 @@ import { root } from "./setup.mjs";
 
 const FILE = join(root, "pkg/documents.d.ts");
 const BANNER = "// Written by `node scripts/types.mjs` from the JSON Schemas in `schema`.\n";
-/** What the compiler adds to comments about the place of a definition in the schema. */
+/** Sentences of the compiler about the place of a definition in the schema. */
 const PLACES = /^\s*\*\s*\n(?=\s*\* This interface was referenced)|^\s*\* This interface was referenced[^\n]*\n\s*\* via [^\n]*\n/gm;
 
-/** What says of which type a value is. A member without any may be of every type. */
+/** Keywords that give a value a type. A member without any of them may have any type. */
 const TYPED = ["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
 
-/** A schema whose members of every type are `unknown`: the compiler takes them for objects. */
+/** The schema, with `unknown` for members of any type, which the compiler takes for objects. */
 function withUnknown(schema) {
   if (typeof schema !== "object" || schema === null) return schema;
   if (Array.isArray(schema)) return schema.map(withUnknown);

@@ -91,12 +91,12 @@ export class Client {
     // A server error is not an answer, so its exit code is that of an unreachable deployment.
     const exit = answer.status >= 500 ? EXIT.unreachable : EXIT.no;
     const failure = new Failure(error.message, { exit, code: error.code, details: error.details });
-    if (answer.status === 404) failure.hint = await this.#ofSlug(answer.url);
+    if (answer.status === 404) failure.hint = await this.#slugHint(answer.url);
     throw failure;
   }
 
-  /** What to say if the URL of an unknown tenant has a slug in place of its id. */
-  async #ofSlug({ pathname }) {
+  /** The hint for an unknown tenant that was named by its slug; undefined for any other. */
+  async #slugHint({ pathname }) {
     const slug = /^\/_gate\/v1\/admin\/tenants\/([^/]+)/.exec(pathname)?.[1];
     if (slug === undefined) return undefined;
     const query = { slug: decodeURIComponent(slug) };

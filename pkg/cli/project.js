@@ -48,10 +48,10 @@ export function started(args) {
   });
 }
 
-/** The names of wrangler's configuration, in the order in which it looks for them. */
+/** The names of wrangler's configuration file. Wrangler reads the first one that exists. */
 const CONFIGURATIONS = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
-/** The name of the configuration in a folder; undefined if there is none. */
+/** Returns the name of wrangler's configuration file in a folder, or undefined. */
 export const configurationIn = (folder) => CONFIGURATIONS.find((name) => existsSync(join(folder, name)));
 
 /** The path of the project's configuration for wrangler. */

@@ -44,8 +44,8 @@ export const TEMPLATES = {
 };
 
 /**
- * The files of a project, by their paths. `existing`: without those of a Worker that the project has
- * already.
+ * The files of a project, by their paths. `existing`: the project has a Worker, so the template's is
+ * left out.
  */
 export function files(name, template, existing) {
   const found = { ".dev.vars": `OPERATOR_TOKEN=${randomBytes(16).toString("hex")}\n` };

@@ -297,7 +297,7 @@ pub const MAX_REMEMBERED_BYTES: usize = 2_048;
 pub const MAX_CACHED_TOKENS: usize = 4_096;
 /// Signatures whose verification by the platform has ended and whose requests have not gone on.
 pub const MAX_ANSWERED_SIGNATURES: usize = 64;
-/// Tokens whose signatures the platform is verifying. Of more, some are paid for twice.
+/// Tokens whose signatures the platform is verifying. Beyond that, some are paid for twice.
 pub const MAX_ASKED_SIGNATURES: usize = 1_024;
 /// Rejected tokens that one isolate remembers, by their digests alone.
 pub const MAX_REFUSED_TOKENS: usize = 8_192;

@@ -56,7 +56,7 @@ impl Assertions {
         let (id, slug) = (own.id.as_str(), own.slug.as_str());
         let said = Asserted { tenant: id, slug, plan, ancestors: &ancestors, credential: &credential, more: &more };
         if more.contains_key("limits") {
-            // They differ from request to request.
+            // The limits differ from request to request, so no other request can use it.
             return self.signer.sign(&said, &self.audience, now);
         }
         let same = said.digest();

@@ -41,8 +41,8 @@ pub fn fetch(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
         };
     }
     match gateway::decide_now(&call, &config) {
-        gateway::Immediate::Answered(response) => response,
-        gateway::Immediate::Waits(progress) => {
+        gateway::Attempt::Answered(response) => response,
+        gateway::Attempt::Waits(progress) => {
             task::promise(async move { gateway::decide(call, progress, &config).await }).into()
         }
     }

@@ -38,12 +38,12 @@ for (const file of files) {
   });
 }
 
-/** Asks again after the pause that follows too many invalid tokens in a short time. */
+/** Asks once more, after the pause that follows too many invalid tokens in a short time. */
 async function patiently(gate, ask, expect) {
   const answer = await gate.decide(ask);
   if (answer.body.code !== "RATE_LIMITED" || JSON.stringify(expect).includes("RATE_LIMITED")) return answer;
   await sleep(answer.body.error.details.retry_after_ms);
-  return patiently(gate, ask, expect);
+  return gate.decide(ask);
 }
 
 /** A record whose plan the catalog lacks has cases of its own, but a publication refuses it. */

@@ -31,8 +31,8 @@ use crate::worker::runtime::fault::fault;
 use crate::worker::sources::drive::{drive, drive_on};
 use crate::worker::sources::feed;
 
-/// The result of [`decide_now`].
-pub(crate) enum Immediate {
+/// How far [`decide_now`] came.
+pub(crate) enum Attempt {
     /// The response, or a Promise of the origin's response.
     Answered(JsValue),
     /// The request has to wait. `None` if the gate has not been asked yet.
@@ -40,23 +40,23 @@ pub(crate) enum Immediate {
 }
 
 /// Decides a request, and answers it if nothing has to be waited for.
-pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Immediate {
+pub(crate) fn decide_now(call: &Call, config: &Rc<Config>) -> Attempt {
     let now = clock::now();
     if feed::is_due(config, &call.context, now) {
-        return Immediate::Waits(None);
+        return Attempt::Waits(None);
     }
     let progress = with_gate(|gate| questions::ask(call, config, &questions::to_serve(call), gate, now));
     match progress {
         Progress::Ready(step) if step.is_unknown_tenant() && feed::may_know_more(config, now) => {
-            Immediate::Waits(Some(Box::new(Progress::Ready(step))))
+            Attempt::Waits(Some(Box::new(Progress::Ready(step))))
         }
         Progress::Ready(Step::Decided(mut decision)) if !is_observed(call, config, &decision) => {
             behind::after(call, config, &mut decision);
             let response = respond(call, config, &decision);
             with_gate(|gate| gate.reuse(decision));
-            Immediate::Answered(response)
+            Attempt::Answered(response)
         }
-        progress => Immediate::Waits(Some(Box::new(progress))),
+        progress => Attempt::Waits(Some(Box::new(progress))),
     }
 }
 

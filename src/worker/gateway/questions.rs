@@ -26,13 +26,15 @@ pub(super) fn to_serve(call: &Call) -> Ask<'static> {
     Ask { dry_run: call.explain, ..Ask::default() }
 }
 
-/// Asks the gate about a request, and about the features that its assertion has.
+/// Asks the gate about a request. Also asks about the features that the assertion names, if the
+/// request may be forwarded with one.
 pub(super) fn ask(call: &Call, config: &Config, ask: &Ask<'_>, gate: &mut Gate, now: UnixMillis) -> Progress<Step> {
     let headers = call.headers();
     let request = call.request(&headers, config);
     let asks_for_features = |catalog: &&Arc<CompiledCatalog>| !catalog.document().asserted_features().is_empty();
     if ask.intent == Intent::Decide
         && config.assertions.is_some()
+        && config.has_upstream()
         && let Some(catalog) = gate.current_catalog().filter(asks_for_features).cloned()
     {
         let asserted: Vec<&str> = catalog.document().asserted_features().iter().map(Key::as_str).collect();

@@ -117,9 +117,9 @@ async fn charge(
 pub(crate) fn ended(decision: &Decision, end: CallEnd, config: &Rc<Config>, context: &edge::ExecutionContext) {
     let Some(root) = decision.tenant.as_ref().map(|tenant| tenant.root().clone()) else { return };
     let urgent = with_gate(|gate| gate.ended(decision, end, now()));
-    let reported =
+    let is_reporting =
         REPORTING.with_borrow(|reporting| reporting.get(&root).is_some_and(|since| now().since(*since) < KEEPS_MS));
-    if !urgent || reported {
+    if !urgent || is_reporting {
         return;
     }
     let begun = now();
