@@ -24,6 +24,7 @@ type TenantId = string;
  * The length of a quota's period.
  */
 type Period = "hour" | "day" | "week" | "month" | "year";
+type Scope = string;
 /**
  * Where custom domains are looked up.
  */
@@ -36,7 +37,6 @@ type Identifies = "slug" | "id";
  * The credential that a route requires.
  */
 type Auth = "none" | "any" | "jwt" | "api_key" | "api-key";
-type Scope = string;
 /**
  * a colour such as `#0a7cff`
  */
@@ -119,6 +119,10 @@ export interface CatalogDocument {
   plans?: {
     [k: string]: Plan;
   };
+  /**
+   * Sockets of tenants. Default: there are none.
+   */
+  realtime?: Realtime | null;
   resolution: Resolution;
   /**
    * What requests to each path need and cost. The longest matching prefix applies.
@@ -574,6 +578,91 @@ interface AssertionClaims {
    * Whether the claim `limits` has the limits that the request was charged to. Each request then has an assertion of its own. The claim is left out if it is larger than 4 KiB. Default false.
    */
   limits?: boolean;
+}
+/**
+ * Sockets of tenants at `/_gate/v1/connect`. The route of that path says which tenants and credentials may connect. Without this member there are no sockets.
+ */
+interface Realtime {
+  broadcast?: Requirement;
+  /**
+   * Channels, by name. A name that ends with `*` stands for all names that begin so; the longest one that matches applies. Other channels do not exist.
+   */
+  channels?: {
+    [k: string]: Channel;
+  };
+  /**
+   * The limit of kind `concurrency` that counts a tenant's connections. Default: they are not counted.
+   */
+  connections?: Key | null;
+  /**
+   * Units of each limit that one published message costs.
+   */
+  limits?: {
+    [k: string]: Quantity;
+  };
+  send?: Requirement3;
+}
+/**
+ * What a member of a tenant needs: all that is named.
+ */
+interface Requirement {
+  /**
+   * The feature that the tenant must have.
+   */
+  feature?: Key | null;
+  /**
+   * The scopes that the member's credential must have.
+   */
+  scopes?: Scope[];
+}
+/**
+ * A channel, or all channels of a pattern.
+ */
+interface Channel {
+  /**
+   * What a member needs to publish. Default: only the operator's own code publishes.
+   */
+  publish?: Requirement1 | null;
+  subscribe?: Requirement2;
+}
+/**
+ * What a member of a tenant needs: all that is named.
+ */
+interface Requirement1 {
+  /**
+   * The feature that the tenant must have.
+   */
+  feature?: Key | null;
+  /**
+   * The scopes that the member's credential must have.
+   */
+  scopes?: Scope[];
+}
+/**
+ * What a member of a tenant needs: all that is named.
+ */
+interface Requirement2 {
+  /**
+   * The feature that the tenant must have.
+   */
+  feature?: Key | null;
+  /**
+   * The scopes that the member's credential must have.
+   */
+  scopes?: Scope[];
+}
+/**
+ * What a member of a tenant needs: all that is named.
+ */
+interface Requirement3 {
+  /**
+   * The feature that the tenant must have.
+   */
+  feature?: Key | null;
+  /**
+   * The scopes that the member's credential must have.
+   */
+  scopes?: Scope[];
 }
 /**
  * How the gate finds the tenant of a request.

@@ -11,6 +11,7 @@ import { attributes, details, failed, unanswered } from "./openfeature-details.j
 
 export default handler;
 export * from "./worker-exports.js";
+export { TenantHub } from "./dist/worker/tenant_hub.js";
 export { TenantLedger } from "./dist/worker/tenant_ledger.js";
 export const { edgeGate, tenants, withTenant } = inWorker(instance, EdgeBinding);
 

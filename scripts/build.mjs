@@ -14,7 +14,7 @@ const names = process.env.TENANTGATE_NAMES === "1";
 
 /** The JavaScript of both Workers, and of the complete one alone. */
 const WORKER_PARTS = ["instance.js", "tenant_ledger.js"];
-const WHOLE_PARTS = ["entry.js"];
+const WHOLE_PARTS = ["entry.js", "tenant_hub.js"];
 
 /**
  * The complete Worker: its parts in `pkg/dist/worker`, for the npm package, and in `out` one module of
@@ -23,9 +23,9 @@ const WHOLE_PARTS = ["entry.js"];
 export function buildWorker({ quick = false, faults = false, out = "build" } = {}) {
   const folder = join(root, out);
   const features = faults ? "worker,faults" : "worker";
-  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker" });
+  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled, TenantHub", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker" });
   // One file that stays readable, beside the module.
-  const contents = 'export { default, TenantGate, TenantLedger } from "./worker.js";';
+  const contents = 'export { default, TenantGate, TenantHub, TenantLedger } from "./worker.js";';
   const whole = { stdin: { contents, resolveDir: join(root, "pkg") }, outfile: join(folder, "entry.js"), loader: { ".wasm": "copy" }, assetNames: "[name]" };
   esbuild().buildSync({ ...whole, bundle: true, external: ["cloudflare:*"], format: "esm", logLevel: "warning" });
 }

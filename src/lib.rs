@@ -73,8 +73,9 @@
 //! # Modules
 //!
 //! Dependencies point one way: `wire` -> `gate` -> `ledger`, `identity`, `flags` -> `resolve` ->
-//! `model`. `control` has the rules of the admin API. The features `npm`, `client` and `worker` add
-//! the adapters for JavaScript, for pages and for Cloudflare Workers.
+//! `model`. `control` has the rules of the admin API, `realtime` the sockets of a tenant. The
+//! features `npm`, `client` and `worker` add the adapters for JavaScript, for pages and for
+//! Cloudflare Workers.
 
 // Panics, indexing and unchecked arithmetic are denied: one request must never end another.
 #![deny(
@@ -100,6 +101,7 @@ pub mod gate;
 pub mod identity;
 pub mod ledger;
 pub mod model;
+pub mod realtime;
 pub mod resolve;
 pub mod wire;
 

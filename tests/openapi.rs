@@ -15,8 +15,8 @@ use tenantgate::control::{
 };
 use tenantgate::gate::Code;
 use tenantgate::model::bounds::{MAX_BODY_BYTES, MAX_EVENT_NAME_BYTES, MAX_EVENTS, MAX_TEXT_BYTES};
-use tenantgate::model::{ApiKey, Catalog, ClientSnapshot, LicenceCode, LicenceTerms, Override, Tenant};
-use tenantgate::wire::{DecideBody, DecisionView, EntitlementsView, ErrorView, ReceiptView, UsageView};
+use tenantgate::model::{ApiKey, Catalog, ChannelName, ClientSnapshot, LicenceCode, LicenceTerms, Override, Tenant};
+use tenantgate::wire::{DecideBody, DecisionView, EntitlementsView, ErrorView, MessagesBody, ReceiptView, UsageView};
 
 /// The paths of the admin API.
 fn admin(generator: &mut SchemaGenerator) -> Map<String, Value> {
@@ -266,6 +266,7 @@ fn the_committed_description_matches_the_types_and_operations() {
         },
     });
     let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
+    let tenant_id = || parameter("tenant", true, json!({ "type": "string" }), "The id of the tenant.");
     let evaluation = json!({ "type": "object", "properties": { "context": { "type": ["object", "null"], "properties": {
         "targetingKey": { "type": "string", "description": "By which rollouts choose: the attribute `targeting_key` of rules." },
         "tenant": { "type": "string", "description": "The tenant's id, for whoever holds the operator's token." },
@@ -340,6 +341,83 @@ fn the_committed_description_matches_the_types_and_operations() {
                     },
                 },
             },
+            "/_gate/v1/connect": { "get": {
+                "operationId": "connect",
+                "summary": "Open a socket of a tenant (WebSocket).",
+                "description": "Decided by the route of this path, as any request. The credential is in a header, in the subprotocol `bearer.` beside `tenantgate`, or in the first message: `{\"action\": \"auth\", \"token\": …, \"tenantId\": …}`. Clients that offer the subprotocol `tenantgate` are told over a socket why they are refused.",
+                "parameters": [
+                    parameter("epoch", false, json!({ "type": "string" }), "The log of the position from which the client wants what it has missed."),
+                    parameter("seq", false, json!({ "type": "integer", "minimum": 0 }), "The number of the last message that it has seen."),
+                    parameter("channel", false, json!({ "type": "array", "items": { "type": "string" } }), "A channel to subscribe to. May be repeated."),
+                    parameter("packed", false, json!({ "enum": ["true", "false"] }), "Whether the client takes several messages in one frame."),
+                ],
+                "responses": {
+                    "101": { "description": "The socket is open." },
+                    "400": failure("`BAD_REQUEST`"), "401": failure("`UNAUTHENTICATED`"), "403": failure("`TENANT_SUSPENDED` and others"),
+                    "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment or the catalog has no sockets."), "426": failure("`UPGRADE_REQUIRED`: the request is not one of a WebSocket client."),
+                    "429": failure("`CONCURRENCY_LIMITED` and others"), "451": failure("`RESIDENCY_VIOLATION`"), "503": failure("Try again."),
+                },
+            } },
+            "/_gate/v1/messages": { "post": {
+                "operationId": "publishMessages",
+                "summary": "Send messages to the sockets of a tenant.",
+                "description": "Numbers the messages in the order of the tenant, keeps them for clients that return, and sends them. They cost what `realtime.limits` of the catalog says.",
+                "security": [{ "operator": [] }],
+                "requestBody": { "required": true, "content": { "application/json": { "schema": generator.subschema_for::<MessagesBody>() } } },
+                "responses": {
+                    "200": { "description": "The position after them; with `descendants` the tenants that received them, and those whose sockets could not be reached.", "content": { "application/json": { "schema": { "type": "object", "properties": {
+                        "epoch": { "type": "string" }, "seq": { "type": "integer" },
+                        "tenants": { "type": "array", "items": { "type": "string" } }, "failed": { "type": "array", "items": { "type": "string" } },
+                    } } } } },
+                    "400": failure("`BAD_REQUEST`: the body has problems, all of them in `details.problems`."),
+                    "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
+                    "403": failure("The tenant is not served."), "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment or the catalog has no sockets."),
+                    "408": failure("`REQUEST_TIMEOUT`"), "409": failure("`TOO_MANY`: too many tenants are below this one."), "413": failure("`PAYLOAD_TOO_LARGE`"),
+                    "429": failure("A limit of `realtime.limits` is used up."), "451": failure("`RESIDENCY_VIOLATION`"), "503": failure("Try again."),
+                },
+            } },
+            "/_gate/v1/connections": {
+                "get": {
+                    "operationId": "connections",
+                    "summary": "The connections of a tenant.",
+                    "security": [{ "operator": [] }],
+                    "parameters": [tenant_id(), parameter("cursor", false, json!({ "type": "string" }), "`cursor` of the page before.")],
+                    "responses": {
+                        "200": { "description": "A page.", "content": { "application/json": { "schema": { "type": "object", "required": ["connections", "cursor"], "properties": {
+                            "connections": { "type": "array", "items": { "type": "object", "required": ["connectionId", "userId", "connectedAt", "channels"], "properties": {
+                                "connectionId": { "type": "string" }, "userId": { "type": ["string", "null"] }, "connectedAt": { "type": "string", "format": "date-time" }, "channels": { "type": "array", "items": { "type": "string" } },
+                            } } },
+                            "cursor": { "type": ["string", "null"] },
+                        } } } } },
+                        "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
+                        "401": failure("`UNAUTHENTICATED`"), "403": failure("The tenant is not served."), "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment has no sockets."), "503": failure("Try again."),
+                    },
+                },
+                "delete": {
+                    "operationId": "closeConnection",
+                    "summary": "Close a connection.",
+                    "security": [{ "operator": [] }],
+                    "parameters": [tenant_id(), parameter("id", true, json!({ "type": "string", "minLength": 1 }), "The id of the connection.")],
+                    "responses": {
+                        "200": { "description": "Whether there was such a connection.", "content": { "application/json": { "schema": { "type": "object", "required": ["closed"], "properties": { "closed": { "type": "boolean" } } } } } },
+                        "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
+                        "401": failure("`UNAUTHENTICATED`"), "403": failure("The tenant is not served."), "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment has no sockets."), "503": failure("Try again."),
+                    },
+                },
+            },
+            "/_gate/v1/presence": { "get": {
+                "operationId": "presence",
+                "summary": "The users in a channel.",
+                "security": [{ "operator": [] }],
+                "parameters": [tenant_id(), parameter("channel", true, generator.subschema_for::<ChannelName>().into(), "The channel.")],
+                "responses": {
+                    "200": { "description": "The users, at most 200, and how many there are.", "content": { "application/json": { "schema": { "type": "object", "required": ["channel", "users", "total"], "properties": {
+                        "channel": { "type": "string" }, "users": { "type": "array", "items": { "type": "string" } }, "total": { "type": "integer" },
+                    } } } } },
+                    "400": failure("`BAD_REQUEST`: the query has problems, all of them in `details.problems`."),
+                    "401": failure("`UNAUTHENTICATED`"), "403": failure("The tenant is not served."), "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment has no sockets."), "503": failure("Try again."),
+                },
+            } },
             "/_gate/v1/features": { "get": {
                 "operationId": "features",
                 "summary": "What a page may know of its tenant's features, to evaluate them itself.",

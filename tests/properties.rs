@@ -255,7 +255,7 @@ proptest! {
             let op = match cost % 5 { 0 => CounterOp::Release(cost), 1 => CounterOp::Set(cost), 2 => CounterOp::Hold(cost), 3 => CounterOp::Settle(cost), _ => CounterOp::Take(cost) };
             let name = format!("t h{}", burst % 3);
             let outcome = book.answer(&LedgerRequest {
-                hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit }),
+                hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit, renews: false }),
                 settle: (cost % 5 == 3).then_some(&name),
                 ..order(&[Charge { counter: "c", meter, op, shadow: false }])
             }, now);
@@ -312,7 +312,7 @@ proptest! {
             let charge = |op| Charge { counter: "t/quota", meter: quota, op, shadow: false };
             let slot = |op| Charge { counter: "t/slots", meter: slots, op, shadow: false };
             if what < 2 {
-                let hold = Some(Hold { name: &name, for_ms: 500 });
+                let hold = Some(Hold { name: &name, for_ms: 500, renews: false });
                 let outcome = book.answer(&LedgerRequest { hold, ..order(&[charge(CounterOp::Hold(units)), slot(CounterOp::Hold(1))]) }, UnixMillis::new(now));
                 let fits = used + held + units <= limit && open.len() < 3;
                 prop_assert_eq!(outcome.allowed, fits || open.contains_key(&name));

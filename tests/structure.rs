@@ -26,16 +26,17 @@ struct SourceFile {
 const CORE: [&str; 8] = ["model", "resolve", "flags", "identity", "ledger", "gate", "wire", "control"];
 
 /// The rooms, lowest first. A room may use the rooms listed beside it.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("resolve", &["model"]),
     ("flags", &["model", "resolve"]),
     ("identity", &["model", "resolve"]),
     ("ledger", &["model"]),
     ("gate", &["model", "resolve", "flags", "identity", "ledger"]),
-    ("wire", &["model", "resolve", "flags", "identity", "ledger", "gate"]),
+    ("realtime", &["model", "ledger", "gate"]),
+    ("wire", &["model", "resolve", "flags", "identity", "ledger", "gate", "realtime"]),
     ("control", &["model", "resolve", "flags", "identity", "ledger", "gate", "wire"]),
-    ("worker", &["model", "resolve", "flags", "identity", "ledger", "gate", "wire", "control"]),
+    ("worker", &["model", "resolve", "flags", "identity", "ledger", "gate", "realtime", "wire", "control"]),
     ("npm", &["model", "resolve", "flags", "identity", "ledger", "gate", "wire", "control"]),
 ];
 
@@ -58,6 +59,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
             "ledger",
             "gateway",
             "api",
+            "realtime",
             "embedded",
             "admin",
             "router",

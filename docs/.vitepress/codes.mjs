@@ -131,6 +131,10 @@ export const CODES = {
     meaning: "The body did not arrive within 30 seconds.",
     action: ["Send the request again over a faster connection, or send less at once."],
   },
+  UPGRADE_REQUIRED: {
+    meaning: "The endpoint opens a WebSocket, and the request is not one of a WebSocket client.",
+    action: ["Connect with a WebSocket client, such as `tenantgate/ws/client`."],
+  },
   UPSTREAM_UNAVAILABLE: {
     meaning: "The gate allowed the request, and the origin could not be reached.",
     action: ["Check `UPSTREAM` or `UPSTREAM_URL`, and that the origin is up."],

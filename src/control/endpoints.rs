@@ -35,6 +35,16 @@ pub enum EndpointId {
     ReportUsage,
     /// Usage events.
     ReceiveUsage,
+    /// A socket of a tenant.
+    Connect,
+    /// Messages to sockets.
+    PublishMessages,
+    /// The connections of a tenant.
+    ListConnections,
+    /// The end of a connection.
+    CloseConnection,
+    /// The users in a channel.
+    Presence,
     /// A support ticket.
     RedeemTicket,
     /// The validity of a licence.
@@ -81,6 +91,11 @@ endpoints! {
     Decide "POST" "/_gate/v1/decide" Operator;
     ReportUsage "GET" "/_gate/v1/usage" Operator;
     ReceiveUsage "POST" "/_gate/v1/usage" Operator;
+    Connect "GET" "/_gate/v1/connect" Tenant;
+    PublishMessages "POST" "/_gate/v1/messages" Operator;
+    ListConnections "GET" "/_gate/v1/connections" Operator;
+    CloseConnection "DELETE" "/_gate/v1/connections" Operator;
+    Presence "GET" "/_gate/v1/presence" Operator;
     RedeemTicket "POST" "/_gate/v1/tickets" Holder;
     ValidateLicence "POST" "/_gate/v1/licences/validate" Holder;
     DeactivateLicence "POST" "/_gate/v1/licences/deactivate" Holder;

@@ -61,6 +61,9 @@ pub enum Intent<'a> {
         id: &'a str,
         /// Milliseconds until the end time of the reservation.
         for_ms: u64,
+        /// Whether an open reservation of this id is changed and extended. Otherwise the request is
+        /// a repetition, and the reservation stays as it is.
+        renews: bool,
     },
     /// Settles a hold. [`Ask::limits`] contains the units that were used; limits that it does not
     /// name were not used. The use has already happened, so no status, feature or limit denies it.

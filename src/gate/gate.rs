@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::answer::{Bearer, Decision, Trace};
+use super::answer::{Bearer, Credential, Decision, Trace};
 use super::ask::Ask;
 use super::cache::{Found, HostCache, Rejected, Snapshots};
 use super::code::Code;
 use super::compiled::{CompiledCatalog, Entitlements, PlanShape};
 use super::cx::{Cx, Exit};
-use super::decide::{Parts, Verifier, bearer, judge};
+use super::decide::{Parts, Verifier, bearer, judge, named, renews, still_admits};
 use super::need::{Progress, Refresh, SnapshotKey};
 use super::spend::{CallEnd, Exchange, Pending, Spender, Step, hold_name};
 use crate::identity::{Seals, Signature};
@@ -116,11 +116,67 @@ impl Gate {
     /// Verifies a token (RFC 7519) of any issuer of the catalog, for endpoints of the gate's own.
     /// `None` means that it is invalid, or its tenant is not served.
     pub fn bearer(&mut self, token: &str, now: UnixMillis) -> Progress<Option<Bearer>> {
+        match self.silently(now, |parts, cx, catalog| bearer(parts, cx, catalog, token)) {
+            Progress::Ready(bearer) => Progress::Ready(bearer.ok()),
+            Progress::Need(need) => Progress::Need(need),
+        }
+    }
+
+    /// The tenant that the signals of a request name, whatever credential its route needs. `None`
+    /// if none names one. The error is the code of the denial.
+    pub fn named(
+        &mut self,
+        request: &Request<'_>,
+        now: UnixMillis,
+    ) -> Progress<Result<Option<Arc<Entitlements>>, Code>> {
+        self.silently(now, |parts, cx, catalog| named(parts, cx, catalog, request))
+    }
+
+    /// Whether a credential that was accepted for `tenant` on the route of `path` still is; `kept`
+    /// is from [`Credential::keep`], or empty for a route that needs none. Returns the tenant as it
+    /// is now, or the code of the denial.
+    ///
+    /// [`Credential::keep`]: super::Credential::keep
+    pub fn still_admits(
+        &mut self,
+        tenant: &TenantId,
+        kept: &str,
+        path: &str,
+        place: Option<&str>,
+        now: UnixMillis,
+    ) -> Progress<Result<Arc<Entitlements>, Code>> {
+        self.silently(now, |parts, cx, catalog| {
+            let credential = Credential::kept(kept, catalog);
+            still_admits(parts, cx, catalog, tenant, credential.as_ref(), path, place)
+        })
+    }
+
+    /// Verifies a credential that takes the place of another one on an open socket of `tenant`, and
+    /// judges it for the route of `path`. The error is the code of the denial.
+    pub fn renews(
+        &mut self,
+        tenant: &TenantId,
+        credential: &str,
+        path: &str,
+        place: Option<&str>,
+        now: UnixMillis,
+    ) -> Progress<Result<Arc<Credential>, Code>> {
+        self.silently(now, |parts, cx, catalog| renews(parts, cx, catalog, tenant, credential, path, place))
+    }
+
+    /// Asks the stages something that is not a decision.
+    fn silently<T>(
+        &mut self,
+        now: UnixMillis,
+        ask: impl FnOnce(&mut Parts<'_>, &mut Cx, &Arc<CompiledCatalog>) -> Result<T, Exit>,
+    ) -> Progress<Result<T, Code>> {
         let mut cx = Cx::silent(now);
         let found = self.snapshots.catalog(now, &mut cx.refresh).map_err(Exit::from);
-        match found.and_then(|catalog| bearer(&mut self.parts(), &mut cx, &catalog, token)) {
-            Ok(bearer) => Progress::Ready(Some(bearer)),
-            Err(Exit::Denied) => Progress::Ready(None),
+        let answer = found.and_then(|catalog| ask(&mut self.parts(), &mut cx, &catalog));
+        self.background.append(&mut cx.refresh);
+        match answer {
+            Ok(answer) => Progress::Ready(Ok(answer)),
+            Err(Exit::Denied) => Progress::Ready(Err(cx.decision.code)),
             Err(Exit::Need(need)) => Progress::Need(need),
         }
     }

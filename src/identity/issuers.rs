@@ -66,6 +66,17 @@ impl Issuers {
         self.issuers.get(index).map(|(key, issuer)| (key, issuer))
     }
 
+    /// The number of an issuer, by its key in the catalog.
+    pub fn find(&self, key: &Key) -> Option<usize> {
+        self.issuers.iter().position(|(own, _)| own == key)
+    }
+
+    /// When a token stops being accepted: its end, with the leeway of its issuer.
+    pub fn end_of(&self, validity: Validity) -> UnixMillis {
+        let leeway_ms = self.get(validity.issuer).map_or(0, |(_, issuer)| issuer.leeway_ms.0);
+        validity.expires_at.plus(leeway_ms)
+    }
+
     /// The URLs at which issuers publish their keys.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.issuers.iter().filter_map(|(_, issuer)| issuer.jwks_url.as_deref())
@@ -127,7 +138,7 @@ impl Issuers {
     pub fn in_time(&self, validity: Validity, now: UnixMillis) -> Result<(), RefusalReason> {
         let leeway_ms = self.get(validity.issuer).map_or(0, |(_, issuer)| issuer.leeway_ms.0);
         let ahead = |time: Option<UnixMillis>| time.is_some_and(|time| time > now.plus(leeway_ms));
-        if validity.expires_at.plus(leeway_ms) <= now {
+        if self.end_of(validity) <= now {
             Err("the token has expired")
         } else if ahead(validity.not_before) {
             Err("the token is not valid yet")

@@ -19,6 +19,10 @@ pub struct Hold<'a> {
     pub name: &'a str,
     /// Milliseconds after which the hold expires.
     pub for_ms: u64,
+    /// Whether an open hold of this name is changed to the units of the request, and lasts from now
+    /// on. Otherwise it stays as it is.
+    #[serde(rename = "again", default, skip_serializing_if = "std::ops::Not::not")]
+    pub renews: bool,
 }
 
 /// A hold, as its ledger stores it.

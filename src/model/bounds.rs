@@ -456,6 +456,74 @@ pub const ASSERTION_LIFETIME_MS: u64 = 60_000;
 /// Signed assertions that one isolate keeps for reuse.
 pub const MAX_CACHED_ASSERTIONS: usize = 4_096;
 
+/// Patterns of realtime channels in a catalog.
+pub const MAX_CHANNEL_PATTERNS: usize = 256;
+/// Bytes of the name of a realtime channel.
+pub const MAX_CHANNEL_BYTES: usize = 64;
+/// Channels of one connection. They are part of what the runtime keeps of a hibernated socket,
+/// which is at most 16 KiB.
+pub const MAX_CHANNELS: usize = 32;
+/// Bytes of a message that a member of a tenant sends over its socket, as at comparable services.
+pub const MAX_SOCKET_MESSAGE_BYTES: usize = 32 << 10;
+/// Bytes of the first message of a socket without a credential: a token and its envelope.
+pub const MAX_AUTH_MESSAGE_BYTES: usize = 8 << 10;
+/// Milliseconds within which a socket without a credential must present one.
+pub const AUTH_MS: u64 = 30_000;
+/// Sockets without a credential in one hub, and of one address.
+pub const MAX_WAITING_SOCKETS: usize = 64;
+/// Sockets without a credential of one client address in one hub.
+pub const MAX_WAITING_BY_ONE: usize = 5;
+/// Sockets of one hub. The runtime allows 32,768; a message to 4,096 takes about 0.13 s to send.
+pub const MAX_SOCKETS: usize = 4_096;
+/// Messages of one socket per second.
+pub const MAX_SOCKET_RATE: u64 = 100;
+/// Messages of one socket at once. A socket that sends on beyond it is closed.
+pub const MAX_SOCKET_BURST: u64 = 200;
+/// Unsent bytes of one socket. Beyond that, its reader is behind: it receives nothing until it has
+/// read, and then what it has missed.
+pub const MAX_UNSENT_BYTES: u32 = 64 << 10;
+/// Unsent bytes of all sockets of one hub. Beyond that, the sockets with the most are closed.
+pub const MAX_HUB_UNSENT_BYTES: u32 = 16 << 20;
+/// Milliseconds after which a reader that is still behind is disconnected.
+pub const BEHIND_MS: u64 = 30_000;
+/// Milliseconds between two looks at readers that are behind while they read.
+pub const MIN_DRAIN_MS: u64 = 4;
+/// Milliseconds between two looks at readers that are behind while they do not read.
+pub const DRAIN_MS: u64 = 2_000;
+/// Messages that a hub keeps for clients that return.
+pub const MAX_LOG_MESSAGES: usize = 1_000;
+/// Bytes of the messages that a hub keeps.
+pub const MAX_LOG_BYTES: usize = 4 << 20;
+/// Milliseconds for which a hub keeps a message.
+pub const LOG_MS: u64 = 300_000;
+/// Messages in one request of the operator's code.
+pub const MAX_PUBLISHED: usize = 100;
+/// Bytes of a request of the operator's code with messages.
+pub const MAX_PUBLISHED_BODY_BYTES: usize = 1 << 20;
+/// Tenants below one that receive a message to all of them.
+pub const MAX_DESCENDANTS: u64 = 1_000;
+/// Bytes of the request that opened a socket without a credential, which the runtime keeps until
+/// there is one.
+pub const MAX_GUEST_QUESTION_BYTES: usize = 4_096;
+/// Messages in one frame to a client that takes several at once.
+pub const MAX_PACKED: usize = 64;
+/// Bytes of the messages in one frame.
+pub const MAX_PACKED_BYTES: usize = 32 << 10;
+/// Milliseconds for which a user without a connection is still present, so that a reconnection is
+/// not seen.
+pub const PRESENCE_MS: u64 = 10_000;
+/// Users in the answer to a question for presence.
+pub const MAX_PRESENT: usize = 200;
+/// Milliseconds before the end of a credential at which its connection is told.
+pub const EXPIRY_NOTICE_MS: u64 = 60_000;
+/// Milliseconds for which a hub relies on what it last heard of its tenant. After that, nothing
+/// enters or leaves before it has asked again.
+pub const HUB_TRUST_MS: u64 = 8_000;
+/// Slots of a limit of kind `concurrency` that a hub holds ahead of its connections.
+pub const HUB_SLOTS: u64 = 16;
+/// Milliseconds for which a hub holds slots. It holds them again at half of that.
+pub const HUB_HOLD_MS: u64 = 3_600_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use super::bounds::{
 use super::limit::Quantity;
 use super::{
     Allowance, Breaker, Cors, Epoch, Feature, Grants, Issuer, Key, Kind, Limit, Metric, Origin, PlanRef, Problems,
-    Read, Reader, Required, Resolution, Scope, Shard, Slug, StrategyKind, choice, document, required,
+    Read, Reader, Realtime, Required, Resolution, Scope, Shard, Slug, StrategyKind, choice, document, required,
 };
 
 document! {
@@ -39,6 +39,8 @@ document! {
         /// CORS policies by key: which pages of other origins may read the responses of the routes
         /// that name the policy.
         cors: BTreeMap<Key, Cors> = BTreeMap::new(),
+        /// Sockets of tenants. Default: there are none.
+        realtime: Option<Realtime> = None,
         /// Usage metrics by key.
         metrics: BTreeMap<Key, Metric> = BTreeMap::new(),
         /// Plan versions, such as `pro@2`. A version never changes: a change needs a new version.
@@ -199,6 +201,7 @@ impl Catalog {
             }
         });
         self.check_assertion(r);
+        r.at("realtime", |r| self.check_realtime(r));
         r.at("limits", |r| r.at_most(self.limits.len(), MAX_LIMITS));
         let gauge = |key: &&Key| self.limits.get(*key).is_some_and(|limit| limit.kind == Kind::Gauge);
         if let Some(key) = self.sub_tenants.as_ref().filter(|key| !gauge(key)) {
@@ -266,6 +269,30 @@ impl Catalog {
         for (index, key) in self.asserted_features().iter().enumerate().filter(unknown) {
             let problem = |r: &mut Reader| r.problem(format!("`{key}`"), "a key of `features`");
             r.at("origin", |r| r.at("assertion", |r| r.at("features", |r| r.at_index(index, problem))));
+        }
+    }
+
+    fn check_realtime(&self, r: &mut Reader) {
+        let Some(realtime) = &self.realtime else { return };
+        let counts = |key: &&Key| self.limits.get(*key).is_some_and(|limit| limit.kind == Kind::Concurrency);
+        if let Some(key) = realtime.connections.as_ref().filter(|key| !counts(key)) {
+            r.at("connections", |r| r.problem(format!("`{key}`"), "a limit of kind `concurrency`"));
+        }
+        r.at("limits", |r| {
+            for key in realtime.limits.keys() {
+                self.check_limit_key(key, r);
+                // A message is over as soon as it is sent, so it occupies neither a slot nor a
+                // level.
+                let spent = |limit: &Limit| matches!(limit.kind, Kind::Rate | Kind::Window | Kind::Quota);
+                if self.limits.get(key).is_some_and(|limit| !spent(limit)) {
+                    r.at(key.as_str(), |r| r.problem("a level or slots", "a rate, a window or a quota"));
+                }
+            }
+        });
+        for (path, requirement) in realtime.requirements() {
+            if let Some(feature) = requirement.feature.as_ref().filter(|key| !self.features.contains_key(*key)) {
+                r.at_path(&path, |r| r.at("feature", |r| r.problem(format!("`{feature}`"), "a key of `features`")));
+            }
         }
     }
 

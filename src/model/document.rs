@@ -157,6 +157,17 @@ impl Reader {
         result
     }
 
+    /// Like nested calls of [`Self::at`].
+    pub(crate) fn at_path<T>(&mut self, keys: &[&str], read: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        for key in keys {
+            self.enter(key);
+        }
+        let result = read(self);
+        self.path.truncate(length);
+        result
+    }
+
     /// Extends the path by a key. Returns the previous length of the path.
     #[inline(never)]
     fn enter(&mut self, key: &str) -> usize {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::bounds::{MAX_KEY_BYTES, MAX_SCOPE_BYTES, MAX_SLUG_BYTES, MAX_TENANT_ID_BYTES};
+use super::bounds::{MAX_CHANNEL_BYTES, MAX_KEY_BYTES, MAX_SCOPE_BYTES, MAX_SLUG_BYTES, MAX_TENANT_ID_BYTES};
 use super::{Read, Reader};
 
 macro_rules! name {
@@ -120,6 +120,25 @@ name!(
             && !version.is_empty()
     })
 );
+
+name!(
+    /// The name of a realtime channel, such as `orders` or `chat:42`.
+    ChannelName, MAX_CHANNEL_BYTES, "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$",
+    |text| text.bytes().all(is_of_channel) && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+);
+
+name!(
+    /// The name of a channel, or the beginning of names with `*` at its end.
+    ChannelPattern, MAX_CHANNEL_BYTES, "^([A-Za-z0-9][A-Za-z0-9_.:-]*)?\\*?$",
+    |text| {
+        let prefix = text.strip_suffix('*').unwrap_or(text);
+        prefix.is_empty() || ChannelName::is_valid(prefix)
+    }
+);
+
+const fn is_of_channel(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')
+}
 
 name!(
     /// The id of an API key: its public part.

@@ -32,6 +32,7 @@ mod metric;
 mod origin;
 pub mod period;
 mod public_key;
+mod realtime;
 mod required;
 mod resolution;
 mod secret_text;
@@ -49,7 +50,7 @@ pub use cors::Cors;
 pub use data_route::{DataRoute, Isolation, SettledRoute, Shard};
 pub use document::{Problem, Problems, Unread};
 pub use feature::{Condition, Feature, FeatureType, FeatureValue, Grants, Op, Rollout, Rule, Weighted};
-pub use ids::{Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
+pub use ids::{ChannelName, ChannelPattern, Epoch, Key, KeyId, PlanRef, Scope, Slug, TenantId};
 pub use issuer::{Issuer, IssuerKey, Speaks};
 pub use licence::{DomainPattern, LicenceCode, LicenceStatus, LicenceTerms};
 pub(crate) use limit::parse_quantity;
@@ -57,6 +58,7 @@ pub use limit::{Allowance, Kind, Limit, Mode, OnError, Overage, Quantity};
 pub use metric::{Aggregation, Metric};
 pub use origin::{AssertionClaims, HeaderMode, Origin};
 pub use public_key::{Algorithm, KeySet, Material, PublicKey};
+pub use realtime::{Channel, Realtime, Requirement};
 pub use resolution::{
     Agreement, DEFAULT_HEADER, DEFAULT_KEY_HEADER, DomainLookup, Identifies, RESERVED, Resolution, Strategy,
     StrategyKind,

@@ -71,6 +71,10 @@ document! {
         /// Milliseconds after which the reservation expires and its units are free again: 1 to
         /// 86400000. Default 60000.
         for_ms: Option<Quantity> = None,
+        /// Whether an open reservation of this `id` is changed to the units of this request, and
+        /// lasts `for_ms` from now on; for work that goes on. If the limits refuse that, it stays
+        /// as it is. Default false.
+        renew: bool = false,
     } => Reserve::check
 }
 
@@ -190,7 +194,7 @@ impl DecideBody {
     fn intent(&self) -> Intent<'_> {
         if let Some(reserve) = &self.reserve {
             let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
-            return Intent::Reserve { id: &reserve.id, for_ms };
+            return Intent::Reserve { id: &reserve.id, for_ms, renews: reserve.renew };
         }
         match (&self.settle, &self.idempotency_key) {
             (Some(id), _) => Intent::Settle { id },

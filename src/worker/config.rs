@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) ledger: JsValue,
     /// `LEDGER_JURISDICTIONS`: prefixes of tenant ids, each with the jurisdiction of the ledgers.
     pub(crate) jurisdictions: Vec<(String, String)>,
+    /// `HUBS`: one Durable Object per tenant, for its sockets. Undefined: there are none.
+    pub(crate) hubs: JsValue,
     /// `UPSTREAM`: the service that serves as the origin.
     pub(crate) upstream: JsValue,
     /// `UPSTREAM_URL`: the URL of the origin, for an origin without a service binding.
@@ -127,6 +129,7 @@ impl Config {
                     &serde_json::json!(jurisdictions.as_deref().unwrap_or_default()).to_string(),
                 ),
             },
+            hubs: if jurisdictions.is_some() { binding("HUBS") } else { JsValue::UNDEFINED },
             jurisdictions: jurisdictions.unwrap_or_default(),
             upstream: binding("UPSTREAM"),
             upstream_url,

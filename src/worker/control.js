@@ -7,7 +7,7 @@
 import { answered } from "./edge.js";
 
 /** The version of the tables that this code needs: the number of the last migration. */
-const SCHEMA = 6;
+const SCHEMA = 7;
 const FITS = `SELECT CASE WHEN EXISTS (SELECT 1 FROM schema_version WHERE version >= ${SCHEMA} AND oldest <= ${SCHEMA}) THEN 1 ELSE json('no') END`;
 /** Why the tables of a database do not fit: `older` or `newer`; undefined if they do. */
 async function misfit(db) {

@@ -15,13 +15,16 @@
 //! | `sources` | answers what the gate needs; [`sources::drive`] is the loop |
 //! | `ledger` | the Durable Object, and how an isolate talks to it |
 //! | `gateway` | requests to the operator's hosts |
-//! | `api`, `admin` | the gate's own endpoints; neither knows the other |
+//! | `api` | the decision API, features, usage |
+//! | `realtime` | sockets of tenants: the endpoints, and the Durable Object |
+//! | `admin` | the control plane |
 //! | `embedded` | the gate for code in the same isolate |
 //! | `router` | which endpoint a request is for |
 //! | `handlers` | the handlers of the Worker |
 //!
 //! The feature `edge` builds the gate for a Worker of one's own, which calls `embedded`. The
-//! feature `worker` adds what the complete Worker serves: `admin`, `router` and `handlers`.
+//! feature `worker` adds what the complete Worker serves: `realtime`, `admin`, `router` and
+//! `handlers`.
 
 // Without the complete Worker, what serves requests is linked by nothing.
 #![cfg_attr(not(feature = "worker"), allow(dead_code))]
@@ -39,6 +42,8 @@ mod http;
 mod isolate;
 mod ledger;
 #[cfg(feature = "worker")]
+mod realtime;
+#[cfg(feature = "worker")]
 mod router;
 mod runtime;
 mod sources;
@@ -49,6 +54,8 @@ pub use embedded::EdgeBinding;
 #[cfg(feature = "worker")]
 pub use handlers::{fetch, scheduled};
 pub use ledger::TenantLedger;
+#[cfg(feature = "worker")]
+pub use realtime::TenantHub;
 
 /// Reports a panic with file and line before it traps.
 #[wasm_bindgen(start)]

@@ -15,6 +15,7 @@ use crate::worker::api::{decide, features, usage};
 use crate::worker::config::Config;
 use crate::worker::http::call::Call;
 use crate::worker::http::reply::{self, Failure};
+use crate::worker::realtime::{connect, messages};
 use crate::worker::runtime::cell::with_gate;
 use crate::worker::runtime::clock::Patience;
 use crate::worker::runtime::doors::{self, Door};
@@ -56,6 +57,11 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         EndpointId::Decide => decide::answer(&call, config).await,
         EndpointId::ReportUsage => usage::report(&call, config).await,
         EndpointId::ReceiveUsage => usage::receive(&call, config).await,
+        EndpointId::Connect => connect::answer(call, config).await,
+        EndpointId::PublishMessages => messages::publish(&call, config).await,
+        EndpointId::ListConnections => messages::list(&call, config).await,
+        EndpointId::CloseConnection => messages::close(&call, config).await,
+        EndpointId::Presence => messages::present(&call, config).await,
         EndpointId::RedeemTicket => admin::redeem(&call, config).await,
         EndpointId::ValidateLicence | EndpointId::DeactivateLicence => admin::answer_licence(&call, config).await,
         EndpointId::Features | EndpointId::Ofrep => features::answer(call, config).await,
@@ -69,6 +75,7 @@ fn refusal(methods: &[&str]) -> Failure {
     match methods {
         [] => Failure::NOT_FOUND,
         ["GET", "POST"] => Failure::GET_AND_POST,
+        ["GET", "DELETE"] => Failure::GET_AND_DELETE,
         _ if methods.contains(&"GET") => Failure::GET_ONLY,
         _ => Failure::POST_ONLY,
     }

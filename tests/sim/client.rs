@@ -83,9 +83,11 @@ impl World {
         };
         let ask = match task {
             Task::Order => Ask { limits: &[("orders", cost)], intent: Intent::Once { key: &name }, ..ask },
-            Task::Reserve => {
-                Ask { limits: &[("jobs", cost)], intent: Intent::Reserve { id: &name, for_ms: RESERVATION_MS }, ..ask }
-            }
+            Task::Reserve => Ask {
+                limits: &[("jobs", cost)],
+                intent: Intent::Reserve { id: &name, for_ms: RESERVATION_MS, renews: false },
+                ..ask
+            },
             _ => Ask { limits: &[("jobs", cost)], intent: Intent::Settle { id: &name }, ..ask },
         };
         self.ask(isolate, request, &Request::default(), &ask);

@@ -86,13 +86,16 @@ function handle({
 }) {
   const store = shares ?? name;
   const [upstream, custom] = ["origin", "resolver"].map((service) => (first ? service : `${name}-${service}`));
-  const ledgerOf = (scriptName) => ({ durableObjects: { LEDGER: { className: "TenantLedger", ...(scriptName ? { scriptName } : { useSQLite: true }) } } });
+  const object = (className, scriptName) => ({ className, ...(scriptName ? { scriptName } : { useSQLite: true }) });
+  // The gate inside a Worker of a user's own has no sockets.
+  const hubs = folder === "build/test";
+  const ledgerOf = (scriptName) => ({ durableObjects: { LEDGER: object("TenantLedger", scriptName), ...(hubs && { HUBS: object("TenantHub", scriptName) }) } });
   const worker = {
     name,
     modules: modules(folder),
     modulesRoot: join(root, folder),
     compatibilityDate: COMPATIBILITY_DATE,
-    compatibilityFlags: ["enable_request_signal"],
+    compatibilityFlags: ["enable_request_signal", "no_web_socket_compression"],
     kvNamespaces: { SNAPSHOTS: `snapshots-${store}` },
     bindings: { OPERATOR_TOKEN: OPERATOR, ...bindings },
     serviceBindings: { ...(origin && { UPSTREAM: upstream }), ...(resolver && { RESOLVER: custom }) },

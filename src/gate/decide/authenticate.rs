@@ -46,7 +46,8 @@ pub(super) fn credentials(
         } else {
             "the route needs a credential"
         };
-        return Err(cx.challenge(Code::Unauthenticated, reason, Challenge::new(catalog, route, false)));
+        let challenge = Challenge { is_missing: credentials.is_empty(), ..Challenge::new(catalog, route, false) };
+        return Err(cx.challenge(Code::Unauthenticated, reason, challenge));
     }
     // One credential must be sufficient alone: the scopes of two credentials are never combined.
     let serves = |credential: &Credential| credential.serves(route.auth) && credential.allows(&route.scopes);

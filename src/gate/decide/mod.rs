@@ -13,12 +13,14 @@ mod features;
 mod limits;
 mod preflight;
 mod resolve;
+mod socket;
 mod verifier;
 
 use std::sync::Arc;
 
 pub(super) use agree::lookup;
 pub(super) use caller::bearer;
+pub(super) use socket::{named, renews, still_admits};
 pub(super) use verifier::Verifier;
 
 use super::answer::{Fallback, Stage};

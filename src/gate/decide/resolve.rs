@@ -53,6 +53,21 @@ pub(super) fn tenant<'c>(
     Ok((found, route))
 }
 
+/// Runs `f` with the signals of a request and its route.
+pub(super) fn with_signals<T>(
+    parts: &mut Parts<'_>,
+    cx: &mut Cx,
+    catalog: &Arc<CompiledCatalog>,
+    request: &Request<'_>,
+    f: impl FnOnce(&mut Parts<'_>, &mut Cx, &Signals<'_>, &CompiledRoute) -> Result<T, Exit>,
+) -> Result<T, Exit> {
+    let (host, _) = parts.hosts.get(catalog, request.host).map_err(|error| deny(cx, error))?;
+    let mut signals = Signals::default();
+    find_signals(catalog, request, &host, &mut signals).map_err(|error| deny(cx, error))?;
+    let route = catalog.route(request.method, &signals.route_path());
+    f(parts, cx, &signals, route)
+}
+
 /// The tenant that all signals and credentials agree on.
 fn agreed(
     parts: &mut Parts<'_>,

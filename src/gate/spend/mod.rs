@@ -206,9 +206,11 @@ impl Spender {
                 fingerprint,
                 event: false,
             }),
-            hold: special
-                .and_then(|special| special.hold.as_ref())
-                .map(|hold| Hold { name: &hold.name, for_ms: hold.for_ms }),
+            hold: special.and_then(|special| special.hold.as_ref()).map(|hold| Hold {
+                name: &hold.name,
+                for_ms: hold.for_ms,
+                renews: hold.renews,
+            }),
             settle: special.and_then(|special| special.settle.as_deref()),
             ..LedgerRequest::default()
         }

@@ -70,6 +70,9 @@ pub(super) struct NewHold {
     /// The ledger's name of it.
     pub(super) name: String,
     pub(super) for_ms: u64,
+    pub(super) renews: bool,
+    /// Whether the caller has chosen the id, and asks again under it.
+    is_chosen: bool,
 }
 
 impl Special {
@@ -77,6 +80,8 @@ impl Special {
     fn new(id: &TenantId, checks: &[LimitCheck], ask: &Ask<'_>, hold_id: Option<impl FnOnce() -> String>) -> Self {
         // The blank distinguishes these ids from idempotency keys, which contain no blank.
         let key = match ask.intent {
+            // What a renewal asks for is no change but a state, which a repetition leaves as it is.
+            Intent::Reserve { renews: true, .. } => None,
             Intent::Reserve { id, .. } => Some(format!(" reserve {id}")),
             Intent::Settle { id } => Some(format!(" settle {id}")),
             Intent::Once { key } => Some(format!("/{key}")),
@@ -93,11 +98,11 @@ impl Special {
         });
         let hold = hold_id.map(|hold_id| {
             let longest = checks.iter().map(|check| check.budget.max_duration_ms).max();
-            let (own, for_ms) = match ask.intent {
-                Intent::Reserve { id, for_ms } => (id.to_owned(), for_ms),
-                _ => (hold_id(), longest.unwrap_or(DEFAULT_HOLD_MS)),
+            let (own, for_ms, renews) = match ask.intent {
+                Intent::Reserve { id, for_ms, renews } => (id.to_owned(), for_ms, renews),
+                _ => (hold_id(), longest.unwrap_or(DEFAULT_HOLD_MS), false),
             };
-            NewHold { name: hold_name(id, &own), id: own, for_ms }
+            NewHold { name: hold_name(id, &own), id: own, for_ms, renews, is_chosen: ask.reserves() }
         });
         let settle = match ask.intent {
             Intent::Settle { id: own } => Some(hold_name(id, own)),
@@ -148,10 +153,7 @@ impl Pending {
     /// The ledger's name of the slots of a request in flight. Returns `None` for a reservation,
     /// whose caller asks again under the id that it chose.
     pub fn slots_name(&self) -> Option<String> {
-        // INVARIANT (blank in reservations): the idempotency id of a reservation contains a blank,
-        // and an idempotency key does not.
-        let reserves = self.idempotency_id().is_some_and(|id| id.contains(' '));
-        self.special.as_ref()?.hold.as_ref().filter(|_| !reserves).map(|hold| hold.name.clone())
+        self.special.as_ref()?.hold.as_ref().filter(|hold| !hold.is_chosen).map(|hold| hold.name.clone())
     }
 
     /// Whether the ledger only debits charges: no idempotency key, hold, settlement or trial.

@@ -47,6 +47,61 @@ impl LedgerState {
         ends_ms
     }
 
+    /// Changes an open hold to the units of a request, and extends it. Takes only what it lacks,
+    /// and frees what it has too much. If that is refused, the hold stays as it is.
+    pub(in crate::ledger) fn renew_hold(
+        &mut self,
+        hold: Hold<'_>,
+        request: &LedgerRequest<'_>,
+        now: UnixMillis,
+    ) -> LedgerResponse {
+        let Some(held) = self.holds.get(hold.name).cloned() else { return LedgerResponse::default() };
+        let held_of = |counter: &str| {
+            let own = held.parts.iter().filter(|(name, _, _)| **name == *counter).map(|(_, _, units)| *units);
+            own.fold(0_u64, u64::saturating_add)
+        };
+        let mut more = LedgerRequest { hold: None, ..request.clone() };
+        for charge in &mut more.charges {
+            if let CounterOp::Hold(units) = charge.op {
+                charge.op = CounterOp::Hold(units.saturating_sub(held_of(charge.counter)));
+            }
+        }
+        let response = self.decide(&more, &[], now);
+        if !response.allowed || request.dry_run {
+            return response;
+        }
+        let mut parts = Vec::with_capacity(held.parts.len());
+        // Units beyond those asked for are freed in the period in which they were held.
+        let mut wanted: Vec<(&str, u64)> = Vec::new();
+        for charge in &request.charges {
+            if let CounterOp::Hold(units) = charge.op {
+                wanted.push((charge.counter, units));
+            }
+        }
+        for (counter, meter, units) in held.parts {
+            let left = wanted.iter_mut().find(|(name, _)| *name == &*counter);
+            let kept = left.map_or(0, |(_, left)| {
+                let kept = units.min(*left);
+                *left = left.saturating_sub(kept);
+                kept
+            });
+            self.account(&counter, meter, LeaseStep::Returned(units.saturating_sub(kept)), now);
+            if kept > 0 {
+                parts.push((counter, meter, kept));
+            }
+        }
+        for (counter, units) in wanted.into_iter().filter(|(_, units)| *units > 0) {
+            let charge = request.charges.iter().find(|charge| charge.counter == counter);
+            if let Some(charge) = charge {
+                parts.push((self.name_of(counter), self.dated(counter, charge.meter), units));
+            }
+        }
+        let ends_ms = now.get().saturating_add(hold.for_ms);
+        self.holds.put(hold.name, ends_ms, HeldUnits { parts, ends_ms });
+        self.note_hold(hold.name);
+        LedgerResponse { verdicts: self.standings(request, now), ends_ms: Some(ends_ms), ..response }
+    }
+
     /// Answers a request whose hold is already open, so that a repetition holds nothing more.
     pub(in crate::ledger) fn open_hold(&self, request: &LedgerRequest<'_>, now: UnixMillis) -> Option<LedgerResponse> {
         let held = self.holds.get(request.hold?.name)?;

@@ -1,4 +1,4 @@
-//! Publication: announces a change to the ledger, then writes the snapshot to KV.
+//! Publication: announces a change to the ledger and to hubs, then writes the snapshot to KV.
 //!
 //! A change leaves rows in `publications`, in its own transaction. A publication that fails stays
 //! open and is retried by the scheduled run. The value for KV is read from the system of record at
@@ -18,6 +18,7 @@ use crate::ledger::{LedgerRequest, Migration};
 use crate::model::{TenantId, UnixMillis};
 use crate::worker::config::Config;
 use crate::worker::ledger::client;
+use crate::worker::realtime::client as client_of_hubs;
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, number, sql, text};
@@ -59,7 +60,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
     let store = &request.store;
     let rows = store
         .rows(sql!(
-            "SELECT number, key, epoch, ledger FROM publications WHERE done_at IS NULL ORDER BY anew, failures, number LIMIT ?",
+            "SELECT number, key, epoch, ledger, anew FROM publications WHERE done_at IS NULL ORDER BY anew, failures, number LIMIT ?",
             SLICE
         ))
         .await?;
@@ -67,8 +68,10 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
         return Ok(Flushed::default());
     }
     let unheard = notify_ledgers(request, &rows).await?;
+    let hubs_know = notify_hubs(request, &rows).await?;
     let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in rows.iter().filter(|row| !unheard.contains(text(row, "ledger"))) {
+    let is_unheard = |row: &Row| unheard.contains(text(row, "ledger"));
+    for row in rows.iter().filter(|row| !is_unheard(row)) {
         let latest = epochs.entry(text(row, "key")).or_default();
         *latest = (*latest).max(number(row, "epoch"));
     }
@@ -92,7 +95,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
     }
     let (mut done, mut open) = (Vec::new(), Vec::new());
     for row in &rows {
-        let late = unheard.contains(text(row, "ledger")) || failed.contains(text(row, "key"));
+        let late = is_unheard(row) || failed.contains(text(row, "key")) || !hubs_know && is_news(row);
         if late { &mut open } else { &mut done }.push(number(row, "number"));
     }
     // INVARIANT (the last word): a snapshot that changed while it was written is written again,
@@ -154,6 +157,33 @@ async fn notify_ledgers(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTre
         }
     }
     Ok(unheard)
+}
+
+/// Whether a publication is one of a change, not of an unchanged snapshot.
+fn is_news(row: &Row) -> bool {
+    number(row, "anew") == 0
+}
+
+/// Tells the hubs of the families concerned, so that sockets close which may not stay. Returns
+/// whether all have acted on it.
+async fn notify_hubs(request: &AdminRequest<'_>, rows: &[Row]) -> Result<bool, AdminError> {
+    let news = || rows.iter().filter(|row| is_news(row));
+    let changes: Vec<(String, u64)> = news().map(|row| (text(row, "key").to_owned(), number(row, "epoch"))).collect();
+    if changes.iter().any(|(key, _)| key == "catalog") {
+        return Ok(client_of_hubs::tell(request.config, &request.store, None, &changes).await?);
+    }
+    let keys: Vec<&str> = news().filter_map(|row| text(row, "key").strip_prefix("key:")).collect();
+    let owners = if keys.is_empty() || request.config.hubs.is_undefined() {
+        Vec::new()
+    } else {
+        let owners = "SELECT DISTINCT root FROM tenants JOIN api_keys ON api_keys.tenant = tenants.id \
+             WHERE api_keys.id IN (SELECT value FROM json_each(?))";
+        request.store.rows(sql!(owners, json!(keys).to_string())).await?
+    };
+    let own = news().map(|row| text(row, "ledger")).filter(|root| !root.is_empty());
+    let roots: BTreeSet<&str> = own.chain(owners.iter().map(|row| text(row, "root"))).collect();
+    let roots: Vec<&str> = roots.into_iter().collect();
+    Ok(client_of_hubs::tell(request.config, &request.store, Some(&roots), &changes).await?)
 }
 
 /// Removes deleted tenants from their families' ledgers, so that the gauges that they used, such as

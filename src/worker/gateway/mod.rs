@@ -88,6 +88,20 @@ pub(crate) async fn identify(call: &mut Call, config: &Rc<Config>, ask: &Ask<'_>
     }
 }
 
+/// Decides a request to one of the gate's own endpoints by its route, and debits what that costs.
+pub(crate) async fn decide_own(call: &mut Call, config: &Rc<Config>) -> Decision {
+    let (context, patience) = (call.context.clone(), Patience::new());
+    let ask = Ask { dry_run: call.explain, ..Ask::default() };
+    let mut decision = match drive(CallQuestion { call: &mut *call, config, ask }, config, &context, patience).await {
+        Ok(step) => keeper::conclude(step, config, &context, patience).await,
+        Err(_) => unavailable_to(call, config),
+    };
+    // No origin is called.
+    keeper::ended(&decision, CallEnd::Unknown, config, &context);
+    behind::after(call, config, &mut decision);
+    decision
+}
+
 /// The denial for a snapshot that is needed but not available.
 pub(crate) fn unavailable() -> Decision {
     Decision::refused(Code::SnapshotUnavailable, "a snapshot could not be fetched", clock::now())

@@ -146,6 +146,28 @@ impl Failure {
         header: "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     };
 
+    pub(crate) const GET_AND_DELETE: Self = Self {
+        status: 405,
+        code: "METHOD_NOT_ALLOWED",
+        message: "this endpoint supports only GET, HEAD and DELETE",
+        header: "allow: GET, HEAD, DELETE",
+    };
+
+    pub(crate) const UPGRADE: Self = Self {
+        status: 426,
+        code: "UPGRADE_REQUIRED",
+        message: "this endpoint opens a WebSocket: connect with a WebSocket client",
+        header: "upgrade: websocket",
+    };
+    pub(crate) const CREDENTIAL_IN_URL: Self = Self {
+        status: 400,
+        code: Code::BadRequest.as_str(),
+        message: "a credential does not belong into a URL, which is logged on its way: send it as a header, as the subprotocol `bearer.…`, or in the first message",
+        header: "",
+    };
+    pub(crate) const TOO_MANY_DESCENDANTS: Self =
+        Self { status: 409, code: "TOO_MANY", message: "more than 1000 tenants are below this one", header: "" };
+
     pub(crate) const UPSTREAM: Self =
         Self { status: 502, code: "UPSTREAM_UNAVAILABLE", message: "the origin could not be reached", header: "" };
 

@@ -116,6 +116,42 @@ extern "C" {
     pub fn serve_ledger(commit: &JsValue, max_bytes: usize, max_waiting: usize) -> Function;
 }
 
+#[wasm_bindgen(module = "/src/worker/hub.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    pub fn sockets(state: &JsValue) -> Result<Sockets, JsValue>;
+    #[wasm_bindgen(catch, js_name = openHub)]
+    pub fn open_hub(state: &JsValue) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn remember(state: &JsValue, name: &str, value: Option<&str>) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = storeMessage)]
+    pub fn store_message(state: &JsValue, seq: f64, at: f64, target: &str, frame: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = trimLog)]
+    pub fn trim_log(state: &JsValue, through: f64, last: f64) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = messagesAfter)]
+    pub fn messages_after(state: &JsValue, after: f64, limit: usize, max_bytes: u32) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = setAlarm)]
+    pub fn set_alarm(state: &JsValue, at: f64) -> Result<(), JsValue>;
+    pub fn abort(state: &JsValue, reason: &str);
+    #[wasm_bindgen(catch, js_name = askHub)]
+    pub fn ask_hub(
+        namespace: &JsValue,
+        jurisdictions: &str,
+        root: &str,
+        tenant: &str,
+        path: &str,
+        about: &str,
+        body: Option<&str>,
+    ) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(js_name = hubAnswer)]
+    pub fn hub_answer(response: &Promise) -> Promise;
+    #[wasm_bindgen(js_name = withCredential)]
+    pub fn with_credential(request: &JsValue, name: &str, value: &str) -> JsValue;
+    #[wasm_bindgen(js_name = refusedSocket)]
+    pub fn refused_socket(frame: &str, code: u16, reason: &str, protocol: &str) -> JsValue;
+    pub fn digest(text: &str) -> String;
+}
+
 #[wasm_bindgen]
 extern "C" {
     /// The state of a call to the origin.
@@ -135,6 +171,37 @@ extern "C" {
     /// Milliseconds from the end of the request to the head of the origin's response.
     #[wasm_bindgen(method, getter, js_name = originMs)]
     pub fn origin_ms(this: &Flight) -> f64;
+
+    /// The sockets of a hub, each under a number.
+    #[derive(Clone)]
+    pub type Sockets;
+    #[wasm_bindgen(method)]
+    pub fn kept(this: &Sockets) -> String;
+    #[wasm_bindgen(method, catch)]
+    pub fn accept(this: &Sockets) -> Result<u32, JsValue>;
+    #[wasm_bindgen(method)]
+    pub fn upgraded(this: &Sockets, protocol: Option<&str>) -> JsValue;
+    #[wasm_bindgen(method)]
+    pub fn send(this: &Sockets, to: u32, frame: &str, max_unsent: u32) -> bool;
+    #[wasm_bindgen(method)]
+    pub fn fan(
+        this: &Sockets,
+        to: &js_sys::Uint32Array,
+        frame: &str,
+        first: f64,
+        max_unsent: u32,
+        max_total: u32,
+    ) -> js_sys::Uint32Array;
+    #[wasm_bindgen(method)]
+    pub fn seen(this: &Sockets, who: u32, seen: f64);
+    #[wasm_bindgen(method)]
+    pub fn unsent(this: &Sockets, who: u32) -> u32;
+    #[wasm_bindgen(method)]
+    pub fn attach(this: &Sockets, who: u32, text: &str) -> bool;
+    #[wasm_bindgen(method)]
+    pub fn close(this: &Sockets, who: u32, code: u16, reason: &str);
+    #[wasm_bindgen(method)]
+    pub fn lingers(this: &Sockets, max_total: u32) -> bool;
 
     /// The context of one invocation of the Worker.
     #[derive(Clone)]

@@ -1,0 +1,198 @@
+//! One connection, as a hub knows it, and what the runtime keeps of it while the hub is hibernated.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{Bucket, Rate};
+use crate::model::bounds::{MAX_SOCKET_BURST, MAX_SOCKET_RATE};
+use crate::model::{ChannelName, UnixMillis};
+
+/// What the gate has found about a connection's credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// The user: the subject of the token. `None` for API keys.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<str>>,
+    /// The scopes.
+    #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// When the credential ends.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// The credential in the form that the gate judges again. Opaque here.
+    #[serde(rename = "k")]
+    pub credential: String,
+}
+
+/// A socket that has not presented a credential yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Until when it must, in milliseconds since 1970.
+    #[serde(rename = "w")]
+    pub until: u64,
+    /// The request that opened it, in the form that the gate decides. Opaque here.
+    #[serde(rename = "q")]
+    pub question: String,
+    /// A digest of the client's address.
+    #[serde(rename = "a")]
+    pub address: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Holder {
+    Guest(Guest),
+    Member(Admission),
+}
+
+/// Where a connection is in the order of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It receives each message when it is published.
+    Live,
+    /// It has everything up to `after`, and receives nothing until it has caught up.
+    Behind { after: u64, since: UnixMillis },
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: Arc<str>,
+    pub(super) since: UnixMillis,
+    pub(super) holder: Holder,
+    pub(super) channels: Vec<ChannelName>,
+    /// The channels whose presence it receives.
+    pub(super) watches: Vec<ChannelName>,
+    /// Whether it takes several messages in one frame.
+    pub(super) packed: bool,
+    pub(super) reading: Reading,
+    pub(super) rate: Bucket,
+    /// The messages beyond the rate.
+    pub(super) excess: Bucket,
+    /// When it was last told that it sends too much.
+    pub(super) told_at: Option<UnixMillis>,
+    /// Whether it has been told that its credential is about to end.
+    pub(super) warned: bool,
+}
+
+/// What the runtime keeps of a connection.
+#[derive(Serialize, Deserialize)]
+struct Attachment {
+    #[serde(rename = "c")]
+    id: Arc<str>,
+    #[serde(rename = "t")]
+    since: u64,
+    #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
+    channels: Vec<String>,
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    watches: Vec<String>,
+    #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
+    packed: bool,
+    #[serde(flatten)]
+    holder: Holder,
+}
+
+const RATE: Rate = Rate { limit: MAX_SOCKET_RATE, burst: MAX_SOCKET_BURST, window_ms: 1_000 };
+
+/// The messages beyond the rate of a client that has lost count.
+const EXCESS: Rate = Rate { limit: MAX_SOCKET_RATE / 10, burst: MAX_SOCKET_BURST, window_ms: 1_000 };
+
+/// What becomes of a message, by the rate of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Knocking {
+    /// It is within the rate.
+    Welcome,
+    /// It is not, and its client is told to wait so many milliseconds.
+    Told(u64),
+    /// It is not, and its client knows.
+    Ignored,
+    /// Its client does not stop.
+    Incessant,
+}
+
+impl Connection {
+    pub(super) fn new(id: Arc<str>, holder: Holder, now: UnixMillis) -> Self {
+        Self {
+            id,
+            since: now,
+            holder,
+            channels: Vec::new(),
+            watches: Vec::new(),
+            packed: false,
+            reading: Reading::Live,
+            rate: Bucket::default(),
+            excess: Bucket::default(),
+            told_at: None,
+            warned: false,
+        }
+    }
+
+    /// Reads an attachment. `None` if this code has not written it.
+    pub(super) fn restored(text: &str) -> Option<Self> {
+        let Attachment { id, since, channels, watches, packed, holder } = serde_json::from_str(text).ok()?;
+        let names = |names: Vec<String>| names.iter().filter_map(|name| ChannelName::parse(name)).collect();
+        Some(Self {
+            channels: names(channels),
+            watches: names(watches),
+            packed,
+            ..Self::new(id, holder, UnixMillis::new(since))
+        })
+    }
+
+    pub(super) fn attachment(&self) -> String {
+        let names = |names: &[ChannelName]| names.iter().map(ToString::to_string).collect();
+        let attachment = Attachment {
+            id: Arc::clone(&self.id),
+            since: self.since.get(),
+            channels: names(&self.channels),
+            watches: names(&self.watches),
+            packed: self.packed,
+            holder: self.holder.clone(),
+        };
+        // It has only texts and numbers, so it always serializes.
+        serde_json::to_string(&attachment).unwrap_or_default()
+    }
+
+    pub(super) const fn admission(&self) -> Option<&Admission> {
+        match &self.holder {
+            Holder::Member(admission) => Some(admission),
+            Holder::Guest(_) => None,
+        }
+    }
+
+    pub(super) const fn guest(&self) -> Option<&Guest> {
+        match &self.holder {
+            Holder::Guest(guest) => Some(guest),
+            Holder::Member(_) => None,
+        }
+    }
+
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        self.admission()?.user.as_ref()
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.admission().is_some() && self.reading == Reading::Live
+    }
+
+    /// Counts a message of the client. One beyond the rate is not listened to. The client is told
+    /// that once a second, and one that goes on sending is disconnected.
+    pub(super) fn knock(&mut self, now: UnixMillis) -> Knocking {
+        let (verdict, after) = self.rate.step(RATE, 1, now);
+        self.rate = after;
+        if verdict.allowed {
+            return Knocking::Welcome;
+        }
+        let (excess, after) = self.excess.step(EXCESS, 1, now);
+        self.excess = after;
+        if !excess.allowed {
+            return Knocking::Incessant;
+        }
+        if self.told_at.is_some_and(|at| now.since(at) < 1_000) {
+            return Knocking::Ignored;
+        }
+        self.told_at = Some(now);
+        Knocking::Told(verdict.retry_after_ms.unwrap_or(1_000))
+    }
+}

@@ -1,0 +1,845 @@
+//! [`Hub`]: the connections of one tenant, and the order of its messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde_json::json;
+
+use super::connection::{Admission, Connection, Guest, Holder, Knocking, Reading};
+use super::frame::{ClientFrame, CloseCode, Position, SocketFailure, Target, done, failed, message, packed};
+use super::log::LogIndex;
+use super::rules::Rules;
+use crate::gate::Code;
+use crate::model::bounds::{
+    BEHIND_MS, EXPIRY_NOTICE_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_PRESENT,
+    MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS, PRESENCE_MS,
+};
+use crate::model::{ChannelName, UnixMillis};
+
+/// What the adapter has to do. It carries the effects of one turn out in their order, without
+/// waiting in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame to one socket. If too much is unsent, close it instead: [`Hub::too_slow`].
+    Send {
+        /// The socket.
+        to: u32,
+        /// The frame.
+        frame: String,
+    },
+    /// Write a message to the log.
+    Store(StoredMessage),
+    /// Send a frame to sockets. Leave out those that have too much unsent, and report them:
+    /// [`Hub::skipped`].
+    Fan {
+        /// The sockets.
+        to: Vec<u32>,
+        /// The frame.
+        frame: String,
+        /// The number of the first message in the frame. 0: a frame that is not in the log, which a
+        /// slow reader does without.
+        first: u64,
+    },
+    /// Send what a socket has missed, from the log: [`Hub::missed`].
+    CatchUp {
+        /// The socket.
+        who: u32,
+        /// The number of the last message that it has seen.
+        after: u64,
+    },
+    /// Have the runtime keep a text for a socket.
+    Attach {
+        /// The socket.
+        who: u32,
+        /// The text.
+        text: String,
+    },
+    /// Close a socket.
+    Close {
+        /// The socket.
+        who: u32,
+        /// Why.
+        why: CloseCode,
+    },
+    /// Delete the messages of the log up to a number.
+    Trim {
+        /// The number.
+        through: u64,
+    },
+}
+
+/// A message as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Its number.
+    pub seq: u64,
+    /// When it was published.
+    pub at: UnixMillis,
+    /// Whom it is for: [`Target`] as text.
+    pub target: String,
+    /// The frame that a client receives.
+    pub frame: String,
+}
+
+/// What one event leads to.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// The effects.
+    pub effects: Vec<Effect>,
+    /// What has to be asked before the event is dealt with.
+    pub next: Next,
+}
+
+/// What has to be asked before an event is dealt with.
+#[derive(Debug, Default)]
+pub enum Next {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Whether the gate accepts a credential. The answer goes to [`Hub::authenticated`].
+    Authenticate(Box<Authentication>),
+    /// Whether the limits allow a message. If they do, it goes to [`Hub::publish`], otherwise to
+    /// [`Hub::refuse`].
+    Publish(Box<Draft>),
+}
+
+/// A credential that a client presents over its socket.
+#[derive(Debug)]
+pub struct Authentication {
+    /// The socket.
+    pub who: u32,
+    /// The token, or an API key.
+    pub token: String,
+    /// The tenant that the client names.
+    pub tenant: Option<String>,
+    /// The request that opened the socket. `None`: it was admitted before, and only its credential
+    /// changes.
+    pub question: Option<String>,
+    opening: Opening,
+    id: Option<String>,
+}
+
+/// What a client asks for when it is admitted.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The position from which it wants what it has missed.
+    pub since: Option<Position>,
+    /// The channels to subscribe to.
+    pub channels: Vec<String>,
+    /// Whether it takes several messages in one frame.
+    pub packed: bool,
+}
+
+/// A message that is not published yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The socket that it comes from.
+    pub who: Option<u32>,
+    /// Whom it is for.
+    pub target: Target,
+    /// The data, as JSON.
+    pub data: String,
+    action: &'static str,
+    id: Option<String>,
+}
+
+impl Draft {
+    /// A message of the operator's own code.
+    pub const fn of_operator(target: Target, data: String) -> Self {
+        Self { who: None, target, data, action: "", id: None }
+    }
+}
+
+/// A connection, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The id of the connection.
+    pub id: Arc<str>,
+    /// Its user.
+    pub user: Option<Arc<str>>,
+    /// Since when it is open.
+    pub since: UnixMillis,
+    /// Its channels.
+    pub channels: Vec<ChannelName>,
+}
+
+/// The connections of one tenant.
+#[derive(Debug, Default)]
+pub struct Hub {
+    log: LogIndex,
+    rules: Rules,
+    connections: BTreeMap<u32, Connection>,
+    users: FxHashMap<Arc<str>, BTreeSet<u32>>,
+    channels: FxHashMap<ChannelName, BTreeSet<u32>>,
+    /// Users whose last connection to a channel has ended, with the time at which that is told.
+    leaving: BTreeMap<(ChannelName, Arc<str>), UnixMillis>,
+}
+
+impl Hub {
+    /// A hub without connections, whose log is `log`.
+    pub fn new(log: LogIndex) -> Self {
+        Self { log, ..Self::default() }
+    }
+
+    /// Takes in a connection that the runtime has kept. `after`: the number of the last message
+    /// that it was sent, if it is behind. Returns false if the attachment is not one of a hub.
+    pub fn restore(&mut self, who: u32, attachment: &str, after: Option<u64>, now: UnixMillis) -> bool {
+        let Some(mut connection) = Connection::restored(attachment) else { return false };
+        if let Some(after) = after {
+            connection.reading = Reading::Behind { after, since: now };
+        }
+        self.insert(who, connection);
+        true
+    }
+
+    // Questions.
+
+    /// The number of connections with a credential.
+    pub fn members(&self) -> usize {
+        self.connections.values().filter(|connection| connection.admission().is_some()).count()
+    }
+
+    /// Whether there is no connection at all.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether another socket may be opened.
+    pub fn has_room(&self) -> bool {
+        self.connections.len() < MAX_SOCKETS
+    }
+
+    /// Whether another socket without a credential may be opened from this address.
+    pub fn has_room_for_guest(&self, address: &str) -> bool {
+        let guests = || self.connections.values().filter_map(Connection::guest);
+        let own = guests().filter(|guest| guest.address == address).count();
+        self.has_room() && guests().count() < MAX_WAITING_SOCKETS && own < MAX_WAITING_BY_ONE
+    }
+
+    /// The position after the last message.
+    pub fn end(&self) -> Position {
+        self.log.end()
+    }
+
+    /// The connections with a credential, and what the gate has found about it.
+    pub fn admissions(&self) -> impl Iterator<Item = (u32, &Admission)> {
+        self.connections.iter().filter_map(|(who, connection)| Some((*who, connection.admission()?)))
+    }
+
+    /// All sockets.
+    pub fn all(&self) -> Vec<u32> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// The connections that are behind.
+    pub fn behind(&self) -> impl Iterator<Item = u32> {
+        let is_behind = |connection: &Connection| matches!(connection.reading, Reading::Behind { .. });
+        self.connections.iter().filter(move |(_, connection)| is_behind(connection)).map(|(who, _)| *who)
+    }
+
+    /// The connections with a credential, by their ids, after `cursor`.
+    pub fn list(&self, cursor: &str, limit: usize) -> Vec<Member> {
+        let mut members: Vec<&Connection> =
+            self.connections.values().filter(|one| one.admission().is_some() && &*one.id > cursor).collect();
+        members.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        let member = |one: &Connection| Member {
+            id: Arc::clone(&one.id),
+            user: one.user().cloned(),
+            since: one.since,
+            channels: one.channels.clone(),
+        };
+        members.into_iter().take(limit).map(member).collect()
+    }
+
+    /// The socket of a connection.
+    pub fn find(&self, id: &str) -> Option<u32> {
+        self.connections.iter().find(|(_, connection)| &*connection.id == id).map(|(who, _)| *who)
+    }
+
+    /// The users in a channel, at most [`MAX_PRESENT`], and how many there are.
+    pub fn present(&self, channel: &ChannelName) -> (Vec<Arc<str>>, usize) {
+        let members = self.channels.get(channel).into_iter().flatten();
+        let mut users: BTreeSet<Arc<str>> =
+            members.filter_map(|who| self.connections.get(who)?.user().cloned()).collect();
+        users.extend(self.leaving.keys().filter(|(left, _)| left == channel).map(|(_, user)| Arc::clone(user)));
+        let all = users.len();
+        (users.into_iter().take(MAX_PRESENT).collect(), all)
+    }
+
+    // Events.
+
+    /// A socket without a credential has been opened.
+    pub fn open_guest(&mut self, who: u32, id: Arc<str>, guest: Guest, now: UnixMillis) -> Vec<Effect> {
+        let connection = Connection::new(id, Holder::Guest(guest), now);
+        let attach = Effect::Attach { who, text: connection.attachment() };
+        self.insert(who, connection);
+        vec![attach]
+    }
+
+    /// A socket has been opened by a request whose credential the gate has accepted.
+    pub fn open(
+        &mut self,
+        who: u32,
+        id: Arc<str>,
+        admission: Admission,
+        opening: &Opening,
+        now: UnixMillis,
+    ) -> Vec<Effect> {
+        self.insert(who, Connection::new(id, Holder::Member(admission), now));
+        self.admit(who, opening, None, now)
+    }
+
+    /// A client has sent a message. `None`: a binary one.
+    pub fn message(&mut self, who: u32, text: Option<&str>, now: UnixMillis) -> Turn {
+        let Some(connection) = self.connections.get_mut(&who) else { return Turn::default() };
+        let Some(text) = text else { return self.end_with(who, CloseCode::UNREADABLE, now) };
+        let is_guest = connection.guest().is_some();
+        if text.len() > if is_guest { MAX_AUTH_MESSAGE_BYTES } else { MAX_SOCKET_MESSAGE_BYTES } {
+            return self.end_with(who, CloseCode::TOO_LARGE, now);
+        }
+        match connection.knock(now) {
+            Knocking::Welcome => {}
+            Knocking::Told(wait_ms) if !is_guest => {
+                let frame = failed("error", SocketFailure::by(Code::RateLimited), Some(wait_ms), None);
+                return Turn::of(vec![Effect::Send { to: who, frame }]);
+            }
+            Knocking::Ignored if !is_guest => return Turn::default(),
+            _ => return self.end_with(who, CloseCode::TOO_MANY, now),
+        }
+        match serde_json::from_str::<ClientFrame<'_>>(text) {
+            Ok(frame) if is_guest && !matches!(&*frame.action, "auth" | "ping") => {
+                self.end_with(who, CloseCode::UNAUTHENTICATED, now)
+            }
+            Err(_) if is_guest => self.end_with(who, CloseCode::UNREADABLE, now),
+            Ok(frame) => self.act(who, &frame, now),
+            Err(_) => {
+                Turn::of(vec![Effect::Send { to: who, frame: failed("error", SocketFailure::UNREADABLE, None, None) }])
+            }
+        }
+    }
+
+    /// The gate has judged a credential. A connection keeps its user, so only its credential can
+    /// change. `Err`: the code of the denial, and after how many milliseconds it may pass.
+    pub fn authenticated(
+        &mut self,
+        asked: &Authentication,
+        answer: Result<Admission, (Code, Option<u64>)>,
+        now: UnixMillis,
+    ) -> Vec<Effect> {
+        let (who, id) = (asked.who, asked.id.as_deref());
+        let Some(connection) = self.connections.get_mut(&who) else { return Vec::new() };
+        let refuse =
+            |failure: SocketFailure, wait_ms| Effect::Send { to: who, frame: failed("auth", failure, wait_ms, id) };
+        let admission = match answer {
+            Ok(admission) => admission,
+            Err((code, wait_ms)) => {
+                let mut effects = vec![refuse(SocketFailure::by(code), wait_ms)];
+                effects.extend(self.close(who, CloseCode::by(code), now));
+                return effects;
+            }
+        };
+        let renews = connection.admission().is_some();
+        if connection.admission().is_some_and(|known| known.user != admission.user) {
+            let mut effects = vec![refuse(SocketFailure::OTHER_USER, None)];
+            effects.extend(self.close(who, CloseCode::by(Code::TenantMismatch), now));
+            return effects;
+        }
+        connection.warned = false;
+        connection.holder = Holder::Member(admission);
+        if renews {
+            let frame = done("auth", &self.admitted(who), id);
+            return self.attach(who).into_iter().chain([Effect::Send { to: who, frame }]).collect();
+        }
+        if let Some(user) = connection.user().cloned() {
+            self.users.entry(user).or_default().insert(who);
+        }
+        self.admit(who, &asked.opening, id, now)
+    }
+
+    /// Numbers messages, and sends them. Answers the clients that have sent them.
+    pub fn publish(&mut self, drafts: Vec<Draft>, now: UnixMillis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut frames: Vec<(u64, Target, String)> = Vec::with_capacity(drafts.len());
+        let mut replies = Vec::new();
+        for draft in drafts {
+            let from = draft.who.and_then(|who| self.connections.get(&who)).and_then(Connection::user).cloned();
+            let frame = message(self.log.last().saturating_add(1), &draft.target, from.as_deref(), &draft.data);
+            let seq = self.log.push(frame.len(), now);
+            let stored = StoredMessage { seq, at: now, target: draft.target.to_string(), frame: frame.clone() };
+            effects.push(Effect::Store(stored));
+            if let Some(who) = draft.who {
+                let frame = done(draft.action, &json!({ "seq": seq }), draft.id.as_deref());
+                replies.push(Effect::Send { to: who, frame });
+            }
+            frames.push((seq, draft.target, frame));
+        }
+        for run in frames.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+            self.fan(run, &mut effects);
+        }
+        effects.extend(replies);
+        effects.extend(self.log.trim(now).map(|through| Effect::Trim { through }));
+        effects
+    }
+
+    /// Tells a client that its message was refused.
+    pub fn refuse(&self, draft: &Draft, code: Code, retry_after_ms: Option<u64>) -> Vec<Effect> {
+        let Some(to) = draft.who.filter(|who| self.connections.contains_key(who)) else { return Vec::new() };
+        let frame = failed(draft.action, SocketFailure::by(code), retry_after_ms, draft.id.as_deref());
+        vec![Effect::Send { to, frame }]
+    }
+
+    /// Sockets were left out of a frame, because too much is unsent.
+    pub fn skipped(&mut self, sockets: &[u32], first: u64, now: UnixMillis) {
+        for who in sockets {
+            if let Some(connection) = self.connections.get_mut(who).filter(|one| one.reading == Reading::Live) {
+                connection.reading = Reading::Behind { after: first.saturating_sub(1), since: now };
+            }
+        }
+    }
+
+    /// Sends messages of the log, oldest first, to a connection that is behind. `is_all`: the log
+    /// has no later ones.
+    pub fn missed(&mut self, who: u32, messages: &[StoredMessage], is_all: bool) -> Vec<Effect> {
+        let Some(connection) = self.connections.get_mut(&who) else { return Vec::new() };
+        let Reading::Behind { after, since } = connection.reading else { return Vec::new() };
+        let after = messages.last().map_or(after, |last| last.seq);
+        connection.reading = if is_all { Reading::Live } else { Reading::Behind { after, since } };
+        let sees = |one: &&StoredMessage| match Target::parse(&one.target) {
+            Some(Target::All) => true,
+            Some(Target::Channel(channel)) => connection.channels.contains(&channel),
+            Some(Target::User(user)) => connection.user().is_some_and(|own| **own == *user),
+            None => false,
+        };
+        let frames: Vec<&str> = messages.iter().filter(sees).map(|one| one.frame.as_str()).collect();
+        let send = |frame: String| Effect::Send { to: who, frame };
+        if connection.packed && frames.len() > 1 {
+            packs(&frames, |frame| frame.len()).into_iter().map(|pack| send(packed(pack))).collect()
+        } else {
+            frames.into_iter().map(|frame| send(frame.to_owned())).collect()
+        }
+    }
+
+    /// A connection that is behind can take more. Returns the effect that lets it catch up, or
+    /// closes it if the log no longer covers its position.
+    pub fn drained(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
+        let Some(connection) = self.connections.get(&who) else { return Vec::new() };
+        match connection.reading {
+            Reading::Live => Vec::new(),
+            Reading::Behind { after, .. } if self.log.covers(after) => vec![Effect::CatchUp { who, after }],
+            Reading::Behind { .. } => self.too_slow(who, now),
+        }
+    }
+
+    /// Closes a socket whose client does not read.
+    pub fn too_slow(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
+        self.close(who, CloseCode::TOO_SLOW, now)
+    }
+
+    /// Closes a connection that the gate no longer admits.
+    pub fn dismiss(&mut self, who: u32, code: Code, now: UnixMillis) -> Vec<Effect> {
+        self.close(who, CloseCode::by(code), now)
+    }
+
+    /// A socket has been closed.
+    pub fn closed(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
+        self.remove(who, now);
+        Vec::new()
+    }
+
+    /// The catalog or the tenant's features have changed: connections leave the channels that they
+    /// may no longer read.
+    pub fn set_rules(&mut self, rules: Rules, now: UnixMillis) -> Vec<Effect> {
+        self.rules = rules;
+        let mut lost = Vec::new();
+        for (who, connection) in &self.connections {
+            let Some(admission) = connection.admission() else { continue };
+            for channel in &connection.channels {
+                if let Err(failure) = self.rules.subscribe(admission, channel) {
+                    lost.push((*who, channel.clone(), failure));
+                }
+            }
+        }
+        let mut effects = Vec::new();
+        for (who, channel, failure) in lost {
+            self.leave(who, &channel, now);
+            let error = json!({ "code": failure.code, "message": failure.message });
+            let frame = json!({ "action": "unsubscribed", "channel": channel, "error": error }).to_string();
+            effects.extend(self.attach(who));
+            effects.push(Effect::Send { to: who, frame });
+        }
+        effects
+    }
+
+    /// Does what is due.
+    pub fn due(&mut self, now: UnixMillis) -> Vec<Effect> {
+        let (mut effects, mut ended) = (Vec::new(), Vec::new());
+        for (who, connection) in &mut self.connections {
+            match (&connection.holder, connection.reading) {
+                (Holder::Guest(guest), _) if guest.until <= now.get() => ended.push((*who, CloseCode::UNAUTHENTICATED)),
+                (Holder::Member(Admission { expires_at: Some(end), .. }), _) if *end <= now.get() => {
+                    ended.push((*who, CloseCode::UNAUTHENTICATED));
+                }
+                (_, Reading::Behind { since, .. }) if now.since(since) >= BEHIND_MS => {
+                    ended.push((*who, CloseCode::TOO_SLOW));
+                }
+                (Holder::Member(Admission { expires_at: Some(end), .. }), _)
+                    if !connection.warned && end.saturating_sub(EXPIRY_NOTICE_MS) <= now.get() =>
+                {
+                    connection.warned = true;
+                    let frame = json!({ "action": "expiring", "expiresAt": UnixMillis::new(*end) }).to_string();
+                    effects.push(Effect::Send { to: *who, frame });
+                }
+                _ => {}
+            }
+        }
+        for (who, why) in ended {
+            effects.extend(self.close(who, why, now));
+        }
+        let left: Vec<_> = self.leaving.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        for (channel, user) in left {
+            self.leaving.remove(&(channel.clone(), Arc::clone(&user)));
+            effects.extend(self.tell_presence(&channel, "left", &user));
+        }
+        effects.extend(self.log.trim(now).map(|through| Effect::Trim { through }));
+        effects
+    }
+
+    /// When something is due next.
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        let of = |connection: &Connection| match &connection.holder {
+            Holder::Guest(guest) => Some(guest.until),
+            Holder::Member(admission) => {
+                let end = admission.expires_at?;
+                Some(if connection.warned { end } else { end.saturating_sub(EXPIRY_NOTICE_MS) })
+            }
+        };
+        let connections = self.connections.values().filter_map(of).map(UnixMillis::new);
+        connections.chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
+    }
+
+    // Steps.
+
+    fn insert(&mut self, who: u32, connection: Connection) {
+        for channel in &connection.channels {
+            self.channels.entry(channel.clone()).or_default().insert(who);
+        }
+        if let Some(user) = connection.user() {
+            self.users.entry(Arc::clone(user)).or_default().insert(who);
+        }
+        self.connections.insert(who, connection);
+    }
+
+    /// Forgets a connection. Its user leaves its channels a little later.
+    fn remove(&mut self, who: u32, now: UnixMillis) {
+        let channels = self.connections.get(&who).map(|connection| connection.channels.clone()).unwrap_or_default();
+        for channel in channels {
+            self.leave(who, &channel, now);
+        }
+        let user = self.connections.remove(&who).and_then(|connection| connection.user().cloned());
+        if let Some(user) = user
+            && let Some(own) = self.users.get_mut(&user)
+        {
+            own.remove(&who);
+            if own.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+    }
+
+    fn close(&mut self, who: u32, why: CloseCode, now: UnixMillis) -> Vec<Effect> {
+        if !self.connections.contains_key(&who) {
+            return Vec::new();
+        }
+        self.remove(who, now);
+        vec![Effect::Close { who, why }]
+    }
+
+    fn end_with(&mut self, who: u32, why: CloseCode, now: UnixMillis) -> Turn {
+        Turn::of(self.close(who, why, now))
+    }
+
+    fn attach(&self, who: u32) -> Option<Effect> {
+        let connection = self.connections.get(&who)?;
+        Some(Effect::Attach { who, text: connection.attachment() })
+    }
+
+    /// What a client is told when it is admitted.
+    fn admitted(&self, who: u32) -> serde_json::Value {
+        let Some(connection) = self.connections.get(&who) else { return json!({}) };
+        let admission = connection.admission();
+        json!({
+            "connectionId": connection.id,
+            "userId": connection.user(),
+            "expiresAt": admission.and_then(|admission| admission.expires_at).map(UnixMillis::new),
+        })
+    }
+
+    /// Greets a connection that has just been admitted: its position, its channels, and what it has
+    /// missed.
+    fn admit(&mut self, who: u32, opening: &Opening, id: Option<&str>, now: UnixMillis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut refused = Vec::new();
+        for name in &opening.channels {
+            match self.join(who, name, false) {
+                Ok(joined) => effects.extend(joined),
+                Err(failure) => refused.push(json!({ "channel": name, "code": failure.code })),
+            }
+        }
+        let recovered = opening.since.as_ref().map(|since| self.log.reaches(since));
+        let end = self.log.end();
+        let Some(connection) = self.connections.get_mut(&who) else { return Vec::new() };
+        connection.packed = opening.packed;
+        let channels = connection.channels.clone();
+        let mut greeting = self.admitted(who);
+        if let Some(greeting) = greeting.as_object_mut() {
+            greeting.extend([
+                (String::from("epoch"), end.epoch.clone().into()),
+                (String::from("seq"), end.seq.into()),
+                (String::from("channels"), json!(channels)),
+            ]);
+            if let Some(recovered) = recovered {
+                greeting.insert(String::from("recovered"), recovered.into());
+            }
+            if !refused.is_empty() {
+                greeting.insert(String::from("refused"), refused.into());
+            }
+        }
+        effects.extend(self.attach(who));
+        effects.push(Effect::Send { to: who, frame: done("auth", &greeting, id) });
+        if let Some(since) = opening.since.as_ref().filter(|_| recovered == Some(true) && end.seq > 0)
+            && since.seq < end.seq
+            && let Some(connection) = self.connections.get_mut(&who)
+        {
+            connection.reading = Reading::Behind { after: since.seq, since: now };
+            effects.push(Effect::CatchUp { who, after: since.seq });
+        }
+        effects
+    }
+
+    fn act(&mut self, who: u32, frame: &ClientFrame<'_>, now: UnixMillis) -> Turn {
+        let id = frame.reply_id();
+        let (action, outcome) = match &*frame.action {
+            "auth" => ("auth", self.ask_to_authenticate(who, frame)),
+            "ping" => ("ping", Ok(Turn::of(vec![Effect::Send { to: who, frame: pong(id.as_deref()) }]))),
+            "broadcast" => ("broadcast", self.draft(who, "broadcast", frame)),
+            "send" => ("send", self.draft(who, "send", frame)),
+            "publish" => ("publish", self.draft(who, "publish", frame)),
+            "subscribe" => ("subscribe", self.subscribe(who, frame)),
+            "unsubscribe" => ("unsubscribe", self.unsubscribe(who, frame, now)),
+            "presence" => ("presence", self.presence(who, frame)),
+            _ => ("error", Err(SocketFailure::UNKNOWN_ACTION)),
+        };
+        outcome.unwrap_or_else(|failure| {
+            Turn::of(vec![Effect::Send { to: who, frame: failed(action, failure, None, id.as_deref()) }])
+        })
+    }
+
+    fn ask_to_authenticate(&self, who: u32, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
+        let token = frame.token.as_deref().ok_or(SocketFailure::NO_TOKEN)?.to_owned();
+        let guest = self.connections.get(&who).and_then(Connection::guest);
+        let opening = Opening {
+            since: frame.since.clone(),
+            channels: frame.channels.iter().flatten().map(ToString::to_string).collect(),
+            packed: frame.packed,
+        };
+        let asked = Authentication {
+            who,
+            token,
+            tenant: frame.tenant.as_deref().map(str::to_owned),
+            question: guest.map(|guest| guest.question.clone()),
+            opening,
+            id: frame.reply_id(),
+        };
+        Ok(Turn { effects: Vec::new(), next: Next::Authenticate(Box::new(asked)) })
+    }
+
+    fn draft(&self, who: u32, action: &'static str, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
+        let admission = self.connections.get(&who).and_then(Connection::admission).ok_or(SocketFailure::FORBIDDEN)?;
+        let target = match action {
+            "broadcast" => {
+                self.rules.broadcast(admission)?;
+                Target::All
+            }
+            "send" => {
+                self.rules.send(admission)?;
+                let user = frame.to.as_deref().filter(|user| !user.is_empty()).ok_or(SocketFailure::NO_USER)?;
+                Target::User(user.to_owned())
+            }
+            _ => {
+                let channel = channel_of(frame)?;
+                self.rules.publish(admission, &channel)?;
+                Target::Channel(channel)
+            }
+        };
+        let data = frame.data.ok_or(SocketFailure::NO_DATA)?.get().to_owned();
+        let draft = Draft { who: Some(who), target, data, action, id: frame.reply_id() };
+        Ok(Turn { effects: Vec::new(), next: Next::Publish(Box::new(draft)) })
+    }
+
+    fn subscribe(&mut self, who: u32, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
+        let channel = channel_of(frame)?;
+        let mut effects = self.join(who, channel.as_str(), frame.presence)?;
+        effects.extend(self.attach(who));
+        let mut more = json!({ "channel": channel, "seq": self.log.last() });
+        if let Some(more) = more.as_object_mut().filter(|_| frame.presence) {
+            more.extend(self.presence_of(&channel));
+        }
+        effects.push(Effect::Send { to: who, frame: done("subscribe", &more, frame.reply_id().as_deref()) });
+        Ok(Turn::of(effects))
+    }
+
+    fn unsubscribe(&mut self, who: u32, frame: &ClientFrame<'_>, now: UnixMillis) -> Result<Turn, SocketFailure> {
+        let channel = channel_of(frame)?;
+        self.leave(who, &channel, now);
+        let frame = done("unsubscribe", &json!({ "channel": channel }), frame.reply_id().as_deref());
+        Ok(Turn::of(self.attach(who).into_iter().chain([Effect::Send { to: who, frame }]).collect()))
+    }
+
+    fn presence(&self, who: u32, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
+        let channel = channel_of(frame)?;
+        // Who may not read a channel may not know who does.
+        let admission = self.connections.get(&who).and_then(Connection::admission).ok_or(SocketFailure::FORBIDDEN)?;
+        self.rules.subscribe(admission, &channel)?;
+        let mut more = json!({ "channel": channel });
+        if let Some(more) = more.as_object_mut() {
+            more.extend(self.presence_of(&channel));
+        }
+        let frame = done("presence", &more, frame.reply_id().as_deref());
+        Ok(Turn::of(vec![Effect::Send { to: who, frame }]))
+    }
+
+    fn presence_of(&self, channel: &ChannelName) -> [(String, serde_json::Value); 2] {
+        let (users, all) = self.present(channel);
+        [(String::from("users"), json!(users)), (String::from("total"), all.into())]
+    }
+
+    /// Subscribes a connection to a channel. Returns what others are told of it.
+    fn join(&mut self, who: u32, name: &str, watches: bool) -> Result<Vec<Effect>, SocketFailure> {
+        let channel = ChannelName::parse(name).ok_or(SocketFailure::NO_CHANNEL)?;
+        let connection = self.connections.get_mut(&who).ok_or(SocketFailure::FORBIDDEN)?;
+        let admission = connection.admission().ok_or(SocketFailure::FORBIDDEN)?;
+        self.rules.subscribe(admission, &channel)?;
+        if !connection.channels.contains(&channel) {
+            if connection.channels.len() >= MAX_CHANNELS {
+                return Err(SocketFailure::TOO_MANY_CHANNELS);
+            }
+            connection.channels.push(channel.clone());
+        }
+        if watches && !connection.watches.contains(&channel) {
+            connection.watches.push(channel.clone());
+        }
+        let user = connection.user().cloned();
+        let was_there = user.as_ref().is_some_and(|user| self.is_in(user, &channel, who));
+        self.channels.entry(channel.clone()).or_default().insert(who);
+        let Some(user) = user else { return Ok(Vec::new()) };
+        let returns = self.leaving.remove(&(channel.clone(), Arc::clone(&user))).is_some();
+        Ok(if was_there || returns { Vec::new() } else { self.tell_presence(&channel, "joined", &user).collect() })
+    }
+
+    /// Ends a subscription.
+    fn leave(&mut self, who: u32, channel: &ChannelName, now: UnixMillis) {
+        let Some(connection) = self.connections.get_mut(&who) else { return };
+        connection.channels.retain(|own| own != channel);
+        connection.watches.retain(|own| own != channel);
+        let user = connection.user().cloned();
+        if let Some(members) = self.channels.get_mut(channel) {
+            if !members.remove(&who) {
+                return;
+            }
+            if members.is_empty() {
+                self.channels.remove(channel);
+            }
+        }
+        if let Some(user) = user.filter(|user| !self.is_in(user, channel, who)) {
+            self.leaving.insert((channel.clone(), user), now.plus(PRESENCE_MS));
+        }
+    }
+
+    /// Whether a user is in a channel by a connection other than `but`.
+    fn is_in(&self, user: &Arc<str>, channel: &ChannelName, but: u32) -> bool {
+        let own = self.users.get(user).into_iter().flatten();
+        self.channels.get(channel).is_some_and(|members| own.clone().any(|who| *who != but && members.contains(who)))
+    }
+
+    /// Tells those who watch a channel, other than the user, who has joined or left it.
+    fn tell_presence(&self, channel: &ChannelName, what: &str, user: &str) -> impl Iterator<Item = Effect> + use<> {
+        let watches = |who: &&u32| {
+            let other = self.connections.get(who).filter(|one| one.user().is_none_or(|own| **own != *user));
+            other.is_some_and(|one| one.watches.contains(channel))
+        };
+        let to: Vec<u32> = self.channels.get(channel).into_iter().flatten().filter(watches).copied().collect();
+        let frame = json!({ "action": "presence", "channel": channel, what: [user] }).to_string();
+        (!to.is_empty()).then_some(Effect::Fan { to, frame, first: 0 }).into_iter()
+    }
+
+    /// Sends a run of messages for the same target.
+    fn fan(&self, run: &[(u64, Target, String)], effects: &mut Vec<Effect>) {
+        let Some((_, target, _)) = run.first() else { return };
+        let live = |who: &u32| self.connections.get(who).filter(|connection| connection.is_live());
+        let all;
+        let sockets: &mut dyn Iterator<Item = u32> = match target {
+            Target::All => {
+                all = self.connections.keys();
+                &mut all.copied()
+            }
+            Target::Channel(channel) => &mut self.channels.get(channel).into_iter().flatten().copied(),
+            Target::User(user) => &mut self.users.get(user.as_str()).into_iter().flatten().copied(),
+        };
+        let (mut one_by_one, mut together) = (Vec::new(), Vec::new());
+        for who in sockets {
+            match live(&who) {
+                Some(connection) if connection.packed && run.len() > 1 => together.push(who),
+                Some(_) => one_by_one.push(who),
+                None => {}
+            }
+        }
+        if !one_by_one.is_empty() {
+            for (seq, _, frame) in run {
+                effects.push(Effect::Fan { to: one_by_one.clone(), frame: frame.clone(), first: *seq });
+            }
+        }
+        if !together.is_empty() {
+            for pack in packs(run, |(_, _, frame)| frame.len()) {
+                let frames: Vec<&str> = pack.iter().map(|(_, _, frame)| frame.as_str()).collect();
+                let first = pack.first().map_or(0, |(seq, _, _)| *seq);
+                effects.push(Effect::Fan { to: together.clone(), frame: packed(&frames), first });
+            }
+        }
+    }
+}
+
+impl Turn {
+    fn of(effects: Vec<Effect>) -> Self {
+        Self { effects, next: Next::Nothing }
+    }
+}
+
+fn pong(id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("{{\"action\":\"pong\",\"id\":{id}}}"),
+        None => String::from("{\"action\":\"pong\"}"),
+    }
+}
+
+fn channel_of(frame: &ClientFrame<'_>) -> Result<ChannelName, SocketFailure> {
+    frame.channel.as_deref().and_then(ChannelName::parse).ok_or(SocketFailure::NO_CHANNEL)
+}
+
+/// Splits items into groups that fit a frame: at most [`MAX_PACKED`], and [`MAX_PACKED_BYTES`]
+/// unless a single one is larger.
+fn packs<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut groups = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut sum = 0_usize;
+        let fits = rest.iter().take(MAX_PACKED).take_while(|item| {
+            sum = sum.saturating_add(bytes(item));
+            sum <= MAX_PACKED_BYTES
+        });
+        let (group, more) = rest.split_at(fits.count().clamp(1, rest.len()));
+        groups.push(group);
+        rest = more;
+    }
+    groups
+}

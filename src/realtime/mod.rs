@@ -1,0 +1,33 @@
+//! Realtime: the sockets of one tenant.
+//!
+//! [`Hub`] decides who is connected, who receives a message, and in which order. It holds no socket
+//! and reads no clock: the adapter tells it what has happened, and carries out the [`Effect`]s that
+//! it returns.
+//!
+//! # The idea
+//!
+//! A message gets the next number, is written to a log, and is then sent, all in one turn. Nobody
+//! has therefore seen a message that is not in the log. Sending promises nothing: a client that has
+//! been away names the last number that it has seen, and receives what the log has after it. A
+//! reader that is too slow is in the same position as one that has been away.
+//!
+//! # Invariants
+//!
+//! - **One order.** Every connection receives the messages that it may see in the order of their
+//!   numbers.
+//! - **Nothing unseen.** A connection whose position the log no longer covers is told so; it is
+//!   never given a part.
+//! - **One tenant.** A hub belongs to one tenant. Another credential on a connection must be of
+//!   the same user.
+
+mod connection;
+mod frame;
+mod hub;
+mod log;
+mod rules;
+
+pub use connection::{Admission, Guest};
+pub use frame::{CloseCode, Position, SocketFailure, Target, refused};
+pub use hub::{Authentication, Draft, Effect, Hub, Member, Next, Opening, StoredMessage, Turn};
+pub use log::{LogEntry, LogIndex};
+pub use rules::Rules;

@@ -1,0 +1,130 @@
+//! Asks hubs. A hub has the name of its tenant, and the jurisdiction of the family's ledger.
+
+use js_sys::{Array, Promise};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::model::TenantId;
+use crate::worker::config::Config;
+use crate::worker::runtime::edge;
+use crate::worker::sources::d1::{Row, Store, StoreError, sql, text};
+
+/// Hubs that are told of a change at the same time.
+const TOGETHER: usize = 100;
+
+/// Milliseconds before each attempt to tell a hub of a change.
+const RETRIES_MS: [u32; 3] = [0, 500, 1_500];
+
+/// The tenant whose hub is asked, and the root of its family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Address {
+    pub(super) tenant: String,
+    pub(super) root: String,
+}
+
+impl Address {
+    pub(super) fn new(tenant: &TenantId, root: &TenantId) -> Self {
+        Self { tenant: tenant.to_string(), root: root.to_string() }
+    }
+
+    fn of(row: &Row) -> Self {
+        Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned() }
+    }
+}
+
+/// A question to a hub in flight.
+pub(super) type AskedHub = Result<Promise, JsValue>;
+
+/// Asks a hub for something. Pass the result to [`answer`].
+pub(super) fn ask(config: &Config, address: &Address, path: &str, body: &str) -> AskedHub {
+    let about = json!(address).to_string();
+    send(config, address, path, &about, Some(body)).map(|response| edge::hub_answer(&response))
+}
+
+/// Awaits the answer of a hub: its status and its text. `None`: it failed; the log has the cause.
+pub(super) async fn answer(asked: AskedHub) -> Option<(u16, String)> {
+    let heard = match asked {
+        Ok(promise) => JsFuture::from(promise).await,
+        Err(error) => Err(error),
+    };
+    let answer: Array =
+        heard.map_err(|error| web_sys::console::error_2(&"realtime: a hub failed".into(), &error)).ok()?.into();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an HTTP status")]
+    let status = answer.get(0).as_f64().unwrap_or_default() as u16;
+    Some((status, answer.get(1).as_string().unwrap_or_default()))
+}
+
+/// Sends an upgrade to a hub (`body` is `None`), or a question. Resolves to its response.
+pub(super) fn send(config: &Config, address: &Address, path: &str, about: &str, body: Option<&str>) -> AskedHub {
+    let jurisdictions = json!(config.jurisdictions).to_string();
+    let Address { tenant, root } = address;
+    edge::ask_hub(&config.hubs, &jurisdictions, root, tenant, path, about, body)
+}
+
+/// Tells hubs with sockets that snapshots have changed: names in KV, with epochs. Returns once they
+/// have acted on it; false if one of them has not. `families`: the roots whose hubs are told;
+/// `None`: all.
+pub(crate) async fn tell(
+    config: &Config,
+    store: &Store,
+    families: Option<&[&str]>,
+    changes: &[(String, u64)],
+) -> Result<bool, StoreError> {
+    if config.hubs.is_undefined() || families.is_some_and(<[&str]>::is_empty) {
+        return Ok(true);
+    }
+    let of = |roots: &[&str]| {
+        sql!("SELECT tenant, root FROM hubs WHERE root IN (SELECT value FROM json_each(?))", json!(roots).to_string())
+    };
+    let statement = families.map_or_else(|| sql!("SELECT tenant, root FROM hubs"), of);
+    let mut hubs: Vec<Address> = store.rows(statement).await?.iter().map(Address::of).collect();
+    let body = json!(changes).to_string();
+    for pause_ms in RETRIES_MS {
+        if pause_ms > 0 {
+            let _ = JsFuture::from(edge::sleep(pause_ms)).await;
+        }
+        let mut failed = Vec::new();
+        for group in hubs.chunks(TOGETHER) {
+            let asked: Vec<AskedHub> = group.iter().map(|address| ask(config, address, "/changed", &body)).collect();
+            for (address, one) in group.iter().zip(asked) {
+                if answer(one).await.is_none_or(|(status, _)| status != 200) {
+                    failed.push(address.clone());
+                }
+            }
+        }
+        hubs = failed;
+        if hubs.is_empty() {
+            break;
+        }
+    }
+    Ok(hubs.is_empty())
+}
+
+/// The other hubs of a family.
+pub(super) async fn siblings(config: &Config, address: &Address) -> Vec<Address> {
+    if config.control.is_undefined() {
+        return Vec::new();
+    }
+    let statement = sql!("SELECT tenant, root FROM hubs WHERE root = ? AND tenant <> ?", address.root, address.tenant);
+    let rows = Store::new(&config.control).rows(statement).await.unwrap_or_default();
+    rows.iter().map(Address::of).collect()
+}
+
+/// Records that a hub has sockets, or has none any more. Returns whether that succeeded.
+pub(super) async fn register(config: &Config, address: &Address, has_sockets: bool) -> bool {
+    if config.control.is_undefined() {
+        return true;
+    }
+    let statement = if has_sockets {
+        sql!(
+            "INSERT INTO hubs (tenant, root) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET root = excluded.root",
+            address.tenant,
+            address.root
+        )
+    } else {
+        sql!("DELETE FROM hubs WHERE tenant = ?", address.tenant)
+    };
+    Store::new(&config.control).run(&[statement]).await.is_ok()
+}

@@ -1,0 +1,212 @@
+//! `GET /_gate/v1/connect`: opens a socket.
+//!
+//! The request is decided like any other, by the route of this path. Two doors lead to the hub:
+//!
+//! - The request has a credential: in `Authorization`, in the header of API keys, in a cookie of
+//!   the same origin, or as the subprotocol `bearer.…` beside `tenantgate`, because pages cannot
+//!   set headers. The hub opens the socket as a member's.
+//! - It has none, but names its tenant, for example by its host. The hub opens the socket, and
+//!   decides the request with the credential that the first message brings.
+//!
+//! A client that offers the subprotocol `tenantgate` is told over a socket why it was refused:
+//! pages see nothing of a refused upgrade. All others receive an HTTP response.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::client::{self, Address};
+use super::judge;
+use super::object::Upgrade;
+use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
+use crate::ledger::WaitFailure;
+use crate::model::UnixMillis;
+use crate::model::bounds::MAX_GUEST_QUESTION_BYTES;
+use crate::realtime::{Admission, CloseCode, Position, SocketFailure, refused};
+use crate::worker::config::Config;
+use crate::worker::gateway;
+use crate::worker::http::call::{Call, Resolved};
+use crate::worker::http::reply::{self, Failure};
+use crate::worker::runtime::clock::Patience;
+use crate::worker::runtime::edge;
+use crate::worker::sources::custom_resolver;
+use crate::worker::sources::drive::{GateQuestion, drive};
+
+/// The subprotocol of clients that read frames, also about a refusal.
+const PROTOCOL: &str = "tenantgate";
+/// The subprotocol that carries a credential.
+const BEARER: &str = "bearer.";
+
+/// Which tenant a request without a credential names.
+struct NamedQuestion<'c> {
+    call: &'c mut Call,
+    config: &'c Rc<Config>,
+}
+
+impl GateQuestion for NamedQuestion<'_> {
+    type Answer = Result<Option<Arc<Entitlements>>, Code>;
+
+    fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
+        self.call.read_again(self.config);
+        let headers = self.call.headers();
+        gate.named(&self.call.request(&headers, self.config), now)
+    }
+
+    fn is_unknown(answer: &Self::Answer) -> bool {
+        matches!(answer, Err(Code::TenantNotFound))
+    }
+
+    async fn ask_resolver(&mut self) -> bool {
+        self.call.custom = custom_resolver::resolve(self.call, self.config).await;
+        true
+    }
+}
+
+/// Opens a socket, or says why not.
+pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
+    if config.hubs.is_undefined() {
+        return Failure::NOT_FOUND.respond(&call);
+    }
+    if edge::header(&call.request, "upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
+        return Failure::UPGRADE.respond(&call);
+    }
+    let query: Vec<(String, String)> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
+    // URLs are logged on their way.
+    if query.iter().any(|(name, _)| matches!(name.as_str(), "token" | "access_token" | "api_key")) {
+        return Failure::CREDENTIAL_IN_URL.respond(&call);
+    }
+    let offered = edge::header(&call.request, "sec-websocket-protocol").unwrap_or_default();
+    let mut offered = offered.split(',').map(str::trim);
+    let protocol = offered.clone().any(|one| one == PROTOCOL).then_some(PROTOCOL);
+    let presented = offered.find_map(|one| one.strip_prefix(BEARER)).filter(|_| protocol.is_some());
+    let mut call = match presented {
+        Some(token) => {
+            let (name, value) = judge::header_of(token);
+            let request = edge::with_credential(&call.request, &name, &value);
+            match Call::read(request, call.context.clone().into(), config) {
+                Some(call) => call,
+                None => return reply::unreadable(),
+            }
+        }
+        None => call,
+    };
+    let decision = gateway::decide_own(&mut call, config).await;
+    let offer = Offer { protocol, query };
+    if decision.allowed() {
+        return as_member(&call, &decision, offer, config).await;
+    }
+    let lacks_credential = decision.extras().challenge.as_ref().is_some_and(|challenge| challenge.is_missing);
+    if lacks_credential {
+        return as_guest(&mut call, offer, config).await;
+    }
+    refuse(&call, &decision, protocol)
+}
+
+/// What a client offers and asks for when it opens a socket.
+struct Offer {
+    protocol: Option<&'static str>,
+    query: Vec<(String, String)>,
+}
+
+impl Offer {
+    fn upgrade(self, address: Address) -> Upgrade {
+        let value = |name: &str| self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+        let since = value("epoch").zip(value("seq").and_then(|seq| seq.parse().ok()));
+        Upgrade {
+            address,
+            admission: None,
+            question: String::new(),
+            client: String::new(),
+            since: since.map(|(epoch, seq)| Position { epoch: epoch.to_owned(), seq }),
+            channels: self.query.iter().filter(|(name, _)| name == "channel").map(|(_, value)| value.clone()).collect(),
+            packed: value("packed") == Some("true"),
+            protocol: self.protocol.map(String::from),
+        }
+    }
+}
+
+/// The request has a credential, or its route needs none.
+async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<Config>) -> Response {
+    let has_sockets = decision.catalog.as_ref().is_some_and(|catalog| catalog.document().realtime.is_some());
+    if !has_sockets {
+        return Failure::NOT_FOUND.respond(call);
+    }
+    let protocol = offer.protocol;
+    let Some(tenant) = &decision.tenant else { return refuse_by(call, Code::TenantNotFound, protocol) };
+    let nobody = || Admission { user: None, scopes: Vec::new(), expires_at: None, credential: String::new() };
+    let admission = Some(judge::of(decision).unwrap_or_else(nobody));
+    let upgrade = Upgrade { admission, ..offer.upgrade(Address::new(&tenant.tenant().id, tenant.root())) };
+    lead(call, &upgrade, config).await
+}
+
+/// The request has no credential yet.
+async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Response {
+    let context = call.context.clone();
+    let protocol = offer.protocol;
+    let named = drive(NamedQuestion { call: &mut *call, config }, config, &context, Patience::new()).await;
+    let tenant = match named {
+        Ok(Ok(Some(tenant))) => tenant,
+        Ok(Ok(None)) => return refuse_by(call, Code::TenantNotFound, protocol),
+        Ok(Err(code)) => return refuse_by(call, code, protocol),
+        Err(_) => return refuse_by(call, Code::SnapshotUnavailable, protocol),
+    };
+    let custom = match &call.custom {
+        Resolved::Named(name) => Some(name.as_str()),
+        _ => None,
+    };
+    let at = (call.host(), call.path(), call.query());
+    let question = judge::question(call.method(), at, &call.headers(), custom);
+    if question.len() > MAX_GUEST_QUESTION_BYTES {
+        return refuse_by(call, Code::BadRequest, protocol);
+    }
+    let client = edge::digest(&edge::address(&call.request).unwrap_or_default());
+    let upgrade = offer.upgrade(Address::new(&tenant.tenant().id, tenant.root()));
+    lead(call, &Upgrade { question, client, ..upgrade }, config).await
+}
+
+/// Leads the request to the tenant's hub.
+async fn lead(call: &Call, upgrade: &Upgrade, config: &Rc<Config>) -> Response {
+    let protocol = upgrade.protocol.as_ref().map(|_| PROTOCOL);
+    let about = serde_json::to_string(upgrade).unwrap_or_default();
+    let response = match client::send(config, &upgrade.address, "/connect", &about, None) {
+        Ok(promise) => JsFuture::from(promise).await,
+        Err(error) => Err(error),
+    };
+    let response: Response = match response {
+        Ok(response) => response.unchecked_into(),
+        Err(error) => {
+            web_sys::console::error_2(&"realtime: the hub failed".into(), &error);
+            return refuse_by(call, Code::SnapshotUnavailable, protocol);
+        }
+    };
+    if response.status() == 101 || protocol.is_none() {
+        return response;
+    }
+    let code = response.headers().get("x-code").ok().flatten();
+    let code = Code::ALL.into_iter().find(|known| Some(known.as_str()) == code.as_deref());
+    refuse_by(call, code.unwrap_or(Code::SnapshotUnavailable), protocol)
+}
+
+fn refuse(call: &Call, decision: &Decision, protocol: Option<&'static str>) -> Response {
+    match protocol {
+        Some(protocol) => over_socket(decision.code, decision.extras().retry_after_ms, protocol),
+        None => reply::decision(call, decision),
+    }
+}
+
+fn refuse_by(call: &Call, code: Code, protocol: Option<&'static str>) -> Response {
+    match protocol {
+        Some(protocol) => over_socket(code, None, protocol),
+        None => reply::decision(call, &Decision::refused(code, "no socket", UnixMillis::default())),
+    }
+}
+
+/// Refuses by a socket that says why and closes.
+fn over_socket(code: Code, retry_after_ms: Option<u64>, protocol: &str) -> Response {
+    let frame = refused("auth", SocketFailure::by(code), retry_after_ms);
+    let CloseCode { status, reason } = CloseCode::by(code);
+    edge::refused_socket(&frame, status, reason, protocol).unchecked_into()
+}

@@ -1,0 +1,57 @@
+// The Durable Object of a tenant's sockets: a plain class, so that the runtime builds no object for
+// an event.
+
+import { TenantHub as Hub } from "./index.js";
+import { generation, ready } from "./instance.js";
+
+/** A tenant's hub. After a trap its sockets stay, and what it knows of them is read again. */
+export class TenantHub {
+  #state;
+  #env;
+  #sockets;
+  #hub;
+  #generation;
+
+  constructor(state, env) {
+    this.#state = state;
+    this.#env = env;
+    this.#current();
+  }
+
+  #current() {
+    ready();
+    if (this.#generation !== generation) {
+      this.#hub = new Hub(this.#state, this.#env, this.#sockets);
+      this.#sockets = this.#hub.sockets;
+      this.#generation = generation;
+    }
+    return this.#hub;
+  }
+
+  async fetch(request) {
+    const body = request.method === "POST" ? await request.text() : "";
+    const about = decodeURIComponent(request.headers.get("x-hub") ?? "");
+    return this.#current().ask(new URL(request.url).pathname, about, body);
+  }
+
+  webSocketMessage(socket, message) {
+    const hub = this.#current();
+    const number = this.#sockets.number(socket);
+    if (number !== 0) return hub.message(number, typeof message === "string" ? message : undefined);
+  }
+
+  webSocketClose(socket) {
+    const hub = this.#current();
+    const number = this.#sockets.number(socket);
+    this.#sockets.ended(socket);
+    if (number !== 0) hub.closed(number);
+  }
+
+  webSocketError(socket) {
+    this.webSocketClose(socket);
+  }
+
+  alarm() {
+    return this.#current().alarm();
+  }
+}
