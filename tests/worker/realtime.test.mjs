@@ -398,3 +398,101 @@ describe("connections", () => {
     for (const client of [slow, other]) client.close();
   });
 });
+
+describe("what happens to a tenant", () => {
+  const scene = { control: gates.control };
+  const made = new Map();
+
+  async function setUp() {
+    const { status } = await control.admin("PUT", "/catalog", catalog({ cors: {} }));
+    assert.equal(status, 200);
+  }
+
+  /** A tenant of its own, with an open socket that has seen a message. */
+  async function tenantWithSocket(name, more = {}) {
+    if (made.size === 0) await setUp();
+    const { body, status } = await control.admin("POST", "/tenants", { name, plan: "pro@1", ...more });
+    assert.equal(status, 201, JSON.stringify(body));
+    const { id, slug } = body.tenant;
+    made.set(name, id);
+    const client = await admitted(control, { host: HOST(slug), token: await idp.sign(id) });
+    return { id, slug, client, key: body.api_key };
+  }
+
+  const send = async (id, data) => {
+    const response = await operator("/_gate/v1/messages", { method: "POST", body: JSON.stringify({ tenant: id, messages: [{ data }] }) }, scene.control);
+    return response.status;
+  };
+
+  const changes = {
+    suspended: [(id) => control.admin("POST", `/tenants/${id}/suspend`, { reason: "unpaid" }), 4403, "TENANT_SUSPENDED"],
+    deactivated: [(id) => control.admin("POST", `/tenants/${id}/deactivate`, {}), 4403, "TENANT_INACTIVE"],
+    deleted: [(id) => control.admin("DELETE", `/tenants/${id}`), 4403, "TENANT_NOT_FOUND"],
+    maintained: [(id) => control.admin("POST", `/tenants/${id}/maintenance`, {}), 4503, "TENANT_MAINTENANCE"],
+    "without the feature": [(id) => control.admin("PUT", `/tenants/${id}/overrides`, { feature: "live", value: false }), 4403, "FEATURE_NOT_AVAILABLE"],
+    "of credentials from now on": [(id) => control.admin("PATCH", `/tenants/${id}`, { credentials_from: new Date(Date.now() + 1_000).toISOString() }), 4401, "UNAUTHENTICATED"],
+  };
+  for (const [name, [change, status, reason]] of Object.entries(changes)) {
+    test(`${name}: its sockets are closed within a second, others stay`, async () => {
+      const [one, other] = [await tenantWithSocket(`one ${name}`), await tenantWithSocket(`other ${name}`)];
+      assert.equal(await send(one.id, "before"), 200);
+      await until(() => one.client.messages.length === 1);
+      const begun = performance.now();
+      const done = await change(one.id);
+      assert(done.status < 300, JSON.stringify(done.body));
+      assert.deepEqual(await one.client.ended(), { code: status, reason });
+      assert(performance.now() - begun < 5_000);
+      const received = one.client.frames.length;
+      if (name !== "without the feature" && !name.includes("credentials")) assert.notEqual(await send(one.id, "after"), 200);
+      assert.equal(one.client.frames.length, received);
+      assert.equal((await other.client.ask({ action: "broadcast", data: 1 })).success, true);
+      other.client.close();
+    });
+  }
+
+  test("a revoked key closes its sockets alone", async () => {
+    const { id, slug, client } = await tenantWithSocket("keys");
+    const { body } = await control.admin("POST", `/tenants/${id}/api-keys`, { name: "one", scopes: [] });
+    const keyed = await admitted(control, { host: HOST(slug), headers: { "x-api-key": body.key } });
+    const revoked = await control.admin("DELETE", `/tenants/${id}/api-keys/${body.record.id}`);
+    assert(revoked.status < 300, JSON.stringify(revoked.body));
+    assert.deepEqual(await keyed.ended(), { code: 4401, reason: "UNAUTHENTICATED" });
+    assert.equal((await client.ask({ action: "ping" })).action, "pong");
+    client.close();
+  });
+
+  test("a killed feature closes sockets of all tenants", async () => {
+    const [one, two] = [await tenantWithSocket("killed one"), await tenantWithSocket("killed two")];
+    assert((await control.admin("POST", "/features/live/kill", { reason: "broken" })).status < 300);
+    for (const { client } of [one, two]) assert.deepEqual(await client.ended(), { code: 4403, reason: "FEATURE_NOT_AVAILABLE" });
+    assert((await control.admin("POST", "/features/live/revive", { reason: "mended" })).status < 300);
+    const back = await admitted(control, { host: HOST(one.slug), token: await idp.sign(one.id) });
+    back.close();
+  });
+
+  test("a message to a parent reaches its descendants, and a parent's suspension closes their sockets", async () => {
+    const parent = await tenantWithSocket("the parent");
+    const child = await tenantWithSocket("the child", { parent: parent.id });
+    const response = await operator("/_gate/v1/messages", { method: "POST", body: JSON.stringify({ tenant: parent.id, messages: [{ data: "all" }], descendants: true }) }, control);
+    assert.deepEqual((await response.json()).tenants.sort(), [parent.id, child.id].sort());
+    await until(() => parent.client.messages.length === 1 && child.client.messages.length === 1);
+    await control.admin("POST", `/tenants/${parent.id}/suspend`, { reason: "unpaid" });
+    for (const { client } of [parent, child]) assert.deepEqual(await client.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
+  });
+
+  test("connections of a family share its limit", async () => {
+    const parent = await tenantWithSocket("crowded", { plan: "small@1" });
+    const child = await tenantWithSocket("crowded child", { parent: parent.id });
+    const more = [];
+    for (let n = 0; n < 8; n++) more.push(await admitted(control, { host: HOST(n % 2 ? parent.slug : child.slug), token: await idp.sign(n % 2 ? parent.id : child.id) }));
+    for (const { id, slug } of [parent, child]) {
+      const refused = await connect(control, { host: HOST(slug), token: await idp.sign(id) }).ended();
+      assert.deepEqual([refused.status, refused.body?.error.code], [429, "CONCURRENCY_LIMITED"]);
+    }
+    for (const client of [...more, parent.client, child.client]) client.close();
+  });
+
+  test("a hub without sockets is forgotten", async () => {
+    await untilEqual(async () => (await control.db.prepare("SELECT count(*) AS n FROM hubs WHERE tenant = ?").bind(made.get("keys")).first()).n, 0, { ms: 30_000 });
+  });
+});
