@@ -92,6 +92,34 @@ export class TenantGate extends WorkerEntrypoint {
     return this.#gate.settle(tenant, hold, limits);
   }
 
+  /** Sends messages to the sockets of a tenant. Errors of the gate are values. */
+  publishMessages(body) {
+    return this.#own("POST", "messages", {}, body);
+  }
+
+  listConnections(tenant, cursor) {
+    return this.#own("GET", "connections", { tenant, cursor });
+  }
+
+  closeConnection(tenant, id) {
+    return this.#own("DELETE", "connections", { tenant, id });
+  }
+
+  presence(tenant, channel) {
+    return this.#own("GET", "presence", { tenant, channel });
+  }
+
+  /** Asks one of the operator's endpoints. */
+  async #own(method, name, query, body) {
+    const given = Object.entries(query).filter(([, value]) => value !== undefined);
+    const request = new Request(`https://gate/_gate/v1/${name}?${new URLSearchParams(given)}`, {
+      method, headers: { authorization: `Bearer ${this.env.OPERATOR_TOKEN}` }, ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const response = await handler.fetch(request, this.env, this.ctx);
+    const answer = await response.json();
+    return response.ok ? answer : { error: { ...answer.error, status: response.status } };
+  }
+
   async getBooleanValue(key, fallback, context) {
     return (await this.getBooleanDetails(key, fallback, context)).value;
   }

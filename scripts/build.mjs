@@ -109,7 +109,7 @@ function buildCommonJs() {
 const TEXT_CODERS = 'const { TextDecoder, TextEncoder } = globalThis.TextDecoder ? globalThis : require("node:util");';
 
 /** Entries for other runtimes, and the command line. */
-const LEFT_OUT = /(^|\/)(workerd|web|edge|embedded|cli)\.js$/;
+const LEFT_OUT = /(^|\/)(workerd|ws-workerd|web|edge|embedded|cli)\.js$/;
 
 /** Not there before `setup` has been run. */
 const esbuild = () => createRequire(import.meta.url)("esbuild");

@@ -167,6 +167,8 @@ pub struct Member {
 /// The connections of one tenant.
 #[derive(Debug, Default)]
 pub struct Hub {
+    /// The id of the tenant, for clients.
+    tenant: String,
     log: LogIndex,
     rules: Rules,
     connections: BTreeMap<u32, Connection>,
@@ -180,6 +182,11 @@ impl Hub {
     /// A hub without connections, whose log is `log`.
     pub fn new(log: LogIndex) -> Self {
         Self { log, ..Self::default() }
+    }
+
+    /// Learns the id of its tenant.
+    pub fn set_tenant(&mut self, id: &str) {
+        id.clone_into(&mut self.tenant);
     }
 
     /// Takes in a connection that the runtime has kept. `after`: the number of the last message
@@ -570,6 +577,7 @@ impl Hub {
         let admission = connection.admission();
         json!({
             "connectionId": connection.id,
+            "tenantId": self.tenant,
             "userId": connection.user(),
             "expiresAt": admission.and_then(|admission| admission.expires_at).map(UnixMillis::new),
         })

@@ -207,6 +207,9 @@ fn read(state: &JsValue, sockets: &Sockets) -> Result<Core, JsValue> {
     };
     let mut core = Core { hub: Hub::new(LogIndex::new(epoch, last, entries)), ..Core::default() };
     core.address = facts.get("address").and_then(|text| serde_json::from_str(text).ok());
+    if let Some(address) = &core.address {
+        core.hub.set_tenant(&address.tenant);
+    }
     core.is_listed = facts.contains_key("listed");
     core.held = facts.get("held").and_then(|held| held.parse().ok()).unwrap_or(0);
     let now = now();
@@ -732,6 +735,7 @@ impl HubObject {
             return Ok(());
         }
         edge::remember(&self.state, "address", Some(&json!(address).to_string()))?;
+        core.hub.set_tenant(&address.tenant);
         core.address = Some(address.clone());
         // The ledger of the other family counts from now on.
         (core.looked_at, core.held, core.hold_at) = (None, 0, None);
