@@ -17,19 +17,22 @@ export default { async fetch(request) {
   return entries.has(key) ? new Response(entries.get(key)) : new Response(null, { status: 404 });
 } }`;
 
+/** The bindings of a gate's Durable Objects. */
+const BINDINGS = { TenantLedger: "LEDGER", TenantHub: "HUBS" };
+
 /**
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
- * Durable Object classes. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
+ * Durable Object classes, a gate's ledger unless told otherwise. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
  * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket.
  * @returns {{start: () => Promise<{
  *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
  * }>}}
  */
-export function workerd({ folder, build = "build", entries, bindings = {}, workers = {} }) {
+export function workerd({ folder, build = "build", objects, entries, bindings = {}, workers = {} }) {
   mkdirSync(join(folder, "disk"), { recursive: true });
   writeFileSync(join(folder, "kv.js"), kv(entries));
-  const all = { gate: { bindings }, ...workers };
+  const all = { gate: { bindings, ...(objects && { objects }) }, ...workers };
   for (const [name, { script, built = build }] of Object.entries(all)) {
     if (script) writeFileSync(join(folder, `${name}.js`), script);
     else for (const file of filesOf(built)) cpSync(join(root, built, file), join(folder, `${name}-${file}`));
@@ -43,10 +46,10 @@ export function workerd({ folder, build = "build", entries, bindings = {}, worke
   const worker = ([name, { script, built = build, objects = script ? [] : ["TenantLedger"], ledger, bindings = {}, services = {} }]) => `const ${name} :Workerd.Worker = (
   modules = ${list(script ? [`(name = "${name}.js", esModule = embed "${name}.js")`] : filesOf(built).map((file) => `(name = "${file}", ${file.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}-${file}")`))},
   compatibilityDate = "${COMPATIBILITY_DATE}",
-  compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"'])},
+  compatibilityFlags = ${list(script ? [] : ['"enable_request_signal"', '"no_web_socket_compression"'])},
   bindings = ${list([
     ...(script ? [] : ['(name = "SNAPSHOTS", kvNamespace = "kv")']),
-    ...(script || !objects.length ? [] : ['(name = "LEDGER", durableObjectNamespace = "TenantLedger")']),
+    ...(script ? [] : objects).map((one) => `(name = "${BINDINGS[one]}", durableObjectNamespace = "${one}")`),
     ...(ledger ? [`(name = "LEDGER", durableObjectNamespace = (className = "TenantLedger", serviceName = "${ledger}"))`] : []),
     ...(script ? objects : []).map((one) => `(name = "${one}", durableObjectNamespace = "${one}")`),
     ...Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = ${JSON.stringify(text)})`),
