@@ -13,6 +13,7 @@ import { ledger } from "./ledger.mjs";
 import { machine } from "./disk.mjs";
 import { compile, growth } from "./growth.mjs";
 import { memory } from "./memory.mjs";
+import { realtime } from "./realtime.mjs";
 import { size } from "./size.mjs";
 import { tokens } from "./tokens.mjs";
 import { worker } from "./worker.mjs";
@@ -20,7 +21,7 @@ import { worker } from "./worker.mjs";
 const { values } = parseArgs({ options: { json: { type: "string" } } });
 const rows = [
   ...machine(), ...(await decision()), ...(await cold()), ...memory(), ...(await credentials()), ...compile(), ...growth(), ...size(),
-  ...(await worker()), ...(await embedded()), ...(await tokens()), ...(await ledger()), ...(await hot()), ...(await control()), ...(await distance()),
+  ...(await worker()), ...(await embedded()), ...(await tokens()), ...(await ledger()), ...(await hot()), ...(await realtime()), ...(await control()), ...(await distance()),
 ];
 
 const short = (number) => (number === null ? "" : number >= 100 ? Math.round(number).toLocaleString("en") : number.toPrecision(3));

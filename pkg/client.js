@@ -125,6 +125,8 @@ const answer = ({ rule = null, variant = null, ...more }) => frozen({ ...more, r
  * Milliseconds before a retry without a network: the first delay, which doubles up to the second.
  */
 const RETRY_MS = [1_000, 60_000];
+/** Milliseconds over which pages spread their questions after a change. */
+const SPREAD_MS = 1_000;
 /** A timer with a longer delay fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -134,6 +136,10 @@ export class FeatureClient extends EventTarget {
   #fetch;
   #storage;
   #waitS;
+  #socket;
+  /** The times that the socket said that something has changed, or that it closed. */
+  #told = 0;
+  #leaves = [];
   #snapshot;
   #etag;
   #place;
@@ -150,12 +156,13 @@ export class FeatureClient extends EventTarget {
 
   constructor(options) {
     super();
-    const given = known(options, ["url", "context", "headers", "fetch", "storage", "storageKey", "waitS"], "`FeatureClient`");
-    const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25 } = given;
+    const given = known(options, ["url", "context", "headers", "fetch", "storage", "storageKey", "waitS", "socket"], "`FeatureClient`");
+    const { url = "/_gate/v1/features", context = {}, headers = {}, storage = defaultStorage(), storageKey, waitS = 25, socket = null } = given;
     if (memory === undefined) throw new InputError(absence(part), part.cause);
     if (typeof waitS !== "number" || !(waitS > 0 && waitS <= 30)) {
       throw new InputError("`waitS` must be a number of seconds greater than 0 and at most 30");
     }
+    if (socket !== null && typeof socket.on !== "function") throw new InputError("`socket` must be a socket of `tenantgate/ws/client`");
     this.#url = new URL(url, globalThis.location?.href).href;
     this.#context = { ...context };
     this.#headers = headers;
@@ -166,6 +173,13 @@ export class FeatureClient extends EventTarget {
     this.#apart = storageKey !== undefined;
     this.#place = `tenantgate:${this.#url}${storageKey === undefined ? "" : ` ${storageKey}`}`;
     this.#waitS = waitS;
+    this.#socket = socket;
+    for (const event of ["changed", "close"]) {
+      this.#leaves.push(socket?.on(event, () => {
+        this.#told += 1;
+        this.#wake();
+      }));
+    }
     this.ready = this.#begin();
     // An application that does not await `ready` relies on the events.
     this.ready.catch(() => {});
@@ -201,6 +215,7 @@ export class FeatureClient extends EventTarget {
   close() {
     this.#closed.abort();
     clearTimeout(this.#timer);
+    for (const leave of this.#leaves) leave?.();
     this.#wake();
   }
 
@@ -355,6 +370,8 @@ export class FeatureClient extends EventTarget {
     while (!this.#closed.signal.aborted) {
       try {
         const begun = performance.now();
+        const told = this.#told;
+        // Where the request arrives, the change may not be known yet: it waits for it.
         await this.#refresh(this.#snapshot && !lost ? this.#waitS : 0);
         if (this.#closed.signal.aborted) return;
         lost = false;
@@ -363,6 +380,9 @@ export class FeatureClient extends EventTarget {
         // Limits requests to one a second if the gate does not wait for changes.
         const restMs = Math.min(this.#waitS * 1000, RETRY_MS[0]) - (performance.now() - begun);
         if (restMs > 0) await this.#pause(restMs);
+        while (this.#socket?.isOpen && this.#told === told && !this.#closed.signal.aborted) await this.#pause(MAX_TIMER_MS);
+        // Pages of a tenant hear of a change at the same time, and do not ask at the same time.
+        if (this.#told !== told && !this.#closed.signal.aborted) await this.#pause(Math.random() * SPREAD_MS);
       } catch {
         if (this.#closed.signal.aborted) return;
         lost = true;

@@ -30,6 +30,18 @@ export function scheduled(event: any, env: any, ctx: InvocationContext): Promise
  */
 export function gateway(): ((c: any) => Response | Promise<Response>) & { routes: any[] } & Record<string, any>;
 
+/**
+ * The Durable Object of a tenant's sockets. Export it, and bind it as `HUBS`.
+ */
+export class TenantHub {
+  constructor(state: any, env: any);
+  fetch(request: Request): Promise<Response>;
+  alarm(): Promise<void>;
+  webSocketMessage(socket: any, message: string | ArrayBuffer): Promise<void> | undefined;
+  webSocketClose(socket: any): void;
+  webSocketError(socket: any): void;
+}
+
 /** The value of a feature, and why, in OpenFeature's terms. */
 export interface EvaluationDetails<T> {
   flagKey: string;
@@ -64,6 +76,14 @@ export class TenantGate implements TenantQuestions<true> {
   ask(question: Question): Promise<Transcript | { problems: Problem[] }>;
   explain(request: AnyRequest, question?: Question): Promise<Transcript>;
   features(tenant: string, context?: Context): Promise<Record<string, Answer>>;
+  /** For `tenantgate/ws`. */
+  publishMessages(body: { tenant: string; messages: { data: unknown; channel?: string; user?: string }[]; descendants?: boolean }): Promise<any>;
+  /** For `tenantgate/ws`. */
+  listConnections(tenant: string, cursor?: string): Promise<any>;
+  /** For `tenantgate/ws`. */
+  closeConnection(tenant: string, id: string): Promise<any>;
+  /** For `tenantgate/ws`. */
+  presence(tenant: string, channel: string): Promise<any>;
   getBooleanValue(key: string, fallback: boolean, context: EvaluationContext): Promise<boolean>;
   getStringValue(key: string, fallback: string, context: EvaluationContext): Promise<string>;
   getNumberValue(key: string, fallback: number, context: EvaluationContext): Promise<number>;

@@ -73,4 +73,5 @@ export function gateway() {
 
 /** Classes that a Worker exports for its bindings. In Node nothing calls them. */
 export class TenantLedger {}
+export class TenantHub {}
 export class TenantGate {}

@@ -24,6 +24,8 @@ export interface SocketEvents<T = unknown> {
   close: { code: number; reason: string; error: TenantgateError | Error | null };
   /** Users have joined or left a channel. */
   presence: { channel: string; joined?: string[]; left?: string[] };
+  /** Something about the tenant or the catalog has changed, for example a feature. */
+  changed: object;
   /** Messages were missed that the gate no longer has: read the state again. */
   gap: { since: Position; now: Position };
   /** The connection may no longer read a channel. */

@@ -25,9 +25,9 @@ export function connect(url, options) {
 }
 
 /**
- * A tenant's socket. Events: `message`, `open`, `close` (of one connection), `presence`, `gap`
- * (messages were missed that the gate no longer has), `unsubscribed`, `end` (it is not opened
- * again).
+ * A tenant's socket. Events: `message`, `open`, `close` (of one connection), `presence`, `changed`
+ * (of the tenant or the catalog), `gap` (messages were missed that the gate no longer has),
+ * `unsubscribed`, `end` (it is not opened again).
  */
 export class TenantSocket {
   #url;
@@ -203,6 +203,7 @@ export class TenantSocket {
     if (action === "auth" && id === undefined) return this.#greeted(frame);
     if (action === "expiring") return this.#renew();
     if (action === "presence" && id === undefined) return this.#emit("presence", frame);
+    if (action === "changed") return this.#emit("changed", {});
     if (action === "unsubscribed") {
       this.#forget(frame.channel);
       return this.#emit("unsubscribed", frame);

@@ -294,8 +294,8 @@ proptest! {
         }
     }
 
-    /// In any order of holds, settlements and expiries, the used units are the settled ones, and
-    /// only open holds set units aside.
+    /// In any order of holds, renewals, settlements and expiries, the used units are the settled
+    /// ones, and only open holds set units aside.
     #[test]
     fn every_hold_ends_by_settlement_or_at_its_end_time(steps in prop::collection::vec((0_u8..4, 0_u8..6, 1_u64..8, 0_u64..400), 1..80)) {
         let limit = 20;
@@ -312,10 +312,19 @@ proptest! {
             let charge = |op| Charge { counter: "t/quota", meter: quota, op, shadow: false };
             let slot = |op| Charge { counter: "t/slots", meter: slots, op, shadow: false };
             if what < 2 {
-                let hold = Some(Hold { name: &name, for_ms: 500, renews: false });
+                let renews = what == 1;
+                let hold = Some(Hold { name: &name, for_ms: 500, renews });
                 let outcome = book.answer(&LedgerRequest { hold, ..order(&[charge(CounterOp::Hold(units)), slot(CounterOp::Hold(1))]) }, UnixMillis::new(now));
-                let fits = used + held + units <= limit && open.len() < 3;
-                prop_assert_eq!(outcome.allowed, fits || open.contains_key(&name));
+                match open.get(&name) {
+                    // A renewal takes what it lacks, and frees what it has too much. A refused one
+                    // leaves the hold as it is.
+                    Some((own, _)) if renews => {
+                        prop_assert_eq!(outcome.seen, None);
+                        prop_assert_eq!(outcome.allowed, units <= *own || used + held - own + units <= limit);
+                    }
+                    Some(_) => prop_assert!(outcome.allowed),
+                    None => prop_assert_eq!(outcome.allowed, used + held + units <= limit && open.len() < 3),
+                }
                 if outcome.allowed && outcome.seen.is_none() {
                     prop_assert_eq!(outcome.ends_ms, Some(now + 500));
                     open.insert(name, (units, now + 500));

@@ -19,11 +19,11 @@ const HOW_TO = {
   "Who is asking": ["resolve-tenants", "custom-domains", "issuers", "api-keys", "cors"],
   "What a tenant has": ["features", "contracts-and-trials", "sub-tenants", "licences"],
   "What is left": ["limits", "usage", "circuit-breakers"],
-  "Use it from": ["protect-an-origin", "in-your-worker", "javascript", "pages", "openfeature", "rust", "data"],
+  "Use it from": ["protect-an-origin", "in-your-worker", "javascript", "pages", "realtime", "openfeature", "rust", "data"],
   "Run it": ["deploy", "going-live", "provisioning", "change-plans", "operate", "move-tenants", "attack"],
 };
-const REFERENCE = ["catalog", "tenant", "api-key", "decide", "limits", "credentials", "endpoints", "origin", "configuration", "cli", "npm", "bounds"];
-const EXPLANATION = ["decision", "tenants", "ledger", "snapshots", "control-plane", "security", "adapters", "distance"];
+const REFERENCE = ["catalog", "tenant", "api-key", "decide", "limits", "credentials", "endpoints", "sockets", "origin", "configuration", "cli", "npm", "bounds"];
+const EXPLANATION = ["decision", "tenants", "ledger", "snapshots", "control-plane", "security", "adapters", "distance", "realtime"];
 
 /** The sidebar. It has one long list at most, `open`, since every page holds all of its sidebar. */
 function sidebar(open) {

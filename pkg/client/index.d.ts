@@ -33,6 +33,11 @@ export interface FeatureClientOptions {
    * 25.
    */
   waitS?: number;
+  /**
+   * A socket of `tenantgate/ws/client`. While it is open, the client asks only when the socket says
+   * that something has changed. Default: none.
+   */
+  socket?: { readonly isOpen: boolean; on(event: string, listener: () => void): () => void };
 }
 
 /**

@@ -478,6 +478,13 @@ impl Hub {
         effects
     }
 
+    /// Tells all members that something about their tenant has changed, for example a feature.
+    pub fn tell_changed(&self) -> Vec<Effect> {
+        let to: Vec<u32> = self.admissions().map(|(who, _)| who).collect();
+        let frame = String::from("{\"action\":\"changed\"}");
+        if to.is_empty() { Vec::new() } else { vec![Effect::Fan { to, frame, first: 0 }] }
+    }
+
     /// Does what is due.
     pub fn due(&mut self, now: UnixMillis) -> Vec<Effect> {
         let (mut effects, mut ended) = (Vec::new(), Vec::new());

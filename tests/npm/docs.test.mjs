@@ -100,6 +100,7 @@ describe("catalogs and records", () => {
 const REASONS = {
   "needs a Cloudflare account": ({ language, code }) => language === "sh" && /wrangler|tenantgate deploy/.test(code),
   "needs a browser": ({ language }) => ["html", "jsx"].includes(language),
+  "needs a socket": ({ language, code }) => language === "js" && /from "tenantgate\/ws/.test(code),
   "needs Next.js": ({ language, code }) => language === "js" && /from "next\//.test(code),
   "needs a database": ({ language, code }) => language === "js" && /from "pg"|tenantgate\/prisma|findInvoice/.test(code),
   "needs a Worker": ({ language, code }) => language === "js" && /\benv\./.test(code),

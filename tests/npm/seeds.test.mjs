@@ -2,7 +2,7 @@
 // of the same names behave alike.
 //
 // Blocks are verbatim, except for the names of the two packages that they import. SQL, file trees
-// and shell commands are left out, and so are the WebSocket blocks (`connectionStore`) for now.
+// and shell commands are left out. `tests/worker/sockets.test.mjs` runs the WebSocket blocks.
 
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";

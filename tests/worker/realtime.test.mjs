@@ -492,6 +492,26 @@ describe("what happens to a tenant", () => {
     for (const client of [...more, parent.client, child.client]) client.close();
   });
 
+  test("a hub that is not told of a suspension finds out before anything enters or leaves, eight seconds later", async () => {
+    const [{ id, client: sender }, { id: silent, client }] = [await tenantWithSocket("untold"), await tenantWithSocket("untold and silent")];
+    for (const one of [id, silent]) {
+      const { record, epoch } = await control.db.prepare("SELECT record, epoch FROM tenants WHERE id = ?").bind(one).first();
+      const changed = JSON.stringify({ ...JSON.parse(record), status: "suspended", epoch: epoch + 1 });
+      await control.db.batch([
+        control.db.prepare("UPDATE tenants SET record = ?, epoch = epoch + 1, status = 'suspended' WHERE id = ?").bind(changed, one),
+        // As if it had been published: nobody tells the hub.
+        control.db.prepare("INSERT INTO publications (key, epoch, at, done_at) VALUES (?, ?, ?, ?)").bind(`tenant:${one}`, epoch + 1, Date.now(), Date.now()),
+      ]);
+    }
+    await sleep(8_200);
+    sender.send({ action: "broadcast", data: "from a suspended tenant" });
+    assert.deepEqual(await sender.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
+    assert.deepEqual(sender.messages, []);
+    assert.equal(await send(silent, "to a suspended tenant"), 403);
+    assert.deepEqual(await client.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
+    assert.deepEqual(client.messages, []);
+  });
+
   test("a hub without sockets is forgotten", async () => {
     await untilEqual(async () => (await control.db.prepare("SELECT count(*) AS n FROM hubs WHERE tenant = ?").bind(made.get("keys")).first()).n, 0, { ms: 30_000 });
   });

@@ -46,11 +46,11 @@ test("the tables of the first release are refused until they are migrated, and k
   const made = await gate.admin("POST", "/tenants", { slug: "acme", name: "Acme", plan: "pro@1" });
   ({ tenant: { id } } = made.body);
   // All that the first release lacks.
-  await gate.db.prepare("DROP TABLE schema_version").run();
+  for (const table of ["schema_version", "hubs"]) await gate.db.prepare(`DROP TABLE ${table}`).run();
   const { code, message } = await refusal();
   assert.equal(code, "CONTROL_UNAVAILABLE");
   assert.match(message, /older than this Worker: apply the migrations/);
-  const later = read("0006_schema_version.sql").replace(/--.*$/gm, "").split(/;\s*\n/).map((sql) => sql.trim()).filter(Boolean);
+  const later = ["0006_schema_version.sql", "0007_hubs.sql"].map(read).join("\n").replace(/--.*$/gm, "").split(/;\s*\n/).map((sql) => sql.trim()).filter(Boolean);
   await gate.db.batch(later.map((sql) => gate.db.prepare(sql)));
   assert.equal(await refusal(), "pro@1");
 });

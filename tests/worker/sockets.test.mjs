@@ -11,7 +11,7 @@ import { COMPATIBILITY_DATE, OPERATOR, workers } from "../support/harness.mjs";
 import { issuer } from "../support/issuer.mjs";
 import { chrome } from "../support/chrome.mjs";
 import { serve } from "../support/server.mjs";
-import { until } from "../support/wait.mjs";
+import { sleep, until } from "../support/wait.mjs";
 
 const root = join(import.meta.dirname, "../..");
 const idp = await issuer({ label: "sockets" });
@@ -44,7 +44,8 @@ const bundled = () => buildSync({
   stdin: { contents: APP, resolveDir: root }, bundle: true, format: "esm", write: false, external: ["cloudflare:*"], alias: { "tenantgate/ws": join(root, "pkg/ws-workerd.js") },
 }).outputFiles[0].text;
 
-const { gate } = await workers({
+const { gate, control } = await workers({
+  control: { control: true, direct: true },
   gate: {
     seed, direct: true,
     beside: [{ name: "app", modules: true, script: bundled(), compatibilityDate: COMPATIBILITY_DATE, serviceBindings: { GATE: { name: "gate", entrypoint: "TenantGate" } } }],
@@ -204,6 +205,35 @@ describe("the client", () => {
     refused.close();
     for (const options of [{}, { token: 1 }, { token: "x", channels: "news" }, { token: "x", chanels: [] }]) assert.throws(() => connect(at("acme"), options), { code: "INVALID_INPUT" });
     for (const bad of ["acme", "ftp://acme"]) assert.throws(() => connect(bad, { token: "x", WebSocket: HostedSocket }), { code: "INVALID_INPUT" });
+  });
+
+  test("tells a page's features of changes, so that they need not poll", async () => {
+    const { FeatureClient, init } = await import("../../pkg/client/node.js");
+    await init();
+    const catalog = { ...seed.catalog, features: { beta: { client: true } } };
+    assert.equal((await control.admin("PUT", "/catalog", catalog)).status, 200);
+    const { body: { tenant: { id } } } = await control.admin("POST", "/tenants", { slug: "featured", name: "Featured", plan: "pro@1" });
+    const socket = connect(`http://featured.app.localhost:${new URL(control.urls[0]).port}`, { token: () => idp.sign(id), WebSocket: HostedSocket });
+    await socket.ready();
+    let asked = 0;
+    const headers = { authorization: `Bearer ${await idp.sign(id)}` };
+    const features = new FeatureClient({
+      url: `http://featured.app.localhost/_gate/v1/features`, headers, storage: null, socket, waitS: 2,
+      fetch: (url, init) => (asked++, control.send(new URL(url).pathname, { host: "featured.app.localhost", headers: init.headers })),
+    });
+    await features.ready;
+    assert.equal(features.enabled("beta"), false);
+    await until(() => asked >= 2);
+    await sleep(3_000);
+    const before = asked;
+    await sleep(3_000);
+    assert.equal(asked, before, "it does not poll");
+    const changed = new Promise((resolve) => features.addEventListener("change", resolve));
+    assert.equal((await control.admin("PUT", `/tenants/${id}/overrides`, { feature: "beta", value: true })).status, 200);
+    await changed;
+    assert.equal(features.enabled("beta"), true);
+    features.close();
+    socket.close();
   });
 
   test("works in a page", async () => {

@@ -375,7 +375,11 @@ impl HubObject {
                 refusal(Code::SnapshotUnavailable, None)
             }
             // Sockets that may not stay are closed.
-            Ok(()) | Err(_) => reply(200, &json!({})),
+            Err(_) => reply(200, &json!({})),
+            Ok(()) => {
+                self.turn(|core, _| core.hub.tell_changed());
+                reply(200, &json!({}))
+            }
         }
     }
 

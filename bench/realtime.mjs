@@ -1,0 +1,188 @@
+// Sockets: a hub beside a room written by hand, which has no log, no order and no limits. Both in
+// one workerd process; the clients are plain TCP, so that they cost little.
+
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { publish } from "../pkg/node.js";
+import { workerd } from "../tests/support/workerd.mjs";
+import { median } from "./measure.mjs";
+
+const root = resolve(import.meta.dirname, "..");
+const build = process.env.BENCH_BUILD ?? "build";
+const SOCKETS = 1_000;
+const ROUNDS = 40;
+
+const seed = {
+  catalog: {
+    version: 1,
+    resolution: { strategies: [{ strategy: "header" }] },
+    limits: { exact: { kind: "quota", period: "month", mode: "strict" } },
+    realtime: {},
+    plans: { "pro@1": { limits: { exact: "unlimited" } } },
+  },
+  tenants: ["acme", "packed", "few"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
+};
+
+/** A client that counts the frames that it receives, and sends text. */
+class Client {
+  frames = 0;
+  #rest = Buffer.alloc(0);
+  #open;
+
+  constructor(port, path, headers = {}) {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.setNoDelay(true);
+    const lines = Object.entries({ Host: "app.example.com", Upgrade: "websocket", Connection: "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": randomBytes(16).toString("base64"), ...headers });
+    this.socket.write(`GET ${path} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`);
+    this.opened = new Promise((resolve, reject) => {
+      this.#open = resolve;
+      this.socket.on("error", reject);
+    });
+    this.socket.on("data", (data) => this.#read(data));
+  }
+
+  #read(data) {
+    let all = this.#rest.length ? Buffer.concat([this.#rest, data]) : data;
+    if (this.#open) {
+      const end = all.indexOf("\r\n\r\n");
+      if (end < 0) { this.#rest = all; return; }
+      if (!all.subarray(0, 12).toString().endsWith("101")) throw new Error(all.toString());
+      this.#open();
+      this.#open = null;
+      all = all.subarray(end + 4);
+    }
+    let at = 0;
+    while (all.length - at >= 2) {
+      const short = all[at + 1] & 127;
+      const head = short === 126 ? 4 : short === 127 ? 10 : 2;
+      if (all.length - at < head) break;
+      const length = short === 126 ? all.readUInt16BE(at + 2) : short === 127 ? Number(all.readBigUInt64BE(at + 2)) : short;
+      if (all.length - at < head + length) break;
+      at += head + length;
+      this.frames++;
+    }
+    this.#rest = all.subarray(at);
+  }
+
+  send(text) {
+    const body = Buffer.from(text);
+    this.socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | body.length, 0, 0, 0, 0]), body]));
+  }
+}
+
+async function opened(count, make) {
+  const clients = [];
+  for (let n = 0; n < count; n += 50) {
+    const some = Array.from({ length: Math.min(50, count - n) }, make);
+    await Promise.all(some.map((client) => client.opened));
+    clients.push(...some);
+  }
+  // The greeting.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return clients;
+}
+
+async function received(clients, frames) {
+  while (!clients.every((client) => client.frames >= frames)) await new Promise(setImmediate);
+}
+
+const row = (name, value, unit, peer = null, ratio = null, target = null, ok = null) => ({ name, value, unit, peer, ratio, target, ok });
+
+/** Milliseconds until all clients of each contender have received what it sends, in turns. */
+async function turns(contenders, rounds = ROUNDS) {
+  const samples = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, { clients, send, frames }] of Object.entries(contenders)) {
+      const wanted = clients[0].frames + frames;
+      const begun = performance.now();
+      await send();
+      await received(clients, wanted);
+      samples[name].push(performance.now() - begun);
+    }
+  }
+  return samples;
+}
+
+/** Requests a second of 16 callers. */
+async function rate(send, ms = 3_000) {
+  let done = 0;
+  const end = performance.now() + ms;
+  await Promise.all(Array.from({ length: 16 }, async () => { while (performance.now() < end) { await send(); done++; } }));
+  return (done * 1_000) / ms;
+}
+
+export async function realtime() {
+  const folder = mkdtempSync(join(tmpdir(), "tenantgate-bench-"));
+  const setting = workerd({
+    folder, build, objects: ["TenantLedger", "TenantHub"], entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" },
+    workers: { room: { script: readFileSync(join(root, "bench/workers/room.js"), "utf8"), objects: ["Room"] } },
+  });
+  const server = await setting.start();
+  try {
+    const { gate, room } = server.ports;
+    const post = async (port, path, body) => {
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: JSON.stringify(body), headers: { authorization: "Bearer operator" } });
+      if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+      return response.json();
+    };
+    const data = "x".repeat(150);
+    const messages = (count) => Array.from({ length: count }, () => ({ data }));
+    const toHub = (slug, count) => () => post(gate, "/_gate/v1/messages", { tenant: `t_${slug}`, messages: messages(count) });
+    const toRoom = (name, count) => () => post(room, `/${name}`, { messages: messages(count) });
+    const hubClient = (slug, query = "") => () => new Client(gate, `/_gate/v1/connect${query}`, { "X-Tenant-ID": slug });
+    const roomClient = (name) => () => new Client(room, `/${name}`);
+
+    const hub = await opened(SOCKETS, hubClient("acme"));
+    const peer = await opened(SOCKETS, roomClient("one"));
+    const one = await turns({ hub: { clients: hub, send: toHub("acme", 1), frames: 1 }, room: { clients: peer, send: toRoom("one", 1), frames: 1 } });
+    const rows = [];
+    const perSecond = (ms, count) => (count * 1_000) / ms;
+    const [own, other] = [perSecond(median([...one.hub]), SOCKETS), perSecond(median([...one.room]), SOCKETS)];
+    rows.push(row(`one message to ${SOCKETS} sockets, beside a room by hand`, own, "frames/s", other, own / other, 0.9, own / other >= 0.9));
+    const sorted = one.hub.sort((a, b) => a - b);
+    const p99 = sorted[Math.floor(sorted.length * 0.99)];
+    rows.push(row(`from a message to the last of ${SOCKETS} sockets, p99`, p99, "ms", one.room.sort((a, b) => a - b)[Math.floor(ROUNDS * 0.99)], null, "≤ 60", p99 <= 60));
+    for (const client of hub) client.socket.destroy();
+
+    const packed = await opened(SOCKETS, hubClient("packed", "?packed=true"));
+    const twenty = await turns({ hub: { clients: packed, send: toHub("packed", 20), frames: 1 }, room: { clients: peer, send: toRoom("one", 20), frames: 20 } }, 15);
+    const [many, otherMany] = [perSecond(median(twenty.hub), SOCKETS * 20), perSecond(median(twenty.room), SOCKETS * 20)];
+    rows.push(row(`20 messages at once to ${SOCKETS} sockets, beside a room by hand`, many, "messages/s", otherMany, many / otherMany, 5, many / otherMany >= 5));
+    for (const client of [...packed, ...peer]) client.socket.destroy();
+
+    const few = await opened(10, hubClient("few"));
+    const published = await rate(toHub("few", 1));
+    const consumed = await rate(() => post(gate, "/_gate/v1/decide", { tenant: "t_few", limits: { exact: 1 } }));
+    rows.push(row("durable messages of 16 callers, beside durable units of a ledger", published, "1/s", consumed, published / consumed, 0.8, published / consumed >= 0.8));
+    for (const client of few) client.socket.destroy();
+
+    // Less than what one socket may send at once.
+    const echoes = 100;
+    const costs = { hub: [], room: [] };
+    for (let round = 0; round < 15; round++) {
+      for (const [name, make] of [["hub", hubClient("few")], ["room", roomClient("echo")]]) {
+        const [client] = await opened(1, make);
+        const wanted = client.frames + echoes;
+        const begun = performance.now();
+        for (let n = 0; n < echoes; n++) client.send(`{"action":"ping","id":${n}}`);
+        await received([client], wanted);
+        costs[name].push(((performance.now() - begun) * 1_000) / echoes);
+        client.socket.destroy();
+      }
+    }
+    const [mine, theirs] = [median(costs.hub), median(costs.room)];
+    rows.push(row("a message of a client, beside an echo by hand", mine, "µs", theirs, mine / theirs, "≤ 1.3", mine / theirs <= 1.3));
+    return rows;
+  } finally {
+    await server.kill();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  console.table(await realtime());
+  process.exit(0);
+}
