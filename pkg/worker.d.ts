@@ -32,6 +32,9 @@ export function gateway(): ((c: any) => Response | Promise<Response>) & { routes
 
 /**
  * The Durable Object of a tenant's sockets. Export it, and bind it as `HUBS`.
+ * @example
+ * // wrangler.jsonc: "durable_objects": { "bindings": [{ "name": "HUBS", "class_name": "TenantHub" }] }
+ * export { TenantHub };
  */
 export class TenantHub {
   constructor(state: any, env: any);

@@ -34,6 +34,7 @@ export interface SocketEvents<T = unknown> {
   end: TenantgateError;
 }
 
+/** The options of `connect`. */
 export interface SocketOptions {
   /** A token of the tenant, or an API key; or a function that returns a fresh one. */
   token: string | (() => string | Promise<string>);
@@ -49,12 +50,20 @@ export interface SocketOptions {
  * Opens a socket of a tenant. It reconnects by itself, and then receives what it has missed.
  * @param url a host of the tenant, such as `wss://acme.app.example.com`
  * @example
- * const socket = connect("wss://acme.app.example.com", { token: () => session.token() });
- * socket.on("message", ({ data }) => show(data));
- * await socket.subscribe("orders", ({ data }) => update(data));
+ * const socket = connect("wss://acme.app.example.com", { token: async () => "…" });
+ * socket.on("message", ({ data }) => console.log(data));
+ * await socket.subscribe("orders", ({ data, from }) => console.log(from, data));
  */
 export function connect<T = unknown>(url: string | URL, options: SocketOptions): TenantSocket<T>;
 
+/**
+ * A socket of a tenant.
+ * @example
+ * const socket = new TenantSocket("wss://acme.app.example.com", { token: "…" });
+ * await socket.ready();
+ * const number = await socket.broadcast({ text: "Hello!" });
+ * socket.close();
+ */
 export class TenantSocket<T = unknown> {
   constructor(url: string | URL, options: SocketOptions);
   /** The position of the last message seen: pass it as `since` to go on from there later. */

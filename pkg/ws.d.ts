@@ -26,7 +26,6 @@ export interface ConnectionStore {
   /**
    * Sends `data` to all connections of a tenant, or to those of a channel. `domainName` and `stage`
    * are not read: the deployment is the one that the store was made for.
-   * @example await connectionStore.sendToTenant(domainName, stage, "t_acme", { text: "Hello!" });
    */
   sendToTenant(
     domainName: string | undefined, stage: string | undefined, tenantId: string, data: unknown,
@@ -47,10 +46,18 @@ export interface ConnectionStore {
 /**
  * The sockets of the deployment that the environment variables TENANTGATE_URL and TENANTGATE_TOKEN
  * name; in a Worker those of the gate behind the service binding `GATE`.
+ * @example
+ * await connectionStore.sendToTenant("api.example.com", "prod", "t_acme", { text: "Hello!" });
+ * const connections = await connectionStore.getByTenant("t_acme");
  */
 export const connectionStore: ConnectionStore;
 
-/** The sockets of another deployment: by HTTP with `url` and `token`, by RPC with `service`. */
+/**
+ * The sockets of another deployment: by HTTP with `url` and `token`, by RPC with `service`.
+ * @example
+ * const store = createConnectionStore({ url: "https://gate.example.com", token: "…" });
+ * await store.sendToUser(undefined, undefined, "t_acme", "user-1", { text: "Your export is ready." });
+ */
 export function createConnectionStore(options: {
   url?: string;
   token?: string;

@@ -158,7 +158,7 @@ impl World {
     }
 
     fn publish(&mut self, target: Target, count: usize) {
-        let drafts = (0..count).map(|n| Draft::of_operator(target.clone(), n.to_string())).collect();
+        let drafts = (0..count).map(|n| Draft::from_elsewhere(None, target.clone(), n.to_string())).collect();
         let effects = self.hub.publish(drafts, self.time());
         self.carry_out(effects);
     }

@@ -475,6 +475,8 @@ pub const MAX_WAITING_SOCKETS: usize = 64;
 pub const MAX_WAITING_BY_ONE: usize = 5;
 /// Sockets of one hub. The runtime allows 32,768; a message to 4,096 takes about 0.13 s to send.
 pub const MAX_SOCKETS: usize = 4_096;
+/// Hubs of one tenant.
+pub const MAX_SHARDS_OF_HUB: u32 = 32;
 /// Messages of one socket per second.
 pub const MAX_SOCKET_RATE: u64 = 100;
 /// Messages of one socket at once. A socket that sends on beyond it is closed.

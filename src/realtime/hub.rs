@@ -136,6 +136,8 @@ pub struct Opening {
 pub struct Draft {
     /// The socket that it comes from.
     pub who: Option<u32>,
+    /// The user who sends it.
+    pub user: Option<Arc<str>>,
     /// Whom it is for.
     pub target: Target,
     /// The data, as JSON.
@@ -145,9 +147,9 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A message of the operator's own code.
-    pub const fn of_operator(target: Target, data: String) -> Self {
-        Self { who: None, target, data, action: "", id: None }
+    /// A message that does not come from a socket of this hub.
+    pub const fn from_elsewhere(user: Option<Arc<str>>, target: Target, data: String) -> Self {
+        Self { who: None, user, target, data, action: "", id: None }
     }
 }
 
@@ -176,12 +178,18 @@ pub struct Hub {
     channels: FxHashMap<ChannelName, BTreeSet<u32>>,
     /// Users whose last connection to a channel has ended, with the time at which that is told.
     leaving: BTreeMap<(ChannelName, Arc<str>), UnixMillis>,
+    max_sockets: usize,
 }
 
 impl Hub {
     /// A hub without connections, whose log is `log`.
     pub fn new(log: LogIndex) -> Self {
-        Self { log, ..Self::default() }
+        Self { log, max_sockets: MAX_SOCKETS, ..Self::default() }
+    }
+
+    /// Sets how many sockets it takes, instead of [`MAX_SOCKETS`].
+    pub fn set_room(&mut self, sockets: usize) {
+        self.max_sockets = sockets;
     }
 
     /// Learns the id of its tenant.
@@ -214,7 +222,7 @@ impl Hub {
 
     /// Whether another socket may be opened.
     pub fn has_room(&self) -> bool {
-        self.connections.len() < MAX_SOCKETS
+        self.connections.len() < self.max_sockets
     }
 
     /// Whether another socket without a credential may be opened from this address.
@@ -227,6 +235,16 @@ impl Hub {
     /// The position after the last message.
     pub fn end(&self) -> Position {
         self.log.end()
+    }
+
+    /// The position before the first message that the log keeps.
+    pub fn start(&self) -> Position {
+        Position { seq: self.log.start(), ..self.log.end() }
+    }
+
+    /// Whether the log has everything after a position.
+    pub fn reaches(&self, position: &Position) -> bool {
+        self.log.reaches(position)
     }
 
     /// The connections with a credential, and what the gate has found about it.
@@ -366,27 +384,68 @@ impl Hub {
 
     /// Numbers messages, and sends them. Answers the clients that have sent them.
     pub fn publish(&mut self, drafts: Vec<Draft>, now: UnixMillis) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut frames: Vec<(u64, Target, String)> = Vec::with_capacity(drafts.len());
-        let mut replies = Vec::new();
-        for draft in drafts {
-            let from = draft.who.and_then(|who| self.connections.get(&who)).and_then(Connection::user).cloned();
-            let frame = message(self.log.last().saturating_add(1), &draft.target, from.as_deref(), &draft.data);
-            let seq = self.log.push(frame.len(), now);
-            let stored = StoredMessage { seq, at: now, target: draft.target.to_string(), frame: frame.clone() };
-            effects.push(Effect::Store(stored));
-            if let Some(who) = draft.who {
-                let frame = done(draft.action, &json!({ "seq": seq }), draft.id.as_deref());
-                replies.push(Effect::Send { to: who, frame });
-            }
-            frames.push((seq, draft.target, frame));
+        // A member may have been closed while its message was charged.
+        let drafts = drafts.into_iter().filter(|draft| self.is_welcome(draft));
+        let (mut effects, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        for draft in drafts.collect::<Vec<_>>() {
+            let seq = self.log.last().saturating_add(1);
+            let frame = message(seq, &draft.target, draft.user.as_deref(), &draft.data);
+            self.log.push(frame.len(), now);
+            replies.extend(reply_to(&draft, seq));
+            let target = draft.target.to_string();
+            effects.push(Effect::Store(StoredMessage { seq, at: now, target, frame: frame.clone() }));
+            messages.push((seq, draft.target, frame));
         }
-        for run in frames.chunk_by(|(_, one, _), (_, other, _)| one == other) {
-            self.fan(run, &mut effects);
-        }
+        self.fan_out(&messages, &mut effects);
         effects.extend(replies);
         effects.extend(self.log.trim(now).map(|through| Effect::Trim { through }));
         effects
+    }
+
+    /// Whether the sender of a message may still send it.
+    pub fn is_welcome(&self, draft: &Draft) -> bool {
+        draft.who.is_none_or(|who| self.connections.contains_key(&who))
+    }
+
+    /// Answers a client whose message another hub has numbered.
+    pub fn published(&self, draft: &Draft, seq: u64) -> Vec<Effect> {
+        if self.is_welcome(draft) { reply_to(draft, seq).into_iter().collect() } else { Vec::new() }
+    }
+
+    /// Takes in messages that another hub has numbered, and sends them. Those that it has already
+    /// are left out, and so are those after a gap.
+    pub fn apply(&mut self, messages: Vec<StoredMessage>, now: UnixMillis) -> Vec<Effect> {
+        let (mut effects, mut fresh) = (Vec::new(), Vec::new());
+        for one in messages {
+            let Some(target) = Target::parse(&one.target) else { continue };
+            if one.seq != self.log.last().saturating_add(1) {
+                continue;
+            }
+            self.log.push(one.frame.len(), one.at);
+            fresh.push((one.seq, target, one.frame.clone()));
+            effects.push(Effect::Store(one));
+        }
+        self.fan_out(&fresh, &mut effects);
+        effects.extend(self.log.trim(now).map(|through| Effect::Trim { through }));
+        effects
+    }
+
+    /// Begins anew at a position: the messages before it are not in this log. Members that are
+    /// connected would miss them, so they are closed, and told when they return.
+    pub fn begin_at(&mut self, position: Position, now: UnixMillis) -> Vec<Effect> {
+        let last = self.log.last();
+        self.log = LogIndex::new(position.epoch, position.seq, Vec::new());
+        let mut effects = vec![Effect::Trim { through: last.max(position.seq) }];
+        for who in self.admissions().map(|(who, _)| who).collect::<Vec<_>>() {
+            effects.extend(self.too_slow(who, now));
+        }
+        effects
+    }
+
+    fn fan_out(&self, messages: &[(u64, Target, String)], effects: &mut Vec<Effect>) {
+        for run in messages.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+            self.fan(run, effects);
+        }
     }
 
     /// Tells a client that its message was refused.
@@ -688,7 +747,8 @@ impl Hub {
             }
         };
         let data = frame.data.ok_or(SocketFailure::NO_DATA)?.get().to_owned();
-        let draft = Draft { who: Some(who), target, data, action, id: frame.reply_id() };
+        let user = admission.user.clone();
+        let draft = Draft { who: Some(who), user, target, data, action, id: frame.reply_id() };
         Ok(Turn { effects: Vec::new(), next: Next::Publish(Box::new(draft)) })
     }
 
@@ -828,6 +888,12 @@ impl Turn {
     fn of(effects: Vec<Effect>) -> Self {
         Self { effects, next: Next::Nothing }
     }
+}
+
+/// The answer to the client that has sent a message.
+fn reply_to(draft: &Draft, seq: u64) -> Option<Effect> {
+    let frame = done(draft.action, &json!({ "seq": seq }), draft.id.as_deref());
+    draft.who.map(|to| Effect::Send { to, frame })
 }
 
 fn pong(id: Option<&str>) -> String {

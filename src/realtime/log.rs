@@ -54,12 +54,17 @@ impl LogIndex {
         position.epoch == self.epoch && self.covers(position.seq)
     }
 
-    /// Numbers a message. The number is that of [`Self::end`].
-    pub(super) fn push(&mut self, bytes: usize, now: UnixMillis) -> u64 {
+    /// Takes in the next message. Returns its number, which is that of [`Self::end`].
+    pub(super) fn push(&mut self, bytes: usize, at: UnixMillis) -> u64 {
         self.last = self.last.saturating_add(1);
-        self.entries.push_back(LogEntry { seq: self.last, at: now, bytes });
+        self.entries.push_back(LogEntry { seq: self.last, at, bytes });
         self.bytes = self.bytes.saturating_add(bytes);
         self.last
+    }
+
+    /// The number of the last message before those that the log keeps.
+    pub fn start(&self) -> u64 {
+        self.entries.front().map_or(self.last, |first| first.seq.saturating_sub(1))
     }
 
     /// Forgets the messages that are too old or too many. Returns the number of the last one.

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) jurisdictions: Vec<(String, String)>,
     /// `HUBS`: one Durable Object per tenant, for its sockets. Undefined: there are none.
     pub(crate) hubs: JsValue,
+    /// `HUB_SOCKETS`: the sockets of one hub, for tests, which cannot open thousands.
+    pub(crate) hub_sockets: Option<usize>,
     /// `UPSTREAM`: the service that serves as the origin.
     pub(crate) upstream: JsValue,
     /// `UPSTREAM_URL`: the URL of the origin, for an origin without a service binding.
@@ -130,6 +132,11 @@ impl Config {
                 ),
             },
             hubs: if jurisdictions.is_some() { binding("HUBS") } else { JsValue::UNDEFINED },
+            hub_sockets: if cfg!(feature = "faults") {
+                text("HUB_SOCKETS").and_then(|text| text.parse().ok())
+            } else {
+                None
+            },
             jurisdictions: jurisdictions.unwrap_or_default(),
             upstream: binding("UPSTREAM"),
             upstream_url,

@@ -70,6 +70,19 @@ const PATHS = {
   remote: [`import { RemoteGate } from "tenantgate/remote"; import { testGate } from "tenantgate/testing";`, `
     const gate = new RemoteGate({ service: testGate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)}).service });
     return (await gate.features("t_acme")).get("theme", "none");`, "dark"],
+  ws: [`import { connectionStore, createConnectionStore } from "tenantgate/ws";`, `
+    const asked = [];
+    const store = createConnectionStore({ service: { async publishMessages(body) { asked.push(body); return { seq: 1 }; } } });
+    await store.sendToTenant("example.com", "prod", "t_acme", { text: "Hello!" }, { channel: "news" });
+    return [asked, await connectionStore.getByTenant("t_acme").catch(({ code }) => code)];`,
+    [[{ tenant: "t_acme", messages: [{ channel: "news", data: { text: "Hello!" } }], descendants: false }], "MISCONFIGURED"]],
+  "ws/client": [`import { connect } from "tenantgate/ws/client";`, `
+    const opened = await new Promise((resolve) => {
+      class Recorded { constructor(url, protocols) { resolve([url, protocols]); } close() {} }
+      globalThis.socket = connect("https://acme.app.example.com", { token: "t", channels: ["news"], WebSocket: Recorded });
+    });
+    socket.close();
+    return opened;`, ["wss://acme.app.example.com/_gate/v1/connect?packed=true&channel=news", ["tenantgate", "bearer.t"]]],
   testing: [`import { testGate } from "tenantgate/testing";`, `return testGate(${JSON.stringify(catalog)}, ${JSON.stringify(tenants)}).gate.features("t_acme").get("theme", "none");`, "dark"],
   react: [`import { createElement } from "react"; import { renderToString } from "react-dom/server"; import { FeatureProvider, useFeature } from "tenantgate/react";`, `
     const Theme = () => useFeature("theme", "none");
@@ -112,7 +125,7 @@ before(() => {
 
 describe("the tarball", () => {
   test("the tarball contains only the package's files, and no references to source maps", (t) => {
-    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|dist\/(worker|edge)\/(index|instance|tenant_ledger|entry)(\.js|_bg\.wasm)|schema\/[a-z_]+\.json|migrations\/\d{4}_\w+\.sql|templates\/.*\.(tsx?|jsonc?))$/;
+    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|dist\/(worker|edge)\/(index|instance|tenant_ledger|tenant_hub|entry)(\.js|_bg\.wasm)|schema\/[a-z_]+\.json|migrations\/\d{4}_\w+\.sql|templates\/.*\.(tsx?|jsonc?))$/;
     assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
     const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
     assert.deepEqual(links, [], "no file refers to a source map");

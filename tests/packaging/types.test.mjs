@@ -154,7 +154,7 @@ describe("documentation", () => {
   test("every example compiles", async () => {
     const files = { "given.d.ts": fixture("given.d.ts") };
     for (const path of declarations) {
-      const own = `tenantgate/${path.replace(/(\/?index)?\.d\.ts$/, "").replace("openfeature-", "openfeature/")}`.replace(/\/(errors)?$/, "");
+      const own = `tenantgate/${path.replace(/(\/?index)?\.d\.ts$/, "").replace("openfeature-", "openfeature/").replace("ws-", "ws/")}`.replace(/\/(errors)?$/, "");
       const origins = [own, "tenantgate", "tenantgate/middleware", "tenantgate/client"];
       for (const [, block] of read(path).matchAll(/\* @example\n?((?:(?!\*\/|\* @)[^])*)/g)) {
         const example = block.replaceAll(/^\s*\* ?/gm, "").replace("export default", "void").replace(/^import wasm .*$/m, "declare const wasm: object;");

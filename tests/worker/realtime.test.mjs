@@ -61,6 +61,8 @@ const gates = await workers({
   },
   plain: { seed: { catalog: catalog({ realtime: undefined, routes: [] }), tenants: [tenant("acme")] }, direct: true },
   control: { control: true, direct: true },
+  // Ten sockets fill a hub.
+  sharded: { seed: { catalog: catalog(), tenants: ["acme", "gone", "race"].map((slug) => tenant(slug)) }, direct: true, bindings: { HUB_SOCKETS: "10" } },
 });
 const { gate, control } = gates;
 after(() => gate.stop());
@@ -109,6 +111,7 @@ describe("who may open a socket", () => {
     "a token of another audience": [async () => ({ token: await token("acme", { aud: "else" }) }), 401, "UNAUTHENTICATED"],
     "a token that is not valid yet": [async () => ({ token: await token("acme", { nbf: Date.now() / 1_000 + 500 }) }), 401, "UNAUTHENTICATED"],
     "a token in the URL": [async () => ({ query: `token=${await token("acme")}` }), 400, "BAD_REQUEST"],
+    "a position that is no number": [async () => ({ token: await token("acme"), query: "seq=-1" }), 400, "BAD_REQUEST"],
     "a suspended tenant": [async () => ({ host: HOST("gone"), token: await token("gone") }), 403, "TENANT_SUSPENDED"],
     "a suspended tenant, without a token": [async () => ({ host: HOST("gone") }), 403, "TENANT_SUSPENDED"],
     "a tenant without the feature": [async () => ({ host: HOST("off"), token: await token("off") }), 403, "FEATURE_NOT_AVAILABLE"],
@@ -247,7 +250,7 @@ describe("messages", () => {
       assert.equal(back.frames.some(({ action }) => action === "messages"), packed);
       back.close();
     }
-    for (const query of [`epoch=${epoch}&seq=999`, `epoch=other&seq=1`, "epoch=&seq=-1"]) {
+    for (const query of [`epoch=${epoch}&seq=999`, `epoch=other&seq=1`, "epoch=&seq=0"]) {
       const lost = await open("away", { query });
       assert.equal(lost.greeting.recovered ?? false, false, query);
       assert.equal(lost.greeting.seq, 102);
@@ -508,11 +511,88 @@ describe("what happens to a tenant", () => {
     assert.deepEqual(await sender.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
     assert.deepEqual(sender.messages, []);
     assert.equal(await send(silent, "to a suspended tenant"), 403);
+    client.send({ action: "presence", channel: "news" });
     assert.deepEqual(await client.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
-    assert.deepEqual(client.messages, []);
+    assert.deepEqual(client.frames.length, 1);
   });
 
   test("a hub without sockets is forgotten", async () => {
     await untilEqual(async () => (await control.db.prepare("SELECT count(*) AS n FROM hubs WHERE tenant = ?").bind(made.get("keys")).first()).n, 0, { ms: 30_000 });
+  });
+});
+
+describe("several hubs of a tenant", () => {
+  const of = gates.sharded;
+  const members = (slug, count, options = {}) => Promise.all(Array.from({ length: count }, (_, i) => open(slug, { gate: of, claims: { sub: `u${i}` }, ...options })));
+  /** The shard of each socket, by the cursor under which it is listed. */
+  const listed = async (id) => {
+    const pages = [];
+    let cursor;
+    do {
+      const response = await operator(`/_gate/v1/connections?tenant=${id}${cursor ? `&cursor=${cursor}` : ""}`, {}, of);
+      const page = await response.json();
+      pages.push(page.connections.length);
+      ({ cursor } = page);
+    } while (cursor);
+    return pages;
+  };
+
+  test("hold more sockets than one may, in one order", async () => {
+    const clients = [];
+    for (let n = 0; n < 26; n++) clients.push(await open("acme", { gate: of, claims: { sub: `u${n}` }, query: "channel=chat:1" }));
+    assert.deepEqual(await listed("t_acme"), [10, 10, 6]);
+    await Promise.all([
+      ...[0, 5, 12, 19, 25].map(async (i) => { for (let n = 0; n < 10; n++) assert.equal((await clients[i].ask({ action: "broadcast", data: [i, n] })).success, true); }),
+      ...Array.from({ length: 10 }, (_, n) => publish("acme", [["op", n], { data: ["op", n, "b"], channel: "chat:1" }], {}, of)),
+    ]);
+    await until(() => clients.every((client) => client.messages.length === 70));
+    assert.deepEqual(seqs(clients[0]), Array.from({ length: 70 }, (_, i) => i + 1));
+    for (const client of clients) assert.deepEqual(client.messages, clients[0].messages);
+    for (const i of [0, 5, 12, 19, 25]) assert.deepEqual(clients[0].messages.filter(({ data }) => data[0] === i).map(({ data }) => data[1]), Array.from({ length: 10 }, (_, n) => n));
+    assert.equal((await clients[25].ask({ action: "send", to: "u3", data: "you" })).seq, 71);
+    await until(() => clients[3].messages.length === 71);
+
+    // The position of a client holds wherever it returns to.
+    const { epoch } = clients[0].greeting;
+    assert(clients.every(({ greeting }) => greeting.epoch === epoch));
+    const back = await open("acme", { gate: of, claims: { sub: "u3" }, query: `epoch=${epoch}&seq=60&channel=chat:1` });
+    assert.equal(back.greeting.recovered, true);
+    await until(() => back.messages.length === 11);
+    assert.deepEqual(seqs(back), Array.from({ length: 11 }, (_, i) => i + 61));
+
+    const present = await (await operator("/_gate/v1/presence?tenant=t_acme&channel=chat:1", {}, of)).json();
+    assert.equal(present.total, 26);
+    const closed = await operator(`/_gate/v1/connections?tenant=t_acme&id=${clients[22].greeting.connectionId}`, { method: "DELETE" }, of);
+    assert.deepEqual(await closed.json(), { closed: true });
+    assert.equal((await clients[22].ended()).code, 4401);
+    for (const client of [...clients, back]) client.close();
+  });
+
+  test("take what comes while sockets come and go", async () => {
+    const first = await members("race", 12);
+    const { epoch } = first[0].greeting;
+    let sent = 0;
+    let done = false;
+    const talking = (async () => {
+      while (!done) {
+        await publish("race", [sent, sent + 1], {}, of);
+        sent += 2;
+        // The log keeps a thousand.
+        await sleep(10);
+      }
+    })();
+    for (let round = 0; round < 4; round++) {
+      const more = await members("race", 13);
+      for (const client of more) client.close();
+      await Promise.all(more.map((client) => client.ended()));
+    }
+    done = true;
+    await talking;
+    await until(() => first.every((client) => client.messages.length === sent));
+    for (const client of first) assert.deepEqual(client.messages.map(({ data }) => data), Array.from({ length: sent }, (_, n) => n));
+    // All of them, from a hub that has just been made.
+    const late = await members("race", 10, { query: `epoch=${epoch}&seq=0` });
+    await until(() => late.every((client) => client.messages.length === sent));
+    for (const client of [...first, ...late]) client.close();
   });
 });

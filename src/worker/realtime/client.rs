@@ -9,7 +9,7 @@ use wasm_bindgen_futures::JsFuture;
 use crate::model::TenantId;
 use crate::worker::config::Config;
 use crate::worker::runtime::edge;
-use crate::worker::sources::d1::{Row, Store, StoreError, sql, text};
+use crate::worker::sources::d1::{Row, Store, StoreError, number, sql, text};
 
 /// Hubs that are told of a change at the same time.
 const TOGETHER: usize = 100;
@@ -17,20 +17,39 @@ const TOGETHER: usize = 100;
 /// Milliseconds before each attempt to tell a hub of a change.
 const RETRIES_MS: [u32; 3] = [0, 500, 1_500];
 
-/// The tenant whose hub is asked, and the root of its family.
+/// A hub of a tenant, and the root of its family. The first one has the shard 0: it numbers the
+/// tenant's messages. The others hold the sockets for which it has no room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Address {
     pub(super) tenant: String,
     pub(super) root: String,
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub(super) shard: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_first(shard: &u32) -> bool {
+    *shard == 0
 }
 
 impl Address {
     pub(super) fn new(tenant: &TenantId, root: &TenantId) -> Self {
-        Self { tenant: tenant.to_string(), root: root.to_string() }
+        Self { tenant: tenant.to_string(), root: root.to_string(), shard: 0 }
     }
 
     fn of(row: &Row) -> Self {
-        Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned() }
+        let shard = u32::try_from(number(row, "shard")).unwrap_or(u32::MAX);
+        Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned(), shard }
+    }
+
+    /// Another hub of the same tenant.
+    pub(super) fn at(&self, shard: u32) -> Self {
+        Self { shard, ..self.clone() }
+    }
+
+    /// The name of the Durable Object.
+    fn name(&self) -> String {
+        if self.shard == 0 { self.tenant.clone() } else { format!("{}#{}", self.tenant, self.shard) }
     }
 }
 
@@ -59,8 +78,7 @@ pub(super) async fn answer(asked: AskedHub) -> Option<(u16, String)> {
 /// Sends an upgrade to a hub (`body` is `None`), or a question. Resolves to its response.
 pub(super) fn send(config: &Config, address: &Address, path: &str, about: &str, body: Option<&str>) -> AskedHub {
     let jurisdictions = json!(config.jurisdictions).to_string();
-    let Address { tenant, root } = address;
-    edge::ask_hub(&config.hubs, &jurisdictions, root, tenant, path, about, body)
+    edge::ask_hub(&config.hubs, &jurisdictions, &address.root, &address.name(), path, about, body)
 }
 
 /// Tells hubs with sockets that snapshots have changed: names in KV, with epochs. Returns once they
@@ -76,9 +94,9 @@ pub(crate) async fn tell(
         return Ok(true);
     }
     let of = |roots: &[&str]| {
-        sql!("SELECT tenant, root FROM hubs WHERE root IN (SELECT value FROM json_each(?))", json!(roots).to_string())
+        sql!("SELECT * FROM hubs WHERE root IN (SELECT value FROM json_each(?))", json!(roots).to_string())
     };
-    let statement = families.map_or_else(|| sql!("SELECT tenant, root FROM hubs"), of);
+    let statement = families.map_or_else(|| sql!("SELECT * FROM hubs"), of);
     let mut hubs: Vec<Address> = store.rows(statement).await?.iter().map(Address::of).collect();
     let body = json!(changes).to_string();
     for pause_ms in RETRIES_MS {
@@ -107,7 +125,8 @@ pub(super) async fn siblings(config: &Config, address: &Address) -> Vec<Address>
     if config.control.is_undefined() {
         return Vec::new();
     }
-    let statement = sql!("SELECT tenant, root FROM hubs WHERE root = ? AND tenant <> ?", address.root, address.tenant);
+    let others = "SELECT * FROM hubs WHERE root = ? AND NOT (tenant = ? AND shard = ?)";
+    let statement = sql!(others, address.root, address.tenant, address.shard);
     let rows = Store::new(&config.control).rows(statement).await.unwrap_or_default();
     rows.iter().map(Address::of).collect()
 }
@@ -119,12 +138,13 @@ pub(super) async fn register(config: &Config, address: &Address, has_sockets: bo
     }
     let statement = if has_sockets {
         sql!(
-            "INSERT INTO hubs (tenant, root) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET root = excluded.root",
+            "INSERT INTO hubs (tenant, shard, root) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET root = excluded.root",
             address.tenant,
+            address.shard,
             address.root
         )
     } else {
-        sql!("DELETE FROM hubs WHERE tenant = ?", address.tenant)
+        sql!("DELETE FROM hubs WHERE tenant = ? AND shard = ?", address.tenant, address.shard)
     };
     Store::new(&config.control).run(&[statement]).await.is_ok()
 }

@@ -23,8 +23,8 @@ use super::judge;
 use super::object::Upgrade;
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
-use crate::model::UnixMillis;
-use crate::model::bounds::MAX_GUEST_QUESTION_BYTES;
+use crate::model::{ChannelName, Problem, Problems, UnixMillis};
+use crate::model::bounds::{MAX_GUEST_QUESTION_BYTES, MAX_SHARDS_OF_HUB};
 use crate::realtime::{Admission, CloseCode, Position, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::gateway;
@@ -70,10 +70,14 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     if config.hubs.is_undefined() {
         return Failure::NOT_FOUND.respond(&call);
     }
+    let query: Vec<(String, String)> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
+    if let Err((name, found, expected)) = check(&query) {
+        let problem = Problem { path: name.to_owned(), found: found.to_owned(), expected: expected.to_owned() };
+        return reply::invalid(&call, &Problems(vec![problem]));
+    }
     if edge::header(&call.request, "upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
         return Failure::UPGRADE.respond(&call);
     }
-    let query: Vec<(String, String)> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
     // URLs are logged on their way.
     if query.iter().any(|(name, _)| matches!(name.as_str(), "token" | "access_token" | "api_key")) {
         return Failure::CREDENTIAL_IN_URL.respond(&call);
@@ -103,6 +107,20 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         return as_guest(&mut call, offer, config).await;
     }
     refuse(&call, &decision, protocol)
+}
+
+/// Checks the parameters that this endpoint reads. The error: name, value, and what it should be.
+fn check(query: &[(String, String)]) -> Result<(), (&str, &str, &'static str)> {
+    for (name, value) in query {
+        let expected = match name.as_str() {
+            "seq" if value.parse::<u64>().is_err() => "a whole number",
+            "packed" if !matches!(value.as_str(), "true" | "false") => "`true` or `false`",
+            "channel" if !ChannelName::is_valid(value) => "the name of a channel",
+            _ => continue,
+        };
+        return Err((name, value, expected));
+    }
+    Ok(())
 }
 
 /// What a client offers and asks for when it opens a socket.
@@ -170,24 +188,33 @@ async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Respons
 /// Leads the request to the tenant's hub.
 async fn lead(call: &Call, upgrade: &Upgrade, config: &Rc<Config>) -> Response {
     let protocol = upgrade.protocol.as_ref().map(|_| PROTOCOL);
-    let about = serde_json::to_string(upgrade).unwrap_or_default();
-    let response = match client::send(config, &upgrade.address, "/connect", &about, None) {
-        Ok(promise) => JsFuture::from(promise).await,
-        Err(error) => Err(error),
-    };
-    let response: Response = match response {
-        Ok(response) => response.unchecked_into(),
-        Err(error) => {
-            web_sys::console::error_2(&"realtime: the hub failed".into(), &error);
-            return refuse_by(call, Code::SnapshotUnavailable, protocol);
+    let mut code = Code::ConcurrencyLimited;
+    for shard in 0..MAX_SHARDS_OF_HUB {
+        let about = serde_json::to_string(&upgrade.at(shard)).unwrap_or_default();
+        let response = match client::send(config, &upgrade.address.at(shard), "/connect", &about, None) {
+            Ok(promise) => JsFuture::from(promise).await,
+            Err(error) => Err(error),
+        };
+        let response: Response = match response {
+            Ok(response) => response.unchecked_into(),
+            Err(error) => {
+                web_sys::console::error_2(&"realtime: the hub failed".into(), &error);
+                return refuse_by(call, Code::SnapshotUnavailable, protocol);
+            }
+        };
+        let header = |name| response.headers().get(name).ok().flatten();
+        if header("x-full").is_some() {
+            continue;
         }
-    };
-    if response.status() == 101 || protocol.is_none() {
-        return response;
+        if response.status() == 101 || protocol.is_none() {
+            return response;
+        }
+        let named = header("x-code");
+        let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
+        code = known.unwrap_or(Code::SnapshotUnavailable);
+        break;
     }
-    let code = response.headers().get("x-code").ok().flatten();
-    let code = Code::ALL.into_iter().find(|known| Some(known.as_str()) == code.as_deref());
-    refuse_by(call, code.unwrap_or(Code::SnapshotUnavailable), protocol)
+    refuse_by(call, code, protocol)
 }
 
 fn refuse(call: &Call, decision: &Decision, protocol: Option<&'static str>) -> Response {

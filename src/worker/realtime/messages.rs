@@ -1,16 +1,17 @@
 //! The operator's endpoints: messages to the sockets of tenants, and who is connected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use web_sys::Response;
 
 use super::client::{self, Address};
 use super::object::Published;
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
-use crate::model::bounds::{MAX_DESCENDANTS, MAX_PUBLISHED_BODY_BYTES};
+use crate::model::bounds::{MAX_DESCENDANTS, MAX_PRESENT, MAX_PUBLISHED_BODY_BYTES};
 use crate::model::{ChannelName, Problem, Problems, TenantId, UnixMillis};
 use crate::wire::MessagesBody;
 use crate::worker::config::Config;
@@ -127,63 +128,114 @@ async fn below(own: &Address, call: &Call, config: &Rc<Config>) -> Result<Vec<Ad
     if rows.first().map_or(0, |row| number(row, "total")) > MAX_DESCENDANTS {
         return Err(Failure::TOO_MANY_DESCENDANTS.respond(call));
     }
-    Ok(rows.iter().map(|row| Address { tenant: text(row, "id").to_owned(), root: own.root.clone() }).collect())
+    Ok(rows.iter().map(|row| Address { tenant: text(row, "id").to_owned(), ..own.clone() }).collect())
 }
 
-/// `GET /_gate/v1/connections`: lists the connections of a tenant.
+/// `GET /_gate/v1/connections`: lists the connections of a tenant, hub by hub. A cursor is the number
+/// of a hub, `:`, and the id of the last connection.
 pub(crate) async fn list(call: &Call, config: &Rc<Config>) -> Response {
-    ask(call, config, &["tenant", "cursor"], "/list", |query| Ok(query.get("cursor").cloned().unwrap_or_default()))
-        .await
+    let (address, query) = match address_in(call, config, &["tenant", "cursor"]).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let cursor = query.get("cursor").and_then(|cursor| cursor.split_once(':'));
+    let (shard, after) = cursor.and_then(|(shard, after)| Some((shard.parse().ok()?, after))).unwrap_or((0, ""));
+    let asked = client::ask(config, &address.at(shard), "/list", after);
+    let shards = shards(&address, config).await;
+    let page = client::answer(asked).await.filter(|(status, _)| *status == 200);
+    let page = page.and_then(|(_, text)| serde_json::from_str::<Value>(&text).ok());
+    let Some(mut page) = page else { return reply::unavailable(call, &gateway::unavailable()) };
+    let next = match page.get("cursor").and_then(Value::as_str) {
+        Some(last) => Some(format!("{shard}:{last}")),
+        None => shards.into_iter().find(|other| *other > shard).map(|other| format!("{other}:")),
+    };
+    if let Some(page) = page.as_object_mut() {
+        page.insert(String::from("cursor"), json!(next));
+    }
+    reply::document(200, &page.to_string())
 }
 
 /// `DELETE /_gate/v1/connections`: closes a connection.
 pub(crate) async fn close(call: &Call, config: &Rc<Config>) -> Response {
-    ask(call, config, &["tenant", "id"], "/close", |query| match query.get("id") {
-        Some(id) if !id.is_empty() => Ok(id.clone()),
-        _ => Err(("id", "the id of a connection")),
-    })
-    .await
+    let (address, query) = match address_in(call, config, &["tenant", "id"]).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let Some(id) = query.get("id").filter(|id| !id.is_empty()) else {
+        return invalid(call, &query, "id", "the id of a connection");
+    };
+    let mut closed = false;
+    for shard in std::iter::once(0).chain(shards(&address, config).await) {
+        let Some((200, text)) = client::answer(client::ask(config, &address.at(shard), "/close", id)).await else {
+            return reply::unavailable(call, &gateway::unavailable());
+        };
+        closed |= text.contains("true");
+    }
+    reply::document(200, &json!({ "closed": closed }).to_string())
 }
 
 /// `GET /_gate/v1/presence`: lists the users in a channel.
 pub(crate) async fn present(call: &Call, config: &Rc<Config>) -> Response {
-    ask(call, config, &["tenant", "channel"], "/present", |query| {
-        let channel = query.get("channel").filter(|channel| ChannelName::is_valid(channel));
-        channel.cloned().ok_or(("channel", "the name of a channel"))
-    })
-    .await
+    let (address, query) = match address_in(call, config, &["tenant", "channel"]).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let Some(channel) = query.get("channel").filter(|channel| ChannelName::is_valid(channel)) else {
+        return invalid(call, &query, "channel", "the name of a channel");
+    };
+    let (mut users, mut total) = (BTreeSet::new(), 0_u64);
+    for shard in std::iter::once(0).chain(shards(&address, config).await) {
+        let heard = client::answer(client::ask(config, &address.at(shard), "/present", channel)).await;
+        let heard = heard.filter(|(status, _)| *status == 200);
+        let Some(Present { users: own, total: all }) = heard.and_then(|(_, text)| serde_json::from_str(&text).ok())
+        else {
+            return reply::unavailable(call, &gateway::unavailable());
+        };
+        // A user may be connected to several hubs.
+        let known = own.iter().filter(|user| users.contains(*user)).count();
+        total = total.saturating_add(all.saturating_sub(u64::try_from(known).unwrap_or(0)));
+        users.extend(own);
+    }
+    let users: Vec<String> = users.into_iter().take(MAX_PRESENT).collect();
+    reply::document(200, &json!({ "channel": channel, "users": users, "total": total }).to_string())
 }
 
-/// Asks the hub of the tenant in the query. `body` makes the question of the other parameters.
-async fn ask(
+/// The users in a channel of one hub.
+#[derive(Deserialize)]
+struct Present {
+    users: Vec<String>,
+    total: u64,
+}
+
+/// The further hubs of a tenant.
+async fn shards(address: &Address, config: &Rc<Config>) -> Vec<u32> {
+    match client::answer(client::ask(config, address, "/shards", "")).await {
+        Some((200, text)) => serde_json::from_str(&text).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn invalid(call: &Call, query: &BTreeMap<String, String>, name: &str, expected: &str) -> Response {
+    let found = query.get(name).map_or_else(|| String::from("nothing"), Clone::clone);
+    let problem = Problem { path: name.to_owned(), found, expected: expected.to_owned() };
+    reply::invalid(call, &Problems(vec![problem]))
+}
+
+/// The first hub of the tenant in the query, and the query.
+async fn address_in(
     call: &Call,
     config: &Rc<Config>,
     known: &[&str],
-    path: &str,
-    body: impl FnOnce(&BTreeMap<String, String>) -> Result<String, (&'static str, &'static str)>,
-) -> Response {
+) -> Result<(Address, BTreeMap<String, String>), Response> {
     if config.hubs.is_undefined() {
-        return Failure::NOT_FOUND.respond(call);
+        return Err(Failure::NOT_FOUND.respond(call));
     }
     let query: BTreeMap<String, String> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut problem = |name: &str, expected: &str| {
-        let found = query.get(name).map_or_else(|| String::from("nothing"), Clone::clone);
-        problems.push(Problem { path: name.to_owned(), found, expected: expected.to_owned() });
+    if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(invalid(call, &query, name, &format!("no such parameter: {}", known.join(", "))));
+    }
+    let Some(tenant) = query.get("tenant").and_then(|id| TenantId::parse(id)) else {
+        return Err(invalid(call, &query, "tenant", "the id of a tenant"));
     };
-    let tenant = query.get("tenant").and_then(|id| TenantId::parse(id));
-    if tenant.is_none() {
-        problem("tenant", "the id of a tenant");
-    }
-    for name in query.keys().filter(|name| !known.contains(&name.as_str())) {
-        problem(name, &format!("no such parameter: {}", known.join(", ")));
-    }
-    let body = body(&query).map_err(|(name, expected)| problem(name, expected));
-    let (Some(tenant), Ok(body), []) = (tenant, body, problems.as_slice()) else {
-        return reply::invalid(call, &Problems(problems));
-    };
-    match address_of(&tenant, call, config).await {
-        Ok(address) => passed_on(call, client::answer(client::ask(config, &address, path, &body)).await),
-        Err(response) => response,
-    }
+    Ok((address_of(&tenant, call, config).await?, query))
 }

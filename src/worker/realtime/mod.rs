@@ -6,6 +6,7 @@
 //! | `messages` | the operator's endpoints: messages to tenants, lists of connections |
 //! | `object` | the Durable Object |
 //! | `judge` | what a hub asks the gate |
+//! | `replicas` | several hubs of one tenant |
 //! | `slots` | connections as units of a limit |
 //! | `client` | asks hubs, and tells them what has changed |
 
@@ -14,6 +15,7 @@ pub(crate) mod connect;
 mod judge;
 pub(crate) mod messages;
 mod object;
+mod replicas;
 mod slots;
 
 pub use object::TenantHub;

@@ -31,6 +31,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::client::{Address, register};
 use super::judge::{self, Judgement};
+use super::replicas::Replica;
 use super::slots::{self, Denied, Place, Turnstile};
 use crate::gate::{Code, Intent, SnapshotKey};
 use crate::ledger::CounterOp;
@@ -64,18 +65,24 @@ pub struct TenantHub {
     object: Rc<HubObject>,
 }
 
-struct HubObject {
-    state: JsValue,
-    context: ExecutionContext,
-    config: Rc<Config>,
+pub(super) struct HubObject {
+    pub(super) state: JsValue,
+    pub(super) context: ExecutionContext,
+    pub(super) config: Rc<Config>,
     sockets: Sockets,
-    core: RefCell<Core>,
+    pub(super) core: RefCell<Core>,
 }
 
 #[derive(Default)]
-struct Core {
-    hub: Hub,
-    address: Option<Address>,
+pub(super) struct Core {
+    pub(super) hub: Hub,
+    pub(super) address: Option<Address>,
+    /// The further hubs of the tenant, of which this is the first.
+    pub(super) replicas: BTreeMap<u32, Replica>,
+    /// The name under which this further hub has joined the first.
+    pub(super) joined: Option<String>,
+    /// The name under which it is joining.
+    pub(super) joining: Option<String>,
     /// When the tenant was last judged.
     looked_at: Option<UnixMillis>,
     /// The limit that counts connections.
@@ -100,7 +107,7 @@ struct Core {
 }
 
 /// What the Worker tells a hub about an upgrade.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Upgrade {
     #[serde(flatten)]
     pub(super) address: Address,
@@ -122,6 +129,13 @@ pub(super) struct Upgrade {
     pub(super) protocol: Option<String>,
 }
 
+impl Upgrade {
+    /// The same for another hub of the tenant.
+    pub(super) fn at(&self, shard: u32) -> Self {
+        Self { address: self.address.at(shard), ..self.clone() }
+    }
+}
+
 /// A message of the operator's own code.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Published {
@@ -141,7 +155,7 @@ impl TenantHub {
     pub fn new(state: JsValue, env: &JsValue, sockets: JsValue) -> Result<TenantHub, JsValue> {
         let config = isolate::load(env);
         let sockets: Sockets = if sockets.is_undefined() { edge::sockets(&state)? } else { sockets.unchecked_into() };
-        let core = RefCell::new(read(&state, &sockets)?);
+        let core = RefCell::new(read(&state, &sockets, &config)?);
         let context = state.clone().unchecked_into();
         let object = Rc::new(HubObject { state, context, config, sockets, core });
         object.turn(|_, _| Vec::new());
@@ -186,7 +200,7 @@ impl TenantHub {
 }
 
 /// Reads what the runtime and `SQLite` have kept.
-fn read(state: &JsValue, sockets: &Sockets) -> Result<Core, JsValue> {
+fn read(state: &JsValue, sockets: &Sockets, config: &Config) -> Result<Core, JsValue> {
     #[derive(Deserialize)]
     struct Remembered {
         facts: BTreeMap<String, String>,
@@ -211,7 +225,15 @@ fn read(state: &JsValue, sockets: &Sockets) -> Result<Core, JsValue> {
         core.hub.set_tenant(&address.tenant);
     }
     core.is_listed = facts.contains_key("listed");
+    core.joined = facts.get("joined").cloned();
+    core.replicas = facts.get("replicas").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    // What they have is not remembered. They leave out what they have already.
+    let start = core.hub.start().seq;
+    core.replicas.values_mut().for_each(|replica| replica.confirmed = start);
     core.held = facts.get("held").and_then(|held| held.parse().ok()).unwrap_or(0);
+    if let Some(sockets) = config.hub_sockets {
+        core.hub.set_room(sockets);
+    }
     let now = now();
     let kept: Vec<(u32, String, Option<u64>)> = serde_json::from_str(&sockets.kept()).map_err(bad)?;
     for (who, attachment, seen) in kept {
@@ -224,16 +246,16 @@ fn read(state: &JsValue, sockets: &Sockets) -> Result<Core, JsValue> {
     Ok(core)
 }
 
-fn now() -> UnixMillis {
+pub(super) fn now() -> UnixMillis {
     UnixMillis::from_js(Date::now())
 }
 
-fn reply(status: u16, body: &Value) -> JsValue {
+pub(super) fn reply(status: u16, body: &Value) -> JsValue {
     edge::respond(status, &format!("application/json\n\n\n\n\n{body}")).into()
 }
 
 /// A refusal. The header tells the Worker the code, for clients that read frames.
-fn refusal(code: Code, retry_after_ms: Option<u64>) -> JsValue {
+pub(super) fn refusal(code: Code, retry_after_ms: Option<u64>) -> JsValue {
     let error = ErrorView {
         code: code.as_str(),
         message: code.message(),
@@ -256,6 +278,11 @@ impl HubObject {
             },
             "/publish" => self.publish(address(about), body).await,
             "/changed" => self.changed(body).await,
+            "/join" => self.admit_replica(body),
+            "/leave" => self.dismiss_replica(body),
+            "/relay" => self.relay(address(about), body).await,
+            "/apply" => self.apply(body),
+            "/shards" => reply(200, &json!(self.core.borrow().replicas.keys().collect::<Vec<_>>())),
             "/settle" => {
                 self.settle().await;
                 reply(200, &json!({}))
@@ -276,14 +303,18 @@ impl HubObject {
         if let Err(code) = self.look(HUB_TRUST_MS).await {
             return refusal(code, None);
         }
+        if !self.core.borrow().hub.has_room() {
+            return full();
+        }
+        if !self.join().await {
+            return refusal(Code::SnapshotUnavailable, None);
+        }
         let id: Arc<str> = edge::unique().into();
         if let Some(admission) = admission {
             if let Err((code, wait_ms)) = self.slot().await {
                 return refusal(code, wait_ms);
             }
-            let Some(who) = self.accept(Hub::has_room) else {
-                return refusal(Code::ConcurrencyLimited, Some(1_000));
-            };
+            let Some(who) = self.accept(Hub::has_room) else { return full() };
             let opening = Opening { since, channels, packed };
             self.turn(|core, now| core.hub.open(who, id, admission, &opening, now));
         } else {
@@ -315,7 +346,14 @@ impl HubObject {
             Next::Nothing => {}
             Next::Authenticate(asked) => self.authenticate(&asked).await,
             Next::Publish(draft) => match self.charge(1).await {
-                Ok(()) => self.turn(|core, now| core.hub.publish(vec![*draft], now)),
+                Ok(()) if self.is_replica() => match self.relay_to_first(&draft).await {
+                    Ok(seq) => self.turn(|core, _| core.hub.published(&draft, seq)),
+                    Err(code) => self.turn(|core, _| core.hub.refuse(&draft, code, None)),
+                },
+                Ok(()) => {
+                    self.turn(|core, now| core.hub.publish(vec![*draft], now));
+                    self.pump_all();
+                }
                 Err((code, wait_ms)) => self.turn(|core, _| core.hub.refuse(&draft, code, wait_ms)),
             },
         }
@@ -355,9 +393,10 @@ impl HubObject {
         if let Err((code, wait_ms)) = self.charge(units).await {
             return refusal(code, wait_ms);
         }
-        let draft = |one: Published| Some(Draft::of_operator(Target::parse(&one.target)?, one.data));
+        let draft = |one: Published| Some(Draft::from_elsewhere(None, Target::parse(&one.target)?, one.data));
         let drafts: Vec<Draft> = messages.into_iter().filter_map(draft).collect();
         self.turn(|core, now| core.hub.publish(drafts, now));
+        self.pump_all();
         reply(200, &json!(self.core.borrow().hub.end()))
     }
 
@@ -423,6 +462,9 @@ impl HubObject {
         if lists {
             self.change_list().await;
         }
+        if self.has_late_replica() {
+            self.pump_all();
+        }
     }
 
     // Waits.
@@ -476,6 +518,11 @@ impl HubObject {
             effects
         });
         verdict
+    }
+
+    /// Judges again if the last judgement is too old to rely on.
+    pub(super) async fn look_now(self: &Rc<Self>) -> Result<(), Code> {
+        self.look(HUB_TRUST_MS).await
     }
 
     /// Makes sure of a slot for one connection more. It is the caller's if it opens the connection
@@ -580,6 +627,9 @@ impl HubObject {
                 return;
             }
             let _ = edge::remember(&self.state, "listed", has_sockets.then_some("1"));
+            if !has_sockets && self.core.borrow().hub.is_empty() {
+                self.leave().await;
+            }
         }
     }
 
@@ -598,7 +648,7 @@ impl HubObject {
     // Turns.
 
     /// Takes an event, and carries out what it leads to.
-    fn turn(self: &Rc<Self>, event: impl FnOnce(&mut Core, UnixMillis) -> Vec<Effect>) {
+    pub(super) fn turn(self: &Rc<Self>, event: impl FnOnce(&mut Core, UnixMillis) -> Vec<Effect>) {
         let now = now();
         let effects = event(&mut self.core.borrow_mut(), now);
         if let Err(error) = self.carry_out(effects.into(), now) {
@@ -652,11 +702,8 @@ impl HubObject {
         if self.sockets.unsent(who) > MAX_UNSENT_BYTES {
             return Ok(Vec::new());
         }
-        let (rows, is_all): (Vec<(u64, u64, String, String)>, bool) =
-            serde_json::from_str(&edge::messages_after(&self.state, js(after), MAX_PACKED, MAX_UNSENT_BYTES)?)
-                .map_err(|error| JsValue::from_str(&error.to_string()))?;
-        let message = |(seq, at, target, frame)| StoredMessage { seq, at: UnixMillis::new(at), target, frame };
-        let messages: Vec<StoredMessage> = rows.into_iter().map(message).collect();
+        let (rows, is_all) = self.rows_after(after, MAX_PACKED, MAX_UNSENT_BYTES)?;
+        let messages: Vec<StoredMessage> = rows.into_iter().map(row_of).collect();
         for effect in self.core.borrow_mut().hub.missed(who, &messages, is_all) {
             if let Effect::Send { to, frame } = effect {
                 self.sockets.send(to, &frame, u32::MAX);
@@ -667,8 +714,15 @@ impl HubObject {
         Ok(if is_all { Vec::new() } else { vec![Effect::CatchUp { who, after }] })
     }
 
+    /// The next rows of the log after a number, and whether they are all.
+    pub(super) fn rows_after(&self, after: u64, limit: usize, bytes: u32) -> Result<(Vec<StoredRow>, bool), JsValue> {
+        let text = edge::messages_after(&self.state, js(after), limit, bytes)?;
+        serde_json::from_str(&text).map_err(|error| JsValue::from_str(&error.to_string()))
+    }
+
     /// Sets the alarm for what is due next.
     fn schedule(&self, now: UnixMillis) {
+        let is_late = self.has_late_replica();
         let mut core = self.core.borrow_mut();
         let used = units(core.hub.members());
         if slots::is_much(core.held, used) {
@@ -678,7 +732,8 @@ impl HubObject {
         if core.hub.is_empty() && core.is_listed && core.list_at.is_none() {
             core.list_at = Some(now.plus(AGAIN_MS));
         }
-        let due = [core.hub.next_due(), core.hold_at, core.list_at].into_iter().flatten().min();
+        let copies = is_late.then(|| core.alarm.filter(|at| *at > now).unwrap_or_else(|| now.plus(AGAIN_MS)));
+        let due = [core.hub.next_due(), core.hold_at, core.list_at, copies].into_iter().flatten().min();
         if due != core.alarm {
             core.alarm = due;
             if let Err(error) = edge::set_alarm(&self.state, js(due.map_or(0, UnixMillis::get))) {
@@ -755,11 +810,26 @@ impl HubObject {
     }
 
     /// Ends the object after a failure of its storage.
-    fn give_up(&self, error: &JsValue) -> JsValue {
+    pub(super) fn give_up(&self, error: &JsValue) -> JsValue {
         web_sys::console::error_2(&"realtime: the hub's storage failed".into(), error);
         edge::abort(&self.state, "the hub's storage failed");
         refusal(Code::SnapshotUnavailable, None)
     }
+}
+
+/// A row of the log: number, time, target, frame.
+pub(super) type StoredRow = (u64, u64, String, String);
+
+pub(super) fn row_of((seq, at, target, frame): StoredRow) -> StoredMessage {
+    StoredMessage { seq, at: UnixMillis::new(at), target, frame }
+}
+
+/// The refusal of a hub that has no room: another one may have some.
+fn full() -> JsValue {
+    let code = Code::ConcurrencyLimited;
+    let body = json!({ "error": { "code": code.as_str(), "message": code.message(), "details": {} } });
+    let headers = format!("x-full: 1\tx-code: {}", code.as_str());
+    edge::respond(429, &format!("application/json\n\n\n1\n{headers}\n{body}")).into()
 }
 
 fn units(count: usize) -> u64 {

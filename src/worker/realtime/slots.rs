@@ -19,7 +19,9 @@ use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
 
 /// The id of a hub's hold. Ids that callers choose contain no blank.
-const HOLD: &str = "realtime hub";
+fn hold_id(shard: u32) -> String {
+    format!("realtime hub {shard}")
+}
 
 /// Milliseconds after which an exchange is no longer waited for: the runtime may have cut the event
 /// off that began it.
@@ -80,10 +82,11 @@ impl Place {
 
     /// States how many slots the hub holds.
     pub(super) async fn hold(&self, units: u64) -> Result<u64, Denied> {
+        let id = &hold_id(self.address.shard);
         let taken = [(self.limit.as_str(), CounterOp::Take(units))];
         let (limits, intent) = match units {
-            0 => (&taken[..0], Intent::Settle { id: HOLD }),
-            _ => (&taken[..], Intent::Reserve { id: HOLD, for_ms: HUB_HOLD_MS, renews: true }),
+            0 => (&taken[..0], Intent::Settle { id }),
+            _ => (&taken[..], Intent::Reserve { id, for_ms: HUB_HOLD_MS, renews: true }),
         };
         let decision = judge::charge(&self.tenant, limits, intent, &self.config, &self.context).await;
         if decision.allowed() { Ok(units) } else { Err((decision.code, decision.extras().retry_after_ms)) }

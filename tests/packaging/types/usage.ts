@@ -27,7 +27,10 @@ import { rowLevelSecurity, withTenant } from "tenantgate/postgres";
 import { FeatureProvider, useFeature } from "tenantgate/react";
 import * as slim from "tenantgate/slim";
 import { testGate } from "tenantgate/testing";
-import complete, { gateway, scheduled, TenantGate, tenants as tenantsOfWhole } from "tenantgate/worker";
+import complete, { gateway, scheduled, TenantGate, TenantHub, tenants as tenantsOfWhole } from "tenantgate/worker";
+import { connectionStore, createConnectionStore } from "tenantgate/ws";
+import type { Connection } from "tenantgate/ws";
+import { connect, TenantSocket } from "tenantgate/ws/client";
 import { edgeGate, TenantLedger, tenants } from "tenantgate/workers";
 import type { EdgeGate } from "tenantgate/workers";
 
@@ -231,7 +234,16 @@ const one = new Hono<TenantEnv>();
 one.all("/_gate/*", gateway());
 one.use(tenants(), tenantsOfWhole({ gate: edge }));
 one.get("/", async (c) => c.json(await c.get("gate").take({ exports: 1 })));
-export const whole = { fetch: complete.fetch, scheduled, TenantLedger, rpc: TenantGate };
+export const whole = { fetch: complete.fetch, scheduled, TenantLedger, TenantHub, rpc: TenantGate };
+
+// Sockets.
+const store = createConnectionStore({ url: "https://gate.example.com", token: "token" });
+exactly<Promise<Connection[]>>()(connectionStore.getByTenant("t_acme"), true);
+export const sent = store.sendToTenant(undefined, undefined, "t_acme", { text: "Hello!" }, { channel: "news" });
+const socket: TenantSocket<{ text: string }> = connect("wss://acme.app.example.com", { token: async () => "token" });
+socket.on("message", ({ data, seq }) => exactly<[string, number]>()([data.text, seq], true));
+exactly<Promise<number>>()(socket.publish("news", 1), true);
+export const made = new TenantSocket("wss://acme.app.example.com", { token: "token" });
 
 export { behind, gates, requests, same };
 
