@@ -14,6 +14,8 @@ const MAX_RETRY_MS = 30_000;
 const SPREAD_MS = 5_000;
 /** Milliseconds within which a connection opens. */
 const OPEN_MS = 15_000;
+/** Milliseconds for which a connection has to last to count as a success. */
+const STEADY_MS = 10_000;
 /** Refused tokens in a row after which the client gives up. */
 const MAX_REFUSED_TOKENS = 3;
 
@@ -58,7 +60,7 @@ export class TenantSocket {
     this.#url = address(url);
     this.#token = typeof token === "function" ? token : () => token;
     this.#Socket = WebSocket;
-    this.#position = since;
+    this.#position = position(since);
     for (const channel of channels) this.#channels.set(channel, false);
     globalThis.addEventListener?.("online", this.#online);
     this.#connect();
@@ -100,8 +102,8 @@ export class TenantSocket {
     try {
       return await this.#ask({ action: "subscribe", channel, presence });
     } catch (error) {
-      // A connection that breaks is opened again with all channels.
-      if (error.code !== "DISCONNECTED") this.#forget(channel);
+      // It may be subscribed all the same, or will be with the next connection.
+      if (!["DISCONNECTED", "REQUEST_TIMEOUT", "RATE_LIMITED"].includes(error.code)) this.#forget(channel);
       throw error;
     }
   }
@@ -182,12 +184,20 @@ export class TenantSocket {
       url.searchParams.set("epoch", this.#position.epoch);
       url.searchParams.set("seq", this.#position.seq);
     }
-    // In the header of the upgrade: URLs are logged on their way.
-    const socket = new this.#Socket(url.href, ["tenantgate", `bearer.${token}`]);
+    this.#presented = token;
+    let socket;
+    try {
+      // In the header of the upgrade: URLs are logged on their way.
+      socket = new this.#Socket(url.href, ["tenantgate", `bearer.${token}`]);
+    } catch (error) {
+      this.#socket = null;
+      this.#end(new InputError("`token` must be a token or an API key, without spaces or line breaks", error));
+      return;
+    }
     this.#socket = socket;
     this.#after("open", OPEN_MS, () => this.#broken(socket, 1006, ""));
     socket.onmessage = ({ data }) => {
-      if (this.#socket === socket) this.#receive(data);
+      if (this.#socket === socket && !this.#ended) this.#receive(data);
     };
     socket.onclose = ({ code, reason }) => this.#broken(socket, code, reason);
     socket.onerror = () => {};
@@ -204,6 +214,11 @@ export class TenantSocket {
     if (action === "expiring") return this.#renew();
     if (action === "presence" && id === undefined) return this.#emit("presence", frame);
     if (action === "changed") return this.#emit("changed", {});
+    if (action === "error") {
+      // The gate did not read the message that it refused.
+      this.#fail(refusal(frame.error));
+      return;
+    }
     if (action === "unsubscribed") {
       this.#forget(frame.channel);
       return this.#emit("unsubscribed", frame);
@@ -221,7 +236,8 @@ export class TenantSocket {
     // Sent again after a reconnection.
     if (seq <= this.#position.seq) return;
     this.#position.seq = seq;
-    this.#handlers.get(channel)?.(message);
+    const handler = this.#handlers.get(channel);
+    if (handler) guarded(handler, message);
     this.#emit("message", message);
   }
 
@@ -234,8 +250,11 @@ export class TenantSocket {
     const continues = frame.recovered === true;
     if (!continues) this.#position = { epoch: frame.epoch, seq: frame.seq };
     this.#timers.get("open")?.();
-    this.#failures = 0;
-    this.#refusals = 0;
+    // One that is closed again at once has not succeeded.
+    this.#after("steady", STEADY_MS, () => {
+      this.#failures = 0;
+      this.#refusals = 0;
+    });
     this.#opened = true;
     this.#emit("open", { connectionId: frame.connectionId, userId: frame.userId, tenantId: frame.tenantId });
     for (const { channel, code } of frame.refused ?? []) {
@@ -247,11 +266,17 @@ export class TenantSocket {
   }
 
   #lastError = null;
+  /** The token that was presented last. */
+  #presented = null;
 
   /** Presents a new token before the old one ends. */
   async #renew() {
     try {
-      await this.#ask({ action: "auth", token: await this.#token() });
+      const token = await this.#token();
+      // The same one would end at the same time.
+      if (token === this.#presented) return;
+      this.#presented = token;
+      await this.#ask({ action: "auth", token });
     } catch {
       // The gate closes the connection when the token ends; the next one needs a new token.
     }
@@ -293,8 +318,9 @@ export class TenantSocket {
   #again(code = 1006, waitMs = 0) {
     const limit = Math.min(RETRY_MS * 2 ** this.#failures++, MAX_RETRY_MS);
     // A gate that restarts loses all its clients at once.
-    const spread = code === 4401 || code === 4408 ? 0 : this.#failures === 1 ? SPREAD_MS : limit;
-    this.#after("retry", waitMs + Math.random() * spread, this.#connect);
+    const isOwn = code === 4401 || code === 4408;
+    const spread = isOwn ? limit / 2 : this.#failures === 1 ? SPREAD_MS : limit;
+    this.#after("retry", waitMs + Math.random() * spread + (isOwn && this.#failures > 1 ? limit / 2 : 0), this.#connect);
   }
 
   #online = () => {
@@ -338,13 +364,26 @@ export class TenantSocket {
   /** Calls listeners. One that throws stops neither the others nor the socket. */
   #emit(event, detail) {
     for (const listener of this.#listeners.get(event) ?? []) {
-      try {
-        listener(detail);
-      } catch (error) {
-        queueMicrotask(() => { throw error; });
-      }
+      guarded(listener, detail);
     }
   }
+}
+
+/** Calls a function of the application. If it throws, what follows goes on. */
+function guarded(f, detail) {
+  try {
+    f(detail);
+  } catch (error) {
+    queueMicrotask(() => { throw error; });
+  }
+}
+
+/** A copy of a position, checked. */
+function position(since) {
+  if (since === null || since === undefined) return null;
+  const { epoch, seq } = Object(since);
+  if (typeof epoch !== "string" || !Number.isSafeInteger(seq) || seq < 0) throw new InputError("`since` must be a position: `{ epoch, seq }`");
+  return { epoch, seq };
 }
 
 const gone = (message) => new TenantgateError("DISCONNECTED", message, { status: 503 });

@@ -320,6 +320,7 @@ proptest! {
                     // leaves the hold as it is.
                     Some((own, _)) if renews => {
                         prop_assert_eq!(outcome.seen, None);
+                        prop_assert_eq!(outcome.verdicts.len(), 2);
                         prop_assert_eq!(outcome.allowed, units <= *own || used + held - own + units <= limit);
                     }
                     Some(_) => prop_assert!(outcome.allowed),

@@ -31,7 +31,13 @@ fn rules() -> Rules {
 }
 
 fn admission(user: &str) -> Admission {
-    Admission { user: Some(user.into()), scopes: Vec::new(), expires_at: None, credential: String::from("{}") }
+    Admission {
+        user: Some(user.into()),
+        holder: user.into(),
+        scopes: Vec::new(),
+        expires_at: None,
+        credential: String::from("{}"),
+    }
 }
 
 fn channel(name: &str) -> ChannelName {
@@ -141,10 +147,21 @@ impl World {
         self.carry_out(effects);
     }
 
-    fn say(&mut self, who: u32, message: &Value) {
-        let turn = self.hub.message(who, Some(&message.to_string()), self.time());
+    /// A client has sent a message.
+    fn hear(&mut self, who: u32, text: Option<&str>) -> Next {
+        let (wanted, effects) = self.hub.screen(who, text.map(str::len), self.time());
+        self.carry_out(effects);
+        if !wanted {
+            return Next::Nothing;
+        }
+        let turn = self.hub.message(who, text.unwrap(), self.time());
         self.carry_out(turn.effects);
-        match turn.next {
+        turn.next
+    }
+
+    fn say(&mut self, who: u32, message: &Value) {
+        let next = self.hear(who, Some(&message.to_string()));
+        match next {
             Next::Nothing => {}
             Next::Publish(draft) => {
                 let effects = self.hub.publish(vec![*draft], self.time());
@@ -404,19 +421,15 @@ fn no_message_of_a_client_stops_the_hub() {
         &deep,
     ]) {
         world.open(who, "ann", &Opening::default());
-        let turn = world.hub.message(who, Some(text), world.time());
-        world.carry_out(turn.effects);
-        assert!(matches!(turn.next, Next::Nothing), "{text}");
+        assert!(matches!(world.hear(who, Some(text)), Next::Nothing), "{text}");
         let last = world.received[&who].last().unwrap();
         assert_eq!(last["success"], false, "{text}");
     }
     world.open(100, "ann", &Opening::default());
-    let turn = world.hub.message(100, None, world.time());
-    world.carry_out(turn.effects);
+    world.hear(100, None);
     assert_eq!(world.closed[&100].0, 4400, "binary");
     world.open(101, "ann", &Opening::default());
-    let turn = world.hub.message(101, Some(&"x".repeat(32_769)), world.time());
-    world.carry_out(turn.effects);
+    world.hear(101, Some(&"x".repeat(32_769)));
     assert_eq!(world.closed[&101].0, 4413);
 }
 

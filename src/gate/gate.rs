@@ -152,7 +152,8 @@ impl Gate {
     }
 
     /// Verifies a credential that takes the place of another one on an open socket of `tenant`, and
-    /// judges it for the route of `path`. The error is the code of the denial.
+    /// judges it for the route of `path`. Returns the tenant as it is now, or the code of the
+    /// denial.
     pub fn renews(
         &mut self,
         tenant: &TenantId,
@@ -160,7 +161,7 @@ impl Gate {
         path: &str,
         place: Option<&str>,
         now: UnixMillis,
-    ) -> Progress<Result<Arc<Credential>, Code>> {
+    ) -> Progress<Result<(Bearer, Arc<Entitlements>), Code>> {
         self.silently(now, |parts, cx, catalog| renews(parts, cx, catalog, tenant, credential, path, place))
     }
 

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Bucket, Rate};
-use crate::model::bounds::{MAX_SOCKET_BURST, MAX_SOCKET_RATE};
+use crate::model::bounds::{EXPIRY_NOTICE_MS, MAX_SOCKET_BURST, MAX_SOCKET_RATE};
 use crate::model::{ChannelName, UnixMillis};
 
 /// What the gate has found about a connection's credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
-    /// The user: the subject of the token. `None` for API keys.
+    /// The user: the subject of the token. That of an API key is `key:` and its id; that of
+    /// another tenant's credential has the tenant's id before it.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Arc<str>>,
+    /// Who holds the credential, so that another one can be told from one of the same holder.
+    #[serde(rename = "i", default, skip_serializing_if = "String::is_empty")]
+    pub holder: String,
     /// The scopes.
     #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -72,8 +76,8 @@ pub(super) struct Connection {
     pub(super) excess: Bucket,
     /// When it was last told that it sends too much.
     pub(super) told_at: Option<UnixMillis>,
-    /// Whether it has been told that its credential is about to end.
-    pub(super) warned: bool,
+    /// When it is told that its credential is about to end.
+    pub(super) warn_at: Option<UnixMillis>,
 }
 
 /// What the runtime keeps of a connection.
@@ -124,20 +128,29 @@ impl Connection {
             rate: Bucket::default(),
             excess: Bucket::default(),
             told_at: None,
-            warned: false,
+            warn_at: None,
         }
     }
 
     /// Reads an attachment. `None` if this code has not written it.
-    pub(super) fn restored(text: &str) -> Option<Self> {
+    pub(super) fn restored(text: &str, now: UnixMillis) -> Option<Self> {
         let Attachment { id, since, channels, watches, packed, holder } = serde_json::from_str(text).ok()?;
         let names = |names: Vec<String>| names.iter().filter_map(|name| ChannelName::parse(name)).collect();
-        Some(Self {
+        let mut restored = Self {
             channels: names(channels),
             watches: names(watches),
             packed,
             ..Self::new(id, holder, UnixMillis::new(since))
-        })
+        };
+        restored.plan_warning(now);
+        Some(restored)
+    }
+
+    /// Plans to tell the client that its credential is about to end: a minute before, or in half of
+    /// the time that is left.
+    pub(super) fn plan_warning(&mut self, now: UnixMillis) {
+        let end = self.admission().and_then(|admission| admission.expires_at).map(UnixMillis::new);
+        self.warn_at = end.map(|end| now.plus(end.since(now).saturating_sub(EXPIRY_NOTICE_MS.min(end.since(now) / 2))));
     }
 
     pub(super) fn attachment(&self) -> String {

@@ -12,7 +12,7 @@ use super::log::LogIndex;
 use super::rules::Rules;
 use crate::gate::Code;
 use crate::model::bounds::{
-    BEHIND_MS, EXPIRY_NOTICE_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_PRESENT,
+    BEHIND_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_PRESENT,
     MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS, PRESENCE_MS,
 };
 use crate::model::{ChannelName, UnixMillis};
@@ -200,7 +200,7 @@ impl Hub {
     /// Takes in a connection that the runtime has kept. `after`: the number of the last message
     /// that it was sent, if it is behind. Returns false if the attachment is not one of a hub.
     pub fn restore(&mut self, who: u32, attachment: &str, after: Option<u64>, now: UnixMillis) -> bool {
-        let Some(mut connection) = Connection::restored(attachment) else { return false };
+        let Some(mut connection) = Connection::restored(attachment, now) else { return false };
         if let Some(after) = after {
             connection.reading = Reading::Behind { after, since: now };
         }
@@ -311,27 +311,36 @@ impl Hub {
         opening: &Opening,
         now: UnixMillis,
     ) -> Vec<Effect> {
-        self.insert(who, Connection::new(id, Holder::Member(admission), now));
+        let mut connection = Connection::new(id, Holder::Member(admission), now);
+        connection.plan_warning(now);
+        self.insert(who, connection);
         self.admit(who, opening, None, now)
     }
 
-    /// A client has sent a message. `None`: a binary one.
-    pub fn message(&mut self, who: u32, text: Option<&str>, now: UnixMillis) -> Turn {
-        let Some(connection) = self.connections.get_mut(&who) else { return Turn::default() };
-        let Some(text) = text else { return self.end_with(who, CloseCode::UNREADABLE, now) };
+    /// A client has sent a message of this many bytes; `None`: a binary one. Checks what needs to
+    /// know neither the message nor the tenant. Returns false if nothing else is to be done.
+    pub fn screen(&mut self, who: u32, bytes: Option<usize>, now: UnixMillis) -> (bool, Vec<Effect>) {
+        let Some(connection) = self.connections.get_mut(&who) else { return (false, Vec::new()) };
+        let Some(bytes) = bytes else { return (false, self.close(who, CloseCode::UNREADABLE, now)) };
         let is_guest = connection.guest().is_some();
-        if text.len() > if is_guest { MAX_AUTH_MESSAGE_BYTES } else { MAX_SOCKET_MESSAGE_BYTES } {
-            return self.end_with(who, CloseCode::TOO_LARGE, now);
+        if bytes > if is_guest { MAX_AUTH_MESSAGE_BYTES } else { MAX_SOCKET_MESSAGE_BYTES } {
+            return (false, self.close(who, CloseCode::TOO_LARGE, now));
         }
         match connection.knock(now) {
-            Knocking::Welcome => {}
+            Knocking::Welcome => (true, Vec::new()),
             Knocking::Told(wait_ms) if !is_guest => {
                 let frame = failed("error", SocketFailure::by(Code::RateLimited), Some(wait_ms), None);
-                return Turn::of(vec![Effect::Send { to: who, frame }]);
+                (false, vec![Effect::Send { to: who, frame }])
             }
-            Knocking::Ignored if !is_guest => return Turn::default(),
-            _ => return self.end_with(who, CloseCode::TOO_MANY, now),
+            Knocking::Ignored if !is_guest => (false, Vec::new()),
+            _ => (false, self.close(who, CloseCode::TOO_MANY, now)),
         }
+    }
+
+    /// A client has sent a message that [`Self::screen`] has let through.
+    pub fn message(&mut self, who: u32, text: &str, now: UnixMillis) -> Turn {
+        let Some(connection) = self.connections.get(&who) else { return Turn::default() };
+        let is_guest = connection.guest().is_some();
         match serde_json::from_str::<ClientFrame<'_>>(text) {
             Ok(frame) if is_guest && !matches!(&*frame.action, "auth" | "ping") => {
                 self.end_with(who, CloseCode::UNAUTHENTICATED, now)
@@ -339,7 +348,8 @@ impl Hub {
             Err(_) if is_guest => self.end_with(who, CloseCode::UNREADABLE, now),
             Ok(frame) => self.act(who, &frame, now),
             Err(_) => {
-                Turn::of(vec![Effect::Send { to: who, frame: failed("error", SocketFailure::UNREADABLE, None, None) }])
+                let frame = failed("error", SocketFailure::UNREADABLE, None, None);
+                Turn::of(vec![Effect::Send { to: who, frame }])
             }
         }
     }
@@ -360,18 +370,26 @@ impl Hub {
             Ok(admission) => admission,
             Err((code, wait_ms)) => {
                 let mut effects = vec![refuse(SocketFailure::by(code), wait_ms)];
-                effects.extend(self.close(who, CloseCode::by(code), now));
+                // A member's old credential holds on while the new one cannot be judged.
+                let may_retry = code.passes_by_itself() || code == Code::RateLimited;
+                if connection.admission().is_none() || !may_retry {
+                    effects.extend(self.close(who, CloseCode::by(code), now));
+                }
                 return effects;
             }
         };
         let renews = connection.admission().is_some();
-        if connection.admission().is_some_and(|known| known.user != admission.user) {
+        if connection.admission().is_some_and(|known| known.holder != admission.holder) {
             let mut effects = vec![refuse(SocketFailure::OTHER_USER, None)];
             effects.extend(self.close(who, CloseCode::by(Code::TenantMismatch), now));
             return effects;
         }
-        connection.warned = false;
+        let is_later = connection.admission().is_none_or(|known| known.expires_at < admission.expires_at);
         connection.holder = Holder::Member(admission);
+        // One that ends no later would be answered by the same one again.
+        if is_later {
+            connection.plan_warning(now);
+        }
         if renews {
             let frame = done("auth", &self.admitted(who), id);
             return self.attach(who).into_iter().chain([Effect::Send { to: who, frame }]).collect();
@@ -404,7 +422,18 @@ impl Hub {
 
     /// Whether the sender of a message may still send it.
     pub fn is_welcome(&self, draft: &Draft) -> bool {
-        draft.who.is_none_or(|who| self.connections.contains_key(&who))
+        let Some(who) = draft.who else { return true };
+        let Some(admission) = self.connections.get(&who).and_then(Connection::admission) else { return false };
+        match &draft.target {
+            Target::All => self.rules.broadcast(admission).is_ok(),
+            Target::User(_) => self.rules.send(admission).is_ok(),
+            Target::Channel(channel) => self.rules.publish(admission, channel).is_ok(),
+        }
+    }
+
+    /// Whether the catalog has the channel of a target.
+    pub fn knows(&self, target: &Target) -> bool {
+        if let Target::Channel(channel) = target { self.rules.has_channel(channel) } else { true }
     }
 
     /// Answers a client whose message another hub has numbered.
@@ -557,9 +586,9 @@ impl Hub {
                     ended.push((*who, CloseCode::TOO_SLOW));
                 }
                 (Holder::Member(Admission { expires_at: Some(end), .. }), _)
-                    if !connection.warned && end.saturating_sub(EXPIRY_NOTICE_MS) <= now.get() =>
+                    if connection.warn_at.is_some_and(|at| at <= now) =>
                 {
-                    connection.warned = true;
+                    connection.warn_at = None;
                     let frame = json!({ "action": "expiring", "expiresAt": UnixMillis::new(*end) }).to_string();
                     effects.push(Effect::Send { to: *who, frame });
                 }
@@ -581,14 +610,16 @@ impl Hub {
     /// When something is due next.
     pub fn next_due(&self) -> Option<UnixMillis> {
         let of = |connection: &Connection| match &connection.holder {
-            Holder::Guest(guest) => Some(guest.until),
-            Holder::Member(admission) => {
-                let end = admission.expires_at?;
-                Some(if connection.warned { end } else { end.saturating_sub(EXPIRY_NOTICE_MS) })
-            }
+            Holder::Guest(guest) => Some(UnixMillis::new(guest.until)),
+            Holder::Member(admission) => connection.warn_at.or(admission.expires_at.map(UnixMillis::new)),
         };
-        let connections = self.connections.values().filter_map(of).map(UnixMillis::new);
+        let connections = self.connections.values().filter_map(of);
         connections.chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
+    }
+
+    /// Whether somebody has left a channel, and it is time to tell.
+    pub fn has_left(&self, now: UnixMillis) -> bool {
+        self.leaving.values().any(|at| *at <= now)
     }
 
     // Steps.
@@ -815,13 +846,14 @@ impl Hub {
     /// Ends a subscription.
     fn leave(&mut self, who: u32, channel: &ChannelName, now: UnixMillis) {
         let Some(connection) = self.connections.get_mut(&who) else { return };
+        if !connection.channels.contains(channel) {
+            return;
+        }
         connection.channels.retain(|own| own != channel);
         connection.watches.retain(|own| own != channel);
         let user = connection.user().cloned();
         if let Some(members) = self.channels.get_mut(channel) {
-            if !members.remove(&who) {
-                return;
-            }
+            members.remove(&who);
             if members.is_empty() {
                 self.channels.remove(channel);
             }

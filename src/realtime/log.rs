@@ -6,6 +6,9 @@ use super::frame::Position;
 use crate::model::UnixMillis;
 use crate::model::bounds::{LOG_MS, MAX_LOG_BYTES, MAX_LOG_MESSAGES};
 
+/// Milliseconds between two times at which old messages are forgotten.
+const TRIM_MS: u64 = 60_000;
+
 /// A message that the log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogEntry {
@@ -82,9 +85,11 @@ impl LogIndex {
         through
     }
 
-    /// When the oldest message becomes too old.
+    /// When the next messages become too old. Many are forgotten at the same time, so that a hub
+    /// may sleep in between.
     pub(super) fn next_trim(&self) -> Option<UnixMillis> {
-        self.entries.front().map(|first| first.at.plus(LOG_MS))
+        let end = self.entries.front()?.at.plus(LOG_MS).get();
+        Some(UnixMillis::new(end.div_ceil(TRIM_MS).saturating_mul(TRIM_MS)))
     }
 }
 

@@ -248,11 +248,16 @@ export async function hubAnswer(promise) {
   return [response.status, await response.text()];
 }
 
-/** A request like `request`, with its credential in a header. */
+/**
+ * A request like `request`, with its credential in a header. Returns undefined if it has one there
+ * already.
+ */
 export function withCredential(request, name, value) {
+  if (request.headers.has(name)) return undefined;
   const headers = new Headers(request.headers);
   headers.set(name, value);
-  return new Request(request.url, { headers });
+  headers.delete("sec-websocket-protocol");
+  return new Request(request, { headers });
 }
 
 /**
@@ -267,9 +272,5 @@ export function refusedSocket(frame, code, reason, protocol) {
   return new Response(null, { status: 101, webSocket: client, headers: { "sec-websocket-protocol": protocol } });
 }
 
-/** A digest of a text, for names that are only compared. */
-export const digest = (text) => {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return (hash >>> 0).toString(36);
-};
+/** What is counted as one client: an IPv4 address, or the network of an IPv6 address (its /64). */
+export const network = (address) => (address.includes(":") ? address.split(":").slice(0, 4).join(":") : address);

@@ -37,7 +37,9 @@ export class TenantHub {
   webSocketMessage(socket, message) {
     const hub = this.#current();
     const number = this.#sockets.number(socket);
-    if (number !== 0) return hub.message(number, typeof message === "string" ? message : undefined);
+    if (number === 0) return;
+    const length = typeof message === "string" ? message.length : undefined;
+    if (hub.screen(number, length)) return hub.message(number, message);
   }
 
   webSocketClose(socket) {

@@ -88,7 +88,7 @@ describe("who may open a socket", () => {
     ];
     for (const way of ways) {
       const client = await admitted(gate, { host: HOST("acme"), ...way });
-      assert.equal(client.greeting.userId, JSON.stringify(way).includes(key.key) ? null : "user-1");
+      assert.equal(client.greeting.userId, JSON.stringify(way).includes(key.key) ? `key:${key.record.id}` : "user-1");
       assert.equal(client.socket.protocol, way.protocols ? "tenantgate" : "");
       client.close();
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::authenticate::Credentials;
 use super::{Parts, admit, agree, features, resolve};
-use crate::gate::answer::{Challenge, Credential, Stage};
+use crate::gate::answer::{Bearer, Challenge, Credential, Stage};
 use crate::gate::ask::Ask;
 use crate::gate::code::Code;
 use crate::gate::compiled::{CompiledCatalog, CompiledRoute, Entitlements};
 use crate::gate::cx::{Cx, Exit};
 use crate::model::{Auth, PresentedKey, TenantId};
-use crate::resolve::{EvalContext, Name, Request};
+use crate::resolve::{Carrier, EvalContext, Name, Request};
 
 /// The tenant that the signals of a request name, whatever credential the route needs. `None` if
 /// there are none. The tenant may be served.
@@ -67,7 +67,7 @@ pub(in crate::gate) fn renews(
     text: &str,
     path: &str,
     place: Option<&str>,
-) -> Result<Arc<Credential>, Exit> {
+) -> Result<(Bearer, Arc<Entitlements>), Exit> {
     let route = catalog.route("GET", path);
     let keys = &mut parts.snapshots.keys;
     let credential = if PresentedKey::parse(text).is_some() {
@@ -75,8 +75,10 @@ pub(in crate::gate) fn renews(
     } else {
         parts.verifier.token(keys, cx, catalog, text, route)?
     };
-    still_admits(parts, cx, catalog, tenant, Some(&credential), path, place)?;
-    Ok(credential)
+    let found = still_admits(parts, cx, catalog, tenant, Some(&credential), path, place)?;
+    let holder = agree::holder(parts.snapshots, cx, catalog, &credential, route)?;
+    let bearer = Bearer { credential, tenant: holder.tenant.tenant().id.clone(), from: Carrier::Header };
+    Ok((bearer, found))
 }
 
 fn still_valid(

@@ -83,6 +83,9 @@ impl Special {
             // What a renewal asks for is no change but a state, which a repetition leaves as it is.
             Intent::Reserve { renews: true, .. } => None,
             Intent::Reserve { id, .. } => Some(format!(" reserve {id}")),
+            // A release that reports nothing may be repeated: there is nothing to count twice. A
+            // later hold of the same name is another one.
+            Intent::Settle { .. } if checks.is_empty() => None,
             Intent::Settle { id } => Some(format!(" settle {id}")),
             Intent::Once { key } => Some(format!("/{key}")),
             Intent::Decide | Intent::Identify => None,

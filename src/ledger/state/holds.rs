@@ -2,7 +2,7 @@
 
 use crate::ledger::hold::{HeldUnits, Hold};
 use crate::ledger::verdict::LeaseStep;
-use crate::ledger::{Counter, CounterOp, LedgerRequest, LedgerResponse, LedgerState, Meter, Seen, Verdict};
+use crate::ledger::{Charge, Counter, CounterOp, LedgerRequest, LedgerResponse, LedgerState, Meter, Seen, Verdict};
 use crate::model::UnixMillis;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -60,15 +60,23 @@ impl LedgerState {
             let own = held.parts.iter().filter(|(name, _, _)| **name == *counter).map(|(_, _, units)| *units);
             own.fold(0_u64, u64::saturating_add)
         };
-        let mut more = LedgerRequest { hold: None, ..request.clone() };
-        for charge in &mut more.charges {
-            if let CounterOp::Hold(units) = charge.op {
-                charge.op = CounterOp::Hold(units.saturating_sub(held_of(charge.counter)));
-            }
-        }
+        // Only what it lacks is judged: to hold on, or to hold less, needs no room.
+        let lack = |charge: &Charge<'_>| match charge.op {
+            CounterOp::Hold(units) => units.saturating_sub(held_of(charge.counter)),
+            _ => 0,
+        };
+        let lacking = request.charges.iter().filter(|charge| lack(charge) > 0);
+        let charges = lacking.map(|charge| Charge { op: CounterOp::Hold(lack(charge)), ..*charge }).collect();
+        let more = LedgerRequest { hold: None, charges, ..request.clone() };
         let response = self.decide(&more, &[], now);
         if !response.allowed || request.dry_run {
-            return response;
+            let judged = |charge: &Charge<'_>| {
+                let place = more.charges.iter().position(|other| other.counter == charge.counter);
+                let verdict = place.and_then(|place| response.verdicts.get(place)).copied();
+                verdict.unwrap_or_else(|| self.inspect(charge.counter, charge.meter, now))
+            };
+            let verdicts = request.charges.iter().map(judged).collect();
+            return LedgerResponse { verdicts, ..response };
         }
         let mut parts = Vec::with_capacity(held.parts.len());
         // Units beyond those asked for are freed in the period in which they were held.

@@ -23,8 +23,8 @@ use super::judge;
 use super::object::Upgrade;
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
-use crate::model::{ChannelName, Problem, Problems, UnixMillis};
 use crate::model::bounds::{MAX_GUEST_QUESTION_BYTES, MAX_SHARDS_OF_HUB};
+use crate::model::{ChannelName, Problem, Problems, UnixMillis};
 use crate::realtime::{Admission, CloseCode, Position, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::gateway;
@@ -89,7 +89,9 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     let mut call = match presented {
         Some(token) => {
             let (name, value) = judge::header_of(token);
-            let request = edge::with_credential(&call.request, &name, &value);
+            let Some(request) = edge::with_credential(&call.request, &name, &value) else {
+                return refuse_by(&call, Code::BadRequest, protocol);
+            };
             match Call::read(request, call.context.clone().into(), config) {
                 Some(call) => call,
                 None => return reply::unreadable(),
@@ -154,7 +156,13 @@ async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<C
     }
     let protocol = offer.protocol;
     let Some(tenant) = &decision.tenant else { return refuse_by(call, Code::TenantNotFound, protocol) };
-    let nobody = || Admission { user: None, scopes: Vec::new(), expires_at: None, credential: String::new() };
+    let nobody = || Admission {
+        user: None,
+        holder: String::new(),
+        scopes: Vec::new(),
+        expires_at: None,
+        credential: String::new(),
+    };
     let admission = Some(judge::of(decision).unwrap_or_else(nobody));
     let upgrade = Upgrade { admission, ..offer.upgrade(Address::new(&tenant.tenant().id, tenant.root())) };
     lead(call, &upgrade, config).await
@@ -180,7 +188,7 @@ async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Respons
     if question.len() > MAX_GUEST_QUESTION_BYTES {
         return refuse_by(call, Code::BadRequest, protocol);
     }
-    let client = edge::digest(&edge::address(&call.request).unwrap_or_default());
+    let client = edge::network(&edge::address(&call.request).unwrap_or_default());
     let upgrade = offer.upgrade(Address::new(&tenant.tenant().id, tenant.root()));
     lead(call, &Upgrade { question, client, ..upgrade }, config).await
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::gate::{Ask, CallEnd, Code, Credential, Decision, Entitlements, Gate, Intent, Progress, Step};
+use crate::gate::{Ask, Bearer, CallEnd, Code, Decision, Entitlements, Gate, Intent, Progress, Step};
 use crate::ledger::{CounterOp, WaitFailure};
-use crate::model::{DEFAULT_KEY_HEADER, Key, PresentedKey, StrategyKind, TenantId, UnixMillis};
+use crate::model::{DEFAULT_KEY_HEADER, Key, PresentedKey, StrategyKind, Tenant, TenantId, UnixMillis};
 use crate::realtime::{Admission, Rules};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
@@ -125,8 +128,7 @@ pub(super) async fn admission(
     let tenant = decision.tenant.as_ref().map(|tenant| tenant.tenant());
     let tenant = tenant.ok_or((Code::TenantNotFound, None))?;
     // INVARIANT (agreement): the host, the token and the message name the same tenant.
-    let agrees = |name: &str| name == tenant.id.as_str() || name == tenant.slug.as_str();
-    if tenant.id != *hub || !named.is_none_or(agrees) {
+    if tenant.id != *hub || !named.is_none_or(|name| is_named(tenant, name)) {
         return Err((Code::TenantMismatch, None));
     }
     of(&decision).ok_or((Code::Unauthenticated, None))
@@ -134,16 +136,34 @@ pub(super) async fn admission(
 
 /// What a hub keeps of a decision. `None` if the decision has no credential.
 pub(super) fn of(decision: &Decision) -> Option<Admission> {
-    Some(kept(&decision.extras().credential.as_ref()?.credential))
+    let tenant = decision.tenant.as_ref()?;
+    Some(kept(decision.extras().credential.as_ref()?, &tenant.tenant().id))
 }
 
-fn kept(credential: &Credential) -> Admission {
+/// What a hub of `tenant` keeps of a bearer.
+fn kept(bearer: &Bearer, tenant: &TenantId) -> Admission {
+    let credential = &bearer.credential;
+    let own = match (&credential.key, &credential.subject) {
+        (Some(key), _) => Some(format!("key:{key}")),
+        (None, Some(subject)) if bearer.tenant == *tenant => Some(subject.clone()),
+        // Subjects of two tenants may be the same text.
+        (None, Some(subject)) => Some(format!("{}/{subject}", bearer.tenant)),
+        (None, None) => None,
+    };
+    let issuer = credential.issuer.as_ref().map_or("", Key::as_str);
+    let holder = Sha256::digest(format!("{issuer}\n{}\n{}", bearer.tenant, own.as_deref().unwrap_or_default()));
     Admission {
-        user: credential.subject.as_deref().map(Into::into),
+        user: own.map(Into::into),
+        holder: URL_SAFE_NO_PAD.encode(holder.get(..12).unwrap_or_default()),
         scopes: credential.scopes.iter().map(ToString::to_string).collect(),
         expires_at: credential.expires_at.map(UnixMillis::get),
         credential: credential.keep(),
     }
+}
+
+/// Whether a tenant has this name: its id or its slug.
+fn is_named(tenant: &Tenant, name: &str) -> bool {
+    name == tenant.id.as_str() || name == tenant.slug.as_str()
 }
 
 struct RenewalQuestion<'q> {
@@ -153,7 +173,7 @@ struct RenewalQuestion<'q> {
 }
 
 impl GateQuestion for RenewalQuestion<'_> {
-    type Answer = Result<Arc<Credential>, Code>;
+    type Answer = Result<(Bearer, Arc<Entitlements>), Code>;
 
     fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
         gate.renews(self.tenant, self.token, CONNECT, self.place, now)
@@ -164,16 +184,21 @@ impl GateQuestion for RenewalQuestion<'_> {
     }
 }
 
-/// Judges a credential that takes the place of another one on an open socket.
+/// Judges a credential that takes the place of another one on an open socket. `named`: the tenant
+/// that the client names.
 pub(super) async fn renewal(
     token: &str,
+    named: Option<&str>,
     tenant: &TenantId,
     config: &Rc<Config>,
     context: &ExecutionContext,
 ) -> Result<Admission, (Code, Option<u64>)> {
     let question = RenewalQuestion { tenant, token, place: config.region.as_deref() };
     match drive(question, config, context, Patience::new()).await {
-        Ok(Ok(credential)) => Ok(kept(&credential)),
+        Ok(Ok((_, found))) if !named.is_none_or(|name| is_named(found.tenant(), name)) => {
+            Err((Code::TenantMismatch, None))
+        }
+        Ok(Ok((bearer, _))) => Ok(kept(&bearer, tenant)),
         Ok(Err(code)) => Err((code, None)),
         Err(_) => Err((Code::SnapshotUnavailable, None)),
     }

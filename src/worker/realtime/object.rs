@@ -56,6 +56,15 @@ use crate::worker::sources::feed;
 /// up what it no longer needs: slots, and its place in the list of hubs.
 const AGAIN_MS: u64 = 10_000;
 
+/// Milliseconds for which a connection waits for a slot.
+const SLOT_MS: u64 = 8_000;
+
+/// Milliseconds between two times at which other hubs are asked for slots.
+const RECLAIM_MS: u64 = 2_000;
+
+/// The least number of milliseconds until an alarm.
+const SOON_MS: u64 = 20;
+
 /// Connections in one page of a list.
 const MAX_LISTED: usize = 500;
 
@@ -89,8 +98,13 @@ pub(super) struct Core {
     limit: Option<Key>,
     /// What one message costs.
     costs: Vec<(Key, u64)>,
-    /// The slots that are held in the ledger.
+    /// The slots that are held in the ledger, and the limit that counts them.
     held: u64,
+    held_by: Option<Key>,
+    /// The last refusal of a slot, which others share that ask at the same time.
+    refused_at: Option<(UnixMillis, Denied)>,
+    /// When other hubs were last asked for slots.
+    reclaimed_at: Option<UnixMillis>,
     /// When they are held again.
     hold_at: Option<UnixMillis>,
     holding: Turnstile,
@@ -174,12 +188,19 @@ impl TenantHub {
         task::promise(async move { object.answer(&path, &about, &body).await })
     }
 
-    /// A client has sent a message: text, or something else.
-    pub fn message(&self, who: u32, text: Option<String>) -> Promise {
-        fault(text.as_deref(), "{\"action\":\"trap\"}");
+    /// A client has sent a message of this many characters; `None`: a binary one. Returns whether
+    /// the message itself is wanted: what is too long is never copied.
+    pub fn screen(&self, who: u32, characters: Option<u32>) -> bool {
+        let characters = characters.map(|characters| usize::try_from(characters).unwrap_or(usize::MAX));
+        self.object.screen(who, characters)
+    }
+
+    /// A client has sent a message that [`Self::screen`] wants.
+    pub fn message(&self, who: u32, text: String) -> Promise {
+        fault(Some(&text), "{\"action\":\"trap\"}");
         let object = Rc::clone(&self.object);
         task::promise(async move {
-            object.message(who, text.as_deref()).await;
+            object.message(who, &text).await;
             JsValue::UNDEFINED
         })
     }
@@ -230,7 +251,9 @@ fn read(state: &JsValue, sockets: &Sockets, config: &Config) -> Result<Core, JsV
     // What they have is not remembered. They leave out what they have already.
     let start = core.hub.start().seq;
     core.replicas.values_mut().for_each(|replica| replica.confirmed = start);
-    core.held = facts.get("held").and_then(|held| held.parse().ok()).unwrap_or(0);
+    if let Some((key, held)) = facts.get("held").and_then(|held| held.split_once(' ')) {
+        (core.held_by, core.held) = (Key::parse(key), held.parse().unwrap_or(0));
+    }
     if let Some(sockets) = config.hub_sockets {
         core.hub.set_room(sockets);
     }
@@ -297,10 +320,7 @@ impl HubObject {
     /// Opens a socket.
     async fn connect(self: &Rc<Self>, upgrade: Upgrade) -> JsValue {
         let Upgrade { address, admission, question, client, since, channels, packed, protocol } = upgrade;
-        if let Err(error) = self.settle_in(&address) {
-            return self.give_up(&error);
-        }
-        if let Err(code) = self.look(HUB_TRUST_MS).await {
+        if let Err(code) = self.settle_in(&address).await {
             return refusal(code, None);
         }
         if !self.core.borrow().hub.has_room() {
@@ -313,6 +333,16 @@ impl HubObject {
         if let Some(admission) = admission {
             if let Err((code, wait_ms)) = self.slot().await {
                 return refusal(code, wait_ms);
+            }
+            // Everything may have changed while it waited. If that waits too, the slot is asked for
+            // again.
+            if !self.is_fresh() {
+                if let Err(code) = self.look(HUB_TRUST_MS).await {
+                    return refusal(code, None);
+                }
+                if let Err((code, wait_ms)) = self.slot().await {
+                    return refusal(code, wait_ms);
+                }
             }
             let Some(who) = self.accept(Hub::has_room) else { return full() };
             let opening = Opening { since, channels, packed };
@@ -329,8 +359,18 @@ impl HubObject {
         self.sockets.upgraded(protocol.as_deref())
     }
 
+    fn screen(self: &Rc<Self>, who: u32, length: Option<usize>) -> bool {
+        let mut is_wanted = false;
+        self.turn(|core, now| {
+            let (wanted, effects) = core.hub.screen(who, length, now);
+            is_wanted = wanted;
+            effects
+        });
+        is_wanted
+    }
+
     /// A client has sent a message.
-    async fn message(self: &Rc<Self>, who: u32, text: Option<&str>) {
+    async fn message(self: &Rc<Self>, who: u32, text: &str) {
         if let Err(code) = self.look(HUB_TRUST_MS).await {
             // Nothing enters while it is unknown whether the tenant may be served.
             self.turn(|core, now| core.hub.dismiss(who, code, now));
@@ -370,7 +410,7 @@ impl HubObject {
                     refused => refused,
                 }
             }
-            None => judge::renewal(token, &tenant, config, context).await,
+            None => judge::renewal(token, named.as_deref(), &tenant, config, context).await,
         };
         self.turn(|core, now| core.hub.authenticated(asked, answer, now));
     }
@@ -383,18 +423,19 @@ impl HubObject {
         if messages.len() > MAX_PUBLISHED || messages.iter().any(|one| one.data.len() > MAX_SOCKET_MESSAGE_BYTES) {
             return refusal(Code::BadRequest, None);
         }
-        if let Err(error) = self.settle_in(&address) {
-            return self.give_up(&error);
-        }
-        if let Err(code) = self.look(HUB_TRUST_MS).await {
+        if let Err(code) = self.settle_in(&address).await {
             return refusal(code, None);
-        }
-        let units = u64::try_from(messages.len()).unwrap_or(u64::MAX);
-        if let Err((code, wait_ms)) = self.charge(units).await {
-            return refusal(code, wait_ms);
         }
         let draft = |one: Published| Some(Draft::from_elsewhere(None, Target::parse(&one.target)?, one.data));
         let drafts: Vec<Draft> = messages.into_iter().filter_map(draft).collect();
+        if !drafts.iter().all(|draft| self.core.borrow().hub.knows(&draft.target)) {
+            let error = json!({ "code": "NOT_FOUND", "message": "the catalog has no such channel", "details": {} });
+            return reply(404, &json!({ "error": error }));
+        }
+        let units = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
+        if let Err((code, wait_ms)) = self.charge(units).await {
+            return refusal(code, wait_ms);
+        }
         self.turn(|core, now| core.hub.publish(drafts, now));
         self.pump_all();
         reply(200, &json!(self.core.borrow().hub.end()))
@@ -450,11 +491,16 @@ impl HubObject {
 
     async fn alarm(self: &Rc<Self>) {
         self.core.borrow_mut().alarm = None;
+        // Who has left is told to members, so they have to be members still.
+        if self.core.borrow().hub.has_left(now()) {
+            let _ = self.look(HUB_TRUST_MS).await;
+        }
         self.turn(|core, now| core.hub.due(now));
-        let is_due = |at: Option<UnixMillis>| at.is_some_and(|at| at <= now());
+        // What is due is tried once. If it fails it is due again, a little later.
+        let take = |at: &mut Option<UnixMillis>| at.take_if(|at| *at <= now()).is_some();
         let (holds, lists) = {
-            let core = self.core.borrow();
-            (is_due(core.hold_at), is_due(core.list_at))
+            let mut core = self.core.borrow_mut();
+            (take(&mut core.hold_at), take(&mut core.list_at))
         };
         if holds {
             self.settle().await;
@@ -465,6 +511,15 @@ impl HubObject {
         if self.has_late_replica() {
             self.pump_all();
         }
+        self.turn(|core, now| {
+            if holds && core.held > 0 && core.hold_at.is_none() {
+                core.hold_at = Some(now.plus(AGAIN_MS));
+            }
+            if lists && core.hub.is_empty() == core.is_listed && core.list_at.is_none() {
+                core.list_at = Some(now.plus(AGAIN_MS));
+            }
+            Vec::new()
+        });
     }
 
     // Waits.
@@ -488,8 +543,9 @@ impl HubObject {
         };
         let verdict = match &found {
             Some(Ok(_)) if rules.is_none() => Err(Code::TenantNotFound),
+            // It has moved to another family, whose ledger counts from now on.
             Some(Ok(now)) if *now.root() != root => {
-                // It has moved to another family, whose ledger counts from now on.
+                self.move_to(now.root());
                 Err(Code::SnapshotUnavailable)
             }
             Some(Ok(_)) => Ok(()),
@@ -528,18 +584,39 @@ impl HubObject {
     /// Makes sure of a slot for one connection more. It is the caller's if it opens the connection
     /// before it waits again.
     async fn slot(self: &Rc<Self>) -> Result<(), Denied> {
+        let deadline = now().plus(SLOT_MS);
+        let asked_at = now();
         loop {
             let Some(place) = self.place() else { return Ok(()) };
             let used = units(self.core.borrow().hub.members());
-            if used < self.core.borrow().held {
+            if used < self.core.borrow().held && self.core.borrow().held_by.as_ref() == Some(&place.limit) {
                 return Ok(());
             }
-            if !self.core.borrow_mut().holding.begin(now()) {
+            // Who has waited for the same answer shares it.
+            if let Some((_, denied)) = self.core.borrow().refused_at.filter(|(at, _)| *at > asked_at) {
+                return Err(denied);
+            }
+            if now() > deadline {
+                return Err((Code::LedgerUnavailable, Some(AGAIN_MS)));
+            }
+            let (begun, reclaims) = {
+                let mut core = self.core.borrow_mut();
+                let reclaims = core.reclaimed_at.is_none_or(|at| now().since(at) >= RECLAIM_MS);
+                (core.holding.begin(now()), reclaims)
+            };
+            let Some(number) = begun else {
                 slots::pause().await;
                 continue;
+            };
+            let grown = place.grow(used, reclaims).await;
+            if let Err(denied) = grown {
+                let mut core = self.core.borrow_mut();
+                core.refused_at = Some((now(), denied));
+                if reclaims {
+                    core.reclaimed_at = Some(now());
+                }
             }
-            let grown = place.grow(used).await;
-            self.hold(grown.as_ref().ok().copied());
+            self.hold(number, &place.limit, grown.as_ref().ok().copied());
             grown?;
         }
     }
@@ -547,43 +624,63 @@ impl HubObject {
     /// Holds as many slots as there are connections. What is held ahead is free again.
     async fn settle(self: &Rc<Self>) {
         // A hub that has just been read knows no limit yet.
-        if self.core.borrow().looked_at.is_none() && self.look(HUB_TRUST_MS).await.is_err() && self.place().is_none() {
-            return;
+        if self.core.borrow().looked_at.is_none() {
+            let _ = self.look(HUB_TRUST_MS).await;
         }
-        let Some(place) = self.place() else { return };
-        if !self.core.borrow_mut().holding.begin(now()) {
+        let limit = {
+            let core = self.core.borrow();
+            core.limit.clone().or_else(|| core.held_by.clone())
+        };
+        let (Some(place), Some(number)) = (self.place_of(limit), self.core.borrow_mut().holding.begin(now())) else {
             return;
-        }
-        let used = units(self.core.borrow().hub.members());
+        };
+        let used = {
+            let mut core = self.core.borrow_mut();
+            // Without the limit nothing is counted.
+            let used = if core.limit.is_some() { units(core.hub.members()) } else { 0 };
+            // INVARIANT (no more than stated): while the ledger is told, none of what it takes back
+            // is given away.
+            core.held = core.held.min(used);
+            used
+        };
         let held = place.hold(used).await;
-        self.hold(held.ok());
+        let was_dropped = self.core.borrow().limit.is_none();
+        self.hold(number, &place.limit, if was_dropped { Some(0) } else { held.ok() });
     }
 
-    /// Records how many slots are held, `None` if that is as before.
-    fn hold(self: &Rc<Self>, held: Option<u64>) {
+    /// Records how many slots are held after an exchange, `None` if that is as before.
+    fn hold(self: &Rc<Self>, number: u64, limit: &Key, held: Option<u64>) {
+        let is_latest = self.core.borrow_mut().holding.end(number);
+        if !is_latest {
+            return;
+        }
         self.turn(|core, now| {
-            core.holding.end();
             if let Some(held) = held {
                 core.held = held;
+                core.held_by = (held > 0).then(|| limit.clone());
                 core.hold_at = (held > 0).then(|| now.plus(HUB_HOLD_MS / 2));
-            } else if core.hold_at.is_some_and(|at| at <= now) {
-                core.hold_at = Some(now.plus(AGAIN_MS));
             }
             Vec::new()
         });
-        let held = self.core.borrow().held;
-        let text = (held > 0).then(|| held.to_string());
+        let text = {
+            let core = self.core.borrow();
+            core.held_by.as_ref().map(|key| format!("{key} {}", core.held))
+        };
         // Only a crash needs it, and then the hub counts its sockets.
         let _ = edge::remember(&self.state, "held", text.as_deref());
     }
 
     /// What questions about slots need to know. `None`: connections are not counted.
     fn place(&self) -> Option<Place> {
-        let core = self.core.borrow();
-        let address = core.address.clone()?;
+        let limit = self.core.borrow().limit.clone();
+        self.place_of(limit)
+    }
+
+    fn place_of(&self, limit: Option<Key>) -> Option<Place> {
+        let address = self.core.borrow().address.clone()?;
         let tenant = TenantId::parse(&address.tenant)?;
         let (config, context) = (Rc::clone(&self.config), self.context.clone());
-        Some(Place { tenant, address, limit: core.limit.clone()?, config, context })
+        Some(Place { tenant, address, limit: limit?, config, context })
     }
 
     /// Takes what messages cost.
@@ -605,30 +702,34 @@ impl HubObject {
             let Some(address) = self.core.borrow().address.clone() else { return };
             let has_sockets = !self.core.borrow().hub.is_empty();
             if has_sockets == self.core.borrow().is_listed {
-                self.turn(|core, _| {
-                    core.list_at = None;
+                self.core.borrow_mut().list_at = None;
+                return;
+            }
+            let Some(number) = self.core.borrow_mut().listing.begin(now()) else { return };
+            if !has_sockets {
+                // Whatever becomes of the removal, the hub does not count on being listed.
+                self.core.borrow_mut().is_listed = false;
+                let _ = edge::remember(&self.state, "listed", None);
+            }
+            let is_done = register(&self.config, &address, has_sockets).await;
+            if !self.core.borrow_mut().listing.end(number) {
+                return;
+            }
+            if has_sockets && is_done {
+                self.core.borrow_mut().is_listed = true;
+                let _ = edge::remember(&self.state, "listed", Some("1"));
+                // Until now nobody could tell it of a change.
+                let _ = self.look(0).await;
+            }
+            if !has_sockets && self.core.borrow().hub.is_empty() {
+                self.leave().await;
+            }
+            if !is_done {
+                self.turn(|core, now| {
+                    core.list_at = Some(now.plus(AGAIN_MS));
                     Vec::new()
                 });
                 return;
-            }
-            if !self.core.borrow_mut().listing.begin(now()) {
-                return;
-            }
-            let is_done = register(&self.config, &address, has_sockets).await;
-            self.turn(|core, now| {
-                core.listing.end();
-                if is_done {
-                    core.is_listed = has_sockets;
-                }
-                core.list_at = (!is_done).then(|| now.plus(AGAIN_MS));
-                Vec::new()
-            });
-            if !is_done {
-                return;
-            }
-            let _ = edge::remember(&self.state, "listed", has_sockets.then_some("1"));
-            if !has_sockets && self.core.borrow().hub.is_empty() {
-                self.leave().await;
             }
         }
     }
@@ -682,7 +783,10 @@ impl HubObject {
                 Effect::CatchUp { who, after } => effects.extend(self.catch_up(who, after)?),
                 Effect::Attach { who, text } => {
                     if !sockets.attach(who, &text) {
-                        effects.extend(self.core.borrow_mut().hub.dismiss(who, Code::BadRequest, now));
+                        // Nothing that follows reaches it.
+                        for effect in self.core.borrow_mut().hub.dismiss(who, Code::BadRequest, now) {
+                            effects.push_front(effect);
+                        }
                     }
                 }
                 Effect::Close { who, why } => sockets.close(who, why.status, why.reason),
@@ -734,12 +838,20 @@ impl HubObject {
         }
         let copies = is_late.then(|| core.alarm.filter(|at| *at > now).unwrap_or_else(|| now.plus(AGAIN_MS)));
         let due = [core.hub.next_due(), core.hold_at, core.list_at, copies].into_iter().flatten().min();
-        if due != core.alarm {
-            core.alarm = due;
-            if let Err(error) = edge::set_alarm(&self.state, js(due.map_or(0, UnixMillis::get))) {
-                web_sys::console::error_2(&"realtime: no alarm".into(), &error);
-                core.alarm = None;
-            }
+        // An alarm that is set for a time that has passed, while one is running, does not fire.
+        let due = due.map(|at| at.max(now.plus(SOON_MS)));
+        // One that fires too early does no harm.
+        let is_set = match (core.alarm, due) {
+            (Some(set), Some(due)) => now < set && set <= due,
+            (set, due) => set == due,
+        };
+        if is_set {
+            return;
+        }
+        core.alarm = due;
+        if let Err(error) = edge::set_alarm(&self.state, js(due.map_or(0, UnixMillis::get))) {
+            web_sys::console::error_2(&"realtime: no alarm".into(), &error);
+            core.alarm = None;
         }
     }
 
@@ -787,18 +899,47 @@ impl HubObject {
         TenantId::parse(&address.tenant).zip(TenantId::parse(&address.root))
     }
 
-    /// Learns whose hub this is. A tenant that has moved has another root.
-    fn settle_in(&self, address: &Address) -> Result<(), JsValue> {
-        let mut core = self.core.borrow_mut();
-        if core.address.as_ref() == Some(address) {
-            return Ok(());
+    /// Learns whose hub this is, and makes sure that the tenant is served. A tenant that has moved
+    /// has another root, which the system of record knows, and not every caller.
+    async fn settle_in(self: &Rc<Self>, address: &Address) -> Result<(), Code> {
+        if self.core.borrow().address.is_none() {
+            self.adopt(address.clone());
         }
-        edge::remember(&self.state, "address", Some(&json!(address).to_string()))?;
+        let is_known = self.core.borrow().address.as_ref() == Some(address);
+        if !is_known {
+            let _ = self.look(0).await;
+            if self.core.borrow().address.as_ref() != Some(address) {
+                return Err(Code::SnapshotUnavailable);
+            }
+        }
+        self.look(HUB_TRUST_MS).await
+    }
+
+    /// Belongs to another family from now on.
+    fn move_to(&self, root: &TenantId) {
+        let address = self.core.borrow().address.clone();
+        if let Some(address) = address {
+            self.adopt(Address { root: root.to_string(), ..address });
+        }
+    }
+
+    fn adopt(&self, address: Address) {
+        let mut core = self.core.borrow_mut();
         core.hub.set_tenant(&address.tenant);
-        core.address = Some(address.clone());
-        // The ledger of the other family counts from now on.
-        (core.looked_at, core.held, core.hold_at) = (None, 0, None);
-        Ok(())
+        // The ledger of the other family counts from now on, and the list has the old one.
+        (core.looked_at, core.held, core.held_by, core.hold_at, core.is_listed) = (None, 0, None, None, false);
+        let written = edge::remember(&self.state, "address", Some(&json!(address).to_string()));
+        let forgotten = written.and_then(|()| edge::remember(&self.state, "listed", None));
+        core.address = Some(address);
+        drop(core);
+        if let Err(error) = forgotten {
+            self.give_up(&error);
+        }
+    }
+
+    /// Whether the last judgement is young enough to rely on.
+    fn is_fresh(&self) -> bool {
+        self.core.borrow().looked_at.is_some_and(|at| now().since(at) < HUB_TRUST_MS)
     }
 
     /// Opens a socket, if there is room.

@@ -23,6 +23,9 @@ fn hold_id(shard: u32) -> String {
     format!("realtime hub {shard}")
 }
 
+/// Hubs that one refused hub asks for slots.
+const MAX_RECLAIMED: usize = 50;
+
 /// Milliseconds after which an exchange is no longer waited for: the runtime may have cut the event
 /// off that began it.
 const EXCHANGE_MS: u64 = 10_000;
@@ -30,21 +33,29 @@ const EXCHANGE_MS: u64 = 10_000;
 /// Lets one exchange with another service through at a time.
 #[derive(Debug, Default)]
 pub(super) struct Turnstile {
+    /// The number of the last exchange.
+    last: u64,
     since: Option<UnixMillis>,
 }
 
 impl Turnstile {
-    /// Begins an exchange. Returns false if there is one.
-    pub(super) fn begin(&mut self, now: UnixMillis) -> bool {
-        let is_free = self.since.is_none_or(|since| now.since(since) >= EXCHANGE_MS);
-        if is_free {
-            self.since = Some(now);
+    /// Begins an exchange. Returns its number, or `None` if there is one.
+    pub(super) fn begin(&mut self, now: UnixMillis) -> Option<u64> {
+        if self.since.is_some_and(|since| now.since(since) < EXCHANGE_MS) {
+            return None;
         }
-        is_free
+        self.last = self.last.saturating_add(1);
+        self.since = Some(now);
+        Some(self.last)
     }
 
-    pub(super) const fn end(&mut self) {
-        self.since = None;
+    /// Ends an exchange. Returns false if another one has begun since, so that its outcome is out of
+    /// date.
+    pub(super) fn end(&mut self, number: u64) -> bool {
+        if self.last == number {
+            self.since = None;
+        }
+        self.last == number
     }
 }
 
@@ -62,8 +73,8 @@ pub(super) type Denied = (Code, Option<u64>);
 
 impl Place {
     /// Holds slots for one connection more than `used`, a few ahead if the limit allows it. Returns
-    /// how many are held.
-    pub(super) async fn grow(&self, used: u64) -> Result<u64, Denied> {
+    /// how many are held. `reclaims`: whether other hubs are asked to give back what they do not use.
+    pub(super) async fn grow(&self, used: u64, reclaims: bool) -> Result<u64, Denied> {
         if let Ok(held) = self.hold(used.saturating_add(HUB_SLOTS)).await {
             return Ok(held);
         }
@@ -71,9 +82,13 @@ impl Place {
         if let Ok(held) = self.hold(needed).await {
             return Ok(held);
         }
+        if !reclaims {
+            return self.hold(needed).await;
+        }
         // Other hubs of the family may hold more than they use.
         let siblings = client::siblings(&self.config, &self.address).await;
-        let asked: Vec<_> = siblings.iter().map(|one| client::ask(&self.config, one, "/settle", "")).collect();
+        let siblings = siblings.iter().take(MAX_RECLAIMED);
+        let asked: Vec<_> = siblings.map(|one| client::ask(&self.config, one, "/settle", "")).collect();
         for one in asked {
             let _ = client::answer(one).await;
         }

@@ -146,10 +146,10 @@ extern "C" {
     #[wasm_bindgen(js_name = hubAnswer)]
     pub fn hub_answer(response: &Promise) -> Promise;
     #[wasm_bindgen(js_name = withCredential)]
-    pub fn with_credential(request: &JsValue, name: &str, value: &str) -> JsValue;
+    pub fn with_credential(request: &JsValue, name: &str, value: &str) -> Option<JsValue>;
     #[wasm_bindgen(js_name = refusedSocket)]
     pub fn refused_socket(frame: &str, code: u16, reason: &str, protocol: &str) -> JsValue;
-    pub fn digest(text: &str) -> String;
+    pub fn network(address: &str) -> String;
 }
 
 #[wasm_bindgen]
