@@ -10,7 +10,8 @@ import { admitted, connect } from "../support/sockets.mjs";
 import { sleep, until, untilEqual } from "../support/wait.mjs";
 
 const idp = await issuer({ label: "realtime" });
-after(() => idp.stop());
+const second = await issuer({ label: "second" });
+after(() => Promise.all([idp.stop(), second.stop()]));
 const key = issueApiKey({ tenant: "t_acme", scopes: ["staff"] });
 
 const HOST = (slug) => `${slug}.app.example.com`;
@@ -25,7 +26,7 @@ const catalog = (changes = {}) => ({
     ],
     central_hosts: ["app.example.com"],
   },
-  issuers: { main: { ...idp.entry, leeway_ms: 0 } },
+  issuers: { main: { ...idp.entry, leeway_ms: 0 }, second: second.entry },
   features: { live: { type: "boolean", default: true }, premium: { type: "boolean", default: false } },
   limits: {
     connections: { kind: "concurrency", mode: "strict" },
@@ -333,6 +334,60 @@ describe("the operator", () => {
   });
 });
 
+describe("a hostile member", () => {
+  test("is not taken for the operator when it leaves at once", async () => {
+    const other = await open("attack", { claims: { sub: "other" } });
+    for (let n = 0; n < 20; n++) {
+      const client = await open("attack", { claims: { sub: "mallory" } });
+      client.send({ action: "broadcast", data: n });
+      client.close();
+      await client.ended();
+    }
+    await publish("attack", ["last"]);
+    await until(() => other.messages.at(-1)?.data === "last");
+    assert(other.messages.slice(0, -1).every(({ from }) => from === "mallory"), JSON.stringify(other.messages));
+    assert.equal(other.messages.at(-1).from, undefined);
+    other.close();
+  });
+
+  test("cannot be present where it may not read", async () => {
+    const client = await open("attack");
+    for (const channel of ["staff:secret", "no.such"]) {
+      await client.ask({ action: "subscribe", channel });
+      await client.ask({ action: "unsubscribe", channel });
+      const response = await operator(`/_gate/v1/presence?tenant=t_attack&channel=${channel}`);
+      assert.deepEqual((await response.json()).users, []);
+    }
+    client.close();
+  });
+
+  test("is told once that its token ends, though it presents the same one again and again", async () => {
+    const own = await token("attack", { exp: Math.floor(Date.now() / 1_000) + 40 });
+    const client = await admitted(gate, { host: HOST("attack"), token: own });
+    client.socket.on("message", (text) => {
+      if (JSON.parse(text).action === "expiring") client.send({ action: "auth", token: own });
+    });
+    for (let n = 0; n < 5; n++) assert.equal((await client.ask({ action: "auth", token: own })).success, true);
+    await sleep(1_000);
+    assert(client.frames.filter(({ action }) => action === "expiring").length <= 1);
+    client.close();
+  });
+
+  test("cannot name another tenant later", async () => {
+    const client = await open("attack");
+    const reply = await client.ask({ action: "auth", token: await token("attack"), tenantId: "other" });
+    assert.equal(reply.error.code, "TENANT_MISMATCH");
+    assert.equal((await client.ended()).code, 4403);
+  });
+
+  test("of one issuer is not a user of another, and an API key replaces no other", async () => {
+    const keyed = await admitted(gate, { host: HOST("acme"), headers: { "x-api-key": key.key } });
+    assert.equal((await keyed.ask({ action: "auth", token: await token("acme") })).error.code, "TENANT_MISMATCH");
+    const client = await admitted(gate, { host: HOST("acme"), token: await second.sign("t_acme", { sub: "user-1" }) });
+    assert.equal((await client.ask({ action: "auth", token: await token("acme", { sub: "user-1" }) })).error.code, "TENANT_MISMATCH");
+  });
+});
+
 describe("connections", () => {
   test("of a plan: 64 race for 10, and 10 get one", async () => {
     const racing = await Promise.all(Array.from({ length: 64 }, async (_, i) => connect(gate, { host: HOST("small"), token: await token("small", { sub: `u${i}` }) })));
@@ -493,6 +548,56 @@ describe("what happens to a tenant", () => {
       assert.deepEqual([refused.status, refused.body?.error.code], [429, "CONCURRENCY_LIMITED"]);
     }
     for (const client of [...more, parent.client, child.client]) client.close();
+  });
+
+  test("slots come back, however often a family's hubs take and leave them", async () => {
+    const parent = await tenantWithSocket("cycle", { plan: "small@1" });
+    const child = await tenantWithSocket("cycle child", { parent: parent.id });
+    parent.client.close();
+    const join = async ({ id, slug }, count) => Promise.all(Array.from({ length: count }, async () => connect(control, { host: HOST(slug), token: await idp.sign(id) })));
+    const settled = async (clients) => {
+      await until(() => clients.every((client) => client.refused || client.frames.length || client.closed));
+      return clients.filter(({ refused }) => !refused);
+    };
+    for (let round = 0; round < 3; round++) {
+      const mine = await settled(await join(round % 2 ? parent : child, 9));
+      assert.equal(mine.length, 9, `round ${round}`);
+      const refused = await settled(await join(round % 2 ? child : parent, 1));
+      assert.equal(refused.length, 0);
+      for (const client of mine) client.close();
+      await Promise.all(mine.map((client) => client.ended()));
+      // The other hub asks for what this one holds ahead.
+      await sleep(2_100);
+    }
+    child.client.close();
+  });
+
+  test("credentials end on time, whatever becomes of the limit that counts connections", async () => {
+    const { id, slug, client } = await tenantWithSocket("uncounted");
+    const ends = await admitted(control, { host: HOST(slug), token: await idp.sign(id, { exp: Math.floor(Date.now() / 1_000) + 14 }) });
+    const { realtime } = catalog();
+    assert.equal((await control.admin("PUT", "/catalog", catalog({ cors: {}, realtime: { ...realtime, connections: undefined } }))).status, 200);
+    client.close();
+    await client.ended();
+    assert.deepEqual(await ends.ended(), { code: 4401, reason: "UNAUTHENTICATED" });
+    assert.equal((await control.admin("PUT", "/catalog", catalog({ cors: {} }))).status, 200);
+  });
+
+  test("a moved tenant's sockets return to its new family, and are closed when it is suspended", async () => {
+    const { id, slug, client } = await tenantWithSocket("moved");
+    const { id: root } = await tenantWithSocket("new family");
+    const moved = await control.admin("POST", `/tenants/${id}/move`, { parent: root });
+    assert(moved.status < 300, JSON.stringify(moved.body));
+    assert.deepEqual(await client.ended(), { code: 4503, reason: "SNAPSHOT_UNAVAILABLE" });
+    let back;
+    await until(async () => {
+      back = connect(control, { host: HOST(slug), token: await idp.sign(id) });
+      await until(() => back.refused || back.frames.length || back.closed);
+      return back.frames.length > 0;
+    });
+    await untilEqual(async () => (await control.db.prepare("SELECT root FROM hubs WHERE tenant = ?").bind(id).first())?.root, root);
+    await control.admin("POST", `/tenants/${id}/suspend`, { reason: "unpaid" });
+    assert.deepEqual(await back.ended(), { code: 4403, reason: "TENANT_SUSPENDED" });
   });
 
   test("a hub that is not told of a suspension finds out before anything enters or leaves, eight seconds later", async () => {
