@@ -380,11 +380,11 @@ fn presence_is_of_sockets_and_ignores_short_absences() {
 #[test]
 fn a_credential_ends_with_a_warning() {
     let mut world = World::new();
-    let ends = Admission { expires_at: Some(1_100_000), ..admission("ann") };
+    let ends = Admission { expires_at: Some(1_200_000), ..admission("ann") };
     let effects = world.hub.open(1, "c".into(), ends, &Opening::default(), world.time());
     world.carry_out(effects);
     for (at, warned, closed) in
-        [(1_039_999, 0, false), (1_040_000, 1, false), (1_099_999, 1, false), (1_100_000, 1, true)]
+        [(1_139_999, 0, false), (1_140_000, 1, false), (1_199_999, 1, false), (1_200_000, 1, true)]
     {
         world.now = at;
         let effects = world.hub.due(world.time());

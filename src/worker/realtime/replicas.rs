@@ -17,10 +17,9 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::client::{self, Address};
-use super::object::{HubObject, StoredRow, now, refusal, reply, row_of};
+use super::state::{HubObject, Replica, StoredRow, now, refusal, reply, row_of};
 use crate::gate::Code;
-use crate::model::UnixMillis;
-use crate::model::bounds::{MAX_PACKED, MAX_UNSENT_BYTES};
+use crate::model::bounds::{HUB_TRUST_MS, MAX_PACKED, MAX_UNSENT_BYTES};
 use crate::realtime::{Draft, Position, Target};
 use crate::worker::runtime::{edge, task};
 
@@ -32,19 +31,6 @@ const MAX_FAILURES: u32 = 8;
 const SILENT_MS: u64 = 15_000;
 /// Milliseconds for which a hub that joins waits for the log.
 const JOIN_MS: u64 = 3_000;
-
-/// A further hub, as the first one knows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Replica {
-    /// The name under which it has joined.
-    pub(super) name: String,
-    /// The number of the last message that it has confirmed.
-    #[serde(default, skip)]
-    pub(super) confirmed: u64,
-    /// When its pump was last at work.
-    #[serde(default, skip)]
-    pumped_at: Option<UnixMillis>,
-}
 
 /// A hub that joins.
 #[derive(Serialize, Deserialize)]
@@ -129,7 +115,7 @@ impl HubObject {
         let (Some(_), Ok(messages)) = (address, serde_json::from_str::<Vec<Relayed>>(body)) else {
             return refusal(Code::BadRequest, None);
         };
-        if let Err(code) = self.look_now().await {
+        if let Err(code) = self.look(HUB_TRUST_MS).await {
             return refusal(code, None);
         }
         let drafts = messages.into_iter().filter_map(|Relayed { user, target, data }| {
@@ -194,15 +180,17 @@ impl HubObject {
                 }
                 _ => None,
             };
-            let mut core = self.core.borrow_mut();
-            let Some(replica) = core.replicas.get_mut(&shard).filter(|one| one.name == copied.name) else { return };
-            replica.pumped_at = Some(now());
-            if let Some(confirmed) = confirmed {
+            {
+                let mut core = self.core.borrow_mut();
+                let replica = core.replicas.get_mut(&shard).filter(|one| one.name == copied.name);
+                let Some(replica) = replica else { return };
+                replica.pumped_at = Some(now());
+                replica.confirmed = confirmed.map_or(replica.confirmed, |confirmed| confirmed.min(end));
+            }
+            if confirmed.is_some() {
                 failures = 0;
-                replica.confirmed = confirmed.min(end);
                 continue;
             }
-            drop(core);
             failures = failures.saturating_add(1);
             let pause = RETRY_MS.0.saturating_mul(1 << failures).min(RETRY_MS.1);
             let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;

@@ -11,10 +11,11 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::client::{self, Address};
 use super::judge;
+use super::state::{AGAIN_MS, Denied, HubObject, now, units};
 use crate::gate::{Code, Intent};
 use crate::ledger::CounterOp;
-use crate::model::bounds::{HUB_HOLD_MS, HUB_SLOTS};
-use crate::model::{Key, TenantId, UnixMillis};
+use crate::model::bounds::{HUB_HOLD_MS, HUB_SLOTS, HUB_TRUST_MS};
+use crate::model::{Key, TenantId};
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
 
@@ -26,55 +27,129 @@ fn hold_id(shard: u32) -> String {
 /// Hubs that one refused hub asks for slots.
 const MAX_RECLAIMED: usize = 50;
 
-/// Milliseconds after which an exchange is no longer waited for: the runtime may have cut the event
-/// off that began it.
-const EXCHANGE_MS: u64 = 10_000;
-
-/// Lets one exchange with another service through at a time.
-#[derive(Debug, Default)]
-pub(super) struct Turnstile {
-    /// The number of the last exchange.
-    last: u64,
-    since: Option<UnixMillis>,
-}
-
-impl Turnstile {
-    /// Begins an exchange. Returns its number, or `None` if there is one.
-    pub(super) fn begin(&mut self, now: UnixMillis) -> Option<u64> {
-        if self.since.is_some_and(|since| now.since(since) < EXCHANGE_MS) {
-            return None;
-        }
-        self.last = self.last.saturating_add(1);
-        self.since = Some(now);
-        Some(self.last)
-    }
-
-    /// Ends an exchange. Returns false if another one has begun since, so that its outcome is out of
-    /// date.
-    pub(super) fn end(&mut self, number: u64) -> bool {
-        if self.last == number {
-            self.since = None;
-        }
-        self.last == number
-    }
-}
-
 /// What a question about slots needs to know of its hub.
-pub(super) struct Place {
-    pub(super) tenant: TenantId,
-    pub(super) address: Address,
-    pub(super) limit: Key,
-    pub(super) config: Rc<Config>,
-    pub(super) context: ExecutionContext,
+struct Place {
+    tenant: TenantId,
+    address: Address,
+    limit: Key,
+    config: Rc<Config>,
+    context: ExecutionContext,
 }
 
-/// The code of a denial, and the milliseconds after which it may pass.
-pub(super) type Denied = (Code, Option<u64>);
+/// Milliseconds for which a connection waits for a slot.
+const SLOT_MS: u64 = 8_000;
+
+/// Milliseconds between two times at which other hubs are asked for slots.
+const RECLAIM_MS: u64 = 2_000;
+
+impl HubObject {
+    /// Makes sure of a slot for one connection more. It is the caller's if it opens the connection
+    /// before it waits again.
+    pub(super) async fn slot(self: &Rc<Self>) -> Result<(), Denied> {
+        let deadline = now().plus(SLOT_MS);
+        let asked_at = now();
+        loop {
+            let Some(place) = self.place() else { return Ok(()) };
+            let used = units(self.core.borrow().hub.members());
+            if used < self.core.borrow().held && self.core.borrow().held_by.as_ref() == Some(&place.limit) {
+                return Ok(());
+            }
+            // Who has waited for the same answer shares it.
+            if let Some((_, denied)) = self.core.borrow().refused_at.filter(|(at, _)| *at > asked_at) {
+                return Err(denied);
+            }
+            if now() > deadline {
+                return Err((Code::LedgerUnavailable, Some(AGAIN_MS)));
+            }
+            let (begun, reclaims) = {
+                let mut core = self.core.borrow_mut();
+                let reclaims = core.reclaimed_at.is_none_or(|at| now().since(at) >= RECLAIM_MS);
+                (core.holding.begin(now()), reclaims)
+            };
+            let Some(number) = begun else {
+                pause().await;
+                continue;
+            };
+            let grown = place.grow(used, reclaims).await;
+            if let Err(denied) = grown {
+                let mut core = self.core.borrow_mut();
+                core.refused_at = Some((now(), denied));
+                if reclaims {
+                    core.reclaimed_at = Some(now());
+                }
+            }
+            self.hold(number, &place.limit, grown.as_ref().ok().copied());
+            grown?;
+        }
+    }
+
+    /// Holds as many slots as there are connections. What is held ahead is free again.
+    pub(super) async fn settle(self: &Rc<Self>) {
+        // A hub that has just been read knows no limit yet.
+        if self.core.borrow().looked_at.is_none() {
+            let _ = self.look(HUB_TRUST_MS).await;
+        }
+        let limit = {
+            let core = self.core.borrow();
+            core.limit.clone().or_else(|| core.held_by.clone())
+        };
+        let (Some(place), Some(number)) = (self.place_of(limit), self.core.borrow_mut().holding.begin(now())) else {
+            return;
+        };
+        let used = {
+            let mut core = self.core.borrow_mut();
+            // Without the limit nothing is counted.
+            let used = if core.limit.is_some() { units(core.hub.members()) } else { 0 };
+            // INVARIANT (no more than stated): while the ledger is told, none of what it takes back
+            // is given away.
+            core.held = core.held.min(used);
+            used
+        };
+        let held = place.hold(used).await;
+        let was_dropped = self.core.borrow().limit.is_none();
+        self.hold(number, &place.limit, if was_dropped { Some(0) } else { held.ok() });
+    }
+
+    /// Records how many slots are held after an exchange, `None` if that is as before.
+    fn hold(self: &Rc<Self>, number: u64, limit: &Key, held: Option<u64>) {
+        let is_latest = self.core.borrow_mut().holding.end(number);
+        if !is_latest {
+            return;
+        }
+        self.turn(|core, now| {
+            if let Some(held) = held {
+                core.held = held;
+                core.held_by = (held > 0).then(|| limit.clone());
+                core.hold_at = (held > 0).then(|| now.plus(HUB_HOLD_MS / 2));
+            }
+            Vec::new()
+        });
+        let text = {
+            let core = self.core.borrow();
+            core.held_by.as_ref().map(|key| format!("{key} {}", core.held))
+        };
+        // Only a crash needs it, and then the hub counts its sockets.
+        let _ = edge::remember(&self.state, "held", text.as_deref());
+    }
+
+    /// What questions about slots need to know. `None`: connections are not counted.
+    fn place(&self) -> Option<Place> {
+        let limit = self.core.borrow().limit.clone();
+        self.place_of(limit)
+    }
+
+    fn place_of(&self, limit: Option<Key>) -> Option<Place> {
+        let address = self.core.borrow().address.clone()?;
+        let tenant = TenantId::parse(&address.tenant)?;
+        let (config, context) = (Rc::clone(&self.config), self.context.clone());
+        Some(Place { tenant, address, limit: limit?, config, context })
+    }
+}
 
 impl Place {
     /// Holds slots for one connection more than `used`, a few ahead if the limit allows it. Returns
     /// how many are held. `reclaims`: whether other hubs are asked to give back what they do not use.
-    pub(super) async fn grow(&self, used: u64, reclaims: bool) -> Result<u64, Denied> {
+    async fn grow(&self, used: u64, reclaims: bool) -> Result<u64, Denied> {
         if let Ok(held) = self.hold(used.saturating_add(HUB_SLOTS)).await {
             return Ok(held);
         }
@@ -96,7 +171,7 @@ impl Place {
     }
 
     /// States how many slots the hub holds.
-    pub(super) async fn hold(&self, units: u64) -> Result<u64, Denied> {
+    async fn hold(&self, units: u64) -> Result<u64, Denied> {
         let id = &hold_id(self.address.shard);
         let taken = [(self.limit.as_str(), CounterOp::Take(units))];
         let (limits, intent) = match units {
@@ -109,7 +184,7 @@ impl Place {
 }
 
 /// Waits a moment for another event of the hub to hear from the ledger.
-pub(super) async fn pause() {
+async fn pause() {
     let _ = JsFuture::from(edge::sleep(2)).await;
 }
 
