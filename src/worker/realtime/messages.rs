@@ -131,8 +131,8 @@ async fn below(own: &Address, call: &Call, config: &Rc<Config>) -> Result<Vec<Ad
     Ok(rows.iter().map(|row| Address { tenant: text(row, "id").to_owned(), ..own.clone() }).collect())
 }
 
-/// `GET /_gate/v1/connections`: lists the connections of a tenant, hub by hub. A cursor is the number
-/// of a hub, `:`, and the id of the last connection.
+/// `GET /_gate/v1/connections`: lists the connections of a tenant, hub by hub. A cursor is the
+/// number of a hub, `:`, and the id of the last connection.
 pub(crate) async fn list(call: &Call, config: &Rc<Config>) -> Response {
     let (address, query) = match address_in(call, config, &["tenant", "cursor"]).await {
         Ok(found) => found,

@@ -30,7 +30,7 @@ import { testGate } from "tenantgate/testing";
 import complete, { gateway, scheduled, TenantGate, TenantHub, tenants as tenantsOfWhole } from "tenantgate/worker";
 import { connectionStore, createConnectionStore } from "tenantgate/ws";
 import type { Connection } from "tenantgate/ws";
-import { connect, TenantSocket } from "tenantgate/ws/client";
+import { connect as connectSocket, TenantSocket } from "tenantgate/ws/client";
 import { edgeGate, TenantLedger, tenants } from "tenantgate/workers";
 import type { EdgeGate } from "tenantgate/workers";
 
@@ -240,8 +240,11 @@ export const whole = { fetch: complete.fetch, scheduled, TenantLedger, TenantHub
 const store = createConnectionStore({ url: "https://gate.example.com", token: "token" });
 exactly<Promise<Connection[]>>()(connectionStore.getByTenant("t_acme"), true);
 export const sent = store.sendToTenant(undefined, undefined, "t_acme", { text: "Hello!" }, { channel: "news" });
-const socket: TenantSocket<{ text: string }> = connect("wss://acme.app.example.com", { token: async () => "token" });
-socket.on("message", ({ data, seq }) => exactly<[string, number]>()([data.text, seq], true));
+const socket: TenantSocket<{ text: string }> = connectSocket("wss://acme.app.example.com", { token: async () => "token" });
+socket.on("message", ({ data, seq }) => {
+  exactly<string>()(data.text, true);
+  exactly<number>()(seq, true);
+});
 exactly<Promise<number>>()(socket.publish("news", 1), true);
 export const made = new TenantSocket("wss://acme.app.example.com", { token: "token" });
 
