@@ -179,6 +179,12 @@ pub struct Hub {
     /// Users whose last connection to a channel has ended, with the time at which that is told.
     leaving: BTreeMap<(ChannelName, Arc<str>), UnixMillis>,
     max_sockets: usize,
+    /// How many connections have a credential.
+    member_count: usize,
+    /// The connections that are behind.
+    late: BTreeSet<u32>,
+    /// When something is due next for a connection. The outer `None`: it is looked for anew.
+    soonest: Option<Option<UnixMillis>>,
 }
 
 impl Hub {
@@ -203,6 +209,7 @@ impl Hub {
         let Some(mut connection) = Connection::restored(attachment, now) else { return false };
         if let Some(after) = after {
             connection.reading = Reading::Behind { after, since: now };
+            self.late.insert(who);
         }
         self.insert(who, connection);
         true
@@ -212,7 +219,7 @@ impl Hub {
 
     /// The number of connections with a credential.
     pub fn members(&self) -> usize {
-        self.connections.values().filter(|connection| connection.admission().is_some()).count()
+        self.member_count
     }
 
     /// Whether there is no connection at all.
@@ -259,8 +266,7 @@ impl Hub {
 
     /// The connections that are behind.
     pub fn behind(&self) -> impl Iterator<Item = u32> {
-        let is_behind = |connection: &Connection| matches!(connection.reading, Reading::Behind { .. });
-        self.connections.iter().filter(move |(_, connection)| is_behind(connection)).map(|(who, _)| *who)
+        self.late.iter().copied()
     }
 
     /// The connections with a credential, by their ids, after `cursor`.
@@ -386,6 +392,8 @@ impl Hub {
         }
         let is_later = connection.admission().is_none_or(|known| known.expires_at < admission.expires_at);
         connection.holder = Holder::Member(admission);
+        self.soonest = None;
+        self.member_count = self.member_count.saturating_add(usize::from(!renews));
         // One that ends no later would be answered by the same one again.
         if is_later {
             connection.plan_warning(now);
@@ -489,6 +497,7 @@ impl Hub {
         for who in sockets {
             if let Some(connection) = self.connections.get_mut(who).filter(|one| one.reading == Reading::Live) {
                 connection.reading = Reading::Behind { after: first.saturating_sub(1), since: now };
+                self.late.insert(*who);
             }
         }
     }
@@ -500,6 +509,9 @@ impl Hub {
         let Reading::Behind { after, since } = connection.reading else { return Vec::new() };
         let after = messages.last().map_or(after, |last| last.seq);
         connection.reading = if is_all { Reading::Live } else { Reading::Behind { after, since } };
+        if is_all {
+            self.late.remove(&who);
+        }
         let sees = |one: &&StoredMessage| match Target::parse(&one.target) {
             Some(Target::All) => true,
             Some(Target::Channel(channel)) => connection.channels.contains(&channel),
@@ -575,6 +587,7 @@ impl Hub {
 
     /// Does what is due.
     pub fn due(&mut self, now: UnixMillis) -> Vec<Effect> {
+        self.soonest = None;
         let (mut effects, mut ended) = (Vec::new(), Vec::new());
         for (who, connection) in &mut self.connections {
             match (&connection.holder, connection.reading) {
@@ -608,13 +621,14 @@ impl Hub {
     }
 
     /// When something is due next.
-    pub fn next_due(&self) -> Option<UnixMillis> {
+    pub fn next_due(&mut self) -> Option<UnixMillis> {
         let of = |connection: &Connection| match &connection.holder {
             Holder::Guest(guest) => Some(UnixMillis::new(guest.until)),
             Holder::Member(admission) => connection.warn_at.or(admission.expires_at.map(UnixMillis::new)),
         };
-        let connections = self.connections.values().filter_map(of);
-        connections.chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
+        let connections = &self.connections;
+        let soonest = *self.soonest.get_or_insert_with(|| connections.values().filter_map(of).min());
+        soonest.into_iter().chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
     }
 
     /// Whether somebody has left a channel, and it is time to tell.
@@ -625,6 +639,8 @@ impl Hub {
     // Steps.
 
     fn insert(&mut self, who: u32, connection: Connection) {
+        self.soonest = None;
+        self.member_count = self.member_count.saturating_add(usize::from(connection.admission().is_some()));
         for channel in &connection.channels {
             self.channels.entry(channel.clone()).or_default().insert(who);
         }
@@ -640,7 +656,12 @@ impl Hub {
         for channel in channels {
             self.leave(who, &channel, now);
         }
-        let user = self.connections.remove(&who).and_then(|connection| connection.user().cloned());
+        self.late.remove(&who);
+        self.soonest = None;
+        let connection = self.connections.remove(&who);
+        let was_member = connection.as_ref().is_some_and(|connection| connection.admission().is_some());
+        self.member_count = self.member_count.saturating_sub(usize::from(was_member));
+        let user = connection.and_then(|connection| connection.user().cloned());
         if let Some(user) = user
             && let Some(own) = self.users.get_mut(&user)
         {
@@ -717,6 +738,7 @@ impl Hub {
             && let Some(connection) = self.connections.get_mut(&who)
         {
             connection.reading = Reading::Behind { after: since.seq, since: now };
+            self.late.insert(who);
             effects.push(Effect::CatchUp { who, after: since.seq });
         }
         effects

@@ -9,6 +9,7 @@ export class TenantHub {
   #state;
   #env;
   #sockets;
+  #maxMessage;
   #hub;
   #generation;
 
@@ -23,6 +24,7 @@ export class TenantHub {
     if (this.#generation !== generation) {
       this.#hub = new Hub(this.#state, this.#env, this.#sockets);
       this.#sockets = this.#hub.sockets;
+      this.#maxMessage = this.#hub.maxMessage;
       this.#generation = generation;
     }
     return this.#hub;
@@ -38,8 +40,8 @@ export class TenantHub {
     const hub = this.#current();
     const number = this.#sockets.number(socket);
     if (number === 0) return;
-    const length = typeof message === "string" ? message.length : undefined;
-    if (hub.screen(number, length)) return hub.message(number, message);
+    if (typeof message === "string" && message.length <= this.#maxMessage) return hub.message(number, message);
+    hub.refuse(number, message.length);
   }
 
   webSocketClose(socket) {

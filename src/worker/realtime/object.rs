@@ -15,10 +15,11 @@ use js_sys::Promise;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use super::client::Address;
 use super::judge;
-use super::state::{AGAIN_MS, Denied, HubObject, full, now, read, refusal, reply};
+use super::state::{AGAIN_MS, Denied, HubObject, full, now, read, refusal, reply, units};
 use crate::gate::{Code, Intent, SnapshotKey};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{AUTH_MS, HUB_TRUST_MS, MAX_PUBLISHED, MAX_SOCKET_MESSAGE_BYTES};
@@ -29,6 +30,9 @@ use crate::worker::runtime::edge::{self, Sockets};
 use crate::worker::runtime::fault::fault;
 use crate::worker::runtime::task;
 use crate::worker::sources::feed;
+
+/// Groups of messages whose positions are remembered for callers that wake late.
+const MAX_GROUPS: usize = 256;
 
 /// Connections in one page of a list.
 const MAX_LISTED: usize = 500;
@@ -107,21 +111,35 @@ impl TenantHub {
         task::promise(async move { object.answer(&path, &about, &body).await })
     }
 
-    /// A client has sent a message of this many characters; `None`: a binary one. Returns whether
-    /// the message itself is wanted: what is too long is never copied.
-    pub fn screen(&self, who: u32, characters: Option<u32>) -> bool {
-        let characters = characters.map(|characters| usize::try_from(characters).unwrap_or(usize::MAX));
-        self.object.screen(who, characters)
+    /// The characters of the longest message. A longer one is not passed on, and so never copied.
+    #[wasm_bindgen(getter, js_name = maxMessage)]
+    pub fn max_message(&self) -> usize {
+        MAX_SOCKET_MESSAGE_BYTES
     }
 
-    /// A client has sent a message that [`Self::screen`] wants.
-    pub fn message(&self, who: u32, text: String) -> Promise {
+    /// A client has sent something that is no message: binary data, or a text of this many
+    /// characters.
+    pub fn refuse(&self, who: u32, characters: Option<u32>) {
+        let length = characters.map(|characters| usize::try_from(characters).unwrap_or(usize::MAX));
+        self.object.screen(who, length);
+    }
+
+    /// A client has sent a message. Returns a Promise if something has to be waited for.
+    pub fn message(&self, who: u32, text: String) -> JsValue {
         fault(Some(&text), "{\"action\":\"trap\"}");
+        if !self.object.screen(who, Some(text.len())) {
+            return JsValue::UNDEFINED;
+        }
+        let next = if self.object.is_fresh() { Some(self.object.act(who, &text)) } else { None };
+        if matches!(next, Some(Next::Nothing)) {
+            return JsValue::UNDEFINED;
+        }
         let object = Rc::clone(&self.object);
-        task::promise(async move {
-            object.message(who, &text).await;
+        let answered = task::promise(async move {
+            object.message(who, &text, next).await;
             JsValue::UNDEFINED
-        })
+        });
+        answered.into()
     }
 
     /// A socket has closed.
@@ -217,19 +235,30 @@ impl HubObject {
         is_wanted
     }
 
-    /// A client has sent a message.
-    async fn message(self: &Rc<Self>, who: u32, text: &str) {
-        if let Err(code) = self.look(HUB_TRUST_MS).await {
-            // Nothing enters while it is unknown whether the tenant may be served.
-            self.turn(|core, now| core.hub.dismiss(who, code, now));
-            return;
-        }
+    fn act(self: &Rc<Self>, who: u32, text: &str) -> Next {
         let mut next = Next::Nothing;
         self.turn(|core, now| {
             let Turn { effects, next: asks } = core.hub.message(who, text, now);
             next = asks;
             effects
         });
+        next
+    }
+
+    /// Deals with a message that has to wait. `next`: what it waits for; `None` if it is not known
+    /// whether the tenant may still be served.
+    async fn message(self: &Rc<Self>, who: u32, text: &str, next: Option<Next>) {
+        let next = match next {
+            Some(next) => next,
+            None => match self.look(HUB_TRUST_MS).await {
+                Ok(()) => self.act(who, text),
+                // Nothing enters while that is unknown.
+                Err(code) => {
+                    self.turn(|core, now| core.hub.dismiss(who, code, now));
+                    return;
+                }
+            },
+        };
         match next {
             Next::Nothing => {}
             Next::Authenticate(asked) => self.authenticate(&asked).await,
@@ -284,9 +313,36 @@ impl HubObject {
         if let Err((code, wait_ms)) = self.charge(units).await {
             return refusal(code, wait_ms);
         }
-        self.turn(|core, now| core.hub.publish(drafts, now));
-        self.pump_all();
-        reply(200, &json!(self.core.borrow().hub.end()))
+        reply(200, &json!(self.publish_together(drafts).await))
+    }
+
+    /// Publishes messages together with those that arrive in the same moment, so that they share a
+    /// write and, for clients that take it, a frame. Returns the position after them.
+    async fn publish_together(self: &Rc<Self>, drafts: Vec<Draft>) -> Position {
+        let (group, place) = {
+            let mut core = self.core.borrow_mut();
+            core.gathered.extend(drafts);
+            (core.group, units(core.gathered.len()))
+        };
+        let _ = JsFuture::from(edge::sleep(0)).await;
+        // The first one that wakes publishes for all.
+        if self.core.borrow().group == group {
+            self.turn(|core, now| {
+                let start = core.hub.end().seq;
+                core.group_starts.insert(group, start);
+                if core.group_starts.len() > MAX_GROUPS {
+                    core.group_starts.pop_first();
+                }
+                core.group = group.saturating_add(1);
+                let gathered = std::mem::take(&mut core.gathered);
+                core.hub.publish(gathered, now)
+            });
+            self.pump_all();
+        }
+        let core = self.core.borrow();
+        let end = core.hub.end();
+        let seq = core.group_starts.get(&group).map_or(end.seq, |start| start.saturating_add(place));
+        Position { seq, ..end }
     }
 
     /// Snapshots have changed.

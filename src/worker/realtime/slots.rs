@@ -148,7 +148,8 @@ impl HubObject {
 
 impl Place {
     /// Holds slots for one connection more than `used`, a few ahead if the limit allows it. Returns
-    /// how many are held. `reclaims`: whether other hubs are asked to give back what they do not use.
+    /// how many are held. `reclaims`: whether other hubs are asked to give back what they do not
+    /// use.
     async fn grow(&self, used: u64, reclaims: bool) -> Result<u64, Denied> {
         if let Ok(held) = self.hold(used.saturating_add(HUB_SLOTS)).await {
             return Ok(held);

@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::*;
 use super::client::Address;
 use crate::gate::Code;
 use crate::model::{Key, TenantId, UnixMillis};
-use crate::realtime::{Hub, LogEntry, LogIndex, StoredMessage};
+use crate::realtime::{Draft, Hub, LogEntry, LogIndex, StoredMessage};
 use crate::wire::ErrorView;
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext, Sockets};
@@ -49,6 +49,11 @@ pub(super) struct Core {
     pub(super) joined: Option<String>,
     /// The name under which it is joining.
     pub(super) joining: Option<String>,
+    /// Messages of the operator's code that are published together, the number of that group, and
+    /// the position before each of the last groups.
+    pub(super) gathered: Vec<Draft>,
+    pub(super) group: u64,
+    pub(super) group_starts: BTreeMap<u64, u64>,
     /// When the tenant was last judged.
     pub(super) looked_at: Option<UnixMillis>,
     /// The limit that counts connections.
@@ -113,8 +118,8 @@ impl Turnstile {
         Some(self.last)
     }
 
-    /// Ends an exchange. Returns false if another one has begun since, so that its outcome is out of
-    /// date.
+    /// Ends an exchange. Returns false if another one has begun since, so that its outcome is out
+    /// of date.
     pub(super) fn end(&mut self, number: u64) -> bool {
         if self.last == number {
             self.since = None;
