@@ -183,8 +183,17 @@ pub struct Hub {
     member_count: usize,
     /// The connections that are behind.
     late: BTreeSet<u32>,
-    /// When something is due next for a connection. The outer `None`: it is looked for anew.
-    soonest: Option<Option<UnixMillis>>,
+    soonest: Soonest,
+}
+
+/// When something is due next for a connection.
+#[derive(Debug, Default)]
+enum Soonest {
+    /// It has to be looked for.
+    #[default]
+    Unknown,
+    /// `None`: never.
+    At(Option<UnixMillis>),
 }
 
 impl Hub {
@@ -392,7 +401,7 @@ impl Hub {
         }
         let is_later = connection.admission().is_none_or(|known| known.expires_at < admission.expires_at);
         connection.holder = Holder::Member(admission);
-        self.soonest = None;
+        self.soonest = Soonest::Unknown;
         self.member_count = self.member_count.saturating_add(usize::from(!renews));
         // One that ends no later would be answered by the same one again.
         if is_later {
@@ -587,7 +596,7 @@ impl Hub {
 
     /// Does what is due.
     pub fn due(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.soonest = None;
+        self.soonest = Soonest::Unknown;
         let (mut effects, mut ended) = (Vec::new(), Vec::new());
         for (who, connection) in &mut self.connections {
             match (&connection.holder, connection.reading) {
@@ -626,8 +635,11 @@ impl Hub {
             Holder::Guest(guest) => Some(UnixMillis::new(guest.until)),
             Holder::Member(admission) => connection.warn_at.or(admission.expires_at.map(UnixMillis::new)),
         };
-        let connections = &self.connections;
-        let soonest = *self.soonest.get_or_insert_with(|| connections.values().filter_map(of).min());
+        let soonest = match self.soonest {
+            Soonest::At(soonest) => soonest,
+            Soonest::Unknown => self.connections.values().filter_map(of).min(),
+        };
+        self.soonest = Soonest::At(soonest);
         soonest.into_iter().chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
     }
 
@@ -639,7 +651,7 @@ impl Hub {
     // Steps.
 
     fn insert(&mut self, who: u32, connection: Connection) {
-        self.soonest = None;
+        self.soonest = Soonest::Unknown;
         self.member_count = self.member_count.saturating_add(usize::from(connection.admission().is_some()));
         for channel in &connection.channels {
             self.channels.entry(channel.clone()).or_default().insert(who);
@@ -657,7 +669,7 @@ impl Hub {
             self.leave(who, &channel, now);
         }
         self.late.remove(&who);
-        self.soonest = None;
+        self.soonest = Soonest::Unknown;
         let connection = self.connections.remove(&who);
         let was_member = connection.as_ref().is_some_and(|connection| connection.admission().is_some());
         self.member_count = self.member_count.saturating_sub(usize::from(was_member));
