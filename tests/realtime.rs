@@ -600,4 +600,47 @@ proptest! {
             }
         }
     }
+
+    /// The first hub numbers; another one has a copy. Whatever is lost, repeated or overtaken
+    /// between them, the copy is a run of the same messages, and complete once everything has come
+    /// through.
+    #[test]
+    fn a_copy_of_the_log_is_never_anything_else(events in proptest::collection::vec((0..6_u8, 0..4_usize, 0..8_usize), 1..120)) {
+        let (mut first, mut copy) = (World::new(), World::new());
+        first.open(1, "ann", &opening(&["a"]));
+        copy.open(1, "ann", &opening(&["a"]));
+        // Messages under way, each from a number on.
+        let mut on_the_way: Vec<Vec<StoredMessage>> = Vec::new();
+        let mut confirmed = 0;
+        for (what, count, pick) in events {
+            match what {
+                0 | 1 => first.publish(target(u8::try_from(pick).unwrap() % 6), count + 1),
+                // Sent from what was last confirmed, or from after what is still under way.
+                2 => {
+                    let from = confirmed + u64::try_from(pick % 5).unwrap();
+                    on_the_way.push(first.log.iter().filter(|one| one.seq > from).take(3).cloned().collect());
+                }
+                // Lost.
+                3 if !on_the_way.is_empty() => drop(on_the_way.remove(pick % on_the_way.len())),
+                // Arrives, and may arrive again.
+                _ if !on_the_way.is_empty() => {
+                    let place = pick % on_the_way.len();
+                    let messages = if what == 4 { on_the_way.remove(place) } else { on_the_way[place].clone() };
+                    let effects = copy.hub.apply(messages, copy.time());
+                    copy.carry_out(effects);
+                    confirmed = copy.hub.end().seq;
+                }
+                _ => {}
+            }
+            let same = copy.log.iter().zip(&first.log).all(|(one, other)| one == other);
+            prop_assert!(same && copy.log.len() <= first.log.len());
+            prop_assert!(first.seqs(1).starts_with(&copy.seqs(1)));
+        }
+        while copy.hub.end().seq < first.hub.end().seq {
+            let rest = first.log.iter().filter(|one| one.seq > copy.hub.end().seq).cloned().collect();
+            let effects = copy.hub.apply(rest, copy.time());
+            copy.carry_out(effects);
+        }
+        prop_assert_eq!(first.seqs(1), copy.seqs(1));
+    }
 }

@@ -16,7 +16,7 @@ const seed = {
   catalog: {
     version: 1,
     resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }, { strategy: "jwt" }] },
-    issuers: { main: idp.entry },
+    issuers: { main: { ...idp.entry, leeway_ms: 0 } },
     limits: { connections: { kind: "concurrency", mode: "strict" } },
     realtime: { connections: "connections", channels: { news: {} } },
     plans: { "pro@1": { limits: { connections: "unlimited" } }, "small@1": { limits: { connections: 10 } } },
@@ -47,7 +47,7 @@ async function world() {
       const response = await fetch(new URL("/_gate/v1/messages", gate.urls[0]), { method: "POST", body, headers: { authorization: `Bearer ${OPERATOR}` } });
       return { status: response.status, body: await response.json() };
     },
-    open: async (slug, { sub = "user-1", ...options } = {}) => admitted(gate, { host: `${slug}.app.example.com`, token: await idp.sign(`t_${slug}`, { sub }), ...options }),
+    open: async (slug, { sub = "user-1", exp, ...options } = {}) => admitted(gate, { host: `${slug}.app.example.com`, token: await idp.sign(`t_${slug}`, { sub, ...(exp && { exp }) }), ...options }),
   };
   return gate;
 }
@@ -178,6 +178,9 @@ test("a hub that has slept goes on where it was", async () => {
   assert.equal((await clients[0].ask({ action: "send", to: "u2", data: "you" })).success, true);
   await until(() => clients[2].messages.length === 3);
   assert.equal(clients[1].messages.length, 2);
+  // A credential that ends while the hub sleeps.
+  const ends = await gate.open("asleep", { exp: Math.floor(Date.now() / 1_000) + 13 });
+  assert.deepEqual(await ends.ended(), { code: 4401, reason: "UNAUTHENTICATED" });
   for (const { socket } of clients) socket.terminate();
   await gate.stop();
 });

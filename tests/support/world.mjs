@@ -6,7 +6,7 @@ import { worker } from "./harness.mjs";
 
 const root = join(import.meta.dirname, "../..");
 
-// The main module of every isolate: the gate, and a ledger that waits half a round trip each way.
+// The main module of every isolate: the gate, with a ledger that waits half a round trip each way.
 const far = (distanceMs) => `
 import { DurableObject } from "cloudflare:workers";
 import gate, { TenantLedger as NearLedger } from "./entry.js";
@@ -21,6 +21,7 @@ export class TenantLedger extends DurableObject {
   }
 }
 export { NearLedger };
+export * from "./entry.js";
 export default gate;`;
 
 const modules = (build, distanceMs) => [
@@ -46,6 +47,7 @@ export async function world({ distanceMs = 0, isolates = 1, upstream, bindings, 
       modules: modules(join(root, folder), distanceMs),
       durableObjects: {
         LEDGER: { className: "TenantLedger", useSQLite: true }, NEAR: { className: "NearLedger", useSQLite: true },
+        HUBS: { className: "TenantHub", useSQLite: true },
       },
     } : {},
   });

@@ -91,6 +91,8 @@ describe("who may open a socket", () => {
       const client = await admitted(gate, { host: HOST("acme"), ...way });
       assert.equal(client.greeting.userId, JSON.stringify(way).includes(key.key) ? `key:${key.record.id}` : "user-1");
       assert.equal(client.socket.protocol, way.protocols ? "tenantgate" : "");
+      // A compressed frame could be a thousand times as large as it looks.
+      assert.equal(client.socket.extensions, "");
       client.close();
     }
   });
@@ -359,6 +361,15 @@ describe("a hostile member", () => {
       assert.deepEqual((await response.json()).users, []);
     }
     client.close();
+  });
+
+  test("sends frames of megabytes in vain", async () => {
+    for (const size of [33 << 10, 8 << 20, 31 << 20]) {
+      const client = await open("attack");
+      client.send("é".repeat(size / 2));
+      assert.equal((await client.ended()).code, 4413);
+    }
+    assert.equal((await publish("attack", ["on"])).status, 200);
   });
 
   test("is told once that its token ends, though it presents the same one again and again", async () => {
