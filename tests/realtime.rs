@@ -500,6 +500,22 @@ struct Client {
     blurred: bool,
 }
 
+#[test]
+fn a_message_with_an_unknown_target_keeps_its_number() {
+    let mut world = World::new();
+    world.open(1, "ann", &opening(&["a"]));
+    let stored = |seq, target: &str| StoredMessage {
+        seq,
+        at: world.time(),
+        target: target.to_owned(),
+        frame: json!({ "action": "message", "seq": seq }).to_string(),
+    };
+    let messages = vec![stored(1, "?"), stored(2, &Target::All.to_string())];
+    let effects = world.hub.apply(messages, world.time());
+    world.carry_out(effects);
+    assert_eq!((world.hub.end().seq, world.log.len(), world.seqs(1)), (2, 2, vec![2]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -99,20 +99,20 @@ struct Attachment {
 
 const RATE: Rate = Rate { limit: MAX_SOCKET_RATE, burst: MAX_SOCKET_BURST, window_ms: 1_000 };
 
-/// The messages beyond the rate of a client that has lost count.
+/// The refused messages of one client. Beyond this rate it is disconnected.
 const EXCESS: Rate = Rate { limit: MAX_SOCKET_RATE / 10, burst: MAX_SOCKET_BURST, window_ms: 1_000 };
 
-/// What becomes of a message, by the rate of its client.
+/// How a message compares with the rate of its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Knocking {
+pub(super) enum MessageRate {
     /// It is within the rate.
-    Welcome,
-    /// It is not, and its client is told to wait so many milliseconds.
-    Told(u64),
-    /// It is not, and its client knows.
+    Within,
+    /// It is refused, and the client is told how many milliseconds to wait.
+    Refused(u64),
+    /// It is refused, and the client has been told already.
     Ignored,
-    /// Its client does not stop.
-    Incessant,
+    /// The client goes on all the same.
+    Flood,
 }
 
 impl Connection {
@@ -189,23 +189,23 @@ impl Connection {
         self.admission().is_some() && self.reading == Reading::Live
     }
 
-    /// Counts a message of the client. One beyond the rate is not listened to. The client is told
-    /// that once a second, and one that goes on sending is disconnected.
-    pub(super) fn knock(&mut self, now: UnixMillis) -> Knocking {
+    /// Counts a message of the client. One beyond the rate is refused. The client is told so once a
+    /// second, and is disconnected if it goes on.
+    pub(super) fn count_message(&mut self, now: UnixMillis) -> MessageRate {
         let (verdict, after) = self.rate.step(RATE, 1, now);
         self.rate = after;
         if verdict.allowed {
-            return Knocking::Welcome;
+            return MessageRate::Within;
         }
         let (excess, after) = self.excess.step(EXCESS, 1, now);
         self.excess = after;
         if !excess.allowed {
-            return Knocking::Incessant;
+            return MessageRate::Flood;
         }
         if self.told_at.is_some_and(|at| now.since(at) < 1_000) {
-            return Knocking::Ignored;
+            return MessageRate::Ignored;
         }
         self.told_at = Some(now);
-        Knocking::Told(verdict.retry_after_ms.unwrap_or(1_000))
+        MessageRate::Refused(verdict.retry_after_ms.unwrap_or(1_000))
     }
 }

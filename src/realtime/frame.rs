@@ -56,7 +56,7 @@ impl ClientFrame<'_> {
     }
 }
 
-/// Whom a message is for.
+/// The recipients of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Every connection of the tenant.
@@ -133,7 +133,7 @@ pub struct CloseCode {
 
 impl CloseCode {
     pub(super) const UNREADABLE: Self = Self { status: 4400, reason: Code::BadRequest.as_str() };
-    /// The credential has ended, or there is none.
+    /// The credential has expired or is missing.
     pub const UNAUTHENTICATED: Self = Self { status: 4401, reason: Code::Unauthenticated.as_str() };
     pub(super) const TOO_SLOW: Self = Self { status: 4408, reason: "REQUEST_TIMEOUT" };
     pub(super) const TOO_LARGE: Self = Self { status: 4413, reason: "PAYLOAD_TOO_LARGE" };

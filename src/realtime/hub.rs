@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
-use super::connection::{Admission, Connection, Guest, Holder, Knocking, Reading};
+use super::connection::{Admission, Connection, Guest, Holder, MessageRate, Reading};
 use super::frame::{ClientFrame, CloseCode, Position, SocketFailure, Target, done, failed, message, packed};
 use super::log::LogIndex;
 use super::rules::Rules;
@@ -76,7 +76,7 @@ pub struct StoredMessage {
     pub seq: u64,
     /// When it was published.
     pub at: UnixMillis,
-    /// Whom it is for: [`Target`] as text.
+    /// Its [`Target`] as text.
     pub target: String,
     /// The frame that a client receives.
     pub frame: String,
@@ -138,7 +138,7 @@ pub struct Draft {
     pub who: Option<u32>,
     /// The user who sends it.
     pub user: Option<Arc<str>>,
-    /// Whom it is for.
+    /// Its recipients.
     pub target: Target,
     /// The data, as JSON.
     pub data: String,
@@ -341,13 +341,13 @@ impl Hub {
         if bytes > if is_guest { MAX_AUTH_MESSAGE_BYTES } else { MAX_SOCKET_MESSAGE_BYTES } {
             return (false, self.close(who, CloseCode::TOO_LARGE, now));
         }
-        match connection.knock(now) {
-            Knocking::Welcome => (true, Vec::new()),
-            Knocking::Told(wait_ms) if !is_guest => {
+        match connection.count_message(now) {
+            MessageRate::Within => (true, Vec::new()),
+            MessageRate::Refused(wait_ms) if !is_guest => {
                 let frame = failed("error", SocketFailure::by(Code::RateLimited), Some(wait_ms), None);
                 (false, vec![Effect::Send { to: who, frame }])
             }
-            Knocking::Ignored if !is_guest => (false, Vec::new()),
+            MessageRate::Ignored if !is_guest => (false, Vec::new()),
             _ => (false, self.close(who, CloseCode::TOO_MANY, now)),
         }
     }
@@ -463,12 +463,14 @@ impl Hub {
     pub fn apply(&mut self, messages: Vec<StoredMessage>, now: UnixMillis) -> Vec<Effect> {
         let (mut effects, mut fresh) = (Vec::new(), Vec::new());
         for one in messages {
-            let Some(target) = Target::parse(&one.target) else { continue };
             if one.seq != self.log.last().saturating_add(1) {
                 continue;
             }
             self.log.push(one.frame.len(), one.at);
-            fresh.push((one.seq, target, one.frame.clone()));
+            // Without a target that this version knows, a message keeps its number and reaches nobody.
+            if let Some(target) = Target::parse(&one.target) {
+                fresh.push((one.seq, target, one.frame.clone()));
+            }
             effects.push(Effect::Store(one));
         }
         self.fan_out(&fresh, &mut effects);

@@ -67,7 +67,7 @@ impl OutgoingMessage {
         }
     }
 
-    /// Whom the message is for.
+    /// The recipients of the message.
     pub fn target(&self) -> Target {
         match (&self.channel, &self.user) {
             (Some(channel), _) => Target::Channel(channel.clone()),

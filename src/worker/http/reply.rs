@@ -162,7 +162,7 @@ impl Failure {
     pub(crate) const CREDENTIAL_IN_URL: Self = Self {
         status: 400,
         code: Code::BadRequest.as_str(),
-        message: "a credential does not belong into a URL, which is logged on its way: send it as a header, as the subprotocol `bearer.…`, or in the first message",
+        message: "a credential must not be in the URL, because URLs are logged: send it in a header, as the subprotocol `bearer.…`, or in the first message",
         header: "",
     };
     pub(crate) const TOO_MANY_DESCENDANTS: Self =

@@ -262,7 +262,7 @@ impl HubObject {
         match next {
             Next::Nothing => {}
             Next::Authenticate(asked) => self.authenticate(&asked).await,
-            Next::Publish(draft) => match self.charge(1).await {
+            Next::Publish(draft) => match self.charge_and_look(1).await {
                 Ok(()) if self.is_replica() => match self.relay_to_first(&draft).await {
                     Ok(seq) => self.turn(|core, _| core.hub.published(&draft, seq)),
                     Err(code) => self.turn(|core, _| core.hub.refuse(&draft, code, None)),
@@ -289,6 +289,10 @@ impl HubObject {
             }
             None => judge::renewal(token, named.as_deref(), &tenant, config, context).await,
         };
+        let answer = match answer {
+            Ok(admission) => self.still_served().await.map(|()| admission),
+            refused => refused,
+        };
         self.turn(|core, now| core.hub.authenticated(asked, answer, now));
     }
 
@@ -304,13 +308,15 @@ impl HubObject {
             return refusal(code, None);
         }
         let draft = |one: Published| Some(Draft::from_elsewhere(None, Target::parse(&one.target)?, one.data));
-        let drafts: Vec<Draft> = messages.into_iter().filter_map(draft).collect();
+        let Some(drafts) = messages.into_iter().map(draft).collect::<Option<Vec<Draft>>>() else {
+            return refusal(Code::BadRequest, None);
+        };
         if !drafts.iter().all(|draft| self.core.borrow().hub.knows(&draft.target)) {
             let error = json!({ "code": "NOT_FOUND", "message": "the catalog has no such channel", "details": {} });
             return reply(404, &json!({ "error": error }));
         }
         let units = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
-        if let Err((code, wait_ms)) = self.charge(units).await {
+        if let Err((code, wait_ms)) = self.charge_and_look(units).await {
             return refusal(code, wait_ms);
         }
         reply(200, &json!(self.publish_together(drafts).await))
@@ -424,6 +430,17 @@ impl HubObject {
             }
             Vec::new()
         });
+    }
+
+    /// Takes what messages cost. Refuses them if the tenant may no longer be served by then.
+    async fn charge_and_look(self: &Rc<Self>, messages: u64) -> Result<(), Denied> {
+        self.charge(messages).await?;
+        self.still_served().await
+    }
+
+    /// Looks again, after a wait, if the last look is too old to be trusted.
+    async fn still_served(self: &Rc<Self>) -> Result<(), Denied> {
+        self.look(HUB_TRUST_MS).await.map_err(|code| (code, None))
     }
 
     /// Takes what messages cost.

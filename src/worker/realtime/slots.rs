@@ -189,7 +189,7 @@ async fn pause() {
     let _ = JsFuture::from(edge::sleep(2)).await;
 }
 
-/// Whether so many slots are held that the hub gives some back.
+/// Whether the hub holds enough spare slots to give some back.
 pub(super) const fn is_much(held: u64, used: u64) -> bool {
     held > used.saturating_add(HUB_SLOTS.saturating_mul(2)) || used == 0 && held > 0
 }
