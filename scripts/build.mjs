@@ -14,7 +14,7 @@ const names = process.env.TENANTGATE_NAMES === "1";
 
 /** The JavaScript of both Workers, and of the complete one alone. */
 const WORKER_PARTS = ["instance.js", "tenant_ledger.js"];
-const WHOLE_PARTS = ["entry.js", "tenant_hub.js"];
+const WHOLE_PARTS = ["entry.js", "tenant_hub.js", "lobby.js"];
 
 /**
  * The complete Worker: its parts in `pkg/dist/worker`, for the npm package, and in `out` one module of
@@ -23,7 +23,7 @@ const WHOLE_PARTS = ["entry.js", "tenant_hub.js"];
 export function buildWorker({ quick = false, faults = false, out = "build" } = {}) {
   const folder = join(root, out);
   const features = faults ? "worker,faults" : "worker";
-  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled, TenantHub", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker" });
+  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled, TenantHub, Lobby", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker", shares: ["Closing", "hub.js"] });
   // One file that stays readable, beside the module.
   const contents = 'export { default, TenantGate, TenantHub, TenantLedger } from "./worker.js";';
   const whole = { stdin: { contents, resolveDir: join(root, "pkg") }, outfile: join(folder, "entry.js"), loader: { ".wasm": "copy" }, assetNames: "[name]" };
@@ -35,14 +35,19 @@ export function buildEdge({ quick = false } = {}) {
   buildParts({ what: "the gate for other Workers", features: "edge", quick, folder: join(root, "build/edge"), parts: WORKER_PARTS, dist: "edge" });
 }
 
-/** Builds the module of a Worker and its glue in `folder`, and copies what runs to `pkg/dist`. */
-function buildParts({ what, features, quick, folder, exports, parts, dist }) {
+/**
+ * Builds the module of a Worker and its glue in `folder`, and copies what runs to `pkg/dist`.
+ * `shares`: what the parts use of a file that the crate imports.
+ */
+function buildParts({ what, features, quick, folder, exports, parts, dist, shares }) {
   const [made, glue] = [join(folder, "parts"), join(folder, "glue")];
   const module = { what, name: "index", features, profile: quick ? "quick" : "compact", folder: glue, options: ["--force-enable-abort-handler"] };
   buildModule(module, join(made, "index.js"), () => {
     // The glue and the JavaScript that the crate imports become one file.
     const names = ["__wbg_reset_state", "EdgeBinding", "initSync", "TenantLedger", exports].filter(Boolean).join(", ");
-    const entry = { stdin: { contents: `export { ${names} } from "./index.js";`, resolveDir: glue }, outfile: join(made, "index.js") };
+    const [imported] = readdirSync(join(glue, "snippets"));
+    const shared = shares ? `export { ${shares[0]} } from "./snippets/${imported}/src/worker/${shares[1]}";` : "";
+    const entry = { stdin: { contents: `export { ${names} } from "./index.js"; ${shared}`, resolveDir: glue }, outfile: join(made, "index.js") };
     esbuild().buildSync({ ...entry, bundle: true, external: ["cloudflare:*"], format: "esm", minify: true, logLevel: "warning" });
     copyFileSync(join(glue, "index_bg.wasm"), join(made, "index_bg.wasm"));
   });

@@ -34,7 +34,7 @@ const INSIDE = { more: { TENANTGATE_GATE: "embedded" } };
 const SUITES = {
   rust: {
     about: "native Rust: unit tests, vectors, properties, documents, a short simulation",
-    run: () => execute("cargo", ["test", "--no-default-features"], OPTIMISED),
+    run: () => execute("cargo", ["test", "--no-default-features", "--no-fail-fast"], OPTIMISED),
   },
   lint: {
     about: "formatting, clippy in each build of the crate, and that the fuzz targets compile",

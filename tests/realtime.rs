@@ -168,7 +168,7 @@ impl World {
                 self.carry_out(effects);
             }
             Next::Authenticate(asked) => {
-                let effects = self.hub.authenticated(&asked, Ok(admission(&asked.token)), self.time());
+                let effects = self.hub.authenticated(&asked, Ok(admission(&asked.presented.token)), self.time());
                 self.carry_out(effects);
             }
         }

@@ -475,6 +475,13 @@ pub const MAX_WAITING_SOCKETS: usize = 64;
 pub const MAX_WAITING_BY_ONE: usize = 5;
 /// Sockets of one hub. The runtime allows 32,768; a message to 4,096 takes about 0.13 s to send.
 pub const MAX_SOCKETS: usize = 4_096;
+/// Objects in which sockets wait that name no tenant yet. A client's network chooses one.
+pub const MAX_LOBBIES: u32 = 64;
+/// Messages of such a socket before it is admitted.
+pub const MAX_EARLY_MESSAGES: u32 = 16;
+/// Unsent bytes of one such socket after it is admitted: a little more than a hub's whole log,
+/// which a client may have missed.
+pub const MAX_PASSED_UNSENT_BYTES: u32 = 5 << 20;
 /// Hubs of one tenant.
 pub const MAX_SHARDS_OF_HUB: u32 = 32;
 /// Messages of one socket per second.

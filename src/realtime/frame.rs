@@ -132,12 +132,16 @@ pub struct CloseCode {
 }
 
 impl CloseCode {
-    pub(super) const UNREADABLE: Self = Self { status: 4400, reason: Code::BadRequest.as_str() };
+    /// The message cannot be read.
+    pub const UNREADABLE: Self = Self { status: 4400, reason: Code::BadRequest.as_str() };
     /// The credential has expired or is missing.
     pub const UNAUTHENTICATED: Self = Self { status: 4401, reason: Code::Unauthenticated.as_str() };
-    pub(super) const TOO_SLOW: Self = Self { status: 4408, reason: "REQUEST_TIMEOUT" };
-    pub(super) const TOO_LARGE: Self = Self { status: 4413, reason: "PAYLOAD_TOO_LARGE" };
-    pub(super) const TOO_MANY: Self = Self { status: 4429, reason: Code::RateLimited.as_str() };
+    /// The client does not read.
+    pub const TOO_SLOW: Self = Self { status: 4408, reason: "REQUEST_TIMEOUT" };
+    /// The message is too large.
+    pub const TOO_LARGE: Self = Self { status: 4413, reason: "PAYLOAD_TOO_LARGE" };
+    /// There are too many messages.
+    pub const TOO_MANY: Self = Self { status: 4429, reason: Code::RateLimited.as_str() };
 
     /// The way to close a socket for the code of a denial. 4401: come back with another credential;
     /// 4403: do not come back; 4429 and 4503: come back later.
@@ -189,9 +193,17 @@ pub(super) fn failed(action: &str, failure: SocketFailure, retry_after_ms: Optio
     with_id(json!({ "action": action, "success": false, "error": error }).to_string(), id)
 }
 
-/// The reply to an action that is refused before there is a hub.
-pub fn refused(action: &str, failure: SocketFailure, retry_after_ms: Option<u64>) -> String {
-    failed(action, failure, retry_after_ms, None)
+/// The reply to `ping`.
+pub(super) fn pong(id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("{{\"action\":\"pong\",\"id\":{id}}}"),
+        None => String::from("{\"action\":\"pong\"}"),
+    }
+}
+
+/// The reply to a credential, or to a request, that is refused before a hub has it.
+pub fn refused(failure: SocketFailure, retry_after_ms: Option<u64>, id: Option<&str>) -> String {
+    failed("auth", failure, retry_after_ms, id)
 }
 
 /// The frame of a message. `data` is JSON.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
+use super::arrival::{Arrival, Opening, Presented};
 use super::connection::{Admission, Connection, Guest, Holder, MessageRate, Reading};
-use super::frame::{ClientFrame, CloseCode, Position, SocketFailure, Target, done, failed, message, packed};
+use super::frame::{ClientFrame, CloseCode, Position, SocketFailure, Target, done, failed, message, packed, pong};
 use super::log::LogIndex;
 use super::rules::Rules;
 use crate::gate::Code;
@@ -109,26 +110,11 @@ pub enum Next {
 pub struct Authentication {
     /// The socket.
     pub who: u32,
-    /// The token, or an API key.
-    pub token: String,
-    /// The tenant that the client names.
-    pub tenant: Option<String>,
+    /// The credential.
+    pub presented: Presented,
     /// The request that opened the socket. `None`: it was admitted before, and only its credential
     /// changes.
     pub question: Option<String>,
-    opening: Opening,
-    id: Option<String>,
-}
-
-/// What a client asks for when it is admitted.
-#[derive(Debug, Clone, Default)]
-pub struct Opening {
-    /// The position from which it wants what it has missed.
-    pub since: Option<Position>,
-    /// The channels to subscribe to.
-    pub channels: Vec<String>,
-    /// Whether it takes several messages in one frame.
-    pub packed: bool,
 }
 
 /// A message that is not published yet.
@@ -329,7 +315,7 @@ impl Hub {
         let mut connection = Connection::new(id, Holder::Member(admission), now);
         connection.plan_warning(now);
         self.insert(who, connection);
-        self.admit(who, opening, None, now)
+        self.admit(who, opening, now)
     }
 
     /// A client has sent a message of this many bytes; `None`: a binary one. Checks what needs to
@@ -355,17 +341,17 @@ impl Hub {
     /// A client has sent a message that [`Self::screen`] has let through.
     pub fn message(&mut self, who: u32, text: &str, now: UnixMillis) -> Turn {
         let Some(connection) = self.connections.get(&who) else { return Turn::default() };
-        let is_guest = connection.guest().is_some();
+        let send = |frame| Turn::of(vec![Effect::Send { to: who, frame }]);
+        if let Some(guest) = connection.guest() {
+            return match Arrival::read(text) {
+                Arrival::Answer(frame) => send(frame),
+                Arrival::Authenticate(presented) => Turn::authenticate(who, *presented, Some(guest.question.clone())),
+                Arrival::Close(why) => self.end_with(who, why, now),
+            };
+        }
         match serde_json::from_str::<ClientFrame<'_>>(text) {
-            Ok(frame) if is_guest && !matches!(&*frame.action, "auth" | "ping") => {
-                self.end_with(who, CloseCode::UNAUTHENTICATED, now)
-            }
-            Err(_) if is_guest => self.end_with(who, CloseCode::UNREADABLE, now),
             Ok(frame) => self.act(who, &frame, now),
-            Err(_) => {
-                let frame = failed("error", SocketFailure::UNREADABLE, None, None);
-                Turn::of(vec![Effect::Send { to: who, frame }])
-            }
+            Err(_) => send(failed("error", SocketFailure::UNREADABLE, None, None)),
         }
     }
 
@@ -377,7 +363,8 @@ impl Hub {
         answer: Result<Admission, (Code, Option<u64>)>,
         now: UnixMillis,
     ) -> Vec<Effect> {
-        let (who, id) = (asked.who, asked.id.as_deref());
+        let (who, opening) = (asked.who, &asked.presented.opening);
+        let id = opening.reply_id.as_deref();
         let Some(connection) = self.connections.get_mut(&who) else { return Vec::new() };
         let refuse =
             |failure: SocketFailure, wait_ms| Effect::Send { to: who, frame: failed("auth", failure, wait_ms, id) };
@@ -414,7 +401,7 @@ impl Hub {
         if let Some(user) = connection.user().cloned() {
             self.users.entry(user).or_default().insert(who);
         }
-        self.admit(who, &asked.opening, id, now)
+        self.admit(who, opening, now)
     }
 
     /// Numbers messages, and sends them. Answers the clients that have sent them.
@@ -467,7 +454,8 @@ impl Hub {
                 continue;
             }
             self.log.push(one.frame.len(), one.at);
-            // Without a target that this version knows, a message keeps its number and reaches nobody.
+            // A message whose target this version does not know keeps its number, and reaches
+            // nobody.
             if let Some(target) = Target::parse(&one.target) {
                 fresh.push((one.seq, target, one.frame.clone()));
             }
@@ -717,7 +705,7 @@ impl Hub {
 
     /// Greets a connection that has just been admitted: its position, its channels, and what it has
     /// missed.
-    fn admit(&mut self, who: u32, opening: &Opening, id: Option<&str>, now: UnixMillis) -> Vec<Effect> {
+    fn admit(&mut self, who: u32, opening: &Opening, now: UnixMillis) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut refused = Vec::new();
         for name in &opening.channels {
@@ -746,7 +734,7 @@ impl Hub {
             }
         }
         effects.extend(self.attach(who));
-        effects.push(Effect::Send { to: who, frame: done("auth", &greeting, id) });
+        effects.push(Effect::Send { to: who, frame: done("auth", &greeting, opening.reply_id.as_deref()) });
         if let Some(since) = opening.since.as_ref().filter(|_| recovered == Some(true) && end.seq > 0)
             && since.seq < end.seq
             && let Some(connection) = self.connections.get_mut(&who)
@@ -761,7 +749,7 @@ impl Hub {
     fn act(&mut self, who: u32, frame: &ClientFrame<'_>, now: UnixMillis) -> Turn {
         let id = frame.reply_id();
         let (action, outcome) = match &*frame.action {
-            "auth" => ("auth", self.ask_to_authenticate(who, frame)),
+            "auth" => ("auth", frame.presented().map(|presented| Turn::authenticate(who, presented, None))),
             "ping" => ("ping", Ok(Turn::of(vec![Effect::Send { to: who, frame: pong(id.as_deref()) }]))),
             "broadcast" => ("broadcast", self.draft(who, "broadcast", frame)),
             "send" => ("send", self.draft(who, "send", frame)),
@@ -774,25 +762,6 @@ impl Hub {
         outcome.unwrap_or_else(|failure| {
             Turn::of(vec![Effect::Send { to: who, frame: failed(action, failure, None, id.as_deref()) }])
         })
-    }
-
-    fn ask_to_authenticate(&self, who: u32, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
-        let token = frame.token.as_deref().ok_or(SocketFailure::NO_TOKEN)?.to_owned();
-        let guest = self.connections.get(&who).and_then(Connection::guest);
-        let opening = Opening {
-            since: frame.since.clone(),
-            channels: frame.channels.iter().flatten().map(ToString::to_string).collect(),
-            packed: frame.packed,
-        };
-        let asked = Authentication {
-            who,
-            token,
-            tenant: frame.tenant.as_deref().map(str::to_owned),
-            question: guest.map(|guest| guest.question.clone()),
-            opening,
-            id: frame.reply_id(),
-        };
-        Ok(Turn { effects: Vec::new(), next: Next::Authenticate(Box::new(asked)) })
     }
 
     fn draft(&self, who: u32, action: &'static str, frame: &ClientFrame<'_>) -> Result<Turn, SocketFailure> {
@@ -956,19 +925,17 @@ impl Turn {
     fn of(effects: Vec<Effect>) -> Self {
         Self { effects, next: Next::Nothing }
     }
+
+    fn authenticate(who: u32, presented: Presented, question: Option<String>) -> Self {
+        let next = Next::Authenticate(Box::new(Authentication { who, presented, question }));
+        Self { effects: Vec::new(), next }
+    }
 }
 
 /// The answer to the client that has sent a message.
 fn reply_to(draft: &Draft, seq: u64) -> Option<Effect> {
     let frame = done(draft.action, &json!({ "seq": seq }), draft.id.as_deref());
     draft.who.map(|to| Effect::Send { to, frame })
-}
-
-fn pong(id: Option<&str>) -> String {
-    match id {
-        Some(id) => format!("{{\"action\":\"pong\",\"id\":{id}}}"),
-        None => String::from("{\"action\":\"pong\"}"),
-    }
 }
 
 fn channel_of(frame: &ClientFrame<'_>) -> Result<ChannelName, SocketFailure> {

@@ -20,14 +20,16 @@
 //! - **One tenant.** A hub belongs to one tenant. Another credential on a connection must be of
 //!   the same user.
 
+mod arrival;
 mod connection;
 mod frame;
 mod hub;
 mod log;
 mod rules;
 
+pub use arrival::{Arrival, Opening, Presented};
 pub use connection::{Admission, Guest};
 pub use frame::{CloseCode, Position, SocketFailure, Target, refused};
-pub use hub::{Authentication, Draft, Effect, Hub, Member, Next, Opening, StoredMessage, Turn};
+pub use hub::{Authentication, Draft, Effect, Hub, Member, Next, StoredMessage, Turn};
 pub use log::{LogEntry, LogIndex};
 pub use rules::Rules;

@@ -5,6 +5,44 @@
 const CLOSING_MS = 60_000;
 
 /**
+ * Closed sockets with bytes that their clients do not read. They keep their object in memory, and
+ * nothing but its end frees them.
+ */
+export class Closing {
+  #since = new Map();
+
+  /** Closes a socket. */
+  close(socket, code, reason) {
+    try {
+      socket.close(code, reason);
+    } catch {
+      // It has closed already.
+    }
+    if (socket.bufferedAmount > 0) this.#since.set(socket, Date.now());
+  }
+
+  /**
+   * Whether there are any. Ends the object after a minute if it `isIdle`, or at once if they are
+   * too many.
+   */
+  linger(state, isIdle, maxTotal) {
+    const now = Date.now();
+    let [unsent, oldest] = [0, now];
+    for (const [socket, since] of this.#since) {
+      if (socket.readyState === WebSocket.CLOSED || socket.bufferedAmount === 0) {
+        this.#since.delete(socket);
+        continue;
+      }
+      unsent += socket.bufferedAmount;
+      oldest = Math.min(oldest, since);
+    }
+    const isHopeless = now - oldest >= CLOSING_MS && isIdle;
+    if (isHopeless || unsent > maxTotal) state.abort("closed sockets keep unsent bytes");
+    return this.#since.size > 0;
+  }
+}
+
+/**
  * The sockets of one hub. A socket that has too much unsent is *behind* from the first message that
  * it was not sent: it receives no later one before that.
  */
@@ -14,8 +52,7 @@ class Sockets {
   #numbers = new WeakMap();
   /** The number of the first message that a socket was not sent, by its number. */
   #behind = new Map();
-  /** When sockets were closed that still have bytes unsent. */
-  #closing = new Map();
+  #closing = new Closing();
   #last = 0;
   #client = null;
 
@@ -124,12 +161,7 @@ class Sockets {
     const socket = this.#sockets.get(number);
     if (!socket) return;
     this.#forget(number);
-    try {
-      socket.close(code, reason);
-    } catch {
-      // It has closed already.
-    }
-    if (socket.bufferedAmount > 0) this.#closing.set(socket, Date.now());
+    this.#closing.close(socket, code, reason);
   }
 
   /** Forgets a socket that its client has closed, and closes this side. */
@@ -147,25 +179,9 @@ class Sockets {
     this.#behind.delete(number);
   }
 
-  /**
-   * Whether closed sockets still have bytes that their clients do not read. They keep the hub in
-   * memory, and nothing but its end frees them: after a minute the hub ends itself if it has no
-   * other socket, or at once if they are too many.
-   */
+  /** Whether closed sockets still have bytes that their clients do not read. */
   lingers(maxTotal) {
-    const now = Date.now();
-    let [unsent, oldest] = [0, now];
-    for (const [socket, since] of this.#closing) {
-      if (socket.readyState === WebSocket.CLOSED || socket.bufferedAmount === 0) {
-        this.#closing.delete(socket);
-        continue;
-      }
-      unsent += socket.bufferedAmount;
-      oldest = Math.min(oldest, since);
-    }
-    const hopeless = now - oldest >= CLOSING_MS && this.#sockets.size === 0;
-    if (hopeless || unsent > maxTotal) this.#state.abort("closed sockets keep unsent bytes");
-    return this.#closing.size > 0;
+    return this.#closing.linger(this.#state, this.#sockets.size === 0, maxTotal);
   }
 }
 

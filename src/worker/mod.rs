@@ -55,7 +55,7 @@ pub use embedded::EdgeBinding;
 pub use handlers::{fetch, scheduled};
 pub use ledger::TenantLedger;
 #[cfg(feature = "worker")]
-pub use realtime::TenantHub;
+pub use realtime::{Lobby, TenantHub};
 
 /// Reports a panic with file and line before it traps.
 #[wasm_bindgen(start)]

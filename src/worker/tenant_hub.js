@@ -3,8 +3,12 @@
 
 import { TenantHub as Hub } from "./index.js";
 import { generation, ready } from "./instance.js";
+import { Lobby } from "./lobby.js";
 
-/** A tenant's hub. After a trap its sockets stay, and what it knows of them is read again. */
+/**
+ * A tenant's hub. After a trap its sockets stay, and what it knows of them is read again. An object
+ * with the name of a lobby is that instead.
+ */
 export class TenantHub {
   #state;
   #env;
@@ -12,11 +16,11 @@ export class TenantHub {
   #maxMessage;
   #hub;
   #generation;
+  #lobby;
 
   constructor(state, env) {
     this.#state = state;
     this.#env = env;
-    this.#current();
   }
 
   #current() {
@@ -33,7 +37,10 @@ export class TenantHub {
   async fetch(request) {
     const body = request.method === "POST" ? await request.text() : "";
     const about = decodeURIComponent(request.headers.get("x-hub") ?? "");
-    return this.#current().ask(new URL(request.url).pathname, about, body);
+    const { pathname } = new URL(request.url);
+    if (pathname !== "/wait") return this.#current().ask(pathname, about, body);
+    this.#lobby ??= new Lobby(this.#state, this.#env);
+    return this.#lobby.open(about);
   }
 
   webSocketMessage(socket, message) {

@@ -3,10 +3,13 @@
 use js_sys::{Array, Promise};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
+use crate::gate::Code;
 use crate::model::TenantId;
+use crate::model::bounds::MAX_LOBBIES;
 use crate::worker::config::Config;
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{Row, Store, StoreError, number, sql, text};
@@ -16,6 +19,9 @@ const TOGETHER: usize = 100;
 
 /// Milliseconds before each attempt to tell a hub of a change.
 const RETRIES_MS: [u32; 3] = [0, 500, 1_500];
+
+/// The code of a denial, and the milliseconds after which it may pass.
+pub(super) type Denied = (Code, Option<u64>);
 
 /// A hub of a tenant, and the root of its family. The first one has the shard 0: it numbers the
 /// tenant's messages. The others hold the sockets for which it has no room.
@@ -40,6 +46,14 @@ impl Address {
     fn of(row: &Row) -> Self {
         let shard = u32::try_from(number(row, "shard")).unwrap_or(u32::MAX);
         Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned(), shard }
+    }
+
+    /// The lobby of a client. Those of one network share one, so that a flood from there fills no
+    /// other. No tenant's id has a colon.
+    pub(super) fn lobby(client: &str) -> Self {
+        let digest = Sha256::digest(client);
+        let number = u32::from(digest.first().copied().unwrap_or_default()) % MAX_LOBBIES;
+        Self { tenant: format!("lobby:{number}"), root: String::new(), shard: 0 }
     }
 
     /// Another hub of the same tenant.

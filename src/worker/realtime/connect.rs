@@ -1,12 +1,14 @@
 //! `GET /_gate/v1/connect`: opens a socket.
 //!
-//! The request is decided like any other, by the route of this path. Two doors lead to the hub:
+//! The request is decided like any other, by the route of this path. Three doors lead to the hub:
 //!
 //! - The request has a credential: in `Authorization`, in the header of API keys, in a cookie of
 //!   the same origin, or as the subprotocol `bearer.…` beside `tenantgate`, because pages cannot
 //!   set headers. The hub opens the socket as a member's.
 //! - It has none, but names its tenant, for example by its host. The hub opens the socket, and
 //!   decides the request with the credential that the first message brings.
+//! - It has neither. It waits in a lobby (`lobby`) until the first message brings a credential,
+//!   which names the tenant.
 //!
 //! A client that offers the subprotocol `tenantgate` is told over a socket why it was refused:
 //! pages see nothing of a refused upgrade. All others receive an HTTP response.
@@ -15,17 +17,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use super::client::{self, Address};
+use super::client::{Address, Denied};
 use super::judge;
-use super::object::Upgrade;
+use super::upgrade::{self, Unopened, Upgrade};
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
-use crate::model::bounds::{MAX_GUEST_QUESTION_BYTES, MAX_SHARDS_OF_HUB};
+use crate::model::bounds::MAX_GUEST_QUESTION_BYTES;
 use crate::model::{ChannelName, Problem, Problems, UnixMillis};
-use crate::realtime::{Admission, CloseCode, Position, SocketFailure, refused};
+use crate::realtime::{Admission, CloseCode, Opening, Position, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::gateway;
 use crate::worker::http::call::{Call, Resolved};
@@ -105,7 +106,7 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         return as_member(&call, &decision, offer, config).await;
     }
     let lacks_credential = decision.extras().challenge.as_ref().is_some_and(|challenge| challenge.is_missing);
-    if lacks_credential {
+    if lacks_credential && has_sockets(&decision) {
         return as_guest(&mut call, offer, config).await;
     }
     refuse(&call, &decision, protocol)
@@ -132,6 +133,11 @@ struct Offer {
 }
 
 impl Offer {
+    /// The first parameter with which the client asks for something.
+    fn asked(&self) -> Option<&(String, String)> {
+        self.query.iter().find(|(name, _)| matches!(name.as_str(), "epoch" | "seq" | "channel" | "packed"))
+    }
+
     fn upgrade(self, address: Address) -> Upgrade {
         let value = |name: &str| self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
         let since = value("epoch").zip(value("seq").and_then(|seq| seq.parse().ok()));
@@ -140,9 +146,12 @@ impl Offer {
             admission: None,
             question: String::new(),
             client: String::new(),
-            since: since.map(|(epoch, seq)| Position { epoch: epoch.to_owned(), seq }),
-            channels: self.query.iter().filter(|(name, _)| name == "channel").map(|(_, value)| value.clone()).collect(),
-            packed: value("packed") == Some("true"),
+            opening: Opening {
+                since: since.map(|(epoch, seq)| Position { epoch: epoch.to_owned(), seq }),
+                channels: self.query.iter().filter(|(name, _)| name == "channel").map(|(_, one)| one.clone()).collect(),
+                packed: value("packed") == Some("true"),
+                reply_id: None,
+            },
             protocol: self.protocol.map(String::from),
         }
     }
@@ -150,8 +159,7 @@ impl Offer {
 
 /// The request has a credential, or its route needs none.
 async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<Config>) -> Response {
-    let has_sockets = decision.catalog.as_ref().is_some_and(|catalog| catalog.document().realtime.is_some());
-    if !has_sockets {
+    if !has_sockets(decision) {
         return Failure::NOT_FOUND.respond(call);
     }
     let protocol = offer.protocol;
@@ -172,10 +180,17 @@ async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<C
 async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Response {
     let context = call.context.clone();
     let protocol = offer.protocol;
+    if let Some((name, found)) = offer.asked() {
+        let expected = String::from("a member of the first message, because the request has no credential");
+        return reply::invalid(
+            call,
+            &Problems(vec![Problem { path: name.to_owned(), found: found.to_owned(), expected }]),
+        );
+    }
     let named = drive(NamedQuestion { call: &mut *call, config }, config, &context, Patience::new()).await;
-    let tenant = match named {
-        Ok(Ok(Some(tenant))) => tenant,
-        Ok(Ok(None)) => return refuse_by(call, Code::TenantNotFound, protocol),
+    let address = match named {
+        Ok(Ok(Some(tenant))) => Some(Address::new(&tenant.tenant().id, tenant.root())),
+        Ok(Ok(None)) => None,
         Ok(Err(code)) => return refuse_by(call, code, protocol),
         Err(_) => return refuse_by(call, Code::SnapshotUnavailable, protocol),
     };
@@ -189,40 +204,32 @@ async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Respons
         return refuse_by(call, Code::BadRequest, protocol);
     }
     let client = edge::network(&edge::address(&call.request).unwrap_or_default());
-    let upgrade = offer.upgrade(Address::new(&tenant.tenant().id, tenant.root()));
-    lead(call, &Upgrade { question, client, ..upgrade }, config).await
+    let is_known = address.is_some();
+    let upgrade = offer.upgrade(address.unwrap_or_else(|| Address::lobby(&client)));
+    let upgrade = Upgrade { question, client, ..upgrade };
+    if is_known {
+        return lead(call, &upgrade, config).await;
+    }
+    match upgrade::knock(config, &upgrade, "/wait").await {
+        Ok(response) if response.status() == 101 || protocol.is_none() => response,
+        Ok(_) => refuse_by(call, Code::ConcurrencyLimited, protocol),
+        Err(unopened) => refuse_over(call, unopened.denied, protocol),
+    }
+}
+
+/// Whether the catalog has sockets.
+fn has_sockets(decision: &Decision) -> bool {
+    decision.catalog.as_ref().is_some_and(|catalog| catalog.document().realtime.is_some())
 }
 
 /// Leads the request to the tenant's hub.
 async fn lead(call: &Call, upgrade: &Upgrade, config: &Rc<Config>) -> Response {
     let protocol = upgrade.protocol.as_ref().map(|_| PROTOCOL);
-    let mut code = Code::ConcurrencyLimited;
-    for shard in 0..MAX_SHARDS_OF_HUB {
-        let about = serde_json::to_string(&upgrade.at(shard)).unwrap_or_default();
-        let response = match client::send(config, &upgrade.address.at(shard), "/connect", &about, None) {
-            Ok(promise) => JsFuture::from(promise).await,
-            Err(error) => Err(error),
-        };
-        let response: Response = match response {
-            Ok(response) => response.unchecked_into(),
-            Err(error) => {
-                web_sys::console::error_2(&"realtime: the hub failed".into(), &error);
-                return refuse_by(call, Code::SnapshotUnavailable, protocol);
-            }
-        };
-        let header = |name| response.headers().get(name).ok().flatten();
-        if header("x-full").is_some() {
-            continue;
-        }
-        if response.status() == 101 || protocol.is_none() {
-            return response;
-        }
-        let named = header("x-code");
-        let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
-        code = known.unwrap_or(Code::SnapshotUnavailable);
-        break;
+    match upgrade::open(config, upgrade).await {
+        Ok(response) | Err(Unopened { response: Some(response), .. }) if protocol.is_none() => response,
+        Ok(response) => response,
+        Err(unopened) => refuse_over(call, unopened.denied, protocol),
     }
-    refuse_by(call, code, protocol)
 }
 
 fn refuse(call: &Call, decision: &Decision, protocol: Option<&'static str>) -> Response {
@@ -233,15 +240,19 @@ fn refuse(call: &Call, decision: &Decision, protocol: Option<&'static str>) -> R
 }
 
 fn refuse_by(call: &Call, code: Code, protocol: Option<&'static str>) -> Response {
+    refuse_over(call, (code, None), protocol)
+}
+
+fn refuse_over(call: &Call, (code, wait_ms): Denied, protocol: Option<&'static str>) -> Response {
     match protocol {
-        Some(protocol) => over_socket(code, None, protocol),
+        Some(protocol) => over_socket(code, wait_ms, protocol),
         None => reply::decision(call, &Decision::refused(code, "no socket", UnixMillis::default())),
     }
 }
 
 /// Refuses by a socket that says why and closes.
 fn over_socket(code: Code, retry_after_ms: Option<u64>, protocol: &str) -> Response {
-    let frame = refused("auth", SocketFailure::by(code), retry_after_ms);
+    let frame = refused(SocketFailure::by(code), retry_after_ms, None);
     let CloseCode { status, reason } = CloseCode::by(code);
     edge::refused_socket(&frame, status, reason, protocol).unchecked_into()
 }

@@ -10,10 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::client::{Address, Denied};
 use crate::gate::{Ask, Bearer, CallEnd, Code, Decision, Entitlements, Gate, Intent, Progress, Step};
 use crate::ledger::{CounterOp, WaitFailure};
 use crate::model::{DEFAULT_KEY_HEADER, Key, PresentedKey, StrategyKind, Tenant, TenantId, UnixMillis};
-use crate::realtime::{Admission, Rules};
+use crate::realtime::{Admission, Presented, Rules};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 use crate::worker::api::decide;
@@ -109,29 +110,27 @@ pub(super) async fn standing(
 }
 
 /// Decides the request that opened a socket, now that it has a credential. Returns what the hub
-/// keeps of it, or the code of the denial and the wait.
+/// keeps of it, and the tenant's hub.
 pub(super) async fn admission(
     question: &str,
-    token: &str,
-    named: Option<&str>,
-    hub: &TenantId,
+    presented: &Presented,
     config: &Rc<Config>,
     context: &ExecutionContext,
-) -> Result<Admission, (Code, Option<u64>)> {
-    let question = with_credential(question, token);
+) -> Result<(Admission, Address), Denied> {
+    let question = with_credential(question, &presented.token);
     let body = DecideBody::parse(&question).map_err(|_| (Code::BadRequest, None))?;
     let asker = Asker { request: None, context, explain: false };
     let decision = decide::decide(&body, asker, config).await;
     if !decision.allowed() {
         return Err((decision.code, decision.extras().retry_after_ms));
     }
-    let tenant = decision.tenant.as_ref().map(|tenant| tenant.tenant());
-    let tenant = tenant.ok_or((Code::TenantNotFound, None))?;
-    // INVARIANT (agreement): the host, the token and the message name the same tenant.
-    if tenant.id != *hub || !named.is_none_or(|name| is_named(tenant, name)) {
+    let found = decision.tenant.as_ref().ok_or((Code::TenantNotFound, None))?;
+    // INVARIANT (agreement): the credential and the message name the same tenant.
+    if !presented.tenant.as_deref().is_none_or(|name| is_named(found.tenant(), name)) {
         return Err((Code::TenantMismatch, None));
     }
-    of(&decision).ok_or((Code::Unauthenticated, None))
+    let admission = of(&decision).ok_or((Code::Unauthenticated, None))?;
+    Ok((admission, Address::new(&found.tenant().id, found.root())))
 }
 
 /// What a hub keeps of a decision. `None` if the decision has no credential.
@@ -184,18 +183,16 @@ impl GateQuestion for RenewalQuestion<'_> {
     }
 }
 
-/// Judges a credential that takes the place of another one on an open socket. `named`: the tenant
-/// that the client names.
+/// Judges a credential that takes the place of another one on an open socket.
 pub(super) async fn renewal(
-    token: &str,
-    named: Option<&str>,
+    presented: &Presented,
     tenant: &TenantId,
     config: &Rc<Config>,
     context: &ExecutionContext,
-) -> Result<Admission, (Code, Option<u64>)> {
-    let question = RenewalQuestion { tenant, token, place: config.region.as_deref() };
+) -> Result<Admission, Denied> {
+    let question = RenewalQuestion { tenant, token: &presented.token, place: config.region.as_deref() };
     match drive(question, config, context, Patience::new()).await {
-        Ok(Ok((_, found))) if !named.is_none_or(|name| is_named(found.tenant(), name)) => {
+        Ok(Ok((_, found))) if !presented.tenant.as_deref().is_none_or(|name| is_named(found.tenant(), name)) => {
             Err((Code::TenantMismatch, None))
         }
         Ok(Ok((bearer, _))) => Ok(kept(&bearer, tenant)),

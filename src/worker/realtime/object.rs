@@ -17,14 +17,15 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use super::client::Address;
+use super::client::{Address, Denied};
 use super::judge;
-use super::state::{AGAIN_MS, Denied, HubObject, full, now, read, refusal, reply, units};
+use super::state::{AGAIN_MS, HubObject, full, now, read, refusal, reply, units};
+use super::upgrade::Upgrade;
 use crate::gate::{Code, Intent, SnapshotKey};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{AUTH_MS, HUB_TRUST_MS, MAX_PUBLISHED, MAX_SOCKET_MESSAGE_BYTES};
 use crate::model::{ChannelName, UnixMillis};
-use crate::realtime::{Admission, Authentication, Draft, Guest, Hub, Next, Opening, Position, Target, Turn};
+use crate::realtime::{Authentication, Draft, Guest, Hub, Next, Position, Target, Turn};
 use crate::worker::isolate;
 use crate::worker::runtime::edge::{self, Sockets};
 use crate::worker::runtime::fault::fault;
@@ -41,36 +42,6 @@ const MAX_LISTED: usize = 500;
 #[wasm_bindgen]
 pub struct TenantHub {
     object: Rc<HubObject>,
-}
-
-/// What the Worker tells a hub about an upgrade.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Upgrade {
-    #[serde(flatten)]
-    pub(super) address: Address,
-    /// The admission, if the request had a credential or needed none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) admission: Option<Admission>,
-    /// Otherwise the request, to be decided once there is one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) question: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) client: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) since: Option<Position>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) channels: Vec<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) packed: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) protocol: Option<String>,
-}
-
-impl Upgrade {
-    /// The same for another hub of the tenant.
-    pub(super) fn at(&self, shard: u32) -> Self {
-        Self { address: self.address.at(shard), ..self.clone() }
-    }
 }
 
 /// A message of the operator's own code.
@@ -185,7 +156,7 @@ impl HubObject {
 
     /// Opens a socket.
     async fn connect(self: &Rc<Self>, upgrade: Upgrade) -> JsValue {
-        let Upgrade { address, admission, question, client, since, channels, packed, protocol } = upgrade;
+        let Upgrade { address, admission, question, client, opening, protocol } = upgrade;
         if let Err(code) = self.settle_in(&address).await {
             return refusal(code, None);
         }
@@ -211,7 +182,6 @@ impl HubObject {
                 }
             }
             let Some(who) = self.accept(Hub::has_room) else { return full() };
-            let opening = Opening { since, channels, packed };
             self.turn(|core, now| core.hub.open(who, id, admission, &opening, now));
         } else {
             let Some(who) = self.accept(|hub| hub.has_room_for_guest(&client)) else {
@@ -278,16 +248,16 @@ impl HubObject {
 
     async fn authenticate(self: &Rc<Self>, asked: &Authentication) {
         let Some((tenant, _)) = self.tenant() else { return };
-        let Authentication { token, tenant: named, question, .. } = asked;
+        let Authentication { presented, question, .. } = asked;
         let (config, context) = (&self.config, &self.context);
         let answer = match question {
-            Some(question) => {
-                match judge::admission(question, token, named.as_deref(), &tenant, config, context).await {
-                    Ok(admission) => self.slot().await.map(|()| admission),
-                    refused => refused,
-                }
-            }
-            None => judge::renewal(token, named.as_deref(), &tenant, config, context).await,
+            Some(question) => match judge::admission(question, presented, config, context).await {
+                // INVARIANT (agreement): the host and the credential name the same tenant.
+                Ok((_, address)) if address.tenant != *tenant.as_str() => Err((Code::TenantMismatch, None)),
+                Ok((admission, _)) => self.slot().await.map(|()| admission),
+                Err(denied) => Err(denied),
+            },
+            None => judge::renewal(presented, &tenant, config, context).await,
         };
         let answer = match answer {
             Ok(admission) => self.still_served().await.map(|()| admission),

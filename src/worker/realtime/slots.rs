@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use wasm_bindgen_futures::JsFuture;
 
-use super::client::{self, Address};
+use super::client::{self, Address, Denied};
 use super::judge;
-use super::state::{AGAIN_MS, Denied, HubObject, now, units};
+use super::state::{AGAIN_MS, HubObject, now, units};
 use crate::gate::{Code, Intent};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{HUB_HOLD_MS, HUB_SLOTS, HUB_TRUST_MS};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use super::client::Address;
+use super::client::{Address, Denied};
 use crate::gate::Code;
 use crate::model::{Key, TenantId, UnixMillis};
 use crate::realtime::{Draft, Hub, LogEntry, LogIndex, StoredMessage};
@@ -26,9 +26,6 @@ use crate::worker::runtime::edge::{self, ExecutionContext, Sockets};
 /// Milliseconds after which something that has failed is tried again, and after which a hub gives
 /// up what it no longer needs: slots, and its place in the list of hubs.
 pub(super) const AGAIN_MS: u64 = 10_000;
-
-/// The code of a denial, and the milliseconds after which it may pass.
-pub(super) type Denied = (Code, Option<u64>);
 
 /// One tenant's sockets, as the parts of the Durable Object share them.
 pub(super) struct HubObject {

@@ -1,0 +1,78 @@
+//! Has a hub open a socket.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+use super::client::{Address, Denied, send};
+use crate::gate::Code;
+use crate::model::bounds::MAX_SHARDS_OF_HUB;
+use crate::realtime::{Admission, Opening};
+use crate::worker::config::Config;
+
+/// What the Worker tells a hub about an upgrade.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Upgrade {
+    #[serde(flatten)]
+    pub(super) address: Address,
+    /// The admission, if the request had a credential or needed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) admission: Option<Admission>,
+    /// Otherwise the request, to be decided once there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) question: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) client: String,
+    #[serde(flatten)]
+    pub(super) opening: Opening,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) protocol: Option<String>,
+}
+
+impl Upgrade {
+    /// The same for another hub of the tenant.
+    pub(super) fn at(&self, shard: u32) -> Self {
+        Self { address: self.address.at(shard), ..self.clone() }
+    }
+}
+
+/// A hub that has not opened a socket: its answer, if it gave one, and the denial in it.
+pub(super) struct Unopened {
+    pub(super) response: Option<Response>,
+    pub(super) denied: Denied,
+}
+
+/// Opens a socket at the first hub of a tenant that has room. Returns the response with the socket.
+pub(super) async fn open(config: &Config, upgrade: &Upgrade) -> Result<Response, Unopened> {
+    for shard in 0..MAX_SHARDS_OF_HUB {
+        let response = knock(config, &upgrade.at(shard), "/connect").await?;
+        if response.status() == 101 {
+            return Ok(response);
+        }
+        let header = |name| response.headers().get(name).ok().flatten();
+        if header("x-full").is_some() {
+            continue;
+        }
+        let named = header("x-code");
+        let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
+        let wait_ms = header("retry-after").and_then(|text| text.parse::<u64>().ok()).map(|s| s.saturating_mul(1_000));
+        let denied = (known.unwrap_or(Code::SnapshotUnavailable), wait_ms);
+        return Err(Unopened { response: Some(response), denied });
+    }
+    Err(Unopened { response: None, denied: (Code::ConcurrencyLimited, None) })
+}
+
+/// Asks one hub (`/connect`) or a lobby (`/wait`) to open a socket.
+pub(super) async fn knock(config: &Config, upgrade: &Upgrade, path: &str) -> Result<Response, Unopened> {
+    let about = json!(upgrade).to_string();
+    let response = match send(config, &upgrade.address, path, &about, None) {
+        Ok(promise) => JsFuture::from(promise).await,
+        Err(error) => Err(error),
+    };
+    response.map(JsCast::unchecked_into).map_err(|error| {
+        web_sys::console::error_2(&"realtime: the hub failed".into(), &error);
+        Unopened { response: None, denied: (Code::SnapshotUnavailable, None) }
+    })
+}
