@@ -15,7 +15,7 @@ use worker::kv::KvStore;
 use crate::identity::{LicenceSigner, Sealer, Seals};
 use crate::model::{Environment, KeySet, TenantId};
 use crate::worker::assertion::Assertions;
-use crate::worker::runtime::edge;
+use crate::worker::runtime::edge::{self, Hubs, ObjectClient};
 use crate::worker::runtime::header_names::{EXPLAIN, FORWARDED_HOST, PROXY_SECRET};
 
 /// Bindings, variables and secrets, by their names in `wrangler.toml`.
@@ -40,11 +40,11 @@ pub(crate) struct Config {
     /// KV need no seal.
     pub(crate) seals: Option<Seals>,
     /// `LEDGER`: one Durable Object per family of tenants.
-    pub(crate) ledger: JsValue,
+    pub(crate) ledger: Option<ObjectClient>,
     /// `LEDGER_JURISDICTIONS`: prefixes of tenant ids, each with the jurisdiction of the ledgers.
     pub(crate) jurisdictions: Vec<(String, String)>,
-    /// `HUBS`: one Durable Object per tenant, for its sockets. Undefined: there are none.
-    pub(crate) hubs: JsValue,
+    /// `HUBS`: one Durable Object per tenant, for its sockets.
+    pub(crate) hubs: Option<Hubs>,
     /// `HUB_SOCKETS`: the sockets of one hub, for tests, which cannot open thousands.
     pub(crate) hub_sockets: Option<usize>,
     /// `UPSTREAM`: the service that serves as the origin.
@@ -101,6 +101,11 @@ impl Config {
             }
         };
         let jurisdictions = jurisdictions(text("LEDGER_JURISDICTIONS").as_deref().unwrap_or_default());
+        // Without readable jurisdictions, objects might be kept in the wrong place.
+        let objects = |name| {
+            let places = serde_json::json!(jurisdictions.as_ref()?).to_string();
+            Some(binding(name)).filter(|namespace| !namespace.is_undefined()).map(|namespace| (namespace, places))
+        };
         let (sealer, seals) = seals(text("SNAPSHOT_KEY").as_deref(), text("SNAPSHOT_TRUST").as_deref());
         let assertions = text("ASSERTION_KEY").and_then(|pem| Assertions::new(&pem, audience));
         let licences = text("LICENCE_KEY").and_then(|pem| {
@@ -124,14 +129,8 @@ impl Config {
             licences,
             sealer,
             seals,
-            ledger: match binding("LEDGER") {
-                none if none.is_undefined() || jurisdictions.is_none() => JsValue::UNDEFINED,
-                namespace => edge::ledgers(
-                    &namespace,
-                    &serde_json::json!(jurisdictions.as_deref().unwrap_or_default()).to_string(),
-                ),
-            },
-            hubs: if jurisdictions.is_some() { binding("HUBS") } else { JsValue::UNDEFINED },
+            ledger: objects("LEDGER").map(|(namespace, places)| edge::ledgers(&namespace, &places)),
+            hubs: objects("HUBS").map(|(namespace, places)| edge::hubs(&namespace, &places)),
             hub_sockets: if cfg!(feature = "faults") {
                 text("HUB_SOCKETS").and_then(|text| text.parse().ok())
             } else {

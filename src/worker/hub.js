@@ -1,6 +1,10 @@
 // The JavaScript side of a hub: its sockets, its log in SQLite, its alarm. `src/realtime` decides;
 // this file holds the sockets, each under a number.
 
+import { ObjectClient, places } from "./object_client.js";
+
+/** Milliseconds after which a message with publications has failed if there is no response. */
+const PUBLISH_MS = 10_000;
 /** Milliseconds for which a closed socket may keep bytes that its client does not read. */
 const CLOSING_MS = 60_000;
 
@@ -246,16 +250,38 @@ export function abort(state, reason) {
 }
 
 /**
- * Asks the hub of a tenant: an upgrade if there is no body. Its jurisdiction is that of the
- * family's ledger; see `ledgers` in `ledger_client.js`.
+ * The hubs behind a namespace. A hub has the name of its tenant, and the jurisdiction of the
+ * family's ledger.
  */
-export function askHub(namespace, jurisdictions, root, tenant, path, about, body) {
-  const found = JSON.parse(jurisdictions).find(([prefix]) => root.startsWith(prefix));
-  const space = found ? namespace.jurisdiction(found[1]) : namespace;
-  // Names of users and channels may have characters that no header has.
-  const headers = { "x-hub": encodeURIComponent(about) };
-  const init = body === undefined ? { headers: { ...headers, upgrade: "websocket" } } : { method: "POST", headers, body };
-  return space.get(space.idFromName(tenant)).fetch(`https://hub${path}`, init);
+export const hubs = (namespace, jurisdictions) => new Hubs(places(namespace, jurisdictions));
+
+class Hubs {
+  #at;
+  #publishers;
+
+  constructor(at) {
+    this.#at = at;
+    this.#publishers = new ObjectClient("hub", PUBLISH_MS, (about, body) => {
+      const { name, root } = JSON.parse(about);
+      return this.ask(root, name, "/publish", about, body);
+    });
+  }
+
+  /** Asks a hub: an upgrade if there is no body. `about`: what the question is about, as JSON. */
+  ask(root, name, path, about, body) {
+    // Names of users and channels may have characters that no header has.
+    const headers = { "x-hub": encodeURIComponent(about) };
+    const init = body === undefined ? { headers: { ...headers, upgrade: "websocket" } } : { method: "POST", headers, body };
+    return this.#at(root, name).fetch(`https://hub${path}`, init);
+  }
+
+  /**
+   * Has a hub publish messages, a line, together with those of other requests. Resolves to a line,
+   * or to null if the hub is overloaded.
+   */
+  publish(about, messages, context) {
+    return this.#publishers.ask(about, messages, context);
+  }
 }
 
 /** The response of a hub to anything but an upgrade: its status and its text. */

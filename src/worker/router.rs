@@ -113,11 +113,11 @@ async fn health(call: &Call, config: &Rc<Config>) -> Response {
     let needs_hubs =
         with_gate(|gate| gate.current_catalog().is_some_and(|catalog| catalog.document().realtime.is_some()));
     match version() {
-        Some(version) if needs_hubs && config.hubs.is_undefined() => {
+        Some(version) if needs_hubs && config.hubs.is_none() => {
             let reason = "the catalog has `realtime`, and there is no Durable Object binding `HUBS`";
             reply::document(503, &json!({ "status": "degraded", "catalog": version, "reason": reason }).to_string())
         }
-        Some(version) if needs_ledger && config.ledger.is_undefined() => {
+        Some(version) if needs_ledger && config.ledger.is_none() => {
             let reason = "the catalog has limits that a ledger counts, and there is no Durable Object binding `LEDGER`";
             reply::document(503, &json!({ "status": "degraded", "catalog": version, "reason": reason }).to_string())
         }

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { askLedger } from "../../src/worker/ledger_client.js";
+import { ObjectClient } from "../../src/worker/object_client.js";
 import { as, worker } from "../support/harness.mjs";
 import { until } from "../support/wait.mjs";
 
@@ -50,12 +50,13 @@ describe("behaviour over time", { concurrency: true }, () => {
   // that never resolves stands in for it.
   test("requests to a ledger that never answers fail in time and do not block later requests", { timeout: 30_000 }, async () => {
     const context = { waitUntil() {} };
-    const answering = (fetch) => ({ stub: () => ({ fetch }) });
-    const echo = answering(async (_, { body }) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n")));
-    const silent = answering(() => new Promise(() => {}));
-    for (const end of await Promise.allSettled(["1", "2", "3"].map((body) => askLedger(silent, "silent", body, context)))) {
+    const echo = async (_, body) => new Response(body.split("\n").map((one) => `answer to ${one}`).join("\n"));
+    let ledger = () => new Promise(() => {});
+    const client = new ObjectClient("ledger", 5_000, (...message) => ledger(...message));
+    for (const end of await Promise.allSettled(["1", "2", "3"].map((body) => client.ask("silent", body, context)))) {
       assert.match(String(end.reason), /the ledger did not answer in time/);
     }
-    assert.equal(await askLedger(echo, "silent", "4", context), "answer to 4");
+    ledger = echo;
+    assert.equal(await client.ask("silent", "4", context), "answer to 4");
   });
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ledgers } from "../../src/worker/ledger_client.js";
+import { places } from "../../src/worker/object_client.js";
 import { worker } from "../support/harness.mjs";
 
 const namespace = (place = "anywhere") => ({
@@ -13,8 +13,10 @@ const namespace = (place = "anywhere") => ({
 });
 
 test("the prefix of a tenant's id alone determines the jurisdiction of its ledger", () => {
-  const { stub } = ledgers(namespace(), JSON.stringify([["t_eu_", "eu"], ["t_us_", "fedramp"]]));
-  assert.deepEqual(["t_eu_1", "t_us_1", "t_1", "x_t_eu_1"].map(stub), ["eu/t_eu_1", "fedramp/t_us_1", "anywhere/t_1", "anywhere/x_t_eu_1"]);
+  const at = places(namespace(), JSON.stringify([["t_eu_", "eu"], ["t_us_", "fedramp"]]));
+  assert.deepEqual(["t_eu_1", "t_us_1", "t_1", "x_t_eu_1"].map((root) => at(root)), ["eu/t_eu_1", "fedramp/t_us_1", "anywhere/t_1", "anywhere/x_t_eu_1"]);
+  // A hub has the name of its tenant, and the jurisdiction of the family.
+  assert.equal(at("t_eu_1", "t_child"), "eu/t_child");
 });
 
 test("a new tenant can have only a jurisdiction that the deployment knows", async () => {

@@ -134,7 +134,7 @@ async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTree
 /// Announces new epochs to the ledgers. Returns the roots whose ledger did not answer.
 async fn notify_ledgers(request: &AdminRequest<'_>, rows: &[Row]) -> Result<BTreeSet<String>, AdminError> {
     let mut news: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
-    if request.config.ledger.is_undefined() {
+    if request.config.ledger.is_none() {
         return Ok(BTreeSet::new());
     }
     for row in rows.iter().filter(|row| !text(row, "ledger").is_empty()) {
@@ -173,7 +173,7 @@ async fn notify_hubs(request: &AdminRequest<'_>, rows: &[Row]) -> Result<bool, A
         return Ok(client_of_hubs::tell(request.config, &request.store, None, &changes).await?);
     }
     let keys: Vec<&str> = news().filter_map(|row| text(row, "key").strip_prefix("key:")).collect();
-    let owners = if keys.is_empty() || request.config.hubs.is_undefined() {
+    let owners = if keys.is_empty() || request.config.hubs.is_none() {
         Vec::new()
     } else {
         let owners = "SELECT DISTINCT root FROM tenants JOIN api_keys ON api_keys.tenant = tenants.id \

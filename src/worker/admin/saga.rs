@@ -186,7 +186,7 @@ async fn take(
         SagaStep::Features => drop(features(request, saga).await?),
         SagaStep::Ledger => {
             let epochs = [(record.id.as_str().into(), record.epoch)].into_iter().collect();
-            if !request.config.ledger.is_undefined() {
+            if request.config.ledger.is_some() {
                 request.ask_ledger(&record.root, &LedgerRequest { epochs, ..LedgerRequest::default() }).await?;
             }
         }

@@ -46,11 +46,11 @@ pub(super) fn send(
     context: &edge::ExecutionContext,
     queue_ms: u32,
 ) -> Asked {
-    if config.ledger.is_undefined() {
+    let Some(ledgers) = &config.ledger else {
         return Err(String::from("the Durable Object binding `LEDGER` is missing"));
-    }
+    };
     let body = serde_json::to_string(request).map_err(|error| error.to_string())?;
-    Ok(edge::ask_ledger(&config.ledger, root.as_str(), &body, context, queue_ms))
+    Ok(ledgers.ask(root.as_str(), &body, context, queue_ms))
 }
 
 /// Awaits the response of a ledger. The log contains the cause of a failure.

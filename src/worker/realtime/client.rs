@@ -3,6 +3,7 @@
 use js_sys::{Array, Promise};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
@@ -11,7 +12,7 @@ use crate::gate::Code;
 use crate::model::TenantId;
 use crate::model::bounds::MAX_LOBBIES;
 use crate::worker::config::Config;
-use crate::worker::runtime::edge;
+use crate::worker::runtime::edge::{self, ExecutionContext};
 use crate::worker::sources::d1::{Row, Store, StoreError, number, sql, text};
 
 /// Hubs that are told of a change at the same time.
@@ -89,10 +90,24 @@ pub(super) async fn answer(asked: AskedHub) -> Option<(u16, String)> {
     Some((status, answer.get(1).as_string().unwrap_or_default()))
 }
 
+/// Has the first hub of a tenant publish messages, together with those of other requests. Returns
+/// its status and its text. `None`: it failed, or is overloaded.
+pub(super) async fn publish(
+    config: &Config,
+    address: &Address,
+    messages: &str,
+    context: &ExecutionContext,
+) -> Option<(u16, String)> {
+    let heard = JsFuture::from(config.hubs.as_ref()?.publish(&json!(address).to_string(), messages, context)).await;
+    let line = heard.map_err(|error| web_sys::console::error_2(&"realtime: a hub failed".into(), &error)).ok()?;
+    let (status, answer): (u16, Box<RawValue>) = serde_json::from_str(&line.as_string()?).ok()?;
+    Some((status, answer.get().to_owned()))
+}
+
 /// Sends an upgrade to a hub (`body` is `None`), or a question. Resolves to its response.
 pub(super) fn send(config: &Config, address: &Address, path: &str, about: &str, body: Option<&str>) -> AskedHub {
-    let jurisdictions = json!(config.jurisdictions).to_string();
-    edge::ask_hub(&config.hubs, &jurisdictions, &address.root, &address.name(), path, about, body)
+    let hubs = config.hubs.as_ref().ok_or_else(|| JsValue::from_str("the Durable Object binding `HUBS` is missing"))?;
+    hubs.ask(&address.root, &address.name(), path, about, body)
 }
 
 /// Tells hubs with sockets that snapshots have changed: names in KV, with epochs. Returns once they
@@ -104,7 +119,7 @@ pub(crate) async fn tell(
     families: Option<&[&str]>,
     changes: &[(String, u64)],
 ) -> Result<bool, StoreError> {
-    if config.hubs.is_undefined() || families.is_some_and(<[&str]>::is_empty) {
+    if config.hubs.is_none() || families.is_some_and(<[&str]>::is_empty) {
         return Ok(true);
     }
     let of = |roots: &[&str]| {

@@ -68,7 +68,7 @@ impl GateQuestion for NamedQuestion<'_> {
 
 /// Opens a socket, or says why not.
 pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
-    if config.hubs.is_undefined() {
+    if config.hubs.is_none() {
         return Failure::NOT_FOUND.respond(&call);
     }
     let query: Vec<(String, String)> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();

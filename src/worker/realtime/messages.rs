@@ -64,7 +64,7 @@ fn passed_on(call: &Call, answer: Option<(u16, String)>) -> Response {
 /// `POST /_gate/v1/messages`: sends messages to the sockets of a tenant. Returns the position after
 /// them.
 pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
-    if config.hubs.is_undefined() {
+    if config.hubs.is_none() {
         return Failure::NOT_FOUND.respond(call);
     }
     let text = match reply::body(call, MAX_PUBLISHED_BODY_BYTES).await {
@@ -86,7 +86,7 @@ pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
         Err(response) => return response,
     };
     if !body.descendants {
-        return passed_on(call, client::answer(client::ask(config, &own, "/publish", &messages)).await);
+        return passed_on(call, client::publish(config, &own, &messages, &call.context).await);
     }
     let below = match below(&own, call, config).await {
         Ok(below) => below,
@@ -97,7 +97,7 @@ pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
     let (mut sent, mut failed) = (Vec::new(), Vec::new());
     for (one, asked) in asked {
         match client::answer(asked).await {
-            Some((200, _)) => sent.push(one.tenant.as_str()),
+            Some((200, text)) if text.starts_with("[200,") => sent.push(one.tenant.as_str()),
             _ => failed.push(one.tenant.as_str()),
         }
     }
@@ -227,7 +227,7 @@ async fn address_in(
     config: &Rc<Config>,
     known: &[&str],
 ) -> Result<(Address, BTreeMap<String, String>), Response> {
-    if config.hubs.is_undefined() {
+    if config.hubs.is_none() {
         return Err(Failure::NOT_FOUND.respond(call));
     }
     let query: BTreeMap<String, String> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();

@@ -15,25 +15,21 @@ use js_sys::Promise;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use super::client::{Address, Denied};
 use super::judge;
-use super::state::{AGAIN_MS, HubObject, full, now, read, refusal, reply, units};
+use super::state::{AGAIN_MS, HubObject, denied, full, now, read, refusal, reply, units};
 use super::upgrade::Upgrade;
 use crate::gate::{Code, Intent, SnapshotKey};
 use crate::ledger::CounterOp;
 use crate::model::bounds::{AUTH_MS, HUB_TRUST_MS, MAX_PUBLISHED, MAX_SOCKET_MESSAGE_BYTES};
 use crate::model::{ChannelName, UnixMillis};
-use crate::realtime::{Authentication, Draft, Guest, Hub, Next, Position, Target, Turn};
+use crate::realtime::{Authentication, Draft, Guest, Hub, Next, Target, Turn};
 use crate::worker::isolate;
 use crate::worker::runtime::edge::{self, Sockets};
 use crate::worker::runtime::fault::fault;
 use crate::worker::runtime::task;
 use crate::worker::sources::feed;
-
-/// Groups of messages whose positions are remembered for callers that wake late.
-const MAX_GROUPS: usize = 256;
 
 /// Connections in one page of a list.
 const MAX_LISTED: usize = 500;
@@ -51,6 +47,9 @@ pub(super) struct Published {
     /// JSON.
     pub(super) data: String,
 }
+
+/// The answer to a group of messages: a status and a document.
+type Line = (u16, Value);
 
 #[wasm_bindgen]
 impl TenantHub {
@@ -266,59 +265,67 @@ impl HubObject {
         self.turn(|core, now| core.hub.authenticated(asked, answer, now));
     }
 
-    /// Publishes messages of the operator's own code.
+    /// Publishes messages of the operator's own code: a group in each line of `body`. They share a
+    /// write, and for clients that take it a frame. Answers each line by its status and an object.
     async fn publish(self: &Rc<Self>, address: Option<Address>, body: &str) -> JsValue {
-        let (Some(address), Ok(messages)) = (address, serde_json::from_str::<Vec<Published>>(body)) else {
-            return refusal(Code::BadRequest, None);
+        let Some(address) = address else { return refusal(Code::BadRequest, None) };
+        let groups: Vec<Result<Vec<Draft>, Line>> = match self.settle_in(&address).await {
+            Ok(()) => body.lines().map(|line| self.drafts(line)).collect(),
+            Err(code) => body.lines().map(|_| Err(denied((code, None)))).collect(),
         };
-        if messages.len() > MAX_PUBLISHED || messages.iter().any(|one| one.data.len() > MAX_SOCKET_MESSAGE_BYTES) {
-            return refusal(Code::BadRequest, None);
-        }
-        if let Err(code) = self.settle_in(&address).await {
-            return refusal(code, None);
-        }
-        let draft = |one: Published| Some(Draft::from_elsewhere(None, Target::parse(&one.target)?, one.data));
-        let Some(drafts) = messages.into_iter().map(draft).collect::<Option<Vec<Draft>>>() else {
-            return refusal(Code::BadRequest, None);
-        };
-        if !drafts.iter().all(|draft| self.core.borrow().hub.knows(&draft.target)) {
-            let error = json!({ "code": "NOT_FOUND", "message": "the catalog has no such channel", "details": {} });
-            return reply(404, &json!({ "error": error }));
-        }
-        let units = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
-        if let Err((code, wait_ms)) = self.charge_and_look(units).await {
-            return refusal(code, wait_ms);
-        }
-        reply(200, &json!(self.publish_together(drafts).await))
+        let groups = self.charge_groups(groups).await;
+        let mut lines = Vec::new();
+        self.turn(|core, now| {
+            let mut position = core.hub.end();
+            let mut drafts = Vec::new();
+            for group in groups {
+                lines.push(group.map_or_else(
+                    |refused| refused,
+                    |group| {
+                        position.seq = position.seq.saturating_add(units(group.len()));
+                        drafts.extend(group);
+                        (200, json!(position))
+                    },
+                ));
+            }
+            core.hub.publish(drafts, now)
+        });
+        self.pump_all();
+        let lines: Vec<String> = lines.iter().map(|line| json!(line).to_string()).collect();
+        edge::respond(200, &format!("text/plain\n\n\n\n\n{}", lines.join("\n"))).into()
     }
 
-    /// Publishes messages together with those that arrive in the same moment, so that they share a
-    /// write and, for clients that take it, a frame. Returns the position after them.
-    async fn publish_together(self: &Rc<Self>, drafts: Vec<Draft>) -> Position {
-        let (group, place) = {
-            let mut core = self.core.borrow_mut();
-            core.gathered.extend(drafts);
-            (core.group, units(core.gathered.len()))
-        };
-        let _ = JsFuture::from(edge::sleep(0)).await;
-        // The first one that wakes publishes for all.
-        if self.core.borrow().group == group {
-            self.turn(|core, now| {
-                let start = core.hub.end().seq;
-                core.group_starts.insert(group, start);
-                if core.group_starts.len() > MAX_GROUPS {
-                    core.group_starts.pop_first();
-                }
-                core.group = group.saturating_add(1);
-                let gathered = std::mem::take(&mut core.gathered);
-                core.hub.publish(gathered, now)
-            });
-            self.pump_all();
+    /// The messages in a line, if all of them can be published.
+    fn drafts(&self, line: &str) -> Result<Vec<Draft>, Line> {
+        let bad = || denied((Code::BadRequest, None));
+        let messages: Vec<Published> = serde_json::from_str(line).map_err(|_| bad())?;
+        if messages.len() > MAX_PUBLISHED || messages.iter().any(|one| one.data.len() > MAX_SOCKET_MESSAGE_BYTES) {
+            return Err(bad());
         }
-        let core = self.core.borrow();
-        let end = core.hub.end();
-        let seq = core.group_starts.get(&group).map_or(end.seq, |start| start.saturating_add(place));
-        Position { seq, ..end }
+        let draft = |one: Published| Some(Draft::from_elsewhere(None, Target::parse(&one.target)?, one.data));
+        let drafts = messages.into_iter().map(draft).collect::<Option<Vec<Draft>>>().ok_or_else(bad)?;
+        if !drafts.iter().all(|draft| self.core.borrow().hub.knows(&draft.target)) {
+            let error = json!({ "code": "NOT_FOUND", "message": "the catalog has no such channel", "details": {} });
+            return Err((404, json!({ "error": error })));
+        }
+        Ok(drafts)
+    }
+
+    /// Takes what groups of messages cost: all together, and if the limits do not allow that, one
+    /// after the other.
+    async fn charge_groups(self: &Rc<Self>, groups: Vec<Result<Vec<Draft>, Line>>) -> Vec<Result<Vec<Draft>, Line>> {
+        let sizes = groups.iter().flatten().map(|group| units(group.len()));
+        if sizes.clone().count() > 1 && self.charge_and_look(sizes.sum()).await.is_ok() {
+            return groups;
+        }
+        let mut charged = Vec::new();
+        for group in groups {
+            charged.push(match group {
+                Ok(group) => self.charge_and_look(units(group.len())).await.map(|()| group).map_err(denied),
+                refused => refused,
+            });
+        }
+        charged
     }
 
     /// Snapshots have changed.

@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::*;
 use super::client::{Address, Denied};
 use crate::gate::Code;
 use crate::model::{Key, TenantId, UnixMillis};
-use crate::realtime::{Draft, Hub, LogEntry, LogIndex, StoredMessage};
+use crate::realtime::{Hub, LogEntry, LogIndex, StoredMessage};
 use crate::wire::ErrorView;
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext, Sockets};
@@ -46,11 +46,6 @@ pub(super) struct Core {
     pub(super) joined: Option<String>,
     /// The name under which it is joining.
     pub(super) joining: Option<String>,
-    /// Messages of the operator's code that are published together, the number of that group, and
-    /// the position before each of the last groups.
-    pub(super) gathered: Vec<Draft>,
-    pub(super) group: u64,
-    pub(super) group_starts: BTreeMap<u64, u64>,
     /// When the tenant was last judged.
     pub(super) looked_at: Option<UnixMillis>,
     /// The limit that counts connections.
@@ -198,16 +193,17 @@ pub(super) fn reply(status: u16, body: &Value) -> JsValue {
     edge::respond(status, &format!("application/json\n\n\n\n\n{body}")).into()
 }
 
+/// A refusal: its status and its document.
+pub(super) fn denied((code, retry_after_ms): Denied) -> (u16, Value) {
+    let details = json!({ "retry_after_ms": retry_after_ms });
+    (code.status(), json!({ "error": ErrorView { code: code.as_str(), message: code.message(), details } }))
+}
+
 /// A refusal. The header tells the Worker the code, for clients that read frames.
 pub(super) fn refusal(code: Code, retry_after_ms: Option<u64>) -> JsValue {
-    let error = ErrorView {
-        code: code.as_str(),
-        message: code.message(),
-        details: json!({ "retry_after_ms": retry_after_ms }),
-    };
+    let (status, body) = denied((code, retry_after_ms));
     let retry_s = retry_after_ms.map(|ms| ms.div_ceil(1_000).to_string()).unwrap_or_default();
-    let body = json!({ "error": error });
-    edge::respond(code.status(), &format!("application/json\n\n\n{retry_s}\nx-code: {}\n{body}", code.as_str())).into()
+    edge::respond(status, &format!("application/json\n\n\n{retry_s}\nx-code: {}\n{body}", code.as_str())).into()
 }
 
 /// A row of the log: number, time, target, frame.

@@ -56,12 +56,9 @@ extern "C" {
     pub fn flight(watches: bool, slow_ms: u32) -> Flight;
 }
 
-#[wasm_bindgen(module = "/src/worker/ledger_client.js")]
+#[wasm_bindgen(module = "/src/worker/object_client.js")]
 extern "C" {
-    pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> JsValue;
-    /// Sends one ledger request. Resolves to the response, or to null if the ledger is overloaded.
-    #[wasm_bindgen(js_name = askLedger)]
-    pub fn ask_ledger(ledgers: &JsValue, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
+    pub fn ledgers(namespace: &JsValue, jurisdictions: &str) -> ObjectClient;
 }
 
 #[wasm_bindgen(module = "/src/worker/signatures.js")]
@@ -133,16 +130,7 @@ extern "C" {
     #[wasm_bindgen(catch, js_name = setAlarm)]
     pub fn set_alarm(state: &JsValue, at: f64) -> Result<(), JsValue>;
     pub fn abort(state: &JsValue, reason: &str);
-    #[wasm_bindgen(catch, js_name = askHub)]
-    pub fn ask_hub(
-        namespace: &JsValue,
-        jurisdictions: &str,
-        root: &str,
-        tenant: &str,
-        path: &str,
-        about: &str,
-        body: Option<&str>,
-    ) -> Result<Promise, JsValue>;
+    pub fn hubs(namespace: &JsValue, jurisdictions: &str) -> Hubs;
     #[wasm_bindgen(js_name = hubAnswer)]
     pub fn hub_answer(response: &Promise) -> Promise;
     #[wasm_bindgen(js_name = withCredential)]
@@ -171,6 +159,29 @@ extern "C" {
     /// Milliseconds from the end of the request to the head of the origin's response.
     #[wasm_bindgen(method, getter, js_name = originMs)]
     pub fn origin_ms(this: &Flight) -> f64;
+
+    /// The client of the Durable Objects of one kind.
+    pub type ObjectClient;
+    /// Asks an object. Resolves to its answer, or to null if it is overloaded.
+    #[wasm_bindgen(method)]
+    pub fn ask(this: &ObjectClient, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
+
+    /// The client of the hubs.
+    pub type Hubs;
+    /// Asks a hub: an upgrade if there is no body. Resolves to its response.
+    #[wasm_bindgen(method, catch)]
+    pub fn ask(
+        this: &Hubs,
+        root: &str,
+        name: &str,
+        path: &str,
+        about: &str,
+        body: Option<&str>,
+    ) -> Result<Promise, JsValue>;
+    /// Has a tenant's first hub publish messages, together with those of other requests. Resolves
+    /// to its answer, or to null if it is overloaded.
+    #[wasm_bindgen(method)]
+    pub fn publish(this: &Hubs, about: &str, messages: &str, context: &ExecutionContext) -> Promise;
 
     /// The sockets of a hub, each under a number.
     #[derive(Clone)]
