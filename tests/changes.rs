@@ -108,7 +108,7 @@ proptest! {
             match what {
                 0 => acknowledged += if book.answer(&charge(meter(Some(300)), CounterOp::Take(units)), now).allowed { units } else { 0 },
                 1 => {
-                    let hold = LedgerRequest { hold: Some(Hold { name: &name, for_ms: 60_000, renews: false }), ..charge(meter(None), CounterOp::Hold(units)) };
+                    let hold = LedgerRequest { hold: Some(Hold { name: &name, for_ms: 60_000, renewal: None }), ..charge(meter(None), CounterOp::Hold(units)) };
                     prop_assert!(book.answer(&hold, now).allowed);
                     let settle = LedgerRequest { settle: Some(&name), ..charge(meter(None), CounterOp::Settle(units)) };
                     prop_assert!(book.answer(&settle, now).allowed);

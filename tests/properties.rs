@@ -255,7 +255,7 @@ proptest! {
             let op = match cost % 5 { 0 => CounterOp::Release(cost), 1 => CounterOp::Set(cost), 2 => CounterOp::Hold(cost), 3 => CounterOp::Settle(cost), _ => CounterOp::Take(cost) };
             let name = format!("t h{}", burst % 3);
             let outcome = book.answer(&LedgerRequest {
-                hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit, renews: false }),
+                hold: (cost % 5 == 2).then_some(Hold { name: &name, for_ms: limit, renewal: None }),
                 settle: (cost % 5 == 3).then_some(&name),
                 ..order(&[Charge { counter: "c", meter, op, shadow: false }])
             }, now);
@@ -313,7 +313,7 @@ proptest! {
             let slot = |op| Charge { counter: "t/slots", meter: slots, op, shadow: false };
             if what < 2 {
                 let renews = what == 1;
-                let hold = Some(Hold { name: &name, for_ms: 500, renews });
+                let hold = Some(Hold { name: &name, for_ms: 500, renewal: renews.then_some(0) });
                 let outcome = book.answer(&LedgerRequest { hold, ..order(&[charge(CounterOp::Hold(units)), slot(CounterOp::Hold(1))]) }, UnixMillis::new(now));
                 match open.get(&name) {
                     // A renewal takes what it lacks, and frees what it has too much. A refused one

@@ -1,6 +1,6 @@
 //! [`Ask`]: the caller's instructions for one decision, in addition to the route.
 
-use crate::ledger::{CounterOp, WaitFailure};
+use crate::ledger::{CounterOp, Renewal, WaitFailure};
 
 /// The caller's instructions for one decision, in addition to the route.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,9 +61,9 @@ pub enum Intent<'a> {
         id: &'a str,
         /// Milliseconds until the end time of the reservation.
         for_ms: u64,
-        /// Whether an open reservation of this id is changed and extended. Otherwise the request is
-        /// a repetition, and the reservation stays as it is.
-        renews: bool,
+        /// An open reservation of this id is changed and extended. `None`: the request is a
+        /// repetition, and the reservation stays as it is.
+        renewal: Option<Renewal>,
     },
     /// Settles a hold. [`Ask::limits`] contains the units that were used; limits that it does not
     /// name were not used. The use has already happened, so no status, feature or limit denies it.

@@ -19,11 +19,15 @@ pub struct Hold<'a> {
     pub name: &'a str,
     /// Milliseconds after which the hold expires.
     pub for_ms: u64,
-    /// Whether an open hold of this name is changed to the units of the request, and lasts from now
-    /// on. Otherwise it stays as it is.
-    #[serde(rename = "again", default, skip_serializing_if = "std::ops::Not::not")]
-    pub renews: bool,
+    /// An open hold of this name is changed to the units of the request, and lasts from now on.
+    /// `None`: it stays as it is.
+    #[serde(rename = "again", default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
 }
+
+/// The number of a change to an open hold. A change with a smaller number than the last one is
+/// refused: it was overtaken. 0 if the changes of a hold are not numbered.
+pub type Renewal = u64;
 
 /// A hold, as its ledger stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ pub struct HeldUnits {
     /// The held units of each counter, with the meter at the time of the hold.
     pub(super) parts: Vec<(Arc<str>, Meter, u64)>,
     pub(super) ends_ms: u64,
+    /// The number of the last change.
+    #[serde(rename = "again", default, skip_serializing_if = "super::verdict::is_zero")]
+    pub(super) renewal: Renewal,
 }
 
 impl HeldUnits {

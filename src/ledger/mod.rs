@@ -35,7 +35,7 @@ pub use breaker::{BreakerConfig, BreakerReport, BreakerStatus, CallCounts, Circu
 pub use closed::{QuotaInquiry, QuotaPeriod};
 pub use counter::{Counter, CounterOp, Meter};
 pub use gcra::{Bucket, Rate};
-pub use hold::{HeldUnits, Hold};
+pub use hold::{HeldUnits, Hold, Renewal};
 pub use lease::{BudgetRef, Lease, LeaseClaim, LeaseGrant};
 pub use lease_cache::{LeaseCache, LeaseProgress, Question, Spend, WaitFailure};
 pub use message::{Charge, Chargeable, IdempotencyKey, LedgerFailure, LedgerRequest, LedgerResponse, Seen};

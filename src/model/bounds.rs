@@ -528,6 +528,9 @@ pub const EXPIRY_NOTICE_MS: u64 = 60_000;
 /// Milliseconds for which a hub relies on what it last heard of its tenant. After that, nothing
 /// enters or leaves before it has asked again.
 pub const HUB_TRUST_MS: u64 = 8_000;
+/// Milliseconds after which a hub tries again what has failed, and gives up what it no longer
+/// needs: slots, and its place in the list of hubs.
+pub const HUB_RETRY_MS: u64 = 10_000;
 /// Slots of a limit of kind `concurrency` that a hub holds ahead of its connections.
 pub const HUB_SLOTS: u64 = 16;
 /// Milliseconds for which a hub holds slots. It holds them again at half of that.

@@ -466,9 +466,13 @@ impl Hub {
         effects
     }
 
-    /// Begins anew at a position: the messages before it are not in this log. Members that are
-    /// connected would miss them, so they are closed, and told when they return.
+    /// Begins anew at a position, unless the log has it: a request to begin may be late. The
+    /// messages before it are not in this log. Members that are connected would miss them, so they
+    /// are closed, and told when they return.
     pub fn begin_at(&mut self, position: Position, now: UnixMillis) -> Vec<Effect> {
+        if self.log.reaches(&position) {
+            return Vec::new();
+        }
         let last = self.log.last();
         self.log = LogIndex::new(position.epoch, position.seq, Vec::new());
         let mut effects = vec![Effect::Trim { through: last.max(position.seq) }];
@@ -631,11 +635,6 @@ impl Hub {
         };
         self.soonest = Soonest::At(soonest);
         soonest.into_iter().chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
-    }
-
-    /// Whether somebody has left a channel, and it is time to tell.
-    pub fn has_left(&self, now: UnixMillis) -> bool {
-        self.leaving.values().any(|at| *at <= now)
     }
 
     // Steps.

@@ -22,14 +22,22 @@
 
 mod arrival;
 mod connection;
+mod copies;
 mod frame;
 mod hub;
 mod log;
 mod rules;
+mod slots;
+mod trust;
+mod turnstile;
 
 pub use arrival::{Arrival, Opening, Presented};
 pub use connection::{Admission, Guest};
+pub use copies::{Addressed, Applied, Copies, Joined, Joining, Lack, Membership, Pump};
 pub use frame::{CloseCode, Position, SocketFailure, Target, refused};
 pub use hub::{Authentication, Draft, Effect, Hub, Member, Next, StoredMessage, Turn};
 pub use log::{LogEntry, LogIndex};
 pub use rules::Rules;
+pub use slots::{Denied, Growth, HubSlots, Slot, Statement};
+pub use trust::{Judging, Trust};
+pub use turnstile::Turnstile;

@@ -194,7 +194,7 @@ impl DecideBody {
     fn intent(&self) -> Intent<'_> {
         if let Some(reserve) = &self.reserve {
             let for_ms = reserve.for_ms.map_or(DEFAULT_HOLD_MS, |millis| millis.0);
-            return Intent::Reserve { id: &reserve.id, for_ms, renews: reserve.renew };
+            return Intent::Reserve { id: &reserve.id, for_ms, renewal: reserve.renew.then_some(0) };
         }
         match (&self.settle, &self.idempotency_key) {
             (Some(id), _) => Intent::Settle { id },

@@ -85,7 +85,7 @@ impl World {
             Task::Order => Ask { limits: &[("orders", cost)], intent: Intent::Once { key: &name }, ..ask },
             Task::Reserve => Ask {
                 limits: &[("jobs", cost)],
-                intent: Intent::Reserve { id: &name, for_ms: RESERVATION_MS, renews: false },
+                intent: Intent::Reserve { id: &name, for_ms: RESERVATION_MS, renewal: None },
                 ..ask
             },
             _ => Ask { limits: &[("jobs", cost)], intent: Intent::Settle { id: &name }, ..ask },

@@ -10,6 +10,7 @@
 //!   between them, and `faults` are all others.
 //! - `workload` is what clients do, with the `documents` of their tenants; `client` is one request.
 //! - `truth` counts what happens, and `checks` compare the ledgers with it.
+//! - `rooms` is a world of its own: hubs of sockets.
 //! - `scenarios` are worlds with something special to show, and `plot` draws one.
 
 #![cfg(not(target_family = "wasm"))]
@@ -28,6 +29,7 @@ mod network;
 mod options;
 mod plot;
 mod random;
+mod rooms;
 mod run;
 mod scenarios;
 mod storage;
@@ -64,6 +66,24 @@ fn the_same_seed_gives_the_same_history() {
         };
         assert_eq!(run(), run(), "seed {seed}");
     }
+}
+
+#[test]
+fn no_room_loses_a_message_or_lets_too_many_in() {
+    let (mut seen, mut recovered, mut ended) = (0, 0, 0);
+    for seed in rooms::seeds() {
+        let rooms = rooms::simulated(seed, rooms::steps());
+        let happened = rooms.happened.borrow();
+        seen += happened.seen;
+        recovered += happened.recovered;
+        ended += happened.suspensions + happened.revocations;
+    }
+    assert!(seen > 1_000 && recovered > 10 && ended > 10, "{seen} seen, {recovered} recovered, {ended} ended");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_rooms() {
+    assert_eq!(rooms::simulated(3, 2_000).report(), rooms::simulated(3, 2_000).report());
 }
 
 fn simulated(run: Run, steps: u64) -> World {

@@ -209,7 +209,7 @@ impl Spender {
             hold: special.and_then(|special| special.hold.as_ref()).map(|hold| Hold {
                 name: &hold.name,
                 for_ms: hold.for_ms,
-                renews: hold.renews,
+                renewal: hold.renewal,
             }),
             settle: special.and_then(|special| special.settle.as_deref()),
             ..LedgerRequest::default()

@@ -14,7 +14,7 @@ use crate::gate::code::Code;
 use crate::gate::compiled::{BreakerState, LeasedRange, LimitCheck, PlanShape};
 use crate::gate::cx::Cx;
 use crate::gate::need::CATALOG;
-use crate::ledger::{CounterOp, LedgerState, WaitFailure};
+use crate::ledger::{CounterOp, LedgerState, Renewal, WaitFailure};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
 use crate::model::{TenantId, UnixMillis, map_of};
 
@@ -70,7 +70,7 @@ pub(super) struct NewHold {
     /// The ledger's name of it.
     pub(super) name: String,
     pub(super) for_ms: u64,
-    pub(super) renews: bool,
+    pub(super) renewal: Option<Renewal>,
     /// Whether the caller has chosen the id, and asks again under it.
     is_chosen: bool,
 }
@@ -81,7 +81,7 @@ impl Special {
         // The blank distinguishes these ids from idempotency keys, which contain no blank.
         let key = match ask.intent {
             // What a renewal asks for is no change but a state, which a repetition leaves as it is.
-            Intent::Reserve { renews: true, .. } => None,
+            Intent::Reserve { renewal: Some(_), .. } => None,
             Intent::Reserve { id, .. } => Some(format!(" reserve {id}")),
             // A release that reports nothing may be repeated: there is nothing to count twice. A
             // later hold of the same name is another one.
@@ -101,11 +101,11 @@ impl Special {
         });
         let hold = hold_id.map(|hold_id| {
             let longest = checks.iter().map(|check| check.budget.max_duration_ms).max();
-            let (own, for_ms, renews) = match ask.intent {
-                Intent::Reserve { id, for_ms, renews } => (id.to_owned(), for_ms, renews),
-                _ => (hold_id(), longest.unwrap_or(DEFAULT_HOLD_MS), false),
+            let (own, for_ms, renewal) = match ask.intent {
+                Intent::Reserve { id, for_ms, renewal } => (id.to_owned(), for_ms, renewal),
+                _ => (hold_id(), longest.unwrap_or(DEFAULT_HOLD_MS), None),
             };
-            NewHold { name: hold_name(id, &own), id: own, for_ms, renews, is_chosen: ask.reserves() }
+            NewHold { name: hold_name(id, &own), id: own, for_ms, renewal, is_chosen: ask.reserves() }
         });
         let settle = match ask.intent {
             Intent::Settle { id: own } => Some(hold_name(id, own)),
@@ -119,7 +119,10 @@ impl Pending {
     /// `hold_id` makes an id for a hold that the caller did not name.
     pub(super) fn new(cx: Cx, shape: PlanShape, ask: &Ask<'_>, hold_id: impl FnOnce() -> String) -> Self {
         let checks = &cx.decision.limits;
-        let holds = !ask.dry_run && checks.iter().any(|check| matches!(check.op, CounterOp::Hold(1..)));
+        // A renewal may free everything.
+        let renews = matches!(ask.intent, Intent::Reserve { renewal: Some(_), .. });
+        let is_held = |check: &LimitCheck| matches!(check.op, CounterOp::Hold(units) if units > 0 || renews);
+        let holds = !ask.dry_run && checks.iter().any(is_held);
         let is_special = holds || !matches!(ask.intent, Intent::Decide | Intent::Identify);
         let special = cx
             .decision

@@ -37,18 +37,19 @@ impl LedgerState {
     pub(in crate::ledger) fn keep_hold(&mut self, hold: Hold<'_>, request: &LedgerRequest<'_>, now: UnixMillis) -> u64 {
         let held = |op| if let CounterOp::Hold(units) = op { Some(units) } else { None };
         let parts = request.charges.iter().filter_map(|charge| {
-            let units = held(charge.op)?;
+            let units = held(charge.op).filter(|units| *units > 0)?;
             Some((self.name_of(charge.counter), self.dated(charge.counter, charge.meter), units))
         });
-        let held = HeldUnits { parts: parts.collect(), ends_ms: now.get().saturating_add(hold.for_ms) };
-        let ends_ms = held.ends_ms;
+        let ends_ms = now.get().saturating_add(hold.for_ms);
+        let held = HeldUnits { parts: parts.collect(), ends_ms, renewal: hold.renewal.unwrap_or(0) };
         self.holds.put(hold.name, ends_ms, held);
         self.note_hold(hold.name);
         ends_ms
     }
 
     /// Changes an open hold to the units of a request, and extends it. Takes only what it lacks,
-    /// and frees what it has too much. If that is refused, the hold stays as it is.
+    /// and frees what it has too much. If that is refused, the hold stays as it is, and so it does
+    /// if a later request has changed it already.
     pub(in crate::ledger) fn renew_hold(
         &mut self,
         hold: Hold<'_>,
@@ -56,6 +57,10 @@ impl LedgerState {
         now: UnixMillis,
     ) -> LedgerResponse {
         let Some(held) = self.holds.get(hold.name).cloned() else { return LedgerResponse::default() };
+        let renewal = hold.renewal.unwrap_or(0);
+        if renewal < held.renewal {
+            return LedgerResponse { verdicts: self.standings(request, now), ..LedgerResponse::default() };
+        }
         let held_of = |counter: &str| {
             let own = held.parts.iter().filter(|(name, _, _)| **name == *counter).map(|(_, _, units)| *units);
             own.fold(0_u64, u64::saturating_add)
@@ -105,7 +110,7 @@ impl LedgerState {
             }
         }
         let ends_ms = now.get().saturating_add(hold.for_ms);
-        self.holds.put(hold.name, ends_ms, HeldUnits { parts, ends_ms });
+        self.holds.put(hold.name, ends_ms, HeldUnits { parts, ends_ms, renewal });
         self.note_hold(hold.name);
         LedgerResponse { verdicts: self.standings(request, now), ends_ms: Some(ends_ms), ..response }
     }

@@ -159,7 +159,7 @@ mod tests {
         assert!(old.answer(&take("child", &child), NOW).allowed && old.answer(&take("child", &seats), NOW).allowed);
         assert!(old.answer(&take("parent", &[("parent/seats", SEATS, CounterOp::Take(2))]), NOW).allowed);
         let held = [("child/calls", QUOTA, CounterOp::Hold(20)), ("parent/calls", QUOTA, CounterOp::Hold(20))];
-        let hold = Some(Hold { name: "child job", for_ms: 60_000, renews: false });
+        let hold = Some(Hold { name: "child job", for_ms: 60_000, renewal: None });
         assert!(old.answer(&LedgerRequest { hold, ..take("child", &held) }, NOW).allowed);
 
         // A grandchild's seats are included in its parent's.

@@ -194,7 +194,9 @@ impl LedgerState {
                 self.add_up(request, now);
             }
             outcome
-        } else if let Some(hold) = request.hold.filter(|hold| hold.renews && self.holds.get(hold.name).is_some()) {
+        } else if let Some(hold) =
+            request.hold.filter(|hold| hold.renewal.is_some() && self.holds.get(hold.name).is_some())
+        {
             self.renew_hold(hold, request, now)
         } else if let Some(repeated) = self.open_hold(request, now) {
             repeated

@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::gate::Code;
 use crate::model::TenantId;
 use crate::model::bounds::MAX_LOBBIES;
 use crate::worker::config::Config;
@@ -20,9 +19,6 @@ const TOGETHER: usize = 100;
 
 /// Milliseconds before each attempt to tell a hub of a change.
 const RETRIES_MS: [u32; 3] = [0, 500, 1_500];
-
-/// The code of a denial, and the milliseconds after which it may pass.
-pub(super) type Denied = (Code, Option<u64>);
 
 /// A hub of a tenant, and the root of its family. The first one has the shard 0: it numbers the
 /// tenant's messages. The others hold the sockets for which it has no room.

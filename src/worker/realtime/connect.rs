@@ -19,14 +19,14 @@ use std::sync::Arc;
 use wasm_bindgen::JsCast;
 use web_sys::Response;
 
-use super::client::{Address, Denied};
+use super::client::Address;
 use super::judge;
 use super::upgrade::{self, Unopened, Upgrade};
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
 use crate::model::bounds::MAX_GUEST_QUESTION_BYTES;
 use crate::model::{ChannelName, Problem, Problems, UnixMillis};
-use crate::realtime::{Admission, CloseCode, Opening, Position, SocketFailure, refused};
+use crate::realtime::{Admission, CloseCode, Denied, Opening, Position, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::gateway;
 use crate::worker::http::call::{Call, Resolved};

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::client::{Address, Denied};
+use super::client::Address;
 use crate::gate::{Ask, Bearer, CallEnd, Code, Decision, Entitlements, Gate, Intent, Progress, Step};
 use crate::ledger::{CounterOp, WaitFailure};
 use crate::model::{DEFAULT_KEY_HEADER, Key, PresentedKey, StrategyKind, Tenant, TenantId, UnixMillis};
-use crate::realtime::{Admission, Presented, Rules};
+use crate::realtime::{Admission, Denied, Presented, Rules};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 use crate::worker::api::decide;

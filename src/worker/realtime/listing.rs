@@ -5,7 +5,8 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use super::client::register;
-use super::state::{AGAIN_MS, HubObject, now};
+use super::state::{HubObject, now};
+use crate::model::bounds::HUB_RETRY_MS;
 use crate::worker::runtime::{edge, task};
 
 impl HubObject {
@@ -39,7 +40,7 @@ impl HubObject {
             }
             if !is_done {
                 self.turn(|core, now| {
-                    core.list_at = Some(now.plus(AGAIN_MS));
+                    core.list_at = Some(now.plus(HUB_RETRY_MS));
                     Vec::new()
                 });
                 return;

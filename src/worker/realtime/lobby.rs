@@ -12,7 +12,6 @@ use js_sys::{Array, Promise};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use super::client::Denied;
 use super::judge;
 use super::state::refusal;
 use super::upgrade::{self, Unopened, Upgrade};
@@ -21,7 +20,7 @@ use crate::model::bounds::{
     AUTH_MS, MAX_AUTH_MESSAGE_BYTES, MAX_EARLY_MESSAGES, MAX_HUB_UNSENT_BYTES, MAX_PASSED_UNSENT_BYTES,
     MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_UNSENT_BYTES, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS,
 };
-use crate::realtime::{Arrival, CloseCode, Presented, SocketFailure, refused};
+use crate::realtime::{Arrival, CloseCode, Denied, Presented, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::isolate;
 use crate::worker::runtime::edge::ExecutionContext;

@@ -16,20 +16,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use super::client::{Address, Denied};
+use super::client::Address;
 use super::judge;
-use super::state::{AGAIN_MS, HubObject, denied, full, now, read, refusal, reply, units};
+use super::state::{HubObject, denied, full, now, read, refusal, reply, units};
 use super::upgrade::Upgrade;
 use crate::gate::{Code, Intent, SnapshotKey};
 use crate::ledger::CounterOp;
-use crate::model::bounds::{AUTH_MS, HUB_TRUST_MS, MAX_PUBLISHED, MAX_SOCKET_MESSAGE_BYTES};
+use crate::model::bounds::{AUTH_MS, HUB_RETRY_MS, HUB_TRUST_MS, MAX_PUBLISHED, MAX_SOCKET_MESSAGE_BYTES};
 use crate::model::{ChannelName, UnixMillis};
-use crate::realtime::{Authentication, Draft, Guest, Hub, Next, Target, Turn};
+use crate::realtime::{Authentication, Denied, Draft, Guest, Hub, Next, Target, Turn};
 use crate::worker::isolate;
 use crate::worker::runtime::edge::{self, Sockets};
 use crate::worker::runtime::fault::fault;
 use crate::worker::runtime::task;
 use crate::worker::sources::feed;
+
+/// Times that a connection is prepared before it is refused.
+const MAX_ROUNDS: u32 = 8;
 
 /// Connections in one page of a list.
 const MAX_LISTED: usize = 500;
@@ -140,8 +143,8 @@ impl HubObject {
             "/join" => self.admit_replica(body),
             "/leave" => self.dismiss_replica(body),
             "/relay" => self.relay(address(about), body).await,
-            "/apply" => self.apply(body),
-            "/shards" => reply(200, &json!(self.core.borrow().replicas.keys().collect::<Vec<_>>())),
+            "/apply" => self.apply(body).await,
+            "/shards" => reply(200, &json!(self.core.borrow().copies.shards())),
             "/settle" => {
                 self.settle().await;
                 reply(200, &json!({}))
@@ -156,32 +159,25 @@ impl HubObject {
     /// Opens a socket.
     async fn connect(self: &Rc<Self>, upgrade: Upgrade) -> JsValue {
         let Upgrade { address, admission, question, client, opening, protocol } = upgrade;
+        // The credential was decided before that.
+        let decided_at = now();
         if let Err(code) = self.settle_in(&address).await {
             return refusal(code, None);
         }
         if !self.core.borrow().hub.has_room() {
             return full();
         }
-        if !self.join().await {
-            return refusal(Code::SnapshotUnavailable, None);
+        let is_ready = self.prepare(admission.as_ref().map(|_| decided_at)).await;
+        if let Err((code, wait_ms)) = is_ready {
+            return refusal(code, wait_ms);
         }
         let id: Arc<str> = edge::unique().into();
         if let Some(admission) = admission {
-            if let Err((code, wait_ms)) = self.slot().await {
-                return refusal(code, wait_ms);
-            }
-            // Everything may have changed while it waited. If that waits too, the slot is asked for
-            // again.
-            if !self.is_fresh() {
-                if let Err(code) = self.look(HUB_TRUST_MS).await {
-                    return refusal(code, None);
-                }
-                if let Err((code, wait_ms)) = self.slot().await {
-                    return refusal(code, wait_ms);
-                }
-            }
             let Some(who) = self.accept(Hub::has_room) else { return full() };
-            self.turn(|core, now| core.hub.open(who, id, admission, &opening, now));
+            self.turn(|core, now| {
+                core.trust.admit(decided_at);
+                core.hub.open(who, id, admission, &opening, now)
+            });
         } else {
             let Some(who) = self.accept(|hub| hub.has_room_for_guest(&client)) else {
                 return refusal(Code::ConcurrencyLimited, Some(1_000));
@@ -192,6 +188,30 @@ impl HubObject {
         }
         self.be_listed();
         self.sockets.upgraded(protocol.as_deref())
+    }
+
+    /// Makes sure that a connection may be opened: that the tenant is served, that the log is here,
+    /// and for a member that there is a slot. Each of them may change while another one is waited
+    /// for, so it ends when none of them had to be. `decided_at`: when the credential of a member
+    /// was decided, which may be too long ago by then.
+    async fn prepare(self: &Rc<Self>, decided_at: Option<UnixMillis>) -> Result<(), Denied> {
+        let is_member = decided_at.is_some();
+        for _ in 0..MAX_ROUNDS {
+            self.still_served().await?;
+            if !self.join().await {
+                return Err((Code::SnapshotUnavailable, None));
+            }
+            if is_member {
+                self.slot().await?;
+            }
+            if decided_at.is_some_and(|at| now().since(at) >= HUB_TRUST_MS) {
+                break;
+            }
+            if self.is_fresh() && self.has_log() {
+                return Ok(());
+            }
+        }
+        Err((Code::SnapshotUnavailable, None))
     }
 
     fn screen(self: &Rc<Self>, who: u32, length: Option<usize>) -> bool {
@@ -247,22 +267,27 @@ impl HubObject {
 
     async fn authenticate(self: &Rc<Self>, asked: &Authentication) {
         let Some((tenant, _)) = self.tenant() else { return };
+        let decided_at = now();
         let Authentication { presented, question, .. } = asked;
         let (config, context) = (&self.config, &self.context);
         let answer = match question {
             Some(question) => match judge::admission(question, presented, config, context).await {
                 // INVARIANT (agreement): the host and the credential name the same tenant.
                 Ok((_, address)) if address.tenant != *tenant.as_str() => Err((Code::TenantMismatch, None)),
-                Ok((admission, _)) => self.slot().await.map(|()| admission),
+                Ok((admission, _)) => self.prepare(Some(decided_at)).await.map(|()| admission),
                 Err(denied) => Err(denied),
             },
-            None => judge::renewal(presented, &tenant, config, context).await,
+            None => match judge::renewal(presented, &tenant, config, context).await {
+                Ok(admission) => self.still_served().await.map(|()| admission),
+                Err(denied) => Err(denied),
+            },
         };
-        let answer = match answer {
-            Ok(admission) => self.still_served().await.map(|()| admission),
-            refused => refused,
-        };
-        self.turn(|core, now| core.hub.authenticated(asked, answer, now));
+        self.turn(|core, now| {
+            if answer.is_ok() {
+                core.trust.admit(decided_at);
+            }
+            core.hub.authenticated(asked, answer, now)
+        });
     }
 
     /// Publishes messages of the operator's own code: a group in each line of `body`. They share a
@@ -378,16 +403,15 @@ impl HubObject {
 
     async fn alarm(self: &Rc<Self>) {
         self.core.borrow_mut().alarm = None;
-        // Who has left is told to members, so they have to be members still.
-        if self.core.borrow().hub.has_left(now()) {
+        // Members may be told something, so they have to be members still.
+        if self.core.borrow().hub.members() > 0 {
             let _ = self.look(HUB_TRUST_MS).await;
         }
         self.turn(|core, now| core.hub.due(now));
         // What is due is tried once. If it fails it is due again, a little later.
-        let take = |at: &mut Option<UnixMillis>| at.take_if(|at| *at <= now()).is_some();
         let (holds, lists) = {
             let mut core = self.core.borrow_mut();
-            (take(&mut core.hold_at), take(&mut core.list_at))
+            (core.slots.is_due(now()), core.list_at.take_if(|at| *at <= now()).is_some())
         };
         if holds {
             self.settle().await;
@@ -395,15 +419,16 @@ impl HubObject {
         if lists {
             self.change_list().await;
         }
-        if self.has_late_replica() {
+        let is_late = {
+            let core = self.core.borrow();
+            core.copies.is_late(&core.hub)
+        };
+        if is_late {
             self.pump_all();
         }
         self.turn(|core, now| {
-            if holds && core.held > 0 && core.hold_at.is_none() {
-                core.hold_at = Some(now.plus(AGAIN_MS));
-            }
             if lists && core.hub.is_empty() == core.is_listed && core.list_at.is_none() {
-                core.list_at = Some(now.plus(AGAIN_MS));
+                core.list_at = Some(now.plus(HUB_RETRY_MS));
             }
             Vec::new()
         });

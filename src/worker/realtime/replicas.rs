@@ -1,12 +1,4 @@
-//! Several hubs of one tenant, for more sockets than one can hold.
-//!
-//! The first hub numbers all messages. Each further one holds sockets and a copy of the log: the
-//! first hub sends it what comes after the number that it has last confirmed, again and again until
-//! it confirms. So every hub has the same messages in the same order, and a message that is lost,
-//! repeated or overtaken changes nothing.
-//!
-//! A hub *joins* before it opens its first socket, under a name that it has made up. Messages to it
-//! carry that name, and so does its leave: one that is late concerns nobody.
+//! Several hubs of one tenant. [`crate::realtime::Copies`] decides; this talks to the other hubs.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,39 +9,16 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
 use super::client::{self, Address};
-use super::state::{HubObject, Replica, StoredRow, now, refusal, reply, row_of};
+use super::state::{HubObject, StoredRow, now, refusal, reply, row_of};
 use crate::gate::Code;
 use crate::model::bounds::{HUB_TRUST_MS, MAX_PACKED, MAX_UNSENT_BYTES};
-use crate::realtime::{Draft, Position, Target};
+use crate::realtime::{Addressed, Applied, Draft, Joined, Joining, Lack, Position, Pump, Target};
 use crate::worker::runtime::{edge, task};
 
-/// Milliseconds before a replica that did not answer is asked again, at first and at most.
-const RETRY_MS: (u64, u64) = (10, 2_000);
-/// Failures in a row after which the alarm goes on.
-const MAX_FAILURES: u32 = 8;
-/// Milliseconds after which a pump that says nothing has been cut off by the runtime.
-const SILENT_MS: u64 = 15_000;
 /// Milliseconds for which a hub that joins waits for the log.
 const JOIN_MS: u64 = 3_000;
 
-/// A hub that joins.
-#[derive(Serialize, Deserialize)]
-struct Joining {
-    shard: u32,
-    name: String,
-    position: Position,
-}
-
-/// What the first hub answers to it.
-#[derive(Serialize, Deserialize)]
-struct Joined {
-    /// Where its log has to begin anew.
-    begin: Option<Position>,
-    /// The number of the last message.
-    end: u64,
-}
-
-/// Messages for a replica.
+/// Messages for a further hub.
 #[derive(Serialize, Deserialize)]
 struct Copied {
     name: String,
@@ -65,48 +34,42 @@ struct Relayed {
     data: String,
 }
 
+/// Waits a moment for another event of the hub.
+async fn pause() {
+    let _ = JsFuture::from(edge::sleep(5)).await;
+}
+
 impl HubObject {
     // The first hub.
 
     /// A further hub joins.
     pub(super) fn admit_replica(self: &Rc<Self>, body: &str) -> JsValue {
-        let Ok(Joining { shard, name, position }) = serde_json::from_str::<Joining>(body) else {
-            return refusal(Code::BadRequest, None);
-        };
-        let (begin, end) = {
+        let Ok(joining) = serde_json::from_str::<Joining>(body) else { return refusal(Code::BadRequest, None) };
+        let shard = joining.shard;
+        let joined = {
             let mut core = self.core.borrow_mut();
-            let begin = (!core.hub.reaches(&position)).then(|| core.hub.start());
-            let confirmed = begin.as_ref().map_or(position.seq, |begin| begin.seq);
-            core.replicas.insert(shard, Replica { name, confirmed, pumped_at: None });
-            (begin, core.hub.end().seq)
+            let core = &mut *core;
+            core.copies.join(joining, &core.hub)
         };
         if let Err(error) = self.remember_replicas() {
             return self.give_up(&error);
         }
         self.pump(shard);
-        reply(200, &json!(Joined { begin, end }))
+        reply(200, &json!(joined))
     }
 
     /// A further hub has no sockets any more.
     pub(super) fn dismiss_replica(self: &Rc<Self>, body: &str) -> JsValue {
-        if let Ok((shard, name)) = serde_json::from_str::<(u32, String)>(body) {
-            self.forget_replica(shard, &name);
+        if let Ok((shard, name)) = serde_json::from_str::<(u32, String)>(body)
+            && self.core.borrow_mut().copies.leave(shard, &name)
+        {
+            let _ = self.remember_replicas();
         }
         reply(200, &json!({}))
     }
 
-    fn forget_replica(&self, shard: u32, name: &str) {
-        {
-            let mut core = self.core.borrow_mut();
-            if core.replicas.get(&shard).is_some_and(|replica| replica.name == name) {
-                core.replicas.remove(&shard);
-            }
-        }
-        let _ = self.remember_replicas();
-    }
-
     fn remember_replicas(&self) -> Result<(), JsValue> {
-        let text = json!(self.core.borrow().replicas).to_string();
+        let text = json!(self.core.borrow().copies).to_string();
         edge::remember(&self.state, "replicas", Some(&text))
     }
 
@@ -127,86 +90,63 @@ impl HubObject {
         reply(200, &json!(self.core.borrow().hub.end().seq))
     }
 
-    /// Sends all replicas what they lack.
+    /// Sends all further hubs what they lack.
     pub(super) fn pump_all(self: &Rc<Self>) {
-        let shards: Vec<u32> = self.core.borrow().replicas.keys().copied().collect();
+        let shards = self.core.borrow().copies.shards();
         for shard in shards {
             self.pump(shard);
         }
     }
 
-    /// Whether a replica lacks messages, and nothing is under way to it.
-    pub(super) fn has_late_replica(&self) -> bool {
-        let core = self.core.borrow();
-        let last = core.hub.end().seq;
-        core.replicas.values().any(|one| one.confirmed < last && one.pumped_at.is_none())
-    }
-
-    /// Sends a replica what it lacks, behind the event.
+    /// Sends a further hub what it lacks, behind the event.
     fn pump(self: &Rc<Self>, shard: u32) {
-        {
-            let mut core = self.core.borrow_mut();
-            let Some(replica) = core.replicas.get_mut(&shard) else { return };
-            if replica.pumped_at.is_some_and(|at| now().since(at) < SILENT_MS) {
-                return;
-            }
-            replica.pumped_at = Some(now());
+        if !self.core.borrow_mut().copies.begin_pump(shard, now()) {
+            return;
         }
         let object = Rc::clone(self);
         self.context.wait_until(&task::promise(async move {
             object.pump_until_level(shard).await;
-            if let Some(replica) = object.core.borrow_mut().replicas.get_mut(&shard) {
-                replica.pumped_at = None;
-            }
+            object.core.borrow_mut().copies.end_pump(shard);
             object.turn(|_, _| Vec::new());
             JsValue::UNDEFINED
         }));
     }
 
     async fn pump_until_level(&self, shard: u32) {
-        let mut failures = 0_u32;
-        while failures < MAX_FAILURES {
-            let Some((address, copied, end)) = self.next_copy(shard) else { return };
-            if copied.begin.is_none() && copied.messages.is_empty() {
-                return;
-            }
-            let body = json!(copied).to_string();
-            let heard = client::answer(client::ask(&self.config, &address.at(shard), "/apply", &body)).await;
-            let confirmed = match heard {
-                Some((200, text)) => text.parse::<u64>().ok(),
-                Some((410, _)) => {
-                    self.forget_replica(shard, &copied.name);
-                    return;
-                }
-                _ => None,
+        while let Some((address, lack, copied)) = self.next_copy(shard) {
+            let asked = client::ask(&self.config, &address.at(shard), "/apply", &json!(copied).to_string());
+            let answer = match client::answer(asked).await {
+                Some((200, text)) => text.parse().map_or(Applied::Failed, Applied::Through),
+                Some((409, text)) => serde_json::from_str(&text).map_or(Applied::Failed, Applied::Renamed),
+                Some((410, _)) => Applied::Foreign,
+                _ => Applied::Failed,
             };
-            {
+            let changes = matches!(answer, Applied::Renamed(_) | Applied::Foreign);
+            let next = {
                 let mut core = self.core.borrow_mut();
-                let replica = core.replicas.get_mut(&shard).filter(|one| one.name == copied.name);
-                let Some(replica) = replica else { return };
-                replica.pumped_at = Some(now());
-                replica.confirmed = confirmed.map_or(replica.confirmed, |confirmed| confirmed.min(end));
+                let core = &mut *core;
+                core.copies.applied(shard, &lack, answer, &core.hub, now())
+            };
+            if changes {
+                let _ = self.remember_replicas();
             }
-            if confirmed.is_some() {
-                failures = 0;
-                continue;
+            match next {
+                Pump::Again => {}
+                Pump::After(pause_ms) => {
+                    let _ = JsFuture::from(edge::sleep(u32::try_from(pause_ms).unwrap_or(u32::MAX))).await;
+                }
+                Pump::Stop => return,
             }
-            failures = failures.saturating_add(1);
-            let pause = RETRY_MS.0.saturating_mul(1 << failures).min(RETRY_MS.1);
-            let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
         }
     }
 
-    /// The next messages for a replica, and the number of the last one of all.
-    fn next_copy(&self, shard: u32) -> Option<(Address, Copied, u64)> {
+    /// What a further hub lacks, and the next messages of it.
+    fn next_copy(&self, shard: u32) -> Option<(Address, Lack, Copied)> {
         let core = self.core.borrow();
-        let replica = core.replicas.get(&shard)?;
-        let confirmed = Position { seq: replica.confirmed, ..core.hub.end() };
-        // It has been away for longer than the log reaches.
-        let begin = (!core.hub.reaches(&confirmed)).then(|| core.hub.start());
-        let after = begin.as_ref().map_or(replica.confirmed, |begin| begin.seq);
-        let (messages, _) = self.rows_after(after, MAX_PACKED, MAX_UNSENT_BYTES).ok()?;
-        Some((core.address.clone()?, Copied { name: replica.name.clone(), begin, messages }, core.hub.end().seq))
+        let lack = core.copies.lack(shard, &core.hub)?;
+        let (messages, _) = self.rows_after(lack.after, MAX_PACKED, MAX_UNSENT_BYTES).ok()?;
+        let copied = Copied { name: lack.name.clone(), begin: lack.begin.clone(), messages };
+        Some((core.address.clone()?, lack, copied))
     }
 
     // A further hub.
@@ -216,39 +156,62 @@ impl HubObject {
         self.core.borrow().address.as_ref().is_some_and(|address| address.shard > 0)
     }
 
+    /// Whether the log is here: this is the first hub, or has joined it.
+    pub(super) fn has_log(&self) -> bool {
+        !self.is_replica() || self.core.borrow().membership.has_joined()
+    }
+
     /// Joins the first hub, and waits until the log is here. Returns false if that fails.
     pub(super) async fn join(self: &Rc<Self>) -> bool {
-        if !self.is_replica() || self.core.borrow().joined.is_some() {
+        if self.has_log() {
             return true;
         }
         let Some(address) = self.core.borrow().address.clone() else { return false };
+        let deadline = now().plus(JOIN_MS);
         let name = edge::unique();
-        // Copies may arrive before the answer. They are sent again.
-        self.core.borrow_mut().joining = Some(name.clone());
+        while !self.core.borrow_mut().membership.begin(&name, now()) {
+            if now() > deadline {
+                return false;
+            }
+            pause().await;
+            if self.has_log() {
+                return true;
+            }
+        }
         let joining = Joining { shard: address.shard, name: name.clone(), position: self.core.borrow().hub.end() };
         let asked = client::ask(&self.config, &address.at(0), "/join", &json!(joining).to_string());
         let joined = match client::answer(asked).await {
             Some((200, text)) => serde_json::from_str::<Joined>(&text).ok(),
             _ => None,
         };
-        let Some(Joined { begin, end }) = joined else { return false };
-        if self.begin_at(begin).is_err() || edge::remember(&self.state, "joined", Some(&name)).is_err() {
+        let Some(Joined { begin, end }) = joined else {
+            self.core.borrow_mut().membership.give_up(&name);
+            return false;
+        };
+        if self.begin_at(begin).is_err()
+            || edge::remember(&self.state, "joined", Some(&name)).is_err()
+            || !self.core.borrow_mut().membership.join(&name)
+        {
             return false;
         }
-        self.core.borrow_mut().joined = Some(name);
+        self.is_level(end).await
+    }
+
+    /// Waits until the log reaches a number. Returns false if that takes too long.
+    async fn is_level(&self, end: u64) -> bool {
         let deadline = now().plus(JOIN_MS);
         while self.core.borrow().hub.end().seq < end {
             if now() > deadline {
                 return false;
             }
-            let _ = JsFuture::from(edge::sleep(5)).await;
+            pause().await;
         }
         true
     }
 
     /// Leaves the first hub: there are no sockets.
     pub(super) async fn leave(self: &Rc<Self>) {
-        let Some(name) = self.core.borrow_mut().joined.take() else { return };
+        let Some(name) = self.core.borrow_mut().membership.leave() else { return };
         let _ = edge::remember(&self.state, "joined", None);
         let Some(address) = self.core.borrow().address.clone() else { return };
         let body = json!((address.shard, name)).to_string();
@@ -256,16 +219,24 @@ impl HubObject {
     }
 
     /// Takes in messages of the first hub. Returns the number of the last one that is here.
-    pub(super) fn apply(self: &Rc<Self>, body: &str) -> JsValue {
+    pub(super) async fn apply(self: &Rc<Self>, body: &str) -> JsValue {
         let Ok(Copied { name, begin, messages }) = serde_json::from_str::<Copied>(body) else {
             return refusal(Code::BadRequest, None);
         };
-        let (is_joined, is_joining) = {
+        // The first hub knows the tenant, but not the members here.
+        if self.look(HUB_TRUST_MS).await == Err(Code::SnapshotUnavailable) {
+            return refusal(Code::SnapshotUnavailable, None);
+        }
+        let (addressed, stated) = {
             let core = self.core.borrow();
-            (core.joined.as_ref() == Some(&name), core.joining.as_ref() == Some(&name))
+            let shard = core.address.as_ref().map_or(0, |address| address.shard);
+            (core.membership.addressed(&name), core.membership.stated(shard, core.hub.end()))
         };
-        if !is_joined {
-            return reply(if is_joining { 503 } else { 410 }, &json!({}));
+        match (addressed, stated) {
+            (Addressed::Here, _) => {}
+            (Addressed::Soon, _) => return reply(503, &json!({})),
+            (Addressed::Elsewhere, Some(stated)) => return reply(409, &json!(stated)),
+            (Addressed::Elsewhere, None) => return reply(410, &json!({})),
         }
         if let Err(error) = self.begin_at(begin) {
             return self.give_up(&error);

@@ -12,23 +12,22 @@ use super::client::Address;
 use super::judge::{self, Judgement};
 use super::state::{HubObject, now};
 use crate::gate::Code;
+use crate::model::TenantId;
 use crate::model::bounds::HUB_TRUST_MS;
-use crate::model::{TenantId, UnixMillis};
 use crate::worker::runtime::edge;
 
 impl HubObject {
     /// Judges the tenant and its members again if that was done more than `trust_ms` milliseconds
     /// ago. Members that are no longer admitted are closed. `Err`: the tenant is not served.
     pub(super) async fn look(self: &Rc<Self>, trust_ms: u64) -> Result<(), Code> {
-        let asked_at = now();
-        let is_fresh = |at: UnixMillis| asked_at.since(at) < trust_ms;
-        if self.core.borrow().looked_at.is_some_and(is_fresh) {
+        if self.core.borrow().trust.is_fresh(trust_ms, now()) {
             return Ok(());
         }
         let Some((tenant, root)) = self.tenant() else { return Err(Code::TenantNotFound) };
-        let members: Vec<(u32, String)> = {
+        let (judging, members) = {
             let core = self.core.borrow();
-            core.hub.admissions().map(|(who, admission)| (who, admission.credential.clone())).collect()
+            let members = core.hub.admissions().map(|(who, admission)| (who, admission.credential.clone()));
+            (core.trust.ask(now()), members.collect::<Vec<(u32, String)>>())
         };
         let judged = judge::standing(&tenant, &members, &self.config, &self.context).await;
         let Some(Judgement { tenant: found, denied, rules, connections, costs }) = judged else {
@@ -49,16 +48,16 @@ impl HubObject {
             let mut effects = Vec::new();
             match verdict {
                 Ok(()) => {
-                    // What was asked about before other events counts from when it was asked.
-                    core.looked_at = Some(asked_at);
-                    (core.limit, core.costs) = (connections, costs);
+                    core.trust.judged(&judging);
+                    core.slots.set_limit(connections);
+                    core.costs = costs;
                     for (who, code) in denied {
                         effects.extend(core.hub.dismiss(who, code, now));
                     }
                     effects.extend(rules.map(|rules| core.hub.set_rules(rules, now)).into_iter().flatten());
                 }
                 Err(code) => {
-                    core.looked_at = None;
+                    core.trust.lose();
                     for who in core.hub.all() {
                         effects.extend(core.hub.dismiss(who, code, now));
                     }
@@ -71,7 +70,7 @@ impl HubObject {
 
     /// Whether the last judgement is young enough to rely on.
     pub(super) fn is_fresh(&self) -> bool {
-        self.core.borrow().looked_at.is_some_and(|at| now().since(at) < HUB_TRUST_MS)
+        self.core.borrow().trust.is_fresh(HUB_TRUST_MS, now())
     }
 
     /// Learns whose hub this is, and makes sure that the tenant is served. A tenant that has moved
@@ -102,7 +101,9 @@ impl HubObject {
         let mut core = self.core.borrow_mut();
         core.hub.set_tenant(&address.tenant);
         // The ledger of the other family counts from now on, and the list has the old one.
-        (core.looked_at, core.held, core.held_by, core.hold_at, core.is_listed) = (None, 0, None, None, false);
+        core.slots.forget();
+        core.trust.lose();
+        core.is_listed = false;
         let written = edge::remember(&self.state, "address", Some(&json!(address).to_string()));
         let forgotten = written.and_then(|()| edge::remember(&self.state, "listed", None));
         core.address = Some(address);

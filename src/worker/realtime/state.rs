@@ -11,21 +11,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::Date;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-use super::client::{Address, Denied};
+use super::client::Address;
 use crate::gate::Code;
 use crate::model::{Key, TenantId, UnixMillis};
-use crate::realtime::{Hub, LogEntry, LogIndex, StoredMessage};
+use crate::realtime::{Copies, Denied, Hub, HubSlots, LogEntry, LogIndex, Membership, StoredMessage, Trust, Turnstile};
 use crate::wire::ErrorView;
 use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext, Sockets};
-
-/// Milliseconds after which something that has failed is tried again, and after which a hub gives
-/// up what it no longer needs: slots, and its place in the list of hubs.
-pub(super) const AGAIN_MS: u64 = 10_000;
 
 /// One tenant's sockets, as the parts of the Durable Object share them.
 pub(super) struct HubObject {
@@ -40,28 +36,14 @@ pub(super) struct HubObject {
 pub(super) struct Core {
     pub(super) hub: Hub,
     pub(super) address: Option<Address>,
-    /// The further hubs of the tenant, of which this is the first.
-    pub(super) replicas: BTreeMap<u32, Replica>,
-    /// The name under which this further hub has joined the first.
-    pub(super) joined: Option<String>,
-    /// The name under which it is joining.
-    pub(super) joining: Option<String>,
-    /// When the tenant was last judged.
-    pub(super) looked_at: Option<UnixMillis>,
-    /// The limit that counts connections.
-    pub(super) limit: Option<Key>,
+    /// The further hubs of the tenant, if this is the first.
+    pub(super) copies: Copies,
+    /// How this further hub belongs to the first.
+    pub(super) membership: Membership,
+    pub(super) trust: Trust,
     /// What one message costs.
     pub(super) costs: Vec<(Key, u64)>,
-    /// The slots that are held in the ledger, and the limit that counts them.
-    pub(super) held: u64,
-    pub(super) held_by: Option<Key>,
-    /// The last refusal of a slot, which others share that ask at the same time.
-    pub(super) refused_at: Option<(UnixMillis, Denied)>,
-    /// When other hubs were last asked for slots.
-    pub(super) reclaimed_at: Option<UnixMillis>,
-    /// When they are held again.
-    pub(super) hold_at: Option<UnixMillis>,
-    pub(super) holding: Turnstile,
+    pub(super) slots: HubSlots,
     /// Whether the list of hubs has this one.
     pub(super) is_listed: bool,
     /// When the list is changed.
@@ -72,52 +54,6 @@ pub(super) struct Core {
     pub(super) watches: bool,
     /// The milliseconds of that timer: few while they read, more while they do not.
     pub(super) watch_ms: u64,
-}
-
-/// A further hub, as the first one knows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Replica {
-    /// The name under which it has joined.
-    pub(super) name: String,
-    /// The number of the last message that it has confirmed.
-    #[serde(default, skip)]
-    pub(super) confirmed: u64,
-    /// When its pump was last at work.
-    #[serde(default, skip)]
-    pub(super) pumped_at: Option<UnixMillis>,
-}
-
-/// Milliseconds after which an exchange is no longer waited for: the runtime may have cut the event
-/// off that began it.
-const EXCHANGE_MS: u64 = 10_000;
-
-/// Lets one exchange with another service through at a time.
-#[derive(Debug, Default)]
-pub(super) struct Turnstile {
-    /// The number of the last exchange.
-    last: u64,
-    since: Option<UnixMillis>,
-}
-
-impl Turnstile {
-    /// Begins an exchange. Returns its number, or `None` if there is one.
-    pub(super) fn begin(&mut self, now: UnixMillis) -> Option<u64> {
-        if self.since.is_some_and(|since| now.since(since) < EXCHANGE_MS) {
-            return None;
-        }
-        self.last = self.last.saturating_add(1);
-        self.since = Some(now);
-        Some(self.last)
-    }
-
-    /// Ends an exchange. Returns false if another one has begun since, so that its outcome is out
-    /// of date.
-    pub(super) fn end(&mut self, number: u64) -> bool {
-        if self.last == number {
-            self.since = None;
-        }
-        self.last == number
-    }
 }
 
 impl HubObject {
@@ -162,14 +98,8 @@ pub(super) fn read(state: &JsValue, sockets: &Sockets, config: &Config) -> Resul
         core.hub.set_tenant(&address.tenant);
     }
     core.is_listed = facts.contains_key("listed");
-    core.joined = facts.get("joined").cloned();
-    core.replicas = facts.get("replicas").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    // What they have is not remembered. They leave out what they have already.
-    let start = core.hub.start().seq;
-    core.replicas.values_mut().for_each(|replica| replica.confirmed = start);
-    if let Some((key, held)) = facts.get("held").and_then(|held| held.split_once(' ')) {
-        (core.held_by, core.held) = (Key::parse(key), held.parse().unwrap_or(0));
-    }
+    core.membership = Membership::restored(facts.get("joined").cloned());
+    core.copies = Copies::restored(facts.get("replicas").map(String::as_str), &core.hub);
     if let Some(sockets) = config.hub_sockets {
         core.hub.set_room(sockets);
     }
@@ -180,8 +110,7 @@ pub(super) fn read(state: &JsValue, sockets: &Sockets, config: &Config) -> Resul
             sockets.close(who, 4503, "SNAPSHOT_UNAVAILABLE");
         }
     }
-    // A crash has ended sockets whose slots are still held.
-    core.hold_at = (core.held > 0).then_some(now);
+    core.slots = HubSlots::restored(facts.get("held").map(String::as_str), now);
     Ok(core)
 }
 

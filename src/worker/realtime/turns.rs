@@ -11,11 +11,12 @@ use js_sys::Uint32Array;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
-use super::slots;
-use super::state::{AGAIN_MS, Core, HubObject, StoredRow, js, now, row_of, units};
+use super::state::{Core, HubObject, StoredRow, js, now, row_of, units};
 use crate::gate::Code;
 use crate::model::UnixMillis;
-use crate::model::bounds::{DRAIN_MS, MAX_HUB_UNSENT_BYTES, MAX_PACKED, MAX_UNSENT_BYTES, MIN_DRAIN_MS};
+use crate::model::bounds::{
+    DRAIN_MS, HUB_RETRY_MS, HUB_TRUST_MS, MAX_HUB_UNSENT_BYTES, MAX_PACKED, MAX_UNSENT_BYTES, MIN_DRAIN_MS,
+};
 use crate::realtime::{Effect, StoredMessage};
 use crate::worker::runtime::{edge, task};
 
@@ -101,18 +102,15 @@ impl HubObject {
 
     /// Sets the alarm for what is due next.
     fn schedule(&self, now: UnixMillis) {
-        let is_late = self.has_late_replica();
         let mut core = self.core.borrow_mut();
+        let is_late = core.copies.is_late(&core.hub);
         let used = units(core.hub.members());
-        if slots::is_much(core.held, used) {
-            let soon = now.plus(AGAIN_MS);
-            core.hold_at = Some(core.hold_at.map_or(soon, |at| at.min(soon)));
-        }
+        let slots = core.slots.plan(used, now);
         if core.hub.is_empty() && core.is_listed && core.list_at.is_none() {
-            core.list_at = Some(now.plus(AGAIN_MS));
+            core.list_at = Some(now.plus(HUB_RETRY_MS));
         }
-        let copies = is_late.then(|| core.alarm.filter(|at| *at > now).unwrap_or_else(|| now.plus(AGAIN_MS)));
-        let due = [core.hub.next_due(), core.hold_at, core.list_at, copies].into_iter().flatten().min();
+        let copies = is_late.then(|| core.alarm.filter(|at| *at > now).unwrap_or_else(|| now.plus(HUB_RETRY_MS)));
+        let due = [core.hub.next_due(), slots, core.list_at, copies].into_iter().flatten().min();
         // An alarm that is set for a time that has passed, while one is running, does not fire.
         let due = due.map(|at| at.max(now.plus(SOON_MS)));
         // One that fires too early does no harm.
@@ -142,6 +140,8 @@ impl HubObject {
             let pause = object.core.borrow().watch_ms.clamp(MIN_DRAIN_MS, DRAIN_MS);
             let _ = JsFuture::from(edge::sleep(u32::try_from(pause).unwrap_or(u32::MAX))).await;
             object.core.borrow_mut().watches = false;
+            // What they have missed is for those alone who may still read it.
+            let is_served = object.look(HUB_TRUST_MS).await.is_ok();
             object.turn(|core, now| {
                 core.watch_ms = pause.saturating_mul(2);
                 let mut behind: Vec<(u32, u32)> =
@@ -154,7 +154,7 @@ impl HubObject {
                     if unsent > MAX_HUB_UNSENT_BYTES {
                         unsent = unsent.saturating_sub(bytes);
                         effects.extend(core.hub.too_slow(who, now));
-                    } else if bytes <= MAX_UNSENT_BYTES / 2 {
+                    } else if is_served && bytes <= MAX_UNSENT_BYTES / 2 {
                         effects.extend(core.hub.drained(who, now));
                         core.watch_ms = 0;
                     }

@@ -6,10 +6,10 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
-use super::client::{Address, Denied, send};
+use super::client::{Address, send};
 use crate::gate::Code;
 use crate::model::bounds::MAX_SHARDS_OF_HUB;
-use crate::realtime::{Admission, Opening};
+use crate::realtime::{Admission, Denied, Opening};
 use crate::worker::config::Config;
 
 /// What the Worker tells a hub about an upgrade.
