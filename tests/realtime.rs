@@ -121,6 +121,7 @@ impl World {
                         effects.push_front(Effect::CatchUp { who, after });
                     }
                 }
+                Effect::Behind { .. } => {}
                 Effect::Attach { who, text } => {
                     self.attachments.insert(who, text);
                 }
@@ -300,6 +301,23 @@ fn a_slow_reader_costs_others_nothing_and_catches_up() {
     assert_eq!(world.seqs(1), [1, 2, 3, 4]);
     world.publish(Target::All, 1);
     assert_eq!(world.seqs(1), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_client_that_pauses_receives_what_it_has_missed_when_it_resumes() {
+    let mut world = World::new();
+    world.open(1, "ann", &Opening::default());
+    world.say(1, &json!({ "action": "pause" }));
+    world.publish(Target::All, 2);
+    world.drain();
+    assert_eq!(world.seqs(1), Vec::<u64>::new());
+    world.say(1, &json!({ "action": "resume" }));
+    assert_eq!(world.seqs(1), [1, 2]);
+    world.say(1, &json!({ "action": "pause" }));
+    world.now += 30_000;
+    let effects = world.hub.due(world.time());
+    world.carry_out(effects);
+    assert_eq!(world.closed[&1].0, 4408, "not for longer than a slow reader may be behind");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::need::{Progress, Refresh, SnapshotKey};
 use super::spend::{CallEnd, Exchange, Pending, Spender, Step, hold_name};
 use crate::identity::{Seals, Signature};
 use crate::ledger::{LeaseProgress, LedgerFailure, LedgerRequest, LedgerResponse, Question};
-use crate::model::{Environment, HeardAt, TenantId, UnixMillis};
+use crate::model::{DEFAULT_KEY_HEADER, Environment, HeardAt, StrategyKind, TenantId, UnixMillis};
 use crate::resolve::Request;
 
 /// The engine of one isolate.
@@ -180,6 +180,15 @@ impl Gate {
             Err(Exit::Denied) => Progress::Ready(Err(cx.decision.code)),
             Err(Exit::Need(need)) => Progress::Need(need),
         }
+    }
+
+    /// The header that the catalog reads API keys from.
+    pub fn key_header(&mut self, now: UnixMillis) -> Progress<Result<String, Code>> {
+        self.silently(now, |_, _, catalog| {
+            let strategy = catalog.document().resolution.strategy(StrategyKind::ApiKey);
+            let name = strategy.and_then(|strategy| strategy.header_name.clone());
+            Ok(name.unwrap_or_else(|| String::from(DEFAULT_KEY_HEADER)).to_ascii_lowercase())
+        })
     }
 
     /// The tenant with this id, for questions about its features. The error is the code of the

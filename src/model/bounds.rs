@@ -479,9 +479,9 @@ pub const MAX_SOCKETS: usize = 4_096;
 pub const MAX_LOBBIES: u32 = 64;
 /// Messages of such a socket before it is admitted.
 pub const MAX_EARLY_MESSAGES: u32 = 16;
-/// Unsent bytes of one such socket after it is admitted: a little more than a hub's whole log,
-/// which a client may have missed.
-pub const MAX_PASSED_UNSENT_BYTES: u32 = 5 << 20;
+/// Unsent bytes of all sockets of one client in a lobby, those included that are closed. Beyond
+/// that it is sent nothing more.
+pub const MAX_CLIENT_UNSENT_BYTES: u32 = 2 << 20;
 /// Hubs of one tenant.
 pub const MAX_SHARDS_OF_HUB: u32 = 32;
 /// Messages of one socket per second.
@@ -500,7 +500,7 @@ pub const MIN_DRAIN_MS: u64 = 4;
 /// Milliseconds between two looks at readers that are behind while they do not read.
 pub const DRAIN_MS: u64 = 2_000;
 /// Messages that a hub keeps for clients that return.
-pub const MAX_LOG_MESSAGES: usize = 1_000;
+pub const MAX_LOG_MESSAGES: usize = 5_000;
 /// Bytes of the messages that a hub keeps.
 pub const MAX_LOG_BYTES: usize = 4 << 20;
 /// Milliseconds for which a hub keeps a message.

@@ -71,6 +71,8 @@ pub(super) struct Connection {
     /// Whether it takes several messages in one frame.
     pub(super) packed: bool,
     pub(super) reading: Reading,
+    /// Whether it has asked to receive nothing for now.
+    pub(super) paused: bool,
     pub(super) rate: Bucket,
     /// The messages beyond the rate.
     pub(super) excess: Bucket,
@@ -125,6 +127,7 @@ impl Connection {
             watches: Vec::new(),
             packed: false,
             reading: Reading::Live,
+            paused: false,
             rate: Bucket::default(),
             excess: Bucket::default(),
             told_at: None,

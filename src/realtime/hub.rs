@@ -49,6 +49,13 @@ pub enum Effect {
         /// The number of the last message that it has seen.
         after: u64,
     },
+    /// A socket is behind: it is sent no message after this number.
+    Behind {
+        /// The socket.
+        who: u32,
+        /// The number of the last message that it was sent.
+        after: u64,
+    },
     /// Have the runtime keep a text for a socket.
     Attach {
         /// The socket.
@@ -530,11 +537,33 @@ impl Hub {
         }
     }
 
+    /// A client takes nothing for now. What it misses meanwhile, it receives when it resumes.
+    pub fn pause(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
+        let after = self.log.last();
+        let Some(connection) = self.connections.get_mut(&who) else { return Vec::new() };
+        connection.paused = true;
+        if connection.reading != Reading::Live {
+            return Vec::new();
+        }
+        connection.reading = Reading::Behind { after, since: now };
+        self.late.insert(who);
+        vec![Effect::Behind { who, after }]
+    }
+
+    /// A client takes messages again.
+    pub fn resume(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
+        if let Some(connection) = self.connections.get_mut(&who) {
+            connection.paused = false;
+        }
+        self.drained(who, now)
+    }
+
     /// A connection that is behind can take more. Returns the effect that lets it catch up, or
     /// closes it if the log no longer covers its position.
     pub fn drained(&mut self, who: u32, now: UnixMillis) -> Vec<Effect> {
         let Some(connection) = self.connections.get(&who) else { return Vec::new() };
         match connection.reading {
+            _ if connection.paused => Vec::new(),
             Reading::Live => Vec::new(),
             Reading::Behind { after, .. } if self.log.covers(after) => vec![Effect::CatchUp { who, after }],
             Reading::Behind { .. } => self.too_slow(who, now),
@@ -756,6 +785,8 @@ impl Hub {
             "subscribe" => ("subscribe", self.subscribe(who, frame)),
             "unsubscribe" => ("unsubscribe", self.unsubscribe(who, frame, now)),
             "presence" => ("presence", self.presence(who, frame)),
+            "pause" => return Turn::of(self.pause(who, now)),
+            "resume" => return Turn::of(self.resume(who, now)),
             _ => ("error", Err(SocketFailure::UNKNOWN_ACTION)),
         };
         outcome.unwrap_or_else(|failure| {

@@ -4,7 +4,7 @@
 import { ObjectClient, places } from "./object_client.js";
 
 /** Milliseconds after which a message with publications has failed if there is no response. */
-const PUBLISH_MS = 10_000;
+const PUBLISH_MS = 20_000;
 /** Milliseconds for which a closed socket may keep bytes that its client does not read. */
 const CLOSING_MS = 60_000;
 
@@ -25,23 +25,26 @@ export class Closing {
     if (socket.bufferedAmount > 0) this.#since.set(socket, Date.now());
   }
 
-  /**
-   * Whether there are any. Ends the object after a minute if it `isIdle`, or at once if they are
-   * too many.
-   */
-  linger(state, isIdle, maxTotal) {
-    const now = Date.now();
-    let [unsent, oldest] = [0, now];
-    for (const [socket, since] of this.#since) {
-      if (socket.readyState === WebSocket.CLOSED || socket.bufferedAmount === 0) {
-        this.#since.delete(socket);
-        continue;
-      }
-      unsent += socket.bufferedAmount;
-      oldest = Math.min(oldest, since);
+  /** The sockets. Forgets those that keep nothing any more. */
+  *[Symbol.iterator]() {
+    for (const socket of this.#since.keys()) {
+      if (socket.readyState === WebSocket.CLOSED || socket.bufferedAmount === 0) this.#since.delete(socket);
+      else yield socket;
     }
-    const isHopeless = now - oldest >= CLOSING_MS && isIdle;
-    if (isHopeless || unsent > maxTotal) state.abort("closed sockets keep unsent bytes");
+  }
+
+  /** Their bytes. */
+  get unsent() {
+    let unsent = 0;
+    for (const socket of this) unsent += socket.bufferedAmount;
+    return unsent;
+  }
+
+  /** Whether there are any. Ends the object after a minute if it `isIdle`. */
+  linger(state, isIdle) {
+    let oldest = Date.now();
+    for (const socket of this) oldest = Math.min(oldest, this.#since.get(socket));
+    if (isIdle && Date.now() - oldest >= CLOSING_MS) state.abort("closed sockets keep unsent bytes");
     return this.#since.size > 0;
   }
 }
@@ -185,7 +188,9 @@ class Sockets {
 
   /** Whether closed sockets still have bytes that their clients do not read. */
   lingers(maxTotal) {
-    return this.#closing.linger(this.#state, this.#sockets.size === 0, maxTotal);
+    if (!this.#closing.linger(this.#state, this.#sockets.size === 0)) return false;
+    if (this.#closing.unsent > maxTotal) this.#state.abort("closed sockets keep too many unsent bytes");
+    return true;
   }
 }
 
@@ -315,4 +320,12 @@ export function refusedSocket(frame, code, reason, protocol) {
 }
 
 /** What is counted as one client: an IPv4 address, or the network of an IPv6 address (its /64). */
-export const network = (address) => (address.includes(":") ? address.split(":").slice(0, 4).join(":") : address);
+export function network(address) {
+  if (!address.includes(":")) return address;
+  const [left, right] = address.split("::");
+  const groups = left ? left.split(":") : [];
+  // `::` stands for as many zeros as are missing.
+  const rest = right ? right.split(":") : [];
+  if (right !== undefined) while (groups.length + rest.length < 8) groups.push("0");
+  return [...groups, ...rest].slice(0, 4).join(":");
+}

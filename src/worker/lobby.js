@@ -1,11 +1,22 @@
 // The JavaScript side of a lobby: sockets that name no tenant, each until its first message has
 // brought a credential, and then the pair of it and a socket of its tenant's hub.
+//
+// Others' sockets are in the same object, so a lobby never ends itself while it has any, and keeps
+// little of what a client does not read: it has the hub pause. The hub then treats the client like
+// any slow reader. What a client keeps unsent counts even after its sockets have been closed.
 
 import { Closing, Lobby as Gate } from "./index.js";
 import { generation, ready } from "./instance.js";
 
 /** Milliseconds between two looks at closed sockets that keep bytes. */
 const LOOK_MS = 2_000;
+/** Milliseconds between two looks at a client that has to read. */
+const DRAIN_MS = 50;
+/** Milliseconds for which a count of unsent bytes is used. */
+const COUNT_MS = 20;
+
+const PAUSE = '{"action":"pause"}';
+const RESUME = '{"action":"resume"}';
 
 /** The sockets of one lobby. */
 export class Lobby {
@@ -17,6 +28,10 @@ export class Lobby {
   /** The sockets that wait, and those that are admitted. */
   #visitors = new Set();
   #closing = new Closing();
+  /** The clients of closed sockets. */
+  #clients = new WeakMap();
+  /** Unsent bytes, of all and by client, and when they were counted. */
+  #count = { at: 0, all: 0, by: new Map() };
   #looks = false;
 
   constructor(state, env) {
@@ -31,8 +46,15 @@ export class Lobby {
       this.#gate = new Gate(this.#state, this.#env);
       this.#rules ??= JSON.parse(Gate.rules());
       this.#generation = generation;
+      // Nobody answers those that the instance before was judging.
+      for (const visitor of this.#visitors) visitor.giveUp();
     }
     return this.#gate;
+  }
+
+  /** Gives up what an instance was judging that has trapped. */
+  recover() {
+    this.#current();
   }
 
   /** Opens a socket. `upgrade`: the request, as JSON. Returns its response. */
@@ -41,8 +63,9 @@ export class Lobby {
     const { client, protocol } = JSON.parse(upgrade);
     const waiting = [...this.#visitors].filter((visitor) => !visitor.isAdmitted);
     const own = waiting.filter((visitor) => visitor.client === client);
-    const { maxWaiting, maxWaitingByOne, maxSockets } = this.#rules;
-    if (waiting.length >= maxWaiting || own.length >= maxWaitingByOne || this.#visitors.size >= maxSockets) return Gate.full();
+    const { maxWaiting, maxWaitingByOne, maxSockets, maxUnsentByOne } = this.#rules;
+    if (this.#visitors.size >= maxSockets || waiting.length >= maxWaiting) return Gate.full();
+    if (own.length >= maxWaitingByOne || this.#unsent().by.get(client) > maxUnsentByOne / 2) return Gate.crowded();
     const { 0: theirs, 1: socket } = new WebSocketPair();
     this.#visitors.add(new Visitor(this, socket, { client, upgrade }));
     return new Response(null, { status: 101, webSocket: theirs, headers: protocol ? { "sec-websocket-protocol": protocol } : {} });
@@ -57,25 +80,40 @@ export class Lobby {
     return this.#current().message(upgrade, text);
   }
 
-  /** Whether another frame may be kept for a client that has this many bytes unsent. */
-  mayKeep(unsent) {
-    const { maxSent, maxUnsent, maxTotalUnsent } = this.#rules;
-    if (unsent <= maxSent) return true;
-    let total = 0;
-    for (const visitor of this.#visitors) total += visitor.unsent;
-    return unsent <= maxUnsent && total <= maxTotalUnsent;
+  /** Unsent bytes, of all and by client. */
+  #unsent() {
+    const now = Date.now();
+    if (now - this.#count.at < COUNT_MS) return this.#count;
+    this.#count = { at: now, all: 0, by: new Map() };
+    for (const { client, unsent } of this.#visitors) this.#add(client, unsent);
+    for (const socket of this.#closing) this.#add(this.#clients.get(socket), socket.bufferedAmount);
+    return this.#count;
+  }
+
+  #add(client, bytes) {
+    this.#count.all += bytes;
+    this.#count.by.set(client, (this.#count.by.get(client) ?? 0) + bytes);
+  }
+
+  /** Whether another frame may be kept for a client that does not read at the moment. */
+  mayKeep(client, bytes) {
+    const { all, by } = this.#unsent();
+    if (all + bytes > this.#rules.maxUnsent || (by.get(client) ?? 0) + bytes > this.#rules.maxUnsentByOne) return false;
+    this.#add(client, bytes);
+    return true;
   }
 
   /** Closes the socket of a visitor, who leaves. */
   dismiss(visitor, socket, code, reason) {
     this.#visitors.delete(visitor);
+    this.#clients.set(socket, visitor.client);
     this.#closing.close(socket, code, reason);
     this.#look();
   }
 
   /** Looks after closed sockets that keep bytes, while there are any. */
   #look() {
-    if (this.#looks || !this.#closing.linger(this.#state, this.#visitors.size === 0, this.#rules.maxTotalUnsent)) return;
+    if (this.#looks || !this.#closing.linger(this.#state, this.#visitors.size === 0)) return;
     this.#looks = true;
     setTimeout(() => {
       this.#looks = false;
@@ -84,7 +122,7 @@ export class Lobby {
   }
 }
 
-/** One client. */
+/** One client's socket. */
 class Visitor {
   #lobby;
   #socket;
@@ -94,7 +132,8 @@ class Visitor {
   /** Messages that have arrived while an earlier one was read. */
   #queue = [];
   #isReading = false;
-  #count = 0;
+  #isPaused = false;
+  #early = 0;
   #hasLeft = false;
   #timer;
 
@@ -107,7 +146,8 @@ class Visitor {
     socket.addEventListener("message", ({ data }) => this.#receive(data));
     socket.addEventListener("close", () => this.#leave());
     socket.addEventListener("error", () => this.#leave());
-    this.#timer = setTimeout(() => this.#end(lobby.rules.late), lobby.rules.authMs);
+    // A credential that is being judged is not late.
+    this.#timer = setTimeout(() => this.#end(this.#isReading ? lobby.rules.lost : lobby.rules.late), lobby.rules.authMs);
   }
 
   get isAdmitted() {
@@ -119,6 +159,11 @@ class Visitor {
     return this.#socket.bufferedAmount;
   }
 
+  /** What judged it is gone. */
+  giveUp() {
+    if (this.#isReading) this.#end(this.#lobby.rules.lost);
+  }
+
   #receive(data) {
     if (this.#hasLeft) return;
     const { maxMessage, maxAuthMessage, maxEarly, maxSent, large, many, unreadable } = this.#lobby.rules;
@@ -128,8 +173,8 @@ class Visitor {
       if (this.#hub.bufferedAmount > maxSent) return this.#end(many);
       return this.#hub.send(data);
     }
-    this.#count += 1;
-    if (this.#count > maxEarly) return this.#end(many);
+    this.#early += 1;
+    if (this.#early > maxEarly) return this.#end(many);
     this.#queue.push(data);
     if (!this.#isReading) this.#read();
   }
@@ -148,6 +193,7 @@ class Visitor {
       } catch (error) {
         console.error("realtime: the lobby failed", error);
         this.#end(this.#lobby.rules.lost);
+        this.#lobby.recover();
       }
     }
     this.#isReading = false;
@@ -159,21 +205,38 @@ class Visitor {
     hub.accept();
     if (this.#hasLeft) return hub.close(1000);
     this.#hub = hub;
-    hub.addEventListener("message", ({ data }) => {
-      if (this.#hasLeft) return;
-      if (!this.#lobby.mayKeep(this.unsent)) return this.#end(this.#lobby.rules.slow);
-      this.#socket.send(data);
-    });
+    hub.addEventListener("message", ({ data }) => this.#pass(data));
     // The hub closes with a code of its own, or it has failed.
     hub.addEventListener("close", ({ code, reason }) => this.#end(code >= 4000 ? [code, reason] : this.#lobby.rules.lost));
     hub.addEventListener("error", () => this.#end(this.#lobby.rules.lost));
     for (const data of this.#queue.splice(0)) hub.send(data);
   }
 
-  /** Closes the client's socket. */
-  #end([code, reason]) {
+  /** Passes a frame of the hub on. */
+  #pass(data) {
     if (this.#hasLeft) return;
-    this.#leave([code, reason]);
+    if (this.unsent > 0 && !this.#lobby.mayKeep(this.client, data.length)) return this.#end(this.#lobby.rules.slow);
+    this.#socket.send(data);
+    if (this.unsent > this.#lobby.rules.maxSent && !this.#isPaused) {
+      this.#isPaused = true;
+      this.#hub.send(PAUSE);
+      this.#drain();
+    }
+  }
+
+  /** Has the hub go on once the client has read. */
+  #drain() {
+    setTimeout(() => {
+      if (this.#hasLeft) return;
+      if (this.unsent > this.#lobby.rules.maxSent / 2) return this.#drain();
+      this.#isPaused = false;
+      this.#hub.send(RESUME);
+    }, DRAIN_MS);
+  }
+
+  /** Closes the client's socket. */
+  #end(why) {
+    if (!this.#hasLeft) this.#leave(why);
   }
 
   /** The client leaves, and with it the socket of the hub. */

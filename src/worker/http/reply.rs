@@ -242,6 +242,12 @@ pub(crate) fn document(status: u16, body: &str) -> Response {
     respond(status, JSON, None, "", body)
 }
 
+/// A document that another part has made, with the seconds after which to ask again.
+pub(crate) fn document_with_retry(status: u16, body: &str, retry_after_ms: Option<u64>) -> Response {
+    let header = retry_after_ms.map(|ms| format!("retry-after: {}", ms.div_ceil(1_000))).unwrap_or_default();
+    respond(status, JSON, None, &header, body)
+}
+
 /// A redirect within the gate's own pages.
 pub(crate) fn redirect(location: &str) -> Response {
     raw(308, "text/plain; charset=utf-8", &format!("location: {location}"), "")

@@ -17,6 +17,9 @@ use crate::worker::sources::d1::{Row, Store, StoreError, number, sql, text};
 /// Hubs that are told of a change at the same time.
 const TOGETHER: usize = 100;
 
+/// Lobbies that are tried for one client.
+const LOBBIES_OF_ONE: usize = 3;
+
 /// Milliseconds before each attempt to tell a hub of a change.
 const RETRIES_MS: [u32; 3] = [0, 500, 1_500];
 
@@ -45,12 +48,12 @@ impl Address {
         Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned(), shard }
     }
 
-    /// The lobby of a client. Those of one network share one, so that a flood from there fills no
-    /// other. No tenant's id has a colon.
-    pub(super) fn lobby(client: &str) -> Self {
-        let digest = Sha256::digest(client);
-        let number = u32::from(digest.first().copied().unwrap_or_default()) % MAX_LOBBIES;
-        Self { tenant: format!("lobby:{number}"), root: String::new(), shard: 0 }
+    /// The lobbies of a client, in the order in which they are tried. Those of one network share
+    /// them, so that a flood from there fills few others. No tenant's id has a colon.
+    pub(super) fn lobbies(client: &str) -> impl Iterator<Item = Self> {
+        let digest: Vec<u8> = Sha256::digest(client).iter().copied().take(LOBBIES_OF_ONE).collect();
+        let name = |byte: u8| format!("lobby:{}", u32::from(byte) % MAX_LOBBIES);
+        digest.into_iter().map(move |byte| Self { tenant: name(byte), root: String::new(), shard: 0 })
     }
 
     /// Another hub of the same tenant.

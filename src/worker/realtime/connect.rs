@@ -89,7 +89,10 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     let presented = offered.find_map(|one| one.strip_prefix(BEARER)).filter(|_| protocol.is_some());
     let mut call = match presented {
         Some(token) => {
-            let (name, value) = judge::header_of(token);
+            let (name, value) = match judge::header_of(token, config, &call.context).await {
+                Ok(header) => header,
+                Err(code) => return refuse_by(&call, code, protocol),
+            };
             let Some(request) = edge::with_credential(&call.request, &name, &value) else {
                 return refuse_by(&call, Code::BadRequest, protocol);
             };
@@ -138,7 +141,7 @@ impl Offer {
         self.query.iter().find(|(name, _)| matches!(name.as_str(), "epoch" | "seq" | "channel" | "packed"))
     }
 
-    fn upgrade(self, address: Address) -> Upgrade {
+    fn upgrade(&self, address: Address) -> Upgrade {
         let value = |name: &str| self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
         let since = value("epoch").zip(value("seq").and_then(|seq| seq.parse().ok()));
         Upgrade {
@@ -204,17 +207,28 @@ async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Respons
         return refuse_by(call, Code::BadRequest, protocol);
     }
     let client = edge::network(&edge::address(&call.request).unwrap_or_default());
-    let is_known = address.is_some();
-    let upgrade = offer.upgrade(address.unwrap_or_else(|| Address::lobby(&client)));
-    let upgrade = Upgrade { question, client, ..upgrade };
-    if is_known {
-        return lead(call, &upgrade, config).await;
+    let Some(address) = address else { return wait(call, offer, &question, &client, config).await };
+    lead(call, &Upgrade { question, client, ..offer.upgrade(address) }, config).await
+}
+
+/// Leads the request to a lobby of its client that has room.
+async fn wait(call: &Call, offer: Offer, question: &str, client: &str, config: &Rc<Config>) -> Response {
+    let protocol = offer.protocol;
+    let mut refused = (Code::ConcurrencyLimited, None);
+    for lobby in Address::lobbies(client) {
+        let upgrade = Upgrade { question: question.to_owned(), client: client.to_owned(), ..offer.upgrade(lobby) };
+        match upgrade::knock(config, &upgrade, "/wait").await {
+            Ok(response) if response.status() == 101 => return response,
+            Ok(response) if upgrade::is_full(&response) => {}
+            Ok(response) if protocol.is_none() => return response,
+            Ok(_) => break,
+            Err(unopened) => {
+                refused = unopened.denied;
+                break;
+            }
+        }
     }
-    match upgrade::knock(config, &upgrade, "/wait").await {
-        Ok(response) if response.status() == 101 || protocol.is_none() => response,
-        Ok(_) => refuse_by(call, Code::ConcurrencyLimited, protocol),
-        Err(unopened) => refuse_over(call, unopened.denied, protocol),
-    }
+    refuse_over(call, refused, protocol)
 }
 
 /// Whether the catalog has sockets.

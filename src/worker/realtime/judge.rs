@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::client::Address;
 use crate::gate::{Ask, Bearer, CallEnd, Code, Decision, Entitlements, Gate, Intent, Progress, Step};
 use crate::ledger::{CounterOp, WaitFailure};
-use crate::model::{DEFAULT_KEY_HEADER, Key, PresentedKey, StrategyKind, Tenant, TenantId, UnixMillis};
+use crate::model::{Key, PresentedKey, Tenant, TenantId, UnixMillis};
 use crate::realtime::{Admission, Denied, Presented, Rules};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
@@ -117,7 +117,8 @@ pub(super) async fn admission(
     config: &Rc<Config>,
     context: &ExecutionContext,
 ) -> Result<(Admission, Address), Denied> {
-    let question = with_credential(question, &presented.token);
+    let header = header_of(&presented.token, config, context).await.map_err(|code| (code, None))?;
+    let question = with_credential(question, header);
     let body = DecideBody::parse(&question).map_err(|_| (Code::BadRequest, None))?;
     let asker = Asker { request: None, context, explain: false };
     let decision = decide::decide(&body, asker, config).await;
@@ -201,9 +202,22 @@ pub(super) async fn renewal(
     }
 }
 
+struct KeyHeaderQuestion;
+
+impl GateQuestion for KeyHeaderQuestion {
+    type Answer = Result<String, Code>;
+
+    fn ask(&mut self, gate: &mut Gate, _: Option<&WaitFailure>, now: UnixMillis) -> Progress<Self::Answer> {
+        gate.key_header(now)
+    }
+
+    fn is_unknown(_: &Self::Answer) -> bool {
+        false
+    }
+}
+
 /// The question about a request with a credential in the header that the catalog reads it from.
-fn with_credential(question: &str, token: &str) -> String {
-    let (name, value) = header_of(token);
+fn with_credential(question: &str, (name, value): (String, String)) -> String {
     let mut question: Value = serde_json::from_str(question).unwrap_or_default();
     if let Some(headers) = question.pointer_mut("/headers").and_then(Value::as_object_mut) {
         headers.insert(name, value.into());
@@ -212,15 +226,16 @@ fn with_credential(question: &str, token: &str) -> String {
 }
 
 /// The header for a credential: an API key has one of its own.
-pub(super) fn header_of(token: &str) -> (String, String) {
+pub(super) async fn header_of(
+    token: &str,
+    config: &Rc<Config>,
+    context: &ExecutionContext,
+) -> Result<(String, String), Code> {
     if PresentedKey::parse(token).is_none() {
-        return (String::from("authorization"), format!("Bearer {token}"));
+        return Ok((String::from("authorization"), format!("Bearer {token}")));
     }
-    let name = with_gate(|gate| {
-        let catalog = gate.current_catalog()?;
-        catalog.document().resolution.strategy(StrategyKind::ApiKey)?.header_name.clone()
-    });
-    (name.unwrap_or_else(|| String::from(DEFAULT_KEY_HEADER)).to_ascii_lowercase(), token.to_owned())
+    let name = drive(KeyHeaderQuestion, config, context, Patience::new()).await;
+    Ok((name.map_err(|_| Code::SnapshotUnavailable)??, token.to_owned()))
 }
 
 /// A question about a tenant that takes from its limits.

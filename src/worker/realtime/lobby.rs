@@ -13,11 +13,11 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::judge;
-use super::state::refusal;
+use super::state::{full, refusal};
 use super::upgrade::{self, Unopened, Upgrade};
 use crate::gate::Code;
 use crate::model::bounds::{
-    AUTH_MS, MAX_AUTH_MESSAGE_BYTES, MAX_EARLY_MESSAGES, MAX_HUB_UNSENT_BYTES, MAX_PASSED_UNSENT_BYTES,
+    AUTH_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CLIENT_UNSENT_BYTES, MAX_EARLY_MESSAGES, MAX_HUB_UNSENT_BYTES,
     MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_UNSENT_BYTES, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS,
 };
 use crate::realtime::{Arrival, CloseCode, Denied, Presented, SocketFailure, refused};
@@ -54,8 +54,8 @@ impl Lobby {
             "maxAuthMessage": MAX_AUTH_MESSAGE_BYTES,
             "maxMessage": MAX_SOCKET_MESSAGE_BYTES,
             "maxSent": MAX_UNSENT_BYTES,
-            "maxUnsent": MAX_PASSED_UNSENT_BYTES,
-            "maxTotalUnsent": MAX_HUB_UNSENT_BYTES,
+            "maxUnsentByOne": MAX_CLIENT_UNSENT_BYTES,
+            "maxUnsent": MAX_HUB_UNSENT_BYTES,
             "late": close(CloseCode::UNAUTHENTICATED),
             "unreadable": close(CloseCode::UNREADABLE),
             "large": close(CloseCode::TOO_LARGE),
@@ -66,8 +66,13 @@ impl Lobby {
         rules.to_string()
     }
 
-    /// The refusal of a socket for which there is no room.
+    /// The refusal of a socket by a lobby that is full: another one may have room.
     pub fn full() -> JsValue {
+        full()
+    }
+
+    /// The refusal of a socket of a client that has too many.
+    pub fn crowded() -> JsValue {
         refusal(Code::ConcurrencyLimited, Some(1_000))
     }
 

@@ -56,6 +56,11 @@ async fn address_of(tenant: &TenantId, call: &Call, config: &Rc<Config>) -> Resu
 /// The answer of a hub as a response. A refusal has the hub's code.
 fn passed_on(call: &Call, answer: Option<(u16, String)>) -> Response {
     match answer {
+        Some((429, text)) => {
+            let body: Value = serde_json::from_str(&text).unwrap_or_default();
+            let retry_after_ms = body.pointer("/error/details/retry_after_ms").and_then(Value::as_u64);
+            reply::document_with_retry(429, &text, retry_after_ms)
+        }
         Some((status, text)) => reply::document(status, &text),
         None => reply::unavailable(call, &gateway::unavailable()),
     }

@@ -15,6 +15,7 @@ use js_sys::Promise;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use super::client::Address;
 use super::judge;
@@ -53,6 +54,13 @@ pub(super) struct Published {
 
 /// The answer to a group of messages: a status and a document.
 type Line = (u16, Value);
+
+/// Messages that are published together, or why they are refused.
+type Group = Result<Vec<Draft>, Line>;
+
+fn refuse_all(groups: Vec<Group>, refused: Denied) -> Vec<Group> {
+    groups.into_iter().map(|group| group.and_then(|_| Err(denied(refused)))).collect()
+}
 
 #[wasm_bindgen]
 impl TenantHub {
@@ -294,11 +302,15 @@ impl HubObject {
     /// write, and for clients that take it a frame. Answers each line by its status and an object.
     async fn publish(self: &Rc<Self>, address: Option<Address>, body: &str) -> JsValue {
         let Some(address) = address else { return refusal(Code::BadRequest, None) };
-        let groups: Vec<Result<Vec<Draft>, Line>> = match self.settle_in(&address).await {
+        let groups: Vec<Group> = match self.settle_in(&address).await {
             Ok(()) => body.lines().map(|line| self.drafts(line)).collect(),
             Err(code) => body.lines().map(|_| Err(denied((code, None)))).collect(),
         };
         let groups = self.charge_groups(groups).await;
+        let groups = match self.still_served().await {
+            Ok(()) => groups,
+            Err(refused) => refuse_all(groups, refused),
+        };
         let mut lines = Vec::new();
         self.turn(|core, now| {
             let mut position = core.hub.end();
@@ -321,7 +333,7 @@ impl HubObject {
     }
 
     /// The messages in a line, if all of them can be published.
-    fn drafts(&self, line: &str) -> Result<Vec<Draft>, Line> {
+    fn drafts(&self, line: &str) -> Group {
         let bad = || denied((Code::BadRequest, None));
         let messages: Vec<Published> = serde_json::from_str(line).map_err(|_| bad())?;
         if messages.len() > MAX_PUBLISHED || messages.iter().any(|one| one.data.len() > MAX_SOCKET_MESSAGE_BYTES) {
@@ -336,21 +348,41 @@ impl HubObject {
         Ok(drafts)
     }
 
-    /// Takes what groups of messages cost: all together, and if the limits do not allow that, one
-    /// after the other.
-    async fn charge_groups(self: &Rc<Self>, groups: Vec<Result<Vec<Draft>, Line>>) -> Vec<Result<Vec<Draft>, Line>> {
-        let sizes = groups.iter().flatten().map(|group| units(group.len()));
-        if sizes.clone().count() > 1 && self.charge_and_look(sizes.sum()).await.is_ok() {
-            return groups;
+    /// Takes what groups of messages cost: all together, and if a limit does not allow that, each
+    /// by itself.
+    async fn charge_groups(self: &Rc<Self>, groups: Vec<Group>) -> Vec<Group> {
+        let sizes = groups.iter().map(|group| group.as_ref().map_or(0, |drafts| units(drafts.len())));
+        match self.charge(sizes.sum()).await {
+            Ok(()) => groups,
+            Err((Code::RateLimited | Code::QuotaExceeded, _)) if groups.len() > 1 => self.charge_each(groups).await,
+            Err(refused) => refuse_all(groups, refused),
         }
-        let mut charged = Vec::new();
-        for group in groups {
-            charged.push(match group {
-                Ok(group) => self.charge_and_look(units(group.len())).await.map(|()| group).map_err(denied),
-                refused => refused,
-            });
+    }
+
+    /// Takes what each group costs. All are asked about at once, so that they share a message to
+    /// the ledger.
+    async fn charge_each(self: &Rc<Self>, groups: Vec<Group>) -> Vec<Group> {
+        let outcomes = Rc::new(RefCell::new(Vec::new()));
+        let mut asked = Vec::new();
+        for (place, group) in groups.iter().enumerate() {
+            let Ok(drafts) = group else { continue };
+            let (object, outcomes, size) = (Rc::clone(self), Rc::clone(&outcomes), units(drafts.len()));
+            asked.push(task::promise(async move {
+                let outcome = object.charge(size).await;
+                outcomes.borrow_mut().push((place, outcome));
+                JsValue::UNDEFINED
+            }));
         }
-        charged
+        for one in asked {
+            let _ = JsFuture::from(one).await;
+        }
+        let mut groups = groups;
+        for (place, outcome) in outcomes.take() {
+            if let (Some(group), Err(refused)) = (groups.get_mut(place), outcome) {
+                *group = Err(denied(refused));
+            }
+        }
+        groups
     }
 
     /// Snapshots have changed.

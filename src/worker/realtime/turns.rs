@@ -57,6 +57,7 @@ impl HubObject {
                     }
                 }
                 Effect::CatchUp { who, after } => effects.extend(self.catch_up(who, after)?),
+                Effect::Behind { who, after } => sockets.seen(who, js(after)),
                 Effect::Attach { who, text } => {
                     if !sockets.attach(who, &text) {
                         // Nothing that follows reaches it.

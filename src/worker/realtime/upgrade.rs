@@ -51,10 +51,10 @@ pub(super) async fn open(config: &Config, upgrade: &Upgrade) -> Result<Response,
         if response.status() == 101 {
             return Ok(response);
         }
-        let header = |name| response.headers().get(name).ok().flatten();
-        if header("x-full").is_some() {
+        if is_full(&response) {
             continue;
         }
+        let header = |name| response.headers().get(name).ok().flatten();
         let named = header("x-code");
         let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
         let wait_ms = header("retry-after").and_then(|text| text.parse::<u64>().ok()).map(|s| s.saturating_mul(1_000));
@@ -62,6 +62,11 @@ pub(super) async fn open(config: &Config, upgrade: &Upgrade) -> Result<Response,
         return Err(Unopened { response: Some(response), denied });
     }
     Err(Unopened { response: None, denied: (Code::ConcurrencyLimited, None) })
+}
+
+/// Whether a hub or a lobby has no room, so that another one may have some.
+pub(super) fn is_full(response: &Response) -> bool {
+    response.headers().has("x-full").unwrap_or(false)
 }
 
 /// Asks one hub (`/connect`) or a lobby (`/wait`) to open a socket.

@@ -58,6 +58,8 @@ impl Rooms {
                 let owner = Some((hub, self.hubs.borrow()[hub].life));
                 self.tasks.spawn(owner, rooms.hear(hub, who, data));
             }
+            6 => self.turn(hub, |core, now| core.hub.pause(who, now)),
+            7 | 8 => self.turn(hub, |core, now| core.hub.resume(who, now)),
             _ => {}
         }
     }

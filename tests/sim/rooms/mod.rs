@@ -29,7 +29,7 @@ pub fn seeds() -> Vec<u64> {
 
 /// The steps of each world: a fraction of those of all worlds of isolates, `SIM_STEPS`.
 pub fn steps() -> u64 {
-    std::env::var("SIM_STEPS").map_or(400_000, |steps| parse::<u64>("SIM_STEPS", &steps)) / 20
+    std::env::var("SIM_STEPS").map_or(400_000, |steps| parse::<u64>("SIM_STEPS", &steps)) / 40
 }
 
 /// Simulates the rooms of a seed, and lets them come to rest.

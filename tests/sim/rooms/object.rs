@@ -149,6 +149,11 @@ impl Rooms {
                         effects.push_back(Effect::CatchUp { who, after });
                     }
                 }
+                Effect::Behind { who, after } => {
+                    if let Some(socket) = self.hubs.borrow_mut()[hub].sockets.get_mut(&who) {
+                        socket.seen = Some(after);
+                    }
+                }
                 Effect::Attach { who, text } => {
                     if let Some(socket) = self.hubs.borrow_mut()[hub].sockets.get_mut(&who) {
                         socket.attachment = text;

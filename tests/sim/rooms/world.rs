@@ -188,6 +188,10 @@ impl Rooms {
         let count = self.hubs.borrow().len();
         for hub in 0..count {
             self.hubs.borrow_mut()[hub].sockets.values_mut().for_each(|socket| socket.is_stuck = false);
+            let sockets: Vec<u32> = self.hubs.borrow()[hub].sockets.keys().copied().collect();
+            for who in sockets {
+                self.turn(hub, |core, now| core.hub.resume(who, now));
+            }
             self.alarm(hub);
         }
         let end = self.now().get() + 4 * 60_000;
