@@ -1,6 +1,8 @@
 // Sockets: a hub beside a room written by hand, which has no log, no order and no limits. Both in
-// one workerd process; the clients are plain TCP, so that they cost little.
+// one workerd process; beside them, for comparison, the same room in Node with `ws` and in Bun. The
+// clients are plain TCP, so that they cost little.
 
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -107,6 +109,19 @@ async function turns(contenders, rounds = ROUNDS) {
   return samples;
 }
 
+/** Starts a room outside Workers. Returns its port. */
+async function peerRoom(command) {
+  const process = spawn(command, [join(root, "bench/peers/room.mjs")], { stdio: ["ignore", "pipe", "inherit"] });
+  const port = await new Promise((resolve, reject) => {
+    process.stdout.once("data", (text) => resolve(Number(text)));
+    process.once("error", reject);
+    process.once("exit", () => reject(new Error(`the room in ${command} did not start`)));
+  });
+  return { port, stop: () => process.kill("SIGKILL") };
+}
+
+const percentile = (samples, share) => samples.toSorted((a, b) => a - b)[Math.floor((samples.length - 1) * share)];
+
 /** Requests a second of 16 callers. */
 async function rate(send, ms = 3_000) {
   let done = 0;
@@ -144,14 +159,47 @@ export async function realtime() {
 
     const hub = await opened(SOCKETS, hubClient("acme"));
     const peer = await opened(SOCKETS, roomClient("one"));
-    const one = await turns({ hub: { clients: hub, send: toHub("acme", 1), frames: 1 }, room: { clients: peer, send: toRoom("one", 1), frames: 1 } });
+    const rooms = { ws: await peerRoom(process.execPath), Bun: await peerRoom(join(root, "node_modules/bun/bin/bun.exe")) };
+    const others = {};
+    for (const [name, { port }] of Object.entries(rooms)) {
+      const clients = await opened(SOCKETS, () => new Client(port, "/"));
+      others[name] = { clients, send: () => post(port, "/", { messages: messages(1) }), frames: 1 };
+    }
+    const one = await turns({ hub: { clients: hub, send: toHub("acme", 1), frames: 1 }, room: { clients: peer, send: toRoom("one", 1), frames: 1 }, ...others });
+    for (const name of Object.keys(rooms)) {
+      for (const { socket } of others[name].clients) socket.destroy();
+      rooms[name].stop();
+    }
     const rows = [];
     const perSecond = (ms, count) => (count * 1_000) / ms;
     const [own, other] = [perSecond(median([...one.hub]), SOCKETS), perSecond(median([...one.room]), SOCKETS)];
     rows.push(row(`one message to ${SOCKETS} sockets, beside a room by hand`, own, "frames/s", other, own / other, 0.9, own / other >= 0.9));
-    const sorted = one.hub.sort((a, b) => a - b);
-    const p99 = sorted[Math.floor(sorted.length * 0.99)];
-    rows.push(row(`from a message to the last of ${SOCKETS} sockets, p99`, p99, "ms", one.room.sort((a, b) => a - b)[Math.floor(ROUNDS * 0.99)], null, "≤ 60", p99 <= 60));
+    for (const name of Object.keys(rooms)) {
+      const rate = perSecond(median([...one[name]]), SOCKETS);
+      rows.push(row(`one message to ${SOCKETS} sockets, beside ${name} without Workers`, own, "frames/s", rate, own / rate));
+    }
+    const p99 = percentile(one.hub, 0.99);
+    rows.push(row(`from a message to the last of ${SOCKETS} sockets, p99`, p99, "ms", percentile(one.room, 0.99), null, "≤ 60", p99 <= 60));
+
+    // Some never read. They fall behind before the others are measured.
+    const stuck = await opened(200, hubClient("acme"));
+    for (const { socket } of stuck) socket.pause();
+    for (let n = 0; n < 10; n++) await toHub("acme", 100)();
+    await received(hub, hub[0].frames);
+    const beside = await turns({ hub: { clients: hub, send: toHub("acme", 1), frames: 1 } });
+    const slowed = percentile(beside.hub, 0.99);
+    rows.push(row(`the same beside 200 sockets that do not read, p99`, slowed, "ms", p99, slowed / p99, "≤ 1.5", slowed / p99 <= 1.5));
+    for (const client of stuck) client.socket.destroy();
+
+    // A hub sleeps after ten quiet seconds. The first message wakes it.
+    const warm = median(beside.hub);
+    const woken = [];
+    for (let n = 0; n < 2; n++) {
+      await new Promise((resolve) => setTimeout(resolve, 12_000));
+      woken.push(...(await turns({ hub: { clients: hub, send: toHub("acme", 1), frames: 1 } }, 1)).hub);
+    }
+    const wake = Math.max(...woken);
+    rows.push(row(`the first message to ${SOCKETS} sockets after sleep, beside one while awake`, wake, "ms", warm, wake / warm, "≤ 2", wake / warm <= 2));
     for (const client of hub) client.socket.destroy();
 
     const packed = await opened(SOCKETS, hubClient("packed", "?packed=true"));

@@ -125,7 +125,7 @@ before(() => {
 
 describe("the tarball", () => {
   test("the tarball contains only the package's files, and no references to source maps", (t) => {
-    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|dist\/(worker|edge)\/(index|instance|tenant_ledger|tenant_hub|entry)(\.js|_bg\.wasm)|schema\/[a-z_]+\.json|migrations\/\d{4}_\w+\.sql|templates\/.*\.(tsx?|jsonc?))$/;
+    const PARTS = /^(README\.md|LICENSE[-A-Z]*|package\.json|cli\.js|(cjs\/)?(client\/)?[a-z-]+\.(js|d\.ts)|cjs\/(dist\/(tenantgate|client)\.js|package\.json)|cli\/(commands\/)?[a-z]+\.js|dist\/(tenantgate|client)(\.js|_bg\.wasm|_wasm\.js)|dist\/(worker|edge)\/(index|instance|tenant_ledger|tenant_hub|lobby|entry)(\.js|_bg\.wasm)|schema\/[a-z_]+\.json|migrations\/\d{4}_\w+\.sql|templates\/.*\.(tsx?|jsonc?))$/;
     assert.deepEqual(names.filter((path) => !PARTS.test(path)), []);
     const links = names.flatMap((path) => (/sourceMappingURL=(?!data:)/.test(read(path).toString("latin1")) ? [path] : []));
     assert.deepEqual(links, [], "no file refers to a source map");

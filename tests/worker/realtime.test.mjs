@@ -538,6 +538,14 @@ describe("what happens to a tenant", () => {
     back.close();
   });
 
+  test("a killed feature closes sockets of more tenants than one invocation can tell", async () => {
+    const all = [];
+    for (let n = 0; n < 125; n++) all.push(await tenantWithSocket(`many ${n}`));
+    assert((await control.admin("POST", "/features/live/kill", { reason: "broken" })).status < 300);
+    for (const { client } of all) assert.deepEqual(await client.ended(), { code: 4403, reason: "FEATURE_NOT_AVAILABLE" });
+    assert((await control.admin("POST", "/features/live/revive", { reason: "mended" })).status < 300);
+  });
+
   test("a message to a parent reaches its descendants, and a parent's suspension closes their sockets", async () => {
     const parent = await tenantWithSocket("the parent");
     const child = await tenantWithSocket("the child", { parent: parent.id });

@@ -14,7 +14,7 @@ use crate::worker::config::Config;
 use crate::worker::runtime::edge::{self, ExecutionContext};
 use crate::worker::sources::d1::{Row, Store, StoreError, number, sql, text};
 
-/// Hubs that are told of a change at the same time.
+/// Hubs that one invocation tells of a change. Each of them tells others if there are more.
 const TOGETHER: usize = 100;
 
 /// Lobbies that are tried for one client.
@@ -109,6 +109,16 @@ pub(super) fn send(config: &Config, address: &Address, path: &str, about: &str, 
     hubs.ask(&address.root, &address.name(), path, about, body)
 }
 
+/// A change, as one hub is told of it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Change {
+    /// Names in KV of snapshots that have changed, with epochs.
+    pub(super) changes: Vec<(String, u64)>,
+    /// The hubs that this one tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) others: Vec<Address>,
+}
+
 /// Tells hubs with sockets that snapshots have changed: names in KV, with epochs. Returns once they
 /// have acted on it; false if one of them has not. `families`: the roots whose hubs are told;
 /// `None`: all.
@@ -126,26 +136,35 @@ pub(crate) async fn tell(
     };
     let statement = families.map_or_else(|| sql!("SELECT * FROM hubs"), of);
     let mut hubs: Vec<Address> = store.rows(statement).await?.iter().map(Address::of).collect();
-    let body = json!(changes).to_string();
     for pause_ms in RETRIES_MS {
         if pause_ms > 0 {
             let _ = JsFuture::from(edge::sleep(pause_ms)).await;
         }
-        let mut failed = Vec::new();
-        for group in hubs.chunks(TOGETHER) {
-            let asked: Vec<AskedHub> = group.iter().map(|address| ask(config, address, "/changed", &body)).collect();
-            for (address, one) in group.iter().zip(asked) {
-                if answer(one).await.is_none_or(|(status, _)| status != 200) {
-                    failed.push(address.clone());
-                }
-            }
-        }
-        hubs = failed;
+        hubs = tell_each(config, &hubs, changes).await;
         if hubs.is_empty() {
             break;
         }
     }
     Ok(hubs.is_empty())
+}
+
+/// Tells each hub of a change. Returns those that have not acted on it. One invocation may ask only
+/// so many objects, so some of many hubs tell others.
+pub(super) async fn tell_each(config: &Config, hubs: &[Address], changes: &[(String, u64)]) -> Vec<Address> {
+    let mut failed = Vec::new();
+    let groups: Vec<&[Address]> = hubs.chunks(hubs.len().div_ceil(TOGETHER).max(1)).collect();
+    let asked = groups.iter().filter_map(|group| {
+        let (head, others) = group.split_first()?;
+        let change = Change { changes: changes.to_vec(), others: others.to_vec() };
+        Some(ask(config, head, "/changed", &json!(change).to_string()))
+    });
+    for (group, one) in groups.iter().zip(asked.collect::<Vec<_>>()) {
+        match answer(one).await {
+            Some((200, text)) => failed.extend(serde_json::from_str::<Vec<Address>>(&text).unwrap_or_default()),
+            _ => failed.extend_from_slice(group),
+        }
+    }
+    failed
 }
 
 /// The other hubs of a family.

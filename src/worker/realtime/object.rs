@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use super::client::Address;
+use super::client::{self, Address, Change};
 use super::judge;
 use super::state::{HubObject, denied, full, now, read, refusal, reply, units};
 use super::upgrade::Upgrade;
@@ -385,26 +385,25 @@ impl HubObject {
         groups
     }
 
-    /// Snapshots have changed.
+    /// Snapshots have changed. Answers with the hubs that have not acted on it.
     async fn changed(self: &Rc<Self>, body: &str) -> JsValue {
-        let changes: Vec<(String, u64)> = serde_json::from_str(body).unwrap_or_default();
-        for (key, epoch) in changes {
-            if let Some(key) = SnapshotKey::parse(&key) {
-                feed::changed(&key, epoch, now());
+        let Ok(Change { changes, others }) = serde_json::from_str::<Change>(body) else {
+            return refusal(Code::BadRequest, None);
+        };
+        for (key, epoch) in &changes {
+            if let Some(key) = SnapshotKey::parse(key) {
+                feed::changed(&key, *epoch, now());
             }
         }
-        match self.look(0).await {
-            // It is not known yet: tell me again.
-            Err(Code::SnapshotUnavailable) if !self.core.borrow().hub.is_empty() => {
-                refusal(Code::SnapshotUnavailable, None)
-            }
-            // Sockets that may not stay are closed.
-            Err(_) => reply(200, &json!({})),
-            Ok(()) => {
-                self.turn(|core, _| core.hub.tell_changed());
-                reply(200, &json!({}))
-            }
+        let looked = self.look(0).await;
+        if looked.is_ok() {
+            self.turn(|core, _| core.hub.tell_changed());
         }
+        let mut failed = client::tell_each(&self.config, &others, &changes).await;
+        // Not known yet. Sockets that may not stay are closed by then.
+        let is_open = looked == Err(Code::SnapshotUnavailable) && !self.core.borrow().hub.is_empty();
+        failed.extend(self.core.borrow().address.clone().filter(|_| is_open));
+        reply(200, &json!(failed))
     }
 
     fn list(&self, body: &str) -> JsValue {
