@@ -36,6 +36,8 @@ mod tickets;
 mod tokens;
 mod transaction;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
@@ -115,57 +117,59 @@ async fn dispatch(
 ) -> Result<AdminResponse, AdminError> {
     let segment = |index: usize| segments.get(index).map(String::as_str).unwrap_or_default();
     let (first, second) = (segment(0), segment(1));
-    match operation.route {
-        OperationId::CreateTenant => provision::create(request).await,
-        OperationId::ListTenants => tenants::list(request).await,
-        OperationId::GetTenant => tenants::get(request, first).await,
-        OperationId::ChangeTenant => tenants::change(request, first).await,
-        OperationId::DeleteTenant => tenants::delete(request, first).await,
+    // One future for each operation, not one that has a place for all of them.
+    let work: Pin<Box<dyn Future<Output = Result<AdminResponse, AdminError>> + '_>> = match operation.route {
+        OperationId::CreateTenant => Box::pin(provision::create(request)),
+        OperationId::ListTenants => Box::pin(tenants::list(request)),
+        OperationId::GetTenant => Box::pin(tenants::get(request, first)),
+        OperationId::ChangeTenant => Box::pin(tenants::change(request, first)),
+        OperationId::DeleteTenant => Box::pin(tenants::delete(request, first)),
         OperationId::SuspendTenant
         | OperationId::ReactivateTenant
         | OperationId::DeactivateTenant
         | OperationId::MaintainTenant
-        | OperationId::OffboardTenant => tenants::pass(request, first, operation.route).await,
-        OperationId::MoveTenant => moves::move_to(request, first).await,
-        OperationId::GetEntitlements => entitlements::get(request, first).await,
-        OperationId::RefundUsage => entitlements::refund(request, first).await,
-        OperationId::ExportTenant => tenants::export(request, first).await,
-        OperationId::PutOverride => overrides::put(request, first).await,
-        OperationId::RemoveOverride => overrides::remove(request, first, second).await,
-        OperationId::ListExpiring => overrides::expiring(request).await,
-        OperationId::ClaimDomain => domains::claim(request, first).await,
-        OperationId::VerifyDomain => domains::verify(request, first, second).await,
-        OperationId::RemoveDomain => domains::remove(request, first, second).await,
-        OperationId::IssueApiKey => keys::issue(request, first).await,
-        OperationId::ListApiKeys => keys::list(request, first).await,
-        OperationId::RotateApiKey => keys::rotate(request, first, second).await,
-        OperationId::RevokeApiKey => keys::revoke(request, first, second).await,
-        OperationId::IssueLicence => licences::issue(request, first).await,
-        OperationId::ListLicences => licences::list(request, first).await,
-        OperationId::ChangeLicence => licences::change(request, first, second).await,
-        OperationId::ListActivations => licences::activations(request, first, second).await,
-        OperationId::EndActivation => licences::end_activation(request, first, second, segment(2)).await,
-        OperationId::ImpersonateTenant => tickets::impersonate(request, first).await,
-        OperationId::GetCatalog => catalog::get(request).await,
-        OperationId::PutCatalog => catalog::put(request).await,
-        OperationId::ListCatalogs => catalog::versions(request).await,
-        OperationId::CompareCatalog => catalog::impact(request).await,
-        OperationId::KillFeature => catalog::kill(request, first, true).await,
-        OperationId::ReviveFeature => catalog::kill(request, first, false).await,
-        OperationId::Import => import::import(request).await,
-        OperationId::MovePlan => jobs::move_plan(request, first).await,
-        OperationId::ListJobs => jobs::list(request).await,
-        OperationId::GetJob => jobs::get(request, first).await,
-        OperationId::RunJob => jobs::run(request, first).await,
-        OperationId::GetPublication => publish::state(request).await,
-        OperationId::Publish => reconcile::now(request).await,
-        OperationId::GetAudit => audit::trail(request, Some(first)).await,
-        OperationId::ListDenials => audit::denials(request, first).await,
-        OperationId::GetCatalogAudit => audit::trail(request, None).await,
-        OperationId::IssueToken => tokens::issue(request).await,
-        OperationId::ListTokens => tokens::list(request).await,
-        OperationId::RevokeToken => tokens::revoke(request, first).await,
-    }
+        | OperationId::OffboardTenant => Box::pin(tenants::pass(request, first, operation.route)),
+        OperationId::MoveTenant => Box::pin(moves::move_to(request, first)),
+        OperationId::GetEntitlements => Box::pin(entitlements::get(request, first)),
+        OperationId::RefundUsage => Box::pin(entitlements::refund(request, first)),
+        OperationId::ExportTenant => Box::pin(tenants::export(request, first)),
+        OperationId::PutOverride => Box::pin(overrides::put(request, first)),
+        OperationId::RemoveOverride => Box::pin(overrides::remove(request, first, second)),
+        OperationId::ListExpiring => Box::pin(overrides::expiring(request)),
+        OperationId::ClaimDomain => Box::pin(domains::claim(request, first)),
+        OperationId::VerifyDomain => Box::pin(domains::verify(request, first, second)),
+        OperationId::RemoveDomain => Box::pin(domains::remove(request, first, second)),
+        OperationId::IssueApiKey => Box::pin(keys::issue(request, first)),
+        OperationId::ListApiKeys => Box::pin(keys::list(request, first)),
+        OperationId::RotateApiKey => Box::pin(keys::rotate(request, first, second)),
+        OperationId::RevokeApiKey => Box::pin(keys::revoke(request, first, second)),
+        OperationId::IssueLicence => Box::pin(licences::issue(request, first)),
+        OperationId::ListLicences => Box::pin(licences::list(request, first)),
+        OperationId::ChangeLicence => Box::pin(licences::change(request, first, second)),
+        OperationId::ListActivations => Box::pin(licences::activations(request, first, second)),
+        OperationId::EndActivation => Box::pin(licences::end_activation(request, first, second, segment(2))),
+        OperationId::ImpersonateTenant => Box::pin(tickets::impersonate(request, first)),
+        OperationId::GetCatalog => Box::pin(catalog::get(request)),
+        OperationId::PutCatalog => Box::pin(catalog::put(request)),
+        OperationId::ListCatalogs => Box::pin(catalog::versions(request)),
+        OperationId::CompareCatalog => Box::pin(catalog::impact(request)),
+        OperationId::KillFeature => Box::pin(catalog::kill(request, first, true)),
+        OperationId::ReviveFeature => Box::pin(catalog::kill(request, first, false)),
+        OperationId::Import => Box::pin(import::import(request)),
+        OperationId::MovePlan => Box::pin(jobs::move_plan(request, first)),
+        OperationId::ListJobs => Box::pin(jobs::list(request)),
+        OperationId::GetJob => Box::pin(jobs::get(request, first)),
+        OperationId::RunJob => Box::pin(jobs::run(request, first)),
+        OperationId::GetPublication => Box::pin(publish::state(request)),
+        OperationId::Publish => Box::pin(reconcile::now(request)),
+        OperationId::GetAudit => Box::pin(audit::trail(request, Some(first))),
+        OperationId::ListDenials => Box::pin(audit::denials(request, first)),
+        OperationId::GetCatalogAudit => Box::pin(audit::trail(request, None)),
+        OperationId::IssueToken => Box::pin(tokens::issue(request)),
+        OperationId::ListTokens => Box::pin(tokens::list(request)),
+        OperationId::RevokeToken => Box::pin(tokens::revoke(request, first)),
+    };
+    work.await
 }
 
 /// The stored response to an earlier request with the same idempotency key.
