@@ -55,6 +55,12 @@ impl UnixMillis {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Whether this time is within `millis` after `earlier`. After a clock has stepped back,
+    /// `earlier` may lie in the future: then nothing is known about how long ago that was.
+    pub const fn is_within(self, millis: u64, earlier: Self) -> bool {
+        earlier.0 <= self.0 && self.since(earlier) < millis
+    }
+
     pub(crate) fn utc(self) -> DateTime<Utc> {
         // INVARIANT (time in range): `new` keeps the value below the year 10000, which chrono can
         // represent.

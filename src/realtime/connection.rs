@@ -95,6 +95,8 @@ struct Attachment {
     watches: Vec<String>,
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     packed: bool,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    warn_at: Option<u64>,
     #[serde(flatten)]
     holder: Holder,
 }
@@ -136,17 +138,16 @@ impl Connection {
     }
 
     /// Reads an attachment. `None` if this code has not written it.
-    pub(super) fn restored(text: &str, now: UnixMillis) -> Option<Self> {
-        let Attachment { id, since, channels, watches, packed, holder } = serde_json::from_str(text).ok()?;
+    pub(super) fn restored(text: &str) -> Option<Self> {
+        let Attachment { id, since, channels, watches, packed, warn_at, holder } = serde_json::from_str(text).ok()?;
         let names = |names: Vec<String>| names.iter().filter_map(|name| ChannelName::parse(name)).collect();
-        let mut restored = Self {
+        Some(Self {
             channels: names(channels),
             watches: names(watches),
             packed,
+            warn_at: warn_at.map(UnixMillis::new),
             ..Self::new(id, holder, UnixMillis::new(since))
-        };
-        restored.plan_warning(now);
-        Some(restored)
+        })
     }
 
     /// Plans to tell the client that its credential is about to end: a minute before, or in half of
@@ -164,6 +165,7 @@ impl Connection {
             channels: names(&self.channels),
             watches: names(&self.watches),
             packed: self.packed,
+            warn_at: self.warn_at.map(UnixMillis::get),
             holder: self.holder.clone(),
         };
         // It has only texts and numbers, so it always serializes.
@@ -205,7 +207,7 @@ impl Connection {
         if !excess.allowed {
             return MessageRate::Flood;
         }
-        if self.told_at.is_some_and(|at| now.since(at) < 1_000) {
+        if self.told_at.is_some_and(|at| now.is_within(1_000, at)) {
             return MessageRate::Ignored;
         }
         self.told_at = Some(now);

@@ -146,7 +146,7 @@ impl Copies {
     /// Begins to send a further hub what it lacks. Returns false if its pump is at work.
     pub fn begin_pump(&mut self, shard: u32, now: UnixMillis) -> bool {
         let Some(replica) = self.0.get_mut(&shard) else { return false };
-        if replica.pumped_at.is_some_and(|at| now.since(at) < SILENT_MS) {
+        if replica.pumped_at.is_some_and(|at| now.is_within(SILENT_MS, at)) {
             return false;
         }
         (replica.pumped_at, replica.failures) = (Some(now), 0);
@@ -241,7 +241,7 @@ impl Membership {
     /// Begins to join under a name. Messages may arrive before the answer. Returns false if it is
     /// joining already: under two names at a time, it would be forgotten under the one that counts.
     pub fn begin(&mut self, name: &str, now: UnixMillis) -> bool {
-        if self.joining.as_ref().is_some_and(|(_, since)| now.since(*since) < JOINING_MS) {
+        if self.joining.as_ref().is_some_and(|(_, since)| now.is_within(JOINING_MS, *since)) {
             return false;
         }
         self.joining = Some((name.to_owned(), now));

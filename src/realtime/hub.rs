@@ -208,7 +208,7 @@ impl Hub {
     /// Takes in a connection that the runtime has kept. `after`: the number of the last message
     /// that it was sent, if it is behind. Returns false if the attachment is not one of a hub.
     pub fn restore(&mut self, who: u32, attachment: &str, after: Option<u64>, now: UnixMillis) -> bool {
-        let Some(mut connection) = Connection::restored(attachment, now) else { return false };
+        let Some(mut connection) = Connection::restored(attachment) else { return false };
         if let Some(after) = after {
             connection.reading = Reading::Behind { after, since: now };
             self.late.insert(who);
@@ -635,6 +635,7 @@ impl Hub {
                 {
                     connection.warn_at = None;
                     let frame = json!({ "action": "expiring", "expiresAt": UnixMillis::new(*end) }).to_string();
+                    effects.push(Effect::Attach { who: *who, text: connection.attachment() });
                     effects.push(Effect::Send { to: *who, frame });
                 }
                 _ => {}

@@ -125,7 +125,7 @@ impl HubSlots {
         }
         let Some(number) = self.exchange.begin(now) else { return Slot::Pending };
         self.asks = Some(limit.clone());
-        let reclaims = self.reclaimed_at.is_none_or(|at| now.since(at) >= RECLAIM_MS);
+        let reclaims = self.reclaimed_at.is_none_or(|at| !now.is_within(RECLAIM_MS, at));
         let (wanted, needed) = (members.saturating_add(HUB_SLOTS), members.saturating_add(1));
         Slot::Grow(Growth { number, limit, wanted, needed, reclaims })
     }

@@ -23,7 +23,7 @@ pub struct Judging {
 impl Trust {
     /// Whether what is known is younger than `trust_ms` milliseconds.
     pub fn is_fresh(&self, trust_ms: u64, now: UnixMillis) -> bool {
-        let is_young = |at: UnixMillis| now.since(at) < trust_ms;
+        let is_young = |at| now.is_within(trust_ms, at);
         self.judged_at.is_some_and(is_young) && self.unjudged_since.is_none_or(is_young)
     }
 

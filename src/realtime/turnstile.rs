@@ -18,7 +18,7 @@ pub struct Turnstile {
 impl Turnstile {
     /// Begins an exchange. Returns its number, or `None` if there is one.
     pub fn begin(&mut self, now: UnixMillis) -> Option<u64> {
-        if self.since.is_some_and(|since| now.since(since) < EXCHANGE_MS) {
+        if self.since.is_some_and(|since| now.is_within(EXCHANGE_MS, since)) {
             return None;
         }
         self.last = self.last.saturating_add(1).max(now.get());

@@ -179,8 +179,13 @@ test("a hub that has slept goes on where it was", async () => {
   await until(() => clients[2].messages.length === 3);
   assert.equal(clients[1].messages.length, 2);
   // A credential that ends while the hub sleeps.
-  const ends = await gate.open("asleep", { exp: Math.floor(Date.now() / 1_000) + 13 });
-  assert.deepEqual(await ends.ended(), { code: 4401, reason: "UNAUTHENTICATED" });
+  const end = Math.floor(Date.now() / 1_000) + 30;
+  const ends = await gate.open("asleep", { exp: end });
+  // It is told in half of the time that is left, which finds the hub asleep.
+  await until(() => ends.frames.some(({ action }) => action === "expiring"), "the client is told", { ms: 20_000 });
+  assert(end * 1_000 - Date.now() > 12_000, "long before the end");
+  await until(() => ends.closed !== null, "the credential ends", { ms: 20_000 });
+  assert.deepEqual(ends.closed, { code: 4401, reason: "UNAUTHENTICATED" });
   for (const { socket } of clients) socket.terminate();
   await gate.stop();
 });

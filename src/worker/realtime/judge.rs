@@ -140,12 +140,17 @@ pub(super) fn of(decision: &Decision) -> Option<Admission> {
     Some(kept(decision.extras().credential.as_ref()?, &tenant.tenant().id))
 }
 
+/// Whether a subject looks like the name of an API key, or of another tenant's user.
+fn is_ambiguous(subject: &str) -> bool {
+    subject.starts_with("key:") || subject.split_once('/').is_some_and(|(start, _)| TenantId::parse(start).is_some())
+}
+
 /// What a hub of `tenant` keeps of a bearer.
 fn kept(bearer: &Bearer, tenant: &TenantId) -> Admission {
     let credential = &bearer.credential;
     let own = match (&credential.key, &credential.subject) {
         (Some(key), _) => Some(format!("key:{key}")),
-        (None, Some(subject)) if bearer.tenant == *tenant => Some(subject.clone()),
+        (None, Some(subject)) if bearer.tenant == *tenant && !is_ambiguous(subject) => Some(subject.clone()),
         // Subjects of two tenants may be the same text.
         (None, Some(subject)) => Some(format!("{}/{subject}", bearer.tenant)),
         (None, None) => None,

@@ -82,6 +82,9 @@ impl Lobby {
         let (config, context) = (Rc::clone(&self.config), self.context.clone());
         fault(Some(&text), "{\"action\":\"trap\"}");
         task::promise(async move {
+            if text.len() > MAX_AUTH_MESSAGE_BYTES {
+                return answer(None, Some(CloseCode::TOO_LARGE), &JsValue::UNDEFINED);
+            }
             match Arrival::read(&text) {
                 Arrival::Answer(frame) => answer(Some(&frame), None, &JsValue::UNDEFINED),
                 Arrival::Close(why) => answer(None, Some(why), &JsValue::UNDEFINED),

@@ -212,7 +212,7 @@ impl HubObject {
             if is_member {
                 self.slot().await?;
             }
-            if decided_at.is_some_and(|at| now().since(at) >= HUB_TRUST_MS) {
+            if decided_at.is_some_and(|at| !now().is_within(HUB_TRUST_MS, at)) {
                 break;
             }
             if self.is_fresh() && self.has_log() {

@@ -156,7 +156,7 @@ impl Rooms {
             if self.look(hub, HUB_TRUST_MS).await.is_err() || !self.join(hub).await || self.slot(hub).await.is_err() {
                 return false;
             }
-            if self.now().since(decided_at) >= HUB_TRUST_MS {
+            if !self.now().is_within(HUB_TRUST_MS, decided_at) {
                 return false;
             }
             if self.is_fresh(hub) && self.has_log(hub) {
