@@ -1,12 +1,17 @@
 // (h) Cold start: from importing the package to the first decision, in new Node processes and in
-// new Chromium pages, which fetch the package from the local machine with empty caches.
+// new Chromium pages, which fetch the package from the local machine with empty caches; and from the
+// start of workerd to the first decision of the Worker, beside the first answer of an empty one.
 
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chrome } from "../tests/support/chrome.mjs";
+import { publish } from "../pkg/node.js";
 import { serve } from "../tests/support/server.mjs";
+import { workerd } from "../tests/support/workerd.mjs";
 import { catalog } from "./decision.mjs";
 import { median } from "./measure.mjs";
 
@@ -78,7 +83,43 @@ function rows(place, runs) {
   return [row("from import to first decision", 0, 3, TARGET_MS), row("import", 0, 1), row("new Gate", 1, 2), row("first decision", 2, 3)];
 }
 
+/** The text of a response over a connection of its own. Null if nobody listens yet. */
+const answer = (port) => new Promise((resolve) => {
+  let text = "";
+  const socket = connect(port, "127.0.0.1", () => socket.write("GET / HTTP/1.1\r\nHost: acme.app.example.com\r\nConnection: close\r\n\r\n"));
+  socket.on("data", (data) => { text += data; }).on("end", () => resolve(text)).on("error", () => resolve(null));
+});
+
+/** Milliseconds from the start of workerd to the first answer of a Worker. */
+async function started(setting, name) {
+  const begun = performance.now();
+  const server = await setting.launch();
+  try {
+    for (;;) {
+      const text = await answer(server.ports[name]);
+      if (text?.startsWith("HTTP/1.1 200")) return performance.now() - begun;
+      if (text || server.exitCode() !== null || performance.now() - begun > 10_000) throw new Error(`no answer of \`${name}\`: ${text}`);
+    }
+  } finally {
+    await server.kill();
+  }
+}
+
+/** Rows of the start of the Worker. */
+async function inWorkerd() {
+  const folders = ["gate", "empty"].map(() => mkdtempSync(join(tmpdir(), "tenantgate-bench-")));
+  const settings = {
+    gate: workerd({ folder: folders[0], build: process.env.BENCH_BUILD ?? "build", entries: publish({ catalog, tenants: seed.tenants }) }),
+    empty: workerd({ folder: folders[1], gate: false, workers: { empty: { script: 'export default { fetch() { return new Response("{}"); } };' } } }),
+  };
+  const times = { gate: [], empty: [] };
+  for (let i = 0; i < PROCESSES; i++) for (const name of Object.keys(settings)) times[name].push(await started(settings[name], name));
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  const [own, empty] = [median(times.gate), median(times.empty)];
+  return [{ name: "cold start in workerd: added to an empty Worker's", value: own - empty, unit: "ms", peer: empty, ratio: own / empty, target: "≤ 10", ok: own - empty <= 10 }];
+}
+
 /** Rows of cold starts. */
-export const cold = async () => [...rows("Node", inNode()), ...rows("Chromium", await inChromium())];
+export const cold = async () => [...rows("Node", inNode()), ...rows("Chromium", await inChromium()), ...(await inWorkerd())];
 
 if (process.argv[1] === import.meta.filename) console.table(await cold());

@@ -45,7 +45,7 @@ function buildParts({ what, features, quick, folder, exports, parts, dist, share
   buildModule(module, join(made, "index.js"), () => {
     // The glue and the JavaScript that the crate imports become one file.
     const names = ["__wbg_reset_state", "EdgeBinding", "initSync", "TenantLedger", exports].filter(Boolean).join(", ");
-    const [imported] = readdirSync(join(glue, "snippets"));
+    const imported = readdirSync(join(glue, "snippets")).find((name) => name.startsWith("tenantgate-"));
     const shared = shares ? `export { ${shares[0]} } from "./snippets/${imported}/src/worker/${shares[1]}";` : "";
     const entry = { stdin: { contents: `export { ${names} } from "./index.js"; ${shared}`, resolveDir: glue }, outfile: join(made, "index.js") };
     esbuild().buildSync({ ...entry, bundle: true, external: ["cloudflare:*"], format: "esm", minify: true, logLevel: "warning" });

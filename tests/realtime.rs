@@ -258,7 +258,7 @@ fn a_connection_keeps_its_user() {
 #[test]
 fn a_socket_without_a_credential_may_only_present_one() {
     let mut world = World::new();
-    let guest = |address: &str| Guest { until: 1_030_000, question: String::new(), address: address.into() };
+    let guest = |address: &str| Guest { until: 1_030_000, question: String::new(), client: address.into() };
     for (who, message) in [
         (1, json!({ "action": "broadcast", "data": 1 })),
         (2, json!({ "action": "auth", "token": "x".repeat(9_000) })),

@@ -61,8 +61,8 @@ pub enum Intent<'a> {
         id: &'a str,
         /// Milliseconds until the end time of the reservation.
         for_ms: u64,
-        /// An open reservation of this id is changed and extended. `None`: the request is a
-        /// repetition, and the reservation stays as it is.
+        /// The number of this change, if an open reservation of this id is to be changed and
+        /// extended. `None`: the request is a repetition, and the reservation stays as it is.
         renewal: Option<Renewal>,
     },
     /// Settles a hold. [`Ask::limits`] contains the units that were used; limits that it does not

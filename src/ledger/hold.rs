@@ -19,8 +19,8 @@ pub struct Hold<'a> {
     pub name: &'a str,
     /// Milliseconds after which the hold expires.
     pub for_ms: u64,
-    /// An open hold of this name is changed to the units of the request, and lasts from now on.
-    /// `None`: it stays as it is.
+    /// The number of this change, if an open hold of this name is to be changed to the units of
+    /// the request, and to last from now on. `None`: an open hold stays as it is.
     #[serde(rename = "again", default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<Renewal>,
 }

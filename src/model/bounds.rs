@@ -469,9 +469,9 @@ pub const MAX_SOCKET_MESSAGE_BYTES: usize = 32 << 10;
 pub const MAX_AUTH_MESSAGE_BYTES: usize = 8 << 10;
 /// Milliseconds within which a socket without a credential must present one.
 pub const AUTH_MS: u64 = 30_000;
-/// Sockets without a credential in one hub, and of one address.
+/// Sockets without a credential in one hub or lobby.
 pub const MAX_WAITING_SOCKETS: usize = 64;
-/// Sockets without a credential of one client address in one hub.
+/// Sockets without a credential of one client in one hub or lobby.
 pub const MAX_WAITING_BY_ONE: usize = 5;
 /// Sockets of one hub. The runtime allows 32,768; a message to 4,096 takes about 0.13 s to send.
 pub const MAX_SOCKETS: usize = 4_096;
@@ -479,8 +479,8 @@ pub const MAX_SOCKETS: usize = 4_096;
 pub const MAX_LOBBIES: u32 = 64;
 /// Messages of such a socket before it is admitted.
 pub const MAX_EARLY_MESSAGES: u32 = 16;
-/// Unsent bytes of all sockets of one client in a lobby, those included that are closed. Beyond
-/// that it is sent nothing more.
+/// Unsent bytes of all sockets of one client in a lobby, closed ones included. Beyond that, a
+/// socket that it does not read is closed.
 pub const MAX_CLIENT_UNSENT_BYTES: u32 = 2 << 20;
 /// Hubs of one tenant.
 pub const MAX_SHARDS_OF_HUB: u32 = 32;

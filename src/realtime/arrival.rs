@@ -32,7 +32,7 @@ pub struct Opening {
     pub reply_id: Option<String>,
 }
 
-/// What a message without a credential before it leads to.
+/// What a message leads to if its sender has not been admitted.
 #[derive(Debug)]
 pub enum Arrival {
     /// Send a frame, and go on waiting for a credential.
@@ -44,8 +44,8 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    /// Reads a message: `auth` brings a credential, `ping` is answered, and nothing else may come
-    /// before them.
+    /// Reads a message: `auth` brings a credential and `ping` is answered. Anything else closes
+    /// the socket.
     pub fn read(text: &str) -> Self {
         let Ok(frame) = serde_json::from_str::<ClientFrame<'_>>(text) else {
             return Self::Close(CloseCode::UNREADABLE);

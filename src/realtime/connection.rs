@@ -11,8 +11,8 @@ use crate::model::{ChannelName, UnixMillis};
 /// What the gate has found about a connection's credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
-    /// The user: the subject of the token. That of an API key is `key:` and its id; that of
-    /// another tenant's credential has the tenant's id before it.
+    /// The user: the subject of the token, or `key:` and the id of an API key. A subject of
+    /// another tenant, or one that looks like either, has its tenant's id and `/` before it.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Arc<str>>,
     /// Who holds the credential, so that another one can be told from one of the same holder.
@@ -38,9 +38,9 @@ pub struct Guest {
     /// The request that opened it, in the form that the gate decides. Opaque here.
     #[serde(rename = "q")]
     pub question: String,
-    /// A digest of the client's address.
+    /// The client: its IPv4 address, or the network of its IPv6 address.
     #[serde(rename = "a")]
-    pub address: String,
+    pub client: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

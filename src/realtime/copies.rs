@@ -5,8 +5,9 @@
 //! it confirms. So every hub has the same messages in the same order, and a message that is lost,
 //! repeated or overtaken changes nothing.
 //!
-//! A hub *joins* before it opens its first socket, under a name that it has made up. Messages to it
-//! carry that name, and so does its leave: one that is late concerns nobody.
+//! A hub *joins* before it opens its first socket, under a name that it makes up. Messages to it,
+//! and the one with which it leaves, carry that name, so a late one has no effect. A *pump* is the
+//! task that sends one further hub (a *replica*, numbered by its *shard*) what it lacks.
 
 use std::collections::BTreeMap;
 
@@ -36,16 +37,16 @@ struct Replica {
     /// The name under which it has joined.
     name: String,
     /// The number of the last message that it has confirmed.
-    #[serde(default, skip)]
+    #[serde(skip)]
     confirmed: u64,
     /// Whether its log has to begin anew.
-    #[serde(default, skip)]
+    #[serde(skip)]
     must_begin: bool,
     /// When its pump was last at work.
-    #[serde(default, skip)]
+    #[serde(skip)]
     pumped_at: Option<UnixMillis>,
     /// The times in a row that it did not answer.
-    #[serde(default, skip)]
+    #[serde(skip)]
     failures: u32,
 }
 
@@ -107,7 +108,8 @@ pub enum Pump {
 }
 
 impl Copies {
-    /// Those that were remembered. What they have is not: they leave out what they have already.
+    /// The hubs that were remembered. How far they have confirmed is not remembered: each is sent
+    /// the whole log, and leaves out what it has.
     pub fn restored(text: Option<&str>, hub: &Hub) -> Self {
         let mut copies: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         copies.0.values_mut().for_each(|replica| replica.confirmed = hub.start().seq);
@@ -255,10 +257,9 @@ impl Membership {
 
     /// Has joined under a name. Returns false if that came too late.
     pub fn join(&mut self, name: &str) -> bool {
-        let joined = self.joining.take_if(|(own, _)| own == name);
-        let is_in_time = joined.is_some();
-        self.joined = joined.map(|(own, _)| own).or_else(|| self.joined.take());
-        is_in_time
+        let Some((own, _)) = self.joining.take_if(|(own, _)| own == name) else { return false };
+        self.joined = Some(own);
+        true
     }
 
     /// How it has joined, for a first hub that believes otherwise.

@@ -234,10 +234,10 @@ impl Hub {
         self.connections.len() < self.max_sockets
     }
 
-    /// Whether another socket without a credential may be opened from this address.
-    pub fn has_room_for_guest(&self, address: &str) -> bool {
+    /// Whether another socket without a credential may be opened by this client.
+    pub fn has_room_for_guest(&self, client: &str) -> bool {
         let guests = || self.connections.values().filter_map(Connection::guest);
-        let own = guests().filter(|guest| guest.address == address).count();
+        let own = guests().filter(|guest| guest.client == client).count();
         self.has_room() && guests().count() < MAX_WAITING_SOCKETS && own < MAX_WAITING_BY_ONE
     }
 
@@ -393,13 +393,16 @@ impl Hub {
             effects.extend(self.close(who, CloseCode::by(Code::TenantMismatch), now));
             return effects;
         }
-        let is_later = connection.admission().is_none_or(|known| known.expires_at < admission.expires_at);
+        let ends_at = admission.expires_at;
+        let is_later = connection.admission().is_none_or(|known| known.expires_at < ends_at);
         connection.holder = Holder::Member(admission);
         self.soonest = Soonest::Unknown;
         self.member_count = self.member_count.saturating_add(usize::from(!renews));
-        // One that ends no later would be answered by the same one again.
+        // A second warning would only bring the same credential again.
         if is_later {
             connection.plan_warning(now);
+        } else {
+            connection.warn_at = connection.warn_at.filter(|at| ends_at.is_some_and(|end| at.get() < end));
         }
         if renews {
             let frame = done("auth", &self.admitted(who), id);
@@ -413,10 +416,15 @@ impl Hub {
 
     /// Numbers messages, and sends them. Answers the clients that have sent them.
     pub fn publish(&mut self, drafts: Vec<Draft>, now: UnixMillis) -> Vec<Effect> {
-        // A member may have been closed while its message was charged.
-        let drafts = drafts.into_iter().filter(|draft| self.is_welcome(draft));
+        // A member may have been closed, or have lost a right, while its message was charged.
+        let (drafts, lost): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_welcome(draft));
         let (mut effects, mut messages, mut replies) = (Vec::new(), Vec::new(), Vec::new());
-        for draft in drafts.collect::<Vec<_>>() {
+        for Draft { who, action, id, .. } in lost {
+            let to = who.filter(|who| self.connections.contains_key(who));
+            let frame = failed(action, SocketFailure::FORBIDDEN, None, id.as_deref());
+            replies.extend(to.map(|to| Effect::Send { to, frame }));
+        }
+        for draft in drafts {
             let seq = self.log.last().saturating_add(1);
             let frame = message(seq, &draft.target, draft.user.as_deref(), &draft.data);
             self.log.push(frame.len(), now);
@@ -432,7 +440,7 @@ impl Hub {
     }
 
     /// Whether the sender of a message may still send it.
-    pub fn is_welcome(&self, draft: &Draft) -> bool {
+    fn is_welcome(&self, draft: &Draft) -> bool {
         let Some(who) = draft.who else { return true };
         let Some(admission) = self.connections.get(&who).and_then(Connection::admission) else { return false };
         match &draft.target {
@@ -764,7 +772,7 @@ impl Hub {
         }
         effects.extend(self.attach(who));
         effects.push(Effect::Send { to: who, frame: done("auth", &greeting, opening.reply_id.as_deref()) });
-        if let Some(since) = opening.since.as_ref().filter(|_| recovered == Some(true) && end.seq > 0)
+        if let Some(since) = opening.since.as_ref().filter(|_| recovered == Some(true))
             && since.seq < end.seq
             && let Some(connection) = self.connections.get_mut(&who)
         {

@@ -7,7 +7,7 @@ use crate::model::UnixMillis;
 pub struct Trust {
     /// When the judgement that counts was asked for.
     judged_at: Option<UnixMillis>,
-    /// When the oldest of the members was decided whom no judgement has included yet.
+    /// Of the members that no judgement has covered yet: when the first of them was decided.
     unjudged_since: Option<UnixMillis>,
     /// How many members have been admitted.
     admissions: u64,

@@ -57,7 +57,7 @@ class Sockets {
   #state;
   #sockets = new Map();
   #numbers = new WeakMap();
-  /** The number of the first message that a socket was not sent, by its number. */
+  /** For each socket that is behind, by its number: the last message that it was sent. */
   #behind = new Map();
   #closing = new Closing();
   #last = 0;
@@ -281,7 +281,7 @@ class Hubs {
   }
 
   /**
-   * Has a hub publish messages, a line, together with those of other requests. Resolves to a line,
+   * Has a hub publish messages (one line of JSON) together with those of other requests. Resolves to a line,
    * or to null if the hub is overloaded.
    */
   publish(about, messages, context) {

@@ -1,11 +1,11 @@
-// The JavaScript side of a lobby: sockets that name no tenant, each until its first message has
-// brought a credential, and then the pair of it and a socket of its tenant's hub.
+// The JavaScript side of a lobby: sockets whose requests name no tenant. Once the first message of
+// one has brought a credential, the lobby pairs it with a socket of its tenant's hub.
 //
 // Others' sockets are in the same object, so a lobby never ends itself while it has any, and keeps
 // little of what a client does not read: it has the hub pause. The hub then treats the client like
-// any slow reader. What a client keeps unsent counts even after its sockets have been closed.
+// any slow reader. What a client leaves unread counts even after its sockets have been closed.
 
-import { Closing, Lobby as Gate } from "./index.js";
+import { Closing, Lobby as Core } from "./index.js";
 import { generation, ready } from "./instance.js";
 
 /** Milliseconds between two looks at closed sockets that keep bytes. */
@@ -22,7 +22,7 @@ const RESUME = '{"action":"resume"}';
 export class Lobby {
   #state;
   #env;
-  #gate;
+  #core;
   #generation;
   #rules;
   /** The sockets that wait, and those that are admitted. */
@@ -43,13 +43,13 @@ export class Lobby {
   #current() {
     ready();
     if (this.#generation !== generation) {
-      this.#gate = new Gate(this.#state, this.#env);
-      this.#rules ??= JSON.parse(Gate.rules());
+      this.#core = new Core(this.#state, this.#env);
+      this.#rules ??= JSON.parse(Core.rules());
       this.#generation = generation;
       // Nobody answers those that the instance before was judging.
       for (const visitor of this.#visitors) visitor.giveUp();
     }
-    return this.#gate;
+    return this.#core;
   }
 
   /** Gives up what an instance was judging that has trapped. */
@@ -64,8 +64,8 @@ export class Lobby {
     const waiting = [...this.#visitors].filter((visitor) => !visitor.isAdmitted);
     const own = waiting.filter((visitor) => visitor.client === client);
     const { maxWaiting, maxWaitingByOne, maxSockets, maxUnsentByOne } = this.#rules;
-    if (this.#visitors.size >= maxSockets || waiting.length >= maxWaiting) return Gate.full();
-    if (own.length >= maxWaitingByOne || this.#unsent().by.get(client) > maxUnsentByOne / 2) return Gate.crowded();
+    if (this.#visitors.size >= maxSockets || waiting.length >= maxWaiting) return Core.full();
+    if (own.length >= maxWaitingByOne || this.#unsent().by.get(client) > maxUnsentByOne / 2) return Core.crowded();
     const { 0: theirs, 1: socket } = new WebSocketPair();
     this.#visitors.add(new Visitor(this, socket, { client, upgrade }));
     return new Response(null, { status: 101, webSocket: theirs, headers: protocol ? { "sec-websocket-protocol": protocol } : {} });
@@ -166,11 +166,11 @@ class Visitor {
 
   #receive(data) {
     if (this.#hasLeft) return;
-    const { maxMessage, maxAuthMessage, maxEarly, maxSent, large, many, unreadable } = this.#lobby.rules;
+    const { maxMessage, maxAuthMessage, maxEarly, maxUnsentOfSocket, large, many, unreadable } = this.#lobby.rules;
     if (typeof data !== "string") return this.#end(unreadable);
     if (data.length > (this.#hub || this.#isReading ? maxMessage : maxAuthMessage)) return this.#end(large);
     if (this.#hub) {
-      if (this.#hub.bufferedAmount > maxSent) return this.#end(many);
+      if (this.#hub.bufferedAmount > maxUnsentOfSocket) return this.#end(many);
       return this.#hub.send(data);
     }
     this.#early += 1;
@@ -181,6 +181,8 @@ class Visitor {
 
   /** Reads messages in their order until one has brought a credential. */
   async #read() {
+    // Gives up those that a trapped instance was judging. This one is not judged yet.
+    this.#lobby.recover();
     this.#isReading = true;
     while (this.#queue.length > 0 && !this.#hub && !this.#hasLeft) {
       try {
@@ -217,7 +219,7 @@ class Visitor {
     if (this.#hasLeft) return;
     if (this.unsent > 0 && !this.#lobby.mayKeep(this.client, data.length)) return this.#end(this.#lobby.rules.slow);
     this.#socket.send(data);
-    if (this.unsent > this.#lobby.rules.maxSent && !this.#isPaused) {
+    if (this.unsent > this.#lobby.rules.maxUnsentOfSocket && !this.#isPaused) {
       this.#isPaused = true;
       this.#hub.send(PAUSE);
       this.#drain();
@@ -228,7 +230,7 @@ class Visitor {
   #drain() {
     setTimeout(() => {
       if (this.#hasLeft) return;
-      if (this.unsent > this.#lobby.rules.maxSent / 2) return this.#drain();
+      if (this.unsent > this.#lobby.rules.maxUnsentOfSocket / 2) return this.#drain();
       this.#isPaused = false;
       this.#hub.send(RESUME);
     }, DRAIN_MS);

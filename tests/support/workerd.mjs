@@ -24,15 +24,16 @@ const BINDINGS = { TenantLedger: "LEDGER", TenantHub: "HUBS" };
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
  * Durable Object classes, a gate's ledger unless told otherwise. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
- * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket.
- * @returns {{start: () => Promise<{
- *   ports: Record<string, number>, pid: number, kill: (signal?: string) => Promise<void>,
- * }>}}
+ * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket. `gate`: whether
+ * there is one. `start` waits until it is healthy; `launch` waits for nothing.
+ * @returns {{
+ *   start: () => Promise<Server>, launch: () => Promise<Server>,
+ * }} where a server is `{ports: Record<string, number>, pid, exitCode(), kill(signal?)}`
  */
-export function workerd({ folder, build = "build", objects, entries, bindings = {}, workers = {} }) {
+export function workerd({ folder, build = "build", objects, entries = [], bindings = {}, workers = {}, gate = true }) {
   mkdirSync(join(folder, "disk"), { recursive: true });
   writeFileSync(join(folder, "kv.js"), kv(entries));
-  const all = { gate: { bindings, ...(objects && { objects }) }, ...workers };
+  const all = { ...(gate && { gate: { bindings, ...(objects && { objects }) } }), ...workers };
   for (const [name, { script, built = build }] of Object.entries(all)) {
     if (script) writeFileSync(join(folder, `${name}.js`), script);
     else for (const file of filesOf(built)) cpSync(join(root, built, file), join(folder, `${name}-${file}`));
@@ -67,18 +68,21 @@ const config :Workerd.Config = (
 const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${COMPATIBILITY_DATE}");
 ${Object.entries(all).map(worker).join("\n")}
 `;
-  const start = async () => {
+  const launch = async () => {
     const ports = {};
     for (const name of names) ports[name] = await freePort();
     writeFileSync(join(folder, "config.capnp"), config(ports));
     const process = spawn(join(root, "node_modules/.bin/workerd"), ["serve", join(folder, "config.capnp")], { stdio: ["ignore", "ignore", "inherit"] });
     const ended = new Promise((done) => process.on("exit", done));
+    return { ports, pid: process.pid, exitCode: () => process.exitCode, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
+  };
+  const start = async () => {
+    const server = await launch();
     for (let attempt = 0; ; attempt++) {
-      if (await fetch(`http://127.0.0.1:${ports.gate}/_gate/healthz`).then(({ ok }) => ok, () => false)) break;
-      if (attempt > 200 || process.exitCode !== null) throw new Error("workerd did not start");
+      if (await fetch(`http://127.0.0.1:${server.ports.gate}/_gate/healthz`).then(({ ok }) => ok, () => false)) return server;
+      if (attempt > 200 || server.exitCode() !== null) throw new Error("workerd did not start");
       await sleep(50);
     }
-    return { ports, pid: process.pid, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
   };
-  return { start };
+  return { start, launch };
 }

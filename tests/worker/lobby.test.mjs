@@ -57,7 +57,7 @@ const operator = async (path, init = {}, of = gate) => {
 const publish = (id, messages, of) => operator("/_gate/v1/messages", { method: "POST", body: JSON.stringify({ tenant: id, messages }) }, of);
 
 describe("on a host that names no tenant", () => {
-  test("the seed's first message admits a client to the tenant of its token", async () => {
+  test("a first message with a token and a tenantId admits a client to the tenant of its token", async () => {
     const client = await waiting();
     assert.deepEqual(await client.ask({ action: "ping" }), { action: "pong", id: 1 });
     client.send({ action: "auth", token: await token("acme"), tenantId: "acme", id: "mine" });
@@ -215,13 +215,13 @@ describe("on a host that names no tenant", () => {
     member.close();
   });
 
-  test("a catalog without credentials has no such door", async () => {
+  test("without a strategy that reads credentials, the shared host refuses sockets", async () => {
     const refused = await waiting({ gate: gates.named });
     assert.deepEqual([refused.refused.status, refused.refused.body.error.code], [404, "TENANT_NOT_FOUND"]);
   });
 });
 
-test("a suspension closes sockets that came by the shared host, and their connection by the operator", async () => {
+test("sockets that came by the shared host are closed by the operator, and by a suspension", async () => {
   await control.admin("PUT", "/catalog", catalog([{ strategy: "jwt" }]));
   const { body } = await control.admin("POST", "/tenants", { name: "one", plan: "pro@1" });
   const { id } = body.tenant;

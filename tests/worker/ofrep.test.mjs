@@ -133,8 +133,16 @@ describe("evaluations", () => {
       assert.deepEqual([status, headers.get("allow")], [405, "POST"]);
     }
     const large = JSON.stringify({ context: { note: "x".repeat(65_536) } });
-    assert.equal((await ask("theme", {}, { body: large })).status, 413);
-    assert.equal((await ask(undefined, {}, { body: new Blob([large]).stream(), duplex: "half" })).status, 413, "a body without a declared length is bounded too");
+    // The gate may close the connection while a body that it refuses is still being sent. Then the
+    // client sees no response, and asks again.
+    const refused = async (question) => {
+      for (let attempt = 1; ; attempt++) {
+        const answer = await ask(...question()).catch((error) => error);
+        if (!(answer instanceof Error) || attempt === 5) return answer.status;
+      }
+    };
+    assert.equal(await refused(() => ["theme", {}, { body: large }]), 413);
+    assert.equal(await refused(() => [undefined, {}, { body: new Blob([large]).stream(), duplex: "half" }]), 413, "a body without a declared length is bounded too");
   });
 });
 

@@ -48,8 +48,8 @@ impl Address {
         Self { tenant: text(row, "tenant").to_owned(), root: text(row, "root").to_owned(), shard }
     }
 
-    /// The lobbies of a client, in the order in which they are tried. Those of one network share
-    /// them, so that a flood from there fills few others. No tenant's id has a colon.
+    /// The lobbies of a client, in the order in which they are tried. All clients of one network
+    /// share them, so a flood from one network fills few others. No tenant's id has a colon.
     pub(super) fn lobbies(client: &str) -> impl Iterator<Item = Self> {
         let digest: Vec<u8> = Sha256::digest(client).iter().copied().take(LOBBIES_OF_ONE).collect();
         let name = |byte: u8| format!("lobby:{}", u32::from(byte) % MAX_LOBBIES);

@@ -10,8 +10,8 @@
 //! - It has neither. It waits in a lobby (`lobby`) until the first message brings a credential,
 //!   which names the tenant.
 //!
-//! A client that offers the subprotocol `tenantgate` is told over a socket why it was refused:
-//! pages see nothing of a refused upgrade. All others receive an HTTP response.
+//! A client that offers the subprotocol `tenantgate` is told over a socket why it was denied:
+//! pages see nothing of a refused upgrade. Others, and malformed requests, get an HTTP response.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::worker::config::Config;
 use crate::worker::gateway;
 use crate::worker::http::call::{Call, Resolved};
 use crate::worker::http::reply::{self, Failure};
-use crate::worker::runtime::clock::Patience;
+use crate::worker::runtime::clock::{self, Patience};
 use crate::worker::runtime::edge;
 use crate::worker::sources::custom_resolver;
 use crate::worker::sources::drive::{GateQuestion, drive};
@@ -103,10 +103,11 @@ pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
         }
         None => call,
     };
+    let decided_at = clock::now();
     let decision = gateway::decide_own(&mut call, config).await;
     let offer = Offer { protocol, query };
     if decision.allowed() {
-        return as_member(&call, &decision, offer, config).await;
+        return as_member(&call, &decision, decided_at, offer, config).await;
     }
     let lacks_credential = decision.extras().challenge.as_ref().is_some_and(|challenge| challenge.is_missing);
     if lacks_credential && has_sockets(&decision) {
@@ -147,6 +148,7 @@ impl Offer {
         Upgrade {
             address,
             admission: None,
+            decided_at: 0,
             question: String::new(),
             client: String::new(),
             opening: Opening {
@@ -161,7 +163,13 @@ impl Offer {
 }
 
 /// The request has a credential, or its route needs none.
-async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<Config>) -> Response {
+async fn as_member(
+    call: &Call,
+    decision: &Decision,
+    decided_at: UnixMillis,
+    offer: Offer,
+    config: &Rc<Config>,
+) -> Response {
     if !has_sockets(decision) {
         return Failure::NOT_FOUND.respond(call);
     }
@@ -175,8 +183,12 @@ async fn as_member(call: &Call, decision: &Decision, offer: Offer, config: &Rc<C
         credential: String::new(),
     };
     let admission = Some(judge::of(decision).unwrap_or_else(nobody));
-    let upgrade = Upgrade { admission, ..offer.upgrade(Address::new(&tenant.tenant().id, tenant.root())) };
-    lead(call, &upgrade, config).await
+    let upgrade = Upgrade {
+        admission,
+        decided_at: decided_at.get(),
+        ..offer.upgrade(Address::new(&tenant.tenant().id, tenant.root()))
+    };
+    to_hub(call, &upgrade, config).await
 }
 
 /// The request has no credential yet.
@@ -207,12 +219,12 @@ async fn as_guest(call: &mut Call, offer: Offer, config: &Rc<Config>) -> Respons
         return refuse_by(call, Code::BadRequest, protocol);
     }
     let client = edge::network(&edge::address(&call.request).unwrap_or_default());
-    let Some(address) = address else { return wait(call, offer, &question, &client, config).await };
-    lead(call, &Upgrade { question, client, ..offer.upgrade(address) }, config).await
+    let Some(address) = address else { return to_lobby(call, offer, &question, &client, config).await };
+    to_hub(call, &Upgrade { question, client, ..offer.upgrade(address) }, config).await
 }
 
 /// Leads the request to a lobby of its client that has room.
-async fn wait(call: &Call, offer: Offer, question: &str, client: &str, config: &Rc<Config>) -> Response {
+async fn to_lobby(call: &Call, offer: Offer, question: &str, client: &str, config: &Rc<Config>) -> Response {
     let protocol = offer.protocol;
     let mut refused = (Code::ConcurrencyLimited, None);
     for lobby in Address::lobbies(client) {
@@ -221,7 +233,10 @@ async fn wait(call: &Call, offer: Offer, question: &str, client: &str, config: &
             Ok(response) if response.status() == 101 => return response,
             Ok(response) if upgrade::is_full(&response) => {}
             Ok(response) if protocol.is_none() => return response,
-            Ok(_) => break,
+            Ok(response) => {
+                refused = upgrade::denial(&response);
+                break;
+            }
             Err(unopened) => {
                 refused = unopened.denied;
                 break;
@@ -237,11 +252,11 @@ fn has_sockets(decision: &Decision) -> bool {
 }
 
 /// Leads the request to the tenant's hub.
-async fn lead(call: &Call, upgrade: &Upgrade, config: &Rc<Config>) -> Response {
+async fn to_hub(call: &Call, upgrade: &Upgrade, config: &Rc<Config>) -> Response {
     let protocol = upgrade.protocol.as_ref().map(|_| PROTOCOL);
     match upgrade::open(config, upgrade).await {
-        Ok(response) | Err(Unopened { response: Some(response), .. }) if protocol.is_none() => response,
         Ok(response) => response,
+        Err(Unopened { response: Some(response), .. }) if protocol.is_none() => response,
         Err(unopened) => refuse_over(call, unopened.denied, protocol),
     }
 }

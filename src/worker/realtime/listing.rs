@@ -17,6 +17,10 @@ impl HubObject {
             let has_sockets = !self.core.borrow().hub.is_empty();
             if has_sockets == self.core.borrow().is_listed {
                 self.core.borrow_mut().list_at = None;
+                // It may have joined for a connection that was refused.
+                if !has_sockets {
+                    self.leave().await;
+                }
                 return;
             }
             let Some(number) = self.core.borrow_mut().listing.begin(now()) else { return };

@@ -1,7 +1,7 @@
 //! Sockets that name no tenant: neither their request nor its host does, so the credential of the
 //! first message has to.
 //!
-//! They wait in a Durable Object of their own, the *lobby*, and not in the isolate that took the
+//! They wait in another Durable Object, the *lobby*, and not in the isolate that took the
 //! request: there, what one client sends could cost all others. Once the gate has accepted a
 //! credential, the lobby opens a second socket at the tenant's hub, as a member's, and passes
 //! messages between the two (`lobby.js`). To the hub it is a connection like any other.
@@ -23,6 +23,7 @@ use crate::model::bounds::{
 use crate::realtime::{Arrival, CloseCode, Denied, Presented, SocketFailure, refused};
 use crate::worker::config::Config;
 use crate::worker::isolate;
+use crate::worker::runtime::clock;
 use crate::worker::runtime::edge::ExecutionContext;
 use crate::worker::runtime::fault::fault;
 use crate::worker::runtime::task;
@@ -53,7 +54,7 @@ impl Lobby {
             "maxEarly": MAX_EARLY_MESSAGES,
             "maxAuthMessage": MAX_AUTH_MESSAGE_BYTES,
             "maxMessage": MAX_SOCKET_MESSAGE_BYTES,
-            "maxSent": MAX_UNSENT_BYTES,
+            "maxUnsentOfSocket": MAX_UNSENT_BYTES,
             "maxUnsentByOne": MAX_CLIENT_UNSENT_BYTES,
             "maxUnsent": MAX_HUB_UNSENT_BYTES,
             "late": close(CloseCode::UNAUTHENTICATED),
@@ -111,6 +112,7 @@ async fn join(
     context: &ExecutionContext,
 ) -> Result<JsValue, Denied> {
     let upgrade: Upgrade = serde_json::from_str(upgrade).map_err(|_| (Code::BadRequest, None))?;
+    let decided_at = clock::now().get();
     let (admission, address) = judge::admission(&upgrade.question, &presented, config, context).await?;
     // INVARIANT (residency): the messages of a tenant that must stay in a jurisdiction do not pass
     // through an object outside of it.
@@ -120,6 +122,7 @@ async fn join(
     let admitted = Upgrade {
         address,
         admission: Some(admission),
+        decided_at,
         question: String::new(),
         client: String::new(),
         opening: presented.opening,

@@ -150,7 +150,7 @@ impl HubObject {
             "/changed" => self.changed(body).await,
             "/join" => self.admit_replica(body),
             "/leave" => self.dismiss_replica(body),
-            "/relay" => self.relay(address(about), body).await,
+            "/relay" => self.relay(body).await,
             "/apply" => self.apply(body).await,
             "/shards" => reply(200, &json!(self.core.borrow().copies.shards())),
             "/settle" => {
@@ -166,10 +166,9 @@ impl HubObject {
 
     /// Opens a socket.
     async fn connect(self: &Rc<Self>, upgrade: Upgrade) -> JsValue {
-        let Upgrade { address, admission, question, client, opening, protocol } = upgrade;
-        // The credential was decided before that.
-        let decided_at = now();
-        if let Err(code) = self.settle_in(&address).await {
+        let Upgrade { address, admission, decided_at, question, client, opening, protocol } = upgrade;
+        let decided_at = UnixMillis::new(decided_at).min(now());
+        if let Err(code) = self.confirm_address(&address).await {
             return refusal(code, None);
         }
         if !self.core.borrow().hub.has_room() {
@@ -191,7 +190,7 @@ impl HubObject {
                 return refusal(Code::ConcurrencyLimited, Some(1_000));
             };
             let until = now().plus(AUTH_MS).get();
-            let guest = Guest { until, question, address: client };
+            let guest = Guest { until, question, client };
             self.turn(|core, now| core.hub.open_guest(who, id, guest, now));
         }
         self.be_listed();
@@ -302,7 +301,7 @@ impl HubObject {
     /// write, and for clients that take it a frame. Answers each line by its status and an object.
     async fn publish(self: &Rc<Self>, address: Option<Address>, body: &str) -> JsValue {
         let Some(address) = address else { return refusal(Code::BadRequest, None) };
-        let groups: Vec<Group> = match self.settle_in(&address).await {
+        let groups: Vec<Group> = match self.confirm_address(&address).await {
             Ok(()) => body.lines().map(|line| self.drafts(line)).collect(),
             Err(code) => body.lines().map(|_| Err(denied((code, None)))).collect(),
         };
@@ -400,9 +399,9 @@ impl HubObject {
             self.turn(|core, _| core.hub.tell_changed());
         }
         let mut failed = client::tell_each(&self.config, &others, &changes).await;
-        // Not known yet. Sockets that may not stay are closed by then.
-        let is_open = looked == Err(Code::SnapshotUnavailable) && !self.core.borrow().hub.is_empty();
-        failed.extend(self.core.borrow().address.clone().filter(|_| is_open));
+        // It could not be judged, and it has sockets. Otherwise it has acted on the change.
+        let is_undecided = looked == Err(Code::SnapshotUnavailable) && !self.core.borrow().hub.is_empty();
+        failed.extend(self.core.borrow().address.clone().filter(|_| is_undecided));
         reply(200, &json!(failed))
     }
 

@@ -74,8 +74,8 @@ impl HubObject {
     }
 
     /// Numbers messages of another hub's members.
-    pub(super) async fn relay(self: &Rc<Self>, address: Option<Address>, body: &str) -> JsValue {
-        let (Some(_), Ok(messages)) = (address, serde_json::from_str::<Vec<Relayed>>(body)) else {
+    pub(super) async fn relay(self: &Rc<Self>, body: &str) -> JsValue {
+        let Ok(messages) = serde_json::from_str::<Vec<Relayed>>(body) else {
             return refusal(Code::BadRequest, None);
         };
         if let Err(code) = self.look(HUB_TRUST_MS).await {
@@ -188,10 +188,11 @@ impl HubObject {
             self.core.borrow_mut().membership.give_up(&name);
             return false;
         };
-        if self.begin_at(begin).is_err()
-            || edge::remember(&self.state, "joined", Some(&name)).is_err()
-            || !self.core.borrow_mut().membership.join(&name)
-        {
+        if self.begin_at(begin).is_err() || !self.core.borrow_mut().membership.join(&name) {
+            return false;
+        }
+        if let Err(error) = edge::remember(&self.state, "joined", Some(&name)) {
+            self.give_up(&error);
             return false;
         }
         self.is_level(end).await

@@ -52,7 +52,12 @@ impl HubObject {
                     core.slots.set_limit(connections);
                     core.costs = costs;
                     for (who, code) in denied {
-                        effects.extend(core.hub.dismiss(who, code, now));
+                        // Not one that has presented another credential meanwhile.
+                        let asked = members.iter().find(|(own, _)| *own == who).map(|(_, kept)| kept);
+                        let known = core.hub.admissions().find(|(own, _)| *own == who);
+                        if known.map(|(_, admission)| &admission.credential) == asked {
+                            effects.extend(core.hub.dismiss(who, code, now));
+                        }
                     }
                     effects.extend(rules.map(|rules| core.hub.set_rules(rules, now)).into_iter().flatten());
                 }
@@ -75,7 +80,7 @@ impl HubObject {
 
     /// Learns whose hub this is, and makes sure that the tenant is served. A tenant that has moved
     /// has another root, which the system of record knows, and not every caller.
-    pub(super) async fn settle_in(self: &Rc<Self>, address: &Address) -> Result<(), Code> {
+    pub(super) async fn confirm_address(self: &Rc<Self>, address: &Address) -> Result<(), Code> {
         if self.core.borrow().address.is_none() {
             self.adopt(address.clone());
         }

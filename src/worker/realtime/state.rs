@@ -145,9 +145,9 @@ pub(super) fn row_of((seq, at, target, frame): StoredRow) -> StoredMessage {
 /// The refusal of a hub that has no room: another one may have some.
 pub(super) fn full() -> JsValue {
     let code = Code::ConcurrencyLimited;
-    let body = json!({ "error": { "code": code.as_str(), "message": code.message(), "details": {} } });
+    let (status, body) = denied((code, Some(1_000)));
     let headers = format!("x-full: 1\tx-code: {}", code.as_str());
-    edge::respond(429, &format!("application/json\n\n\n1\n{headers}\n{body}")).into()
+    edge::respond(status, &format!("application/json\n\n\n1\n{headers}\n{body}")).into()
 }
 
 pub(super) fn units(count: usize) -> u64 {

@@ -107,7 +107,7 @@ impl HubObject {
         let is_late = core.copies.is_late(&core.hub);
         let used = units(core.hub.members());
         let slots = core.slots.plan(used, now);
-        if core.hub.is_empty() && core.is_listed && core.list_at.is_none() {
+        if core.hub.is_empty() && (core.is_listed || core.membership.has_joined()) && core.list_at.is_none() {
             core.list_at = Some(now.plus(HUB_RETRY_MS));
         }
         let copies = is_late.then(|| core.alarm.filter(|at| *at > now).unwrap_or_else(|| now.plus(HUB_RETRY_MS)));

@@ -20,9 +20,13 @@ pub(super) struct Upgrade {
     /// The admission, if the request had a credential or needed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) admission: Option<Admission>,
-    /// Otherwise the request, to be decided once there is one.
+    /// When the gate was asked about its credential, in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) decided_at: u64,
+    /// Otherwise the request, to be decided once the client has presented a credential.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) question: String,
+    /// The client's network, by which sockets without a credential are counted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) client: String,
     #[serde(flatten)]
@@ -54,14 +58,19 @@ pub(super) async fn open(config: &Config, upgrade: &Upgrade) -> Result<Response,
         if is_full(&response) {
             continue;
         }
-        let header = |name| response.headers().get(name).ok().flatten();
-        let named = header("x-code");
-        let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
-        let wait_ms = header("retry-after").and_then(|text| text.parse::<u64>().ok()).map(|s| s.saturating_mul(1_000));
-        let denied = (known.unwrap_or(Code::SnapshotUnavailable), wait_ms);
+        let denied = denial(&response);
         return Err(Unopened { response: Some(response), denied });
     }
     Err(Unopened { response: None, denied: (Code::ConcurrencyLimited, None) })
+}
+
+/// The denial in a response that opens no socket.
+pub(super) fn denial(response: &Response) -> Denied {
+    let header = |name| response.headers().get(name).ok().flatten();
+    let named = header("x-code");
+    let known = Code::ALL.into_iter().find(|known| Some(known.as_str()) == named.as_deref());
+    let wait_ms = header("retry-after").and_then(|text| text.parse::<u64>().ok()).map(|s| s.saturating_mul(1_000));
+    (known.unwrap_or(Code::SnapshotUnavailable), wait_ms)
 }
 
 /// Whether a hub or a lobby has no room, so that another one may have some.

@@ -16,8 +16,6 @@ pub struct Client {
     pub is_connecting: bool,
     /// The position of the last message that it has seen.
     pub position: Option<Position>,
-    /// Messages that it has seen.
-    pub seen: u64,
     /// Whether its present socket is admitted.
     pub is_greeted: bool,
 }

@@ -107,7 +107,7 @@ impl Rooms {
             let is_denied = |who: &u32| hubs[hub].sockets.get(who).is_some_and(|one| revoked.contains(&one.client));
             asked.into_iter().filter(is_denied).collect()
         };
-        let rules = self.rules();
+        let rules = self.rules.clone();
         self.turn(hub, |core, now| {
             if is_served {
                 core.trust.judged(&judging);
@@ -179,7 +179,7 @@ impl Rooms {
         }
         if self.hubs.borrow()[hub].shard > 0 {
             let first = self.first(self.hubs.borrow()[hub].tenant);
-            let _ = self.ask(hub, first, Question::Relay(data)).await;
+            let _ = self.ask(first, Question::Relay(data)).await;
         } else {
             self.publish_here(hub, vec![data]);
         }
@@ -290,7 +290,7 @@ impl Rooms {
             let count = self.hubs.borrow().len();
             for other in 0..count {
                 if other != hub {
-                    let _ = self.ask(hub, other, Question::Settle).await;
+                    let _ = self.ask(other, Question::Settle).await;
                 }
             }
         }
@@ -360,7 +360,7 @@ impl Rooms {
             (self.hub_of(hubs[hub].tenant, shard), log.take(MAX_PACKED / 8).cloned().collect())
         };
         let question = Question::Apply(lack.name.clone(), lack.begin.clone(), messages);
-        let answer = match self.ask(hub, to, question).await {
+        let answer = match self.ask(to, question).await {
             Some(Answer::Seq(seq)) => Applied::Through(seq),
             Some(Answer::Renamed(joining)) => Applied::Renamed(joining),
             Some(Answer::Refused(410)) => Applied::Foreign,
@@ -396,7 +396,7 @@ impl Rooms {
         }
         let position = self.with(hub, |core, _| core.hub.end());
         let joining = Joining { shard, name: name.clone(), position };
-        let answer = self.ask(hub, self.first(tenant), Question::Join(joining)).await;
+        let answer = self.ask(self.first(tenant), Question::Join(joining)).await;
         let Some(Answer::Joined(Joined { begin, end })) = answer else {
             self.with(hub, |core, _| core.membership.give_up(&name));
             return false;
@@ -423,7 +423,7 @@ impl Rooms {
             hubs[hub].disk.joined = None;
             (hubs[hub].tenant, hubs[hub].shard)
         };
-        let _ = self.ask(hub, self.first(tenant), Question::Leave(shard, name)).await;
+        let _ = self.ask(self.first(tenant), Question::Leave(shard, name)).await;
     }
 
     async fn apply(

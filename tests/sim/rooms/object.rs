@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tenantgate::model::{Key, UnixMillis};
 use tenantgate::realtime::{
-    Copies, Effect, Hub, HubSlots, LogEntry, LogIndex, Membership, Position, Rules, StoredMessage, Trust,
+    Copies, Effect, Hub, HubSlots, LogEntry, LogIndex, Membership, Position, StoredMessage, Trust,
 };
 
 use super::world::Rooms;
@@ -262,11 +262,6 @@ impl Rooms {
             let rooms = Rc::clone(self);
             self.after(ms, move |_| rooms.alarm(hub));
         }
-    }
-
-    /// The rules of the catalog: members may broadcast.
-    pub fn rules(&self) -> Rules {
-        self.rules.clone()
     }
 
     /// The limit that counts connections.

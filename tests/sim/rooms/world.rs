@@ -266,7 +266,7 @@ impl Rooms {
             // Every other change reaches no hub at all.
             if self.chance(500_000) {
                 self.tasks.spawn(None, async move {
-                    let _ = rooms.ask_from(None, hub, Question::Changed).await;
+                    let _ = rooms.ask(hub, Question::Changed).await;
                 });
             }
         }
@@ -295,7 +295,7 @@ impl Rooms {
             let data = (0..count).map(|_| rooms.unique().to_string()).collect();
             let (asker, hub) = (Rc::clone(&rooms), rooms.first(tenant));
             rooms.tasks.spawn(None, async move {
-                let _ = asker.ask_from(None, hub, Question::Publish(data)).await;
+                let _ = asker.ask(hub, Question::Publish(data)).await;
             });
             rooms.schedule_publication(tenant);
         });
@@ -337,12 +337,8 @@ impl Rooms {
         signal.wait(&self.tasks).await
     }
 
-    /// A hub asks another one. `None`: there is no answer in time.
-    pub async fn ask(self: &Rc<Self>, _: usize, to: usize, question: Question) -> Option<Answer> {
-        self.ask_from(Some(()), to, question).await
-    }
-
-    async fn ask_from(self: &Rc<Self>, _: Option<()>, to: usize, question: Question) -> Option<Answer> {
+    /// Asks a hub. `None`: there is no answer in time.
+    pub async fn ask(self: &Rc<Self>, to: usize, question: Question) -> Option<Answer> {
         let signal = Signal::new();
         for delay_ms in self.deliveries() {
             let (rooms, question, heard) = (Rc::clone(self), question.clone(), signal.clone());
