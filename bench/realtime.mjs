@@ -10,6 +10,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { publish } from "../pkg/node.js";
+import { worker } from "../tests/support/harness.mjs";
 import { workerd } from "../tests/support/workerd.mjs";
 import { median } from "./measure.mjs";
 
@@ -26,12 +27,15 @@ const seed = {
     realtime: {},
     plans: { "pro@1": { limits: { exact: "unlimited" } } },
   },
-  tenants: ["acme", "packed", "few"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
+  tenants: ["acme", "packed", "few", "back"].map((slug) => ({ id: `t_${slug}`, slug, plan: "pro@1" })),
 };
 
 /** A client that counts the frames that it receives, and sends text. */
 class Client {
   frames = 0;
+  /** The first frame, and whether the server has closed the socket. */
+  first = null;
+  isClosed = false;
   #rest = Buffer.alloc(0);
   #open;
 
@@ -64,6 +68,8 @@ class Client {
       if (all.length - at < head) break;
       const length = short === 126 ? all.readUInt16BE(at + 2) : short === 127 ? Number(all.readBigUInt64BE(at + 2)) : short;
       if (all.length - at < head + length) break;
+      this.first ??= all.subarray(at + head, at + head + length).toString();
+      this.isClosed ||= (all[at] & 15) === 8;
       at += head + length;
       this.frames++;
     }
@@ -130,15 +136,38 @@ async function rate(send, ms = 3_000) {
   return (done * 1_000) / ms;
 }
 
+/** Milliseconds from the suspension of a tenant to the end of the last of its sockets, in some runs. */
+async function suspensions(sockets, runs) {
+  const gate = await worker({ control: true, direct: true, folder: build });
+  try {
+    const [{ port }, times] = [new URL(gate.urls[0]), []];
+    await gate.admin("PUT", "/catalog", { version: 1, resolution: { strategies: [{ strategy: "header" }] }, realtime: {}, plans: { "pro@1": {} } });
+    for (let n = 0; n < runs; n++) {
+      const { body } = await gate.admin("POST", "/tenants", { name: `suspended ${n}`, plan: "pro@1" });
+      const { id, slug } = body.tenant;
+      const clients = await opened(sockets, () => new Client(port, "/_gate/v1/connect", { "X-Tenant-ID": slug }));
+      const begun = performance.now();
+      await gate.admin("POST", `/tenants/${id}/suspend`, { reason: "unpaid" });
+      while (!clients.every(({ isClosed }) => isClosed)) await new Promise(setImmediate);
+      times.push(performance.now() - begun);
+      for (const { socket } of clients) socket.destroy();
+    }
+    return times;
+  } finally {
+    await gate.stop();
+  }
+}
+
 export async function realtime() {
   const folder = mkdtempSync(join(tmpdir(), "tenantgate-bench-"));
   const setting = workerd({
     folder, build, objects: ["TenantLedger", "TenantHub"], entries: publish(seed), bindings: { OPERATOR_TOKEN: "operator" },
     workers: { room: { script: readFileSync(join(root, "bench/workers/room.js"), "utf8"), objects: ["Room"] } },
   });
-  const server = await setting.start();
+  let server = await setting.start();
   try {
-    const { gate, room } = server.ports;
+    let { gate } = server.ports;
+    const { room } = server.ports;
     // `fetch` would cost more than what is measured.
     const agent = new Agent({ keepAlive: true, maxSockets: 16 });
     const post = (port, path, body) => new Promise((resolve, reject) => {
@@ -230,6 +259,26 @@ export async function realtime() {
     }
     const [mine, theirs] = [median(costs.hub), median(costs.room)];
     rows.push(row("a message of a client, beside an echo by hand", mine, "µs", theirs, mine / theirs, "≤ 1.3", mine / theirs <= 1.3));
+
+    // The process is killed. What is published until the clients return, they have missed.
+    const [gone] = await opened(1, hubClient("back"));
+    await post(gate, "/_gate/v1/messages", { tenant: "t_back", messages: messages(1) });
+    const { epoch } = JSON.parse(gone.first);
+    await server.kill();
+    server = await setting.start();
+    ({ gate } = server.ports);
+    await post(gate, "/_gate/v1/messages", { tenant: "t_back", messages: messages(100) });
+    const begun = performance.now();
+    const back = Array.from({ length: SOCKETS }, hubClient("back", `?epoch=${epoch}&seq=1`));
+    // The greeting, and what was missed.
+    await received(back, 101);
+    const caughtUp = performance.now() - begun;
+    rows.push(row(`${SOCKETS} clients return after a crash, with 100 missed messages each`, caughtUp, "ms", null, null, "≤ 10,000", caughtUp <= 10_000));
+    for (const { socket } of back) socket.destroy();
+
+    const closed = await suspensions(500, 5);
+    const slowest = Math.max(...closed);
+    rows.push(row("from a suspension to the end of the last of 500 sockets", median(closed), "ms", slowest, null, "≤ 1,000, all ≤ 10,000", median([...closed]) <= 1_000 && slowest <= 10_000));
     return rows;
   } finally {
     await server.kill();

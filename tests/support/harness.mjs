@@ -87,8 +87,8 @@ function handle({
   const store = shares ?? name;
   const [upstream, custom] = ["origin", "resolver"].map((service) => (first ? service : `${name}-${service}`));
   const object = (className, scriptName) => ({ className, ...(scriptName ? { scriptName } : { useSQLite: true }) });
-  // The gate inside a Worker of a user's own has no sockets.
-  const hubs = folder === "build/test";
+  // The gate inside a Worker of a user's own has no sockets, nor has the first release.
+  const hubs = ["build/test", "build"].includes(folder);
   const ledgerOf = (scriptName) => ({ durableObjects: { LEDGER: object("TenantLedger", scriptName), ...(hubs && { HUBS: object("TenantHub", scriptName) }) } });
   const worker = {
     name,
