@@ -101,7 +101,7 @@ pub enum Applied {
 pub enum Pump {
     /// It looks at once for what is lacking.
     Again,
-    /// It waits for so many milliseconds first.
+    /// It waits this many milliseconds first.
     After(u64),
     /// It ends.
     Stop,
@@ -185,7 +185,7 @@ impl Copies {
         replica.pumped_at = Some(now);
         match answer {
             Applied::Through(seq) => {
-                // A number that was never sent is none that it can have.
+                // It cannot have more than there was.
                 replica.confirmed = seq.min(lack.end);
                 (replica.must_begin, replica.failures) = (false, 0);
                 Pump::Again

@@ -149,7 +149,7 @@ pub(crate) async fn tell(
 }
 
 /// Tells each hub of a change. Returns those that have not acted on it. One invocation may ask only
-/// so many objects, so some of many hubs tell others.
+/// a limited number of objects, so if there are many hubs, some of them tell the others.
 pub(super) async fn tell_each(config: &Config, hubs: &[Address], changes: &[(String, u64)]) -> Vec<Address> {
     let mut failed = Vec::new();
     let groups: Vec<&[Address]> = hubs.chunks(hubs.len().div_ceil(TOGETHER).max(1)).collect();

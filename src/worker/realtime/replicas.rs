@@ -156,7 +156,7 @@ impl HubObject {
         self.core.borrow().address.as_ref().is_some_and(|address| address.shard > 0)
     }
 
-    /// Whether the log is here: this is the first hub, or has joined it.
+    /// Whether it has a log that grows: it is the first hub, or has joined it.
     pub(super) fn has_log(&self) -> bool {
         !self.is_replica() || self.core.borrow().membership.has_joined()
     }
