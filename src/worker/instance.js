@@ -33,3 +33,19 @@ export function ready() {
   words = new Int32Array(memory.buffer);
   generation += 1;
 }
+
+/**
+ * Returns a function that gives an object of the current instance. `make` makes it, again after a
+ * trap.
+ */
+export function ofInstance(make) {
+  let made, own;
+  return () => {
+    ready();
+    if (own !== generation) {
+      made = make();
+      own = generation;
+    }
+    return made;
+  };
+}

@@ -6,7 +6,7 @@
 // any slow reader. What a client leaves unread counts even after its sockets have been closed.
 
 import { Closing, Lobby as Core } from "./index.js";
-import { generation, ready } from "./instance.js";
+import { ofInstance } from "./instance.js";
 
 /** Milliseconds between two looks at closed sockets that keep bytes. */
 const LOOK_MS = 2_000;
@@ -21,9 +21,8 @@ const RESUME = '{"action":"resume"}';
 /** The sockets of one lobby. */
 export class Lobby {
   #state;
-  #env;
-  #core;
-  #generation;
+  /** What decides. */
+  #current;
   #rules;
   /** The sockets that wait, and those that are admitted. */
   #visitors = new Set();
@@ -36,20 +35,12 @@ export class Lobby {
 
   constructor(state, env) {
     this.#state = state;
-    this.#env = env;
-  }
-
-  /** What decides, made anew after a trap. */
-  #current() {
-    ready();
-    if (this.#generation !== generation) {
-      this.#core = new Core(this.#state, this.#env);
+    this.#current = ofInstance(() => {
       this.#rules ??= JSON.parse(Core.rules());
-      this.#generation = generation;
       // Nobody answers those that the instance before was judging.
       for (const visitor of this.#visitors) visitor.giveUp();
-    }
-    return this.#core;
+      return new Core(state, env);
+    });
   }
 
   /** Gives up what an instance was judging that has trapped. */

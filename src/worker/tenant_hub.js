@@ -2,7 +2,7 @@
 // an event.
 
 import { TenantHub as Hub } from "./index.js";
-import { generation, ready } from "./instance.js";
+import { ofInstance } from "./instance.js";
 import { Lobby } from "./lobby.js";
 
 /**
@@ -12,26 +12,20 @@ import { Lobby } from "./lobby.js";
 export class TenantHub {
   #state;
   #env;
+  #current;
+  #lobby;
   #sockets;
   #maxMessage;
-  #hub;
-  #generation;
-  #lobby;
 
   constructor(state, env) {
     this.#state = state;
     this.#env = env;
-  }
-
-  #current() {
-    ready();
-    if (this.#generation !== generation) {
-      this.#hub = new Hub(this.#state, this.#env, this.#sockets);
-      this.#sockets = this.#hub.sockets;
-      this.#maxMessage = this.#hub.maxMessage;
-      this.#generation = generation;
-    }
-    return this.#hub;
+    this.#current = ofInstance(() => {
+      const hub = new Hub(state, env, this.#sockets);
+      this.#sockets = hub.sockets;
+      this.#maxMessage = hub.maxMessage;
+      return hub;
+    });
   }
 
   async fetch(request) {
