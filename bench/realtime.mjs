@@ -1,6 +1,6 @@
 // Sockets: a hub beside a room written by hand, which has no log, no order and no limits. Both in
-// one workerd process; beside them, for comparison, the same room in Node with `ws` and in Bun. The
-// clients are plain TCP, so that they cost little.
+// one workerd process; beside them, for comparison, the same room in Node with `ws` and in Bun, and
+// socket.io for what is missed in a crash. The clients are plain TCP, so that they cost little.
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -9,6 +9,7 @@ import { Agent, request } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { io } from "socket.io-client";
 import { publish } from "../pkg/node.js";
 import { worker } from "../tests/support/harness.mjs";
 import { workerd } from "../tests/support/workerd.mjs";
@@ -115,15 +116,16 @@ async function turns(contenders, rounds = ROUNDS) {
   return samples;
 }
 
-/** Starts a room outside Workers. Returns its port. */
-async function peerRoom(command) {
-  const process = spawn(command, [join(root, "bench/peers/room.mjs")], { stdio: ["ignore", "pipe", "inherit"] });
+/** Starts a server outside Workers: a file of `bench/peers`. Returns its port. */
+async function peerServer(command, file, ...args) {
+  const process = spawn(command, [join(root, "bench/peers", file), ...args], { stdio: ["ignore", "pipe", "inherit"] });
   const port = await new Promise((resolve, reject) => {
     process.stdout.once("data", (text) => resolve(Number(text)));
     process.once("error", reject);
-    process.once("exit", () => reject(new Error(`the room in ${command} did not start`)));
+    process.once("exit", () => reject(new Error(`${file} did not start in ${command}`)));
   });
-  return { port, stop: () => process.kill("SIGKILL") };
+  const ended = new Promise((resolve) => { process.once("exit", resolve); });
+  return { port, stop: () => process.kill("SIGKILL") && ended };
 }
 
 const percentile = (samples, share) => samples.toSorted((a, b) => a - b)[Math.floor((samples.length - 1) * share)];
@@ -134,6 +136,39 @@ async function rate(send, ms = 3_000) {
   const end = performance.now() + ms;
   await Promise.all(Array.from({ length: 16 }, async () => { while (performance.now() < end) { await send(); done++; } }));
   return (done * 1_000) / ms;
+}
+
+/**
+ * How many messages clients of socket.io with recovery never receive, if the server is killed, and
+ * the messages are sent between its new start and their return. Of each client on average.
+ */
+async function lostBySocketIo(sockets, messages, post) {
+  let server = await peerServer(process.execPath, "socketio.mjs");
+  const clients = Array.from({ length: sockets }, () => io(`http://127.0.0.1:${server.port}`, { transports: ["websocket"], forceNew: true, reconnectionDelay: 2_000, randomizationFactor: 0 }));
+  const all = (event) => Promise.all(clients.map((client) => new Promise((resolve) => { client.once(event, resolve); })));
+  try {
+    await all("connect");
+    let seen = 0;
+    const first = all("message");
+    await post(server.port, "/", { messages: [{ data: "first" }] });
+    await first;
+    for (const client of clients) client.on("message", () => { seen++; });
+    const gone = all("disconnect");
+    await server.stop();
+    await gone;
+    const back = all("connect");
+    server = await peerServer(process.execPath, "socketio.mjs", String(server.port));
+    await post(server.port, "/", { messages });
+    if (clients.some(({ connected }) => connected)) throw new Error("a client was back before the messages were sent");
+    await back;
+    const last = all("message");
+    await post(server.port, "/", { messages: [{ data: "last" }] });
+    await last;
+    return messages.length - (seen - sockets) / sockets;
+  } finally {
+    for (const client of clients) client.disconnect();
+    await server.stop();
+  }
 }
 
 /** Milliseconds from the suspension of a tenant to the end of the last of its sockets, in some runs. */
@@ -188,7 +223,7 @@ export async function realtime() {
 
     const hub = await opened(SOCKETS, hubClient("acme"));
     const peer = await opened(SOCKETS, roomClient("one"));
-    const rooms = { ws: await peerRoom(process.execPath), Bun: await peerRoom(join(root, "node_modules/bun/bin/bun.exe")) };
+    const rooms = { ws: await peerServer(process.execPath, "room.mjs"), Bun: await peerServer(join(root, "node_modules/bun/bin/bun.exe"), "room.mjs") };
     const others = {};
     for (const [name, { port }] of Object.entries(rooms)) {
       const clients = await opened(SOCKETS, () => new Client(port, "/"));
@@ -274,6 +309,11 @@ export async function realtime() {
     await received(back, 101);
     const caughtUp = performance.now() - begun;
     rows.push(row(`${SOCKETS} clients return after a crash, with 100 missed messages each`, caughtUp, "ms", null, null, "≤ 10,000", caughtUp <= 10_000));
+    const twice = back.filter(({ frames }) => frames > 101).length;
+    if (twice > 0) throw new Error(`${twice} clients received messages twice`);
+    const lost = 101 - back.reduce((sum, { frames }) => sum + frames, 0) / SOCKETS;
+    const lostByPeer = await lostBySocketIo(100, messages(100), post);
+    rows.push(row("of 100 messages missed in a crash, those that a client never receives, beside socket.io with recovery", lost, "messages", lostByPeer, null, 0, lost === 0));
     for (const { socket } of back) socket.destroy();
 
     const closed = await suspensions(500, 5);

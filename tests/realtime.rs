@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenantgate::model::{Catalog, ChannelName, Realtime, UnixMillis};
 use tenantgate::realtime::{
-    Admission, Draft, Effect, Guest, Hub, LogIndex, Next, Opening, Position, Rules, StoredMessage, Target,
+    Admission, Draft, Effect, Guest, Hub, LogIndex, Membership, Next, Opening, Position, Rules, StoredMessage, Target,
 };
 
 fn realtime(channels: &Value) -> Realtime {
@@ -677,4 +677,17 @@ proptest! {
         }
         prop_assert_eq!(first.seqs(1), copy.seqs(1));
     }
+}
+
+#[test]
+fn a_further_hub_is_level_once_it_has_what_was_there_when_it_joined() {
+    let at = |epoch: &str, seq| Position { epoch: epoch.to_owned(), seq };
+    let mut membership = Membership::default();
+    assert!(!membership.is_level(&at("e", 9)), "it has not joined");
+    assert!(membership.begin("name", UnixMillis::new(1)));
+    assert!(membership.join("name", at("e", 5)));
+    assert!(membership.has_joined());
+    assert!(!membership.is_level(&at("e", 4)));
+    assert!(membership.is_level(&at("e", 5)));
+    assert!(membership.is_level(&at("later", 0)), "the first hub has begun a new log");
 }

@@ -216,6 +216,8 @@ pub struct Membership {
     joined: Option<String>,
     /// The name under which it is joining, and since when.
     joining: Option<(String, UnixMillis)>,
+    /// The end of the log of the first hub when it joined.
+    level_at: Option<Position>,
 }
 
 /// Whether messages are for a further hub, by the name that they carry.
@@ -232,12 +234,19 @@ pub enum Addressed {
 impl Membership {
     /// That of a hub which has remembered this name.
     pub const fn restored(joined: Option<String>) -> Self {
-        Self { joined, joining: None }
+        Self { joined, joining: None, level_at: None }
     }
 
     /// Whether it has joined.
     pub const fn has_joined(&self) -> bool {
         self.joined.is_some()
+    }
+
+    /// Whether it has joined, and its log, which ends at `own`, has what the first hub had then. If
+    /// the first hub has begun a new log since then, there is nothing to catch up with.
+    pub fn is_level(&self, own: &Position) -> bool {
+        let has_reached = |end: &Position| own.epoch != end.epoch || own.seq >= end.seq;
+        self.has_joined() && self.level_at.as_ref().is_none_or(has_reached)
     }
 
     /// Begins to join under a name. Messages may arrive before the answer. Returns false if it is
@@ -255,10 +264,11 @@ impl Membership {
         self.joining.take_if(|(own, _)| own == name);
     }
 
-    /// Has joined under a name. Returns false if that came too late.
-    pub fn join(&mut self, name: &str) -> bool {
+    /// Has joined under a name; the log of the first hub ended at `end`. Returns false if that came
+    /// too late.
+    pub fn join(&mut self, name: &str, end: Position) -> bool {
         let Some((own, _)) = self.joining.take_if(|(own, _)| own == name) else { return false };
-        self.joined = Some(own);
+        (self.joined, self.level_at) = (Some(own), Some(end));
         true
     }
 

@@ -261,6 +261,11 @@ impl Hub {
         self.connections.iter().filter_map(|(who, connection)| Some((*who, connection.admission()?)))
     }
 
+    /// What the gate has found about the credential of a connection.
+    pub fn admission(&self, who: u32) -> Option<&Admission> {
+        self.connections.get(&who)?.admission()
+    }
+
     /// All sockets.
     pub fn all(&self) -> Vec<u32> {
         self.connections.keys().copied().collect()

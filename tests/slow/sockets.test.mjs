@@ -15,7 +15,7 @@ after(() => idp.stop());
 const seed = {
   catalog: {
     version: 1,
-    resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }, { strategy: "jwt" }] },
+    resolution: { strategies: [{ strategy: "subdomain", base_domains: ["app.example.com"] }, { strategy: "jwt" }], central_hosts: ["ws.example.com"] },
     issuers: { main: { ...idp.entry, leeway_ms: 0 } },
     limits: { connections: { kind: "concurrency", mode: "strict" } },
     realtime: { connections: "connections", channels: { news: {} } },
@@ -189,3 +189,20 @@ test("a hub that has slept goes on where it was", async () => {
   for (const { socket } of clients) socket.terminate();
   await gate.stop();
 });
+
+for (const [where, host] of [["a hub", "acme.app.example.com"], ["the lobby", "ws.example.com"]]) {
+  test(`a socket of ${where} whose client never says who it is is closed after 30 seconds`, async () => {
+    const gate = await world();
+    const silent = connect(gate, { host });
+    await until(() => silent.socket.readyState === 1);
+    const begun = performance.now();
+    // What is no credential does not prolong it.
+    await sleep(20_000);
+    silent.send({ action: "ping" });
+    await until(() => silent.closed !== null, undefined, { ms: 15_000 });
+    const seconds = (performance.now() - begun) / 1_000;
+    assert.deepEqual(silent.closed, { code: 4401, reason: "UNAUTHENTICATED" });
+    assert(seconds > 29 && seconds < 33, `${seconds} s`);
+    await gate.stop();
+  });
+}

@@ -89,17 +89,41 @@ pub(super) async fn answer(asked: AskedHub) -> Option<(u16, String)> {
     Some((status, answer.get(1).as_string().unwrap_or_default()))
 }
 
-/// Has the first hub of a tenant publish messages, together with those of other requests. Returns
-/// its status and its text. `None`: it failed, or is overloaded.
+/// What became of messages that a hub was to publish.
+pub(super) enum Publication {
+    /// The hub answered with this status and text.
+    Answered(u16, String),
+    /// The hub, or the queue to it, is overloaded.
+    Overloaded,
+    /// The hub failed; the log has the cause.
+    Failed,
+}
+
+/// Has the first hub of a tenant publish messages, together with those of other requests.
 pub(super) async fn publish(
     config: &Config,
     address: &Address,
     messages: &str,
     context: &ExecutionContext,
-) -> Option<(u16, String)> {
-    let heard = JsFuture::from(config.hubs.as_ref()?.publish(&json!(address).to_string(), messages, context)).await;
-    let line = heard.map_err(|error| web_sys::console::error_2(&"realtime: a hub failed".into(), &error)).ok()?;
-    let (status, answer): (u16, Box<RawValue>) = serde_json::from_str(&line.as_string()?).ok()?;
+) -> Publication {
+    let Some(hubs) = &config.hubs else { return Publication::Failed };
+    match JsFuture::from(hubs.publish(&json!(address).to_string(), messages, context)).await {
+        Ok(heard) => match heard.as_string().map(|text| line(&text)) {
+            Some(Some((status, text))) => Publication::Answered(status, text),
+            Some(None) => Publication::Failed,
+            // INVARIANT (overload is not absence): a flood is not taken for a failure.
+            None => Publication::Overloaded,
+        },
+        Err(error) => {
+            web_sys::console::error_2(&"realtime: a hub failed".into(), &error);
+            Publication::Failed
+        }
+    }
+}
+
+/// The answer to one group of messages: its status and its text.
+pub(super) fn line(text: &str) -> Option<(u16, String)> {
+    let (status, answer): (u16, Box<RawValue>) = serde_json::from_str(text).ok()?;
     Some((status, answer.get().to_owned()))
 }
 

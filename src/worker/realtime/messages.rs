@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use web_sys::Response;
 
-use super::client::{self, Address};
+use super::client::{self, Address, Publication};
 use super::object::Published;
+use super::state::denied;
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
 use crate::model::bounds::{MAX_DESCENDANTS, MAX_PRESENT, MAX_PUBLISHED_BODY_BYTES};
@@ -21,6 +22,9 @@ use crate::worker::http::reply::{self, Failure};
 use crate::worker::runtime::clock::Patience;
 use crate::worker::sources::d1::{Store, number, sql, text};
 use crate::worker::sources::drive::{GateQuestion, drive};
+
+/// Milliseconds after which a caller may try an overloaded hub again.
+const OVERLOADED_MS: u64 = 1_000;
 
 /// Where a tenant's hub is.
 struct AddressQuestion<'q>(&'q TenantId);
@@ -53,16 +57,21 @@ async fn address_of(tenant: &TenantId, call: &Call, config: &Rc<Config>) -> Resu
     }
 }
 
-/// The answer of a hub as a response. A refusal has the hub's code.
-fn passed_on(call: &Call, answer: Option<(u16, String)>) -> Response {
-    match answer {
-        Some((429, text)) => {
+/// What became of messages, as a response. A refusal has the hub's code.
+fn published(call: &Call, publication: Publication) -> Response {
+    match publication {
+        Publication::Answered(429, text) => {
             let body: Value = serde_json::from_str(&text).unwrap_or_default();
             let retry_after_ms = body.pointer("/error/details/retry_after_ms").and_then(Value::as_u64);
             reply::document_with_retry(429, &text, retry_after_ms)
         }
-        Some((status, text)) => reply::document(status, &text),
-        None => reply::unavailable(call, &gateway::unavailable()),
+        Publication::Answered(status, text) => reply::document(status, &text),
+        Publication::Overloaded => {
+            let retry_after_ms = Some(OVERLOADED_MS);
+            let (status, body) = denied((Code::ConcurrencyLimited, retry_after_ms));
+            reply::document_with_retry(status, &body.to_string(), retry_after_ms)
+        }
+        Publication::Failed => reply::unavailable(call, &gateway::unavailable()),
     }
 }
 
@@ -91,7 +100,7 @@ pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
         Err(response) => return response,
     };
     if !body.descendants {
-        return passed_on(call, client::publish(config, &own, &messages, &call.context).await);
+        return published(call, client::publish(config, &own, &messages, &call.context).await);
     }
     let below = match below(&own, call, config).await {
         Ok(below) => below,
@@ -102,7 +111,9 @@ pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
     let (mut sent, mut failed) = (Vec::new(), Vec::new());
     for (one, asked) in asked {
         match client::answer(asked).await {
-            Some((200, text)) if text.starts_with("[200,") => sent.push(one.tenant.as_str()),
+            Some((200, line)) if client::line(&line).is_some_and(|(status, _)| status == 200) => {
+                sent.push(one.tenant.as_str());
+            }
             _ => failed.push(one.tenant.as_str()),
         }
     }

@@ -156,15 +156,19 @@ impl HubObject {
         self.core.borrow().address.as_ref().is_some_and(|address| address.shard > 0)
     }
 
-    /// Whether it has a log that grows: it is the first hub, or has joined it.
+    /// Whether it has the log: it is the first hub, or has joined it and caught up.
     pub(super) fn has_log(&self) -> bool {
-        !self.is_replica() || self.core.borrow().membership.has_joined()
+        let core = self.core.borrow();
+        !self.is_replica() || core.membership.is_level(&core.hub.end())
     }
 
     /// Joins the first hub, and waits until the log is here. Returns false if that fails.
     pub(super) async fn join(self: &Rc<Self>) -> bool {
         if self.has_log() {
             return true;
+        }
+        if self.core.borrow().membership.has_joined() {
+            return self.catch_up_with_first().await;
         }
         let Some(address) = self.core.borrow().address.clone() else { return false };
         let deadline = now().plus(JOIN_MS);
@@ -174,8 +178,8 @@ impl HubObject {
                 return false;
             }
             pause().await;
-            if self.has_log() {
-                return true;
+            if self.core.borrow().membership.has_joined() {
+                return self.catch_up_with_first().await;
             }
         }
         let joining = Joining { shard: address.shard, name: name.clone(), position: self.core.borrow().hub.end() };
@@ -188,20 +192,24 @@ impl HubObject {
             self.core.borrow_mut().membership.give_up(&name);
             return false;
         };
-        if self.begin_at(begin).is_err() || !self.core.borrow_mut().membership.join(&name) {
+        if self.begin_at(begin).is_err() {
+            return false;
+        }
+        let end = Position { seq: end, ..self.core.borrow().hub.end() };
+        if !self.core.borrow_mut().membership.join(&name, end) {
             return false;
         }
         if let Err(error) = edge::remember(&self.state, "joined", Some(&name)) {
             self.give_up(&error);
             return false;
         }
-        self.is_level(end).await
+        self.catch_up_with_first().await
     }
 
-    /// Waits until the log reaches a number. Returns false if that takes too long.
-    async fn is_level(&self, end: u64) -> bool {
+    /// Waits until the log is here. Returns false if that takes too long.
+    async fn catch_up_with_first(&self) -> bool {
         let deadline = now().plus(JOIN_MS);
-        while self.core.borrow().hub.end().seq < end {
+        while !self.has_log() {
             if now() > deadline {
                 return false;
             }

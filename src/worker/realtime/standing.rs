@@ -4,6 +4,7 @@
 //! again: when it is told of a change, and before anything enters or leaves if the last judgement
 //! is too old.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -51,11 +52,10 @@ impl HubObject {
                     core.trust.judged(&judging);
                     core.slots.set_limit(connections);
                     core.costs = costs;
+                    let asked: BTreeMap<u32, String> = members.into_iter().collect();
                     for (who, code) in denied {
                         // Not one that has presented another credential meanwhile.
-                        let asked = members.iter().find(|(own, _)| *own == who).map(|(_, kept)| kept);
-                        let known = core.hub.admissions().find(|(own, _)| *own == who);
-                        if known.map(|(_, admission)| &admission.credential) == asked {
+                        if core.hub.admission(who).map(|admission| &admission.credential) == asked.get(&who) {
                             effects.extend(core.hub.dismiss(who, code, now));
                         }
                     }

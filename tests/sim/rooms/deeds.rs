@@ -372,7 +372,8 @@ impl Rooms {
     }
 
     fn has_log(&self, hub: usize) -> bool {
-        self.hubs.borrow()[hub].shard == 0 || self.with(hub, |core, _| core.membership.has_joined())
+        let is_level = |core: &mut Memory, _| core.membership.is_level(&core.hub.end());
+        self.hubs.borrow()[hub].shard == 0 || self.with(hub, is_level)
     }
 
     async fn join(self: &Rc<Self>, hub: usize) -> bool {
@@ -383,6 +384,9 @@ impl Rooms {
         if self.has_log(hub) {
             return true;
         }
+        if self.has_joined(hub) {
+            return self.catch_up_with_first(hub).await;
+        }
         let deadline = self.now().plus(3_000);
         let name = format!("join-{}", self.unique());
         while !self.with(hub, |core, now| core.membership.begin(&name, now)) {
@@ -390,8 +394,8 @@ impl Rooms {
                 return false;
             }
             self.sleep(5).await;
-            if self.has_log(hub) {
-                return true;
+            if self.has_joined(hub) {
+                return self.catch_up_with_first(hub).await;
             }
         }
         let position = self.with(hub, |core, _| core.hub.end());
@@ -403,11 +407,23 @@ impl Rooms {
         };
         self.begin_at(hub, begin);
         self.hubs.borrow_mut()[hub].disk.joined = Some(name.clone());
-        if !self.with(hub, |core, _| core.membership.join(&name)) {
+        let join = |core: &mut Memory, _| {
+            let end = Position { seq: end, ..core.hub.end() };
+            core.membership.join(&name, end)
+        };
+        if !self.with(hub, join) {
             return false;
         }
+        self.catch_up_with_first(hub).await
+    }
+
+    fn has_joined(&self, hub: usize) -> bool {
+        self.with(hub, |core, _| core.membership.has_joined())
+    }
+
+    async fn catch_up_with_first(self: &Rc<Self>, hub: usize) -> bool {
         let deadline = self.now().plus(3_000);
-        while self.with(hub, |core, _| core.hub.end().seq < end) {
+        while !self.has_log(hub) {
             if self.now() > deadline {
                 return false;
             }
