@@ -4,8 +4,11 @@
 import { InputError } from "./errors.js";
 import { header, textual } from "./input.js";
 
-/** Some runtimes have none, such as the pages of Jest. */
-const { Request: Native } = globalThis;
+/**
+ * Whether it is a `Request` of the runtime. The tag comes first: to name `Request` makes Node load
+ * its HTTP client. Some runtimes have none, such as the pages of Jest.
+ */
+const isRequest = (one) => one[Symbol.toStringTag] === "Request" && typeof Request === "function" && one instanceof Request;
 
 /**
  * The facts of a request. `names`: the headers to read from a `Request`; Node's headers and plain
@@ -17,7 +20,7 @@ export function factsOf(request, names) {
   if (typeof request !== "object" || request === null || request instanceof URL) {
     throw new InputError("a request must be a `Request`, a Node request, or an object with its facts");
   }
-  if (Native !== undefined && request instanceof Native) return ofRequest(request, names);
+  if (isRequest(request)) return ofRequest(request, names);
   if (typeof request.url !== "string") return request;
   if (typeof request.headers !== "object" || request.headers === null) throw new InputError("a request must have headers");
   return typeof request.headers.get === "function" ? ofFetch(request, names) : ofNode(request);

@@ -23,7 +23,7 @@ const WHOLE_PARTS = ["entry.js", "tenant_hub.js", "lobby.js"];
 export function buildWorker({ quick = false, faults = false, out = "build" } = {}) {
   const folder = join(root, out);
   const features = faults ? "worker,faults" : "worker";
-  buildParts({ what: "the Worker", features, quick, folder, exports: "fetch, scheduled, TenantHub, Lobby", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker", shares: ["Closing", "hub.js"] });
+  buildParts({ what: "the Worker", features, profile: quick ? "quick" : "small", folder, exports: "fetch, scheduled, TenantHub, Lobby", parts: [...WORKER_PARTS, ...WHOLE_PARTS], dist: "worker", shares: ["Closing", "hub.js"] });
   // One file that stays readable, beside the module.
   const contents = 'export { default, TenantGate, TenantHub, TenantLedger } from "./worker.js";';
   const whole = { stdin: { contents, resolveDir: join(root, "pkg") }, outfile: join(folder, "entry.js"), loader: { ".wasm": "copy" }, assetNames: "[name]" };
@@ -32,16 +32,16 @@ export function buildWorker({ quick = false, faults = false, out = "build" } = {
 
 /** The gate for other Workers, in `pkg/dist/edge`: without the gateway and the control plane. */
 export function buildEdge({ quick = false } = {}) {
-  buildParts({ what: "the gate for other Workers", features: "edge", quick, folder: join(root, "build/edge"), parts: WORKER_PARTS, dist: "edge" });
+  buildParts({ what: "the gate for other Workers", features: "edge", profile: quick ? "quick" : "compact", folder: join(root, "build/edge"), parts: WORKER_PARTS, dist: "edge" });
 }
 
 /**
  * Builds the module of a Worker and its glue in `folder`, and copies what runs to `pkg/dist`.
  * `shares`: what the parts use of a file that the crate imports.
  */
-function buildParts({ what, features, quick, folder, exports, parts, dist, shares }) {
+function buildParts({ what, features, profile, folder, exports, parts, dist, shares }) {
   const [made, glue] = [join(folder, "parts"), join(folder, "glue")];
-  const module = { what, name: "index", features, profile: quick ? "quick" : "compact", folder: glue, options: ["--force-enable-abort-handler"] };
+  const module = { what, name: "index", features, profile, folder: glue, options: ["--force-enable-abort-handler"] };
   buildModule(module, join(made, "index.js"), () => {
     // The glue and the JavaScript that the crate imports become one file.
     const names = ["__wbg_reset_state", "EdgeBinding", "initSync", "TenantLedger", exports].filter(Boolean).join(", ");
@@ -146,10 +146,9 @@ function buildModule({ what, name, features, profile, folder, options = [] }, pr
 
 function optimise(wasm, profile) {
   const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue", "exception-handling"];
-  // What is called from one place alone is not put there where it is large: the first decision would have to wait for code of rare
-  // cases to be compiled.
-  const speed = ["-O3", "--one-caller-inline-max-function-size=100"];
-  const options = [...(profile === "small" ? ["-Oz"] : speed), ...(names ? ["--debuginfo"] : [])];
+  // What is called from one place alone is not put there: the first decision would have to wait for code of rare cases to be
+  // compiled, and the module would be compressed less well.
+  const options = [profile === "small" ? "-Oz" : "-O3", "--one-caller-inline-max-function-size=0", ...(names ? ["--debuginfo"] : [])];
   run("wasm-opt", [...options, ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
 }
 

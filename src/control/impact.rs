@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::gate::{Ask, Decision, LocalGate};
 use crate::ledger::Meter;
-use crate::model::{Catalog, Limit, Overage, Problem, Problems, Tenant, TenantId, UnixMillis};
+use crate::model::{Catalog, Limit, Overage, Problem, Problems, Tenant, TenantId, UnixMillis, gather};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 
@@ -185,7 +185,7 @@ pub fn metrics(old: &Catalog, new: &Catalog) -> BTreeMap<String, Shift> {
                 "limit": metric.limit.as_ref().map(ToString::to_string),
             })
         };
-        catalog.metrics.iter().map(|(key, definition)| (key.to_string(), metric(definition))).collect()
+        gather(catalog.metrics.iter().map(|(key, definition)| (key.to_string(), metric(definition))))
     };
     differing(shifts(&all(old), &all(new), |_, _| "change"))
 }
@@ -212,21 +212,22 @@ pub fn replay(before: &mut LocalGate, after: &mut LocalGate, log: &[(DecideBody,
 }
 
 fn features(decision: &Decision) -> BTreeMap<String, Value> {
-    decision.features.iter().map(|answer| (answer.key.to_string(), answer.value.as_ref().clone())).collect()
+    gather(decision.features.iter().map(|answer| (answer.key.to_string(), answer.value.as_ref().clone())))
 }
 
 fn limits(decision: &Decision) -> BTreeMap<String, Value> {
     let Some(tenant) = &decision.tenant else { return BTreeMap::new() };
-    tenant.nearest().map(|budget| (budget.limit.to_string(), allowance(budget.meter))).collect()
+    gather(tenant.nearest().map(|budget| (budget.limit.to_string(), allowance(budget.meter))))
 }
 
 fn terms(decision: &Decision) -> BTreeMap<String, Value> {
     let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.catalog.as_ref()) else { return BTreeMap::new() };
     let limits = &plans.document().limits;
-    tenant
-        .nearest()
-        .filter_map(|budget| Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage))))
-        .collect()
+    gather(
+        tenant.nearest().filter_map(|budget| {
+            Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage)))
+        }),
+    )
 }
 
 /// Reduces changed documents to their changed members.
@@ -258,14 +259,14 @@ fn shifts(
     is: &BTreeMap<String, Value>,
     effect: fn(&Value, &Value) -> &'static str,
 ) -> BTreeMap<String, Shift> {
-    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let keys: BTreeSet<&String> = gather(was.keys().chain(is.keys()));
     let of = |map: &BTreeMap<String, Value>, key: &String| map.get(key).cloned().unwrap_or_default();
     let shift = |key: &String| {
         let (before, after) = (of(was, key), of(is, key));
         let effect = effect(&before, &after);
         (key.clone(), Shift { before, after, effect })
     };
-    keys.into_iter().map(shift).filter(|(_, shift)| shift.before != shift.after).collect()
+    gather(keys.into_iter().map(shift).filter(|(_, shift)| shift.before != shift.after))
 }
 
 fn false_is_less(before: &Value, after: &Value) -> &'static str {

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::key_pair::TokenSigner;
 use super::{Jwt, Keyring, RefusalReason};
 use crate::model::bounds::{ASSERTION_LIFETIME_MS, DEFAULT_LEEWAY_MS};
-use crate::model::{Algorithm, KeySet, UnixMillis};
+use crate::model::{Algorithm, KeySet, UnixMillis, gather};
 
 /// The `iss` of assertions.
 const ISSUER: &str = "tenantgate";
@@ -44,7 +44,7 @@ impl Asserted<'_> {
             ("credential", self.credential.clone()),
         ];
         let own = own.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value));
-        own.chain(self.more.clone()).collect()
+        gather(own.chain(self.more.clone()))
     }
 
     /// A digest of the content. Equal content has an equal digest.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::series::{Series, Setting};
 use super::verdict::is_zero;
-use crate::model::{UnixMillis, map_of};
+use crate::model::{UnixMillis, gather};
 
 /// The value that one usage event adds to a metric.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ impl Tallies {
     /// Returns the recorded periods of a tenant's metrics.
     pub(super) fn series_of(&self, tenant: &str) -> BTreeMap<String, Series> {
         let own = |name: &str| name.strip_prefix(tenant).is_some_and(|rest| rest.starts_with('/'));
-        map_of(
+        gather(
             self.series.iter().filter(|(name, _)| own(name)).map(|(name, series)| (name.to_string(), series.clone())),
         )
     }
@@ -143,7 +143,7 @@ impl Tallies {
         let below =
             |bucket: &str| bucket.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let own = self.tallies.iter().filter(|(bucket, _)| below(bucket));
-        map_of(own.map(|(bucket, tally)| (bucket.to_string(), tally.clone())))
+        gather(own.map(|(bucket, tally)| (bucket.to_string(), tally.clone())))
     }
 
     /// Returns the names of matching distinct values, sorted.

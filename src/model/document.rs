@@ -287,7 +287,7 @@ pub(crate) fn plain(value: &Value) -> Value {
             _ => value.clone(),
         },
         Value::Array(entries) => entries.iter().map(plain).collect(),
-        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+        Value::Object(members) => Value::Object(gather(members.iter().map(|(key, value)| (key.clone(), plain(value))))),
         _ => value.clone(),
     }
 }
@@ -342,14 +342,12 @@ impl<K: Read + Ord, T: Read> Read for BTreeMap<K, T> {
     }
 }
 
-/// Builds a map by inserting one entry at a time. `collect` would instantiate a sorting algorithm
-/// for every map type, 8 KB of WebAssembly each.
-pub(crate) fn map_of<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    let mut map = BTreeMap::new();
-    for (key, value) in entries {
-        map.insert(key, value);
-    }
-    map
+/// Builds a sorted map or set by inserting one item at a time. `collect` would instantiate a
+/// sorting algorithm for each type of item, 8 KB of WebAssembly.
+pub(crate) fn gather<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = T>) -> C {
+    let mut gathered = C::default();
+    gathered.extend(items);
+    gathered
 }
 
 /// A field's name in documents. Fields that are Rust keywords have a trailing underscore in code

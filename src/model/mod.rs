@@ -69,6 +69,6 @@ pub use tenant::{Domain, DomainState, Override, Seed, Status, Tenant, Trial, par
 pub use time::{AskedAt, HeardAt, UnixMillis};
 
 pub(crate) use cache::Cache;
-pub(crate) use document::{Read, Reader, choice, document, field_name, json_bytes, map_of};
+pub(crate) use document::{Read, Reader, choice, document, field_name, gather, json_bytes};
 pub(crate) use required::{Required, required};
 pub(crate) use weighed::WeighedCache;

@@ -1,5 +1,6 @@
 //! Transitive prerequisites of features, computed once for the whole catalog.
 
+use super::document::gather;
 use std::collections::BTreeMap;
 
 use super::bounds::MAX_REQUIRED;
@@ -22,7 +23,7 @@ pub(crate) enum Required {
 /// The function is a depth-first search with its own stack, so that a long chain of prerequisites
 /// cannot overflow the call stack. It visits each feature once.
 pub(crate) fn required(features: &BTreeMap<Key, Feature>) -> Vec<Required> {
-    let places: BTreeMap<&Key, usize> = features.keys().zip(0..).collect();
+    let places: BTreeMap<&Key, usize> = gather(features.keys().zip(0..));
     let direct: Vec<Vec<Option<usize>>> = features
         .values()
         .map(|feature| feature.requires.iter().map(|key| places.get(key).copied()).collect())

@@ -16,7 +16,7 @@ use crate::model::bounds::{
     BEHIND_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_PRESENT,
     MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS, PRESENCE_MS,
 };
-use crate::model::{ChannelName, UnixMillis};
+use crate::model::{ChannelName, UnixMillis, gather};
 
 /// What the adapter has to do. It carries the effects of one turn out in their order, without
 /// waiting in between.
@@ -299,7 +299,7 @@ impl Hub {
     pub fn present(&self, channel: &ChannelName) -> (Vec<Arc<str>>, usize) {
         let members = self.channels.get(channel).into_iter().flatten();
         let mut users: BTreeSet<Arc<str>> =
-            members.filter_map(|who| self.connections.get(who)?.user().cloned()).collect();
+            gather(members.filter_map(|who| self.connections.get(who)?.user().cloned()));
         users.extend(self.leaving.keys().filter(|(left, _)| left == channel).map(|(_, user)| Arc::clone(user)));
         let all = users.len();
         (users.into_iter().take(MAX_PRESENT).collect(), all)

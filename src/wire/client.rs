@@ -1,11 +1,11 @@
 //! The client snapshot: a tenant's features for use in a page, as JSON.
 //! [`crate::model::ClientSnapshot`] reads it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::view::AnswerView;
 use crate::gate::ClientView;
-use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted};
+use crate::model::{Condition, Feature, PlanRef, Rollout, Rule, Weighted, gather};
 
 /// Returns the client snapshot as JSON text.
 pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String {
@@ -24,8 +24,8 @@ pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String 
         ("epoch", Some(json!(tenant.epoch))),
         ("by_credential", by_credential.then_some(Value::Bool(true))),
         ("valid_until", visible.valid_until.map(|until| until.to_string().into())),
-        ("settled", Some(Value::Object(settled.collect()))),
-        ("features", Some(Value::Object(features.collect()))),
+        ("settled", Some(Value::Object(gather(settled)))),
+        ("features", Some(Value::Object(gather(features)))),
     ])
     .to_string()
 }
@@ -33,7 +33,7 @@ pub fn client_snapshot(visible: &ClientView<'_>, by_credential: bool) -> String 
 /// Builds an object of the members that are present.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Value::Object(members.collect::<Map<_, _>>())
+    Value::Object(gather(members))
 }
 
 /// Returns a list, or `None` if it is empty.

@@ -9,7 +9,7 @@ use crate::flags::{Answer, Reason, Tier};
 use crate::gate::{Bearer, Code, Decision, Entitlements, Fallback, LimitCheck, Reserved, TraceStep};
 use crate::ledger::Meter;
 use crate::model::bounds::MAX_ASSERTED_BYTES;
-use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis};
+use crate::model::{ApiKey, Key, KeyId, Kind, Overage, PlanRef, Scope, Status, UnixMillis, gather};
 use crate::resolve::Carrier;
 
 /// A decision.
@@ -405,7 +405,7 @@ pub fn asserted(decision: &Decision) -> Map<String, Value> {
     if !wanted.features.is_empty() {
         let is_wanted = |answer: &&Answer| wanted.features.iter().any(|key| key.as_str() == &*answer.key);
         let features: BTreeMap<&str, AnswerView<'_>> =
-            decision.features.iter().filter(is_wanted).map(|answer| (answer.key.as_ref(), answer.into())).collect();
+            gather(decision.features.iter().filter(is_wanted).map(|answer| (answer.key.as_ref(), answer.into())));
         let lacks = features.values().any(|answer| !answer.enabled);
         claim("features", serde_json::to_value(features));
         if lacks {

@@ -1,5 +1,6 @@
 //! The gate's own endpoints, under `/_gate/`.
 
+use std::pin::Pin;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -50,24 +51,26 @@ pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
 pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     // `answer_now` has refused unknown endpoints.
     let Ok(endpoint) = endpoint(call.method(), call.path()) else { return Failure::NOT_FOUND.respond(&call) };
-    match endpoint.id {
-        EndpointId::Health => health(&call, config).await,
-        EndpointId::Playground => page(&call, config, "/").await,
-        EndpointId::Docs => docs(&call, config).await,
-        EndpointId::Decide => decide::answer(&call, config).await,
-        EndpointId::ReportUsage => usage::report(&call, config).await,
-        EndpointId::ReceiveUsage => usage::receive(&call, config).await,
-        EndpointId::Connect => connect::answer(call, config).await,
-        EndpointId::PublishMessages => messages::publish(&call, config).await,
-        EndpointId::ListConnections => messages::list(&call, config).await,
-        EndpointId::CloseConnection => messages::close(&call, config).await,
-        EndpointId::Presence => messages::present(&call, config).await,
-        EndpointId::RedeemTicket => admin::redeem(&call, config).await,
-        EndpointId::ValidateLicence | EndpointId::DeactivateLicence => admin::answer_licence(&call, config).await,
-        EndpointId::Features | EndpointId::Ofrep => features::answer(call, config).await,
-        EndpointId::Admin => admin::answer(&call, config).await,
-        EndpointId::OpenApi | EndpointId::Jwks => Failure::NOT_FOUND.respond(&call),
-    }
+    // One future for each endpoint: the first request compiles only what it needs.
+    let work: Pin<Box<dyn Future<Output = Response> + '_>> = match endpoint.id {
+        EndpointId::Health => Box::pin(health(&call, config)),
+        EndpointId::Playground => Box::pin(page(&call, config, "/")),
+        EndpointId::Docs => Box::pin(docs(&call, config)),
+        EndpointId::Decide => Box::pin(decide::answer(&call, config)),
+        EndpointId::ReportUsage => Box::pin(usage::report(&call, config)),
+        EndpointId::ReceiveUsage => Box::pin(usage::receive(&call, config)),
+        EndpointId::Connect => Box::pin(connect::answer(call, config)),
+        EndpointId::PublishMessages => Box::pin(messages::publish(&call, config)),
+        EndpointId::ListConnections => Box::pin(messages::list(&call, config)),
+        EndpointId::CloseConnection => Box::pin(messages::close(&call, config)),
+        EndpointId::Presence => Box::pin(messages::present(&call, config)),
+        EndpointId::RedeemTicket => Box::pin(admin::redeem(&call, config)),
+        EndpointId::ValidateLicence | EndpointId::DeactivateLicence => Box::pin(admin::answer_licence(&call, config)),
+        EndpointId::Features | EndpointId::Ofrep => Box::pin(features::answer(call, config)),
+        EndpointId::Admin => Box::pin(admin::answer(&call, config)),
+        EndpointId::OpenApi | EndpointId::Jwks => return Failure::NOT_FOUND.respond(&call),
+    };
+    work.await
 }
 
 /// The answer to a request whose path takes only these methods.

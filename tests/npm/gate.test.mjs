@@ -1,6 +1,7 @@
 // The npm package in Node: the shared vectors through `ask` and `decide`.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { DocumentError, Gate, InputError, publish } from "../../pkg/node.js";
 import { difference, vectors } from "../support/vectors.mjs";
@@ -88,4 +89,14 @@ test("older documents are refused, and the gate keeps the newer ones", () => {
   assert.equal(ask(gate).code, "TENANT_SUSPENDED");
   gate.removeTenant("t");
   assert.equal(ask(gate).code, "TENANT_NOT_FOUND");
+});
+
+test("importing the package and deciding load no HTTP client", () => {
+  const entry = JSON.stringify(new URL("../../pkg/node.js", import.meta.url).href);
+  const script = `const { Gate } = await import(${entry});
+    const gate = new Gate(${JSON.stringify(catalog)}, [${JSON.stringify(tenant)}]);
+    gate.decide({ host: "t.app.example.com", path: "/" });
+    gate.decide({ url: "/", method: "GET", headers: { host: "t.app.example.com" } });
+    console.log(process.moduleLoadList.filter((name) => /undici|http2|tls$/.test(name)).join());`;
+  assert.equal(execFileSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" }).trim(), "");
 });

@@ -1,6 +1,6 @@
 // workerd without Miniflare: a process that can be killed, with ledgers on disk.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { COMPATIBILITY_DATE, filesOf } from "./harness.mjs";
@@ -8,6 +8,7 @@ import { freePort } from "./server.mjs";
 import { sleep } from "./wait.mjs";
 
 const root = join(import.meta.dirname, "../..");
+const runtime = join(root, "node_modules/.bin/workerd");
 
 /** A KV that holds `entries` and never expires them. The runtime accesses it over HTTP. */
 const kv = (entries) => `const entries = new Map(${JSON.stringify(entries)});
@@ -25,9 +26,9 @@ const BINDINGS = { TenantLedger: "LEDGER", TenantHub: "HUBS" };
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
  * Durable Object classes, a gate's ledger unless told otherwise. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
  * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket. `gate`: whether
- * there is one. `start` waits until it is healthy; `launch` waits for nothing.
+ * there is one. `start` waits until it is healthy; `launch` waits for nothing; `prepare` returns a function that launches.
  * @returns {{
- *   start: () => Promise<Server>, launch: () => Promise<Server>,
+ *   start: () => Promise<Server>, launch: () => Promise<Server>, prepare: () => Promise<() => Server>,
  * }} where a server is `{ports: Record<string, number>, pid, exitCode(), kill(signal?)}`
  */
 export function workerd({ folder, build = "build", objects, entries = [], bindings = {}, workers = {}, gate = true }) {
@@ -68,14 +69,20 @@ const config :Workerd.Config = (
 const kv :Workerd.Worker = (modules = [(name = "kv.js", esModule = embed "kv.js")], compatibilityDate = "${COMPATIBILITY_DATE}");
 ${Object.entries(all).map(worker).join("\n")}
 `;
-  const launch = async () => {
+  const prepare = async () => {
     const ports = {};
     for (const name of names) ports[name] = await freePort();
-    writeFileSync(join(folder, "config.capnp"), config(ports));
-    const process = spawn(join(root, "node_modules/.bin/workerd"), ["serve", join(folder, "config.capnp")], { stdio: ["ignore", "ignore", "inherit"] });
-    const ended = new Promise((done) => process.on("exit", done));
-    return { ports, pid: process.pid, exitCode: () => process.exitCode, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
+    const [text, binary] = ["config.capnp", "config.bin"].map((name) => join(folder, name));
+    writeFileSync(text, config(ports));
+    // Workers come to the runtime ready to be read, as where they are deployed.
+    writeFileSync(binary, execFileSync(runtime, ["compile", "--config-only", text], { maxBuffer: 1 << 30 }));
+    return () => {
+      const process = spawn(runtime, ["serve", "--binary", binary], { stdio: ["ignore", "ignore", "inherit"] });
+      const ended = new Promise((done) => process.on("exit", done));
+      return { ports, pid: process.pid, exitCode: () => process.exitCode, kill: (signal = "SIGKILL") => (process.kill(signal), ended) };
+    };
   };
+  const launch = async () => (await prepare())();
   const start = async () => {
     const server = await launch();
     for (let attempt = 0; ; attempt++) {
@@ -84,5 +91,5 @@ ${Object.entries(all).map(worker).join("\n")}
       await sleep(50);
     }
   };
-  return { start, launch };
+  return { start, launch, prepare };
 }

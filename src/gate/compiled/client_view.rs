@@ -10,7 +10,7 @@ use super::catalog::CompiledCatalog;
 use super::entitlements::Entitlements;
 
 use crate::flags::{Answer, Slots, Subject, TENANT_ATTRIBUTES, holds_for};
-use crate::model::{Epoch, Feature, Key, Rule, UnixMillis};
+use crate::model::{Epoch, Feature, Key, Rule, UnixMillis, gather};
 
 /// The features of one tenant that a page may know.
 #[derive(Debug)]
@@ -37,14 +37,10 @@ impl<'a> ClientView<'a> {
         let granted =
             |id: u32| usize::try_from(id).is_ok_and(|id| tenant.grants().get(id).is_some_and(Option::is_some));
         // Features whose answer may differ between two users of one tenant.
-        let open: BTreeSet<&Key> = (0..)
-            .zip(all)
-            .filter(|(id, (_, feature))| feature.client && !feature.kill && !granted(*id))
-            .filter(|(_, (_, feature))| {
-                applicable(feature, facts.subject, now).first().is_some_and(|rule| !is_constant(rule))
-            })
-            .map(|(_, (key, _))| key)
-            .collect();
+        let varies =
+            |feature: &Feature| applicable(feature, facts.subject, now).first().is_some_and(|rule| !is_constant(rule));
+        let open = (0..).zip(all).filter(|(id, (_, feature))| feature.client && !feature.kill && !granted(*id));
+        let open: BTreeSet<&Key> = gather(open.filter(|(_, (_, feature))| varies(feature)).map(|(_, (key, _))| key));
         let (mut constant, mut features) = (Vec::new(), BTreeMap::new());
         let set = &catalog.features;
         for (id, (key, feature)) in (0..).zip(all).filter(|(_, (_, feature))| feature.client) {
@@ -116,7 +112,7 @@ fn published(feature: &Feature, requires: Vec<Key>, rules: Vec<Rule>) -> Feature
     };
     let variants = feature.variants.iter().filter(|(key, _)| served(key));
     Feature {
-        variants: variants.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        variants: gather(variants.map(|(key, value)| (key.clone(), value.clone()))),
         type_: feature.type_,
         default: feature.default.clone(),
         kill: false,

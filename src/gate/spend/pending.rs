@@ -1,6 +1,7 @@
 //! A decision whose charges are not all taken yet.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +17,7 @@ use crate::gate::cx::Cx;
 use crate::gate::need::CATALOG;
 use crate::ledger::{CounterOp, LedgerState, Renewal, WaitFailure};
 use crate::model::bounds::{DEFAULT_HOLD_MS, RETRY_AFTER_MS};
-use crate::model::{TenantId, UnixMillis, map_of};
+use crate::model::{TenantId, UnixMillis, gather};
 
 /// A decision that waits for the ledger.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Special {
         let idempotency = key.map(|key| {
             // Units by limit, wherever in the line they are counted: the line may change between
             // two attempts.
-            let units = map_of(checks.iter().map(|check| (check.budget.limit.as_str(), check.op)));
+            let units: BTreeMap<_, _> = gather(checks.iter().map(|check| (check.budget.limit.as_str(), check.op)));
             let units = serde_json::to_vec(&units).unwrap_or_default();
             // 96 bits: a collision would have to be searched for.
             let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(units).get(..12).unwrap_or_default());

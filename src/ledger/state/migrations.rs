@@ -2,7 +2,7 @@
 
 use crate::ledger::migration::{Migration, TransferSnapshot};
 use crate::ledger::{CircuitBreaker, Counter, LedgerRequest, LedgerResponse, LedgerState};
-use crate::model::{UnixMillis, map_of};
+use crate::model::{UnixMillis, gather};
 use std::collections::BTreeMap;
 
 impl LedgerState {
@@ -14,8 +14,8 @@ impl LedgerState {
         let transfer = TransferSnapshot {
             counters: self.counters_where(|name| leaving.has(name)),
             breakers: self.breakers_where(|name| leaving.has(name)),
-            tallies: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
-            series: map_of(leaving.tenants.keys().flat_map(|tenant| self.tallies.series_of(tenant))),
+            tallies: gather(leaving.tenants.keys().flat_map(|tenant| self.tallies.below(tenant))),
+            series: gather(leaving.tenants.keys().flat_map(|tenant| self.tallies.series_of(tenant))),
             closed: self.closed_where(|name| leaving.has(name)),
             distinct: self.tallies.distinct_where(|name| leaving.has(name)),
         };
@@ -119,12 +119,12 @@ impl LedgerState {
 
     fn counters_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Counter> {
         let named = self.names.iter().zip(&self.counters).filter(|(name, _)| wanted(name));
-        map_of(named.map(|(name, counter)| (name.to_string(), counter.clone())))
+        gather(named.map(|(name, counter)| (name.to_string(), counter.clone())))
     }
 
     fn breakers_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, CircuitBreaker> {
         let named = self.breakers.iter().filter(|(name, _)| wanted(name));
-        map_of(named.map(|(name, breaker)| (name.to_string(), breaker.clone())))
+        gather(named.map(|(name, breaker)| (name.to_string(), breaker.clone())))
     }
 }
 

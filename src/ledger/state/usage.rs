@@ -4,7 +4,7 @@ use crate::ledger::usage::{Inquiry, Tally, UsageEntry, UsagePeriod, bucket};
 
 use crate::ledger::series::Series;
 use crate::ledger::{LedgerRequest, LedgerState};
-use crate::model::{UnixMillis, map_of};
+use crate::model::{UnixMillis, gather};
 
 impl LedgerState {
     /// Adds the entries of a usage event to their buckets.
@@ -64,7 +64,7 @@ impl LedgerState {
         let tally = days.remove(&bucket).unwrap_or_default();
         let day =
             |(name, tally): (String, Tally)| Some((name.get(bucket.len().saturating_add(1)..)?.to_owned(), tally));
-        UsagePeriod { starts_ms, ends_ms, tally, days: map_of(days.into_iter().filter_map(day)) }
+        UsagePeriod { starts_ms, ends_ms, tally, days: gather(days.into_iter().filter_map(day)) }
     }
 
     /// Returns the recorded periods of a metric, if anything was ever added.

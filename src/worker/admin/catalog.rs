@@ -22,7 +22,7 @@ use crate::control::{
 use crate::gate::{Ask, Budget, CompiledCatalog, LocalGate};
 use crate::ledger::{Charge, CounterOp, LedgerRequest, Verdict};
 use crate::model::bounds::MAX_CATALOG_PART_BYTES;
-use crate::model::{Catalog, Key, Problem, Problems, Slug, Tenant, TenantId};
+use crate::model::{Catalog, Key, Problem, Problems, Slug, Tenant, TenantId, gather};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
 use crate::worker::sources::d1::{Row, document, number, sql, text};
@@ -99,7 +99,7 @@ pub(super) async fn replace_with(
 /// The identity settings of a catalog, which say which credentials act for tenants.
 fn identity(catalog: &Value) -> Value {
     let part = |document: &Value, names: &[&str]| -> Map<String, Value> {
-        names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone()))).collect()
+        gather(names.iter().filter_map(|name| Some(((*name).to_owned(), document.get(*name)?.clone()))))
     };
     let routes = catalog.get("routes").and_then(Value::as_array).into_iter().flatten();
     let routes: Vec<_> = routes.map(|route| part(route, &ROUTE_IDENTITY_MEMBERS)).collect();
@@ -450,5 +450,5 @@ async fn over(
     let over = |(budget, verdict): (&&Budget, &Verdict)| {
         (verdict.limit? < verdict.used).then(|| (budget.limit.to_string(), verdict.used))
     };
-    Ok(budgets.iter().zip(&outcome.verdicts).filter_map(over).collect())
+    Ok(gather(budgets.iter().zip(&outcome.verdicts).filter_map(over)))
 }

@@ -15,7 +15,7 @@ use super::request::{AdminRequest, AdminResponse, checked};
 use super::transaction::Transaction;
 use super::{catalog, publish};
 use crate::control::merge;
-use crate::model::{ApiKey, DomainState, Tenant, TenantId, parse_seed};
+use crate::model::{ApiKey, DomainState, Tenant, TenantId, gather, parse_seed};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{at, document, number, sql, text};
 
@@ -39,7 +39,7 @@ pub(super) async fn import(request: &AdminRequest<'_>) -> Result<AdminResponse, 
     }
     let written: Value = serde_json::from_str(&request.body).unwrap_or_default();
     let parents: BTreeMap<&str, Option<&str>> =
-        seed.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant.parent.as_ref().map(TenantId::as_str))).collect();
+        gather(seed.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant.parent.as_ref().map(TenantId::as_str))));
     let changed_catalog = take_catalog(request, at(&written, "/catalog"), overwrite).await?;
     let (mut tenants, mut api_keys) = (0_usize, 0_usize);
     let numbered: Vec<_> = seed.tenants.iter().enumerate().collect();

@@ -23,7 +23,7 @@ use super::request::{AdminRequest, AdminResponse, checked};
 use crate::control::{MoveTenant, merge};
 use crate::ledger::{IdempotencyKey, LedgerRequest, Migration};
 use crate::model::bounds::{MAX_HIERARCHY_DEPTH, MAX_MOVING};
-use crate::model::{Tenant, TenantId};
+use crate::model::{Tenant, TenantId, gather};
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault;
 use crate::worker::sources::d1::{Row, at, document, sql, text};
@@ -179,7 +179,7 @@ async fn finish(request: &AdminRequest<'_>, open: &Row) -> Result<AdminResponse,
     let record = request.store.record(tenant).await?.ok_or(AdminError::NOT_FOUND)?;
     let epoch = record.epoch.saturating_add(1);
     let mut tenants: BTreeMap<String, Option<String>> =
-        below.into_iter().map(|(id, parent)| (id, Some(parent))).collect();
+        gather(below.into_iter().map(|(id, parent)| (id, Some(parent))));
     tenants.insert(tenant.to_owned(), None);
     let leave = LedgerRequest {
         leave: Some(Migration { tenants: tenants.clone(), ancestors: list("/old_above") }),

@@ -11,7 +11,7 @@ use super::request::{AdminRequest, AdminResponse, checked};
 use super::saga::{ProvisioningSaga, advance};
 use crate::control::{NewTenant, merge, slug_of};
 use crate::model::bounds::MAX_HIERARCHY_DEPTH;
-use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId};
+use crate::model::{DataRoute, SettledRoute, Slug, Tenant, TenantId, gather};
 use crate::worker::runtime::edge;
 use crate::worker::sources::d1::{sql, text};
 
@@ -159,7 +159,7 @@ async fn may_ask(request: &AdminRequest<'_>, asked: &NewTenant, question: &Value
             "api_key_scopes" => value.as_array().is_some_and(|scopes| !scopes.is_empty()),
             _ => true,
         });
-        request.actor.may_set(&chosen.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+        request.actor.may_set(&gather(chosen.map(|(name, value)| (name.clone(), value.clone()))))?;
     }
     // INVARIANT (own tenant): a tenant admin creates tenants only below its own, as its plan
     // allows.

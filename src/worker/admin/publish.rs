@@ -15,7 +15,7 @@ use super::error::AdminError;
 use super::request::{AdminRequest, AdminResponse};
 use crate::gate::SnapshotKey;
 use crate::ledger::{LedgerRequest, Migration};
-use crate::model::{TenantId, UnixMillis};
+use crate::model::{TenantId, UnixMillis, gather};
 use crate::worker::config::Config;
 use crate::worker::ledger::client;
 use crate::worker::realtime::client as client_of_hubs;
@@ -123,7 +123,7 @@ pub(super) async fn flush(request: &AdminRequest<'_>) -> Result<Flushed, AdminEr
 async fn put(kv: &JsValue, entries: &[(String, Option<String>)]) -> Result<BTreeSet<String>, AdminError> {
     let written = JsFuture::from(edge::put_entries(kv, &json!(entries).to_string())).await;
     match written {
-        Ok(failed) => Ok(failed.as_string().unwrap_or_default().lines().map(String::from).collect()),
+        Ok(failed) => Ok(gather(failed.as_string().unwrap_or_default().lines().map(String::from))),
         Err(error) => {
             web_sys::console::error_2(&"control: KV failed".into(), &error);
             Err(AdminError::UNAVAILABLE)
@@ -181,7 +181,7 @@ async fn notify_hubs(request: &AdminRequest<'_>, rows: &[Row]) -> Result<bool, A
         request.store.rows(sql!(owners, json!(keys).to_string())).await?
     };
     let own = news().map(|row| text(row, "ledger")).filter(|root| !root.is_empty());
-    let roots: BTreeSet<&str> = own.chain(owners.iter().map(|row| text(row, "root"))).collect();
+    let roots: BTreeSet<&str> = gather(own.chain(owners.iter().map(|row| text(row, "root"))));
     let roots: Vec<&str> = roots.into_iter().collect();
     Ok(client_of_hubs::tell(request.config, &request.store, Some(&roots), &changes).await?)
 }

@@ -13,7 +13,7 @@ use web_sys::Response;
 use crate::gate::{Gate, Metered, Progress, UsageEvent, UsageInquiry};
 use crate::ledger::{LedgerRequest, LedgerResponse, QuotaInquiry, Seen, WaitFailure};
 use crate::model::bounds::MAX_USAGE_BODY_BYTES;
-use crate::model::{Problem, Problems, TenantId, UnixMillis};
+use crate::model::{Problem, Problems, TenantId, UnixMillis, gather};
 use crate::wire::{ReceiptView, UsageView, parse_events};
 use crate::worker::config::Config;
 use crate::worker::gateway;
@@ -136,7 +136,7 @@ async fn count_in_ledgers(call: &Call, config: &Config, metered: &[Metered], mut
 /// `GET /_gate/v1/usage?tenant=t_acme[&metric=tokens][&at=2026-11-24T00:00:00Z]`: reports the usage
 /// of a tenant in the period that contains `at` (default: now).
 pub(crate) async fn report(call: &Call, config: &Rc<Config>) -> Response {
-    let query: BTreeMap<_, _> = form_urlencoded::parse(call.query().as_bytes()).collect();
+    let query: BTreeMap<_, _> = gather(form_urlencoded::parse(call.query().as_bytes()));
     let mut problems = Vec::new();
     let mut problem = |path: &str, found: &str, expected: &str| {
         problems.push(Problem { path: path.into(), found: found.into(), expected: expected.into() })

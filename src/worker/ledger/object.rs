@@ -39,11 +39,11 @@ use web_sys::console;
 use crate::ledger::{
     Changes, CircuitBreaker, Counter, HeldUnits, Lease, LedgerRequest, LedgerState, Tally, UsageEntry,
 };
-use crate::model::UnixMillis;
 use crate::model::bounds::{
     EVENT_ONCE_MS, MAX_LEDGER_MESSAGE_BYTES, MAX_LEDGER_QUEUE, MAX_OUTBOX_BATCH, MAX_OUTBOX_BYTES, MAX_SLICE_BYTES,
     ONCE_MS,
 };
+use crate::model::{UnixMillis, gather};
 use crate::worker::runtime::edge;
 use crate::worker::runtime::fault::fault;
 
@@ -220,7 +220,7 @@ fn in_slices<'a>(
     names: impl Iterator<Item = &'a str>,
     read: impl Fn(&str) -> Result<String, JsValue>,
 ) -> Result<BTreeMap<String, String>, JsValue> {
-    let names: BTreeSet<&str> = names.collect();
+    let names: BTreeSet<&str> = gather(names);
     let (mut found, mut slice, mut bytes) = (BTreeMap::new(), Vec::new(), 0_usize);
     for (index, name) in names.iter().enumerate() {
         slice.push(*name);
@@ -255,7 +255,7 @@ impl WriteBatch {
     fn of(ledger: &LedgerState, changes: Changes) -> Self {
         let mut batch = Self::default();
         let texts = |names: &BTreeSet<std::sync::Arc<str>>, text: &dyn Fn(&str) -> Option<String>| {
-            names.iter().map(|name| (name.to_string(), text(name).into())).collect::<Map<String, Value>>()
+            gather(names.iter().map(|name| (name.to_string(), text(name).into())))
         };
         batch.table("counters", texts(&changes.counters, &|name| serde_json::to_string(ledger.get(name)?).ok()));
         batch.table("leases", texts(&changes.leases, &|name| serde_json::to_string(ledger.lease(name)?).ok()));
@@ -266,15 +266,15 @@ impl WriteBatch {
             let text = ledger.is_gone(&tenant).then(|| "".into());
             (tenant, text.unwrap_or(Value::Null))
         });
-        batch.table("gone", gone.collect());
+        batch.table("gone", gather(gone));
         batch.table("tallies", texts(&changes.tallies, &|name| serde_json::to_string(ledger.tally(name)?).ok()));
         let closed = changes
             .closed
             .iter()
             .filter_map(|(name, one)| Some((name.clone(), serde_json::to_string(one).ok()?.into())));
-        batch.table("closed", closed.collect());
+        batch.table("closed", gather(closed));
         batch.table("series", texts(&changes.series, &|name| serde_json::to_string(ledger.series(name)?).ok()));
-        batch.table("distinct_values", changes.distinct.into_iter().map(|name| (name, "".into())).collect());
+        batch.table("distinct_values", gather(changes.distinct.into_iter().map(|name| (name, "".into()))));
         batch.exports = !changes.events.is_empty();
         for event in changes.events {
             batch.room(event.len());

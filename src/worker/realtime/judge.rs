@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::client::Address;
 use crate::gate::{Ask, Bearer, CallEnd, Code, Decision, Entitlements, Gate, Intent, Progress, Step};
 use crate::ledger::{CounterOp, WaitFailure};
-use crate::model::{Key, PresentedKey, Tenant, TenantId, UnixMillis};
+use crate::model::{Key, PresentedKey, Tenant, TenantId, UnixMillis, gather};
 use crate::realtime::{Admission, Denied, Presented, Rules};
 use crate::resolve::Request;
 use crate::wire::DecideBody;
@@ -76,7 +76,7 @@ impl GateQuestion for StandingQuestion<'_> {
         if let (Some(catalog), Some(realtime), Some(Ok(tenant))) = (&catalog, realtime, &judgement.tenant) {
             let facts = tenant.facts(&[], now);
             let has = |key: &&Key| catalog.features().evaluate_named(key.as_str(), facts).enabled;
-            let features: BTreeSet<Key> = realtime.features().filter(has).cloned().collect();
+            let features: BTreeSet<Key> = gather(realtime.features().filter(has).cloned());
             judgement.rules = Some(Rules::new(realtime, features));
             judgement.connections.clone_from(&realtime.connections);
             judgement.costs = realtime.limits.iter().map(|(key, cost)| (key.clone(), cost.0)).collect();
@@ -301,7 +301,7 @@ pub(super) fn question(
     let signals =
         headers.iter().filter(|(name, _)| !matches!(*name, "authorization" | "cookie" | "origin" | "upgrade"));
     let headers: serde_json::Map<String, Value> =
-        signals.map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        gather(signals.map(|(name, value)| ((*name).to_owned(), (*value).into())));
     json!({ "method": method, "host": host, "path": path, "query": query, "headers": headers, "custom": custom })
         .to_string()
 }

@@ -13,7 +13,7 @@ use super::state::denied;
 use crate::gate::{Code, Decision, Entitlements, Gate, Progress};
 use crate::ledger::WaitFailure;
 use crate::model::bounds::{MAX_DESCENDANTS, MAX_PRESENT, MAX_PUBLISHED_BODY_BYTES};
-use crate::model::{ChannelName, Problem, Problems, TenantId, UnixMillis};
+use crate::model::{ChannelName, Problem, Problems, TenantId, UnixMillis, gather};
 use crate::wire::MessagesBody;
 use crate::worker::config::Config;
 use crate::worker::gateway;
@@ -246,7 +246,7 @@ async fn address_in(
     if config.hubs.is_none() {
         return Err(Failure::NOT_FOUND.respond(call));
     }
-    let query: BTreeMap<String, String> = form_urlencoded::parse(call.query().as_bytes()).into_owned().collect();
+    let query: BTreeMap<String, String> = gather(form_urlencoded::parse(call.query().as_bytes()).into_owned());
     if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(invalid(call, &query, name, &format!("no such parameter: {}", known.join(", "))));
     }

@@ -13,8 +13,8 @@ use super::client::Address;
 use super::judge::{self, Judgement};
 use super::state::{HubObject, now};
 use crate::gate::Code;
-use crate::model::TenantId;
 use crate::model::bounds::HUB_TRUST_MS;
+use crate::model::{TenantId, gather};
 use crate::worker::runtime::edge;
 
 impl HubObject {
@@ -52,7 +52,7 @@ impl HubObject {
                     core.trust.judged(&judging);
                     core.slots.set_limit(connections);
                     core.costs = costs;
-                    let asked: BTreeMap<u32, String> = members.into_iter().collect();
+                    let asked: BTreeMap<u32, String> = gather(members);
                     for (who, code) in denied {
                         // Not one that has presented another credential meanwhile.
                         if core.hub.admission(who).map(|admission| &admission.credential) == asked.get(&who) {

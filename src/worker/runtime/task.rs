@@ -32,9 +32,9 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
-use js_sys::{Date, Promise};
+use js_sys::{Date, Function, Promise};
 use rustc_hash::FxHashMap;
 use wasm_bindgen::prelude::*;
 
@@ -44,11 +44,13 @@ const MANY: usize = 4_096;
 /// Milliseconds without a wake after which a task is considered abandoned.
 const FORGOTTEN_MS: f64 = 900_000.0;
 
-type Work = Pin<Box<dyn Future<Output = ()>>>;
+type Work = Pin<Box<dyn Future<Output = JsValue>>>;
 
 struct Task {
     /// The future. Absent while it is polled.
     work: Option<Work>,
+    /// Resolves the Promise.
+    resolve: Function,
     /// Whether the task was woken while it was polled.
     woken: bool,
     /// When it was last polled, in milliseconds since 1970.
@@ -71,20 +73,22 @@ impl Wake for Number {
 
 /// Starts a future, and polls it once before this returns. The Promise resolves to its result.
 pub(crate) fn promise(future: impl Future<Output = JsValue> + 'static) -> Promise {
-    let mut future = Some(future);
-    let mut number = 0;
+    start(Box::pin(future))
+}
+
+// Not generic: each future would bring it anew.
+fn start(work: Work) -> Promise {
+    let (mut work, mut number) = (Some(work), 0);
     let promise = Promise::new(&mut |resolve, _| {
-        let Some(future) = future.take() else { return };
-        number = spawn(Box::pin(async move {
-            let value = future.await;
-            let _ = resolve.call1(&JsValue::UNDEFINED, &value);
-        }));
+        if let Some(work) = work.take() {
+            number = store(work, resolve);
+        }
     });
     run(number);
     promise
 }
 
-fn spawn(work: Work) -> u64 {
+fn store(work: Work, resolve: Function) -> u64 {
     let number = LAST.get().wrapping_add(1);
     LAST.set(number);
     let now = Date::now();
@@ -92,7 +96,7 @@ fn spawn(work: Work) -> u64 {
         if tasks.len() >= MANY {
             tasks.retain(|_, task| now - task.last_ms < FORGOTTEN_MS);
         }
-        tasks.insert(number, Task { work: Some(work), woken: false, last_ms: now });
+        tasks.insert(number, Task { work: Some(work), resolve, woken: false, last_ms: now });
     });
     number
 }
@@ -108,7 +112,10 @@ fn run(number: u64) {
     };
     let Some(mut work) = TASKS.with_borrow_mut(|tasks| tasks.get_mut(&number).and_then(take)) else { return };
     let waker = Waker::from(Arc::new(Number(number)));
-    while work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+    let value = loop {
+        if let Poll::Ready(value) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            break value;
+        }
         let again =
             TASKS.with_borrow_mut(|tasks| tasks.get_mut(&number).is_some_and(|task| std::mem::take(&mut task.woken)));
         if !again {
@@ -119,6 +126,8 @@ fn run(number: u64) {
             });
             return;
         }
+    };
+    if let Some(task) = TASKS.with_borrow_mut(|tasks| tasks.remove(&number)) {
+        let _ = task.resolve.call1(&JsValue::UNDEFINED, &value);
     }
-    TASKS.with_borrow_mut(|tasks| tasks.remove(&number));
 }
