@@ -6,6 +6,7 @@ import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFil
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { parse, printParseErrorCode } from "jsonc-parser";
+import { parse as parseToml } from "smol-toml";
 import { DocumentError, publish } from "../node.js";
 import { read } from "./documents.js";
 import { Failure, invalid, wrongUsage } from "./failure.js";
@@ -61,19 +62,27 @@ export function configuration() {
   return found;
 }
 
-/** The settings in a `wrangler.jsonc`. */
+/** The settings in a configuration file of wrangler. */
 export function settingsOf(file) {
+  const text = readFileSync(file, "utf8");
+  const refused = (reason) => new Failure(`${file} is not valid: ${reason}`, { code: "INVALID" });
+  if (file.endsWith(".toml")) {
+    try {
+      return parseToml(text);
+    } catch (error) {
+      // The first line says what is wrong; those after it show the place.
+      throw refused(error.message.split("\n")[0]);
+    }
+  }
   const problems = [];
-  const settings = parse(readFileSync(file, "utf8"), problems, { allowTrailingComma: true });
+  const settings = parse(text, problems, { allowTrailingComma: true });
   if (problems.length === 0 && typeof settings === "object" && settings !== null) return settings;
   const [problem] = problems;
-  const reason = problem ? `${printParseErrorCode(problem.error)} at character ${problem.offset}` : "it must be an object";
-  throw new Failure(`${file} is not valid: ${reason}`, { code: "INVALID" });
+  throw refused(problem ? `${printParseErrorCode(problem.error)} at character ${problem.offset}` : "it must be an object");
 }
 
 /** Whether the configuration has a binding of this name. */
 export function hasBinding(file, name) {
-  if (file.endsWith(".toml")) return new RegExp(`(?:^|[{,])\\s*binding\\s*=\\s*["']${name}["']`, "m").test(readFileSync(file, "utf8"));
   return Object.values(settingsOf(file)).flat().some((one) => one?.binding === name);
 }
 

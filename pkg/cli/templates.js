@@ -10,11 +10,11 @@ const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
 /**
  * Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out
- * of git. `needed`: what the configuration or Worker of an existing project needs; with `own`, in
- * place of the template's Worker.
+ * of git. Of an existing project the configuration needs `main`, or the Worker needs what is `needed`;
+ * with `own`, in place of the template's Worker.
  */
 export const TEMPLATES = {
-  gateway: { about: "a gateway before an origin", needs: {}, needed: ['"main": "src/index.ts"'] },
+  gateway: { about: "a gateway before an origin", needs: {}, main: "src/index.ts" },
   hono: {
     about: "an application with Hono and the gate in one Worker", needs: { hono: "^4.0.0" }, own: true,
     needed: [
@@ -31,7 +31,7 @@ export const TEMPLATES = {
       deploy: "opennextjs-cloudflare build --skipWranglerConfigCheck && tenantgate deploy",
     },
     ignored: [".next", ".open-next", "next-env.d.ts"],
-    needed: ['"main": "worker.ts"'],
+    main: "worker.ts",
   },
   worker: {
     about: "a Worker without a framework", needs: {}, own: true,

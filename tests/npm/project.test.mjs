@@ -86,6 +86,27 @@ describe("`init`", () => {
     });
   }
 
+  test("says where `main` belongs, in the language of the configuration", () => {
+    for (const [name, line] of [["wrangler.toml", 'main = "src/index.ts"'], ["wrangler.jsonc", '"main": "src/index.ts"']]) {
+      const folder = empty();
+      writeFileSync(join(folder, name), "");
+      const { stdout } = run(folder, ["init", "--template", "gateway"]);
+      assert.match(stdout, new RegExp(`needs this too[^]*\\n {2}${line}\\n`));
+      assert.doesNotMatch(stdout, /Your Worker needs/);
+    }
+  });
+
+  test("`dev` reads wrangler.toml as TOML", () => {
+    for (const [content, expected] of [['# [[kv_namespaces]]\n# binding = "SNAPSHOTS"\n', /has no binding `SNAPSHOTS`/], ["[[kv_namespaces", /wrangler\.toml is not valid: [^\n]+$/m]]) {
+      const folder = empty();
+      run(folder, ["init"]);
+      rmSync(join(folder, "wrangler.jsonc"));
+      writeFileSync(join(folder, "wrangler.toml"), content);
+      const { status, stderr } = run(folder, ["dev"]);
+      assert.deepEqual([status > 0, expected.test(stderr)], [true, true], stderr);
+    }
+  });
+
   test("names the command, where a script of the project has the name", () => {
     const folder = empty();
     writeFileSync(join(folder, "package.json"), '{ "scripts": { "dev": "my own" } }');

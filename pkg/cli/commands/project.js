@@ -50,8 +50,9 @@ const init = {
       for (const path of kept) out.line(`kept ${path}, which exists`);
       for (const what of added) out.line(`added ${what}`);
       if (config !== undefined) {
-        out.lines(["", `Your ${config} needs this too, if it lacks it:`, "", ...(config.endsWith(".toml") ? BINDINGS_IN_TOML : BINDINGS)]);
-        out.lines(["", "Your Worker needs this:", "", ...TEMPLATES[argv.template].needed.map((line) => `  ${line}`)]);
+        const { main, needed } = TEMPLATES[argv.template];
+        out.lines(["", `Your ${config} needs this too, if it lacks it:`, "", ...(config.endsWith(".toml") ? inToml(main) : inJson(main))]);
+        if (needed) out.lines(["", "Your Worker needs this:", "", ...needed.map((line) => `  ${line}`)]);
       }
       // A project with scripts of its own keeps them.
       const own = packaged(join(folder, "package.json")).scripts?.dev !== manifest(argv.template).scripts.dev;
@@ -67,10 +68,14 @@ const BINDINGS = [
   '  "triggers": { "crons": ["* * * * *"] }', '  "compatibility_flags": ["enable_request_signal"]',
 ];
 const BINDINGS_IN_TOML = [
-  "# above the first table:", 'compatibility_flags = ["enable_request_signal"]', "# anywhere below:", "[triggers]", 'crons = ["* * * * *"]', "[[kv_namespaces]]", 'binding = "SNAPSHOTS"',
+  'compatibility_flags = ["enable_request_signal"]', "# anywhere below:", "[triggers]", 'crons = ["* * * * *"]', "[[kv_namespaces]]", 'binding = "SNAPSHOTS"',
   "[[durable_objects.bindings]]", 'name = "LEDGER"', 'class_name = "TenantLedger"', "[[migrations]]", 'tag = "tenantgate"', 'new_sqlite_classes = ["TenantLedger"]',
   "[[d1_databases]]", 'binding = "CONTROL_DB"', 'database_name = "control"', 'migrations_dir = "node_modules/tenantgate/migrations"',
-].map((line) => `  ${line}`);
+];
+
+/** What an existing configuration needs. `main`: the file that it names, if the template has one. */
+const inJson = (main) => [...(main ? [`  "main": ${JSON.stringify(main)}`] : []), ...BINDINGS];
+const inToml = (main) => ["# above the first table:", ...(main ? [`main = ${JSON.stringify(main)}`] : []), ...BINDINGS_IN_TOML].map((line) => `  ${line}`);
 
 /** Adds what `package.json` lacks. Returns the names of what was added. */
 function manifested(folder, template) {
