@@ -144,7 +144,7 @@ async function rate(send, ms = 3_000) {
  */
 async function lostBySocketIo(sockets, messages, post) {
   let server = await peerServer(process.execPath, "socketio.mjs");
-  const clients = Array.from({ length: sockets }, () => io(`http://127.0.0.1:${server.port}`, { transports: ["websocket"], forceNew: true, reconnectionDelay: 2_000, randomizationFactor: 0 }));
+  const clients = Array.from({ length: sockets }, () => io(`http://127.0.0.1:${server.port}`, { transports: ["websocket"], forceNew: true, reconnectionDelay: 5_000, randomizationFactor: 0 }));
   const all = (event) => Promise.all(clients.map((client) => new Promise((resolve) => { client.once(event, resolve); })));
   try {
     await all("connect");

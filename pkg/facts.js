@@ -5,8 +5,9 @@ import { InputError } from "./errors.js";
 import { header, textual } from "./input.js";
 
 /**
- * Whether it is a `Request` of the runtime. The tag comes first: to name `Request` makes Node load
- * its HTTP client. Some runtimes have none, such as the pages of Jest.
+ * Whether it is a `Request` of the runtime. The tag comes first: naming `Request` makes Node load its
+ * HTTP client. Some runtimes have no `Request`, such as the pages of Jest, and some set no tag: there
+ * `ofFetch` reads it.
  */
 const isRequest = (one) => one[Symbol.toStringTag] === "Request" && typeof Request === "function" && one instanceof Request;
 

@@ -146,8 +146,8 @@ function buildModule({ what, name, features, profile, folder, options = [] }, pr
 
 function optimise(wasm, profile) {
   const features = ["bulk-memory", "nontrapping-float-to-int", "sign-ext", "mutable-globals", "reference-types", "multivalue", "exception-handling"];
-  // What is called from one place alone is not put there: the first decision would have to wait for code of rare cases to be
-  // compiled, and the module would be compressed less well.
+  // Functions with one caller are not inlined: a first decision would wait until code of rare cases
+  // is compiled, and the module would compress worse.
   const options = [profile === "small" ? "-Oz" : "-O3", "--one-caller-inline-max-function-size=0", ...(names ? ["--debuginfo"] : [])];
   run("wasm-opt", [...options, ...features.map((feature) => `--enable-${feature}`), wasm, "-o", wasm]);
 }

@@ -373,7 +373,7 @@ fn the_committed_description_matches_the_types_and_operations() {
                     "401": failure("`UNAUTHENTICATED`: the operator's token is missing or wrong."),
                     "403": failure("The tenant is not served."), "404": failure("`TENANT_NOT_FOUND`, or `NOT_FOUND`: the deployment or the catalog has no sockets."),
                     "408": failure("`REQUEST_TIMEOUT`"), "409": failure("`TOO_MANY`: too many tenants are below this one."), "413": failure("`PAYLOAD_TOO_LARGE`"),
-                    "429": failure("A limit of `realtime.limits` is used up."), "451": failure("`RESIDENCY_VIOLATION`"), "503": failure("Try again."),
+                    "429": failure("A limit of `realtime.limits` is used up, or the hub is overloaded (`CONCURRENCY_LIMITED`); nothing was published."), "451": failure("`RESIDENCY_VIOLATION`"), "503": failure("Try again."),
                 },
             } },
             "/_gate/v1/connections": {

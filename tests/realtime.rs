@@ -376,6 +376,7 @@ fn presence_is_of_sockets_and_ignores_short_absences() {
     world.say(1, &json!({ "action": "subscribe", "channel": "a", "presence": true }));
     assert_eq!(world.frames(1, "subscribe")[0]["users"], json!(["ann"]));
     world.open(2, "bob", &opening(&["a"]));
+    world.say(2, &json!({ "action": "subscribe", "channel": "a", "presence": true }));
     world.open(3, "bob", &opening(&["a"]));
     assert_eq!(world.frames(1, "presence").len(), 1, "bob joins once");
     for who in [2, 3] {
@@ -688,6 +689,8 @@ fn a_further_hub_is_level_once_it_has_what_was_there_when_it_joined() {
     assert!(membership.join("name", at("e", 5)));
     assert!(membership.has_joined());
     assert!(!membership.is_level(&at("e", 4)));
+    let restored = Membership::restored(membership.remembered().as_deref());
+    assert!(restored.has_joined() && !restored.is_level(&at("e", 4)), "a restart changes nothing");
     assert!(membership.is_level(&at("e", 5)));
     assert!(membership.is_level(&at("later", 0)), "the first hub has begun a new log");
 }

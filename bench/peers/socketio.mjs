@@ -1,5 +1,5 @@
 // A socket.io server that lets clients recover what they have missed. It keeps messages in memory,
-// as socket.io does by default. Prints its port; takes it as its argument.
+// as socket.io does by default. Takes a port as its argument, by default a free one, and prints it.
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";

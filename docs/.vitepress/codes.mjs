@@ -88,7 +88,7 @@ export const CODES = {
     action: ["Wait for `Retry-After` and send the request again.", "`details` says which limit it is, how much is used and how much was asked for.", "Raise the limit by a plan, an add-on or an override."],
   },
   CONCURRENCY_LIMITED: {
-    meaning: "All slots of a `concurrency` limit are in use.",
+    meaning: "All slots of a `concurrency` limit are in use. Of sockets and messages to them: the tenant's hub, or the lobby, is full or overloaded.",
     action: ["Wait until a request or job has ended. `Retry-After` is a guess of one second.", "Settle reservations when the work has ended; an unsettled one holds its slots until its time is over."],
   },
   QUOTA_EXCEEDED: {

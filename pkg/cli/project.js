@@ -70,8 +70,8 @@ export function settingsOf(file) {
     try {
       return parseToml(text);
     } catch (error) {
-      // The first line says what is wrong; those after it show the place.
-      throw refused(error.message.split("\n")[0]);
+      // The lines after the first one show the text around the place.
+      throw refused(`${error.message.split("\n")[0].replace(/^Invalid TOML document: /, "")} at line ${error.line}, column ${error.column}`);
     }
   }
   const problems = [];

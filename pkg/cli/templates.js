@@ -10,8 +10,8 @@ const PLACE = fileURLToPath(new URL("../templates", import.meta.url));
 
 /**
  * Each template: what it is for, and what it needs besides: packages, tools, scripts, and files out
- * of git. Of an existing project the configuration needs `main`, or the Worker needs what is `needed`;
- * with `own`, in place of the template's Worker.
+ * of git. In an existing project, the configuration needs `main`, or the Worker needs the lines of
+ * `needed`; with `own`, in place of the template's Worker.
  */
 export const TEMPLATES = {
   gateway: { about: "a gateway before an origin", needs: {}, main: "src/index.ts" },

@@ -1,9 +1,9 @@
 //! Transitive prerequisites of features, computed once for the whole catalog.
 
-use super::document::gather;
 use std::collections::BTreeMap;
 
 use super::bounds::MAX_REQUIRED;
+use super::document::gather;
 use super::{Feature, Key};
 
 /// All prerequisites of one feature, direct and transitive.

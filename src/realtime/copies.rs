@@ -212,12 +212,10 @@ impl Copies {
 /// How a further hub belongs to the first one.
 #[derive(Debug, Default)]
 pub struct Membership {
-    /// The name under which it has joined.
-    joined: Option<String>,
+    /// The name under which it has joined, and the end of the log of the first hub at that time.
+    joined: Option<(String, Position)>,
     /// The name under which it is joining, and since when.
     joining: Option<(String, UnixMillis)>,
-    /// The end of the log of the first hub when it joined.
-    level_at: Option<Position>,
 }
 
 /// Whether messages are for a further hub, by the name that they carry.
@@ -232,9 +230,9 @@ pub enum Addressed {
 }
 
 impl Membership {
-    /// That of a hub which has remembered this name.
-    pub const fn restored(joined: Option<String>) -> Self {
-        Self { joined, joining: None, level_at: None }
+    /// That of a hub which has remembered this text.
+    pub fn restored(remembered: Option<&str>) -> Self {
+        Self { joined: remembered.and_then(|text| serde_json::from_str(text).ok()), joining: None }
     }
 
     /// Whether it has joined.
@@ -242,11 +240,15 @@ impl Membership {
         self.joined.is_some()
     }
 
-    /// Whether it has joined, and its log, which ends at `own`, has what the first hub had then. If
-    /// the first hub has begun a new log since then, there is nothing to catch up with.
+    /// The text to remember.
+    pub fn remembered(&self) -> Option<String> {
+        self.joined.as_ref().and_then(|joined| serde_json::to_string(joined).ok())
+    }
+
+    /// Whether it has joined, and its log, which ends at `own`, has what the first hub had when it
+    /// joined. If the first hub has begun a new log since then, there is nothing to catch up with.
     pub fn is_level(&self, own: &Position) -> bool {
-        let has_reached = |end: &Position| own.epoch != end.epoch || own.seq >= end.seq;
-        self.has_joined() && self.level_at.as_ref().is_none_or(has_reached)
+        self.joined.as_ref().is_some_and(|(_, end)| own.epoch != end.epoch || own.seq >= end.seq)
     }
 
     /// Begins to join under a name. Messages may arrive before the answer. Returns false if it is
@@ -268,24 +270,24 @@ impl Membership {
     /// too late.
     pub fn join(&mut self, name: &str, end: Position) -> bool {
         let Some((own, _)) = self.joining.take_if(|(own, _)| own == name) else { return false };
-        (self.joined, self.level_at) = (Some(own), Some(end));
+        self.joined = Some((own, end));
         true
     }
 
     /// How it has joined, for a first hub that believes otherwise.
     pub fn stated(&self, shard: u32, position: Position) -> Option<Joining> {
-        self.joined.clone().map(|name| Joining { shard, name, position })
+        self.joined.as_ref().map(|(name, _)| Joining { shard, name: name.clone(), position })
     }
 
     /// Leaves. Returns the name under which it had joined.
-    pub const fn leave(&mut self) -> Option<String> {
-        self.joined.take()
+    pub fn leave(&mut self) -> Option<String> {
+        self.joined.take().map(|(name, _)| name)
     }
 
     /// Whether messages under a name are for it.
     pub fn addressed(&self, name: &str) -> Addressed {
         match (&self.joined, &self.joining) {
-            (Some(joined), _) if joined == name => Addressed::Here,
+            (Some((joined, _)), _) if joined == name => Addressed::Here,
             (_, Some((joining, _))) if joining == name => Addressed::Soon,
             _ => Addressed::Elsewhere,
         }

@@ -3,148 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use serde_json::json;
 
-use super::arrival::{Arrival, Opening, Presented};
+use super::arrival::{Arrival, Opening};
 use super::connection::{Admission, Connection, Guest, Holder, MessageRate, Reading};
 use super::frame::{ClientFrame, CloseCode, Position, SocketFailure, Target, done, failed, message, packed, pong};
 use super::log::LogIndex;
+use super::roster::Roster;
 use super::rules::Rules;
+use super::turn::{Authentication, Draft, Effect, Next, StoredMessage, Turn};
 use crate::gate::Code;
 use crate::model::bounds::{
-    BEHIND_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_PRESENT,
-    MAX_SOCKET_MESSAGE_BYTES, MAX_SOCKETS, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS, PRESENCE_MS,
+    BEHIND_MS, MAX_AUTH_MESSAGE_BYTES, MAX_CHANNELS, MAX_PACKED, MAX_PACKED_BYTES, MAX_SOCKET_MESSAGE_BYTES,
+    MAX_SOCKETS, MAX_WAITING_BY_ONE, MAX_WAITING_SOCKETS,
 };
-use crate::model::{ChannelName, UnixMillis, gather};
-
-/// What the adapter has to do. It carries the effects of one turn out in their order, without
-/// waiting in between.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a frame to one socket. If too much is unsent, close it instead: [`Hub::too_slow`].
-    Send {
-        /// The socket.
-        to: u32,
-        /// The frame.
-        frame: String,
-    },
-    /// Write a message to the log.
-    Store(StoredMessage),
-    /// Send a frame to sockets. Leave out those that have too much unsent, and report them:
-    /// [`Hub::skipped`].
-    Fan {
-        /// The sockets.
-        to: Vec<u32>,
-        /// The frame.
-        frame: String,
-        /// The number of the first message in the frame. 0: a frame that is not in the log, which a
-        /// slow reader does without.
-        first: u64,
-    },
-    /// Send what a socket has missed, from the log: [`Hub::missed`].
-    CatchUp {
-        /// The socket.
-        who: u32,
-        /// The number of the last message that it has seen.
-        after: u64,
-    },
-    /// A socket is behind: it is sent no message after this number.
-    Behind {
-        /// The socket.
-        who: u32,
-        /// The number of the last message that it was sent.
-        after: u64,
-    },
-    /// Have the runtime keep a text for a socket.
-    Attach {
-        /// The socket.
-        who: u32,
-        /// The text.
-        text: String,
-    },
-    /// Close a socket.
-    Close {
-        /// The socket.
-        who: u32,
-        /// Why.
-        why: CloseCode,
-    },
-    /// Delete the messages of the log up to a number.
-    Trim {
-        /// The number.
-        through: u64,
-    },
-}
-
-/// A message as the log keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredMessage {
-    /// Its number.
-    pub seq: u64,
-    /// When it was published.
-    pub at: UnixMillis,
-    /// Its [`Target`] as text.
-    pub target: String,
-    /// The frame that a client receives.
-    pub frame: String,
-}
-
-/// What one event leads to.
-#[derive(Debug, Default)]
-pub struct Turn {
-    /// The effects.
-    pub effects: Vec<Effect>,
-    /// What has to be asked before the event is dealt with.
-    pub next: Next,
-}
-
-/// What has to be asked before an event is dealt with.
-#[derive(Debug, Default)]
-pub enum Next {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Whether the gate accepts a credential. The answer goes to [`Hub::authenticated`].
-    Authenticate(Box<Authentication>),
-    /// Whether the limits allow a message. If they do, it goes to [`Hub::publish`], otherwise to
-    /// [`Hub::refuse`].
-    Publish(Box<Draft>),
-}
-
-/// A credential that a client presents over its socket.
-#[derive(Debug)]
-pub struct Authentication {
-    /// The socket.
-    pub who: u32,
-    /// The credential.
-    pub presented: Presented,
-    /// The request that opened the socket. `None`: it was admitted before, and only its credential
-    /// changes.
-    pub question: Option<String>,
-}
-
-/// A message that is not published yet.
-#[derive(Debug, Clone)]
-pub struct Draft {
-    /// The socket that it comes from.
-    pub who: Option<u32>,
-    /// The user who sends it.
-    pub user: Option<Arc<str>>,
-    /// Its recipients.
-    pub target: Target,
-    /// The data, as JSON.
-    pub data: String,
-    action: &'static str,
-    id: Option<String>,
-}
-
-impl Draft {
-    /// A message that does not come from a socket of this hub.
-    pub const fn from_elsewhere(user: Option<Arc<str>>, target: Target, data: String) -> Self {
-        Self { who: None, user, target, data, action: "", id: None }
-    }
-}
+use crate::model::{ChannelName, UnixMillis};
 
 /// A connection, for lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,10 +40,7 @@ pub struct Hub {
     log: LogIndex,
     rules: Rules,
     connections: BTreeMap<u32, Connection>,
-    users: FxHashMap<Arc<str>, BTreeSet<u32>>,
-    channels: FxHashMap<ChannelName, BTreeSet<u32>>,
-    /// Users whose last connection to a channel has ended, with the time at which that is told.
-    leaving: BTreeMap<(ChannelName, Arc<str>), UnixMillis>,
+    roster: Roster,
     max_sockets: usize,
     /// How many connections have a credential.
     member_count: usize,
@@ -295,14 +165,10 @@ impl Hub {
         self.connections.iter().find(|(_, connection)| &*connection.id == id).map(|(who, _)| *who)
     }
 
-    /// The users in a channel, at most [`MAX_PRESENT`], and how many there are.
+    /// The users in a channel, at most
+    /// [`MAX_PRESENT`](crate::model::bounds::MAX_PRESENT), and how many there are.
     pub fn present(&self, channel: &ChannelName) -> (Vec<Arc<str>>, usize) {
-        let members = self.channels.get(channel).into_iter().flatten();
-        let mut users: BTreeSet<Arc<str>> =
-            gather(members.filter_map(|who| self.connections.get(who)?.user().cloned()));
-        users.extend(self.leaving.keys().filter(|(left, _)| left == channel).map(|(_, user)| Arc::clone(user)));
-        let all = users.len();
-        (users.into_iter().take(MAX_PRESENT).collect(), all)
+        self.roster.present(channel)
     }
 
     // Events.
@@ -413,8 +279,8 @@ impl Hub {
             let frame = done("auth", &self.admitted(who), id);
             return self.attach(who).into_iter().chain([Effect::Send { to: who, frame }]).collect();
         }
-        if let Some(user) = connection.user().cloned() {
-            self.users.entry(user).or_default().insert(who);
+        if let Some(user) = connection.user() {
+            self.roster.connect(who, user);
         }
         self.admit(who, opening, now)
     }
@@ -433,7 +299,7 @@ impl Hub {
             let seq = self.log.last().saturating_add(1);
             let frame = message(seq, &draft.target, draft.user.as_deref(), &draft.data);
             self.log.push(frame.len(), now);
-            replies.extend(reply_to(&draft, seq));
+            replies.extend(draft.reply(seq));
             let target = draft.target.to_string();
             effects.push(Effect::Store(StoredMessage { seq, at: now, target, frame: frame.clone() }));
             messages.push((seq, draft.target, frame));
@@ -462,7 +328,7 @@ impl Hub {
 
     /// Answers a client whose message another hub has numbered.
     pub fn published(&self, draft: &Draft, seq: u64) -> Vec<Effect> {
-        if self.is_welcome(draft) { reply_to(draft, seq).into_iter().collect() } else { Vec::new() }
+        if self.is_welcome(draft) { draft.reply(seq).into_iter().collect() } else { Vec::new() }
     }
 
     /// Takes in messages that another hub has numbered, and sends them. Those that it has already
@@ -657,9 +523,7 @@ impl Hub {
         for (who, why) in ended {
             effects.extend(self.close(who, why, now));
         }
-        let left: Vec<_> = self.leaving.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        for (channel, user) in left {
-            self.leaving.remove(&(channel.clone(), Arc::clone(&user)));
+        for (channel, user) in self.roster.take_left(now) {
             effects.extend(self.tell_presence(&channel, "left", &user));
         }
         effects.extend(self.log.trim(now).map(|through| Effect::Trim { through }));
@@ -677,7 +541,7 @@ impl Hub {
             Soonest::Unknown => self.connections.values().filter_map(of).min(),
         };
         self.soonest = Soonest::At(soonest);
-        soonest.into_iter().chain(self.leaving.values().copied()).chain(self.log.next_trim()).min()
+        soonest.into_iter().chain(self.roster.next_left()).chain(self.log.next_trim()).min()
     }
 
     // Steps.
@@ -685,11 +549,11 @@ impl Hub {
     fn insert(&mut self, who: u32, connection: Connection) {
         self.soonest = Soonest::Unknown;
         self.member_count = self.member_count.saturating_add(usize::from(connection.admission().is_some()));
-        for channel in &connection.channels {
-            self.channels.entry(channel.clone()).or_default().insert(who);
-        }
         if let Some(user) = connection.user() {
-            self.users.entry(Arc::clone(user)).or_default().insert(who);
+            self.roster.connect(who, user);
+        }
+        for channel in &connection.channels {
+            self.roster.restore(who, connection.user(), channel);
         }
         self.connections.insert(who, connection);
     }
@@ -705,14 +569,8 @@ impl Hub {
         let connection = self.connections.remove(&who);
         let was_member = connection.as_ref().is_some_and(|connection| connection.admission().is_some());
         self.member_count = self.member_count.saturating_sub(usize::from(was_member));
-        let user = connection.and_then(|connection| connection.user().cloned());
-        if let Some(user) = user
-            && let Some(own) = self.users.get_mut(&user)
-        {
-            own.remove(&who);
-            if own.is_empty() {
-                self.users.remove(&user);
-            }
+        if let Some(user) = connection.as_ref().and_then(Connection::user) {
+            self.roster.disconnect(who, user);
         }
     }
 
@@ -884,12 +742,8 @@ impl Hub {
         if watches && !connection.watches.contains(&channel) {
             connection.watches.push(channel.clone());
         }
-        let user = connection.user().cloned();
-        let was_there = user.as_ref().is_some_and(|user| self.is_in(user, &channel, who));
-        self.channels.entry(channel.clone()).or_default().insert(who);
-        let Some(user) = user else { return Ok(Vec::new()) };
-        let returns = self.leaving.remove(&(channel.clone(), Arc::clone(&user))).is_some();
-        Ok(if was_there || returns { Vec::new() } else { self.tell_presence(&channel, "joined", &user).collect() })
+        let joined = self.roster.join(who, connection.user(), &channel);
+        Ok(joined.into_iter().flat_map(|user| self.tell_presence(&channel, "joined", &user)).collect())
     }
 
     /// Ends a subscription.
@@ -900,31 +754,16 @@ impl Hub {
         }
         connection.channels.retain(|own| own != channel);
         connection.watches.retain(|own| own != channel);
-        let user = connection.user().cloned();
-        if let Some(members) = self.channels.get_mut(channel) {
-            members.remove(&who);
-            if members.is_empty() {
-                self.channels.remove(channel);
-            }
-        }
-        if let Some(user) = user.filter(|user| !self.is_in(user, channel, who)) {
-            self.leaving.insert((channel.clone(), user), now.plus(PRESENCE_MS));
-        }
-    }
-
-    /// Whether a user is in a channel by a connection other than `but`.
-    fn is_in(&self, user: &Arc<str>, channel: &ChannelName, but: u32) -> bool {
-        let own = self.users.get(user).into_iter().flatten();
-        self.channels.get(channel).is_some_and(|members| own.clone().any(|who| *who != but && members.contains(who)))
+        self.roster.leave(who, channel, now);
     }
 
     /// Tells those who watch a channel, other than the user, who has joined or left it.
     fn tell_presence(&self, channel: &ChannelName, what: &str, user: &str) -> impl Iterator<Item = Effect> + use<> {
-        let watches = |who: &&u32| {
+        let watches = |who: &u32| {
             let other = self.connections.get(who).filter(|one| one.user().is_none_or(|own| **own != *user));
             other.is_some_and(|one| one.watches.contains(channel))
         };
-        let to: Vec<u32> = self.channels.get(channel).into_iter().flatten().filter(watches).copied().collect();
+        let to: Vec<u32> = self.roster.in_channel(channel).filter(watches).collect();
         let frame = json!({ "action": "presence", "channel": channel, what: [user] }).to_string();
         (!to.is_empty()).then_some(Effect::Fan { to, frame, first: 0 }).into_iter()
     }
@@ -933,14 +772,10 @@ impl Hub {
     fn fan(&self, run: &[(u64, Target, String)], effects: &mut Vec<Effect>) {
         let Some((_, target, _)) = run.first() else { return };
         let live = |who: &u32| self.connections.get(who).filter(|connection| connection.is_live());
-        let all;
         let sockets: &mut dyn Iterator<Item = u32> = match target {
-            Target::All => {
-                all = self.connections.keys();
-                &mut all.copied()
-            }
-            Target::Channel(channel) => &mut self.channels.get(channel).into_iter().flatten().copied(),
-            Target::User(user) => &mut self.users.get(user.as_str()).into_iter().flatten().copied(),
+            Target::All => &mut self.connections.keys().copied(),
+            Target::Channel(channel) => &mut self.roster.in_channel(channel),
+            Target::User(user) => &mut self.roster.of_user(user),
         };
         let (mut one_by_one, mut together) = (Vec::new(), Vec::new());
         for who in sockets {
@@ -963,23 +798,6 @@ impl Hub {
             }
         }
     }
-}
-
-impl Turn {
-    fn of(effects: Vec<Effect>) -> Self {
-        Self { effects, next: Next::Nothing }
-    }
-
-    fn authenticate(who: u32, presented: Presented, question: Option<String>) -> Self {
-        let next = Next::Authenticate(Box::new(Authentication { who, presented, question }));
-        Self { effects: Vec::new(), next }
-    }
-}
-
-/// The answer to the client that has sent a message.
-fn reply_to(draft: &Draft, seq: u64) -> Option<Effect> {
-    let frame = done(draft.action, &json!({ "seq": seq }), draft.id.as_deref());
-    draft.who.map(|to| Effect::Send { to, frame })
 }
 
 fn channel_of(frame: &ClientFrame<'_>) -> Result<ChannelName, SocketFailure> {

@@ -11,7 +11,7 @@
 // message.
 //
 // INVARIANT (overload is not absence): a question that finds the queue full, or is not sent in
-// time, resolves to null and is refused. Only a question whose own message failed throws.
+// time, resolves to nothing and is refused. Only a question whose own message failed throws.
 
 import { sleep } from "./edge.js";
 
@@ -87,8 +87,9 @@ export class ObjectClient {
   }
 
   /**
-   * Asks an object. Returns its answer, or null if the object or its queue is overloaded. Throws if
-   * the message failed.
+   * Asks an object. Returns its answer, or null if the object or its queue is overloaded: nothing was
+   * done. Returns undefined if the isolate is overloaded and may have missed the answer. Throws if the
+   * message failed.
    *
    * - `context`: of the incoming request, which may send messages for others after its own answer.
    * - `queueMs`: how many milliseconds the question may wait to be sent.
@@ -121,7 +122,8 @@ export class ObjectClient {
         if (!own.message) this.#leave(queue, own);
         // INVARIANT (overload is not absence): if timers are late, the isolate is overloaded, and
         // the answer may have arrived unread.
-        if (!own.message || lateness > LATE_MS) return null;
+        if (!own.message) return null;
+        if (lateness > LATE_MS) return undefined;
         throw new Error(`the ${this.#kind} did not answer in time`);
       }
       // The first poll is when the answer is due; polls of an overdue answer grow apart.

@@ -74,7 +74,7 @@ ${Object.entries(all).map(worker).join("\n")}
     for (const name of names) ports[name] = await freePort();
     const [text, binary] = ["config.capnp", "config.bin"].map((name) => join(folder, name));
     writeFileSync(text, config(ports));
-    // Workers come to the runtime ready to be read, as where they are deployed.
+    // The configuration is compiled beforehand, so that reading it is not measured.
     writeFileSync(binary, execFileSync(runtime, ["compile", "--config-only", text], { maxBuffer: 1 << 30 }));
     return () => {
       const process = spawn(runtime, ["serve", "--binary", binary], { stdio: ["ignore", "ignore", "inherit"] });

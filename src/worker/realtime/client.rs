@@ -95,7 +95,7 @@ pub(super) enum Publication {
     Answered(u16, String),
     /// The hub, or the queue to it, is overloaded.
     Overloaded,
-    /// The hub failed; the log has the cause.
+    /// It failed; the console has the cause.
     Failed,
 }
 
@@ -106,23 +106,24 @@ pub(super) async fn publish(
     messages: &str,
     context: &ExecutionContext,
 ) -> Publication {
-    let Some(hubs) = &config.hubs else { return Publication::Failed };
+    let failed = |reason: &JsValue| {
+        web_sys::console::error_2(&"realtime: a hub failed".into(), reason);
+        Publication::Failed
+    };
+    let Some(hubs) = &config.hubs else { return failed(&"the Durable Object binding `HUBS` is missing".into()) };
     match JsFuture::from(hubs.publish(&json!(address).to_string(), messages, context)).await {
-        Ok(heard) => match heard.as_string().map(|text| line(&text)) {
-            Some(Some((status, text))) => Publication::Answered(status, text),
-            Some(None) => Publication::Failed,
-            // INVARIANT (overload is not absence): a flood is not taken for a failure.
-            None => Publication::Overloaded,
+        // INVARIANT (overload is not absence): a flood is not taken for a failure.
+        Ok(heard) if heard.is_null() => Publication::Overloaded,
+        Ok(heard) => match heard.as_string().as_deref().and_then(read_line) {
+            Some((status, text)) => Publication::Answered(status, text),
+            None => failed(&heard),
         },
-        Err(error) => {
-            web_sys::console::error_2(&"realtime: a hub failed".into(), &error);
-            Publication::Failed
-        }
+        Err(error) => failed(&error),
     }
 }
 
 /// The answer to one group of messages: its status and its text.
-pub(super) fn line(text: &str) -> Option<(u16, String)> {
+pub(super) fn read_line(text: &str) -> Option<(u16, String)> {
     let (status, answer): (u16, Box<RawValue>) = serde_json::from_str(text).ok()?;
     Some((status, answer.get().to_owned()))
 }

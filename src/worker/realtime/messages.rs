@@ -111,7 +111,7 @@ pub(crate) async fn publish(call: &Call, config: &Rc<Config>) -> Response {
     let (mut sent, mut failed) = (Vec::new(), Vec::new());
     for (one, asked) in asked {
         match client::answer(asked).await {
-            Some((200, line)) if client::line(&line).is_some_and(|(status, _)| status == 200) => {
+            Some((200, line)) if client::read_line(&line).is_some_and(|(status, _)| status == 200) => {
                 sent.push(one.tenant.as_str());
             }
             _ => failed.push(one.tenant.as_str()),

@@ -192,14 +192,17 @@ impl HubObject {
             self.core.borrow_mut().membership.give_up(&name);
             return false;
         };
-        if self.begin_at(begin).is_err() {
+        if let Err(error) = self.begin_at(begin) {
+            self.core.borrow_mut().membership.give_up(&name);
+            self.give_up(&error);
             return false;
         }
         let end = Position { seq: end, ..self.core.borrow().hub.end() };
         if !self.core.borrow_mut().membership.join(&name, end) {
             return false;
         }
-        if let Err(error) = edge::remember(&self.state, "joined", Some(&name)) {
+        let joined = self.core.borrow().membership.remembered();
+        if let Err(error) = edge::remember(&self.state, "joined", joined.as_deref()) {
             self.give_up(&error);
             return false;
         }

@@ -98,7 +98,7 @@ pub(super) fn read(state: &JsValue, sockets: &Sockets, config: &Config) -> Resul
         core.hub.set_tenant(&address.tenant);
     }
     core.is_listed = facts.contains_key("listed");
-    core.membership = Membership::restored(facts.get("joined").cloned());
+    core.membership = Membership::restored(facts.get("joined").map(String::as_str));
     core.copies = Copies::restored(facts.get("replicas").map(String::as_str), &core.hub);
     if let Some(sockets) = config.hub_sockets {
         core.hub.set_room(sockets);

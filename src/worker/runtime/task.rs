@@ -19,7 +19,7 @@
 //! 1. [`promise`] stores the future as a task and polls it once, synchronously.
 //! 2. If the future waits, its Promise has a waker that holds the number of the task.
 //! 3. When the Promise settles, its callback calls the waker, and [`run`] polls the task again.
-//! 4. When the future is ready, it resolves the JavaScript Promise, and the task is removed.
+//! 4. When the future is ready, the task is removed, and the Promise resolves to its result.
 //!
 //! # Invariants
 //!
@@ -76,7 +76,7 @@ pub(crate) fn promise(future: impl Future<Output = JsValue> + 'static) -> Promis
     start(Box::pin(future))
 }
 
-// Not generic: each future would bring it anew.
+// Not generic, so that it is compiled once, not for each type of future.
 fn start(work: Work) -> Promise {
     let (mut work, mut number) = (Some(work), 0);
     let promise = Promise::new(&mut |resolve, _| {

@@ -406,7 +406,6 @@ impl Rooms {
             return false;
         };
         self.begin_at(hub, begin);
-        self.hubs.borrow_mut()[hub].disk.joined = Some(name.clone());
         let join = |core: &mut Memory, _| {
             let end = Position { seq: end, ..core.hub.end() };
             core.membership.join(&name, end)
@@ -414,6 +413,8 @@ impl Rooms {
         if !self.with(hub, join) {
             return false;
         }
+        let joined = self.with(hub, |core, _| core.membership.remembered());
+        self.hubs.borrow_mut()[hub].disk.joined = joined;
         self.catch_up_with_first(hub).await
     }
 

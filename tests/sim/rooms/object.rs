@@ -74,7 +74,7 @@ impl Object {
                 assert!(hub.restore(*who, &socket.attachment, socket.seen, now), "an attachment of its own");
             }
             let copies = Copies::restored(disk.replicas.as_deref(), &hub);
-            let membership = Membership::restored(disk.joined.clone());
+            let membership = Membership::restored(disk.joined.as_deref());
             let slots = HubSlots::restored(disk.held.as_deref(), now);
             Memory { hub, copies, membership, slots, trust: Trust::default(), alarm: None, watches: false }
         })
