@@ -139,8 +139,8 @@ async function rate(send, ms = 3_000) {
 }
 
 /**
- * How many messages clients of socket.io with recovery never receive, if the server is killed, and
- * the messages are sent between its new start and their return. Of each client on average.
+ * Kills a socket.io server with recovery, starts it again, and sends messages before the clients are
+ * back. Returns how many of them a client never receives, on average.
  */
 async function lostBySocketIo(sockets, messages, post) {
   let server = await peerServer(process.execPath, "socketio.mjs");

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::gate::{Ask, Decision, LocalGate};
+use crate::gate::{Ask, Budget, Decision, LocalGate};
 use crate::ledger::Meter;
 use crate::model::{Catalog, Limit, Overage, Problem, Problems, Tenant, TenantId, UnixMillis, gather};
 use crate::resolve::Request;
@@ -223,11 +223,8 @@ fn limits(decision: &Decision) -> BTreeMap<String, Value> {
 fn terms(decision: &Decision) -> BTreeMap<String, Value> {
     let Some((tenant, plans)) = decision.tenant.as_ref().zip(decision.catalog.as_ref()) else { return BTreeMap::new() };
     let limits = &plans.document().limits;
-    gather(
-        tenant.nearest().filter_map(|budget| {
-            Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage)))
-        }),
-    )
+    let term = |budget: &Budget| Some((budget.limit.to_string(), terms_of(limits.get(&budget.limit)?, budget.overage)));
+    gather(tenant.nearest().filter_map(term))
 }
 
 /// Reduces changed documents to their changed members.

@@ -1,7 +1,7 @@
 //! [`Roster`]: the connections of each user and in each channel, and who is present there.
 //!
-//! A user is present in a channel while one of its connections is in it, and a little longer:
-//! whoever returns at once has not left.
+//! A user is present in a channel while one of its connections is in it, and for [`PRESENCE_MS`]
+//! after that: a user who reconnects within that time has never left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

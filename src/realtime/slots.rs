@@ -47,7 +47,7 @@ pub struct HubSlots {
 pub enum Slot {
     /// There is one. It is the caller's if it opens the connection before anything else happens.
     Free,
-    /// There is none, and why.
+    /// There is none, for this reason.
     Denied(Denied),
     /// The ledger is being asked. Ask again in a moment.
     Pending,

@@ -281,8 +281,8 @@ class Hubs {
   }
 
   /**
-   * Has a hub publish messages (one line of JSON) together with those of other requests. Resolves to a line,
-   * or to null if the hub is overloaded.
+   * Has a hub publish messages (one line of JSON) together with those of other requests. Resolves to
+   * a line, or to nothing: see `ObjectClient.ask`.
    */
   publish(about, messages, context) {
     return this.#publishers.ask(about, messages, context);

@@ -51,7 +51,7 @@ pub(crate) fn answer_now(call: &Call, config: &Config) -> Option<Response> {
 pub(crate) async fn answer(call: Call, config: &Rc<Config>) -> Response {
     // `answer_now` has refused unknown endpoints.
     let Ok(endpoint) = endpoint(call.method(), call.path()) else { return Failure::NOT_FOUND.respond(&call) };
-    // One future for each endpoint: the first request compiles only what it needs.
+    // Boxed, so that each endpoint is a future of its own, and a request compiles no other code.
     let work: Pin<Box<dyn Future<Output = Response> + '_>> = match endpoint.id {
         EndpointId::Health => Box::pin(health(&call, config)),
         EndpointId::Playground => Box::pin(page(&call, config, "/")),

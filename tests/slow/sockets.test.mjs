@@ -196,7 +196,7 @@ for (const [where, host] of [["a hub", "acme.app.example.com"], ["the lobby", "w
     const silent = connect(gate, { host });
     await until(() => silent.socket.readyState === 1);
     const begun = performance.now();
-    // What is no credential does not prolong it.
+    // A message without a credential does not prolong that.
     await sleep(20_000);
     silent.send({ action: "ping" });
     await until(() => silent.closed !== null, undefined, { ms: 15_000 });

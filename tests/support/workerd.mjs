@@ -24,9 +24,11 @@ const BINDINGS = { TenantLedger: "LEDGER", TenantHub: "HUBS" };
 /**
  * Lays out a configuration in `folder`: a Worker named `gate` from the folder `build`, and
  * `workers` by name. A worker has a `script`, a folder `built`, or is another gate. `objects`: its
- * Durable Object classes, a gate's ledger unless told otherwise. `ledger`: the worker with whose ledgers it works. `bindings`: its variables. `services`: workers by the names of their
- * bindings, or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket. `gate`: whether
- * there is one. `start` waits until it is healthy; `launch` waits for nothing; `prepare` returns a function that launches.
+ * Durable Object classes, a gate's ledger unless told otherwise. `ledger`: the worker with whose
+ * ledgers it works. `bindings`: its variables. `services`: workers by the names of their bindings,
+ * or `{name, entrypoint}`, or `{overHttp: name}` for one over its socket. `gate`: whether there is
+ * one. `start` waits until it is healthy; `launch` waits for nothing; `prepare` returns a function
+ * that launches.
  * @returns {{
  *   start: () => Promise<Server>, launch: () => Promise<Server>, prepare: () => Promise<() => Server>,
  * }} where a server is `{ports: Record<string, number>, pid, exitCode(), kill(signal?)}`

@@ -39,7 +39,7 @@ test("an object that answers 500, or not in time, has failed", async () => {
 
 test("a question that finds the queue full is refused at once, and the others have their answers", async () => {
   const held = [];
-  const asked = client((lines) => new Promise((resolve) => { held.push(() => resolve(echo(lines))); }));
+  const asked = client((lines) => new Promise((resolve) => { held.push(() => resolve(echo(lines))); }), 20_000);
   const questions = [];
   const refused = [];
   // One message is in flight at first; full ones join it, and then the queue fills.

@@ -36,7 +36,6 @@ mod tickets;
 mod tokens;
 mod transaction;
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -117,7 +116,7 @@ async fn dispatch(
 ) -> Result<AdminResponse, AdminError> {
     let segment = |index: usize| segments.get(index).map(String::as_str).unwrap_or_default();
     let (first, second) = (segment(0), segment(1));
-    // One future for each operation, not one that has a place for all of them.
+    // Boxed, so that each operation is a future of its own and not a part of this one.
     let work: Pin<Box<dyn Future<Output = Result<AdminResponse, AdminError>> + '_>> = match operation.route {
         OperationId::CreateTenant => Box::pin(provision::create(request)),
         OperationId::ListTenants => Box::pin(tenants::list(request)),

@@ -114,6 +114,9 @@ pub(super) async fn publish(
     match JsFuture::from(hubs.publish(&json!(address).to_string(), messages, context)).await {
         // INVARIANT (overload is not absence): a flood is not taken for a failure.
         Ok(heard) if heard.is_null() => Publication::Overloaded,
+        Ok(heard) if heard.is_undefined() => {
+            failed(&"the isolate is overloaded: the answer may have been missed".into())
+        }
         Ok(heard) => match heard.as_string().as_deref().and_then(read_line) {
             Some((status, text)) => Publication::Answered(status, text),
             None => failed(&heard),

@@ -162,7 +162,7 @@ extern "C" {
 
     /// The client of the Durable Objects of one kind.
     pub type ObjectClient;
-    /// Asks an object. Resolves to its answer, or to null if it is overloaded.
+    /// Asks an object. Resolves to its answer, or to null or undefined: see `object_client.js`.
     #[wasm_bindgen(method)]
     pub fn ask(this: &ObjectClient, name: &str, body: &str, context: &ExecutionContext, queue_ms: u32) -> Promise;
 
@@ -179,7 +179,7 @@ extern "C" {
         body: Option<&str>,
     ) -> Result<Promise, JsValue>;
     /// Has a tenant's first hub publish messages, together with those of other requests. Resolves
-    /// to its answer, or to null if it is overloaded.
+    /// like [`ObjectClient::ask`].
     #[wasm_bindgen(method)]
     pub fn publish(this: &Hubs, about: &str, messages: &str, context: &ExecutionContext) -> Promise;
 
